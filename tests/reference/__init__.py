@@ -1,0 +1,37 @@
+"""A slow second opinion: every rule and method in float64 NumPy, written from the formulas, without tfviz.
+
+Keras is only asked for a model's architecture and weights. `weights` is always (N, classes): what the logits are
+weighted with (one-hot for a class). Arrays are channels last.
+"""
+
+from __future__ import annotations
+
+from .cams import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from .excitation import contrastive_excitation_backprop, excitation_add, excitation_backprop, excitation_linear
+from .gradients import deconvnet, deconvnet_relu, gradient, guided_backprop, guided_relu, saliency
+from .masks import scale_up, visual_backprop
+from .network import Network
+from .pointwise import Relu
+from .windows import Window
+
+__all__ = [
+    "Network",
+    "Relu",
+    "Window",
+    "contrastive_excitation_backprop",
+    "deconvnet",
+    "deconvnet_relu",
+    "excitation_add",
+    "excitation_backprop",
+    "excitation_linear",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "gradient",
+    "guided_backprop",
+    "guided_relu",
+    "hires_cam",
+    "layer_cam",
+    "saliency",
+    "scale_up",
+    "visual_backprop",
+]

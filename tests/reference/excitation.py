@@ -1,0 +1,123 @@
+"""Excitation backprop (Zhang et al., 2016) and its contrastive form.
+
+p starts at the logits as the target distribution. Through a linear map y = f(x; W) + b, with a = max(x, 0):
+
+    p_in = a · fᵀ(W⁺, p / f(a; W⁺)),    0 where the divisor is 0
+
+* Linear maps: Dense, every convolution (separable: its depthwise and its pointwise part, one after the other), average
+  pooling and global average pooling (W = W⁺ = 1 / number of pixels, padding not counted). The bias takes no part.
+* Add: input i gets p · a_i / Σ a, a_i = max(x_i, 0), 0 where Σ a = 0.
+* Max pooling, padding, cropping, reshaping, concatenation: their own derivative.
+* Activations, BatchNorm, Rescaling, Normalization, Dropout: p unchanged.
+* A linear map that reads the image (with nothing but Rescaling, Normalization, BatchNorm, activations, Dropout,
+  padding, cropping, reshaping before it): a is its input minus the smallest value of it, per image over all positions
+  and channels; pixels that padding added count neither for the smallest value nor get a value: they stay 0.
+* merge_batch_norm: where a BatchNorm is the only reader of a convolution's or Dense layer's output, W is multiplied by
+  the BatchNorm's scale (per output channel) before W⁺ is taken.
+* Contrastive: at the last linear map that has weights p_in(W) − p_in(−W), both with the same p; below as above.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .arranging import Add, Arranging, Concatenate, GlobalMaxPool, MaxPool
+from .cams import divided, relu
+from .linear import Convolution, Linear
+from .network import IMAGES, Network, Node, Values
+from .pointwise import Activation, Affine, BatchNorm, Identity
+from .windows import Window
+
+PASSING = (Activation, Affine, Identity)
+OWN_DERIVATIVE = (MaxPool, GlobalMaxPool, Arranging, Concatenate)
+
+
+def excitation_backprop(
+    net: Network, images: np.ndarray, weights: np.ndarray, layer: str = IMAGES, merge_batch_norm: bool = False
+) -> np.ndarray:
+    """p at the layer's output, per channel; weights (N, classes)."""
+    return _excite(net, images, weights, layer, merge_batch_norm, contrastive=False)
+
+
+def contrastive_excitation_backprop(
+    net: Network, images: np.ndarray, weights: np.ndarray, layer: str = IMAGES, merge_batch_norm: bool = False
+) -> np.ndarray:
+    """As excitation_backprop, signed."""
+    return _excite(net, images, weights, layer, merge_batch_norm, contrastive=True)
+
+
+def winning(operation: Linear, p: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """a · fᵀ(W⁺, p / f(a; W⁺)) for a ≥ 0."""
+    positive = operation.positive()
+    return a * positive.transpose(divided(p, positive.apply(a)), a.shape)
+
+
+def excitation_linear(x: np.ndarray, p: np.ndarray, kernel: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
+    """The rule through one convolution below the first; kernel (kh, kw, inputs / groups, outputs)."""
+    return winning(Convolution(kernel, window, groups), p, relu(x))
+
+
+def excitation_add(p: np.ndarray, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    total = sum(relu(x) for x in inputs)
+    return tuple(p * divided(relu(x), total) for x in inputs)
+
+
+def _excite(
+    net: Network, images: np.ndarray, weights: np.ndarray, layer: str, merge_batch_norm: bool, contrastive: bool
+) -> np.ndarray:
+    values, name = net.forward(images), net.name_of(layer)
+    shifted = _shifted_images(net, values)
+    last = _last_weighted(net) if contrastive else None
+
+    def rule(node: Node, p: np.ndarray, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> tuple:
+        operation = node.operation
+        if isinstance(operation, Linear):
+            a = shifted.get(node.inputs[0], relu(inputs[0]))
+            operation = _merged(net, node) if merge_batch_norm else operation
+            p_in = winning(operation, p, a)
+            return (p_in - winning(operation.negated(), p, a),) if node.name == last else (p_in,)
+        if isinstance(operation, Add):
+            return excitation_add(p, *inputs)
+        if isinstance(operation, OWN_DERIVATIVE):
+            return operation.adjoint(p, inputs, output)
+        if isinstance(operation, PASSING):
+            return (p,)
+        raise NotImplementedError(f"Excitation backprop has no rule for {operation}.")
+
+    back = net.walk_back(values, {net.score: np.asarray(weights, np.float64)}, rule)
+    return back.get(name, np.zeros_like(values[name]))
+
+
+def _shifted_images(net: Network, values: Values) -> Values:
+    """By name: the image, and what is only a scaled, padded or reshaped image, with its smallest value at 0."""
+    is_real = {IMAGES: np.ones(values[IMAGES].shape, bool)}
+    for node in net.nodes:
+        if node.inputs[0] not in is_real:
+            continue
+        if isinstance(node.operation, PASSING):
+            is_real[node.name] = is_real[node.inputs[0]]
+        elif isinstance(node.operation, Arranging):
+            is_real[node.name] = node.operation.place(is_real[node.inputs[0]])
+    return {name: np.where(real, values[name] - _smallest(values[name], real), 0) for name, real in is_real.items()}
+
+
+def _smallest(x: np.ndarray, real: np.ndarray) -> np.ndarray:
+    return np.where(real, x, np.inf).min(tuple(range(1, x.ndim)), keepdims=True)
+
+
+def _last_weighted(net: Network) -> str:
+    """The last linear map with weights on the way to the score."""
+    needed = {net.score}
+    for node in reversed(net.nodes):
+        if node.name in needed:
+            if isinstance(node.operation, Linear) and node.operation.kernel is not None:
+                return node.name
+            needed.update(node.inputs)
+    raise ValueError("The network has no linear map with weights.")
+
+
+def _merged(net: Network, node: Node) -> Linear:
+    readers = net.consumers(node.name)
+    if node.operation.kernel is None or len(readers) != 1 or not isinstance(readers[0].operation, BatchNorm):
+        return node.operation
+    return node.operation.scaled(readers[0].operation.scale)

@@ -1,0 +1,244 @@
+"""Overlays, against colours and blends computed here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+
+from tfviz.errors import ImageError, OptionError
+from tfviz.render import overlay
+
+GREYS = np.full((1, 8, 8, 3), 100, np.uint8)
+RAMP = np.linspace(0, 1, 64).reshape(1, 8, 8)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+
+
+def inferno(position):
+    return np.asarray(colormaps["inferno"](position, bytes=True))[..., :3]
+
+
+def diverging(value):
+    return colormaps["RdBu_r"](np.rint((value + 1) / 2 * 255).astype(int), bytes=True)[..., :3]
+
+
+def test_a_positive_map_at_full_strength_is_its_colour_map(picture):
+    expected = inferno(np.rint(RAMP * 255).astype(int))
+    np.testing.assert_array_equal(overlay(picture, RAMP, alpha=1), expected)
+
+
+def test_a_signed_map_is_centred_on_zero(picture):
+    signed = np.random.default_rng(5).uniform(-0.25, 0.5, (1, 8, 8))
+    np.testing.assert_array_equal(overlay(picture, signed, alpha=1), diverging(signed / np.abs(signed).max()))
+    zero = overlay(picture, np.array([[[-3.0, 0.0]]]).repeat(4, 2), style="signed", alpha=1)[0, 0, -1]
+    assert zero.min() > 240  # the middle of the colour map is nearly white
+
+
+@pytest.mark.parametrize("alpha", [0, 0.25, 0.5, 0.8, 1])
+@pytest.mark.parametrize("style", ["heatmap", "signed"])
+def test_alpha_blends_linearly(picture, style, alpha):
+    colors = overlay(picture, RAMP, style=style, alpha=1).astype(float)
+    expected = (1 - alpha) * picture + alpha * colors
+    np.testing.assert_allclose(overlay(picture, RAMP, style=style, alpha=alpha), expected, atol=0.51)
+
+
+def test_half_strength_is_the_default(picture):
+    np.testing.assert_array_equal(overlay(picture, RAMP), overlay(picture, RAMP, alpha=0.5))
+
+
+def test_each_map_is_scaled_by_itself():
+    pair = overlay(np.repeat(GREYS, 2, 0), np.concatenate([RAMP, RAMP * 1000]))
+    np.testing.assert_array_equal(pair[0], pair[1])
+
+
+def test_a_heatmap_starts_at_zero_and_not_at_the_smallest_value():
+    halves = overlay(GREYS, np.array([[[0.5, 1.0]]]).repeat(4, 2).repeat(8, 1), alpha=1)
+    np.testing.assert_array_equal(halves[0, :, 0], np.tile(inferno(128), (8, 1)))
+
+
+def test_a_heatmap_takes_magnitudes_and_a_signed_map_sums_over_channels():
+    channels = np.random.default_rng(1).normal(size=(1, 8, 8, 3))
+    strongest = np.abs(channels).max(3)
+    total = channels.sum(3)
+    heat = inferno(np.rint(strongest / strongest.max() * 255).astype(int))
+    np.testing.assert_array_equal(overlay(GREYS, channels, style="heatmap", alpha=1), heat)
+    blue_red = overlay(GREYS, channels, style="signed", alpha=1).astype(int)
+    assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8  # a neighbouring colour, by rounding
+    np.testing.assert_array_equal(overlay(GREYS, -RAMP, style="heatmap"), overlay(GREYS, RAMP))
+
+
+def test_grey_shows_channels_as_rgb_around_mid_grey_and_not_the_picture(picture):
+    values = np.random.default_rng(2).normal(size=(1, 8, 8, 3))
+    values[0, 0, 0] = 0
+    limit = np.percentile(np.abs(values[values != 0]), 99)
+    expected = np.rint(128 + 127 * np.clip(values / limit, -1, 1))
+    np.testing.assert_allclose(overlay(picture, values), expected, atol=1)
+    assert (overlay(picture, values)[0, 0, 0] == 128).all()
+    np.testing.assert_array_equal(overlay(picture, values), overlay(GREYS, values, alpha=0.1))
+
+
+def test_a_few_extreme_pixels_do_not_flatten_a_grey_picture():
+    values = np.random.default_rng(3).normal(size=(1, 64, 64, 3))
+    pictures = np.zeros((1, 64, 64, 3), np.uint8)
+    plain = overlay(pictures, values).astype(int)
+    values[0, 5, 5] = 1e6
+    assert np.abs(np.delete((overlay(pictures, values) - plain).reshape(-1, 3), 5 * 64 + 5, axis=0)).max() <= 3
+
+
+def test_a_grey_map_of_few_values_is_not_lost():
+    values = np.zeros((1, 64, 64, 3))
+    values[0, 3, 3] = [1, -1, 1]
+    drawn = overlay(np.zeros((1, 64, 64, 3), np.uint8), values)
+    assert drawn[0, 3, 3].tolist() == [255, 1, 255]
+    assert (drawn != 128).sum() == 3
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_other_channels_than_three_are_drawn_without_colour(channels):
+    drawn = overlay(GREYS, np.random.default_rng(4).normal(size=(1, 8, 8, channels)))
+    assert drawn.shape == (1, 8, 8, 3)
+    assert (drawn == drawn[..., :1]).all() and drawn.std() > 0
+
+
+def test_the_style_follows_the_maps(picture):
+    positive, signed = RAMP, RAMP - 0.5
+    channels = np.repeat(signed[..., None], 3, 3)
+    for maps, style in [(positive, "heatmap"), (signed, "signed"), (channels, "grey")]:
+        np.testing.assert_array_equal(overlay(picture, maps), overlay(picture, maps, style=style))
+    drawn = [overlay(picture, channels, style=style).tobytes() for style in ("heatmap", "signed", "grey")]
+    assert len(set(drawn)) == 3
+
+
+def test_one_negative_map_makes_the_batch_signed():
+    pictures, maps = np.repeat(GREYS, 2, 0), np.concatenate([RAMP, RAMP - 0.5])
+    np.testing.assert_array_equal(overlay(pictures, maps), overlay(pictures, maps, style="signed"))
+
+
+def test_a_map_grows_smoothly_in_place_and_stays_in_its_range():
+    small = np.zeros((1, 4, 6))
+    small[0, 1, 4] = 1
+    drawn = overlay(np.zeros((1, 80, 120, 3), np.uint8), small, alpha=1).astype(int).sum(3)[0]
+    top, left = np.unravel_index(drawn.argmax(), drawn.shape)
+    assert 20 <= top < 40 and 80 <= left < 100  # the cell of the one value
+    dark = inferno(0).astype(int).sum()
+    assert drawn.min() == dark  # cubic interpolation undershoots; what is drawn does not
+    assert np.abs(np.diff(drawn, axis=0)).max() < 120
+
+
+def test_a_large_map_is_averaged_when_it_shrinks():
+    stripes = np.tile([0.0, 1.0], (16, 8))[None]  # (1, 16, 16)
+    drawn = overlay(GREYS, stripes, alpha=1)
+    np.testing.assert_array_equal(drawn, np.broadcast_to(inferno(128), drawn.shape))
+
+
+@pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-38, 1e-45, 5e-324, 1e38, 1.7e308, -1.7e308])
+@pytest.mark.parametrize("shape", [(1, 7, 5), (1, 1, 1), (1, 7, 5, 3), (1, 1, 1, 3), (1, 7, 5, 1)])
+def test_constant_tiny_and_huge_maps_draw(style, value, shape):
+    drawn = overlay(GREYS, np.full(shape, value), style=style)
+    assert drawn.dtype == np.uint8 and drawn.shape == GREYS.shape
+    np.testing.assert_array_equal(drawn, np.broadcast_to(drawn[0, 0, 0], drawn.shape))
+    unit = overlay(GREYS, np.full(shape, np.sign(value)), style=style)
+    np.testing.assert_array_equal(drawn, unit)
+
+
+def test_values_of_very_different_sizes_draw():
+    values = np.full((1, 20, 20, 3), 5e-324)
+    values[0, 0, 0] = [1.7e308, -1.7e308, 1.0]
+    for style in ("heatmap", "signed", "grey"):
+        overlay(GREYS, values, style=style)
+
+
+def test_a_zero_map_takes_the_colour_of_zero():
+    zeros = np.zeros((1, 7, 7))
+    assert (overlay(GREYS, zeros, style="heatmap", alpha=1) == inferno(0)).all()
+    assert (overlay(GREYS, zeros[..., None], style="grey") == 128).all()
+    assert overlay(GREYS, zeros, style="signed", alpha=1).min() > 240
+
+
+def test_floats_in_zero_to_one_are_shown_as_they_are_and_others_are_stretched():
+    dim = np.linspace(0.2, 0.6, 192).reshape(1, 8, 8, 3)
+    np.testing.assert_array_equal(overlay(dim, RAMP, alpha=0), np.rint(dim * 255))
+    preprocessed = dim * 300 - 123
+    expected = np.linspace(0, 255, 192).reshape(1, 8, 8, 3)
+    np.testing.assert_allclose(overlay(preprocessed.astype(np.float32), RAMP, alpha=0), expected, atol=0.51)
+    overlay(np.full((1, 8, 8, 3), 7.0), RAMP)
+    overlay(np.linspace(-1, 1, 192).reshape(1, 8, 8, 3) * 1.7e308, RAMP)
+
+
+def test_grey_pictures_become_rgb(picture):
+    grey = picture[..., :1]
+    np.testing.assert_array_equal(overlay(grey, RAMP), overlay(np.repeat(grey, 3, 3), RAMP))
+
+
+@pytest.mark.parametrize("maps", [RAMP[0], RAMP, RAMP[0, ..., None], RAMP[..., None]])
+def test_a_picture_without_a_batch_axis_comes_back_without_one(picture, maps):
+    drawn = overlay(picture[0], maps)
+    assert drawn.shape == (8, 8, 3)
+    batch = maps if maps.ndim == 4 or maps.shape[0] == 1 else maps[None]
+    np.testing.assert_array_equal(drawn, overlay(picture, batch)[0])
+
+
+def test_pictures_of_different_sizes_come_and_go_as_a_list(picture):
+    wide = np.zeros((5, 30, 3), np.uint8)
+    drawn = overlay([picture[0], wide], np.concatenate([RAMP, RAMP]))
+    assert [one.shape for one in drawn] == [(8, 8, 3), (5, 30, 3)]
+    np.testing.assert_array_equal(drawn[0], overlay(picture, RAMP)[0])
+    np.testing.assert_array_equal(overlay([wide], [RAMP[0]])[0], drawn[1])
+
+
+def test_what_comes_in_is_not_changed(picture):
+    before, maps = picture.copy(), RAMP.copy()
+    overlay(picture, maps, style="grey")[:] = 0
+    overlay(picture, maps)[:] = 0
+    np.testing.assert_array_equal(picture, before)
+    np.testing.assert_array_equal(maps, RAMP)
+
+
+def test_half_precision_and_integer_maps_draw():
+    steps = np.arange(64).reshape(1, 8, 8)
+    np.testing.assert_array_equal(overlay(GREYS, steps), overlay(GREYS, steps.astype(np.float16)))
+
+
+@pytest.mark.parametrize(
+    ("images", "maps", "message"),
+    [
+        (GREYS, RAMP.repeat(2, 0), "2 maps for 1 pictures"),
+        (GREYS[0], RAMP.repeat(5, 0), "5 maps for 1 pictures"),
+        (GREYS, np.zeros((1, 10)), "at a Dense layer"),
+        (GREYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
+        (GREYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
+        (GREYS, "map", "array of numbers, got str"),
+        (GREYS[..., :2], RAMP, "\\(8, 8, 2\\)"),
+        (GREYS[0, 0], RAMP, "got shape \\(8, 3\\)"),
+        (np.full((1, 8, 8, 3), np.nan), RAMP, "picture holds NaN"),
+        (GREYS[:0], RAMP[:0], "at least one picture"),
+        ([], [], "at least one picture"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(images, maps, message):
+    with pytest.raises(ImageError, match=message):
+        overlay(images, maps)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_an_alpha_beyond_its_range_is_refused(alpha):
+    with pytest.raises(OptionError, match="alpha: expected a strength from 0"):
+        overlay(GREYS, RAMP, alpha=alpha)
+
+
+def test_an_unknown_style_names_its_neighbours():
+    with pytest.raises(OptionError, match="Did you mean 'heatmap'"):
+        overlay(GREYS, RAMP, style="heat_map")
+
+
+def test_drawing_needs_no_tensorflow():
+    code = "import sys, tfviz.render; sys.exit('tensorflow' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,74 @@
+"""Everything tfviz raises on purpose.
+
+    TfvizError (ValueError)
+    ├── UnsupportedModelError   the model cannot be explained this way
+    ├── UnknownLayerError       no such layer, or more than one of that name
+    ├── UnknownMethodError      no such method
+    ├── TargetError             the target does not fit the model's outputs
+    ├── OptionError             an option has a value that it cannot take
+    ├── ImageError              a picture, or an array of pictures, that cannot be used
+    ├── WeightsError            a model or weights file that cannot be loaded
+    ├── LabelsError             a labels file that cannot be used
+    └── OutputError             a result that cannot be written
+
+Each message says what was expected, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TfvizError(ValueError):
+    """The base of all errors that tfviz raises on purpose."""
+
+
+class UnsupportedModelError(TfvizError):
+    """The model, or an operation in it, cannot be explained by this method."""
+
+
+class UnknownLayerError(TfvizError):
+    """The model has no such layer, or several of that name."""
+
+
+class UnknownMethodError(TfvizError):
+    """tfviz has no method of that name."""
+
+
+class TargetError(TfvizError):
+    """The target does not fit the model's outputs."""
+
+
+class OptionError(TfvizError):
+    """An option has a value that it cannot take."""
+
+
+class ImageError(TfvizError):
+    """A picture, or an array of pictures, cannot be used."""
+
+
+class WeightsError(TfvizError):
+    """A model or weights file cannot be loaded."""
+
+
+class LabelsError(TfvizError):
+    """A labels file cannot be used."""
+
+
+class OutputError(TfvizError):
+    """A result cannot be written."""
+
+
+def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
+    """The names in `known` that look like `name`, as the end of an error message.
+
+    Returns "Did you mean 'a' or 'b'?" or, where nothing is near, the first names there are.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=most, cutoff=0.6)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    shown = ", ".join(map(repr, known[:most]))
+    rest = len(known) - most
+    return f"There are: {shown}{f' and {rest} more' if rest > 0 else ''}."

@@ -1,0 +1,1 @@
+"""A Keras model as one flat list of places, and how to run it."""

@@ -1,0 +1,69 @@
+"""The only file that touches what Keras keeps private.
+
+Keras records how a Functional model was made as a graph of nodes, one for each call of an operation. There is no public
+way to read it: `clone_model(call_function=...)` comes close, but leaves a new node on the user's layers at each use.
+`tests/test_keras_graph.py` fails, and says what changed, when a new Keras moves any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional
+
+
+def functional_of(operation: Any) -> Any | None:
+    """The graph behind a Functional or Sequential model; None for whatever else.
+
+    A subclass with a `call` of its own is not opened: its graph need not be what it computes.
+    """
+    if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
+        return operation._functional
+    if isinstance(operation, Functional) and type(operation).call is Functional.call:
+        return operation
+    return None
+
+
+def nodes(functional: Any) -> list[Any]:
+    """The calls in a graph, each after all that it needs; inputs left out."""
+    by_depth = functional._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
+def operations(model: Any) -> list[Any]:
+    """Every operation of a Functional or Sequential model, its inputs too."""
+    functional = functional_of(model)
+    return list(functional.operations) if functional is not None else []
+
+
+def input_structure(functional: Any) -> Any:
+    """The graph's symbolic inputs, nested as the user calls the model."""
+    return functional._inputs_struct
+
+
+def output_structure(functional: Any) -> Any:
+    """The graph's symbolic outputs, nested as the model returns them."""
+    return functional._outputs_struct
+
+
+def input_name(tensor: Any) -> str:
+    """The name of the InputLayer behind a symbolic input."""
+    return tensor._keras_history.operation.name
+
+
+@contextmanager
+def unrecorded(operations: Iterable[Any]) -> Iterator[None]:
+    """Forgets, at the end, the calls that were recorded on these operations inside the block.
+
+    A new graph that starts from a user's symbolic tensors leaves a mark on the operations that made them. Nothing reads
+    it (Keras walks its graphs from the outputs back), so that taking it away leaves the user's model as it was.
+    """
+    before = [(operation, len(operation._outbound_nodes)) for operation in operations]
+    try:
+        yield
+    finally:
+        for operation, count in before:
+            del operation._outbound_nodes[count:]

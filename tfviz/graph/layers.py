@@ -1,0 +1,111 @@
+"""Finding a place in a graph: by name, by path, by the layer itself, or the one that a CAM should look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
+from tfviz.graph.places import Graph, Place, Value
+
+# Where a CAM may look: what holds features. Pooling, padding and reshaping only move what an earlier place found.
+_FEATURE_KINDS = ("linear", "relu", "activation", "scale", "add", "multiply", "other")
+
+
+def find(graph: Graph, layer: Any) -> Value:
+    """The value that a layer gives, for a name, a path into nested models, or the layer object.
+
+    A layer that is called several times has a place for each call: "name:0", "name:1" …
+
+    Raises:
+        UnknownLayerError: no such layer (near matches are listed), or several of that name (their paths are listed).
+    """
+    if not isinstance(layer, str):
+        return _find_object(graph, layer)
+    if layer in graph.names:
+        return graph.names[layer]
+    paths = [path for path in graph.names if _is_called(path, layer)]
+    if len(paths) == 1:
+        return graph.names[paths[0]]
+    if paths:
+        raise UnknownLayerError(f"layer {layer!r} has several places in this model; choose one of {_quoted(paths)}")
+    last_names = {path.rsplit("/", 1)[-1] for path in graph.names}
+    raise UnknownLayerError(
+        f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, [*graph.names, *last_names])} "
+        "`tfviz layers` lists them all"
+    )
+
+
+def _is_called(path: str, name: str) -> bool:
+    """Whether `name` means this path: as its last part, with or without the number of the call."""
+    return any(known == name or known.endswith("/" + name) for known in (path, _without_numbers(path), path.rsplit(":", 1)[0]))
+
+
+def _without_numbers(path: str) -> str:
+    return "/".join(part.split(":", 1)[0] for part in path.split("/"))
+
+
+def _find_object(graph: Graph, layer: Any) -> Value:
+    paths = [path for path, known in graph.layers.items() if known is layer]
+    if len(paths) == 1:
+        return graph.names[paths[0]]
+    if paths:
+        raise UnknownLayerError(f"layer '{layer.name}' has several places in this model; choose one of {_quoted(paths)}")
+    raise UnknownLayerError(
+        f"expected a layer of the model '{model_name(graph)}', its name, or a path such as 'backbone/conv1'; got "
+        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is no layer of it"
+    )
+
+
+def _quoted(paths: list[str]) -> str:
+    return ", ".join(map(repr, paths[:8])) + (" …" if len(paths) > 8 else "")
+
+
+def model_name(graph: Graph) -> str:
+    """What the model is called in messages."""
+    return str(getattr(graph.model, "name", None) or getattr(graph.model, "__name__", type(graph.model).__name__))
+
+
+def last_feature_place(graph: Graph) -> Place:
+    """The automatic layer of the CAMs: the last place with height and width that every path to the output goes through.
+
+    It is read off the graph: pooling and padding are passed over, so that it is the activation before them; a map of one
+    pixel, and the output itself, do not count.
+
+    Raises:
+        UnsupportedModelError: when there is none.
+    """
+    for place in reversed(graph.before(graph.outputs)):
+        if _holds_features(place) and not set(place.outputs) & set(graph.outputs):
+            value = place.outputs[0]
+            if has_height_and_width(graph, value) and _is_on_every_path(graph, value):
+                return place
+    raise UnsupportedModelError(
+        f"the model '{model_name(graph)}' has no place with height and width that every path to the output goes through, "
+        "such as a convolution; name a layer, or use a method that needs none (saliency, guided_backprop, "
+        "excitation_backprop)"
+    )
+
+
+def _holds_features(place: Place) -> bool:
+    return place.kind in _FEATURE_KINDS or type(place.operation).__name__ == "Concatenate"
+
+
+def has_height_and_width(graph: Graph, value: Value) -> bool:
+    """Whether a value is a stack of maps of more than one pixel: (N, …, channels)."""
+    sizes = graph.shapes[value][1:-1]
+    return len(sizes) > 0 and any(size != 1 for size in sizes)
+
+
+def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
+    """Raises UnknownLayerError when a layer gives no maps."""
+    if not has_height_and_width(graph, value):
+        shape = graph.shapes[value]
+        raise UnknownLayerError(
+            f"layer '{path}' gives {shape}: no height and width to draw a map of. Choose a convolution, its activation or "
+            "a pooling layer, or None for the automatic choice"
+        )
+
+
+def _is_on_every_path(graph: Graph, value: Value) -> bool:
+    needed = {read for place in graph.before(graph.outputs, given=[value]) for read in place.inputs}
+    return not needed & set(graph.inputs)

@@ -1,0 +1,275 @@
+"""A model's graph as one flat list of places.
+
+A place is one step of the computation: one call of one operation, at one depth of nesting. Nested models are opened, a
+layer that is called twice is two places, and a layer with a fused activation is split in two: its linear map, then its
+activation. Rules therefore meet each kind of operation in one form only. Places read and write numbered values; a value
+is one tensor of the computation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph import keras_graph
+from tfviz.graph.kinds import kind_of_function, kind_of_operation, name_of_function
+from tfviz.graph.linear import NOT_LINEAR, LinearMap, is_linear, stages_of
+
+Value = int
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One step: `compute(inputs)` reads the tensors of `inputs` and returns those of `outputs`, a flat list."""
+
+    path: str
+    operation: Any
+    kind: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    compute: Callable[[Sequence[Any]], list[Any]]
+    linear_map: LinearMap = NOT_LINEAR
+    function: Any = None
+
+    @property
+    def activation(self) -> str:
+        """The name of the activation function, such as "softmax"; the operation's class name for what is none."""
+        function = self.function or getattr(self.operation, "activation", None)
+        name = name_of_function(function) if function is not None else type(self.operation).__name__
+        return name.lower()
+
+
+@dataclass
+class Graph:
+    """A model as places in the order in which they run.
+
+    `shapes[v]` is the shape of value v, with None where it is free. `names` leads from each path that a user may type to
+    its value. `inputs` and `outputs` are flat; the structures hold values, nested as the model takes and returns tensors.
+    """
+
+    model: Any
+    places: list[Place] = field(default_factory=list)
+    shapes: list[tuple[int | None, ...]] = field(default_factory=list)
+    tensors: list[Any] = field(default_factory=list)
+    names: dict[str, Value] = field(default_factory=dict)
+    layers: dict[str, Any] = field(default_factory=dict)
+    input_structure: Any = None
+    output_structure: Any = None
+
+    @property
+    def inputs(self) -> list[Value]:
+        return tree.flatten(self.input_structure)
+
+    @property
+    def outputs(self) -> list[Value]:
+        return tree.flatten(self.output_structure)
+
+    def producer(self, value: Value) -> Place | None:
+        """The place that makes a value; None for an input."""
+        return self._producers.get(value)
+
+    def consumers(self, value: Value) -> list[Place]:
+        """The places that read a value."""
+        return self._consumers.get(value, [])
+
+    @cached_property
+    def _producers(self) -> dict[Value, Place]:
+        return {value: place for place in self.places for value in place.outputs}
+
+    @cached_property
+    def _consumers(self) -> dict[Value, list[Place]]:
+        readers: dict[Value, list[Place]] = {}
+        for place in self.places:
+            for value in dict.fromkeys(place.inputs):
+                readers.setdefault(value, []).append(place)
+        return readers
+
+    def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Place]:
+        """The places that must run, in order, for these values when the `given` ones are known."""
+        known, needed, found = set(given), set(values) - set(given), []
+        for place in reversed(self.places):
+            if needed.intersection(place.outputs):
+                found.append(place)
+                needed |= set(place.inputs) - known
+        return found[::-1]
+
+    def after(self, values: Iterable[Value]) -> set[Value]:
+        """These values and all that is computed from them."""
+        reached = set(values)
+        for place in self.places:
+            if reached.intersection(place.inputs):
+                reached.update(place.outputs)
+        return reached
+
+    def without(self, place: Place) -> Graph:
+        """The same graph with a place of one input and one output left out: its readers read its input."""
+        (old,), (new,) = place.outputs, place.inputs
+
+        def rename(value: Value) -> Value:
+            return new if value == old else value
+
+        places = [replace(other, inputs=tuple(map(rename, other.inputs))) for other in self.places if other is not place]
+        return replace(
+            self,
+            places=places,
+            names={path: rename(value) for path, value in self.names.items()},
+            output_structure=tree.map_structure(rename, self.output_structure),
+        )
+
+
+def graph_of(model: Any) -> Graph:
+    """Reads a Functional or Sequential model, nested to any depth, into a flat graph. The model is not changed.
+
+    Raises:
+        UnsupportedModelError: for a subclassed model, an unbuilt one, and one with channels first.
+    """
+    functional = _require_functional(model)
+    graph = Graph(model)
+    reader = _Reader(graph)
+    values = {}
+    for tensor in tree.flatten(keras_graph.input_structure(functional)):
+        values[id(tensor)] = reader.new_value(tensor)
+        graph.names[keras_graph.input_name(tensor)] = values[id(tensor)]
+    reader.read(functional, values, prefix="")
+    graph.input_structure = _structure(keras_graph.input_structure(functional), values)
+    graph.output_structure = _structure(keras_graph.output_structure(functional), values)
+    return graph
+
+
+def graph_of_anything(model: Any) -> Graph:
+    """The graph of a model; where its layers cannot be seen, a graph of one place, which calls it.
+
+    For methods that need the gradient of the outputs with respect to the images and nothing else.
+    """
+    if keras_graph.functional_of(model) is not None or not callable(model) or isinstance(model, keras.Sequential):
+        return graph_of(model)
+    extra = {"training": False} if takes_training(model) else {}
+    name = getattr(model, "name", type(model).__name__)
+    place = Place(name, model, "other", (0,), (1,), lambda tensors: [model(tensors[0], **extra)])
+    return Graph(model, [place], [(), ()], [None, None], {"image": 0}, input_structure=0, output_structure=1)
+
+
+def _require_functional(model: Any) -> Any:
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(f"expected a keras.Model, got {type(model).__name__} ({str(model)[:60]!r})")
+    functional = keras_graph.functional_of(model)
+    if functional is not None:
+        return functional
+    if isinstance(model, keras.Sequential):
+        raise UnsupportedModelError(
+            f"the Sequential model '{model.name}' has never been called, so that its input shape is not known; "
+            "call it once on an image, give it a keras.Input(shape) first, or call model.build(input_shape)"
+        )
+    raise UnsupportedModelError(
+        f"'{model.name}' is a subclassed model ({type(model).__name__}); its layers cannot be seen, and this method needs "
+        "them. 'saliency' works on it, for it needs nothing but the input gradient; for the others wrap the same layers in "
+        "a Functional model: keras.Model(inputs, outputs)"
+    )
+
+
+def _structure(tensors: Any, values: Mapping[int, Value]) -> Any:
+    return tree.map_structure(lambda tensor: values[id(tensor)], tensors)
+
+
+class _Reader:
+    """Adds a model's calls to a graph, one after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def new_value(self, tensor: Any) -> Value:
+        self.graph.shapes.append(tuple(tensor.shape))
+        self.graph.tensors.append(tensor)
+        return len(self.graph.shapes) - 1
+
+    def read(self, functional: Any, values: dict[int, Value], prefix: str) -> None:
+        """Reads one level of nesting. `values` leads from a symbolic tensor's id to its value."""
+        nodes = keras_graph.nodes(functional)
+        calls = Counter(id(node.operation) for node in nodes)
+        seen: Counter[int] = Counter()
+        for node in nodes:
+            key = id(node.operation)
+            # Each use of a shared layer is a place of its own.
+            number = f":{seen[key]}" if calls[key] > 1 else ""
+            seen[key] += 1
+            self._read_call(node, values, f"{prefix}{node.operation.name}{number}")
+
+    def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
+        inner = keras_graph.functional_of(node.operation)
+        if inner is not None:
+            self._open(inner, node, values, path)
+        else:
+            _require_channels_last(node.operation)
+            self._add(node, values, path)
+        self.graph.names[path] = values[id(node.outputs[0])]
+        self.graph.layers[path] = node.operation
+
+    def _open(self, inner: Any, node: Any, values: dict[int, Value], path: str) -> None:
+        """Reads a nested model: its inputs and outputs are the values around it, under other names."""
+        symbols = tree.flatten(keras_graph.input_structure(inner))
+        inside = {id(symbol): values[id(tensor)] for symbol, tensor in zip(symbols, node.input_tensors, strict=True)}
+        self.read(inner, inside, prefix=path + "/")
+        symbols = tree.flatten(keras_graph.output_structure(inner))
+        values.update({id(tensor): inside[id(symbol)] for symbol, tensor in zip(symbols, node.outputs, strict=True)})
+
+    def _add(self, node: Any, values: dict[int, Value], path: str) -> None:
+        operation, inputs = node.operation, tuple(values[id(tensor)] for tensor in node.input_tensors)
+        stages = stages_of(operation)
+        if not stages:
+            outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
+            kind = kind_of_operation(operation, len(inputs))
+            self.graph.places.append(Place(path, operation, kind, inputs, outputs, _caller(node)))
+        for stage in stages:
+            outputs = (self.new_value(node.outputs[0]),)
+            compute = _forward(stage, operation)
+            self.graph.places.append(Place(path, operation, "linear", inputs, outputs, compute, linear_map=stage))
+            inputs = outputs
+        if stages and not is_linear(operation.activation):
+            outputs = (self.new_value(node.outputs[0]),)
+            function = operation.activation
+            kind = kind_of_function(function)
+            place = Place(path, operation, kind, inputs, outputs, _on_one(function), function=function)
+            self.graph.places.append(place)
+        values.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+
+
+def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """Runs a recorded call on new tensors, as at inference."""
+    operation, arguments, symbols = node.operation, node.arguments, node.input_tensors
+    # Random augmentation augments unless told that nobody is training.
+    extra = {"training": False} if takes_training(operation) else {}
+
+    def compute(tensors: Sequence[Any]) -> list[Any]:
+        args, kwargs = arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, tensors, strict=True)})
+        return tree.flatten(operation(*args, **{**kwargs, **extra}))
+
+    return compute
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether an operation behaves differently in training."""
+    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
+
+
+def _forward(stage: LinearMap, layer: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda tensors: [stage.forward(layer, tensors[0])]
+
+
+def _on_one(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda tensors: [function(tensors[0])]
+
+
+def _require_channels_last(operation: Any) -> None:
+    if getattr(operation, "data_format", None) == "channels_first":
+        raise UnsupportedModelError(
+            f"layer '{operation.name}' has data_format='channels_first'; tfviz reads images as (height, width, channels). "
+            "Build the model with data_format='channels_last' and load the same weights: kernels have the same shape in both"
+        )

@@ -1,0 +1,54 @@
+"""What the class activation maps share: a layer's activations, the score's gradient there, and a sum over channels."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.graph import layers
+from tfviz.graph.places import Value
+from tfviz.graph.walk import backpropagate, inputs_of, name_of
+from tfviz.methods.explainer import Explainer
+
+
+class CAM(Explainer):
+    """A class activation map.
+
+    Args:
+        layer: name, path into nested models ("backbone/conv1"), the layer object, or None for the last layer with height
+            and width that every path to the output goes through, pooling aside.
+
+    `layer_path` says which layer it is. The trunk below the layer is a plain forward pass.
+    """
+
+    needs_layer = True
+
+    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits") -> None:
+        super().__init__(model, score=score)
+        if layer is None:
+            self.layer = layers.last_feature_place(self.graph).outputs[0]
+        else:
+            self.layer = layers.find(self.graph, layer)
+        self.layer_path = name_of(self.graph, self.layer)
+        layers.require_height_and_width(self.graph, self.layer, self.layer_path)
+
+    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+        return self.map_from(inputs_of(self.graph, images), seed)
+
+    def map_from(self, known: dict[Value, Any], seed: targets.Seed) -> Any:
+        """The map (N, h, w), from values that are known already."""
+        backward = backpropagate(self.graph, known, seed, [self.layer])
+        A, G = backward.values[self.layer], backward.gradients[0]
+        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32)))
+
+    @abc.abstractmethod
+    def weigh(self, A: Any, G: Any) -> Any:
+        """The map (N, h, w) before its ReLU, from activations and gradients (N, h, w, K)."""
+
+
+def spatial_axes(A: Any) -> list[int]:
+    """The axes of height and width."""
+    return list(range(1, len(A.shape) - 1))

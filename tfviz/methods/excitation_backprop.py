@@ -1,0 +1,72 @@
+"""Excitation backprop: how likely each neuron is to be behind the class.
+
+Answers: where is the evidence for the class, by how strongly neurons excite each other?
+
+    P(input) = Σ_outputs P(output) · share of the input in the output's excitation     (marginal winning probability)
+                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", equations 3 to 5
+
+A probability goes from the logits down: each neuron passes its own on to those below in proportion to activation times
+positive weight (see `rules.excitation`). On a network without negative activations it sums to 1 at every cut. One forward
+pass, and for each linear map one more with the positive weights and its transpose. It misleads on cluttered pictures:
+what excites every class lights up for each (the contrastive form takes it away), and through BatchNormalization, which
+only `merge_batch_norm` takes into account.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.errors import UnknownLayerError
+from tfviz.graph import layers
+from tfviz.graph.walk import backpropagate, inputs_of, name_of
+from tfviz.methods.explainer import Explainer, one
+from tfviz.rules.excitation import Excitation
+
+
+class ExcitationBackprop(Explainer):
+    """Marginal winning probability at a layer.
+
+    Args:
+        layer: name, path into nested models, the layer object, or None for the image.
+        merge_batch_norm: fold a BatchNormalization that alone follows a linear map into the map before its positive part
+            is taken, as if the network had been trained without. False is what the authors' code does.
+        sum_channels: True gives (N, h, w); False the probability of each neuron, (N, h, w, K).
+
+    Returns (on a call) (N, h, w), 0 or more; (N, units) at a Dense layer.
+    """
+
+    key: ClassVar[str] = "excitation_backprop"
+    question: ClassVar[str] = "Where is the evidence for the class?"
+    needs_layer: ClassVar[bool] = False
+    contrastive: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: Any,
+        layer: Any = None,
+        *,
+        merge_batch_norm: bool = False,
+        sum_channels: bool = True,
+        score: str = "logits",
+    ) -> None:
+        super().__init__(model, score=score)
+        self.at = self.graph.inputs if layer is None else [layers.find(self.graph, layer)]
+        self.layer_path = "image" if layer is None else name_of(self.graph, self.at[0])
+        self.sum_channels = sum_channels
+        self.excitation = Excitation(self.graph, merge_batch_norm=merge_batch_norm, contrastive=self.contrastive)
+        self.excitation.require_rules(self.at)
+        if self.contrastive and not self.excitation.is_below_last_map(self.at):
+            raise UnknownLayerError(
+                f"layer '{self.layer_path}' lies behind the last linear map, where the contrast begins; choose one before it"
+            )
+
+    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+        rules = self.excitation.rules(images)
+        relevances = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules).gradients
+        return one([self._reduced(tf.cast(p, tf.float32)) for p in relevances])
+
+    def _reduced(self, p: Any) -> Any:
+        return tf.reduce_sum(p, axis=-1) if self.sum_channels and len(p.shape) > 2 else p

@@ -1,0 +1,87 @@
+"""Images as the model takes them, checked before anything is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from tfviz.errors import ImageError
+from tfviz.graph.layers import model_name
+from tfviz.graph.places import Graph
+
+
+def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
+    """One tensor for each input of the model, of the type that it takes.
+
+    Raises:
+        ImageError: wrong number of inputs, rank, size or channels; NaN or infinity among the values.
+    """
+    flat = _flatten(graph, images)
+    return [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
+
+
+def _flatten(graph: Graph, images: Any) -> list[Any]:
+    if len(graph.inputs) == 1 and not isinstance(images, dict):
+        return [images[0] if _is_structure_of_one(images) else images]
+    flat = tree.flatten(images) if isinstance(images, (list, tuple, dict)) else [images]
+    if len(flat) != len(graph.inputs):
+        raise ImageError(
+            f"the model '{model_name(graph)}' takes {len(graph.inputs)} inputs, got {len(flat)}; pass them nested as the "
+            "model takes them, each as a batch"
+        )
+    return flat
+
+
+def _is_structure_of_one(images: Any) -> bool:
+    return isinstance(images, (list, tuple)) and len(images) == 1 and hasattr(images[0], "shape") and len(images[0].shape) == 4
+
+
+def _checked(graph: Graph, value: int, images: Any) -> tf.Tensor:
+    expected = graph.shapes[value]
+    try:
+        array = images if tf.is_tensor(images) else np.asarray(images)
+        is_number = array.dtype.is_integer or array.dtype.is_floating if tf.is_tensor(array) else array.dtype.kind in "iufb"
+    except (ValueError, TypeError):
+        is_number = False
+    if not is_number:
+        raise ImageError(f"expected images as an array of numbers {_shown(expected)}; got {type(images).__name__}")
+    _check_shape(graph, expected, tuple(array.shape))
+    _check_finite(array)
+    tensor = graph.tensors[value]
+    return tf.cast(array, tensor.dtype if tensor is not None else tf.float32)
+
+
+def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
+    if expected and len(shape) == len(expected) - 1:
+        raise ImageError(
+            f"the model '{model_name(graph)}' takes batches {_shown(expected)}, got one image {shape}; pass image[None]"
+        )
+    fits = not expected or len(shape) == len(expected)
+    if fits and expected:
+        fits = all(want in (None, got) or got is None for want, got in zip(expected[1:], shape[1:], strict=True))
+    if not fits:
+        raise ImageError(
+            f"the model '{model_name(graph)}' takes images {_shown(expected)}, got {_shown(shape)}; resize them, or check "
+            "their channels (tfviz.load_images does both)"
+        )
+    if shape and shape[0] == 0:
+        raise ImageError(f"expected at least one image, got an empty batch {shape}")
+
+
+def _check_finite(array: Any) -> None:
+    if tf.is_tensor(array) and (not hasattr(array, "numpy") or not array.dtype.is_floating):
+        return  # A symbolic tensor has no values yet.
+    values = array.numpy() if tf.is_tensor(array) else array
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = [int(i) for i in np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))]
+        raise ImageError(
+            f"NaN or infinity in image {', '.join(map(str, bad[:8]))} of the batch; every attribution would be NaN. Look at "
+            "how the images are preprocessed (a division by zero?)"
+        )
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('N' if i == 0 and n is None else str(n) for i, n in enumerate(shape))})"

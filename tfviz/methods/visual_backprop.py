@@ -1,0 +1,97 @@
+"""VisualBackProp: which parts of the picture the feature maps agree on.
+
+Answers: which parts of the picture go into the network's output, whatever it says?
+
+    mask = average over channels of the deepest ReLU map; then, from map to shallower map: scaled up through the layers
+    between, times the average of that map; at the end each mask is brought to [0, 1]
+                          Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
+
+Scaling up is a transposed convolution of one channel with weights of one (see `rules.mask`). There is no backward pass: the
+cost is a small part of a forward pass, so that it can run in every training step. It misleads as an explanation of a
+class: it takes no target, and it shows what the network reads, not what it concludes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from keras import ops
+
+from tfviz import targets
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.layers import has_height_and_width, model_name
+from tfviz.graph.places import Graph, Place, Value
+from tfviz.graph.walk import inputs_of, run
+from tfviz.methods.explainer import Explainer, one
+from tfviz.numerics import safe_divide, unit_range
+from tfviz.rules.mask import masks_of_inputs
+
+
+class VisualBackProp(Explainer):
+    """The VisualBackProp mask of each image: (N, H, W) in [0, 1]. It takes no target."""
+
+    key: ClassVar[str] = "visual_backprop"
+    question: ClassVar[str] = "Which parts of the picture does the network read, whatever it says?"
+    takes_target: ClassVar[bool] = False
+
+    def __init__(self, model: Any, *, score: str = "logits") -> None:
+        super().__init__(model, score=score)
+        self.maps = feature_maps(self.graph)
+
+    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+        places = self.graph.before([place.outputs[0] for place in self.maps])
+        values = run(inputs_of(self.graph, images), places)
+        return one(masks_of_images(self.graph, values, self.maps))
+
+
+def feature_maps(graph: Graph) -> list[Place]:
+    """The ReLUs that give maps, on the way to the outputs, in the order in which they run.
+
+    Raises:
+        UnsupportedModelError: when there is none.
+    """
+    maps = [
+        place for place in graph.before(graph.outputs) if place.kind == "relu" and has_height_and_width(graph, place.outputs[0])
+    ]
+    if not maps:
+        raise UnsupportedModelError(
+            f"VisualBackProp needs convolutions followed by ReLU; the model '{model_name(graph)}' has no ReLU with height "
+            "and width. 'saliency' and 'excitation_backprop' work on it"
+        )
+    return maps
+
+
+def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -> list[Any]:
+    """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values."""
+    masks: dict[Value, Any] = {}
+    is_map = set(maps)
+    for place in reversed(graph.before([place.outputs[0] for place in maps])):
+        mask = masks.pop(place.outputs[0], None)
+        if place in is_map:
+            mask = _times_average(mask, values[place.outputs[0]], masks)
+        if mask is None:
+            continue
+        sizes = [tuple(values[value].shape[1:-1]) for value in place.inputs]
+        for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
+            if part is not None:
+                masks[value] = masks[value] + part if value in masks else part
+    return [unit_range(ops.cast(masks[value], "float32")[..., 0]) for value in graph.inputs if value in masks]
+
+
+def _times_average(mask: Any, feature_map: Any, others: dict[Value, Any]) -> Any:
+    """The mask times the map's average over channels, scaled with all others so that the largest is 1.
+
+    One factor for all of them changes nothing in the result, and none overflows on a deep network.
+    """
+    average = ops.mean(ops.cast(feature_map, "float32"), axis=-1, keepdims=True)
+    mask = average if mask is None else mask * average
+    largest = _largest(mask)
+    for other in others.values():
+        largest = ops.maximum(largest, _largest(other))
+    for value, other in others.items():
+        others[value] = safe_divide(other, largest)
+    return safe_divide(mask, largest)
+
+
+def _largest(mask: Any) -> Any:
+    return ops.max(mask, axis=tuple(range(1, len(mask.shape))), keepdims=True)

@@ -1,0 +1,107 @@
+"""VisualBackProp as a branch of a model's own graph.
+
+The branch is made of Keras' own operations on the model's own tensors. What comes out is an ordinary Keras model: it trains,
+saves, loads without tfviz, and exports, and each of its forward passes gives the mask along with the outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph import keras_graph
+from tfviz.graph.places import Graph, graph_of
+from tfviz.methods.visual_backprop import feature_maps, masks_of_images
+
+NAME = "visual_backprop"
+
+
+def with_visual_backprop(model: Any) -> Any:
+    """The same model with one more output, "visual_backprop": the mask (N, H, W) in [0, 1] of each image.
+
+    Args:
+        model: a Functional or Sequential keras.Model with a fixed image size and ReLUs after its convolutions.
+
+    Returns:
+        A keras.Model that shares every layer with `model`. A model of one output gives a list [output, mask]; a list gets
+        one more element, a dict one more key. Training either model trains both. Compile it with a loss for the first
+        outputs only: `loss=["sparse_categorical_crossentropy", None]`.
+
+        `model` itself is left as it is. Of a nested model a flat one is made, so that each of its layers is called once
+        more, and Keras keeps a record of that call on the layer.
+
+    Raises:
+        UnsupportedModelError: no ReLU with height and width, a free image size, several inputs, or an operation through
+            which a mask cannot be scaled back.
+    """
+    graph = graph_of(model)
+    maps = feature_maps(graph)
+    _require_fixed_size(graph)
+    if any("/" in place.path for place in graph.places):
+        return with_visual_backprop(flattened(model))
+    symbols = dict(enumerate(graph.tensors))
+    with keras_graph.unrecorded(keras_graph.operations(graph.model)):
+        (mask,) = masks_of_images(graph, symbols, maps)
+        mask = keras.layers.Identity(name=NAME, dtype="float32")(mask)
+        outputs = _one_more(tree.map_structure(lambda value: symbols[value], graph.output_structure), mask)
+        inputs = tree.map_structure(lambda value: symbols[value], graph.input_structure)
+        return keras.Model(inputs, outputs, name=model.name)
+
+
+def _require_fixed_size(graph: Graph) -> None:
+    shapes = [graph.shapes[value] for value in graph.inputs]
+    if len(shapes) != 1:
+        raise UnsupportedModelError(f"with_visual_backprop takes models with one input; this one has {len(shapes)}")
+    if None in shapes[0][1:]:
+        raise UnsupportedModelError(
+            f"with_visual_backprop needs a model of fixed image size; this one takes {shapes[0]}. Call it on a "
+            "keras.Input of the size that you train on: keras.Model(x := keras.Input((224, 224, 3)), model(x)); the "
+            "explainer tfviz.VisualBackProp(model) takes any size"
+        )
+
+
+def _one_more(outputs: Any, mask: Any) -> Any:
+    if isinstance(outputs, dict):
+        return {**outputs, NAME: mask}
+    return [*outputs, mask] if isinstance(outputs, (list, tuple)) else [outputs, mask]
+
+
+def flattened(model: Any) -> Any:
+    """A Functional model that computes the same by the same layers, without nesting.
+
+    Raises:
+        UnsupportedModelError: when two layers at different depths have the same name; a Keras model holds each name once.
+    """
+    functional = keras_graph.functional_of(model)
+    symbols = {
+        id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_graph.input_name(tensor))
+        for tensor in tree.flatten(keras_graph.input_structure(functional))
+    }
+    inputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.input_structure(functional))
+    _call_again(functional, symbols)
+    outputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.output_structure(functional))
+    try:
+        return keras.Model(inputs, outputs, name=model.name)
+    except ValueError as error:
+        raise UnsupportedModelError(
+            f"the nested model '{model.name}' cannot be made flat ({error}); give its layers names that are unique at every "
+            "depth, or use the explainer tfviz.VisualBackProp(model), which needs no new model"
+        ) from error
+
+
+def _call_again(functional: Any, symbols: dict[int, Any]) -> None:
+    """Calls each layer of a graph on new symbolic tensors; `symbols` leads from the old ones' ids to the new."""
+    for node in keras_graph.nodes(functional):
+        inner = keras_graph.functional_of(node.operation)
+        if inner is None:
+            args, kwargs = node.arguments.fill_in(symbols)
+            new = tree.flatten(node.operation(*args, **kwargs))
+        else:
+            inside = tree.flatten(keras_graph.input_structure(inner))
+            known = {id(old): symbols[id(outer)] for old, outer in zip(inside, node.input_tensors, strict=True)}
+            _call_again(inner, known)
+            new = [known[id(tensor)] for tensor in tree.flatten(keras_graph.output_structure(inner))]
+        symbols.update({id(old): tensor for old, tensor in zip(node.outputs, new, strict=True)})

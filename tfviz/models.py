@@ -1,0 +1,234 @@
+"""Networks by name or from a file, with what is known about them: their preprocessing and their labels.
+
+A keras.Model cannot say how it wants its pictures or what its classes are called. Both are kept beside it here, by
+weak reference: the model itself stays as Keras made it, and is forgotten with it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfviz.architectures import ARCHITECTURES, Architecture, find_architecture
+from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError, near_matches
+from tfviz.images import read_image, shown
+from tfviz.labels import Labels, imagenet_labels, labels_from
+from tfviz.preprocessing import Preprocessing, Size, named, preprocessing_from
+from tfviz.weights import (
+    WEIGHTS_SUFFIXES,
+    first_line,
+    load_weights,
+    open_hdf5,
+    require_file,
+    stored_class_count,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+PACKAGED = "shapes"
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+_PACKAGED_FOLDER = Path(__file__).with_name("shapes")
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class _Notes:
+    preprocessing: Preprocessing | None = None
+    is_preprocessing_given: bool = False
+    labels: Callable[[], Labels] = Labels
+
+
+_notes: weakref.WeakKeyDictionary[keras.Model, _Notes] = weakref.WeakKeyDictionary()
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    weights: str | Path | None = "imagenet",
+    preprocessing: Preprocessing | str | Path | None = None,
+    labels: Labels | Sequence[str] | str | Path | None = None,
+    size: Size | None = None,
+) -> keras.Model:
+    """A network by name or from a file; `preprocessing_of` and `labels_of` know it afterwards.
+
+    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "shapes" (the small one that
+        comes with tfviz), or a .keras or .h5 file.
+    weights: for a network of keras.applications "imagenet" (fetched by Keras), None (random), or a .weights.h5, .h5
+        or .keras file; the number of classes is the file's. For a model file, a path replaces the weights in it.
+    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By default what belongs to
+        the name; a file says nothing, so pictures are given as they are, 0..255.
+    labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of keras.applications.
+    size: (height, width) in pixels, for a network that can take more than one.
+
+    Raises WeightsError for what cannot be loaded, OptionError for a size or preprocessing that does not fit, and
+    LabelsError for labels that do not.
+    """
+    architecture = find_architecture(str(name_or_path))
+    if architecture:
+        model = _build(architecture, weights, size)
+        preprocessing = preprocessing or architecture.mode
+    else:
+        path = _model_file(name_or_path)
+        model = _open(path)
+        if weights is not None and weights != "imagenet":
+            load_weights(model, weights, name=shown(path))
+        if path.parent == _PACKAGED_FOLDER:
+            preprocessing = preprocessing or path.with_suffix(".json")
+            labels = labels or path.with_suffix(".json")
+    names = labels_from(labels)
+    _check_labels(names, model, labels)
+    is_imagenet = architecture and weights and labels is None and model.output_shape[-1] == _IMAGENET_CLASSES
+    _notes[model] = _Notes(
+        _fitted(model, preprocessing, size),
+        preprocessing is not None,
+        imagenet_labels if is_imagenet else lambda: names,
+    )
+    return model
+
+
+def preprocessing_of(model: keras.Model) -> Preprocessing:
+    """How the model wants its pictures: what `load_model` knows, else "none" (0..255, as they are) at its own size.
+
+    Raises UnsupportedModelError for a model that does not take one picture, OptionError where it takes channels that
+    pictures do not have.
+    """
+    known = _notes.get(model, _Notes()).preprocessing
+    return known or named("none", *_picture_input(model))
+
+
+def is_preprocessing_known(model: keras.Model) -> bool:
+    """Whether somebody said how the model wants its pictures: its architecture does, or whoever loaded it."""
+    return _notes.get(model, _Notes()).is_preprocessing_given
+
+
+def labels_of(model: keras.Model) -> Labels:
+    """The names of the model's classes, as far as known. May look for ImageNet's in the network, for some seconds."""
+    return _notes.get(model, _Notes()).labels()
+
+
+def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> np.ndarray:
+    """The pictures in image files as `for_`, a model or a Preprocessing, takes them.
+
+    Returns float32 (N, height, width, channels). Raises ImageError for a file that cannot be used, and for pictures of
+    several sizes where `for_` sets none.
+    """
+    preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_of(for_)
+    files = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not files:
+        raise ImageError("Expected at least one image file; got none.")
+    tensors = [preprocessing.tensor(read_image(file)) for file in files]
+    for file, tensor in zip(files, tensors, strict=True):
+        if tensor.shape != tensors[0].shape:
+            sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensor.shape[:2]}"
+            raise ImageError(
+                f"Pictures of one batch must have one size (height, width): {sizes}. Give a size to bring them to."
+            )
+    return np.stack(tensors)
+
+
+def _build(architecture: Architecture, weights: str | Path | None, size: Size | None) -> keras.Model:
+    if weights is None:
+        return architecture.build(size=size)
+    if weights == "imagenet":
+        return _with_imagenet_weights(architecture, size or architecture.size)
+    require_file(weights, WEIGHTS_SUFFIXES)  # before some seconds are spent on the network
+    model = architecture.build(size=size)
+    if classes := stored_class_count(model, weights):
+        model = architecture.build(classes=classes, size=size)
+    load_weights(model, weights, name=architecture.name)
+    return model
+
+
+def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
+    try:
+        model = architecture.build("imagenet")
+    except Exception as error:  # Keras raises a bare Exception where the network fails
+        raise WeightsError(
+            f"The ImageNet weights of {architecture.name} cannot be fetched ({first_line(error)}). Fetch that file on "
+            "another machine and pass it: weights=FILE, or --weights FILE on the command line."
+        ) from error
+    if size == architecture.size:
+        return model
+    resized = architecture.build(size=size)
+    if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
+        own = "x".join(map(str, architecture.size))
+        raise OptionError(
+            f"{architecture.name} with ImageNet weights takes {own} pixels only: its first dense layer counts them."
+        )
+    resized.set_weights(model.get_weights())
+    return resized
+
+
+def _model_file(name_or_path: str | Path) -> Path:
+    if str(name_or_path) == PACKAGED:
+        return _PACKAGED_FOLDER / f"{PACKAGED}.keras"
+    path = Path(name_or_path)
+    if path.is_dir():
+        raise WeightsError(f"{shown(path)} is a folder; expected {_EXPECTED}. Save the model as .keras.")
+    if not path.exists():
+        hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
+        raise WeightsError(f"There is no network and no file {shown(path)!r}; expected {_EXPECTED}.{hint}")
+    if not path.name.endswith(MODEL_SUFFIXES) or path.name.endswith(".weights.h5"):
+        raise WeightsError(f"{shown(path)} is not a whole model; expected {_EXPECTED}. {_FOR_WEIGHTS}")
+    return path
+
+
+_NAMES = (PACKAGED, *map(str.lower, ARCHITECTURES))
+_EXPECTED = f'a name of keras.applications such as "vgg16", "{PACKAGED}", or a file {" or ".join(MODEL_SUFFIXES[:2])}'
+_FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as weights."
+
+
+def _open(path: Path) -> keras.Model:
+    with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
+        is_model = path.suffix == ".keras" or "model_config" in file.attrs
+    if not is_model:
+        raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise WeightsError(
+            f"{shown(path)} cannot be opened: {first_line(error)} If the model has layers of your own, or Lambda "
+            "layers that you trust, open it with keras.models.load_model and its custom_objects or safe_mode, and "
+            "give the model itself to tfviz."
+        ) from error
+
+
+def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: Size | None) -> Preprocessing | None:
+    if given is None and size is None:
+        return None
+    own, channels = _picture_input(model)
+    if size and own not in (None, size):
+        raise OptionError(f"The model takes pictures of {own} (height, width) only; got size={size}.")
+    if not isinstance(given, Preprocessing):
+        given = preprocessing_from(given or "none", own, channels)
+    return (replace(given, size=size) if size else given).for_input(own, channels)
+
+
+def _picture_input(model: keras.Model) -> tuple[Size | None, int]:
+    """The size (None: any) and the number of channels of the pictures that the model takes."""
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
+        came = ", ".join(map(str, shapes)) or "none that is declared"
+        raise UnsupportedModelError(
+            f"Pictures from files can be given to a model with one input (batch, height, width, channels); this one's "
+            f"inputs: {came}. From Python, give the arrays themselves."
+        )
+    _, height, width, channels = shapes[0]
+    return ((height, width) if height and width else None), channels
+
+
+def _check_labels(names: Labels, model: keras.Model, source: object) -> None:
+    classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()}
+    if names.names and not classes & {len(names), None, 1}:
+        raise LabelsError(
+            f"The labels ({source if isinstance(source, (str, Path)) else 'given'}) are {len(names)} names; "
+            f"the model has {' and '.join(map(str, sorted(classes)))} outputs."
+        )

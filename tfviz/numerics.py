@@ -1,0 +1,26 @@
+"""Divisions that stay finite.
+
+0 / 0 comes up in every method on real images: a dead ReLU, a flat map, a window of zeros. Everywhere in tfviz it is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def safe_divide(numerator: Any, denominator: Any) -> Any:
+    """numerator / denominator, and 0 where the denominator is 0."""
+    is_zero = ops.equal(denominator, 0)
+    # The inner `where` keeps 1/0 out of the gradient too: inf times 0 is NaN.
+    quotient = ops.divide(numerator, ops.where(is_zero, ops.ones_like(denominator), denominator))
+    return ops.where(is_zero, ops.zeros_like(quotient), quotient)
+
+
+def unit_range(maps: Any) -> Any:
+    """Each map of (N, ...) brought to [0, 1] by its own smallest and largest value; a constant map gives 0."""
+    axes = tuple(range(1, len(maps.shape)))
+    low = ops.min(maps, axis=axes, keepdims=True)
+    high = ops.max(maps, axis=axes, keepdims=True)
+    return safe_divide(maps - low, high - low)

@@ -1,0 +1,88 @@
+"""The colours of a map: three styles, each with its own scale and colour map.
+
+    heatmap   |value|, 0 … largest            sequential colour map, blended over the picture
+    signed    −largest … 0 … largest          diverging colour map, blended over the picture
+    grey      ± a high percentile of |value|  zero is mid grey, RGB as the map's channels, not blended
+
+Each map is scaled by itself. A map that is zero everywhere takes the colour of zero.
+
+Guided backprop and deconvnet are drawn in grey, as in Springenberg et al. (2015) and Zeiler & Fergus (2014).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+
+from tfviz.errors import OptionError, near_matches
+from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
+
+STYLES = ("heatmap", "signed", "grey")
+COLOR_MAPS = {"heatmap": "inferno", "signed": "RdBu_r"}
+MEANINGS = {  # for legends
+    "heatmap": "zero to each map's largest value",
+    "signed": "negative to positive, white is zero",
+    "grey": "negative to positive, grey is zero",
+}
+GREY_PERCENTILE = 99.0  # of the values that are not zero; a few extreme pixels then do not flatten the rest
+
+
+def style_of(maps: Sequence[Map], style: str | None = None) -> str:
+    """`style` if it is given, else the style that suits the maps of one method.
+
+    Maps with channels are drawn in grey, maps with a negative value as signed, all others as heatmaps.
+    Raises OptionError for an unknown style.
+    """
+    if style is not None:
+        if style not in STYLES:
+            raise OptionError(f"style: no such style {style!r}. {near_matches(str(style), STYLES)}")
+        return style
+    if maps[0].ndim == 3:
+        return "grey"
+    return "signed" if any(one.min() < 0 for one in maps) else "heatmap"
+
+
+def colored(values: Map, style: str, height: int, width: int) -> Picture:
+    """The map in the colours of `style`, (height, width, 3) uint8 RGB.
+
+    The map is scaled, resized once, and held to its own range, so that a positive map stays positive.
+    """
+    scaled = _scaled(values, style).astype(np.float32)
+    resized = np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())
+    if style == "grey":
+        grey = np.rint(128 + 127 * resized).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(grey), (height, width, 3)))
+    position = resized if style == "heatmap" else (resized + 1) / 2
+    return ramp(style)[np.rint(position * 255).astype(np.uint8)]
+
+
+@functools.cache
+def ramp(style: str) -> npt.NDArray[np.uint8]:
+    """The 256 colours of a style from its low to its high end, (256, 3) uint8 RGB."""
+    steps = np.arange(256)
+    if style == "grey":
+        return np.repeat(steps[:, None], 3, axis=1).astype(np.uint8)
+    return colormaps[COLOR_MAPS[style]](steps, bytes=True)[:, :3]
+
+
+def _scaled(values: Map, style: str) -> npt.NDArray[np.float64]:
+    """(h, w) or (h, w, C) of any size of value -> [0, 1] for a heatmap, else [-1, 1]; C is kept for grey RGB only."""
+    values = _divided(values, np.abs(values).max())  # first, so that nothing below can overflow or underflow
+    if style == "heatmap":
+        return np.abs(values) if values.ndim == 2 else np.abs(values).max(axis=2)
+    if style == "signed":
+        flat = values if values.ndim == 2 else values.sum(axis=2)
+        return _divided(flat, np.abs(flat).max())
+    if values.ndim == 3 and values.shape[2] not in (1, 3):
+        values = values.mean(axis=2)
+    sizes = np.abs(values[values != 0])
+    limit = float(np.percentile(sizes, GREY_PERCENTILE)) if sizes.size else 0.0
+    return _divided(np.clip(values, -limit, limit), limit)
+
+
+def _divided(values: npt.NDArray[np.float64], largest: float) -> npt.NDArray[np.float64]:
+    return values / largest if largest > 0 else np.zeros_like(values)

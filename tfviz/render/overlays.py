@@ -1,0 +1,49 @@
+"""Maps in colour over the pictures that they explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfviz.errors import OptionError
+from tfviz.render.colors import colored, style_of
+from tfviz.render.pictures import Map, Picture, is_single, maps_of, pictures_of
+
+
+def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: float = 0.5) -> Any:
+    """Draw each map in colour over its picture.
+
+    Args:
+        images: (N, H, W, 3) or (N, H, W, 1) pictures, or one without N, or a list of pictures of different sizes.
+            uint8 and floats in [0, 1] are shown as they are, other floats are stretched to their own range.
+        attribution: raw maps, one for each picture and of any height and width: (N, h, w) or (N, h, w, C).
+        style: "heatmap" (|value|, 0 … largest; the largest of the channels), "signed" (diverging colours centred on
+            zero; summed over channels), "grey" (RGB, zero is grey, drawn in place of the picture), or None to
+            choose: grey for maps with channels, signed where a value is negative, else heatmap.
+        alpha: strength of the colours, from 0 (picture alone) to 1 (colours alone). It does not apply to grey.
+
+    Returns: uint8 RGB pictures of the size of `images`: (N, H, W, 3), or (H, W, 3), or a list, as `images` came.
+
+    Raises:
+        ImageError: shapes or counts that do not fit, NaN or infinity.
+        OptionError: an unknown style, or an alpha outside [0, 1].
+    """
+    pictures = pictures_of(images)
+    maps = maps_of(attribution, count=len(pictures), single=is_single(images))
+    style = style_of(maps, style)
+    drawn = [blended(picture, one, style, alpha) for picture, one in zip(pictures, maps, strict=True)]
+    if is_single(images):
+        return drawn[0]
+    return drawn if isinstance(images, list | tuple) else np.stack(drawn)
+
+
+def blended(picture: Picture, values: Map, style: str, alpha: float) -> Picture:
+    """One map over one picture (H, W, 3): (1 − alpha) · picture + alpha · colours; grey takes the picture's place."""
+    if not 0 <= alpha <= 1:
+        raise OptionError(f"alpha: expected a strength from 0 (picture) to 1 (colours), got {alpha!r}.")
+    colors = colored(values, style, *picture.shape[:2])
+    if style == "grey":
+        return colors
+    return np.asarray(cv2.addWeighted(colors, alpha, picture, 1 - alpha, 0), np.uint8)

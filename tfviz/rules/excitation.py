@@ -1,0 +1,203 @@
+"""The rules of excitation backprop: what share of a neuron's winning probability each of its inputs gets.
+
+Marginal winning probability (Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"). For each kind of
+operation, with p what comes back to the output and a = max(x, 0):
+
+    linear, average_pool     p_in = a · fᵀ(W⁺, p / f(a; W⁺)), 0 where the divisor is 0; the bias takes no part
+    max_pool                 the winner takes all: its own derivative
+    add                      input i gets p · a_i / Σ a
+    multiply                 a gate is a weight: the gated branch gets p, the gate gets nothing
+    relu, activation, scale, identity
+                             p passes unchanged, as in the authors' own code
+    reshape                  its own derivative
+
+What these rules give is linear in p. The first linear map reads the image, which may be negative: there a is the image
+shifted so that its smallest value is 0, and padding added on the way stays 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.head import TWO_CLASSES
+from tfviz.graph.places import Graph, Place, Value
+from tfviz.graph.walk import Rules, run
+from tfviz.numerics import safe_divide
+from tfviz.rules.gating import gated_input
+from tfviz.rules.redirect import redirect
+
+_UNCHANGED = ("relu", "activation", "scale", "identity")
+_OWN_DERIVATIVE = ("max_pool", "reshape")
+
+
+class Excitation:
+    """The rules for one graph.
+
+    Args:
+        graph: the graph that the rules are for.
+        merge_batch_norm: fold a BatchNormalization that alone follows a linear map into W before W⁺ is taken.
+        contrastive: at the last linear maps, subtract what −W gives from what W gives.
+    """
+
+    def __init__(self, graph: Graph, *, merge_batch_norm: bool = False, contrastive: bool = False) -> None:
+        self.graph = graph
+        self.reads_image = _values_before_first_linear_map(graph)
+        self.last_maps = _last_linear_maps(graph)
+        self.contrastive = contrastive
+        # Of one sigmoid unit, class 0 comes back as −p: the evidence for it is what −W lets through.
+        self.has_two_signs = any(place.path == TWO_CLASSES for place in graph.places)
+        self.batch_norms = _batch_norms_to_merge(graph) if merge_batch_norm else {}
+
+    def require_rules(self, at: Sequence[Value]) -> None:
+        """Raises UnsupportedModelError for the first operation between `at` and the outputs that has no rule."""
+        for place in self.graph.before(self.graph.outputs, given=at):
+            if place.kind not in (*_UNCHANGED, *_OWN_DERIVATIVE, "linear", "average_pool", "add", "multiply"):
+                raise UnsupportedModelError(
+                    f"excitation backprop has no rule for '{place.path}' ({type(place.operation).__name__}): it knows "
+                    "linear layers, pooling, activations, normalization, Add, Multiply and reshaping. Use a gradient "
+                    "method such as guided_backprop or grad_cam, or explain a layer above it"
+                )
+
+    def is_below_last_map(self, at: Sequence[Value]) -> bool:
+        """Whether each of these values goes through a last linear map on its way to the outputs."""
+        return all(any(self.graph.after([value]).intersection(last.inputs) for last in self.last_maps) for value in at)
+
+    def rules(self, images: Sequence[Any]) -> Rules:
+        """The rules for one batch of images (flat, as the graph takes them)."""
+        masks = _Masks(self.graph, images, self.reads_image)
+
+        def linear(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+            return redirect(output, inputs, lambda p: [self._share(place, masks.excitation_of(place, inputs[0]), p)])
+
+        def average_pool(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+            def share(p: Any) -> list[Any]:
+                return [_share_of(masks.excitation_of(place, inputs[0]), p, lambda a: place.compute([a])[0])]
+
+            return redirect(output, inputs, share)
+
+        unchanged = dict.fromkeys(_UNCHANGED, _unchanged)
+        return {**unchanged, "linear": linear, "average_pool": average_pool, "add": _add, "multiply": self._multiply}
+
+    def _share(self, place: Place, a: Any, p: Any) -> Any:
+        if place in self.last_maps and self.contrastive:
+            return self._share_of_sign(place, a, p, 1) - self._share_of_sign(place, a, p, -1)
+        if place in self.last_maps and self.has_two_signs:
+            for_it = self._share_of_sign(place, a, tf.nn.relu(p), 1)
+            return for_it + self._share_of_sign(place, a, tf.nn.relu(-p), -1)
+        return self._share_of_sign(place, a, p, 1)
+
+    def _share_of_sign(self, place: Place, a: Any, p: Any, sign: int) -> Any:
+        """What comes through the positive part of `sign` · W."""
+        layer, linear_map = place.operation, place.linear_map
+        kernel = linear_map.kernel(layer, layer.compute_dtype)
+        if place in self.batch_norms:
+            kernel = linear_map.scale_outputs(kernel, _scale_of(self.batch_norms[place].operation))
+        positive = tf.nn.relu(kernel if sign > 0 else -kernel)
+        return _share_of(a, p, lambda a: linear_map.apply(layer, a, positive))
+
+    def _multiply(self, place: Place, inputs: Sequence[Any], output: Any) -> Any:
+        gated = gated_input(self.graph, place)
+        return redirect(
+            output, inputs, lambda p: [_sum_to(p, x) if i == gated else tf.zeros_like(x) for i, x in enumerate(inputs)]
+        )
+
+
+def _share_of(a: Any, p: Any, positive_map: Callable[[Any], Any]) -> Any:
+    """a · fᵀ(p / f(a)) for a linear f with weights that are not negative."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(a)
+        z = positive_map(a)
+    return a * tape.gradient(z, a, output_gradients=safe_divide(p, z))
+
+
+def _unchanged(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+    return redirect(output, inputs, lambda p: [p, *(tf.zeros_like(x) for x in inputs[1:])])
+
+
+def _add(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+    def share(p: Any) -> list[Any]:
+        excited = [tf.nn.relu(x) for x in inputs]
+        ratio = safe_divide(p, tf.add_n([tf.broadcast_to(a, tf.shape(p)) for a in excited]))
+        return [_sum_to(ratio * a, a) for a in excited]
+
+    return redirect(output, inputs, share)
+
+
+def _sum_to(p: Any, like: Any) -> Any:
+    """p summed over the axes along which `like` was broadcast, so that nothing of it is lost."""
+    axes = [axis for axis, (n, m) in enumerate(zip(p.shape, like.shape, strict=True)) if m == 1 and n != 1]
+    return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
+
+
+def _values_before_first_linear_map(graph: Graph) -> set[Value]:
+    """The image, and all that is made of it without a linear map or a pooling."""
+    found = set(graph.inputs)
+    for place in graph.places:
+        if place.kind in (*_UNCHANGED, "reshape") and found.issuperset(place.inputs):
+            found.update(place.outputs)
+    return found
+
+
+def _last_linear_maps(graph: Graph) -> set[Place]:
+    """The linear maps with no other behind them on the way to the outputs."""
+    found: set[Place] = set()
+    needed = set(graph.outputs)
+    for place in reversed(graph.places):
+        if needed.intersection(place.outputs):
+            if place.kind == "linear":
+                found.add(place)
+            else:
+                needed.update(place.inputs)
+    behind = {other for other in found if any(_leads_to(graph, other, last) for last in found if last is not other)}
+    return found - behind
+
+
+def _leads_to(graph: Graph, place: Place, other: Place) -> bool:
+    return bool(graph.after(place.outputs).intersection(other.inputs))
+
+
+def _batch_norms_to_merge(graph: Graph) -> dict[Place, Place]:
+    """For each linear map that a BatchNormalization, and nothing else, follows: that place."""
+    found = {}
+    for place in graph.places:
+        if place.kind == "linear" and place.outputs[0] not in graph.outputs:
+            followers = graph.consumers(place.outputs[0])
+            if len(followers) == 1 and type(followers[0].operation).__name__ == "BatchNormalization":
+                found[place] = followers[0]
+    return found
+
+
+def _scale_of(batch_norm: Any) -> Any:
+    """What a BatchNormalization multiplies each channel by, at inference."""
+    scale = tf.math.rsqrt(tf.cast(batch_norm.moving_variance, tf.float32) + batch_norm.epsilon)
+    return scale * tf.cast(batch_norm.gamma, tf.float32) if batch_norm.scale else scale
+
+
+class _Masks:
+    """Which elements that the first linear maps read come from the image, and which from padding."""
+
+    def __init__(self, graph: Graph, images: Sequence[Any], reads_image: set[Value]) -> None:
+        self.graph, self.images, self.reads_image = graph, images, reads_image
+
+    def excitation_of(self, place: Place, x: Any) -> Any:
+        """a for a linear map: max(x, 0), and for one that reads the image, x shifted to start at 0."""
+        value = place.inputs[0]
+        if value not in self.reads_image:
+            return tf.nn.relu(x)
+        axes = list(range(1, len(x.shape)))
+        moves = [other for other in self.graph.before([value]) if other.kind == "reshape"]
+        if not moves:
+            return x - tf.reduce_min(x, axis=axes, keepdims=True)
+        mask = self._mask(value)
+        smallest = tf.reduce_min(tf.where(mask > 0, x, x.dtype.max), axis=axes, keepdims=True)
+        return (x - smallest) * mask
+
+    def _mask(self, value: Value) -> Any:
+        """1 where the value comes from the image, 0 where it was padded."""
+        keep = dict.fromkeys(_UNCHANGED, lambda place, inputs, output: inputs[0])
+        ones = {value: tf.ones_like(image) for value, image in zip(self.graph.inputs, self.images, strict=True)}
+        return run(ones, self.graph.before([value]), keep)[value]

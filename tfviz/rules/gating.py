@@ -1,0 +1,17 @@
+"""Products of a signal and a gate, as in squeeze-and-excitation."""
+
+from __future__ import annotations
+
+from tfviz.graph.places import Graph, Place, Value
+
+
+def gated_input(graph: Graph, place: Place) -> int:
+    """Which input of a product carries the signal: not the one that was squeezed to a pixel, nor the one out of a sigmoid."""
+
+    def is_gate(value: Value) -> tuple[int, bool]:
+        sizes = graph.shapes[value][1:-1]
+        producer = graph.producer(value)
+        is_sigmoid = producer is not None and "sigmoid" in producer.activation
+        return (sum(size == 1 for size in sizes), is_sigmoid)
+
+    return min(range(len(place.inputs)), key=lambda i: is_gate(place.inputs[i]))

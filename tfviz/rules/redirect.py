@@ -1,0 +1,22 @@
+"""The one way in which tfviz changes a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def redirect(output: Any, inputs: Sequence[Any], share: Callable[[Any], Sequence[Any]]) -> Any:
+    """`output`, as it is; on the way back `share(p)` says what each of the inputs gets of p.
+
+    The output is computed outside, so that no variable is read in here: a `tf.custom_gradient` that reads one has to
+    return a gradient for it.
+    """
+
+    @tf.custom_gradient
+    def pass_on(*inputs: Any) -> Any:
+        return tf.identity(output), lambda p: tuple(share(p))
+
+    return pass_on(*inputs)

@@ -1,0 +1,24 @@
+"""Drawn scenes of shapes, and the small network that recognises them: what tfviz shows itself on.
+
+The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfviz.shapes.kinds import KINDS
+from tfviz.shapes.scenes import Scene, SceneObject, draw_scene
+
+_FOLDER = Path(__file__).resolve().parent
+
+MODEL_PATH: Path = _FOLDER / "shapes.keras"
+"""The packaged network."""
+
+SPEC_PATH: Path = _FOLDER / "shapes.json"
+"""How the network wants its pictures, its labels, and how well it does."""
+
+SAMPLES_DIR: Path = _FOLDER / "samples"
+"""A dozen scenes as PNG files, and samples.json that says what is in them."""
+
+__all__ = ["KINDS", "MODEL_PATH", "SAMPLES_DIR", "SPEC_PATH", "Scene", "SceneObject", "draw_scene"]

@@ -1,0 +1,75 @@
+"""The kinds of shape, as outlines that are easy to tell apart whichever way they are turned.
+
+An outline is a list of closed polygons around the origin, (x, y) with y downwards, about one unit from the centre to
+the farthest corner. A point belongs to the shape where an odd number of the polygons contain it: that makes the ring.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Outline = list[np.ndarray]  # polygons (points, 2), float64
+
+
+def _arc(radius: float, from_degrees: float, to_degrees: float, centre_x: float = 0.0) -> np.ndarray:
+    angles = np.radians(np.linspace(from_degrees, to_degrees, 48))
+    return np.stack([centre_x + radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+
+
+def _circle(radius: float) -> np.ndarray:
+    return _arc(radius, 0, 360)[:-1]
+
+
+def _spokes(radii: list[float]) -> np.ndarray:
+    """The polygon with a corner at each of the radii, at equal angles, the first one pointing up."""
+    angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
+    return np.stack([np.sin(angles), -np.cos(angles)], axis=1) * np.array(radii)[:, None]
+
+
+def _crescent() -> np.ndarray:
+    """A disc of radius 1 without the disc of radius 0.8 that lies 0.45 to its right, moved to the middle."""
+    outer = _arc(1.0, 51.3, 308.7)
+    inner = _arc(0.8, 282.6, 77.4, centre_x=0.45)
+    return np.concatenate([outer, inner]) * 1.05 + [0.2, 0.0]
+
+
+def _heart() -> np.ndarray:
+    t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return np.stack([16 * np.sin(t) ** 3, -y - 2.5], axis=1) / 16
+
+
+def _polygon(*corners: tuple[float, float]) -> np.ndarray:
+    return np.array(corners, np.float64)
+
+
+OUTLINES: dict[str, Outline] = {
+    "disc": [_circle(0.88)],
+    "ring": [_circle(1.0), _circle(0.56)],
+    "square": [_spokes([1.08] * 4)],
+    "triangle": [_spokes([1.12] * 3)],
+    "star": [_spokes([1.12, 0.46] * 5)],
+    "cross": [
+        _polygon(
+            *[(-0.33, -1), (0.33, -1), (0.33, -0.33), (1, -0.33), (1, 0.33), (0.33, 0.33)],
+            *[(0.33, 1), (-0.33, 1), (-0.33, 0.33), (-1, 0.33), (-1, -0.33), (-0.33, -0.33)],
+        )
+    ],
+    "crescent": [_crescent()],
+    "heart": [_heart()],
+    "arrow": [
+        _polygon((0, -1.1), (0.85, -0.12), (0.33, -0.12), (0.33, 1.0), (-0.33, 1.0), (-0.33, -0.12), (-0.85, -0.12))
+    ],
+    "bolt": [_polygon((0.25, -1.15), (-0.68, 0.2), (-0.1, 0.2), (-0.3, 1.15), (0.68, -0.3), (0.08, -0.3), (0.62, -1.15))],
+}
+
+KINDS: tuple[str, ...] = tuple(OUTLINES)
+"""The names of the kinds; a kind's place in this tuple is its class index."""
+
+
+def placed(kind: str, centre: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
+    """The outline of `kind`, turned by `degrees`, `radius` long and moved to `centre` (x, y)."""
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    flip = np.array([-1.0 if mirrored else 1.0, 1.0])
+    return [(polygon * flip) @ turn * radius + centre for polygon in OUTLINES[kind]]

@@ -1,0 +1,177 @@
+"""Scenes of coloured shapes on cluttered backgrounds, with the place of every object.
+
+    scene = draw_scene(np.random.default_rng(7), kinds=["heart", "ring"])
+    scene.picture                 # uint8 RGB
+    scene.objects[0].mask         # where the heart can be seen
+
+Positions and lengths are drawn in units of the picture's side, so the same seed gives the same scene at every size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tfviz.errors import OptionError, near_matches
+from tfviz.shapes.backgrounds import draw_background
+from tfviz.shapes.kinds import KINDS, Outline, placed
+
+MOST_OBJECTS = 4
+LEAST_VISIBLE = 0.7  # share of an object that the objects in front of it leave free, at least
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # in sides of the picture
+LEAST_SIZE = 32  # pixels; below, the shapes are not to be told apart
+
+_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points a pixel, which makes their edges smooth
+_SUBPIXEL_BITS = 6  # cv2 takes corners in 64ths of a pixel
+_COLOUR_DISTANCE = 38.0  # between an object and what is behind it, in CIE L*a*b* (2.3 is just noticeable)
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One shape in a scene.
+
+    kind: its name; label: its class index, `KINDS[label] == kind`.
+    mask: bool (size, size), the pixels in which it can be seen.
+    box: (top, left, bottom, right) in pixels around the mask; bottom and right are the first row and column beyond it.
+    visible: the share of the shape that no other object covers, in [LEAST_VISIBLE, 1].
+    """
+
+    kind: str
+    label: int
+    mask: np.ndarray
+    box: tuple[int, int, int, int]
+    visible: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture, uint8 RGB (size, size, 3), and its objects from the farthest to the nearest."""
+
+    picture: np.ndarray
+    objects: tuple[SceneObject, ...]
+
+
+def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
+    """Draws shapes of the given kinds, the first one farthest back, or one to four different kinds drawn by lot.
+
+    Every object lies wholly inside the picture; of each, at least LEAST_VISIBLE can be seen.
+
+    Raises:
+        OptionError: an unknown kind, none or more than MOST_OBJECTS of them, or a size under LEAST_SIZE pixels.
+    """
+    if kinds is None:
+        kinds = rng.choice(KINDS, rng.integers(1, MOST_OBJECTS + 1), replace=False).tolist()
+    _check(kinds, size)
+    covers = _place(rng, kinds, size)
+    picture = draw_background(rng, size)
+    for cover in covers:
+        _paint(rng, picture, cover)
+    pixels = np.round(picture * 255).astype(np.uint8)
+    return Scene(pixels, tuple(_objects(kinds, covers)))
+
+
+def _check(kinds: Sequence[str], size: int) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise OptionError(f"There is no kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
+    if not 1 <= len(kinds) <= MOST_OBJECTS:
+        raise OptionError(f"A scene holds 1 to {MOST_OBJECTS} objects, not {len(kinds)}: pass fewer or more kinds.")
+    if size < LEAST_SIZE:
+        raise OptionError(f"A scene's size is at least {LEAST_SIZE} pixels, not {size}.")
+
+
+def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np.ndarray]:
+    """The cover of each object, float32 (size, size) in [0, 1]: how much of each pixel it fills, if nothing is before it."""
+    while True:
+        circles = _circles(rng, len(kinds))
+        outlines = [
+            placed(kind, centre, radius, rng.uniform(0, 360), bool(rng.integers(2)))
+            for kind, (centre, radius) in zip(kinds, circles, strict=True)
+        ]
+        covers = [_cover(outline, size) for outline in outlines]
+        if min(_visible_shares(covers)) >= LEAST_VISIBLE:
+            return covers
+
+
+def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
+    """Circles (centre, radius) inside the unit square that overlap a little at most."""
+    circles: list[tuple[np.ndarray, float]] = []
+    while len(circles) < count:
+        radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
+        margin = 1.17 * radius  # the farthest corner of an outline is at 1.15
+        centre = rng.uniform(margin, 1 - margin, 2)
+        if all(np.linalg.norm(centre - other) > 0.65 * (radius + reach) for other, reach in circles):
+            circles.append((centre, radius))
+    return circles
+
+
+def _cover(outline: Outline, size: int) -> np.ndarray:
+    fine = np.zeros((size * _OVERSAMPLING,) * 2, np.uint8)
+    to_fine = size * _OVERSAMPLING * 2**_SUBPIXEL_BITS
+    points = [np.round(polygon * to_fine).astype(np.int32) for polygon in outline]
+    cv2.fillPoly(fine, points, 255, cv2.LINE_8, _SUBPIXEL_BITS)
+    return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _visible_masks(covers: Sequence[np.ndarray]) -> list[np.ndarray]:
+    taken = np.zeros(covers[0].shape, bool)
+    masks = []
+    for cover in reversed(covers):
+        masks.append((cover > 0.5) & ~taken)
+        taken |= cover > 0.5
+    return masks[::-1]
+
+
+def _visible_shares(covers: Sequence[np.ndarray]) -> list[float]:
+    masks = _visible_masks(covers)
+    return [float(mask.sum() / (cover > 0.5).sum()) for mask, cover in zip(masks, covers, strict=True)]
+
+
+def _objects(kinds: Sequence[str], covers: Sequence[np.ndarray]) -> list[SceneObject]:
+    masks, shares = _visible_masks(covers), _visible_shares(covers)
+    return [
+        SceneObject(kind, KINDS.index(kind), mask, _box(mask), share)
+        for kind, mask, share in zip(kinds, masks, shares, strict=True)
+    ]
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray) -> None:
+    """Paints one object into `picture`: a soft shadow, a shaded fill and, for some, a darker rim."""
+    size = len(picture)
+    colour = _contrasting_colour(rng, picture, cover)
+    shift = rng.uniform(0.005, 0.02, 2) * size
+    thrown = cv2.warpAffine(cover, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
+    picture *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
+    fill = colour * _shading(rng, size)[:, :, None]
+    if rng.random() < 0.5:
+        inside = cv2.GaussianBlur(cover, (0, 0), size * 0.012)
+        fill *= 1 - rng.uniform(0.3, 0.6) * np.clip(2 * (1 - inside), 0, 1)[:, :, None]
+    picture += (np.clip(fill, 0, 1) - picture) * cover[:, :, None]
+
+
+def _contrasting_colour(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """A strong RGB colour, float32 (3,), far from the mean colour of what the object will hide."""
+    hidden = _lab(np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1)))
+    while True:
+        hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.45, 1.0), rng.uniform(0.45, 1.0)]]], np.float32)
+        colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+        if np.linalg.norm(_lab(colour) - hidden) > _COLOUR_DISTANCE:
+            return colour
+
+
+def _lab(colour: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(colour.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+
+
+def _shading(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Brightness from about 0.85 to 1.15 across the picture, (size, size)."""
+    corners = rng.uniform(0.8, 1.2, (2, 2)).astype(np.float32)
+    return cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)

@@ -131,9 +131,7 @@ def test_the_content_decides_not_the_ending(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path, encoded(smooth(), "PNG"), "really a png.jpg"), smooth())
 
 
-@pytest.mark.parametrize(
-    "name", ["mit Leerzeichen.png", "猫 и кот.png", unicodedata.normalize("NFD", "Zoë.png"), "Zoë.png"]
-)
+@pytest.mark.parametrize("name", ["mit Leerzeichen.png", "猫 и кот.png", unicodedata.normalize("NFD", "Zoë.png"), "Zoë.png"])
 def test_any_name_can_be_written_and_read(tmp_path: Path, name: str) -> None:
     path = write_image(tmp_path / "a folder ü" / name, smooth())
     assert np.array_equal(read_image(path), smooth())
@@ -153,9 +151,7 @@ def test_a_files_header_tells_its_size(kind: str) -> None:
     assert found.size == (None if kind == "TIFF" else (30, 50))
 
 
-@pytest.mark.parametrize(
-    "options", [{"lossless": True}, {"quality": 80}, {"lossless": True, "exif": with_orientation(1)}]
-)
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}, {"lossless": True, "exif": with_orientation(1)}])
 def test_the_three_kinds_of_webp_tell_their_size(options: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     Image.fromarray(smooth(30, 50)).save(buffer, "WEBP", **options)
@@ -301,7 +297,8 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     path = write_image(tmp_path / "a.png", smooth())
 
     def half(self: Path, data: bytes) -> int:
-        self.open("wb").write(data[: len(data) // 2])
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "write_bytes", half)

@@ -32,8 +32,9 @@ _HOMES = {
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
     "tfviz.explain": ("explain",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
-    "tfviz.models": ("load_model",),
-    "tfviz.preprocessing": ("Preprocessing", "load_images"),
+    "tfviz.models": ("load_model", "load_images"),
+    "tfviz.preprocessing": ("Preprocessing",),
+    "tfviz.images": ("read_image", "write_image"),
     "tfviz.errors": (
         "TfvizError",
         "UnsupportedModelError",

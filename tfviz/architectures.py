@@ -49,15 +49,13 @@ class Architecture:
     mode: str
     size: tuple[int, int]
 
-    def build(
-        self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None
-    ) -> keras.Model:
+    def build(self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None) -> keras.Model:
         """The network with its classifier; `weights` is "imagenet" or None (random).
 
         Raises OptionError for a size that it cannot take, and whatever Keras raises where weights cannot be fetched.
         """
-        module: Any = importlib.import_module(f"keras.applications.{self.module}")
-        construct = getattr(module, self.name)
+        applications: Any = importlib.import_module("keras.applications")
+        construct = getattr(applications, self.name)
         shape = (*(size or self.size), 3)
         if weights is not None:
             return construct(weights=weights, input_shape=shape)
@@ -68,9 +66,7 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    name: Architecture(name, module, mode, (side, side))
-    for module, mode, sides in _FAMILIES
-    for name, side in sides.items()
+    name: Architecture(name, module, mode, (side, side)) for module, mode, sides in _FAMILIES for name, side in sides.items()
 }
 _BY_KEY = {name.lower(): architecture for name, architecture in ARCHITECTURES.items()}
 

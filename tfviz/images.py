@@ -68,9 +68,7 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
         raise ImageError(f"There is no file or folder {shown(path)}. Give image files ({FORMATS}) or folders of them.")
     files = [(file, file.relative_to(path)) for file in _walk(path)]
     if not files:
-        raise ImageError(
-            f"The folder {shown(path)} holds no image. Expected files such as {', '.join(sorted(SUFFIXES))}."
-        )
+        raise ImageError(f"The folder {shown(path)} holds no image. Expected files such as {', '.join(sorted(SUFFIXES))}.")
     return files
 
 
@@ -117,9 +115,7 @@ def read_image(path: str | Path) -> np.ndarray:
         _check_size(name, *container.size)
     pixels = _decode(data)
     if pixels is None:
-        raise ImageError(
-            f"{name} is cut short or damaged, or a kind of {container.kind} that OpenCV cannot read. Try PNG."
-        )
+        raise ImageError(f"{name} is cut short or damaged, or a kind of {container.kind} that OpenCV cannot read. Try PNG.")
     _check_size(name, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} holds {pixels.dtype} values; expected 8 or 16 bits per channel. Convert it first.")

@@ -60,9 +60,7 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return "The network's classes have no names here: give the number, or a file with the labels."
-        return near_matches(
-            _key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key)
-        )
+        return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
 
 
 def _key(name: str) -> str:
@@ -105,9 +103,7 @@ def read_labels(path: str | Path) -> Labels:
     return Labels(names)
 
 
-_EXPECTED = (
-    'Expected a name a line (.txt), or JSON: ["tench", ...], [{"id": 0, "name": "tench"}, ...], {"0": "tench", ...}.'
-)
+_EXPECTED = 'Expected a name a line (.txt), or JSON: ["tench", ...], [{"id": 0, "name": "tench"}, ...], {"0": "tench", ...}.'
 
 
 def _from_lines(text: str) -> tuple[str, ...]:

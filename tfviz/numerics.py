@@ -12,10 +12,7 @@ from keras import ops
 
 def safe_divide(numerator: Any, denominator: Any) -> Any:
     """numerator / denominator, and 0 where the denominator is 0."""
-    is_zero = ops.equal(denominator, 0)
-    # The inner `where` keeps 1/0 out of the gradient too: inf times 0 is NaN.
-    quotient = ops.divide(numerator, ops.where(is_zero, ops.ones_like(denominator), denominator))
-    return ops.where(is_zero, ops.zeros_like(quotient), quotient)
+    return ops.divide_no_nan(numerator, denominator)
 
 
 def unit_range(maps: Any) -> Any:

@@ -102,9 +102,7 @@ class Preprocessing:
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
         if parts is None:
-            raise OptionError(
-                f'resize must be "stretch" or like "short side 256, centre crop 224"; got {self.resize!r}.'
-            )
+            raise OptionError(f'resize must be "stretch" or like "short side 256, centre crop 224"; got {self.resize!r}.')
         short, height, width = int(parts[1]), int(parts[2]), int(parts[3] or parts[2])
         if not 0 < min(height, width) <= max(height, width) <= short:
             raise OptionError(f'The crop must be at least 1 and at most the short side; got resize="{self.resize}".')
@@ -147,8 +145,11 @@ class Preprocessing:
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
         """The region that the network sees, at the picture's own resolution: uint8 RGB; maps are drawn on it."""
+        return self._region(rgb).copy()
+
+    def _region(self, rgb: np.ndarray) -> np.ndarray:
         top, left, bottom, right = self.crop_box(*require_picture(rgb).shape[:2])
-        return np.ascontiguousarray(rgb[top:bottom, left:right])
+        return rgb[top:bottom, left:right]
 
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """What the network takes for a picture (uint8 RGB): float32 (height, width, channels).
@@ -156,7 +157,7 @@ class Preprocessing:
         Shrinking averages the pixels under each new one (so that fine texture does not turn into a pattern that is
         not there), enlarging interpolates; either axis on its own.
         """
-        pixels = self.picture(rgb)
+        pixels = self._region(rgb)
         if self.channel_order == "gray":
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         elif self.channel_order == "BGR":
@@ -256,7 +257,5 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     if isinstance(text, str) and text in _MODES:
         return named(text, size, channels)
     if not Path(text).is_file():
-        raise OptionError(
-            f"Unknown preprocessing {str(text)!r}: expected {', '.join(MODES)} or the path of a JSON file."
-        )
+        raise OptionError(f"Unknown preprocessing {str(text)!r}: expected {', '.join(MODES)} or the path of a JSON file.")
     return from_file(text).for_input(size, channels)

@@ -86,7 +86,9 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     if values is not None and classes is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         wrong = values.min() if values.min() < 0 else values.max()
         raise TargetError(f"target {wrong} is out of range: the model has {classes} classes, 0 to {classes - 1}")
-    return tf.reshape(tf.cast(array, tf.int32), [-1])
+    if values is None:
+        return tf.reshape(tf.cast(array, tf.int32), [-1])
+    return tf.constant(values.reshape(-1), tf.int32)
 
 
 def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:

@@ -85,27 +85,33 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 
 
 def _difference(wanted: dict[str, Shape], there: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """What `wanted` has more of than `there`, and the reverse, counted by shape."""
-    return _surplus(wanted, there), _surplus(there, wanted)
+    """What `wanted` has more of than `there`, and the reverse.
+
+    Layers that Keras named by counting may be called otherwise in the file, so shapes decide; but arrays of layers
+    with one name are paired first, so that what remains is called by the right name.
+    """
+    wanted, there = _without_pairs(wanted, there, by_layer=True), _without_pairs(there, wanted, by_layer=True)
+    return _without_pairs(wanted, there, by_layer=False), _without_pairs(there, wanted, by_layer=False)
 
 
-def _surplus(arrays: dict[str, Shape], others: dict[str, Shape]) -> dict[str, Shape]:
-    unmatched, surplus = Counter(others.values()), {}
+def _without_pairs(arrays: dict[str, Shape], others: dict[str, Shape], by_layer: bool) -> dict[str, Shape]:
+    def key(name: str, shape: Shape) -> tuple[str, Shape]:
+        return (name.split("/")[-2] if by_layer and "/" in name else "", shape)
+
+    unpaired, left = Counter(key(*other) for other in others.items()), {}
     for name, shape in arrays.items():
-        if unmatched[shape]:
-            unmatched[shape] -= 1
+        if unpaired[key(name, shape)]:
+            unpaired[key(name, shape)] -= 1
         else:
-            surplus[name] = shape
-    return surplus
+            left[name] = shape
+    return left
 
 
 def _require_fit(wanted: dict[str, Shape], there: dict[str, Shape], file: str, name: str) -> None:
     missing, extra = _difference(wanted, there)
     if not missing and not extra:
         return
-    parts = [
-        f"{what}: {_listed(arrays)}" for what, arrays in (("not in the file", missing), ("only there", extra)) if arrays
-    ]
+    parts = [f"{what}: {_listed(arrays)}" for what, arrays in (("not in the file", missing), ("only there", extra)) if arrays]
     raise WeightsError(f"{file} holds the weights of another network than {name}; {'; '.join(parts)}.")
 
 

@@ -44,6 +44,9 @@ _LAYERS = {
 }
 _BY_CLASS = {getattr(layers, name): kind for kind, names in _LAYERS.items() for name in names.split() if hasattr(layers, name)}
 
+# Layers inside keras.applications, which Keras does not export.
+_INNER_LAYERS = {"LayerScale": "scale", "StochasticDepth": "identity"}
+
 _OPERATIONS = {
     "relu": "Relu Relu6",
     "activation": """Sigmoid Softplus Softsign Silu HardSilu HardSigmoid LeakyRelu Elu Selu Gelu Celu Tanh HardTanh Mish
@@ -79,7 +82,8 @@ def kind_of_operation(operation: Any, number_of_inputs: int = 1) -> str:
 
 def _own_kind(operation: Any, cls: Any) -> str | None:
     """The kind of a Keras class, unless the layer's own class overrides what that class computes."""
-    kind = _BY_CLASS.get(cls)
+    kind = _INNER_LAYERS.get(cls.__name__) if cls.__module__.startswith("keras.") else None
+    kind = kind or _BY_CLASS.get(cls)
     return kind if kind and type(operation).call is cls.call else None
 
 

@@ -110,7 +110,7 @@ class Explainer(abc.ABC):
             signature = [[self._image_spec(i, shape) for i, shape in enumerate(shapes)]]
             if tf.is_tensor(target):
                 signature.append(tf.TensorSpec([None] * len(target.shape), target.dtype))
-            self._compiled[key] = tf.function(self._traced(target), input_signature=signature, autograph=False)
+            self._compiled[key] = tf.function(self._traced(target), autograph=False).get_concrete_function(*signature)
         return self._compiled[key]
 
     def _traced(self, target: Any) -> Callable[..., Any]:

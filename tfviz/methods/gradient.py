@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
+import keras
+from keras import tree
+
 from tfviz import targets
+from tfviz.graph.layers import model_name
+from tfviz.graph.places import Graph
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, one
 
@@ -14,5 +20,34 @@ class GradientExplainer(Explainer):
 
     rules: ClassVar[Rules] = NO_RULES
 
+    def __init__(self, model: Any, *, score: str = "logits") -> None:
+        super().__init__(model, score=score)
+        if "relu" in self.rules:
+            warn_without_relu(self.graph, self.key)
+
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
         return one(backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, self.rules).gradients)
+
+
+def warn_without_relu(graph: Graph, method: str) -> None:
+    """Warns where a method that redirects ReLUs is the plain gradient, in the whole model or inside one of its layers."""
+    places = graph.before(graph.outputs)
+    if not any(place.kind == "relu" for place in places):
+        met = sorted({place.activation for place in places if place.kind == "activation"})
+        warnings.warn(
+            f"{method} redirects ReLUs, and '{model_name(graph)}' has none (its activations: {', '.join(met) or 'none'}), so "
+            "that what it gives is the plain gradient",
+            stacklevel=4,
+        )
+    for place in places:
+        if place.kind == "other" and holds_layers(place.operation):
+            warnings.warn(
+                f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): ReLUs inside it keep "
+                "their own derivative. Build that part as a Functional model to have them redirected",
+                stacklevel=4,
+            )
+
+
+def holds_layers(operation: Any) -> bool:
+    """Whether a layer runs other layers inside its own `call`."""
+    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))

@@ -43,7 +43,8 @@ def _checked(graph: Graph, value: int, images: Any) -> tf.Tensor:
     expected = graph.shapes[value]
     try:
         array = images if tf.is_tensor(images) else np.asarray(images)
-        is_number = array.dtype.is_integer or array.dtype.is_floating if tf.is_tensor(array) else array.dtype.kind in "iufb"
+        dtype = tf.as_dtype(array.dtype)
+        is_number = dtype.is_integer or dtype.is_floating or dtype.is_bool
     except (ValueError, TypeError):
         is_number = False
     if not is_number:

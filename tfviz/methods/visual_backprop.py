@@ -26,6 +26,9 @@ from tfviz.methods.explainer import Explainer, one
 from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.mask import masks_of_inputs
 
+# Masks are float32: over four maps they stay in range for averages from 1e-8 to 1e7, whatever the kernels.
+_MAPS_BETWEEN_SCALINGS = 4
+
 
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: (N, H, W) in [0, 1]. It takes no target."""
@@ -64,32 +67,32 @@ def feature_maps(graph: Graph) -> list[Place]:
 def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -> list[Any]:
     """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values."""
     masks: dict[Value, Any] = {}
-    is_map = set(maps)
+    number = {place: i for i, place in enumerate(maps)}
     for place in reversed(graph.before([place.outputs[0] for place in maps])):
         mask = masks.pop(place.outputs[0], None)
-        if place in is_map:
-            mask = _times_average(mask, values[place.outputs[0]], masks)
+        if place in number:
+            average = ops.mean(ops.cast(values[place.outputs[0]], "float32"), axis=-1, keepdims=True)
+            mask = average if mask is None else mask * average
+            if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
+                mask = _scaled(mask, masks)
         if mask is None:
             continue
         sizes = [tuple(values[value].shape[1:-1]) for value in place.inputs]
         for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
             if part is not None:
                 masks[value] = masks[value] + part if value in masks else part
-    return [unit_range(ops.cast(masks[value], "float32")[..., 0]) for value in graph.inputs if value in masks]
+    return [unit_range(masks[value][..., 0]) for value in graph.inputs if value in masks]
 
 
-def _times_average(mask: Any, feature_map: Any, others: dict[Value, Any]) -> Any:
-    """The mask times the map's average over channels, scaled with all others so that the largest is 1.
+def _scaled(mask: Any, others: dict[Value, Any]) -> Any:
+    """The mask, and in place all others that are on their way, by one factor that makes the largest value 1.
 
-    One factor for all of them changes nothing in the result, and none overflows on a deep network.
+    A common factor changes nothing in the result, and no value overflows on a deep network.
     """
-    average = ops.mean(ops.cast(feature_map, "float32"), axis=-1, keepdims=True)
-    mask = average if mask is None else mask * average
     largest = _largest(mask)
     for other in others.values():
         largest = ops.maximum(largest, _largest(other))
-    for value, other in others.items():
-        others[value] = safe_divide(other, largest)
+    others.update({value: safe_divide(other, largest) for value, other in others.items()})
     return safe_divide(mask, largest)
 
 

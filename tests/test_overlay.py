@@ -26,7 +26,7 @@ def inferno(position):
 
 
 def diverging(value):
-    return colormaps["RdBu_r"](np.rint((value + 1) / 2 * 255).astype(int), bytes=True)[..., :3]
+    return colormaps["berlin"](np.rint((value + 1) / 2 * 255).astype(int), bytes=True)[..., :3]
 
 
 def test_a_positive_map_at_full_strength_is_its_colour_map(picture):
@@ -38,7 +38,7 @@ def test_a_signed_map_is_centred_on_zero(picture):
     signed = np.random.default_rng(5).uniform(-0.25, 0.5, (1, 8, 8))
     np.testing.assert_array_equal(overlay(picture, signed, alpha=1), diverging(signed / np.abs(signed).max()))
     zero = overlay(picture, np.array([[[-3.0, 0.0]]]).repeat(4, 2), style="signed", alpha=1)[0, 0, -1]
-    assert zero.min() > 240  # the middle of the colour map is nearly white
+    assert zero.max() < 40  # the middle of the colour map is nearly black
 
 
 @pytest.mark.parametrize("alpha", [0, 0.25, 0.5, 0.8, 1])
@@ -77,7 +77,7 @@ def test_a_heatmap_takes_magnitudes_and_a_signed_map_sums_over_channels():
 def test_grey_shows_channels_as_rgb_around_mid_grey_and_not_the_picture(picture):
     values = np.random.default_rng(2).normal(size=(1, 8, 8, 3))
     values[0, 0, 0] = 0
-    limit = np.percentile(np.abs(values[values != 0]), 99)
+    limit = np.percentile(np.abs(values[values != 0]), 99, method="higher")
     expected = np.rint(128 + 127 * np.clip(values / limit, -1, 1))
     np.testing.assert_allclose(overlay(picture, values), expected, atol=1)
     assert (overlay(picture, values)[0, 0, 0] == 128).all()
@@ -160,7 +160,7 @@ def test_a_zero_map_takes_the_colour_of_zero():
     zeros = np.zeros((1, 7, 7))
     assert (overlay(GREYS, zeros, style="heatmap", alpha=1) == inferno(0)).all()
     assert (overlay(GREYS, zeros[..., None], style="grey") == 128).all()
-    assert overlay(GREYS, zeros, style="signed", alpha=1).min() > 240
+    assert overlay(GREYS, zeros, style="signed", alpha=1).max() < 40
 
 
 def test_floats_in_zero_to_one_are_shown_as_they_are_and_others_are_stretched():

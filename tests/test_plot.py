@@ -81,9 +81,9 @@ def test_the_legend_names_each_style_once():
     figure = plot(PICTURES, {"a": MAPS, "b": MAPS, "c": MAPS - 0.5, "d": MAPS[..., None]})
     legend = sorted(text.get_text() for axes in figure.axes[15:] for text in axes.texts)
     assert legend == [
+        "negative to positive, black is zero",
         "negative to positive, grey is zero",
-        "negative to positive, white is zero",
-        "zero to each map's largest value",
+        "zero to the strongest of each map",
     ]
 
 

@@ -1,10 +1,12 @@
 """The colours of a map: three styles, each with its own scale and colour map.
 
-    heatmap   |value|, 0 … largest            sequential colour map, blended over the picture
-    signed    −largest … 0 … largest          diverging colour map, blended over the picture
-    grey      ± a high percentile of |value|  zero is mid grey, RGB as the map's channels, not blended
+    heatmap   |value|, 0 … limit       sequential colour map, blended over the picture
+    signed    −limit … 0 … limit       diverging colour map, blended over the picture
+    grey      −limit … 0 … limit       zero is mid grey, RGB as the map's channels, not blended
 
-Each map is scaled by itself. A map that is zero everywhere takes the colour of zero.
+Each map is scaled by itself. The limit is a high percentile of |value|, so that a few extreme pixels do not flatten the
+rest; for a map of up to 200 values, such as a CAM's, it is the largest. A map that is zero everywhere takes the colour
+of zero.
 
 Guided backprop and deconvnet are drawn in grey, as in Springenberg et al. (2015) and Zeiler & Fergus (2014).
 """
@@ -22,13 +24,13 @@ from tfviz.errors import OptionError, near_matches
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
 STYLES = ("heatmap", "signed", "grey")
-COLOR_MAPS = {"heatmap": "inferno", "signed": "RdBu_r"}
+COLOR_MAPS = {"heatmap": "inferno", "signed": "berlin"}
 MEANINGS = {  # for legends
-    "heatmap": "zero to each map's largest value",
-    "signed": "negative to positive, white is zero",
+    "heatmap": "zero to the strongest of each map",
+    "signed": "negative to positive, black is zero",
     "grey": "negative to positive, grey is zero",
 }
-GREY_PERCENTILE = 99.0  # of the values that are not zero; a few extreme pixels then do not flatten the rest
+PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}  # of the sizes of the values that are not zero
 
 
 def style_of(maps: Sequence[Map], style: str | None = None) -> str:
@@ -73,14 +75,13 @@ def _scaled(values: Map, style: str) -> npt.NDArray[np.float64]:
     """(h, w) or (h, w, C) of any size of value -> [0, 1] for a heatmap, else [-1, 1]; C is kept for grey RGB only."""
     values = _divided(values, np.abs(values).max())  # first, so that nothing below can overflow or underflow
     if style == "heatmap":
-        return np.abs(values) if values.ndim == 2 else np.abs(values).max(axis=2)
-    if style == "signed":
-        flat = values if values.ndim == 2 else values.sum(axis=2)
-        return _divided(flat, np.abs(flat).max())
-    if values.ndim == 3 and values.shape[2] not in (1, 3):
+        values = np.abs(values) if values.ndim == 2 else np.abs(values).max(axis=2)
+    elif style == "signed":
+        values = values if values.ndim == 2 else values.sum(axis=2)
+    elif values.ndim == 3 and values.shape[2] not in (1, 3):
         values = values.mean(axis=2)
     sizes = np.abs(values[values != 0])
-    limit = float(np.percentile(sizes, GREY_PERCENTILE)) if sizes.size else 0.0
+    limit = float(np.percentile(sizes, PERCENTILES[style], method="higher")) if sizes.size else 0.0
     return _divided(np.clip(values, -limit, limit), limit)
 
 

@@ -19,7 +19,7 @@ def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: f
         images: (N, H, W, 3) or (N, H, W, 1) pictures, or one without N, or a list of pictures of different sizes.
             uint8 and floats in [0, 1] are shown as they are, other floats are stretched to their own range.
         attribution: raw maps, one for each picture and of any height and width: (N, h, w) or (N, h, w, C).
-        style: "heatmap" (|value|, 0 … largest; the largest of the channels), "signed" (diverging colours centred on
+        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colours centred on
             zero; summed over channels), "grey" (RGB, zero is grey, drawn in place of the picture), or None to
             choose: grey for maps with channels, signed where a value is negative, else heatmap.
         alpha: strength of the colours, from 0 (picture alone) to 1 (colours alone). It does not apply to grey.

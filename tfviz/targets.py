@@ -95,7 +95,7 @@ def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     classes = outputs[-1] if outputs else None
     shape = tuple(array.shape)
     has_all_classes = len(shape) == 2 and (classes is None or shape[1] in (classes, None))
-    has_all_rows = None in (batch_size, *shape[:1]) or shape[0] in (1, batch_size)
+    has_all_rows = None in (batch_size, *shape[:1]) or shape[:1] in ((1,), (batch_size,))
     if not has_all_classes or not has_all_rows:
         raise TargetError(
             f"expected weights of shape ({batch_size or 'N'}, {classes or 'classes'}), one for each image and output; got "

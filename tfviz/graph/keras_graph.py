@@ -8,7 +8,7 @@ way to read it: `clone_model(call_function=...)` comes close, but leaves a new n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -67,3 +67,21 @@ def unrecorded(operations: Iterable[Any]) -> Iterator[None]:
     finally:
         for operation, count in before:
             del operation._outbound_nodes[count:]
+
+
+@contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Lets layers be called in the block without a trace of it on them: no loss added or lost, no variable assigned.
+
+    Keras keeps on a layer what its last call gave to `add_loss`; those of a traced call are symbols, and would make
+    `model.losses` useless.
+    """
+    parts = model._flatten_layers() if isinstance(model, keras.Layer) else []
+    losses = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
+    # What is not built yet makes its weights in its first call, and keeps them.
+    with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
+        try:
+            yield
+        finally:
+            for part, kept, ids in losses:
+                part._losses[:], part._loss_ids = kept, ids

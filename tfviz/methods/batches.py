@@ -41,15 +41,26 @@ def _batches(images: Any, batch_size: int, rank: int) -> Iterator[Any]:
             yield from _cut(_images_of(images[i]), batch_size)
     elif isinstance(images, np.ndarray) or tf.is_tensor(images):
         yield from _cut(images, batch_size) if images.shape.__len__() == rank else iter([images])
-    else:
+    elif isinstance(images, (list, tuple)):
         yield from _batches(np.asarray(images), batch_size, rank)
+    else:
+        raise ImageError(f"expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got {_shown(images)}")
 
 
 def _dataset_batches(dataset: tf.data.Dataset, batch_size: int, rank: int) -> Iterator[Any]:
     dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
+    if not isinstance(dataset.element_spec, tf.TensorSpec):
+        raise ImageError(
+            "expected a dataset of images, or of tuples that begin with images; its elements are "
+            f"{_shown(dataset.element_spec)}. Map it first: dataset.map(lambda element: element['image'])"
+        )
     is_batched = len(dataset.element_spec.shape) == rank
     dataset = dataset.rebatch(batch_size) if is_batched else dataset.batch(batch_size)
     yield from dataset.prefetch(1)
+
+
+def _shown(came: Any) -> str:
+    return f"{type(came).__name__} {str(came)[:60]!r}"
 
 
 def _images_of(element: Any) -> Any:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz import targets
+from tfviz.graph import keras_graph
 from tfviz.graph.head import scored
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, graph_of
@@ -94,7 +95,7 @@ class Explainer(abc.ABC):
         Returns:
             The attributions of all images, a NumPy array.
         """
-        rank = len(self.graph.shapes[self.graph.inputs[0]])
+        rank = len(self.graph.shapes[self.graph.inputs[0]]) or 4  # A model that cannot be read is taken to read images.
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose, rank=rank)
 
     def _output_shapes(self) -> Any:
@@ -116,7 +117,8 @@ class Explainer(abc.ABC):
     def _traced(self, target: Any) -> Callable[..., Any]:
         def run(images: list[Any], target_tensor: Any = None) -> Any:
             self.traces += 1
-            return self.attribute(images, targets.seed_for(target if target_tensor is None else target_tensor))
+            with keras_graph.untouched(self.model):
+                return self.attribute(images, targets.seed_for(target if target_tensor is None else target_tensor))
 
         if tf.is_tensor(target):
             return lambda images, target_tensor: run(images, target_tensor)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from tfviz import targets
-from tfviz.errors import UnsupportedModelError
+from tfviz.errors import ImageError, UnsupportedModelError
 from tfviz.graph.layers import has_height_and_width, model_name
 from tfviz.graph.places import Graph, Place, Value
 from tfviz.graph.walk import inputs_of, run
@@ -42,6 +42,11 @@ class VisualBackProp(Explainer):
         self.maps = feature_maps(self.graph)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+        if any(None in x.shape[1:] for x in images):
+            raise ImageError(
+                f"VisualBackProp must know the image size when it is compiled; in this tf.function it is {images[0].shape}. "
+                "Give the function an input_signature with height and width, or call the explainer outside it"
+            )
         places = self.graph.before([place.outputs[0] for place in self.maps])
         values = run(inputs_of(self.graph, images), places)
         return one(masks_of_images(self.graph, values, self.maps))
@@ -66,22 +71,29 @@ def feature_maps(graph: Graph) -> list[Place]:
 
 def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -> list[Any]:
     """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values."""
-    masks: dict[Value, Any] = {}
+    places = graph.before([place.outputs[0] for place in maps])
     number = {place: i for i, place in enumerate(maps)}
-    for place in reversed(graph.before([place.outputs[0] for place in maps])):
+    # All the deepest maps start at once, so that a later scaling by a common factor meets each of them.
+    deepest = [place for place in maps if not any(reader in places for reader in graph.consumers(place.outputs[0]))]
+    masks = {place.outputs[0]: _average(place, values) for place in deepest}
+    for place in reversed(places):
         mask = masks.pop(place.outputs[0], None)
-        if place in number:
-            average = ops.mean(ops.cast(values[place.outputs[0]], "float32"), axis=-1, keepdims=True)
-            mask = average if mask is None else mask * average
-            if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
-                mask = _scaled(mask, masks)
         if mask is None:
             continue
+        if place in number:
+            mask = mask if place in deepest else mask * _average(place, values)
+            if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
+                mask = _scaled(mask, masks)
         sizes = [tuple(values[value].shape[1:-1]) for value in place.inputs]
         for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
             if part is not None:
                 masks[value] = masks[value] + part if value in masks else part
     return [unit_range(masks[value][..., 0]) for value in graph.inputs if value in masks]
+
+
+def _average(place: Place, values: dict[Value, Any]) -> Any:
+    """The mean over channels of a map: (N, height, width, 1)."""
+    return ops.mean(ops.cast(values[place.outputs[0]], "float32"), axis=-1, keepdims=True)
 
 
 def _scaled(mask: Any, others: dict[Value, Any]) -> Any:

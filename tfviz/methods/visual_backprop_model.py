@@ -81,7 +81,8 @@ def flattened(model: Any) -> Any:
         for tensor in tree.flatten(keras_graph.input_structure(functional))
     }
     inputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.input_structure(functional))
-    _call_again(functional, symbols)
+    with keras_graph.untouched(model):
+        _call_again(functional, symbols)
     outputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.output_structure(functional))
     try:
         return keras.Model(inputs, outputs, name=model.name)

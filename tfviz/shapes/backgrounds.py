@@ -19,10 +19,10 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     picture += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
     picture += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    picture = np.ascontiguousarray(picture, np.float32)
+    pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)  # cv2 smooths edges in uint8 pictures alone
     for _ in range(rng.integers(0, 12)):
-        _draw_clutter(rng, picture)
-    return np.clip(picture, 0, 1)
+        _draw_clutter(rng, pixels)
+    return pixels.astype(np.float32) / 255
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
@@ -86,7 +86,7 @@ def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
     size = len(picture)
     at = rng.uniform(0, 1, 2)
     under = picture[tuple((at[::-1] * size).astype(int))]
-    colour = np.clip(under + rng.uniform(-0.3, 0.3) + rng.uniform(-0.12, 0.12, 3), 0, 1)
+    colour = np.clip(under + rng.uniform(-75, 75) + rng.uniform(-30, 30, 3), 0, 255)
     corners = at + (_stroke(rng) if rng.random() < 0.7 else _splinter(rng))
     points = np.round(corners * size * 2**_SUBPIXEL_BITS).astype(np.int32)
     if len(points) == 3:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+FARTHEST_CORNER = 1.16  # from the centre, of any outline
+
 Outline = list[np.ndarray]  # polygons (points, 2), float64
 
 
@@ -30,7 +32,7 @@ def _crescent() -> np.ndarray:
     """A disc of radius 1 without the disc of radius 0.8 that lies 0.45 to its right, moved to the middle."""
     outer = _arc(1.0, 51.3, 308.7)
     inner = _arc(0.8, 282.6, 77.4, centre_x=0.45)
-    return np.concatenate([outer, inner]) * 1.05 + [0.2, 0.0]
+    return np.concatenate([outer, inner]) + np.array([0.2, 0.0])
 
 
 def _heart() -> np.ndarray:
@@ -60,7 +62,9 @@ OUTLINES: dict[str, Outline] = {
     "arrow": [
         _polygon((0, -1.1), (0.85, -0.12), (0.33, -0.12), (0.33, 1.0), (-0.33, 1.0), (-0.33, -0.12), (-0.85, -0.12))
     ],
-    "bolt": [_polygon((0.25, -1.15), (-0.68, 0.2), (-0.1, 0.2), (-0.3, 1.15), (0.68, -0.3), (0.08, -0.3), (0.62, -1.15))],
+    "bolt": [
+        _polygon((0.25, -1.1), (-0.64, 0.19), (-0.09, 0.19), (-0.28, 1.12), (0.66, -0.29), (0.08, -0.29), (0.5, -1.04))
+    ],
 }
 
 KINDS: tuple[str, ...] = tuple(OUTLINES)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tfviz.errors import OptionError, near_matches
 from tfviz.shapes.backgrounds import draw_background
-from tfviz.shapes.kinds import KINDS, Outline, placed
+from tfviz.shapes.kinds import FARTHEST_CORNER, KINDS, Outline, placed
 
 MOST_OBJECTS = 4
 LEAST_VISIBLE = 0.7  # share of an object that the objects in front of it leave free, at least
@@ -26,7 +26,7 @@ LEAST_SIZE = 32  # pixels; below, the shapes are not to be told apart
 
 _OVERSAMPLING = 4  # outlines are filled at 4 x 4 points a pixel, which makes their edges smooth
 _SUBPIXEL_BITS = 6  # cv2 takes corners in 64ths of a pixel
-_COLOUR_DISTANCE = 38.0  # between an object and what is behind it, in CIE L*a*b* (2.3 is just noticeable)
+_COLOUR_DISTANCE = 38.0  # between an object's colour and what is around it, in CIE L*a*b* (2.3 is just noticeable)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
     _check(kinds, size)
     covers = _place(rng, kinds, size)
     picture = draw_background(rng, size)
+    colours: list[np.ndarray] = []
     for cover in covers:
-        _paint(rng, picture, cover)
+        colours.append(_contrasting_colour(rng, picture, cover, colours))
+        _paint(rng, picture, cover, colours[-1])
     pixels = np.round(picture * 255).astype(np.uint8)
     return Scene(pixels, tuple(_objects(kinds, covers)))
 
@@ -101,7 +103,7 @@ def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, flo
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
-        margin = 1.17 * radius  # the farthest corner of an outline is at 1.15
+        margin = FARTHEST_CORNER * radius + 0.005
         centre = rng.uniform(margin, 1 - margin, 2)
         if all(np.linalg.norm(centre - other) > 0.65 * (radius + reach) for other, reach in circles):
             circles.append((centre, radius))
@@ -143,12 +145,11 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray) -> None:
+def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
     """Paints one object into `picture`: a soft shadow, a shaded fill and, for some, a darker rim."""
     size = len(picture)
-    colour = _contrasting_colour(rng, picture, cover)
     shift = rng.uniform(0.005, 0.02, 2) * size
-    thrown = cv2.warpAffine(cover, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
+    thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
     picture *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
     fill = colour * _shading(rng, size)[:, :, None]
     if rng.random() < 0.5:
@@ -157,13 +158,16 @@ def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray) -> 
     picture += (np.clip(fill, 0, 1) - picture) * cover[:, :, None]
 
 
-def _contrasting_colour(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A strong RGB colour, float32 (3,), far from the mean colour of what the object will hide."""
-    hidden = _lab(np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1)))
+def _contrasting_colour(
+    rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
+) -> np.ndarray:
+    """A strong RGB colour, float32 (3,), unlike the other objects' and unlike the mean of what the object will hide."""
+    hidden = np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
+    unlike = np.stack([_lab(colour) for colour in (hidden, *others)])
     while True:
         hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.45, 1.0), rng.uniform(0.45, 1.0)]]], np.float32)
         colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
-        if np.linalg.norm(_lab(colour) - hidden) > _COLOUR_DISTANCE:
+        if np.linalg.norm(_lab(colour) - unlike, axis=1).min() > _COLOUR_DISTANCE:
             return colour
 
 

@@ -1,0 +1,81 @@
+"""What is read and where its results go: one job for each picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfviz.errors import ImageError, OptionError, OutputError
+from tfviz.images import FoundImage, find_images, shown
+
+# A picture's folder must not be called like a file that is written beside it.
+_SUFFIXES_OF_RESULTS = (".png", ".npy", ".html")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
+
+    path: Path
+    folder: Path
+    name: str
+
+
+def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
+    """One job for each picture among `paths`, files and folders, in the order of the page.
+
+    What an earlier run left in the output folder is no picture to explain, unless it is named itself.
+
+    Raises ImageError for a path that does not exist and a folder without pictures, OptionError where the output would
+    land among the pictures.
+    """
+    root = output.resolve()
+    for path in map(Path, paths):
+        if path.is_dir() and path.resolve() == root:
+            raise OptionError(f"--output {shown(output)} is the folder of the pictures themselves. Name another.")
+    is_within = any(root in Path(path).resolve().parents for path in paths)
+    found = [one for one in find_images(paths) if is_within or root not in one.path.resolve().parents]
+    if not found:
+        raise ImageError(f"There are no pictures but those in the output folder {shown(output)}.")
+    folders = _folders([one.relative for one in found])
+    return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
+
+
+def _folders(relatives: Sequence[Path]) -> list[Path]:
+    """A folder for each picture: its path without the ending, or with it where that is taken."""
+    taken: set[str] = set()
+    folders = []
+    for relative in relatives:
+        free = (one for one in _candidates(relative) if str(one).casefold() not in taken)
+        folders.append(next(free))
+        taken.add(str(folders[-1]).casefold())
+    return folders
+
+
+def _candidates(relative: Path) -> Iterator[Path]:
+    bare = relative.with_suffix("")
+    if bare.suffix.lower() not in _SUFFIXES_OF_RESULTS:
+        yield bare
+    number = 1
+    while True:
+        yield relative.with_name(f"{relative.name}{'' if number == 1 else f'-{number}'}")
+        number += 1
+
+
+def _name(found: FoundImage) -> str:
+    """The path inside the folder that was given; the path as typed where two files would bear one name."""
+    parts = found.relative.parts
+    return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
+
+
+def require_writable(output: Path) -> None:
+    """Raises OutputError unless the folder can be written or made; nothing is made yet."""
+    folder = output.absolute()
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"{shown(output)} cannot be made: {shown(folder)} is not a folder. Give another --output.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{shown(output)} cannot be written: {shown(folder)} is read-only. Give another --output.")

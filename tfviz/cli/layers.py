@@ -1,0 +1,43 @@
+"""`tfviz layers`: the layers of a model, and the one that the class activation maps choose by themselves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tfviz.cli.columns import aligned
+from tfviz.cli.quiet import import_tensorflow
+from tfviz.errors import UnsupportedModelError
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table."""
+    import_tensorflow()
+    from tfviz.cli.plan import load
+    from tfviz.graph.head import scored
+    from tfviz.graph.places import graph_of
+
+    graph = scored(graph_of(load(args.model, args.weights)), "logits")
+    chosen, remark = _automatic(graph)
+    rows = [("", "name", "path", "output shape", "kind")]
+    for path, layer in graph.layers.items():
+        mark = "*" if path == chosen else ""
+        rows.append((mark, layer.name, path, _shown(graph.shapes[graph.names[path]]), type(layer).__name__))
+    print(aligned(rows))
+    print(f"\n{remark}")
+    return 0
+
+
+def _automatic(graph: Any) -> tuple[str | None, str]:
+    """The path of the layer that CAMs choose, and a sentence on it."""
+    from tfviz.graph.layers import last_feature_place
+
+    try:
+        path = last_feature_place(graph).path
+    except UnsupportedModelError as error:
+        return None, f"No layer is chosen automatically: {error}"
+    return path, f"* automatic: the class activation maps look at '{path}' unless --layer names another."
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return " × ".join("any" if side is None else str(side) for side in shape[1:])

@@ -83,11 +83,10 @@ def test_a_key_may_be_written_with_hyphens_and_capitals(method: str) -> None:
     assert method_named(method.replace("_", "-").upper()) is tfviz.METHODS[method]
 
 
-def test_a_method_has_a_docstring_with_its_source_and_when_it_misleads(method: str) -> None:
+def test_a_methods_module_says_what_it_answers_and_whose_it_is(method: str) -> None:
     text = __import__(tfviz.METHODS[method].__module__, fromlist=["_"]).__doc__
     assert "Answers: " in text
     assert any(f"{year}" in text for year in range(2013, 2022))
-    assert any(word in text for word in ("misleads", "can be patchy", "not bounded", "play no part"))
 
 
 def test_a_method_shows_which_model_it_is_on(explainer: Explainer, model: keras.Model) -> None:
@@ -126,7 +125,7 @@ def test_images_may_be_arrays_lists_or_tensors_of_any_number_type(explainer: Exp
     want = explainer(images.astype(np.float32))
     for same in (images.astype(np.float64), images.astype(np.float16), images.astype(np.int16), tf.constant(images)):
         assert_same(explainer(same), want)
-    assert_same(explainer([image for image in images]), want)
+    assert_same(explainer(list(images)), want)
     assert_same(explainer([images]), want)
     pixels = abs(images).astype(np.uint8)
     assert_same(explainer(pixels), explainer(pixels.astype(np.float32)))
@@ -304,7 +303,7 @@ def test_verbose_shows_keras_progress_bar(model: keras.Model, images: np.ndarray
         explainer.explain(images, verbose=shown)
         assert "5/5" in capsys.readouterr().out
     explainer.explain(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=1)
-    assert "5/5" in capsys.readouterr().out  # The count is known at the end, if not before.
+    assert "5/5" in capsys.readouterr().out  # Known at the end, if not before.
     explainer.explain(images, verbose=0)
     assert capsys.readouterr().out == ""
 

@@ -46,6 +46,7 @@ _HOMES = {
         "WeightsError",
         "LabelsError",
         "OutputError",
+        "MissingPackageError",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,4 +1,4 @@
-"""The networks of keras.applications: their names, their input sizes, how each wants its pictures.
+"""Networks by name, those of keras.applications and tfviz' own: their input sizes, how each wants its pictures.
 
 A table, so that names can be listed and checked without importing TensorFlow; the tests compare every row with Keras.
 """
@@ -9,6 +9,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfviz import networks
 from tfviz.errors import OptionError
 
 if TYPE_CHECKING:
@@ -42,33 +43,48 @@ _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network of keras.applications. `mode` is the name of its preprocessing, `size` its (height, width)."""
+    """One network. `mode` is the name of its preprocessing, `size` its (height, width).
+
+    `module` is its home in keras.applications; "" where Keras has no such network, and no weights for it.
+    """
 
     name: str
     module: str
     mode: str
     size: tuple[int, int]
 
+    @property
+    def is_in_keras(self) -> bool:
+        return bool(self.module)
+
     def build(self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None) -> keras.Model:
         """The network with its classifier; `weights` is "imagenet" or None (random).
 
         Raises OptionError for a size that it cannot take, and whatever Keras raises where weights cannot be fetched.
         """
-        applications: Any = importlib.import_module("keras.applications")
-        construct = getattr(applications, self.name)
-        shape = (*(size or self.size), 3)
+        size = size or self.size
         if weights is not None:
-            return construct(weights=weights, input_shape=shape)
+            return self._construct(weights=weights, input_shape=(*size, 3))
         try:
-            return construct(weights=None, classes=classes, input_shape=shape)
+            if not self.is_in_keras:
+                widths = networks.standard_widths(self.name) | {"predictions": classes}
+                return networks.build(self.name, widths, size)
+            return self._construct(weights=None, classes=classes, input_shape=(*size, 3))
         except ValueError as error:  # the network would shrink such pictures to nothing
-            raise OptionError(f"{self.name} cannot take pictures of {shape[0]}x{shape[1]} pixels: {error}") from error
+            raise OptionError(f"{self.name} cannot take pictures of {size[0]}x{size[1]} pixels: {error}") from error
+
+    def _construct(self, **options: Any) -> keras.Model:
+        applications: Any = importlib.import_module("keras.applications")
+        return getattr(applications, self.name)(**options)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(name, module, mode, (side, side)) for module, mode, sides in _FAMILIES for name, side in sides.items()
 }
-_BY_KEY = {name.lower(): architecture for name, architecture in ARCHITECTURES.items()}
+OWN_ARCHITECTURES: dict[str, Architecture] = {
+    name: Architecture(name, "", "torch", (224, 224)) for name in ("VGG16_BN", "VGG19_BN")
+}
+_BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.values(), *OWN_ARCHITECTURES.values())}
 
 
 def find_architecture(name: str) -> Architecture | None:

@@ -9,7 +9,8 @@
     ├── ImageError              a picture, or an array of pictures, that cannot be used
     ├── WeightsError            a model or weights file that cannot be loaded
     ├── LabelsError             a labels file that cannot be used
-    └── OutputError             a result that cannot be written
+    ├── OutputError             a result that cannot be written
+    └── MissingPackageError     a package that is needed for this only is not installed; an ImportError too
 
 Each message says what was expected, what came, and what to do.
 """
@@ -58,6 +59,10 @@ class LabelsError(TfvizError):
 
 class OutputError(TfvizError):
     """A result cannot be written."""
+
+
+class MissingPackageError(TfvizError, ImportError):
+    """A package that only this needs is not installed; the message says what to install."""
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfviz.architectures import ARCHITECTURES, Architecture, find_architecture
+from tfviz.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError, near_matches
 from tfviz.images import read_image, shown
 from tfviz.labels import Labels, imagenet_labels, labels_from
 from tfviz.preprocessing import Preprocessing, Size, named, preprocessing_from
 from tfviz.weights import (
+    FOREIGN_SUFFIXES,
     WEIGHTS_SUFFIXES,
     first_line,
+    load_foreign,
     load_weights,
     open_hdf5,
     require_file,
@@ -57,22 +59,24 @@ def load_model(
 ) -> keras.Model:
     """A network by name or from a file; `preprocessing_of` and `labels_of` know it afterwards.
 
-    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "shapes" (the small one that
-        comes with tfviz), or a .keras or .h5 file.
-    weights: for a network of keras.applications "imagenet" (fetched by Keras), None (random), or a .weights.h5, .h5
-        or .keras file; the number of classes is the file's. For a model file, a path replaces the weights in it.
+    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn" or "vgg19_bn" (with
+        batch normalization), "shapes" (the small one that comes with tfviz), or a .keras or .h5 file.
+    weights: for a network by name "imagenet" (fetched by Keras), None (random), or a file, whose number of classes is
+        taken: Keras' .weights.h5, .h5 or .keras; torchvision's VGG16, VGG19 (both also with batch normalization) and
+        ResNet50 as .safetensors, .pth, .pt or .pth.tar (needs PyTorch); the vgg16.npy and vgg19.npy of TensorFlow 1.
+        For a model file, Keras' weights replace those in it.
     preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By default what belongs to
-        the name; a file says nothing, so pictures are given as they are, 0..255.
+        the name, or to weights of another tool; a model file says nothing, so pictures are given as they are, 0..255.
     labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of keras.applications.
     size: (height, width) in pixels, for a network that can take more than one.
 
-    Raises WeightsError for what cannot be loaded, OptionError for a size or preprocessing that does not fit, and
+    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed, OptionError for a size or preprocessing that does not fit, and
     LabelsError for labels that do not.
     """
     architecture = find_architecture(str(name_or_path))
     if architecture:
-        model = _build(architecture, weights, size)
-        preprocessing = preprocessing or architecture.mode
+        model, own = _build(architecture, weights, size)
+        preprocessing = preprocessing or own
     else:
         path = _model_file(name_or_path)
         model = _open(path)
@@ -132,12 +136,21 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
     return np.stack(tensors)
 
 
-def _build(architecture: Architecture, weights: str | Path | None, size: Size | None) -> keras.Model:
+def _build(
+    architecture: Architecture, weights: str | Path | None, size: Size | None
+) -> tuple[keras.Model, str | Preprocessing]:
+    """The network, and the preprocessing that belongs to the weights."""
+    if weights is not None and str(weights).endswith(FOREIGN_SUFFIXES):
+        return load_foreign(architecture.name, weights, size)
+    return _build_as_keras_does(architecture, weights, size), architecture.mode
+
+
+def _build_as_keras_does(architecture: Architecture, weights: str | Path | None, size: Size | None) -> keras.Model:
     if weights is None:
         return architecture.build(size=size)
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
-    require_file(weights, WEIGHTS_SUFFIXES)  # before some seconds are spent on the network
+    require_file(weights, (*WEIGHTS_SUFFIXES, *FOREIGN_SUFFIXES))  # before some seconds are spent on the network
     model = architecture.build(size=size)
     if classes := stored_class_count(model, weights):
         model = architecture.build(classes=classes, size=size)
@@ -146,6 +159,11 @@ def _build(architecture: Architecture, weights: str | Path | None, size: Size | 
 
 
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
+    if not architecture.is_in_keras:
+        raise WeightsError(
+            f"Keras has no ImageNet weights of {architecture.name} to fetch. Pass a file, such as torchvision's: "
+            "weights=FILE, or --weights FILE on the command line."
+        )
     try:
         model = architecture.build("imagenet")
     except Exception as error:  # Keras raises a bare Exception where the network fails
@@ -179,7 +197,7 @@ def _model_file(name_or_path: str | Path) -> Path:
     return path
 
 
-_NAMES = (PACKAGED, *map(str.lower, ARCHITECTURES))
+_NAMES = (PACKAGED, *map(str.lower, (*ARCHITECTURES, *OWN_ARCHITECTURES)))
 _EXPECTED = f'a name of keras.applications such as "vgg16", "{PACKAGED}", or a file {" or ".join(MODEL_SUFFIXES[:2])}'
 _FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as weights."
 

@@ -7,11 +7,13 @@ way to read it: `clone_model(call_function=...)` comes close, but leaves a new n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras import tree
 from keras.src.models.functional import Functional
 
 
@@ -49,9 +51,43 @@ def output_structure(functional: Any) -> Any:
     return functional._outputs_struct
 
 
-def input_name(tensor: Any) -> str:
-    """The name of the InputLayer behind a symbolic input."""
-    return tensor._keras_history.operation.name
+def input_name(tensor: Any, number: int) -> str:
+    """The name of the InputLayer behind a symbolic input; "input_0" … where there is none."""
+    history = getattr(tensor, "_keras_history", None)
+    return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
+
+
+def traced(layer: Any, symbols: Sequence[Any], args: Any, kwargs: Any) -> Any | None:
+    """The graph of a layer's own `call`, seen by calling it on symbolic tensors; None where that cannot be done.
+
+    It cannot where the layer goes through other functions than Keras' own (`tf.nn.relu`), or reads weights in a way that
+    would freeze their present value. Nothing is left behind on the layers inside.
+    """
+    if _owns_variables(layer):
+        return None
+    inner = [one for one in layer._flatten_layers() if one is not layer]
+    before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
+    try:
+        with keras.StatelessScope():
+            outputs = layer.call(*args, **kwargs)
+        function = keras.Function(list(symbols), outputs)
+    except Exception:  # The user's own code, run on what it was not written for: it may raise anything.
+        return None
+    finally:
+        for one, inbound, outbound in before:
+            del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
+    return None if any(_holds_values(node) for node in nodes(function)) else function
+
+
+def _owns_variables(layer: Any) -> bool:
+    """Whether a layer has weights of its own, not counting those of the layers inside it."""
+    return bool(layer._trainable_variables or layer._non_trainable_variables)
+
+
+def _holds_values(node: Any) -> bool:
+    """Whether a call was given a tensor of values, which may have been computed from weights."""
+    flat = tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return any(tf.is_tensor(value) and len(value.shape) > 0 for value in flat)
 
 
 @contextmanager

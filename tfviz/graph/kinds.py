@@ -91,9 +91,13 @@ def kind_of_function(function: Any) -> str:
     """The kind of an activation function, as the `activation` of a layer."""
     if is_linear(function):
         return "identity"
+    if isinstance(function, layers.Layer):
+        return "relu" if kind_of_operation(function) == "relu" else "activation"
     return "relu" if name_of_function(function) in _RELU_NAMES else "activation"
 
 
 def name_of_function(function: Any) -> str:
-    """What an activation function is called: "relu", "softmax" … ("" where it has no name)."""
+    """What an activation function is called: "relu", "softmax" …; of a layer used as one, its class's name."""
+    if isinstance(function, layers.Layer):
+        return type(function).__name__
     return str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)

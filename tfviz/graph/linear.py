@@ -25,6 +25,9 @@ def _einsum_dense(layer: Any, x: Any, kernel: Any) -> Any:
 
 
 def _convolution(layer: Any, x: Any, kernel: Any) -> Any:
+    if layer.padding == "causal":  # Conv1D pads by itself, in its `call`.
+        x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
+        return ops.conv(x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate)
     return layer.convolution_op(x, kernel)
 
 

@@ -126,18 +126,20 @@ class Graph:
 
 
 def graph_of(model: Any) -> Graph:
-    """Reads a Functional or Sequential model, nested to any depth, into a flat graph. The model is not changed.
+    """Reads a model, nested to any depth, into a flat graph. The model is not changed.
+
+    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors.
 
     Raises:
-        UnsupportedModelError: for a subclassed model, an unbuilt one, and one with channels first.
+        UnsupportedModelError: for a model whose layers cannot be seen, an unbuilt one, and one with channels first.
     """
     functional = _require_functional(model)
     graph = Graph(model)
     reader = _Reader(graph)
     values = {}
-    for tensor in tree.flatten(keras_graph.input_structure(functional)):
+    for number, tensor in enumerate(tree.flatten(keras_graph.input_structure(functional))):
         values[id(tensor)] = reader.new_value(tensor)
-        graph.names[keras_graph.input_name(tensor)] = values[id(tensor)]
+        graph.names[keras_graph.input_name(tensor, number)] = values[id(tensor)]
     reader.read(functional, values, prefix="")
     graph.input_structure = _structure(keras_graph.input_structure(functional), values)
     graph.output_structure = _structure(keras_graph.output_structure(functional), values)
@@ -149,29 +151,43 @@ def graph_of_anything(model: Any) -> Graph:
 
     For methods that need the gradient of the outputs with respect to the images and nothing else.
     """
-    if keras_graph.functional_of(model) is not None or not callable(model) or isinstance(model, keras.Sequential):
+    if not callable(model) or isinstance(model, keras.Sequential) or _functional(model) is not None:
         return graph_of(model)
     extra = {"training": False} if takes_training(model) else {}
-    name = getattr(model, "name", type(model).__name__)
+    name = str(getattr(model, "name", type(model).__name__))
     place = Place(name, model, "other", (0,), (1,), lambda tensors: [model(tensors[0], **extra)])
     return Graph(model, [place], [(), ()], [None, None], {"image": 0}, input_structure=0, output_structure=1)
+
+
+def _functional(model: Any) -> Any | None:
+    """The graph that Keras keeps of a model, or the one that shows when it is called on symbolic tensors."""
+    functional = keras_graph.functional_of(model)
+    if functional is not None or not isinstance(model, keras.Model) or isinstance(model, keras.Sequential):
+        return functional
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        return None
+    images = tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
+    extra = {"training": False} if takes_training(model) else {}
+    return keras_graph.traced(model, tree.flatten(images), (images,), extra)
 
 
 def _require_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(f"expected a keras.Model, got {type(model).__name__} ({str(model)[:60]!r})")
-    functional = keras_graph.functional_of(model)
+    functional = _functional(model)
     if functional is not None:
         return functional
-    if isinstance(model, keras.Sequential):
+    if isinstance(model, keras.Sequential) or not model.built:
         raise UnsupportedModelError(
-            f"the Sequential model '{model.name}' has never been called, so that its input shape is not known; "
-            "call it once on an image, give it a keras.Input(shape) first, or call model.build(input_shape)"
+            f"the {type(model).__name__} model '{model.name}' has never been called, so that its input shape is not known; "
+            "call it once on an image (a Sequential model also takes a keras.Input(shape) first)"
         )
     raise UnsupportedModelError(
-        f"'{model.name}' is a subclassed model ({type(model).__name__}); its layers cannot be seen, and this method needs "
-        "them. 'saliency' works on it, for it needs nothing but the input gradient; for the others wrap the same layers in "
-        "a Functional model: keras.Model(inputs, outputs)"
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be seen: its `call` goes through "
+        "other functions than Keras layers and keras.ops, or the model has weights outside its layers. 'saliency' works on "
+        "it, for it needs nothing but the input gradient; for the other methods use keras.ops in `call`, or wrap the same "
+        "layers in a Functional model: keras.Model(inputs, outputs)"
     )
 
 
@@ -203,11 +219,11 @@ class _Reader:
             self._read_call(node, values, f"{prefix}{node.operation.name}{number}")
 
     def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
-        inner = keras_graph.functional_of(node.operation)
+        _require_channels_last(node.operation)
+        inner = keras_graph.functional_of(node.operation) or _inside(node)
         if inner is not None:
             self._open(inner, node, values, path)
         else:
-            _require_channels_last(node.operation)
             self._add(node, values, path)
         self.graph.names[path] = values[id(node.outputs[0])]
         self.graph.layers[path] = node.operation
@@ -239,6 +255,26 @@ class _Reader:
             place = Place(path, operation, kind, inputs, outputs, _on_one(function), function=function)
             self.graph.places.append(place)
         values.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+
+
+def _inside(node: Any) -> Any | None:
+    """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
+    layer = node.operation
+    is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
+    is_keras = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
+    if is_known or (is_keras and not holds_layers(layer)):
+        return None
+    symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
+    known = {id(tensor): symbol for tensor, symbol in zip(node.input_tensors, symbols, strict=True)}
+    args, kwargs = node.arguments.fill_in(known)
+    inner = keras_graph.traced(layer, symbols, args, {**kwargs, **({"training": False} if takes_training(layer) else {})})
+    fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
+    return inner if fits else None
+
+
+def holds_layers(operation: Any) -> bool:
+    """Whether a layer runs other layers inside its own `call`."""
+    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))
 
 
 def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:

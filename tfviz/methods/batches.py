@@ -29,6 +29,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         raise ImageError("expected at least one image, got none")
     if rows_of_target not in (None, 1, done):
         raise TargetError(f"expected {done} targets, one for each image; got {rows_of_target}")
+    bar.target = done  # Of a dataset it may not have been known before.
     bar.update(done, finalize=True)
     return np.concatenate(results)
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any, ClassVar
 
-import keras
-from keras import tree
-
 from tfviz import targets
 from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph
+from tfviz.graph.places import Graph, holds_layers
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, one
 
@@ -47,7 +44,3 @@ def warn_without_relu(graph: Graph, method: str) -> None:
                 stacklevel=4,
             )
 
-
-def holds_layers(operation: Any) -> bool:
-    """Whether a layer runs other layers inside its own `call`."""
-    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))

@@ -38,10 +38,15 @@ def with_visual_backprop(model: Any) -> Any:
             which a mask cannot be scaled back.
     """
     graph = graph_of(model)
-    maps = feature_maps(graph)
     _require_fixed_size(graph)
-    if any("/" in place.path for place in graph.places):
-        return with_visual_backprop(flattened(model))
+    if _is_nested(graph):
+        graph = graph_of(flattened(model))
+    if _is_nested(graph):
+        raise UnsupportedModelError(
+            f"with_visual_backprop cannot branch off inside the layers of '{model.name}' that run other layers; build the "
+            "model as a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model"
+        )
+    maps = feature_maps(graph)
     symbols = dict(enumerate(graph.tensors))
     with keras_graph.unrecorded(keras_graph.operations(graph.model)):
         (mask,) = masks_of_images(graph, symbols, maps)
@@ -49,6 +54,10 @@ def with_visual_backprop(model: Any) -> Any:
         outputs = _one_more(tree.map_structure(lambda value: symbols[value], graph.output_structure), mask)
         inputs = tree.map_structure(lambda value: symbols[value], graph.input_structure)
         return keras.Model(inputs, outputs, name=model.name)
+
+
+def _is_nested(graph: Graph) -> bool:
+    return keras_graph.functional_of(graph.model) is None or any("/" in place.path for place in graph.places)
 
 
 def _require_fixed_size(graph: Graph) -> None:
@@ -76,9 +85,14 @@ def flattened(model: Any) -> Any:
         UnsupportedModelError: when two layers at different depths have the same name; a Keras model holds each name once.
     """
     functional = keras_graph.functional_of(model)
+    if functional is None:
+        raise UnsupportedModelError(
+            f"with_visual_backprop takes Functional and Sequential models; '{model.name}' is a subclassed one "
+            f"({type(model).__name__}). The explainer tfviz.VisualBackProp(model) needs no new model"
+        )
     symbols = {
-        id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_graph.input_name(tensor))
-        for tensor in tree.flatten(keras_graph.input_structure(functional))
+        id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_graph.input_name(tensor, number))
+        for number, tensor in enumerate(tree.flatten(keras_graph.input_structure(functional)))
     }
     inputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.input_structure(functional))
     with keras_graph.untouched(model):

@@ -12,6 +12,7 @@ They are written with `keras.ops`, for tensors and symbolic tensors alike, so th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,12 +113,14 @@ def scale_up(mask: Any, size: Size, kernel: Size, strides: Size, padding: str, d
 
 
 def _spread(mask: Any, strides: Size) -> Any:
-    """Each element followed by stride − 1 zeros, along each axis."""
-    sizes = tuple(mask.shape[1:-1])
-    apart = [n for size in sizes for n in (size, 1)]
-    pads = [pad for stride in strides for pad in ((0, 0), (0, stride - 1))]
-    mask = ops.pad(ops.reshape(mask, (-1, *apart, 1)), [(0, 0), *pads, (0, 0)])
-    return ops.reshape(mask, (-1, *(n * s for n, s in zip(sizes, strides, strict=True)), 1))
+    """Each element followed by stride − 1 zeros, along one axis after the other."""
+    sizes = list(mask.shape[1:-1])
+    for axis, stride in enumerate(strides):
+        if stride > 1:
+            rest = math.prod(sizes[axis + 1 :])
+            mask = ops.pad(ops.reshape(mask, (-1, sizes[axis], 1, rest)), [(0, 0), (0, 0), (0, stride - 1), (0, 0)])
+            sizes[axis] *= stride
+    return ops.reshape(mask, (-1, *sizes, 1))
 
 
 def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str) -> Size:

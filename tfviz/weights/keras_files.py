@@ -1,4 +1,4 @@
-"""Weights files: what is in them, whether it fits a network, and into the network with it.
+"""Keras' own weights files: what is in them, whether it fits a network, and into the network with it.
 
 Keras overlooks arrays of a file that the network has no place for (VGG19 into a shorter network, say) and stops at the
 first one missing. So the two sets of arrays are compared here, by shape, before Keras loads anything.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfviz.errors import WeightsError
 from tfviz.images import shown
+from tfviz.weights.files import CUT_SHORT, beginning, require_file
 
 if TYPE_CHECKING:
     import h5py
@@ -137,20 +138,12 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         yield file
 
 
-def require_file(path: str | Path, suffixes: tuple[str, ...]) -> None:
-    """Raise WeightsError unless `path` is a file whose name ends in one of `suffixes`."""
-    if not str(path).endswith(suffixes):
-        raise WeightsError(f"{shown(path)} is not a file that can be loaded here: expected {', '.join(suffixes)}.")
-    if not Path(path).is_file():
-        raise WeightsError(f"There is no file {shown(path)}.")
-
-
 def _fault(path: str | Path) -> str:
     with Path(path).open("rb") as file:
         start = file.read(12)
     if start.startswith((b"PK", b"\x89HDF")):
-        return "is cut short or damaged. Copy or download it again."
-    return f"is not a Keras file, whatever its name: it begins with {start!r}."
+        return CUT_SHORT
+    return f"is not a Keras file, whatever its name: {beginning(path)}."
 
 
 def first_line(error: BaseException) -> str:

@@ -256,7 +256,7 @@ def test_vgg_with_batch_norm_takes_keras_weights(tmp_path: Path) -> None:
 
 
 def test_keras_has_no_imagenet_weights_for_batch_norm() -> None:
-    with pytest.raises(WeightsError, match="Keras has no ImageNet weights of VGG19_BN to fetch. Pass a file"):
+    with pytest.raises(WeightsError, match=r"Keras has no ImageNet weights of VGG19_BN to fetch\. Pass a file"):
         load_model("vgg19_bn")
 
 
@@ -306,11 +306,19 @@ def test_a_checkpoint_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: 
     assert not witness.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [{"a": np.array([object], dtype=object)}, {"a": [np.array(["x"]), np.zeros(2)]}, {"a": np.zeros(2)}, {"a": 1}, {}, 3]
-)
-def test_an_npy_file_of_other_things_is_refused(tmp_path: Path, content: Any) -> None:
-    refusal("vgg19", write_npy(tmp_path / "other.npy", content))
+OTHER_THINGS = [
+    ({"a": [np.array(["x"]), np.zeros(2)]}, "it holds an array of the type 'U1'; expected numbers"),
+    ({"a": np.zeros(2)}, "the layer 'a' holds no [kernel, bias] of arrays"),
+    ({"a": [1, 2]}, "the layer 'a' holds no [kernel, bias] of arrays"),
+    ({"a": np.array([object], dtype=object)}, "it asks for builtins.object"),
+    ({}, "it holds nothing; expected a dictionary, layer -> [kernel, bias]"),
+    (3, "it holds int; expected a dictionary"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), OTHER_THINGS)
+def test_an_npy_file_of_other_things_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    assert message in refusal("vgg19", write_npy(tmp_path / "other.npy", content))
 
 
 def test_an_npy_file_with_one_array_is_refused(tmp_path: Path) -> None:
@@ -393,6 +401,8 @@ def test_without_pytorch_the_error_says_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "x.pth"
     path.write_bytes(b"PK\x03\x04")
-    with pytest.raises(MissingPackageError, match=r"PyTorch is needed to read .*x\.pth: pip install 'tfviz\[torch\]'") as caught:
+    with pytest.raises(
+        MissingPackageError, match=r"PyTorch is needed to read .*x\.pth: pip install 'tfviz\[torch\]'"
+    ) as caught:
         load_model("vgg16", weights=path)
     assert isinstance(caught.value, ImportError) and isinstance(caught.value, tfviz.TfvizError)

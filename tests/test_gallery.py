@@ -64,9 +64,7 @@ def test_every_picture_stands_beside_its_maps_and_classes(tmp_path):
 
 
 def test_every_picture_says_in_words_what_it_shows(tmp_path):
-    page = written(
-        tmp_path, [entry(maps=[GalleryMap("Grad-CAM", "tabby", "a"), GalleryMap("VisualBackProp", "", "b")])]
-    )
+    page = written(tmp_path, [entry(maps=[GalleryMap("Grad-CAM", "tabby", "a"), GalleryMap("VisualBackProp", "", "b")])])
     shown = [image for image in page.all("img") if image.get("src")]
     assert [image["alt"] for image in shown] == ["cat.jpg", "Grad-CAM for tabby, cat.jpg", "VisualBackProp, cat.jpg"]
     assert all(image["loading"] == "lazy" for image in shown)
@@ -159,9 +157,7 @@ def test_sizes_keep_the_place_of_pictures_that_load_late(tmp_path):
     assert "width" not in written(tmp_path, [entry()]).all("img")[0]
 
 
-@pytest.mark.parametrize(
-    ("scores", "share"), [((0.25, 0.1), "0.250"), ((7.5, -2.0), "0.000"), ((float("nan"),), "0.000")]
-)
+@pytest.mark.parametrize(("scores", "share"), [((0.25, 0.1), "0.250"), ((7.5, -2.0), "0.000"), ((float("nan"),), "0.000")])
 def test_a_bar_shows_probabilities_and_nothing_else(tmp_path, scores, share):
     predictions = [(f"class {index}", score) for index, score in enumerate(scores)]
     page = written(tmp_path, [GalleryEntry("a", "a", predictions)])

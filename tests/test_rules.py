@@ -255,6 +255,7 @@ def test_guided_backprop_and_deconvnet_through_any_relu(
 ) -> None:
     kind, options, channels = convolution
     layer = kind(**options)
+    layer.use_bias = True  # Without it zeros stay zeros, where a ReLU has no derivative.
     relus = [layers.ReLU(), layers.ReLU(max_value, slope, threshold)]
     model = around(keras.Sequential([relus[0], layer, relus[1]]), (8, 7), channels, seed)
     net, images = reference.Network(model), networks.pictures(model, batch, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def write_npy(path: Path, content: Any) -> Path:
 class _Python2Pickler(pickle._Pickler):
     """Writes as Python 2 and its NumPy did: bytes as text of 8 bits, numpy.core rather than numpy._core."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_text(self, text: str | bytes) -> None:
         data = text.encode("latin1") if isinstance(text, str) else text

@@ -70,8 +70,8 @@ def load_model(
     labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of keras.applications.
     size: (height, width) in pixels, for a network that can take more than one.
 
-    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed, OptionError for a size or preprocessing that does not fit, and
-    LabelsError for labels that do not.
+    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed, OptionError for a size or
+    preprocessing that does not fit, and LabelsError for labels that do not.
     """
     architecture = find_architecture(str(name_or_path))
     if architecture:
@@ -150,7 +150,9 @@ def _build_as_keras_does(architecture: Architecture, weights: str | Path | None,
         return architecture.build(size=size)
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
-    require_file(weights, (*WEIGHTS_SUFFIXES, *FOREIGN_SUFFIXES))  # before some seconds are spent on the network
+    require_file(weights, (*WEIGHTS_SUFFIXES, *FOREIGN_SUFFIXES))
+    with open_hdf5(weights):  # says what is wrong with the file before some seconds are spent on the network
+        pass
     model = architecture.build(size=size)
     if classes := stored_class_count(model, weights):
         model = architecture.build(classes=classes, size=size)

@@ -8,7 +8,8 @@ between, up to the image.
   ReLU from whose output no other such ReLU is computed, so what follows the last one (pooling, BatchNorm, Dense and
   their ReLUs) plays no part.
 * A convolution or pooling scales the mask up: the transpose of the convolution with the same window whose weights are
-  all one (average pooling: not divided by the window's size). Other operations pass the mask as it is.
+  all one (average pooling: not divided by the window's size). A transposed convolution scales it down, by the transpose
+  of itself with weights of one. Other operations pass the mask as it is.
 * Every input of Add, Concatenate and Multiply gets the whole mask (a gate of another height and width gets none); at a
   fork the masks coming back are added.
 * At the image there is no product, only min-max per image; a constant mask gives 0.
@@ -21,7 +22,7 @@ import numpy as np
 from .arranging import Crop, GlobalMaxPool, MaxPool, Pad, Reshape
 from .cams import divided
 from .gradients import is_relu
-from .linear import AveragePool, Convolution, GlobalAveragePool
+from .linear import AveragePool, Convolution, GlobalAveragePool, TransposedConvolution
 from .network import IMAGES, Network, Node, Values
 from .windows import Window
 
@@ -48,6 +49,9 @@ def _mask_rule(node: Node, mask: np.ndarray, inputs: tuple[np.ndarray, ...], out
         return (mask * output.mean(-1),)
     if isinstance(operation, Convolution | MaxPool | AveragePool):
         return (scale_up(mask, inputs[0].shape[1:3], operation.window),)
+    if isinstance(operation, TransposedConvolution):
+        ones = TransposedConvolution(np.ones((*operation.window.kernel, 1, 1)), operation.window)
+        return (ones.transpose(mask[..., None], (*inputs[0].shape[:3], 1))[..., 0],)
     if isinstance(operation, Pad | Crop):
         (back,) = operation.adjoint(mask[..., None], (inputs[0][..., :1],), output[..., :1])
         return (back[..., 0],)

@@ -87,6 +87,11 @@ def _own_kind(operation: Any, cls: Any) -> str | None:
     return kind if kind and type(operation).call is cls.call else None
 
 
+def is_scaled_sum(operation: Any) -> bool:
+    """Whether this is the layer in which keras.applications' InceptionResNetV2 adds a scaled branch to its shortcut."""
+    return type(operation).__name__ == "CustomScaleLayer" and type(operation).__module__.startswith("keras.")
+
+
 def kind_of_function(function: Any) -> str:
     """The kind of an activation function, as the `activation` of a layer."""
     if is_linear(function):

@@ -20,7 +20,7 @@ from keras import tree
 
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph
-from tfviz.graph.kinds import kind_of_function, kind_of_operation, name_of_function
+from tfviz.graph.kinds import is_scaled_sum, kind_of_function, kind_of_operation, name_of_function
 from tfviz.graph.linear import NOT_LINEAR, LinearMap, is_linear, stages_of
 
 Value = int
@@ -143,6 +143,8 @@ def graph_of(model: Any) -> Graph:
     reader.read(functional, values, prefix="")
     graph.input_structure = _structure(keras_graph.input_structure(functional), values)
     graph.output_structure = _structure(keras_graph.output_structure(functional), values)
+    if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
+        graph.output_structure = graph.output_structure[0]  # as Keras itself unpacks it
     return graph
 
 
@@ -211,12 +213,13 @@ class _Reader:
         nodes = keras_graph.nodes(functional)
         calls = Counter(id(node.operation) for node in nodes)
         seen: Counter[int] = Counter()
+        names = _names(functional, nodes)
         for node in nodes:
             key = id(node.operation)
             # Each use of a shared layer is a place of its own.
             number = f":{seen[key]}" if calls[key] > 1 else ""
             seen[key] += 1
-            self._read_call(node, values, f"{prefix}{node.operation.name}{number}")
+            self._read_call(node, values, f"{prefix}{names[key]}{number}")
 
     def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
         _require_channels_last(node.operation)
@@ -239,7 +242,9 @@ class _Reader:
     def _add(self, node: Any, values: dict[int, Value], path: str) -> None:
         operation, inputs = node.operation, tuple(values[id(tensor)] for tensor in node.input_tensors)
         stages = stages_of(operation)
-        if not stages:
+        if is_scaled_sum(operation):
+            outputs = self._add_scaled_sum(node, inputs, path)
+        elif not stages:
             outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
             kind = kind_of_operation(operation, len(inputs))
             self.graph.places.append(Place(path, operation, kind, inputs, outputs, _caller(node)))
@@ -255,6 +260,15 @@ class _Reader:
             place = Place(path, operation, kind, inputs, outputs, _on_one(function), function=function)
             self.graph.places.append(place)
         values.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+
+    def _add_scaled_sum(self, node: Any, inputs: tuple[Value, ...], path: str) -> tuple[Value, ...]:
+        """x + scale · y, InceptionResNet's own layer, as a product and a sum."""
+        layer, (shortcut, branch) = node.operation, inputs
+        scaled, total = self.new_value(node.outputs[0]), self.new_value(node.outputs[0])
+        multiply, add = _on_one(lambda x: x * layer.scale), lambda tensors: [tensors[0] + tensors[1]]
+        self.graph.places.append(Place(path, layer, "scale", (branch,), (scaled,), multiply))
+        self.graph.places.append(Place(path, layer, "add", (shortcut, scaled), (total,), add))
+        return (total,)
 
 
 def _inside(node: Any) -> Any | None:
@@ -275,6 +289,23 @@ def _inside(node: Any) -> Any | None:
 def holds_layers(operation: Any) -> bool:
     """Whether a layer runs other layers inside its own `call`."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))
+
+
+def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:
+    """What each operation is called, by its id.
+
+    In a graph that was traced the operations are new each time, and Keras numbers them through the whole process: here
+    they are numbered within the graph ("relu", "relu_1"), so that a path means the same tomorrow.
+    """
+    names, seen = {}, Counter[str]()
+    for node in nodes:
+        operation = node.operation
+        names[id(operation)] = operation.name
+        if not isinstance(operation, keras.Layer) and not isinstance(functional, keras.Model):
+            kind = type(operation).__name__.lower()
+            names[id(operation)] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+            seen[kind] += 1
+    return names
 
 
 def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:

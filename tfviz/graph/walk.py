@@ -22,6 +22,9 @@ Seed = Callable[[Any], Any]  # outputs -> what starts at the outputs, in the sam
 
 NO_RULES: Rules = {}
 
+# Under float16 what comes back to single neurons is below its smallest number; a power of two changes no other digit.
+_SEED_SCALE = 2**10
+
 
 @dataclass(frozen=True)
 class Backward:
@@ -67,13 +70,18 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
     rest = graph.before(graph.outputs, given=[value for value in values if value in at or value not in behind])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         watched = [values[value] for value in at]
-        tape.watch(watched)
+        tape.watch([tensor for tensor in watched if tensor.dtype.is_floating])
         values = run(values, rest, rules)
     outputs = [values[value] for value in graph.outputs]
     seeds = tree.flatten(seed(tree.pack_sequence_as(graph.output_structure, outputs)))
-    gradients = tape.gradient(outputs, watched, output_gradients=seeds)
-    for value, gradient in zip(at, gradients, strict=True):
-        if gradient is None:
+    scale = _SEED_SCALE if any(tensor.dtype == tf.float16 for tensor in values.values()) else 1
+    gradients = tape.gradient(outputs, watched, output_gradients=[scale * s for s in seeds] if scale > 1 else seeds)
+    if scale > 1:
+        gradients = [None if g is None else tf.cast(g, tf.float32) / scale for g in gradients]
+    for number, (value, gradient) in enumerate(zip(at, gradients, strict=True)):
+        if gradient is None and value in graph.inputs and len(graph.inputs) > 1:
+            gradients[number] = tf.zeros(tf.shape(values[value]))  # One of several inputs may have no part in an output.
+        elif gradient is None:
             raise UnknownLayerError(
                 f"layer '{name_of(graph, value)}' has no part in the model's output; choose one on the way to it"
             )

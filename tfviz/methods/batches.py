@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from tfviz.errors import ImageError, OptionError, TargetError
+from tfviz.graph.places import Graph
 
 
-def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, rank: int) -> np.ndarray:
-    """See `Explainer.explain`. `rank`: the number of axes of a batch, 4 for images."""
+def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
+    """See `Explainer.explain`."""
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(f"batch_size must be a whole number of images, 1 at least; got {batch_size!r}")
-    total = _number_of_images(images, rank)
+    reader = _Reader(explainer.graph, batch_size)
     rows_of_target = _rows(target)
-    bar = keras.utils.Progbar(total, verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
+    bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
     done, results = 0, []
-    for batch in _batches(images, batch_size, rank):
-        count = len(batch)
-        results.append(np.asarray(explainer(batch, _slice(target, rows_of_target, done, count))))
+    for batch in reader.batches(images):
+        count = len(tree.flatten(batch)[0])
+        attribution = explainer(batch, _slice(target, rows_of_target, done, count))
+        results.append(tree.map_structure(np.asarray, attribution))
         done += count
         bar.update(done, finalize=False)
     if not results:
@@ -31,33 +35,78 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         raise TargetError(f"expected {done} targets, one for each image; got {rows_of_target}")
     bar.target = done  # Of a dataset it may not have been known before.
     bar.update(done, finalize=True)
-    return np.concatenate(results)
+    attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
+    warn_of_blank_maps(explainer, attributions)
+    return attributions
 
 
-def _batches(images: Any, batch_size: int, rank: int) -> Iterator[Any]:
-    if isinstance(images, tf.data.Dataset):
-        yield from _dataset_batches(images, batch_size, rank)
-    elif isinstance(images, keras.utils.PyDataset):
-        for i in range(len(images)):
-            yield from _cut(_images_of(images[i]), batch_size)
-    elif isinstance(images, np.ndarray) or tf.is_tensor(images):
-        yield from _cut(images, batch_size) if images.shape.__len__() == rank else iter([images])
-    elif isinstance(images, (list, tuple)):
-        yield from _batches(np.asarray(images), batch_size, rank)
-    else:
-        raise ImageError(f"expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got {_shown(images)}")
-
-
-def _dataset_batches(dataset: tf.data.Dataset, batch_size: int, rank: int) -> Iterator[Any]:
-    dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
-    if not isinstance(dataset.element_spec, tf.TensorSpec):
-        raise ImageError(
-            "expected a dataset of images, or of tuples that begin with images; its elements are "
-            f"{_shown(dataset.element_spec)}. Map it first: dataset.map(lambda element: element['image'])"
+def warn_of_blank_maps(explainer: Any, attributions: Any) -> None:
+    """Warns where maps are zero everywhere, with what may be behind it."""
+    blank = np.logical_and.reduce([~a.reshape(len(a), -1).any(axis=1) for a in tree.flatten(attributions)])
+    if blank.any():
+        where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
+        warnings.warn(
+            f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere. Nothing speaks for the "
+            "target there: its score may be saturated (a ReLU or a softmax at the end), the activations dead, or the layer "
+            "the wrong one. Try another target, layer or method",
+            stacklevel=4,
         )
-    is_batched = len(dataset.element_spec.shape) == rank
-    dataset = dataset.rebatch(batch_size) if is_batched else dataset.batch(batch_size)
-    yield from dataset.prefetch(1)
+
+
+class _Reader:
+    """Cuts whatever holds images into batches for a model.
+
+    A batch is one array, or for a model of several inputs arrays nested as it takes them.
+    """
+
+    def __init__(self, graph: Graph, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.is_nested = len(graph.inputs) > 1
+        # A model that cannot be read is taken to read images.
+        self.rank = len(graph.shapes[graph.inputs[0]]) or 4
+
+    def batches(self, images: Any) -> Iterator[Any]:
+        if isinstance(images, tf.data.Dataset):
+            yield from self._from_dataset(images)
+        elif isinstance(images, keras.utils.PyDataset):
+            for i in range(len(images)):
+                yield from self._cut(_images_of(images[i]))
+        elif isinstance(images, np.ndarray) or tf.is_tensor(images) or self.is_nested:
+            yield from self._cut(images)
+        elif isinstance(images, (list, tuple)):
+            yield from self._cut(np.asarray(images))
+        else:
+            raise ImageError(f"expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got {_shown(images)}")
+
+    def count(self, images: Any) -> int | None:
+        """How many images there are, where that can be known before they are read."""
+        if isinstance(images, tf.data.Dataset):
+            count, spec = int(images.cardinality()), tree.flatten(images.element_spec)[0]
+            is_single = len(getattr(spec, "shape", ())) == self.rank - 1
+            return count if count >= 0 and is_single else None
+        if isinstance(images, keras.utils.PyDataset):
+            return None
+        first = tree.flatten(images)[0] if self.is_nested else images
+        return len(first) if hasattr(first, "__len__") else None
+
+    def _from_dataset(self, dataset: tf.data.Dataset) -> Iterator[Any]:
+        dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
+        if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
+            raise ImageError(
+                "expected a dataset of images, or of tuples that begin with images; its elements are "
+                f"{_shown(dataset.element_spec)}. Map it first: dataset.map(lambda element: element['image'])"
+            )
+        is_batched = len(tree.flatten(dataset.element_spec)[0].shape) == self.rank
+        dataset = dataset.rebatch(self.batch_size) if is_batched else dataset.batch(self.batch_size)
+        yield from dataset.prefetch(1)
+
+    def _cut(self, images: Any) -> Iterator[Any]:
+        first = tree.flatten(images)[0] if self.is_nested else images
+        if len(first.shape) != self.rank:
+            yield images  # The explainer says what is wrong with it.
+            return
+        for start in range(0, len(first), self.batch_size):
+            yield tree.map_structure(lambda array: array[start : start + self.batch_size], images)  # noqa: B023
 
 
 def _shown(came: Any) -> str:
@@ -66,23 +115,6 @@ def _shown(came: Any) -> str:
 
 def _images_of(element: Any) -> Any:
     return element[0] if isinstance(element, (tuple, list)) else element
-
-
-def _cut(images: Any, batch_size: int) -> Iterator[Any]:
-    for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size]
-
-
-def _number_of_images(images: Any, rank: int) -> int | None:
-    """How many images there are, where that can be known before they are read."""
-    if isinstance(images, tf.data.Dataset):
-        spec = images.element_spec
-        first = spec[0] if isinstance(spec, tuple) else spec
-        count = int(images.cardinality())
-        return count if count >= 0 and len(getattr(first, "shape", ())) == rank - 1 else None
-    if isinstance(images, keras.utils.PyDataset):
-        return None
-    return len(images) if hasattr(images, "__len__") else None
 
 
 def _rows(target: Any) -> int | None:

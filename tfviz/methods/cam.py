@@ -26,8 +26,8 @@ class CAM(Explainer):
 
     needs_layer = True
 
-    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits") -> None:
-        super().__init__(model, score=score)
+    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
+        super().__init__(model, score=score, output=output)
         if layer is None:
             self.layer = layers.last_feature_place(self.graph).outputs[0]
         else:

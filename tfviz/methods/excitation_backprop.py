@@ -22,7 +22,7 @@ from tfviz import targets
 from tfviz.errors import UnknownLayerError
 from tfviz.graph import layers
 from tfviz.graph.walk import backpropagate, inputs_of, name_of
-from tfviz.methods.explainer import Explainer, one
+from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.rules.excitation import Excitation
 
 
@@ -51,8 +51,9 @@ class ExcitationBackprop(Explainer):
         merge_batch_norm: bool = False,
         sum_channels: bool = True,
         score: str = "logits",
+        output: str | int | None = None,
     ) -> None:
-        super().__init__(model, score=score)
+        super().__init__(model, score=score, output=output)
         self.at = self.graph.inputs if layer is None else [layers.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else name_of(self.graph, self.at[0])
         self.sum_channels = sum_channels
@@ -66,7 +67,7 @@ class ExcitationBackprop(Explainer):
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
         rules = self.excitation.rules(images)
         relevances = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules).gradients
-        return one([self._reduced(tf.cast(p, tf.float32)) for p in relevances])
+        return like_inputs(self.graph, [self._reduced(tf.cast(p, tf.float32)) for p in relevances])
 
     def _reduced(self, p: Any) -> Any:
         return tf.reduce_sum(p, axis=-1) if self.sum_channels and len(p.shape) > 2 else p

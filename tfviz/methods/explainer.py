@@ -6,13 +6,12 @@ import abc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 from keras import tree
 
 from tfviz import targets
 from tfviz.graph import keras_graph
-from tfviz.graph.head import scored
+from tfviz.graph.head import scored, with_output
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, graph_of
 from tfviz.methods import batches
@@ -28,6 +27,8 @@ class Explainer(abc.ABC):
         model: a Functional or Sequential keras.Model, nested to any depth. Weights are read live: an explainer built
             before `fit` shows the network as it is now.
         score: "logits" takes a last softmax or sigmoid off before explaining; "outputs" explains the outputs as they are.
+        output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
+            leaves all of them, for a target that is a function of them.
 
     Raises:
         UnsupportedModelError: when the method cannot explain this model; the message says why and what else works.
@@ -41,10 +42,10 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     style: ClassVar[str] = "heatmap"
 
-    def __init__(self, model: Any, *, score: str = "logits") -> None:
+    def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
         self.model = model
         self.score = score
-        self.graph = scored(self._read(model), score)
+        self.graph = scored(with_output(self._read(model), output), score)
         self.traces = 0
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
@@ -82,7 +83,7 @@ class Explainer(abc.ABC):
         run = self._compile([tuple(x.shape[1:]) for x in flat], prepared)
         return run(flat) if prepared is None or callable(prepared) else run(flat, prepared)
 
-    def explain(self, images: Any, target: Any = None, *, batch_size: int = 32, verbose: int | str = "auto") -> np.ndarray:
+    def explain(self, images: Any, target: Any = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
         """Explains any number of images, batch by batch.
 
         Args:
@@ -93,10 +94,9 @@ class Explainer(abc.ABC):
             verbose: 0 is silent; 1 or "auto" shows Keras' progress bar; 2 shows its last line only.
 
         Returns:
-            The attributions of all images, a NumPy array.
+            The attributions of all images, a NumPy array; for a model of several inputs one for each, nested as they are.
         """
-        rank = len(self.graph.shapes[self.graph.inputs[0]]) or 4  # A model that cannot be read is taken to read images.
-        return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose, rank=rank)
+        return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
     def _output_shapes(self) -> Any:
         return tree.map_structure(lambda value: self.graph.shapes[value], self.graph.output_structure)
@@ -132,6 +132,6 @@ class Explainer(abc.ABC):
         return f"{type(self).__name__}({model_name(self.graph)!r})"
 
 
-def one(tensors: list[Any]) -> Any:
-    """What the user gets for a model of one input: the tensor itself, not a list of it."""
-    return tensors[0] if len(tensors) == 1 else tensors
+def like_inputs(graph: Graph, tensors: list[Any]) -> Any:
+    """One tensor for each input, nested as the model takes its inputs; for a model of one input the tensor itself."""
+    return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)

@@ -9,7 +9,7 @@ from tfviz import targets
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, holds_layers
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
-from tfviz.methods.explainer import Explainer, one
+from tfviz.methods.explainer import Explainer, like_inputs
 
 
 class GradientExplainer(Explainer):
@@ -17,13 +17,14 @@ class GradientExplainer(Explainer):
 
     rules: ClassVar[Rules] = NO_RULES
 
-    def __init__(self, model: Any, *, score: str = "logits") -> None:
-        super().__init__(model, score=score)
+    def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
+        super().__init__(model, score=score, output=output)
         if "relu" in self.rules:
             warn_without_relu(self.graph, self.key)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
-        return one(backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, self.rules).gradients)
+        known = inputs_of(self.graph, images)
+        return like_inputs(self.graph, backpropagate(self.graph, known, seed, self.graph.inputs, self.rules).gradients)
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
@@ -37,10 +38,9 @@ def warn_without_relu(graph: Graph, method: str) -> None:
             stacklevel=4,
         )
     for place in places:
-        if place.kind == "other" and holds_layers(place.operation):
+        if place.kind == "other" and (holds_layers(place.operation) or place.activation in ("relu", "relu6")):
             warnings.warn(
-                f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): ReLUs inside it keep "
-                "their own derivative. Build that part as a Functional model to have them redirected",
+                f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU inside it keeps "
+                "its own derivative. Build that part as a Functional model to have it redirected",
                 stacklevel=4,
             )
-

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.graph.walk import backpropagate, inputs_of
-from tfviz.methods.explainer import one
+from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.rules.relu import GUIDED
 
@@ -30,5 +30,15 @@ class GuidedGradCAM(GradCAM):
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
-        cam = self.map_from(guided.values, seed)[..., None]
-        return one([g * tf.image.resize(cam, tf.shape(g)[1:3]) for g in guided.gradients])
+        cam = self.map_from(guided.values, seed)
+        return like_inputs(self.graph, [g * _resized_like(cam, g)[..., None] for g in guided.gradients])
+
+
+def _resized_like(cam: Any, image: Any) -> Any:
+    """The map (N, …), resized bilinearly to the height and width of (N, …, C), one axis after the other."""
+    for axis in range(1, len(cam.shape)):
+        last = tf.experimental.numpy.moveaxis(cam, axis, -1)
+        shape, size = tf.shape(last), tf.shape(image)[axis]
+        rows = tf.image.resize(tf.reshape(last, [-1, shape[-1], 1, 1]), [size, 1])
+        cam = tf.experimental.numpy.moveaxis(tf.reshape(rows, tf.concat([shape[:-1], [size]], 0)), -1, axis)
+    return cam

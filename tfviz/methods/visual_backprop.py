@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import tensorflow as tf
 from keras import ops
 
 from tfviz import targets
@@ -22,7 +23,7 @@ from tfviz.errors import ImageError, UnsupportedModelError
 from tfviz.graph.layers import has_height_and_width, model_name
 from tfviz.graph.places import Graph, Place, Value
 from tfviz.graph.walk import inputs_of, run
-from tfviz.methods.explainer import Explainer, one
+from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.mask import masks_of_inputs
 
@@ -37,8 +38,8 @@ class VisualBackProp(Explainer):
     question: ClassVar[str] = "Which parts of the picture does the network read, whatever it says?"
     takes_target: ClassVar[bool] = False
 
-    def __init__(self, model: Any, *, score: str = "logits") -> None:
-        super().__init__(model, score=score)
+    def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
+        super().__init__(model, score=score, output=output)
         self.maps = feature_maps(self.graph)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
@@ -49,7 +50,15 @@ class VisualBackProp(Explainer):
             )
         places = self.graph.before([place.outputs[0] for place in self.maps])
         values = run(inputs_of(self.graph, images), places)
-        return one(masks_of_images(self.graph, values, self.maps))
+        masks = masks_of_images(self.graph, values, self.maps)
+        # An input that no feature map reads, such as a vector beside the image, takes no part.
+        masks = [_nothing(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
+        return like_inputs(self.graph, masks)
+
+
+def _nothing(x: Any) -> Any:
+    """Zeros: (N, H, W) for an image, (N, units) for a vector."""
+    return tf.zeros(tf.shape(x)[:-1] if len(x.shape) > 2 else tf.shape(x))
 
 
 def feature_maps(graph: Graph) -> list[Place]:
@@ -88,7 +97,7 @@ def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -
         for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
             if part is not None:
                 masks[value] = masks[value] + part if value in masks else part
-    return [unit_range(masks[value][..., 0]) for value in graph.inputs if value in masks]
+    return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
 
 def _average(place: Place, values: dict[Value, Any]) -> Any:

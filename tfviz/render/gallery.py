@@ -121,9 +121,7 @@ def _legend(style: str) -> str:
 
 def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
     rows = "".join(
-        f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>"
-        for method in methods
-        if method in questions
+        f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>" for method in methods if method in questions
     )
     return _optional("<details><summary>What each method answers</summary><dl>{}</dl></details>", rows)
 
@@ -142,8 +140,7 @@ def _entry(entry: GalleryEntry) -> str:
 def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
     are_shares = all(0 <= score <= 1 for _, score in predictions)  # then a bar behind each says how large
     rows = "".join(
-        f'<li style="--share: {score if are_shares else 0:.3f}">'
-        f"<span>{html.escape(label)}</span><span>{score:.2f}</span></li>"
+        f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
         for label, score in predictions
     )
     return _optional('<ol class="predictions">{}</ol>', rows)

@@ -56,8 +56,7 @@ def grid_of(
         )
     pictures = pictures_of(images)
     maps = {
-        key: maps_of(attribution, count=len(pictures), single=is_single(images))
-        for key, attribution in attributions.items()
+        key: maps_of(attribution, count=len(pictures), single=is_single(images)) for key, attribution in attributions.items()
     }
     chosen = dict(styles or {})
     for key in chosen.keys() - maps.keys():

@@ -50,7 +50,7 @@ def masks_of_inputs(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size]
 def _back(place: Place, mask: Any, size: Size) -> Any:
     operation = place.operation
     window = _window(place)
-    if isinstance(operation, _TRANSPOSED):
+    if isinstance(operation, _TRANSPOSED) and place.kind == "linear":  # Not at an activation that is fused into it.
         return _scale_down(operation, mask)
     if window is not None:
         return scale_up(mask, size, *window)

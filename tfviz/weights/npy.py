@@ -34,7 +34,7 @@ class _Dtype:
 
     def dtype(self) -> np.dtype:
         if not _NUMBERS.fullmatch(self.code) or self.byte_order not in "<>=|":
-            raise WeightsError(f"arrays of the type {self.code!r} are no numbers")
+            raise WeightsError(f"it holds an array of the type {self.code!r}; expected numbers.")
         return np.dtype(self.byte_order.replace("|", "=") + self.code)
 
 
@@ -58,7 +58,7 @@ class _Array:
 def _bytes(text: str, codec: str | bytes) -> bytes:
     """As pickles of old protocols spell bytes."""
     if _text(codec) != "latin1":
-        raise WeightsError(f"the codec {codec!r}")
+        raise WeightsError(f"it asks for the codec {codec!r}; expected latin1.")
     return text.encode("latin1")
 
 
@@ -91,49 +91,39 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises WeightsError for a file that is none, is cut short or damaged, or holds anything but names and arrays.
     """
-    content = _unpickled(path)
-    if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{shown(path)} holds no dictionary of layers; expected layer -> [kernel, bias].")
-    arrays: dict[str, np.ndarray] = {}
-    while content:  # so that nothing is held twice
-        layer, pair = content.popitem()
-        arrays |= _pair(shown(path), layer, pair)
-    return dict(reversed(arrays.items()))
-
-
-def _unpickled(path: str | Path) -> Any:
     with Path(path).open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise WeightsError(f"{shown(path)} is not a NumPy file, whatever its name: {beginning(path)}.")
         file.seek(0)
         try:
-            _require_objects(file, shown(path))
-            # "bytes", because Python 2 pickled an array's content as text, which would be decoded and encoded again.
-            return _only(_Unpickler(file, encoding="bytes").load())
+            return _arrays(_content(file))
         except WeightsError as error:
             raise WeightsError(f"{shown(path)} cannot be used: {error}") from error
         except Exception as error:  # a damaged pickle fails in whatever its last bytes ask for
             raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
 
 
-def _require_objects(file: Any, name: str) -> None:
+def _content(file: Any) -> Any:
+    """The one object in the file, an array without axes; Python's own containers are as they were."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
         raise WeightsError(f"it holds an array of {dtype} {shape}; expected a dictionary, layer -> [kernel, bias].")
-
-
-def _only(array: Any) -> Any:
-    """The one object in an array without axes."""
-    objects = array.content() if isinstance(array, _Array) else [array]
+    # "bytes", because Python 2 pickled an array's content as text, which would be decoded and encoded again.
+    objects = _Unpickler(file, encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects
 
 
-def _pair(file: str, layer: object, pair: Any) -> dict[str, np.ndarray]:
-    pair = pair.content() if isinstance(pair, _Array) else pair
-    is_named = isinstance(layer, (str, bytes))
-    if not is_named or not isinstance(pair, (list, tuple)) or not all(isinstance(one, _Array) for one in pair) or len(pair) != 2:
-        raise WeightsError(f"{file}: the layer {layer!r} holds no [kernel, bias] of arrays.")
-    name = _text(layer)  # type: ignore[arg-type]
-    return {f"{name} bias": pair[1].content(), f"{name} kernel": pair[0].content()}
+def _arrays(content: Any) -> dict[str, np.ndarray]:
+    if not isinstance(content, dict) or not content:
+        came = "nothing" if content in ({}, None) else type(content).__name__
+        raise WeightsError(f"it holds {came}; expected a dictionary, layer -> [kernel, bias].")
+    arrays: dict[str, np.ndarray] = {}
+    while content:  # so that nothing is held twice
+        layer, pair = content.popitem()
+        pair = pair.content() if isinstance(pair, _Array) else pair
+        if not isinstance(pair, (list, tuple)) or not all(isinstance(one, _Array) for one in pair) or len(pair) != 2:
+            raise WeightsError(f"the layer {_text(layer)!r} holds no [kernel, bias] of arrays.")
+        arrays |= {f"{_text(layer)} bias": pair[1].content(), f"{_text(layer)} kernel": pair[0].content()}
+    return dict(reversed(arrays.items()))

@@ -40,6 +40,4 @@ def _vgg(name: str) -> Iterator[StoredArray]:
         inputs = (layer,)
 
 
-LAYOUTS: dict[str, Layout] = {
-    name: Layout(name, tuple(_vgg(name)), _SIZE, preprocessing) for name in ("VGG16", "VGG19")
-}
+LAYOUTS: dict[str, Layout] = {name: Layout(name, tuple(_vgg(name)), _SIZE, preprocessing) for name in ("VGG16", "VGG19")}

@@ -1,0 +1,213 @@
+"""Every method on one network of keras.applications, with random weights, against a second route.
+
+The networks are small in nothing but their input: the smallest square whose last maps still have more than one pixel.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import rewritten
+import tensorflow as tf
+
+import tfviz
+from tfviz.architectures import ARCHITECTURES
+
+CLASSES = 10
+CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
+GUIDED = {"guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
+TOLERANCE = 1e-3  # of the largest value: what the order of float32 sums may make, over hundreds of layers
+SIDES = {"InceptionV3": 107, "InceptionResNetV2": 107, "Xception": 71}  # pixels; all others take 64
+
+
+def side_of(name: str) -> int:
+    return SIDES.get(name, 64)
+
+
+def build(name: str, activation: str | None = "softmax") -> keras.Model:
+    shape = (side_of(name), side_of(name), 3)
+    construct = getattr(keras.applications, name)
+    return construct(weights=None, classes=CLASSES, input_shape=shape, classifier_activation=activation)
+
+
+def pictures(name: str, count: int = 2) -> np.ndarray:
+    """What the network takes: 0..255 where it scales its pictures itself, otherwise about 0."""
+    random = np.random.default_rng(1)
+    shape = (count, side_of(name), side_of(name), 3)
+    is_raw = ARCHITECTURES[name].mode == "none"
+    return (random.uniform(0, 255, shape) if is_raw else random.normal(size=shape)).astype(np.float32)
+
+
+def alive(model: keras.Model, images: np.ndarray) -> keras.Model:
+    """Random scales, shifts and biases; the statistics of each BatchNormalization are those of the images."""
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        if len(weight.shape) == 1:
+            is_scale = "gamma" in weight.path
+            weight.assign(random.uniform(0.6, 1.4, weight.shape) if is_scale else random.normal(0, 0.2, weight.shape))
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model
+
+
+class Matrix:
+    """One row: `cells[method]` says in words what came of it; `wrong` lists what should not have."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        keras.utils.set_random_seed(0)
+        self.model = alive(build(name), pictures(name, 8))
+        self.images = pictures(name)
+        self.target = self.model(self.images).numpy().argmax(-1)
+        self.seed = np.eye(CLASSES, dtype=np.float32)[self.target]
+        self.twin = build(name, activation=None)
+        for mine, its in zip(self.twin.variables, self.model.variables, strict=True):
+            mine.assign(its)
+        self.cells: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.wrong: list[str] = []
+        self.has_relu = any(map(rewritten.is_relu, rewritten.leaves(self.twin)))
+
+    def fill(self) -> None:
+        before = fingerprint(self.model)
+        for method in tfviz.METHODS:
+            start = time.perf_counter()
+            self.cells[method] = self._cell(method)
+            print(f"{self.name} {method}: {self.cells[method]} ({time.perf_counter() - start:.0f} s)", flush=True)
+        if fingerprint(self.model) != before:
+            self.wrong.append("the model was changed")
+
+    def _cell(self, method: str) -> str:
+        try:
+            if method in (*CAMS, "guided_grad_cam"):
+                return self._cam(method)
+            return getattr(self, f"_{method}", lambda: self._gradient(method))()
+        except (tfviz.TfvizError, Exception) as error:
+            self.wrong.append(f"{method}: {type(error).__name__}: {str(error)[:400]}")
+            return f"**{type(error).__name__}**"
+
+    def _explained(self, method: str, **options: Any) -> tuple[Any, np.ndarray]:
+        """The explainer and its attribution; the time is that of building it and of its first call."""
+        start = time.perf_counter()
+        explainer = tfviz.METHODS[method](self.model, **options)
+        attribution = explainer(self.images, self.target if explainer.takes_target else None).numpy()
+        self.seconds.setdefault(method, round(time.perf_counter() - start, 1))
+        if not np.isfinite(attribution).all():
+            self.wrong.append(f"{method} {options}: not finite")
+        if not abs(attribution).max() > 0:
+            self.wrong.append(f"{method} {options}: all zero")
+        return explainer, attribution
+
+    def _compared(self, method: str, got: np.ndarray, want: Any, route: str) -> str:
+        want = np.asarray(want)
+        if got.shape != want.shape:
+            self.wrong.append(f"{method}: shape {got.shape}, not {want.shape}")
+            return "**wrong shape**"
+        error = abs(got - want).max() / abs(want).max()
+        if not error < TOLERANCE:
+            self.wrong.append(f"{method}: {error:.1e} away from {route}")
+            return f"**{error:.0e} away** from {route}"
+        return f"= {route} ({error:.0e})"
+
+    # --- gradients
+
+    def _gradient(self, method: str) -> str:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            _, got = self._explained(method)
+        if method != "saliency" and not self.has_relu:
+            if not any("has none" in str(warning.message) for warning in caught):
+                self.wrong.append(f"{method}: no warning that there is no ReLU")
+            met = re.search(r"activations?:? ([^)]*)\)", str(caught[0].message)) if caught else None
+            route = f"plain gradient, and warns: no ReLU but {met.group(1) if met else '?'}"
+            return self._compared(method, got, self._back(rewritten.Rewritten), route)
+        return self._compared(method, got, self._back(GUIDED.get(method, rewritten.Rewritten)), "rewritten model")
+
+    def _back(self, kind: type[rewritten.Rewritten]) -> Any:
+        with kind(self.twin) as second:
+            return second.back(self.images, lambda outputs: self.seed)[1][0]
+
+    # --- class activation maps
+
+    def last_maps(self) -> Any:
+        """What the last global pooling reads (VGG: what its last pooling reads)."""
+        pools = [layer for layer in self.twin.layers if re.search("Global|MaxPooling", type(layer).__name__)]
+        return pools[-1].input
+
+    def _cam(self, method: str) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explainer, got = self._explained(method)
+        maps = self.last_maps()
+        path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)
+        two = keras.Model(self.twin.input, [maps, self.twin.output])
+        with tf.GradientTape() as tape:
+            A, logits = two(self.images, training=False)
+        G = tape.gradient(logits, A, output_gradients=tf.constant(self.seed))
+        want = rewritten.cam(method, A.numpy(), G.numpy())
+        if method == "guided_grad_cam":
+            guided = self._back(rewritten.Guided).numpy()
+            want = guided * rewritten.resized(want, self.images.shape[1:3])[..., None]
+        return self._compared(method, got, want, f"two-output model at `{path}`") + self._place(explainer, A)
+
+    def _place(self, explainer: Any, A: Any) -> str:
+        shape = explainer.graph.shapes[explainer.layer][1:]
+        if shape != tuple(A.shape[1:]):
+            self.wrong.append(f"automatic layer {explainer.layer_path} {shape}, not {tuple(A.shape[1:])}")
+        return ""
+
+    # --- excitation
+
+    def _excitation_backprop(self) -> str:
+        with rewritten.Excitation(self.twin) as second:
+            (want,) = second.back(self.images, lambda outputs: self.seed)[1]
+            lost = {name: amount / len(self.images) for name, amount in second.lost.items()}
+        _, got = self._explained("excitation_backprop", sum_channels=False)
+        cell = self._compared("excitation_backprop", got, want, "rewritten model")
+        kept = float(got.sum()) / len(self.images)
+        if abs(kept + sum(lost.values()) - 1) > 1e-3:
+            self.wrong.append(f"excitation_backprop: {kept:.4f} at the image and {sum(lost.values()):.4f} lost are not 1")
+        where = sorted(lost, key=lambda name: -abs(lost[name]))
+        where = [name for name in where if abs(lost[name]) > 5e-4]
+        if not where:
+            return f"{cell}; sums to {kept:.3f}"
+        names = ", ".join(f"`{name}` {lost[name]:.3f}" for name in where[:3])
+        more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+        return f"{cell}; sums to {kept:.3f}: nothing excites {names}{more}"
+
+    def _contrastive_excitation_backprop(self) -> str:
+        with rewritten.Contrastive(self.twin, self.images) as second:
+            (want,) = second.back(self.images, lambda outputs: self.seed)[1]
+        _, got = self._explained("contrastive_excitation_backprop", sum_channels=False)
+        return self._compared("contrastive_excitation_backprop", got, want, "rewritten model")
+
+    # --- VisualBackProp
+
+    def _visual_backprop(self) -> str:
+        try:
+            _, got = self._explained("visual_backprop")
+        except tfviz.UnsupportedModelError as error:
+            if self.has_relu or "no ReLU" not in str(error):
+                raise
+            return "not defined: no ReLU"
+        with rewritten.Masks(self.twin) as second:
+            (want,) = second.masks(self.images.astype(np.float32))
+        return self._compared("visual_backprop", got, want, "rewritten model")
+
+
+def fingerprint(model: keras.Model) -> Any:
+    """What must be as before: weights, config, flags, and the marks of calls."""
+    parts = list(model._flatten_layers())
+    weights = [float(tf.reduce_sum(tf.abs(variable))) for variable in model.variables if variable.dtype == "float32"]
+    nodes = [(len(part._inbound_nodes), len(part._outbound_nodes), part.trainable) for part in parts]
+    return weights, nodes, str(model.get_config())

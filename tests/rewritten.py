@@ -1,0 +1,390 @@
+"""A second route to every method: a model whose layers are rewritten by hand, run by Keras itself.
+
+No graph is read here. Each layer's `call` is replaced by one that computes the same and gives back what the method's rule
+says; Keras runs the model eagerly on a tape, so that nested, shared and subclassed models need nothing of their own. The
+model must be a twin of the one that tfviz explains, with its logits at the end: its layers are changed, until the `with` block
+ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
+SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
+AVERAGES = tuple(f"{g}AveragePooling{n}D" for g in ("", "Global") for n in (1, 2, 3)) + ("Mean",)
+MAXIMA = tuple(f"{g}MaxPooling{n}D" for g in ("", "Global") for n in (1, 2, 3)) + ("Max", "MaxPool")
+SUMS = ("Add", "CustomScaleLayer")
+MOVING = """Flatten Reshape Permute RepeatVector Concatenate GetItem Squeeze ExpandDims Transpose Pad ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D BroadcastTo""".split()
+RELU_NAMES = ("relu", "relu6", "Relu", "Relu6", "ReLU")
+
+Share = Callable[[Any], Sequence[Any]]
+
+
+def redirected(output: Any, inputs: Sequence[Any], share: Share) -> Any:
+    """`output`; on the way back input i gets share(p)[i]."""
+    output = tf.stop_gradient(output)
+
+    @tf.custom_gradient
+    def passed(*inputs: Any) -> Any:
+        return tf.identity(output), lambda p: tuple(share(p))
+
+    return passed(*inputs)
+
+
+class Rewritten:
+    """A model in whose layers one method's rule is written; after a run `outputs[name]` lists what each layer gave."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.outputs: dict[str, list[Any]] = {}
+        self.order: list[Any] = []
+        for operation in leaves(model):
+            self._rewrite(operation, operation.call)
+
+    def __enter__(self) -> Rewritten:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for operation in leaves(self.model):
+            del operation.call
+
+    def _rewrite(self, operation: Any, call: Callable[..., Any]) -> None:
+        def rewritten(*args: Any, **kwargs: Any) -> Any:
+            inputs = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x) and x.dtype.is_floating]
+            output = self.rule(operation, lambda: call(*args, **kwargs), inputs)
+            self.order.append(operation)
+            self.outputs.setdefault(operation.name, []).append(output)
+            return output
+
+        operation.call = rewritten
+
+    def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
+        """What an operation gives: `call()`, redirected or not. The plain gradient, here."""
+        return call()
+
+    def start(self, images: list[Any]) -> None:
+        self.outputs.clear()
+        self.order.clear()
+
+    def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] = ()) -> tuple[list[Any], Any]:
+        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order."""
+        flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
+        self.start(flat)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(flat)
+            outputs = run(self.model, tree.pack_sequence_as(images, flat))
+        places = [self.outputs[name][-1] for name in at]
+        seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
+        found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
+        return found[: len(at)], found[len(at) :]
+
+
+def run(model: Any, images: Any) -> Any:
+    return model(images, training=False) if isinstance(model, keras.Model) else model(images)
+
+
+def leaves(model: Any) -> list[Any]:
+    """The layers without layers inside, and the operations that are no layers, at any depth."""
+    inside = list(model._flatten_layers(include_self=True))
+    found = [layer for layer in inside if len(list(layer._flatten_layers(include_self=False))) == 0]
+    for part in inside:
+        found += [operation for operation in getattr(part, "operations", []) if not isinstance(operation, keras.Layer)]
+    return [x for x in dict.fromkeys(found) if not isinstance(x, keras.layers.InputLayer)]
+
+
+def called(operation: Any) -> str:
+    return type(operation).__name__
+
+
+# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+
+
+class Guided(Rewritten):
+    """p → p · [p > 0] · [x > 0] at each ReLU: x the ReLU's own input, also where it is fused into a layer."""
+
+    needs_open = True
+
+    def __init__(self, model: Any) -> None:
+        self.fused = {
+            layer: layer.activation
+            for layer in leaves(model)
+            if hasattr(layer, "activation") and called(layer) != "Activation" and is_relu(layer)
+        }
+        super().__init__(model)
+        for layer, activation in self.fused.items():
+            layer.activation = self._redirected_relu(activation, relu_range(layer))
+
+    def __exit__(self, *_: Any) -> None:
+        super().__exit__()
+        for layer, activation in self.fused.items():
+            layer.activation = activation
+
+    def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
+        if operation in self.fused or not is_relu(operation):
+            return call()
+        return self._redirected_relu(lambda x: call(), relu_range(operation))(inputs[0])
+
+    def _redirected_relu(self, function: Callable[[Any], Any], limits: tuple[float, float]) -> Callable[[Any], Any]:
+        def back(p: Any, x: Any) -> Any:
+            is_open = (x > limits[0]) & (x < limits[1]) if self.needs_open else tf.ones_like(x, bool)
+            return tf.where((p > 0) & is_open, p, 0)
+
+        return lambda x: redirected(function(x), [x], lambda p: [back(p, x)])
+
+
+class Deconvnet(Guided):
+    """p → p · [p > 0] at each ReLU."""
+
+    needs_open = False
+
+
+def is_relu(operation: Any) -> bool:
+    if called(operation) in ("ReLU", "Relu", "Relu6"):
+        return not getattr(operation, "negative_slope", 0)
+    function = getattr(operation, "activation", None)
+    return getattr(function, "__name__", "") in RELU_NAMES
+
+
+def relu_range(operation: Any) -> tuple[float, float]:
+    """Between which inputs a ReLU passes them as they are."""
+    is_six = called(operation) == "Relu6" or getattr(getattr(operation, "activation", None), "__name__", "") == "relu6"
+    highest = 6.0 if is_six else getattr(operation, "max_value", None)
+    return float(getattr(operation, "threshold", 0) or 0), np.inf if highest is None else float(highest)
+
+
+# --- excitation -----------------------------------------------------------------------------------------------------
+
+
+class Excitation(Rewritten):
+    """Marginal winning probability; `lost` is what reached outputs that nothing excites, by layer name."""
+
+    contrastive_at: tuple[str, ...] = ()
+
+    def start(self, images: list[Any]) -> None:
+        super().start(images)
+        self.lost: dict[str, float] = {}
+        # What is only a moved or scaled image, with 1 where it comes from the image and 0 where it was padded.
+        self.pictures = {id(x): (x, tf.ones_like(x)) for x in images}
+
+    def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
+        kind = called(operation)
+        if kind in SEPARABLE:
+            return self._separable(operation, inputs[0])
+        output = call()
+        if kind in LINEAR:
+            return redirected(output, inputs, lambda p: [self._through_kernel(operation, self._excitation(inputs[0]), p)])
+        if kind in AVERAGES:
+            average = type(operation).call
+            a = self._excitation(inputs[0])
+            return redirected(output, inputs, lambda p: [self._share(operation, a, p, lambda a: average(operation, a))])
+        if kind in SUMS and len(inputs) > 1:
+            return self._sum(operation, inputs, output)
+        if kind == "Multiply" and len(inputs) > 1:
+            gated = gated_input(inputs)
+            return redirected(
+                output, inputs, lambda p: [summed_to(p, x) if i == gated else tf.zeros_like(x) for i, x in enumerate(inputs)]
+            )
+        if kind in MAXIMA:
+            return output
+        return self._passed(operation, inputs, output, is_moved=kind in MOVING)
+
+    def _passed(self, operation: Any, inputs: list[Any], output: Any, is_moved: bool) -> Any:
+        if not is_moved:
+            output = redirected(output, inputs, lambda p: [p, *map(tf.zeros_like, inputs[1:])])
+        if inputs and all(id(x) in self.pictures for x in inputs):
+            mask = self.pictures[id(inputs[0])][1]
+            self.pictures[id(output)] = (output, type(operation).call(operation, mask) if is_moved else mask)
+        return output
+
+    def _excitation(self, x: Any) -> Any:
+        if id(x) not in self.pictures:
+            return tf.nn.relu(x)
+        mask = self.pictures[id(x)][1]
+        axes = list(range(1, len(x.shape)))
+        return (x - tf.reduce_min(tf.where(mask > 0, x, np.inf), axis=axes, keepdims=True)) * mask
+
+    def _through_kernel(self, layer: Any, a: Any, p: Any) -> Any:
+        through = self._share(layer, a, p, lambda a: with_kernel_part(layer, a, 1))
+        if layer.name in self.contrastive_at:
+            through -= self._share(layer, a, p, lambda a: with_kernel_part(layer, a, -1))
+        return through
+
+    def _separable(self, layer: Any, x: Any) -> Any:
+        """The depthwise part, then the pointwise part."""
+        same = {"strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate}
+
+        def depthwise(x: Any, kernel: Any) -> Any:
+            return keras.ops.depthwise_conv(x, kernel, **same)
+
+        a, first, second = self._excitation(x), layer.depthwise_kernel + 0, layer.pointwise_kernel + 0
+        middle = depthwise(x, first)
+        middle = redirected(middle, [x], lambda p: [self._share(layer, a, p, lambda a: depthwise(a, tf.nn.relu(first)))])
+        output = keras.ops.conv(middle, second, padding="valid")
+        output = layer.activation(output if layer.bias is None else output + layer.bias)
+        b = tf.nn.relu(middle)
+        positive = tf.nn.relu(second)
+        share = lambda p: [self._share(layer, b, p, lambda b: keras.ops.conv(b, positive, padding="valid"))]  # noqa: E731
+        return redirected(output, [middle], share)
+
+    def _sum(self, operation: Any, inputs: list[Any], output: Any) -> Any:
+        scales = [1, operation.scale] if called(operation) == "CustomScaleLayer" else [1] * len(inputs)
+        excited = [tf.nn.relu(x * tf.cast(scale, x.dtype)) for x, scale in zip(inputs, scales, strict=True)]
+
+        def share(p: Any) -> list[Any]:
+            total = tf.add_n([tf.broadcast_to(a, p.shape) for a in excited])
+            self._lose(operation, p, total)
+            return [summed_to(a * tf.math.divide_no_nan(p, total), a) for a in excited]
+
+        return redirected(output, inputs, share)
+
+    def _share(self, operation: Any, a: Any, p: Any, positive_map: Callable[[Any], Any]) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(a)
+            z = positive_map(a)
+        self._lose(operation, p, z)
+        return a * tape.gradient(z, a, output_gradients=tf.math.divide_no_nan(p, z))
+
+    def _lose(self, operation: Any, p: Any, z: Any) -> None:
+        lost = float(tf.reduce_sum(tf.where(z == 0, p, 0)))
+        if lost:
+            self.lost[operation.name] = self.lost.get(operation.name, 0.0) + lost
+
+
+class Contrastive(Excitation):
+    """The contrastive form; the last linear map is the last that runs, unless `contrastive_at` says otherwise."""
+
+    def __init__(self, model: Any, images: Any, last: tuple[str, ...] = ()) -> None:
+        super().__init__(model)
+        if not last:
+            self.start([tf.convert_to_tensor(x) for x in tree.flatten(images)])
+            run(model, images)
+            last = (next(layer.name for layer in reversed(self.order) if called(layer) in LINEAR),)
+        self.contrastive_at = last
+
+
+def with_kernel_part(layer: Any, a: Any, sign: int) -> Any:
+    """The layer's own call with relu(sign · W) for W, and without bias and activation."""
+    kernel, bias, activation = layer.kernel + 0, layer.bias, layer.activation
+    layer.kernel.assign(tf.nn.relu(sign * kernel))
+    layer.activation = keras.activations.linear
+    kept = None if bias is None else bias + 0
+    if bias is not None:
+        bias.assign(tf.zeros_like(kept))
+    try:
+        return type(layer).call(layer, a)
+    finally:
+        layer.kernel.assign(kernel)
+        layer.activation = activation
+        if bias is not None:
+            bias.assign(kept)
+
+
+def gated_input(inputs: list[Any]) -> int:
+    """The one with the larger maps: a gate is squeezed to a pixel. Of equal ones the first."""
+    return max(range(len(inputs)), key=lambda i: (np.prod(inputs[i].shape[1:-1]), -i))
+
+
+def summed_to(p: Any, x: Any) -> Any:
+    axes = [axis for axis, (n, m) in enumerate(zip(p.shape, x.shape, strict=True)) if m == 1 and n != 1]
+    return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
+
+
+# --- VisualBackProp -------------------------------------------------------------------------------------------------
+
+
+class Masks(Rewritten):
+    """VisualBackProp: every channel of what comes back carries the same mask."""
+
+    def start(self, images: list[Any]) -> None:
+        super().start(images)
+        self.maps: list[Any] = []
+
+    def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
+        kind, output = called(operation), call()
+        if is_relu(operation) and any(n != 1 for n in output.shape[1:-1]):
+            return self._windowed(operation, inputs, output, is_map=True)
+        if kind == "Multiply" and len(inputs) > 1:
+            gated = gated_input(inputs)
+            return redirected(output, inputs, lambda p: [p if i == gated else tf.zeros_like(x) for i, x in enumerate(inputs)])
+        if kind in MOVING:
+            return output
+        return self._windowed(operation, inputs, output, is_map=False)
+
+    def _windowed(self, operation: Any, inputs: list[Any], output: Any, is_map: bool) -> Any:
+        size = getattr(operation, "kernel_size", getattr(operation, "pool_size", None))
+        is_global = len(output.shape) < len(inputs[0].shape) or "Global" in called(operation)
+        average = tf.reduce_mean(output, -1, keepdims=True) if is_map else 1
+
+        def share(p: Any) -> list[Any]:
+            mask = (p * average)[..., :1]
+            if is_global:
+                return [tf.zeros_like(x) for x in inputs]
+            if size is None:
+                return [tf.broadcast_to(mask, x.shape) if x.shape[:-1] == mask.shape[:-1] else tf.zeros_like(x) for x in inputs]
+            return [tf.broadcast_to(scaled_up(operation, size, mask, inputs[0]), inputs[0].shape)]
+
+        output = redirected(output, inputs, share)
+        self.maps += [output] if is_map else []
+        return output
+
+    def masks(self, images: Any) -> list[Any]:
+        """The mask (N, h, w) of each input."""
+        flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
+        self.start(flat)
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            tape.watch(flat)
+            run(self.model, tree.pack_sequence_as(images, flat))
+        deepest: list[Any] = []
+        for i in range(len(self.maps) - 1, -1, -1):
+            if all(tape.gradient(other, self.maps[i]) is None for other in deepest):
+                deepest.append(self.maps[i])
+        found = tape.gradient(deepest, flat, output_gradients=[tf.ones_like(x) for x in deepest])
+        return [unit_range(mask[..., 0].numpy()) for mask in found if mask is not None]
+
+
+def scaled_up(operation: Any, size: Any, mask: Any, x: Any) -> Any:
+    """The transpose of the operation's window with ones, by the gradient of that window."""
+    rank = len(x.shape) - 2
+    size = size if isinstance(size, (tuple, list)) else (size,) * rank
+    dilation = getattr(operation, "dilation_rate", 1)
+    options = {"strides": operation.strides, "padding": operation.padding.upper(), "dilations": dilation}
+    one = tf.zeros_like(x[..., :1])
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        z = tf.nn.convolution(one, tf.ones((*size, 1, 1), one.dtype), **options)
+    return tape.gradient(z, one, output_gradients=mask)
+
+
+def unit_range(mask: np.ndarray) -> np.ndarray:
+    axes = tuple(range(1, mask.ndim))
+    low, high = mask.min(axes, keepdims=True), mask.max(axes, keepdims=True)
+    return np.divide(mask - low, high - low, out=np.zeros_like(mask), where=high > low)
+
+
+# --- class activation maps ------------------------------------------------------------------------------------------
+
+
+def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
+    """A class activation map from a layer's activations and the score's gradient there, (N, ..., K)."""
+    axes = tuple(range(1, A.ndim - 1))
+    if method == "grad_cam_plus_plus":
+        divisor = 2 * G**2 + A.sum(axes, keepdims=True) * G**3
+        alpha = np.divide(G**2, divisor, out=np.zeros_like(G), where=divisor != 0)
+        weights = (alpha * np.maximum(G, 0)).sum(axes, keepdims=True)
+    else:
+        mean = G.mean(axes, keepdims=True)
+        weights = {"grad_cam": mean, "guided_grad_cam": mean, "hires_cam": G, "layer_cam": np.maximum(G, 0)}[method]
+    return np.maximum((weights * A).sum(-1), 0)
+
+
+def resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Bilinearly, (N, h, w) to (N, *size)."""
+    return tf.image.resize(maps[..., None], size).numpy()[..., 0]

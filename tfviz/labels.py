@@ -24,6 +24,7 @@ _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
 _MOST_CLASSES = 1_000_000  # so that a stray number in a file cannot fill the memory
+_LONGEST_WORD = 40  # letters of a class's name in a file's name
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Labels:
         """The name of a class, or "class 281" where it has none."""
         known = self.names[index] if 0 <= index < len(self.names) else ""
         return known or f"class {index}"
+
+    def file_word(self, index: int) -> str:
+        """The first name of a class as a part of a file's name, "tabby"; its number where it has none."""
+        word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
+        return word[:_LONGEST_WORD] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
         """The number of a class: 281, "281", "class 281", or a name.

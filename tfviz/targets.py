@@ -7,6 +7,7 @@ class and 0 elsewhere; for a function it is the function's gradient. The score o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,27 @@ from keras import tree
 
 from tfviz.errors import TargetError
 
-Target = Any  # None, int, (N,) ints, (N, classes) floats, or outputs -> (N,)
+Target = Any  # None, int, (N,) ints, floats like the outputs, At, or outputs -> (N,)
 Seed = Callable[[Any], Any]
 
 _FORMS = (
     "None (the top class), an int, (N,) ints, a float array (N, classes) that weights the outputs, or a function "
     "outputs -> (N,)"
 )
+
+
+@dataclass(frozen=True)
+class At:
+    """One class at some places of a map of classes, as the target for a network that says something of every pixel.
+
+    class_index: an int, or (N,) ints.
+    where: a mask (h, w) or (N, h, w), bool or float, at the output's resolution; or one pixel as (row, column).
+
+    The score is the sum of the class's outputs over the mask.
+    """
+
+    class_index: Any
+    where: Any
 
 
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
@@ -33,18 +48,44 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
         batch_size: N, or None while tracing.
 
     Returns:
-        None, a function, an int32 tensor (N,) or (1,), or a float32 tensor (N, classes).
+        None, a function, an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes).
 
     Raises:
         TargetError: when it does not fit.
     """
-    if target is None or callable(target):
-        _require_one_output(target, outputs)
+    if callable(target):
         return target
-    _require_one_output(target, outputs)
-    array = target if tf.is_tensor(target) else _as_array(target)
-    is_whole = tf.as_dtype(array.dtype).is_integer
+    _require_one_output(outputs)
+    if isinstance(target, At):
+        return _weights(_weights_at(target, outputs), outputs, batch_size)
+    array = target if target is None or tf.is_tensor(target) else _as_array(target)
+    is_whole = array is None or tf.as_dtype(array.dtype).is_integer
+    if is_whole:
+        _require_classes(outputs)
+    if array is None:
+        return None
     return _classes(array, outputs, batch_size) if is_whole else _weights(array, outputs, batch_size)
+
+
+def _weights_at(target: At, outputs: tuple[int | None, ...]) -> np.ndarray:
+    """The weights (N or 1, …, classes) of the outputs that a class and a mask come to."""
+    sizes, classes = outputs[1:-1], outputs[-1]
+    where = np.asarray(target.where)
+    if where.shape == (len(sizes),) and np.issubdtype(where.dtype, np.integer) and None not in sizes:
+        pixel = where
+        if not all(0 <= i < (n or 0) for i, n in zip(pixel, sizes, strict=True)):
+            raise TargetError(f"pixel {tuple(map(int, pixel))} lies outside the output, which is {sizes}")
+        where = np.zeros(sizes, "float32")  # type: ignore[arg-type]
+        where[tuple(pixel)] = 1
+    where = where[None] if where.ndim == len(sizes) else where
+    if where.ndim != len(sizes) + 1 or any(n not in (None, m) for n, m in zip(sizes, where.shape[1:], strict=True)):
+        raise TargetError(
+            f"expected `where` as a mask of the output's size {sizes}, one for all images or one for each, or one pixel of it; "
+            f"got shape {np.shape(target.where)}"
+        )
+    index = _classes(_as_array(target.class_index), (None, classes), None).numpy()
+    one_hot = np.eye(classes or index.max() + 1, dtype="float32")[index]  # (N or 1, classes)
+    return where.astype("float32")[..., None] * one_hot.reshape(len(index), *(1,) * len(sizes), -1)
 
 
 def _as_array(target: Target) -> np.ndarray:
@@ -57,23 +98,21 @@ def _as_array(target: Target) -> np.ndarray:
     return array
 
 
-def _require_one_output(target: Target, outputs: Any) -> None:
-    if callable(target):
-        return
+def _require_one_output(outputs: Any) -> None:
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
+        count = f"{len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "several outputs"
         raise TargetError(
-            f"the model has several outputs ({_shown(outputs)}); say what to explain by a function of them, such as "
-            "target=lambda outputs: outputs[0][:, 3]"
+            f"the model has {count}; choose one when the explainer is built, output=0 or its name, or say what to explain by a "
+            "function of them, such as target=lambda outputs: outputs[0][:, 3]"
         )
+
+
+def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
-            f"the model's output is {outputs}, not (N, classes); say what to explain by a function of it, such as "
-            "target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))"
+            f"the model's output is {outputs}, not (N, classes); say which class and where: target=tfviz.At(3, mask), or a "
+            "function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))"
         )
-
-
-def _shown(outputs: Any) -> str:
-    return f"{len(outputs)} of them" if isinstance(outputs, (list, dict)) else "nested"
 
 
 def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:
@@ -92,14 +131,13 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:
-    classes = outputs[-1] if outputs else None
+    wanted = (batch_size, *outputs[1:]) if outputs else (batch_size, None)
     shape = tuple(array.shape)
-    has_all_classes = len(shape) == 2 and (classes is None or shape[1] in (classes, None))
-    has_all_rows = None in (batch_size, *shape[:1]) or shape[:1] in ((1,), (batch_size,))
-    if not has_all_classes or not has_all_rows:
+    fits = len(shape) == len(wanted) and all(None in (n, m) or n == m for n, m in zip(wanted[1:], shape[1:], strict=True))
+    if not fits or (None not in (batch_size, *shape[:1]) and shape[0] not in (1, batch_size)):
         raise TargetError(
-            f"expected weights of shape ({batch_size or 'N'}, {classes or 'classes'}), one for each image and output; got "
-            f"a float array of shape {shape}"
+            f"expected weights of shape ({', '.join(str(n or 'N') for n in wanted)}), one for each image and output; got a "
+            f"float array of shape {shape}"
         )
     if not _is_symbolic(array) and not np.isfinite(np.asarray(array)).all():
         raise TargetError("expected finite weights for the outputs; got NaN or infinity among them")

@@ -108,4 +108,5 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
 
 def _is_on_every_path(graph: Graph, value: Value) -> bool:
     needed = {read for place in graph.before(graph.outputs, given=[value]) for read in place.inputs}
-    return not needed & set(graph.inputs)
+    images = {image for image in graph.inputs if has_height_and_width(graph, image)}
+    return not needed & images  # A vector beside the image goes its own way.

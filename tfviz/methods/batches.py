@@ -13,6 +13,7 @@ from keras import tree
 
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.places import Graph
+from tfviz.targets import At
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
@@ -119,7 +120,7 @@ def _images_of(element: Any) -> Any:
 
 def _rows(target: Any) -> int | None:
     """How many rows a target has, when it has one for each image."""
-    if target is None or callable(target) or np.ndim(target) == 0:
+    if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
         return None
     return len(target)
 

@@ -1,7 +1,9 @@
 """From raw maps to pictures: overlays, figures, contact sheets and the gallery page. Free of TensorFlow."""
 
+from tfviz.render.deviations import standardized
 from tfviz.render.figure import plot
 from tfviz.render.gallery import GalleryEntry, GalleryFailure, GalleryMap, write_gallery
+from tfviz.render.masks import grey_mask, red_mask
 from tfviz.render.overlays import overlay
 from tfviz.render.sheet import contact_sheet
 from tfviz.render.titles import title_of
@@ -11,8 +13,11 @@ __all__ = [
     "GalleryFailure",
     "GalleryMap",
     "contact_sheet",
+    "grey_mask",
     "overlay",
     "plot",
+    "red_mask",
+    "standardized",
     "title_of",
     "write_gallery",
 ]

@@ -22,7 +22,7 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedGradCAM(GradCAM):
-    """Guided backprop times Grad-CAM, signed, (N, H, W, C)."""
+    """Guided backprop times Grad-CAM, signed, (N, H, W, C). A vector input beside the image gets guided backprop alone."""
 
     key: ClassVar[str] = "guided_grad_cam"
     question: ClassVar[str] = "Which fine structures belong to the class?"
@@ -31,7 +31,12 @@ class GuidedGradCAM(GradCAM):
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
         cam = self.map_from(guided.values, seed)
-        return like_inputs(self.graph, [g * _resized_like(cam, g)[..., None] for g in guided.gradients])
+        return like_inputs(self.graph, [_masked(g, cam) for g in guided.gradients])
+
+
+def _masked(gradient: Any, cam: Any) -> Any:
+    # A vector beside the image has no place that a map could mask.
+    return gradient * _resized_like(cam, gradient)[..., None] if len(gradient.shape) == len(cam.shape) + 1 else gradient
 
 
 def _resized_like(cam: Any, image: Any) -> Any:

@@ -135,7 +135,7 @@ class Guided(Rewritten):
     def _redirected_relu(self, function: Callable[[Any], Any], limits: tuple[float, float]) -> Callable[[Any], Any]:
         def back(p: Any, x: Any) -> Any:
             is_open = (x > limits[0]) & (x < limits[1]) if self.needs_open else tf.ones_like(x, bool)
-            return tf.where((p > 0) & is_open, p, 0)
+            return tf.where((p > 0) & is_open, p, tf.zeros_like(p))
 
         return lambda x: redirected(function(x), [x], lambda p: [back(p, x)])
 
@@ -209,7 +209,7 @@ class Excitation(Rewritten):
             return tf.nn.relu(x)
         mask = self.pictures[id(x)][1]
         axes = list(range(1, len(x.shape)))
-        return (x - tf.reduce_min(tf.where(mask > 0, x, np.inf), axis=axes, keepdims=True)) * mask
+        return (x - tf.reduce_min(tf.where(mask > 0, x, x.dtype.max), axis=axes, keepdims=True)) * mask
 
     def _through_kernel(self, layer: Any, a: Any, p: Any) -> Any:
         through = self._share(layer, a, p, lambda a: with_kernel_part(layer, a, 1))
@@ -253,7 +253,7 @@ class Excitation(Rewritten):
         return a * tape.gradient(z, a, output_gradients=tf.math.divide_no_nan(p, z))
 
     def _lose(self, operation: Any, p: Any, z: Any) -> None:
-        lost = float(tf.reduce_sum(tf.where(z == 0, p, 0)))
+        lost = float(tf.reduce_sum(tf.where(z == 0, p, tf.zeros_like(p))))
         if lost:
             self.lost[operation.name] = self.lost.get(operation.name, 0.0) + lost
 
@@ -342,10 +342,11 @@ class Masks(Rewritten):
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(flat)
             run(self.model, tree.pack_sequence_as(images, flat))
-        deepest: list[Any] = []
-        for i in range(len(self.maps) - 1, -1, -1):
-            if all(tape.gradient(other, self.maps[i]) is None for other in deepest):
-                deepest.append(self.maps[i])
+        deepest, rest = [], self.maps
+        while rest:
+            *rest, last = rest
+            deepest.append(last)
+            rest = [x for x, p in zip(rest, tape.gradient(last, rest), strict=True) if p is None]
         found = tape.gradient(deepest, flat, output_gradients=[tf.ones_like(x) for x in deepest])
         return [unit_range(mask[..., 0].numpy()) for mask in found if mask is not None]
 

@@ -382,6 +382,7 @@ def test_images_are_loaded_as_the_model_takes_them(tmp_path: Path) -> None:
     assert batch.shape == (2, 16, 16, 3) and batch.dtype == np.float32
     assert np.array_equal(batch[1], preprocessing_of(model).tensor(pictures[1]))
     assert load_images(str(paths[0]), named("none")).shape == (1, 20, 40, 3)
+    np.testing.assert_array_equal(load_images(tmp_path, model), load_images(paths, model))
     with pytest.raises(ImageError, match=r"one size \(height, width\): .*0\.png is \(20, 40\), .*1\.png is \(30, 40\)"):
         load_images(paths, named("none"))
     with pytest.raises(ImageError, match="at least one image file"):

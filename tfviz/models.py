@@ -16,7 +16,7 @@ import numpy as np
 
 from tfviz.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError, near_matches
-from tfviz.images import read_image, shown
+from tfviz.images import find_images, read_image, shown
 from tfviz.labels import Labels, imagenet_labels, labels_from
 from tfviz.preprocessing import Preprocessing, Size, named, preprocessing_from
 from tfviz.weights import (
@@ -117,15 +117,16 @@ def labels_of(model: keras.Model) -> Labels:
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> np.ndarray:
-    """The pictures in image files as `for_`, a model or a Preprocessing, takes them.
+    """The pictures in image files, and in folders of them (walked, sorted), as `for_`, a model or a Preprocessing, takes them.
 
     Returns float32 (N, height, width, channels). Raises ImageError for a file that cannot be used, and for pictures of
     several sizes where `for_` sets none.
     """
     preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_of(for_)
-    files = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not files:
+    named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not named_paths:
         raise ImageError("Expected at least one image file; got none.")
+    files = [file for path in named_paths for file in _files_at(Path(path))]
     tensors = [preprocessing.tensor(read_image(file)) for file in files]
     for file, tensor in zip(files, tensors, strict=True):
         if tensor.shape != tensors[0].shape:
@@ -134,6 +135,10 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
                 f"Pictures of one batch must have one size (height, width): {sizes}. Give a size to bring them to."
             )
     return np.stack(tensors)
+
+
+def _files_at(path: Path) -> list[Path]:
+    return [found.path for found in find_images([path])] if path.is_dir() else [path]
 
 
 def _build(

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
+from tfviz.cli.quiet import import_tensorflow
 from tfviz.errors import TfvizError
 
-WRONG_USAGE = 2
-STOPPED = 130  # 128 + SIGINT, as shells have it
+SOME_FAILED, WRONG_USAGE, STOPPED = 1, 2, 130  # 130 is 128 + SIGINT, as shells have it
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What tfviz raises on purpose becomes one line on stderr and exit code 2; Ctrl-C ends with 130."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def run_plainly(script: str, main: Callable[[], list[TfvizError]]) -> int:
+    """Runs a script's work and returns the exit code: 0; 1 where `main` returns errors about some of the pictures.
+
+    What tfviz raises on purpose becomes one line on stderr, and 2; Ctrl-C gives 130. Anything else keeps its traceback.
+    """
+    import_tensorflow()  # without what it prints about the machine
     try:
-        yield
+        failures = main()
     except TfvizError as error:
-        line = " ".join(part.strip() for part in str(error).splitlines())
-        print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr)
-        raise SystemExit(WRONG_USAGE) from None
+        _say(script, error)
+        return WRONG_USAGE
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        raise SystemExit(STOPPED) from None
+        return STOPPED
+    for failure in failures:
+        _say(script, failure)
+    return SOME_FAILED if failures else 0
+
+
+def _say(script: str, error: TfvizError) -> None:
+    print(f"{script}: error: {' '.join(line.strip() for line in str(error).splitlines())}", file=sys.stderr)

@@ -68,7 +68,7 @@ def traced(layer: Any, symbols: Sequence[Any], args: Any, kwargs: Any) -> Any | 
     inner = [one for one in layer._flatten_layers() if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
     try:
-        with keras.StatelessScope():
+        with untouched(layer):
             outputs = layer.call(*args, **kwargs)
         function = keras.Function(list(symbols), outputs)
     except Exception:  # The user's own code, run on what it was not written for: it may raise anything.

@@ -30,7 +30,7 @@ def find(graph: Graph, layer: Any) -> Value:
         raise UnknownLayerError(f"layer {layer!r} has several places in this model; choose one of {_quoted(paths)}")
     last_names = {path.rsplit("/", 1)[-1] for path in graph.names}
     raise UnknownLayerError(
-        f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, [*graph.names, *last_names])} "
+        f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, dict.fromkeys([*graph.names, *sorted(last_names)]))} "
         "`tfviz layers` lists them all"
     )
 

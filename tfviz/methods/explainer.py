@@ -118,7 +118,8 @@ class Explainer(abc.ABC):
         def run(images: list[Any], target_tensor: Any = None) -> Any:
             self.traces += 1
             with keras_graph.untouched(self.model):
-                return self.attribute(images, targets.seed_for(target if target_tensor is None else target_tensor))
+                seed = targets.seed_for(target if target_tensor is None else target_tensor)
+                return tree.map_structure(lambda x: tf.cast(x, tf.float32), self.attribute(images, seed))
 
         if tf.is_tensor(target):
             return lambda images, target_tensor: run(images, target_tensor)

@@ -35,12 +35,12 @@ def warn_without_relu(graph: Graph, method: str) -> None:
         warnings.warn(
             f"{method} redirects ReLUs, and '{model_name(graph)}' has none (its activations: {', '.join(met) or 'none'}), so "
             "that what it gives is the plain gradient",
-            stacklevel=4,
+            stacklevel=3,
         )
     for place in places:
         if place.kind == "other" and (holds_layers(place.operation) or place.activation in ("relu", "relu6")):
             warnings.warn(
                 f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU inside it keeps "
                 "its own derivative. Build that part as a Functional model to have it redirected",
-                stacklevel=4,
+                stacklevel=3,
             )

@@ -36,6 +36,7 @@ class GuidedGradCAM(GradCAM):
 
 def _masked(gradient: Any, cam: Any) -> Any:
     # A vector beside the image has no place that a map could mask.
+    gradient = tf.cast(gradient, tf.float32)
     return gradient * _resized_like(cam, gradient)[..., None] if len(gradient.shape) == len(cam.shape) + 1 else gradient
 
 

@@ -53,7 +53,8 @@ def contact_sheet(
     columns = _Columns(max(width, NARROWEST_COLUMN), 1 + len(grid.maps))
     strips = [columns.titles([title_of(key) for key in grid.maps])]
     for index, caption in enumerate(grid.captions):
-        strips.append(columns.pictures(grid.row(index, row_height, width, alpha), row_height))
+        row = grid.row(index, row_height, width, alpha)
+        strips.append(columns.pictures(row, max(len(picture) for picture in row)))
         strips.append(columns.caption(caption))
     strips.extend(columns.legend(style) for style in grid.used_styles)
     return np.concatenate(strips)

@@ -1,0 +1,118 @@
+"""Imports point one way, are cheap, and lead to all that is promised."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tfviz
+
+ROOT = Path(tfviz.__file__).parent
+MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+
+# From the ground up; a module imports from its own floor or from below. What is named nowhere is material: images, models,
+# labels, targets and their like, which know nothing of graphs, rules and methods.
+MATERIAL = 2
+FLOORS = [
+    ["errors"],
+    ["numerics"],
+    [],
+    ["graph"],
+    ["rules"],
+    ["methods"],
+    ["explain"],
+    ["render"],
+    ["picture_files"],
+    ["cli", "plain_errors"],
+    ["__main__"],
+]
+WITHOUT_TENSORFLOW = ["tfviz", "tfviz.errors", "tfviz.images", "tfviz.render", "tfviz.cli.main"]
+PRIVATE_KERAS = ["_functional", "_nodes_by_depth", "_inputs_struct", "_outputs_struct", "_keras_history", "_inbound_nodes"]
+PRIVATE_KERAS += ["_outbound_nodes", "_losses", "_loss_ids", "_flatten_layers"]
+TYPED = ["METHODS", "explain", "with_visual_backprop", "overlay", "plot", "contact_sheet", "load_model", "load_images"]
+
+
+def floor(module: str) -> int:
+    name = module.split(".")[1] if "." in module else "__main__"
+    return next((number for number, names in enumerate(FLOORS) if name in names), MATERIAL)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of tfviz that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("tfviz."))
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tfviz":
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in inside)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None:
+    for other in imported(MODULES[module]):
+        assert other == "tfviz" or floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "tfviz.graph.keras_graph"])
+def test_what_keras_keeps_private_is_used_in_one_file(module: str) -> None:
+    if module.startswith(("tfviz.graph", "tfviz.rules", "tfviz.methods")):
+        tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not used.intersection(PRIVATE_KERAS)
+        sources = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(source.startswith("keras.src") for source in sources)
+
+
+@pytest.mark.parametrize("module", WITHOUT_TENSORFLOW)
+def test_importing_does_not_import_tensorflow(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'tensorflow', 'keras', 'torch'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_leads_somewhere() -> None:
+    assert len(set(tfviz.__all__)) == len(tfviz.__all__)
+    for name in tfviz.__all__:
+        assert getattr(tfviz, name) is not None
+    assert set(tfviz.__all__) <= set(dir(tfviz))
+
+
+def test_nothing_that_users_type_is_missing() -> None:
+    names = [cls.__name__ for cls in tfviz.METHODS.values()]
+    names += [*TYPED, "__version__", *(error.__name__ for error in error_classes())]
+    assert not set(names) - set(tfviz.__all__)
+
+
+def error_classes() -> list[type]:
+    found = vars(importlib.import_module("tfviz.errors")).values()
+    return [value for value in found if isinstance(value, type) and value.__module__ == "tfviz.errors"]
+
+
+def test_every_method_is_registered() -> None:
+    classes = [cls for module in MODULES if module.startswith("tfviz.methods.") for cls in explainers(module)]
+    assert {cls.__name__ for cls in classes} == {cls.__name__ for cls in tfviz.METHODS.values()}
+
+
+def explainers(module: str) -> Iterator[type]:
+    """The classes with a key of their own that a module defines."""
+    for value in vars(importlib.import_module(module)).values():
+        if isinstance(value, type) and value.__module__ == module and "key" in vars(value):
+            yield value
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'tfviz' has no attribute 'GradCam'"):
+        tfviz.GradCam  # noqa: B018
+
+
+def test_every_error_is_a_value_error_with_one_base() -> None:
+    for cls in error_classes():
+        assert issubclass(cls, ValueError)
+        assert issubclass(cls, tfviz.TfvizError)
+        assert cls.__doc__

@@ -178,3 +178,8 @@ def test_a_network_that_does_not_answer_is_given_up(monkeypatch: Any) -> None:
 def test_a_refused_connection_is_no_labels(monkeypatch: Any) -> None:
     monkeypatch.setattr(labels, "_IMAGENET_URL", "http://127.0.0.1:9/nothing.json")
     assert labels._fetch() is None
+
+
+def test_a_class_has_a_word_for_file_names() -> None:
+    labels = Labels(("tabby, tabby cat", "jack-o'-lantern", "", "…", "x" * 60))
+    assert [labels.file_word(index) for index in range(-1, 6)] == ["-1", "tabby", "jack_o_lantern", "2", "3", "x" * 40, "5"]

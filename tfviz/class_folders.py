@@ -32,7 +32,8 @@ def find_labelled_images(root: str | Path) -> list[LabelledImage]:
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     if files := [entry for entry in entries if not entry.is_dir()]:
         raise ImageError(
-            f"{shown(files[0])} is a file where a class's folder is expected: ROOT/CLASS/picture.jpg. Move it into one, or away."
+            f"{shown(files[0])} is a file where a class's folder is expected: ROOT/CLASS/picture.jpg. Move it into one, "
+            "or away."
         )
     if not entries:
         raise ImageError(f"The folder {shown(root)} holds no folders of classes; expected ROOT/CLASS/picture.jpg.")

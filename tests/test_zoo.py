@@ -1,0 +1,204 @@
+"""Every method on every species of model equals the second route, or gives the error that is written down."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import rewritten
+import tensorflow as tf
+from keras import tree
+from networks import EXCITATIONS
+from test_purity import assert_untouched, snapshot
+from zoo import ALL_CAMS, ZOO, Species
+
+import tfviz
+from tfviz.methods.explainer import Explainer
+
+GRADIENTS = {"saliency": rewritten.Rewritten, "guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def species(request: pytest.FixtureRequest) -> Species:
+    return ZOO[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(species: Species) -> Any:
+    return species.model()
+
+
+@pytest.fixture(scope="module")
+def images(species: Species, model: Any) -> Any:
+    return species.images(model)
+
+
+@pytest.fixture(scope="module")
+def twin(species: Species, model: Any) -> Any:
+    return species.twin_of(model)
+
+
+def build(method: str, species: Species, model: Any) -> Explainer:
+    takes_layer = method in (*ALL_CAMS, *EXCITATIONS)
+    options = {key: value for key, value in species.options.items() if key != "layer" or takes_layer}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explainer = tfviz.METHODS[method](model, **options)
+    said = [str(warning.message) for warning in caught]
+    is_guided = method in ("guided_backprop", "deconvnet", "guided_grad_cam")
+    if is_guided and species.warns:
+        assert any(species.warns in message for message in said), said
+    else:
+        assert not said
+    return explainer
+
+
+def call(explainer: Explainer, images: Any, target: Any) -> Any:
+    return explainer(images, target if explainer.takes_target else None)
+
+
+def second_route(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
+    """What the method must give for each input of the model."""
+    if method in GRADIENTS:
+        with GRADIENTS[method](twin) as second:
+            return second.back(images, seed_of(species))[1]
+    if method in ALL_CAMS:
+        return cam(method, species, twin, images)
+    if method in EXCITATIONS:
+        return excitation(method, species, twin, images)
+    with rewritten.Masks(twin) as second:
+        return second.masks(images)
+
+
+def seed_of(species: Species) -> Any:
+    return species.seed or (lambda outputs: np.eye(outputs.shape[-1], dtype=np.float32)[[species.target] * len(outputs)])
+
+
+def cam(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
+    with rewritten.Rewritten(twin) as second:
+        (G,), _ = second.back(images, seed_of(species), [species.cam])
+        A = second.outputs[species.cam][-1]
+    maps = rewritten.cam(method, np.asarray(A), np.asarray(G))
+    if method != "guided_grad_cam":
+        return [maps]
+    with rewritten.Guided(twin) as second:
+        guided = second.back(images, seed_of(species))[1]
+    return [
+        np.asarray(g) * rewritten.resized(maps, tuple(g.shape[1:-1]))[..., None] if len(g.shape) == A.shape.rank else g
+        for g in guided
+    ]
+
+
+def excitation(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
+    at = [species.cam] if "layer" in species.options else []
+    is_contrastive = method == "contrastive_excitation_backprop"
+    with rewritten.Contrastive(twin, images, species.last) if is_contrastive else rewritten.Excitation(twin) as second:
+        places, at_images = second.back(images, seed_of(species), at)
+    found = [np.asarray(p).sum(-1) if len(p.shape) > 2 else np.asarray(p) for p in (places or at_images)]
+    return [np.maximum(p, 0) for p in found] if is_contrastive else found
+
+
+def assert_equal(got: Any, want: Any, tolerance: float) -> None:
+    want = np.asarray(want)
+    assert abs(want).max() > 0, "the second route is all zero, which proves nothing"
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
+
+
+@pytest.mark.parametrize("method", tfviz.METHODS)
+def test_every_method_is_right_or_says_why_not(method: str, species: Species, model: Any, images: Any, twin: Any) -> None:
+    before = snapshot(model)
+    if method in species.errors:
+        with pytest.raises(species.error, match=species.errors[method]):
+            call(build(method, species, model), images, species.target)
+    else:
+        attribution = call(build(method, species, model), images, species.target)
+        for got, want in zip(tree.flatten(attribution), second_route(method, species, twin, images), strict=True):
+            assert got.dtype == tf.float32
+            assert_equal(got, want, species.tolerance)
+    assert_untouched(model, before)
+
+
+@pytest.mark.parametrize("method", ["saliency", "excitation_backprop", "visual_backprop"])
+def test_the_maps_of_several_inputs_are_nested_as_the_inputs_are(method: str) -> None:
+    species = ZOO["two images"]
+    model = species.model()
+    images = species.images(model)
+    explainer = tfviz.METHODS[method](model)
+    maps = call(explainer, images, 1)
+    assert set(maps) == {"left", "right"}
+    assert maps["left"].shape[:3] == maps["right"].shape[:3] == (2, 12, 10)
+    batched = explainer.explain(images, 1 if explainer.takes_target else None, batch_size=1, verbose=0)
+    for name, found in batched.items():
+        np.testing.assert_allclose(found, maps[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_vector_beside_an_image_gets_one_number_for_each_of_its_elements() -> None:
+    model = ZOO["image and vector"].model()
+    for method in ("saliency", "excitation_backprop"):
+        image, vector = tfviz.METHODS[method](model)(ZOO["image and vector"].images(model), 1)
+        assert image.shape[:3] == (2, 12, 10)
+        assert vector.shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["outputs in a dict", "outputs in a list"])
+def test_several_outputs_need_a_choice(name: str) -> None:
+    model = ZOO[name].model()
+    with pytest.raises(tfviz.TargetError, match="the model has 2 outputs; choose one when the explainer is built, output=0"):
+        tfviz.Saliency(model)(ZOO[name].images(model), 1)
+
+
+def test_a_function_of_all_outputs_may_be_the_target() -> None:
+    species = ZOO["outputs in a dict"]
+    model = species.model()
+    images = species.images(model)
+    both = tfviz.Saliency(model)(images, lambda outputs: outputs["kind"][:, 1] + outputs["colour"][:, 2])
+    apart = tfviz.Saliency(model, output="kind")(images, 1) + tfviz.Saliency(model, output="colour")(images, 2)
+    np.testing.assert_allclose(both, apart, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["nested with augmentation", "layer over layers", "subclassed", "TimeDistributed"])
+@pytest.mark.parametrize("method", ["saliency", "guided_backprop", "grad_cam", "excitation_backprop"])
+def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    species = ZOO[name]
+    model = species.model()
+    images = species.images(model)
+    before, want = snapshot(model), np.asarray(model(images, training=False))
+    with monkeypatch.context() as patch:
+        patch.setattr("tfviz.methods.explainer.Explainer._traced", failing_in_the_middle(tfviz.METHODS[method]))
+        with pytest.raises(ZeroDivisionError):
+            call(tfviz.METHODS[method](model), images, 1)
+    assert_untouched(model, before)
+    np.testing.assert_array_equal(model(images, training=False), want)
+
+
+def failing_in_the_middle(cls: type[Explainer]) -> Any:
+    """`Explainer._traced`, in which the place in the middle of the graph fails."""
+    traced = cls._traced
+
+    def broken(self: Explainer, target: Any) -> Any:
+        place = self.graph.places[len(self.graph.places) // 2]
+        vars(place)["compute"] = lambda inputs: 1 / 0
+        return traced(self, target)
+
+    return broken
+
+
+def test_a_keras_hub_classifier_is_explained() -> None:
+    hub = pytest.importorskip("keras_hub")
+    backbone = hub.models.ResNetBackbone(
+        input_conv_filters=[8],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[8, 8],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+        image_shape=(32, 32, 3),
+    )
+    model = hub.models.ImageClassifier(backbone=backbone, num_classes=4)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    for method, cls in tfviz.METHODS.items():
+        assert np.isfinite(call(cls(model), images, 1)).all(), method

@@ -18,11 +18,13 @@ from keras import tree
 
 LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
-AVERAGES = tuple(f"{g}AveragePooling{n}D" for g in ("", "Global") for n in (1, 2, 3)) + ("Mean",)
-MAXIMA = tuple(f"{g}MaxPooling{n}D" for g in ("", "Global") for n in (1, 2, 3)) + ("Max", "MaxPool")
+AVERAGES = ("Mean", *(f"{scope}AveragePooling{n}D" for scope in ("", "Global") for n in (1, 2, 3)))
+MAXIMA = ("Max", *(f"{scope}MaxPooling{n}D" for scope in ("", "Global") for n in (1, 2, 3)))
 SUMS = ("Add", "CustomScaleLayer")
-MOVING = """Flatten Reshape Permute RepeatVector Concatenate GetItem Squeeze ExpandDims Transpose Pad ZeroPadding1D ZeroPadding2D
-    ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D BroadcastTo""".split()
+MOVING = (
+    *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "GetItem", "Squeeze", "ExpandDims", "Transpose", "Pad"),
+    *(f"{name}{n}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
+)
 RELU_NAMES = ("relu", "relu6", "Relu", "Relu6", "ReLU")
 
 Share = Callable[[Any], Sequence[Any]]
@@ -74,6 +76,10 @@ class Rewritten:
         self.outputs.clear()
         self.order.clear()
 
+    def output_of(self, name: str) -> Any:
+        """What a layer's last call gave; an operation without a name of its own may be called "relu6_1"."""
+        return self.outputs[name if name in self.outputs else next(n for n in self.outputs if n.startswith(name))][-1]
+
     def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] = ()) -> tuple[list[Any], Any]:
         """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order."""
         flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
@@ -81,7 +87,7 @@ class Rewritten:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(flat)
             outputs = run(self.model, tree.pack_sequence_as(images, flat))
-        places = [self.outputs[name][-1] for name in at]
+        places = [self.output_of(name) for name in at]
         seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
         found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
         return found[: len(at)], found[len(at) :]
@@ -336,7 +342,7 @@ class Masks(Rewritten):
         return output
 
     def masks(self, images: Any) -> list[Any]:
-        """The mask (N, h, w) of each input."""
+        """The mask (N, h, w) of each input; None for one that no map is made of."""
         flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
         self.start(flat)
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
@@ -348,7 +354,7 @@ class Masks(Rewritten):
             deepest.append(last)
             rest = [x for x, p in zip(rest, tape.gradient(last, rest), strict=True) if p is None]
         found = tape.gradient(deepest, flat, output_gradients=[tf.ones_like(x) for x in deepest])
-        return [unit_range(mask[..., 0].numpy()) for mask in found if mask is not None]
+        return [None if mask is None else unit_range(mask[..., 0].numpy()) for mask in found]
 
 
 def scaled_up(operation: Any, size: Any, mask: Any, x: Any) -> Any:
@@ -357,6 +363,7 @@ def scaled_up(operation: Any, size: Any, mask: Any, x: Any) -> Any:
     size = size if isinstance(size, (tuple, list)) else (size,) * rank
     dilation = getattr(operation, "dilation_rate", 1)
     options = {"strides": operation.strides, "padding": operation.padding.upper(), "dilations": dilation}
+    options["data_format"] = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[rank]
     one = tf.zeros_like(x[..., :1])
     with tf.GradientTape() as tape:
         tape.watch(one)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import cv2
+import keras
 import networks
 import numpy as np
 import pytest
 import reference
+from keras import layers
 from networks import CAMS, EXCITATIONS, GRADIENTS, NETWORKS, Case, named
 
 import tfviz
@@ -18,9 +20,8 @@ TARGETS = [1, 3]
 class Subject:
     """One network, as tfviz and as the reference see it."""
 
-    def __init__(self, name: str) -> None:
-        self.case: Case = NETWORKS[name]
-        self.model = networks.build(name)
+    def __init__(self, model: keras.Model, case: Case | None = None) -> None:
+        self.model, self.case = model, case
         self.images = networks.pictures(self.model)
         self.net = reference.Network(self.model)
         self.weights = np.eye(self.net.logits(self.images).shape[1])[TARGETS]
@@ -52,7 +53,7 @@ def assert_equal(got: object, want: np.ndarray, label: str) -> None:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def subject(request: pytest.FixtureRequest) -> Subject:
-    return Subject(request.param)
+    return Subject(networks.build(request.param), NETWORKS[request.param])
 
 
 @pytest.mark.parametrize("method", GRADIENTS)
@@ -87,3 +88,28 @@ def test_excitation_with_merged_batch_norm_equals_the_reference(subject: Subject
 def test_visual_backprop_equals_the_reference(subject: Subject) -> None:
     if "visual_backprop" not in subject.case.no:
         subject.check("visual_backprop")
+
+
+@pytest.mark.parametrize("method", ["hires_cam", "excitation_backprop"])
+def test_a_dropout_beside_a_shortcut_counts_only_what_goes_through_it(method: str) -> None:
+    """At inference it returns the very tensor that the shortcut reads too."""
+    inputs = keras.Input((9, 9, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    through = layers.Conv2D(4, 3, padding="same", activation="relu", name="through")(layers.Dropout(0.5, name="drop")(x))
+    x = layers.Concatenate()([through, layers.Conv2D(4, 3, padding="same", activation="relu", name="beside")(x)])
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    for layer in ("drop", "conv"):
+        Subject(networks.with_random_weights(model, 2)).check(method, layer)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e4])
+def test_visual_backprop_of_a_deep_network_neither_overflows_nor_vanishes(size: float) -> None:
+    x = inputs = keras.Input((9, 9, 1))
+    for i in range(30):
+        x = layers.Conv2D(2, 3, padding="same", activation="relu", name=f"c{i}")(x)
+    model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+    random = np.random.default_rng(0)
+    for layer in model.layers[1:-2]:
+        kernel, bias = layer.get_weights()
+        layer.set_weights([random.normal(0, 0.1, kernel.shape), random.uniform(0.5, 1, bias.shape) * size])
+    Subject(model).check("visual_backprop")

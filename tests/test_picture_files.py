@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
     keras.utils.set_random_seed(0)
     layers = keras.layers
     network = keras.Sequential(
-        [keras.Input((32, 32, 3)), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+        [keras.Input((32, 32, 3)), layers.Conv2D(4, 3, activation="relu", name="features"), layers.GlobalAveragePooling2D(), layers.Dense(3)]
     )
     path = tmp_path_factory.mktemp("model") / "m.keras"
     network.save(path)
@@ -51,9 +51,9 @@ def test_guided_backprop_is_cropped_and_standardized(tmp_path: Path, model: kera
 
 def test_grad_cam_is_drawn_over_the_whole_picture(tmp_path: Path, model: keras.Model) -> None:
     source = write_image(tmp_path / "plane.png", picture())
-    written = tfviz.explain_file(source, tmp_path / "new" / "cam.png", model=model, method="grad_cam", layer="conv2d")
+    written = tfviz.explain_file(source, tmp_path / "new" / "cam.png", model=model, method="grad_cam", layer="features")
     tensor = preprocessing_of(model).tensor(picture())[None]
-    expected = overlay(picture(), np.asarray(tfviz.GradCAM(model, layer="conv2d")(tensor))[0], style="heatmap")
+    expected = overlay(picture(), np.asarray(tfviz.GradCAM(model, layer="features")(tensor))[0], style="heatmap")
     assert np.array_equal(read_image(written), expected) and expected.shape == (40, 60, 3)
 
 

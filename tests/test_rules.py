@@ -27,7 +27,8 @@ from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.rules.excitation import Excitation
 from tfviz.rules.mask import masks_of_inputs, scale_up
 
-some = settings(max_examples=25, deadline=None)
+some = settings(max_examples=15, deadline=None)
+few = settings(max_examples=8, deadline=None)
 TOLERANCE = 1e-4
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -142,7 +143,7 @@ def test_excitation_through_pooling(
     assert_excitation(around(kind(pool_size, **window), size, channels, seed), "before", batch, seed)
 
 
-@settings(max_examples=15, deadline=None)
+@few
 @given(convolutions(), st.booleans(), st.booleans(), seeds)
 def test_excitation_with_a_merged_batch_norm_of_any_sort(
     convolution: Convolution2D, center: bool, scale: bool, seed: int
@@ -154,7 +155,7 @@ def test_excitation_with_a_merged_batch_norm_of_any_sort(
     assert_excitation(model, "before", 2, seed, merge_batch_norm=True)
 
 
-@settings(max_examples=10, deadline=None)
+@few
 @given(pairs, windows(dilated=False), seeds)
 def test_excitation_with_a_batch_norm_merged_into_a_transposed_convolution(
     kernel: Any, window: dict[str, Any], seed: int
@@ -246,7 +247,7 @@ def test_excitation_needs_every_operation_between_the_layer_and_the_outputs() ->
 # --- guided backprop and deconvnet ----------------------------------------------------------------------------------
 
 
-@some
+@few
 @given(
     st.sampled_from([None, 0.7, 6.0]), st.sampled_from([0.0, 0.2]), st.sampled_from([0.0, 0.3]), convolutions(), counts, seeds
 )

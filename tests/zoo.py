@@ -40,13 +40,11 @@ class Species:
     options: dict[str, Any] = field(default_factory=dict)
     target: Any = 1
     seed: Callable[[Any], Any] | None = None
-    last: tuple[str, ...] = ()
     errors: dict[str, str] = field(default_factory=dict)
     error: type[Exception] = tfviz.UnsupportedModelError
     warns: str = ""
     tolerance: float = 1e-4
     head: Head = "softmax"
-    weights: int = 0
 
     def model(self) -> Any:
         return self.build(self.head)
@@ -62,7 +60,7 @@ class Species:
     def images(self, model: Any) -> Any:
         if self.pictures:
             return self.pictures()
-        return noise(*(n or free for n, free in zip(model.input_shape[1:], (17, 14, 3), strict=False)))
+        return noise(*(17 if n is None else n for n in model.input_shape[1:]))
 
 
 def noise(*size: int, count: int = 2, seed: int = 1) -> np.ndarray:
@@ -70,7 +68,14 @@ def noise(*size: int, count: int = 2, seed: int = 1) -> np.ndarray:
 
 
 def alive(model: Any, seed: int = 0) -> Any:
-    return with_random_weights(model, seed)
+    """Random weights, kernels rather positive than not, and biases positive: so that of no method all is zero."""
+    with_random_weights(model, seed)
+    for weight in model.trainable_weights:
+        if len(weight.shape) > 1:
+            weight.assign(weight + 0.3 * ops.std(weight))
+        elif "bias" in weight.path:
+            weight.assign(abs(weight))
+    return model
 
 
 def head_of(x: Any, activation: Head, units: int = 4, name: str = "out") -> Any:
@@ -281,9 +286,13 @@ def keras_operations(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, ops.softmax(x) if activation else x))
 
 
+def stretched(x: Any) -> Any:
+    return ops.tanh(x) * 3.0
+
+
 def lambda_layer(activation: Head) -> keras.Model:
     inputs = keras.Input((16, 14, 3))
-    x = layers.Lambda(lambda x: ops.tanh(x) * 3.0, output_shape=(16, 14, 3), name="stretched")(inputs)
+    x = layers.Lambda(stretched, output_shape=(16, 14, 3), name="stretched")(inputs)
     return alive(keras.Model(inputs, head_of(conv(6, "last")(conv(5, "c1")(x)), activation)))
 
 
@@ -358,6 +367,9 @@ class Subclassed(keras.Model):
     def call(self, x: Any, training: bool = False) -> Any:
         return self.out(self.drop(self.pool(self.last(self.block(x))), training=training))
 
+    def get_config(self) -> dict[str, Any]:
+        return {"activation": self.out.activation.__name__}
+
 
 def subclassed(activation: Head) -> keras.Model:
     model = Subclassed(activation)
@@ -405,11 +417,22 @@ def as_plain(model: Any) -> Any:
     return plain(None)
 
 
-def quantised(activation: Head) -> keras.Model:
-    model = plain(activation)
-    for name in ("d1", "out"):
-        model.get_layer(name).quantize("int8")
-    return model
+def relu_apart(activation: Head) -> keras.Model:
+    """`plain`, its Dense layers without fused activations."""
+    inputs = keras.Input((16, 14, 3))
+    x = layers.GlobalAveragePooling2D(name="pool")(conv(6, "last")(conv(5, "c1")(inputs)))
+    x = layers.ReLU(name="r1")(layers.Dense(8, name="d1")(x))
+    return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)), 4)
+
+
+def quantised(*names: str) -> Callable[[Head], keras.Model]:
+    def build(activation: Head) -> keras.Model:
+        model = relu_apart(activation)
+        for name in names:
+            model.get_layer(name).quantize("int8")
+        return model
+
+    return build
 
 
 def with_lora(activation: Head) -> keras.Model:
@@ -532,7 +555,7 @@ ZOO: dict[str, Species] = {
     "four channels": Species(of_size(14, 14, 4), "last"),
     "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first'; tfviz reads")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
-    "Lambda": Species(lambda_layer, "last", errors=NO_RULE),
+    "Lambda": Species(lambda_layer, "last"),
     "TimeDistributed": Species(time_distributed, "frame", twin=time_undistributed),
     "custom layer": Species(custom_layer, "last", errors=NO_RULE),
     "layer over layers": Species(layer_over_layers, "last"),
@@ -540,7 +563,10 @@ ZOO: dict[str, Species] = {
     "mixed_float16": Species(of_policy("mixed_float16"), "last", twin=in_float32, tolerance=0.03),
     "mixed_bfloat16": Species(of_policy("mixed_bfloat16"), "last", twin=in_float32, tolerance=0.15),
     "float64": Species(of_policy("float64"), "last", twin=in_float32),
-    "int8": Species(quantised, "last", twin=as_plain, tolerance=0.05, errors=NO_RULE),
+    "int8": Species(quantised("d1"), "last", twin=as_plain, tolerance=0.05, errors=NO_RULE),
+    "int8 with its softmax": Species(
+        quantised("d1", "out"), errors=dict.fromkeys(tfviz.METHODS, "Explain the outputs as they")
+    ),
     "LoRA": Species(with_lora, "last", twin=merged_lora),
     "frozen": Species(frozen, "last", twin=as_plain),
     "compiled and trained": Species(compiled, "last", twin=as_plain),

@@ -18,6 +18,7 @@ from tfviz import targets
 from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
+from tfviz.methods.gradient import warn_without_relu
 from tfviz.rules.relu import GUIDED
 
 
@@ -27,6 +28,10 @@ class GuidedGradCAM(GradCAM):
     key: ClassVar[str] = "guided_grad_cam"
     question: ClassVar[str] = "Which fine structures belong to the class?"
     style: ClassVar[str] = "grey"
+
+    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
+        super().__init__(model, layer, score=score, output=output)
+        warn_without_relu(self.graph, self.key)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)

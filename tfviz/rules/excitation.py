@@ -93,7 +93,7 @@ class Excitation:
     def _share_of_sign(self, place: Place, a: Any, p: Any, sign: int) -> Any:
         """What comes through the positive part of `sign` · W."""
         layer, linear_map = place.operation, place.linear_map
-        kernel = linear_map.kernel(layer, "float32")
+        kernel = linear_map.kernel(layer, _precise(a).name)
         if place in self.batch_norms:
             kernel = linear_map.scale_outputs(kernel, _scale_of(self.batch_norms[place].operation))
         positive = tf.nn.relu(kernel if sign > 0 else -kernel)
@@ -107,12 +107,17 @@ class Excitation:
 
 
 def _share_of(a: Any, p: Any, positive_map: Callable[[Any], Any]) -> Any:
-    """a · fᵀ(p / f(a)) for a linear f with weights that are not negative, in float32 whatever the model computes in."""
-    dtype, a, p = a.dtype, tf.cast(a, tf.float32), tf.cast(p, tf.float32)
+    """a · fᵀ(p / f(a)) for a linear f with weights that are not negative, in float32 where the model computes in less."""
+    dtype, precise = a.dtype, _precise(a)
+    a, p = tf.cast(a, precise), tf.cast(p, precise)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(a)
         z = positive_map(a)
-    return tf.cast(a * tape.gradient(z, a, output_gradients=safe_divide(p, tf.cast(z, tf.float32))), dtype)
+    return tf.cast(a * tape.gradient(z, a, output_gradients=safe_divide(p, tf.cast(z, precise))), dtype)
+
+
+def _precise(a: Any) -> tf.DType:
+    return tf.float64 if a.dtype == tf.float64 else tf.float32
 
 
 def _unchanged(place: Place, inputs: Sequence[Any], output: Any) -> Any:

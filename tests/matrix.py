@@ -189,18 +189,24 @@ class Matrix:
         with rewritten.Excitation(self.twin) as second:
             (want,) = second.back(self.images.astype(np.float64), lambda outputs: self.seed)[1]
             lost = {name: amount / len(self.images) for name, amount in second.lost.items()}
+            names, cuts = [operation.name for operation, *_ in second.calls], second.cuts()
         _, got = self._explained("excitation_backprop", sum_channels=False)
         cell = self._compared("excitation_backprop", got, want, "rewritten model")
-        kept = float(got.sum()) / len(self.images)
-        if abs(kept + sum(lost.values()) - 1) > 1e-3:
-            self.wrong.append(f"excitation_backprop: {kept:.4f} at the image and {sum(lost.values()):.4f} lost are not 1")
-        where = sorted(lost, key=lambda name: -abs(lost[name]))
-        where = [name for name in where if abs(lost[name]) > 5e-4]
+        self._must_sum_to("the image", got, 1 - sum(lost.values()))
+        for number in cuts[:: len(cuts) // 3 + 1]:
+            p = tfviz.ExcitationBackprop(self.precise, names[number])(self.images, self.target).numpy()
+            self._must_sum_to(names[number], p, 1 - sum(lost.get(name, 0) for name in names[number + 1 :]))
+        where = [name for name in sorted(lost, key=lambda name: -abs(lost[name])) if abs(lost[name]) > 5e-4]
         if not where:
-            return f"{cell}; sums to {kept:.3f}"
-        names = ", ".join(f"`{name}` {lost[name]:.3f}" for name in where[:3])
+            return f"{cell}; sums to {got.sum() / len(got):.3f}"
+        worst = ", ".join(f"`{name}` {lost[name]:.3f}" for name in where[:3])
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        return f"{cell}; sums to {kept:.3f}: nothing excites {names}{more}"
+        return f"{cell}; sums to {got.sum() / len(got):.3f}, for nothing excites {worst}{more}"
+
+    def _must_sum_to(self, place: str, p: np.ndarray, expected: float) -> None:
+        """Each image's probability at a cut is 1 less what was lost above it."""
+        if abs(p.sum() / len(p) - expected) > 1e-4:
+            self.wrong.append(f"excitation_backprop: sums to {p.sum() / len(p):.4f} at {place}, not {expected:.4f}")
 
     def _contrastive_excitation_backprop(self) -> str:
         with rewritten.Contrastive(self.twin, self.images.astype(np.float64)) as second:

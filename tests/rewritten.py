@@ -47,7 +47,7 @@ class Rewritten:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.outputs: dict[str, list[Any]] = {}
-        self.order: list[Any] = []
+        self.calls: list[tuple[Any, set[int], Any]] = []  # operation, ids of its inputs, output
         for operation in leaves(model):
             self._rewrite(operation, operation.call)
 
@@ -62,7 +62,7 @@ class Rewritten:
         def rewritten(*args: Any, **kwargs: Any) -> Any:
             inputs = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x) and x.dtype.is_floating]
             output = self.rule(operation, lambda: call(*args, **kwargs), inputs)
-            self.order.append(operation)
+            self.calls.append((operation, set(map(id, inputs)), output))
             self.outputs.setdefault(operation.name, []).append(output)
             return output
 
@@ -74,11 +74,20 @@ class Rewritten:
 
     def start(self, images: list[Any]) -> None:
         self.outputs.clear()
-        self.order.clear()
+        self.calls.clear()
 
     def output_of(self, name: str) -> Any:
         """What a layer's last call gave; an operation without a name of its own may be called "relu6_1"."""
         return self.outputs[name if name in self.outputs else next(n for n in self.outputs if n.startswith(name))][-1]
+
+    def cuts(self) -> list[int]:
+        """The numbers of the calls after which one tensor only is still to be read: all goes through it."""
+        last_read = {key: number for number, (_, read, _) in enumerate(self.calls) for key in read}
+        found, live = [], {key for _, read, _ in self.calls for key in read} - {id(output) for *_, output in self.calls}
+        for number, (_, _, output) in enumerate(self.calls):
+            live = {key for key in live | {id(output)} if last_read.get(key, -1) > number}
+            found += [number] if live == {id(output)} else []
+        return found
 
     def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] = ()) -> tuple[list[Any], Any]:
         """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order."""
@@ -272,7 +281,7 @@ class Contrastive(Excitation):
         if not last:
             self.start([tf.convert_to_tensor(x) for x in tree.flatten(images)])
             run(model, images)
-            last = (next(layer.name for layer in reversed(self.order) if called(layer) in LINEAR),)
+            last = (next(layer.name for layer, *_ in reversed(self.calls) if called(layer) in LINEAR),)
         self.contrastive_at = last
 
 

@@ -19,7 +19,7 @@ import tfviz
 from tfviz import models
 from tfviz.errors import MissingPackageError, OptionError, WeightsError
 from tfviz.graph.head import scored
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import inputs_of, run
 from tfviz.labels import Labels
 from tfviz.models import labels_of, load_model, preprocessing_of

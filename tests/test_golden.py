@@ -10,7 +10,7 @@ import pytest
 
 import tfviz
 from tfviz.graph.head import scored
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import inputs_of, run
 
 GOLDEN = ["plain", "residual", "depthwise", "inception", "preact", "mlp"]

@@ -14,7 +14,8 @@ from keras import layers
 
 import tfviz
 from tfviz.graph.head import scored
-from tfviz.graph.places import Graph, graph_of
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import inputs_of, run
 
 

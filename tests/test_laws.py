@@ -12,7 +12,7 @@ from networks import CAMS, NETWORKS
 
 import tfviz
 from tfviz.graph.head import scored
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.methods import guided_backprop
 from tfviz.rules.excitation import Excitation

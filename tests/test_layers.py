@@ -11,7 +11,7 @@ from networks import NETWORKS
 
 import tfviz
 from tfviz.graph.layers import find, has_height_and_width, last_feature_place
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from reference.windows import Window
 
 import tfviz
 from tfviz.graph.head import scored
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.rules.excitation import Excitation
 from tfviz.rules.mask import masks_of_inputs, scale_up

@@ -190,7 +190,7 @@ def segmentation(activation: Head) -> keras.Model:
     inputs = keras.Input((12, 10, 3))
     x = conv(6, "down", strides=2)(conv(5, "c1")(inputs))
     x = conv(5, "last")(layers.UpSampling2D(name="up")(x))
-    return alive(keras.Model(inputs, layers.Conv2D(3, 1, activation=activation, name="classes")(x)))
+    return alive(keras.Model(inputs, layers.Conv2D(3, 1, activation=activation, name="classes")(x)), 2)
 
 
 MASK = np.zeros((12, 10), bool)
@@ -256,13 +256,13 @@ def conv3d(activation: Head) -> keras.Model:
     x = layers.Conv3D(5, 3, activation="relu", padding="same", name="c1")(inputs)
     x = layers.Conv3D(5, 3, activation="relu", name="last")(layers.MaxPooling3D(2, padding="same", name="p1")(x))
     x = layers.GlobalAveragePooling3D(name="pool")(x)
-    return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)))
+    return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)), 2)
 
 
 def of_size(*size: int | None) -> Callable[[Head], keras.Model]:
     def build(activation: Head) -> keras.Model:
         inputs = keras.Input(size)
-        return alive(keras.Model(inputs, head_of(conv(6, "last", strides=2)(conv(5, "c1")(inputs)), activation)))
+        return alive(keras.Model(inputs, head_of(conv(6, "last", strides=2)(conv(5, "c1")(inputs)), activation)), 1)
 
     return build
 

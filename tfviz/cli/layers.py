@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     from tfviz.cli.plan import load
     from tfviz.graph.head import scored
-    from tfviz.graph.places import graph_of
+    from tfviz.graph.reading import graph_of
 
     graph = scored(graph_of(load(args.model, args.weights)), "logits")
     chosen, remark = _automatic(graph)

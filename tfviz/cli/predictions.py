@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfviz.errors import ImageError, UnsupportedModelError
 from tfviz.graph.head import last_activation
-from tfviz.graph.places import graph_of
+from tfviz.graph.reading import graph_of
 from tfviz.weights import first_line
 
 

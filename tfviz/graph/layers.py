@@ -28,10 +28,9 @@ def find(graph: Graph, layer: Any) -> Value:
         return graph.names[paths[0]]
     if paths:
         raise UnknownLayerError(f"layer {layer!r} has several places in this model; choose one of {_quoted(paths)}")
-    last_names = {path.rsplit("/", 1)[-1] for path in graph.names}
+    known = dict.fromkeys([*graph.names, *(path.rsplit("/", 1)[-1] for path in graph.names)])
     raise UnknownLayerError(
-        f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, dict.fromkeys([*graph.names, *sorted(last_names)]))} "
-        "`tfviz layers` lists them all"
+        f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists them all"
     )
 
 

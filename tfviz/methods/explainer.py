@@ -13,7 +13,8 @@ from tfviz import targets
 from tfviz.graph import keras_graph
 from tfviz.graph.head import scored, with_output
 from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph, graph_of
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import graph_of
 from tfviz.methods import batches
 from tfviz.methods.inputs import checked_images
 

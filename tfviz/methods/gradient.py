@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from tfviz import targets
 from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph, holds_layers
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import holds_layers
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, like_inputs
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tfviz.graph.places import Graph, graph_of_anything
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import graph_of_anything
 from tfviz.methods.gradient import GradientExplainer
 
 

@@ -13,7 +13,8 @@ from keras import tree
 
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph
-from tfviz.graph.places import Graph, graph_of
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import graph_of
 from tfviz.methods.visual_backprop import feature_maps, masks_of_images
 
 NAME = "visual_backprop"

@@ -1,0 +1,59 @@
+"""Networks of keras.applications, one of each sort; `scripts/model_matrix` does all 40 of them."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import matrix
+import pytest
+
+import tfviz
+
+NETWORKS = ("VGG16", "MobileNet", "MobileNetV3Small", "EfficientNetB0")  # plain, depthwise, gates and ReLU, gates without
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def row(request: pytest.FixtureRequest) -> matrix.Matrix:
+    row = matrix.Matrix(request.param)
+    row.fill()
+    return row
+
+
+def test_every_method_equals_its_second_route(row: matrix.Matrix) -> None:
+    assert row.wrong == []
+
+
+def test_no_cell_is_empty_and_one_that_is_not_defined_says_why(row: matrix.Matrix) -> None:
+    assert list(row.cells) == list(tfviz.METHODS)
+    for cell in row.cells.values():
+        assert re.match(
+            r"= (rewritten model|two-output model at `\w+`|plain gradient, and warns: no ReLU but \w)|not defined: ", cell
+        )
+    assert (row.cells["visual_backprop"] == "not defined: no ReLU") == (row.name == "EfficientNetB0")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("VGG16", "block5_conv3"),
+        ("MobileNet", "conv_pw_13_relu"),
+        ("ResNet50", "conv5_block3_out"),
+        ("InceptionV3", "mixed10"),
+        ("Xception", "block14_sepconv2_act"),
+        ("DenseNet121", "relu"),
+    ],
+)
+def test_the_automatic_layer_is_the_one_that_people_name(name: str, layer: str) -> None:
+    model = getattr(keras.applications, name)(weights=None, classes=3)
+    assert tfviz.GradCAM(model).layer_path == layer
+
+
+def test_a_mistake_is_seen() -> None:
+    """The second route tells guided backprop from the plain gradient, and one class from another."""
+    row = matrix.Matrix("MobileNet")
+    got = tfviz.GuidedBackprop(row.precise)(row.images, row.target).numpy()
+    assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Rewritten), "the gradient")
+    row.seed = row.seed[:, ::-1]
+    assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Guided), "another class")
+    assert len(row.wrong) == 2

@@ -1,0 +1,234 @@
+"""Reading a model into a flat graph: nested models opened, shared layers told apart, fused activations split off."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph import keras_graph
+from tfviz.graph.kinds import is_scaled_sum, kind_of_function, kind_of_operation
+from tfviz.graph.linear import LinearMap, is_linear, stages_of
+from tfviz.graph.places import Graph, Place, Value
+
+
+def graph_of(model: Any) -> Graph:
+    """Reads a model, nested to any depth, into a flat graph. The model is not changed.
+
+    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors.
+
+    Raises:
+        UnsupportedModelError: for a model whose layers cannot be seen, an unbuilt one, and one with channels first.
+    """
+    functional = _require_functional(model)
+    graph = Graph(model)
+    reader = _Reader(graph)
+    values = {}
+    for number, tensor in enumerate(tree.flatten(keras_graph.input_structure(functional))):
+        values[id(tensor)] = reader.new_value(tensor)
+        graph.names[keras_graph.input_name(tensor, number)] = values[id(tensor)]
+    reader.read(functional, values, prefix="")
+    graph.input_structure = _structure(keras_graph.input_structure(functional), values)
+    graph.output_structure = _structure(keras_graph.output_structure(functional), values)
+    if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
+        graph.output_structure = graph.output_structure[0]  # as Keras itself unpacks it
+    return graph
+
+
+def graph_of_anything(model: Any) -> Graph:
+    """The graph of a model; where its layers cannot be seen, a graph of one place, which calls it.
+
+    For methods that need the gradient of the outputs with respect to the images and nothing else.
+    """
+    if not callable(model) or isinstance(model, keras.Sequential) or _functional(model) is not None:
+        return graph_of(model)
+    extra = {"training": False} if takes_training(model) else {}
+    name = str(getattr(model, "name", type(model).__name__))
+    place = Place(name, model, "other", (0,), (1,), lambda tensors: [model(tensors[0], **extra)])
+    return Graph(model, [place], [(), ()], [None, None], {"image": 0}, input_structure=0, output_structure=1)
+
+
+def _functional(model: Any) -> Any | None:
+    """The graph that Keras keeps of a model, or the one that shows when it is called on symbolic tensors."""
+    functional = keras_graph.functional_of(model)
+    if functional is not None or not isinstance(model, keras.Model) or isinstance(model, keras.Sequential):
+        return functional
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        return None
+    images = tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
+    extra = {"training": False} if takes_training(model) else {}
+    return keras_graph.traced(model, tree.flatten(images), (images,), extra)
+
+
+def _require_functional(model: Any) -> Any:
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(f"expected a keras.Model, got {type(model).__name__} ({str(model)[:60]!r})")
+    functional = _functional(model)
+    if functional is not None:
+        return functional
+    if isinstance(model, keras.Sequential) or not model.built:
+        raise UnsupportedModelError(
+            f"the {type(model).__name__} model '{model.name}' has never been called, so that its input shape is not known; "
+            "call it once on an image (a Sequential model also takes a keras.Input(shape) first)"
+        )
+    raise UnsupportedModelError(
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be seen: its `call` goes through "
+        "other functions than Keras layers and keras.ops, or the model has weights outside its layers. 'saliency' works on "
+        "it, for it needs nothing but the input gradient; for the other methods use keras.ops in `call`, or wrap the same "
+        "layers in a Functional model: keras.Model(inputs, outputs)"
+    )
+
+
+def _structure(tensors: Any, values: Mapping[int, Value]) -> Any:
+    return tree.map_structure(lambda tensor: values[id(tensor)], tensors)
+
+
+class _Reader:
+    """Adds a model's calls to a graph, one after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def new_value(self, tensor: Any) -> Value:
+        self.graph.shapes.append(tuple(tensor.shape))
+        self.graph.tensors.append(tensor)
+        return len(self.graph.shapes) - 1
+
+    def read(self, functional: Any, values: dict[int, Value], prefix: str) -> None:
+        """Reads one level of nesting. `values` leads from a symbolic tensor's id to its value."""
+        nodes = keras_graph.nodes(functional)
+        calls = Counter(id(node.operation) for node in nodes)
+        seen: Counter[int] = Counter()
+        names = _names(functional, nodes)
+        for node in nodes:
+            key = id(node.operation)
+            # Each use of a shared layer is a place of its own.
+            number = f":{seen[key]}" if calls[key] > 1 else ""
+            seen[key] += 1
+            self._read_call(node, values, f"{prefix}{names[key]}{number}")
+
+    def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
+        _require_channels_last(node.operation)
+        inner = keras_graph.functional_of(node.operation) or _inside(node)
+        if inner is not None:
+            self._open(inner, node, values, path)
+        else:
+            self._add(node, values, path)
+        self.graph.names[path] = values[id(node.outputs[0])]
+        self.graph.layers[path] = node.operation
+
+    def _open(self, inner: Any, node: Any, values: dict[int, Value], path: str) -> None:
+        """Reads a nested model: its inputs and outputs are the values around it, under other names."""
+        symbols = tree.flatten(keras_graph.input_structure(inner))
+        inside = {id(symbol): values[id(tensor)] for symbol, tensor in zip(symbols, node.input_tensors, strict=True)}
+        self.read(inner, inside, prefix=path + "/")
+        symbols = tree.flatten(keras_graph.output_structure(inner))
+        values.update({id(tensor): inside[id(symbol)] for symbol, tensor in zip(symbols, node.outputs, strict=True)})
+
+    def _add(self, node: Any, values: dict[int, Value], path: str) -> None:
+        operation, inputs = node.operation, tuple(values[id(tensor)] for tensor in node.input_tensors)
+        stages = stages_of(operation)
+        if is_scaled_sum(operation):
+            outputs = self._add_scaled_sum(node, inputs, path)
+        elif not stages:
+            outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
+            kind = kind_of_operation(operation, len(inputs))
+            self.graph.places.append(Place(path, operation, kind, inputs, outputs, _caller(node)))
+        for stage in stages:
+            outputs = (self.new_value(node.outputs[0]),)
+            compute = _forward(stage, operation)
+            self.graph.places.append(Place(path, operation, "linear", inputs, outputs, compute, linear_map=stage))
+            inputs = outputs
+        if stages and not is_linear(operation.activation):
+            outputs = (self.new_value(node.outputs[0]),)
+            function = operation.activation
+            kind = kind_of_function(function)
+            place = Place(path, operation, kind, inputs, outputs, _on_one(function), function=function)
+            self.graph.places.append(place)
+        values.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+
+    def _add_scaled_sum(self, node: Any, inputs: tuple[Value, ...], path: str) -> tuple[Value, ...]:
+        """x + scale · y, InceptionResNet's own layer, as a product and a sum."""
+        layer, (shortcut, branch) = node.operation, inputs
+        scaled, total = self.new_value(node.outputs[0]), self.new_value(node.outputs[0])
+        multiply, add = _on_one(lambda x: x * layer.scale), lambda tensors: [tensors[0] + tensors[1]]
+        self.graph.places.append(Place(path, layer, "scale", (branch,), (scaled,), multiply))
+        self.graph.places.append(Place(path, layer, "add", (shortcut, scaled), (total,), add))
+        return (total,)
+
+
+def _inside(node: Any) -> Any | None:
+    """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
+    layer = node.operation
+    is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
+    is_keras = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
+    if is_known or (is_keras and not holds_layers(layer)):
+        return None
+    symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
+    known = {id(tensor): symbol for tensor, symbol in zip(node.input_tensors, symbols, strict=True)}
+    args, kwargs = node.arguments.fill_in(known)
+    inner = keras_graph.traced(layer, symbols, args, {**kwargs, **({"training": False} if takes_training(layer) else {})})
+    fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
+    return inner if fits else None
+
+
+def holds_layers(operation: Any) -> bool:
+    """Whether a layer runs other layers inside its own `call`."""
+    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))
+
+
+def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:
+    """What each operation is called, by its id.
+
+    In a graph that was traced the operations are new each time, and Keras numbers them through the whole process: here
+    they are numbered within the graph ("relu", "relu_1"), so that a path means the same tomorrow.
+    """
+    names, seen = {}, Counter[str]()
+    for node in nodes:
+        operation = node.operation
+        names[id(operation)] = operation.name
+        if not isinstance(operation, keras.Layer) and not isinstance(functional, keras.Model):
+            kind = type(operation).__name__.lower()
+            names[id(operation)] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+            seen[kind] += 1
+    return names
+
+
+def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """Runs a recorded call on new tensors, as at inference."""
+    operation, arguments, symbols = node.operation, node.arguments, node.input_tensors
+    # Random augmentation augments unless told that nobody is training.
+    extra = {"training": False} if takes_training(operation) else {}
+
+    def compute(tensors: Sequence[Any]) -> list[Any]:
+        args, kwargs = arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, tensors, strict=True)})
+        return tree.flatten(operation(*args, **{**kwargs, **extra}))
+
+    return compute
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether an operation behaves differently in training."""
+    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
+
+
+def _forward(stage: LinearMap, layer: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda tensors: [stage.forward(layer, tensors[0])]
+
+
+def _on_one(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda tensors: [function(tensors[0])]
+
+
+def _require_channels_last(operation: Any) -> None:
+    if getattr(operation, "data_format", None) == "channels_first":
+        raise UnsupportedModelError(
+            f"layer '{operation.name}' has data_format='channels_first'; tfviz reads images as (height, width, channels). "
+            "Build the model with data_format='channels_last' and load the same weights: kernels have the same shape in both"
+        )

@@ -28,8 +28,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
     keras.utils.set_random_seed(0)
     layers = keras.layers
     network = keras.Sequential(
-        [keras.Input((32, 32, 3)), layers.Conv2D(4, 3, activation="relu", name="features"), layers.GlobalAveragePooling2D()]
-        + [layers.Dense(3)]
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="features"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
     )
     path = tmp_path_factory.mktemp("model") / "m.keras"
     network.save(path)

@@ -1,6 +1,6 @@
 """Checks that a gallery is complete: every sample, every method, every picture there and readable.
 
-    python .ci/check_gallery.py FOLDER
+python .ci/check_gallery.py FOLDER
 """
 
 from __future__ import annotations

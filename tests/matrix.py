@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -93,6 +94,7 @@ class Matrix:
         self.cells: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.wrong: list[str] = []
+        self.backs: dict[Any, np.ndarray] = {}  # a second route takes its time
         self.has_relu = any(map(rewritten.is_relu, rewritten.leaves(self.twin)))
 
     def fill(self) -> None:
@@ -154,31 +156,33 @@ class Matrix:
             return self._compared(method, got, self._back(rewritten.Rewritten), route)
         return self._compared(method, got, self._back(GUIDED.get(method, rewritten.Rewritten)), "rewritten model")
 
-    def _back(self, kind: type[rewritten.Rewritten]) -> Any:
-        with kind(self.twin) as second:
-            return second.back(self.images.astype(np.float64), lambda outputs: self.seed)[1][0]
+    def _back(self, kind: type[rewritten.Rewritten]) -> np.ndarray:
+        if kind not in self.backs:
+            with kind(self.twin) as second:
+                self.backs[kind] = second.back(self.images.astype(np.float64), lambda outputs: self.seed)[1][0].numpy()
+        return self.backs[kind]
 
     # --- class activation maps
 
-    def last_maps(self) -> Any:
-        """What the last global pooling reads (VGG: what its last pooling reads)."""
+    @cached_property
+    def last_maps(self) -> tuple[str, np.ndarray, np.ndarray]:
+        """What the last global pooling reads (VGG: what its last pooling reads): its layer, the maps, the score's gradient."""
         pools = [layer for layer in self.twin.layers if re.search("Global|MaxPooling", type(layer).__name__)]
-        return pools[-1].input
+        maps = pools[-1].input
+        path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)
+        two = keras.Model(self.twin.input, [maps, self.twin.output])
+        with tf.GradientTape() as tape:
+            A, logits = two(self.images.astype(np.float64), training=False)
+        return path, A.numpy(), tape.gradient(logits, A, output_gradients=tf.constant(self.seed)).numpy()
 
     def _cam(self, method: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             explainer, got = self._explained(method)
-        maps = self.last_maps()
-        path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)
-        two = keras.Model(self.twin.input, [maps, self.twin.output])
-        with tf.GradientTape() as tape:
-            A, logits = two(self.images.astype(np.float64), training=False)
-        G = tape.gradient(logits, A, output_gradients=tf.constant(self.seed))
-        want = rewritten.cam(method, A.numpy(), G.numpy())
+        path, A, G = self.last_maps
+        want = rewritten.cam(method, A, G)
         if method == "guided_grad_cam":
-            guided = self._back(rewritten.Guided).numpy()
-            want = guided * rewritten.resized(want, self.images.shape[1:3])[..., None]
+            want = self._back(rewritten.Guided) * rewritten.resized(want, self.images.shape[1:3])[..., None]
         if explainer.graph.shapes[explainer.layer][1:] != tuple(A.shape[1:]):
             self.wrong.append(f"{method}: its automatic layer {explainer.layer_path} is not {path}")
         return self._compared(method, got, want, f"two-output model at `{path}`")
@@ -189,13 +193,15 @@ class Matrix:
         with rewritten.Excitation(self.twin) as second:
             (want,) = second.back(self.images.astype(np.float64), lambda outputs: self.seed)[1]
             lost = {name: amount / len(self.images) for name, amount in second.lost.items()}
-            names, cuts = [operation.name for operation, *_ in second.calls], second.cuts()
+            operations, cuts = [operation for operation, *_ in second.calls], second.cuts()
         _, got = self._explained("excitation_backprop", sum_channels=False)
         cell = self._compared("excitation_backprop", got, want, "rewritten model")
         self._must_sum_to("the image", got, 1 - sum(lost.values()))
+        its = dict(zip(rewritten.leaves(self.twin), rewritten.leaves(self.precise), strict=True))
         for number in cuts[:: len(cuts) // 3 + 1]:
-            p = tfviz.ExcitationBackprop(self.precise, names[number])(self.images, self.target).numpy()
-            self._must_sum_to(names[number], p, 1 - sum(lost.get(name, 0) for name in names[number + 1 :]))
+            p = tfviz.ExcitationBackprop(self.precise, its[operations[number]])(self.images, self.target).numpy()
+            above = sum(lost.get(operation.name, 0) for operation in operations[number + 1 :])
+            self._must_sum_to(operations[number].name, p, 1 - above)
         where = [name for name in sorted(lost, key=lambda name: -abs(lost[name])) if abs(lost[name]) > 5e-4]
         if not where:
             return f"{cell}; sums to {got.sum() / len(got):.3f}"

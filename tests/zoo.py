@@ -253,8 +253,10 @@ def conv1d(activation: Head) -> keras.Model:
 
 def conv3d(activation: Head) -> keras.Model:
     inputs = keras.Input((8, 8, 6, 2))
-    x = layers.Conv3D(5, 3, activation="relu", padding="same", name="c1")(inputs)
-    x = layers.Conv3D(5, 3, activation="relu", name="last")(layers.MaxPooling3D(2, padding="same", name="p1")(x))
+    x = layers.Conv3D(5, 3, padding="same", name="c1")(inputs)
+    # Before the ReLU: of equal maxima TensorFlow's pooling in three dimensions takes one when compiled, all when eager.
+    x = layers.ReLU(name="r1")(layers.MaxPooling3D(2, padding="same", name="p1")(x))
+    x = layers.Conv3D(5, 3, activation="relu", name="last")(x)
     x = layers.GlobalAveragePooling3D(name="pool")(x)
     return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)), 2)
 

@@ -88,9 +88,23 @@ class LinearMap:
         return y
 
 
+class Int8Map(LinearMap):
+    """A Dense layer quantised to int8: it computes with whole numbers, and its kernel is the one that they stand for."""
+
+    def kernel(self, layer: Any, dtype: str) -> Any:
+        return ops.cast(layer.kernel, dtype) / ops.cast(layer.kernel_scale, dtype)
+
+    def forward(self, layer: Any, x: Any) -> Any:
+        # The same layer without its activation. Copying a Keras layer would copy its weights.
+        bare = object.__new__(type(layer))
+        bare.__dict__.update(layer.__dict__, activation=None)
+        return bare.quantized_call(ops.cast(x, layer.compute_dtype))
+
+
 NOT_LINEAR = LinearMap(lambda layer, x, kernel: x, kernel_name="")  # of a place that is no linear map
 
 _DENSE = (LinearMap(_dense, "kernel"),)
+_INT8_DENSE = (Int8Map(_dense, "kernel"),)
 _EINSUM = (LinearMap(_einsum_dense, "kernel"),)
 _CONVOLUTION = (LinearMap(_convolution, "kernel"),)
 _DEPTHWISE = (LinearMap(_depthwise, "kernel", scale_outputs=_scale_depthwise),)
@@ -119,12 +133,14 @@ STAGES: dict[type, tuple[LinearMap, ...]] = {
 def stages_of(operation: Any) -> tuple[LinearMap, ...]:
     """The linear maps that a layer runs one after the other before its activation; () for what is not such a layer.
 
-    A subclass that brings its own `call`, and a layer whose kernel is kept quantised, are not split: they run as they are.
+    A subclass that brings its own `call`, and a layer quantised otherwise than a Dense to int8, are not split: they run as
+    they are.
     """
     for base in _bases(type(operation)):
-        if type(operation).call is not base.call or getattr(operation, "quantization_mode", None):
+        mode = getattr(operation, "quantization_mode", None)
+        if type(operation).call is not base.call or (mode and (mode, base) != ("int8", layers.Dense)):
             return ()
-        return STAGES[base]
+        return _INT8_DENSE if mode else STAGES[base]
     return ()
 
 

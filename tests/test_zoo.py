@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from typing import Any
 
@@ -63,7 +64,7 @@ def call(explainer: Explainer, images: Any, target: Any) -> Any:
 def second_route(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
     """What the method must give for each input of the model."""
     if method in GRADIENTS:
-        with GRADIENTS[method](twin) as second:
+        with (rewritten.Rewritten if species.warns else GRADIENTS[method])(twin) as second:
             return second.back(images, seed_of(species))[1]
     if method in ALL_CAMS:
         return cam(method, species, twin, images)
@@ -84,7 +85,7 @@ def cam(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
     maps = rewritten.cam(method, np.asarray(A), np.asarray(G))
     if method != "guided_grad_cam":
         return [maps]
-    with rewritten.Guided(twin) as second:
+    with (rewritten.Rewritten if species.warns else rewritten.Guided)(twin) as second:
         guided = second.back(images, seed_of(species))[1]
     return [
         np.asarray(g) * rewritten.resized(maps, tuple(g.shape[1:-1]))[..., None] if len(g.shape) == A.shape.rank else g
@@ -166,7 +167,7 @@ def test_a_function_of_all_outputs_may_be_the_target() -> None:
     np.testing.assert_allclose(both, apart, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["nested with augmentation", "layer over layers", "subclassed", "TimeDistributed"])
+@pytest.mark.parametrize("name", ["nested with augmentation", "layer over layers", "subclassed", "Lambda", "int8"])
 @pytest.mark.parametrize("method", ["saliency", "guided_backprop", "grad_cam", "excitation_backprop"])
 def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
     name: str, method: str, monkeypatch: pytest.MonkeyPatch
@@ -210,3 +211,30 @@ def test_a_keras_hub_classifier_is_explained() -> None:
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     for method, cls in tfviz.METHODS.items():
         assert np.isfinite(call(cls(model), images, 1)).all(), method
+
+
+def test_a_blank_map_warns_and_says_what_may_be_behind_it() -> None:
+    model = ZOO["no activation"].model()
+    images = ZOO["no activation"].images(model)
+    model.get_layer("last").bias.assign([-1e3] * 6)  # Every ReLU is dead.
+    with pytest.warns(UserWarning, match="2 of 2 maps of guided_backprop are zero everywhere.*saturated.*dead.*the wrong one"):
+        attribution = tfviz.GuidedBackprop(model).explain(images, 1, verbose=0)
+    assert not attribution.any()
+
+
+@pytest.mark.parametrize("name", ["sequential with Input", "layer over layers", "subclassed"])
+def test_no_call_is_slower_than_those_before_it(name: str) -> None:
+    model = ZOO[name].model()
+    images = ZOO[name].images(model)
+    explainer = tfviz.GuidedBackprop(model)
+    before = snapshot(model)
+    seconds = [timed(explainer, images) for _ in range(200)][5:]
+    assert np.median(seconds[-60:]) < 1.5 * np.median(seconds[:60])
+    assert explainer.traces == 1
+    assert_untouched(model, before)
+
+
+def timed(explainer: Explainer, images: Any) -> float:
+    start = time.perf_counter()
+    explainer(images, 1)
+    return time.perf_counter() - start

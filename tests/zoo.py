@@ -29,7 +29,8 @@ class Species:
 
     build: makes the model, random weights and all, for a last activation. twin: the plain model of the same weights that
     ends in the logits to explain; by default the builder's own. cam: the layer that a CAM takes by itself, as the twin calls
-    it. errors: methods, and what they must say instead of explaining. warns: what the guided methods must warn of.
+    it. errors: methods, and what they must say instead of explaining. warns: what the guided methods must warn of, for they
+    give the plain gradient there.
     tolerance: of the largest value.
     """
 
@@ -427,6 +428,10 @@ def relu_apart(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)), 4)
 
 
+def as_plain_apart(model: Any) -> Any:
+    return relu_apart(None)
+
+
 def quantised(*names: str) -> Callable[[Head], keras.Model]:
     def build(activation: Head) -> keras.Model:
         model = relu_apart(activation)
@@ -558,17 +563,17 @@ ZOO: dict[str, Species] = {
     "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first'; tfviz reads")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
     "Lambda": Species(lambda_layer, "last"),
-    "TimeDistributed": Species(time_distributed, "frame", twin=time_undistributed),
+    "TimeDistributed": Species(
+        time_distributed, "frame", twin=time_undistributed, errors=NO_RULE | NO_RELU, warns="does not see into layer 'frames'"
+    ),
     "custom layer": Species(custom_layer, "last", errors=NO_RULE),
     "layer over layers": Species(layer_over_layers, "last"),
     "subclassed": Species(subclassed, "last", pictures=lambda: noise(16, 14, 3)),
     "mixed_float16": Species(of_policy("mixed_float16"), "last", twin=in_float32, tolerance=0.03),
     "mixed_bfloat16": Species(of_policy("mixed_bfloat16"), "last", twin=in_float32, tolerance=0.15),
     "float64": Species(of_policy("float64"), "last", twin=in_float32),
-    "int8": Species(quantised("d1"), "last", twin=as_plain, tolerance=0.05, errors=NO_RULE),
-    "int8 with its softmax": Species(
-        quantised("d1", "out"), errors=dict.fromkeys(tfviz.METHODS, "Explain the outputs as they")
-    ),
+    "int8": Species(quantised("d1"), "last", twin=as_plain_apart, tolerance=0.05),
+    "int8 with its softmax": Species(quantised("d1", "out"), "last", twin=as_plain_apart, tolerance=0.05),
     "LoRA": Species(with_lora, "last", twin=merged_lora),
     "frozen": Species(frozen, "last", twin=as_plain),
     "compiled and trained": Species(compiled, "last", twin=as_plain),

@@ -17,6 +17,12 @@ def redirect(output: Any, inputs: Sequence[Any], share: Callable[[Any], Sequence
 
     @tf.custom_gradient
     def pass_on(*inputs: Any) -> Any:
-        return tf.identity(output), lambda p: tuple(share(p))
+        return tf.identity(output), later
+
+    def later(p: Any) -> tuple[Any, ...]:
+        # What a share computes from the inputs alone could run along with the forward pass, and would then be kept in
+        # memory until p arrives.
+        with tf.control_dependencies([p]):
+            return tuple(share(p))
 
     return pass_on(*inputs)

@@ -123,7 +123,10 @@ def _add_model(parser: argparse.ArgumentParser, weights: str, fetched: str) -> N
         "shapes that comes with tfviz",
     )
     parser.add_argument(
-        "--weights", default=weights, metavar="W", help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random"
+        "--weights",
+        default=weights,
+        metavar="W",
+        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 
 import cv2
 import numpy as np
@@ -251,3 +252,9 @@ def test_the_network_finds_just_the_objects_of_the_samples(network, samples):
     small = [cv2.resize(read(sample), (96, 96), interpolation=cv2.INTER_AREA) for sample in samples]
     for sample, scores in zip(samples, predict(network, small), strict=True):
         assert set(np.flatnonzero(scores > 0.5)) == {thing["class"] for thing in sample["objects"]}, sample["file"]
+
+
+def test_the_packaged_network_has_no_setting_that_older_keras_does_not_know():
+    with zipfile.ZipFile(MODEL_PATH) as archive:
+        config = archive.read("config.json").decode()
+    assert not any(f'"{name}"' in config for name in ("input_axes", "output_axes", "quantization_config"))

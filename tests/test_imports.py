@@ -29,12 +29,16 @@ FLOORS = [
     ["explain"],
     ["render"],
     ["picture_files"],
+    ["snapshots", "export"],
+    ["viewer"],
     ["cli", "plain_errors"],
     ["__main__"],
 ]
 WITHOUT_TENSORFLOW = ["tfviz", "tfviz.errors", "tfviz.images", "tfviz.render", "tfviz.cli.main"]
 PRIVATE_KERAS = ["_functional", "_nodes_by_depth", "_inputs_struct", "_outputs_struct", "_keras_history", "_inbound_nodes"]
 PRIVATE_KERAS += ["_outbound_nodes", "_losses", "_loss_ids", "_flatten_layers"]
+# Explainer.export is a method, as users look for it; what it calls is loaded at that moment.
+DOORS = [("tfviz.methods.explainer", "tfviz.export")]
 TYPED = ["METHODS", "explain", "with_visual_backprop", "overlay", "plot", "contact_sheet", "load_model", "load_images"]
 
 
@@ -56,7 +60,8 @@ def imported(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None:
     for other in imported(MODULES[module]):
-        assert other == "tfviz" or floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
+        is_door = any(module == inside and other.startswith(above) for inside, above in DOORS)
+        assert other == "tfviz" or is_door or floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "tfviz.graph.keras_graph"])

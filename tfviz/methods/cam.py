@@ -35,14 +35,14 @@ class CAM(Explainer):
         self.layer_path = name_of(self.graph, self.layer)
         layers.require_height_and_width(self.graph, self.layer, self.layer_path)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         return self.map_from(inputs_of(self.graph, images), seed)
 
-    def map_from(self, known: dict[Value, Any], seed: targets.Seed) -> Any:
-        """The map (N, h, w), from values that are known already."""
+    def map_from(self, known: dict[Value, Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+        """The map (N, h, w), from values that are known already, and all that are known now."""
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
-        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32)))
+        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values
 
     @abc.abstractmethod
     def weigh(self, A: Any, G: Any) -> Any:

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfviz import targets
 from tfviz.errors import UnknownLayerError
 from tfviz.graph import layers
+from tfviz.graph.places import Value
 from tfviz.graph.walk import backpropagate, inputs_of, name_of
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.rules.excitation import Excitation
@@ -64,10 +65,11 @@ class ExcitationBackprop(Explainer):
                 f"layer '{self.layer_path}' lies behind the last linear map, where the contrast begins; choose one before it"
             )
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         rules = self.excitation.rules(images)
-        relevances = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules).gradients
-        return like_inputs(self.graph, [self._reduced(tf.cast(p, tf.float32)) for p in relevances])
+        backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
+        relevances = [self._reduced(tf.cast(p, tf.float32)) for p in backward.gradients]
+        return like_inputs(self.graph, relevances), backward.values
 
     def _reduced(self, p: Any) -> Any:
         return tf.reduce_sum(p, axis=-1) if self.sum_channels and len(p.shape) > 2 else p

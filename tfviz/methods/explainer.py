@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 from keras import tree
@@ -13,12 +15,27 @@ from tfviz import targets
 from tfviz.graph import keras_graph
 from tfviz.graph.head import scored, with_output
 from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph
+from tfviz.graph.places import Graph, Value
 from tfviz.graph.reading import graph_of
+from tfviz.graph.walk import run
 from tfviz.methods import batches
 from tfviz.methods.inputs import checked_images
 
 _MOST_COMPILED = 32  # functions kept; each new lambda as a target is one more
+
+
+class Explanation(NamedTuple):
+    """What one walk through the model gives.
+
+    outputs: the model's own outputs, float32, nested as it returns them; a last softmax or sigmoid is still on.
+    target: (N,) int32, the class that is explained; for a method that explains no single class the top class. None where
+        the target is a function or weights, and where the outputs are no (N, classes).
+    attribution: what a call of the explainer gives.
+    """
+
+    outputs: Any
+    target: Any
+    attribution: Any
 
 
 class Explainer(abc.ABC):
@@ -34,7 +51,8 @@ class Explainer(abc.ABC):
     Raises:
         UnsupportedModelError: when the method cannot explain this model; the message says why and what else works.
 
-    A call compiles once for each image size; batches of any length share it. `traces` counts the compilations.
+    A call compiles once for each image size; batches of any length share it. `traces` counts the compilations, and
+    `options` holds what was given to the constructor beside the model.
     """
 
     key: ClassVar[str]
@@ -42,11 +60,18 @@ class Explainer(abc.ABC):
     needs_layer: ClassVar[bool] = False
     takes_target: ClassVar[bool] = True
     style: ClassVar[str] = "heatmap"
+    options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **options: Any) -> Explainer:
+        explainer = super().__new__(cls)
+        explainer.options = _options_of(cls, args, options)
+        return explainer
 
     def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
         self.model = model
         self.score = score
-        self.graph = scored(with_output(self._read(model), output), score)
+        self.whole = with_output(self._read(model), output)
+        self.graph = scored(self.whole, score)  # the values of both bear the same numbers
         self.traces = 0
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
@@ -54,8 +79,8 @@ class Explainer(abc.ABC):
         return graph_of(model)
 
     @abc.abstractmethod
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
-        """The attribution of one batch, as tensors.
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+        """The attribution of one batch, as tensors, and the values of the graph that were computed for it.
 
         Args:
             images: one tensor for each input of the model, (N, H, W, C).
@@ -77,12 +102,42 @@ class Explainer(abc.ABC):
             ImageError: images of the wrong rank, size or channels, or not finite.
             TargetError: a target that does not fit the outputs.
         """
-        flat = checked_images(self.graph, images)
-        if not self.takes_target and target is not None:
-            raise targets.TargetError(f"{self.key} explains no single class and takes no target; got {target!r}")
-        prepared = targets.prepare(target, self._output_shapes(), flat[0].shape[0]) if self.takes_target else None
-        run = self._compile([tuple(x.shape[1:]) for x in flat], prepared)
-        return run(flat) if prepared is None or callable(prepared) else run(flat, prepared)
+        return self._run(images, target, self._attribution)
+
+    def with_outputs(self, images: Any, target: Any = None) -> Explanation:
+        """Explains one batch, and says what the model makes of it: one walk through the model gives both.
+
+        Args, Raises: as for a call.
+        """
+        return self._run(images, target, self.compute)
+
+    def compute(self, images: list[Any], target: Any = None) -> Explanation:
+        """The whole computation on tensors, neither checked nor compiled: what other functions compile or export.
+
+        Args:
+            images: one tensor for each input of the model, of the type that it takes.
+            target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
+        """
+        with keras_graph.untouched(self.model):
+            attribution, values = self.attribute(images, targets.seed_for(target))
+            for graph in (self.graph, self.whole):
+                values = run(values, graph.before(graph.outputs, given=values))
+            outputs = tree.map_structure(lambda value: values[value], self.whole.output_structure)
+            return Explanation(_float32(outputs), self._class(target, values), _float32(attribution))
+
+    def _attribution(self, images: list[Any], target: Any = None) -> Any:
+        with keras_graph.untouched(self.model):
+            return _float32(self.attribute(images, targets.seed_for(target))[0])
+
+    def _class(self, target: Any, values: dict[Value, Any]) -> Any:
+        """The class that is explained, (N,) int32; None where it is not one class."""
+        scores = values[self.graph.outputs[0]]
+        is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
+        if not is_classifier or callable(target) or (target is not None and target.dtype != tf.int32):
+            return None
+        if target is None:
+            return tf.argmax(scores, axis=-1, output_type=tf.int32)
+        return tf.broadcast_to(target, tf.shape(scores)[:1])
 
     def explain(self, images: Any, target: Any = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
         """Explains any number of images, batch by batch.
@@ -99,32 +154,46 @@ class Explainer(abc.ABC):
         """
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
+    def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
+        """Writes the explainer to a folder that runs without tfviz (see `tfviz.export.export`)."""
+        from tfviz.export import export
+
+        return export(self, path, format=format, **options)
+
+    def _run(self, images: Any, target: Any, computation: Callable[..., Any]) -> Any:
+        """Checks what was given, and runs a compiled computation on it."""
+        flat = checked_images(self.graph, images)
+        if not self.takes_target and target is not None:
+            raise targets.TargetError(f"{self.key} explains no single class and takes no target; got {target!r}")
+        prepared = targets.prepare(target, self._output_shapes(), flat[0].shape[0]) if self.takes_target else None
+        compiled = self._compile(computation, [tuple(x.shape[1:]) for x in flat], prepared)
+        return compiled(flat) if prepared is None or callable(prepared) else compiled(flat, prepared)
+
     def _output_shapes(self) -> Any:
         return tree.map_structure(lambda value: self.graph.shapes[value], self.graph.output_structure)
 
-    def _compile(self, shapes: list[tuple[int | None, ...]], target: Any) -> Callable[..., Any]:
-        """The compiled method for images of this shape and this form of target."""
+    def _compile(self, computation: Callable[..., Any], shapes: list[tuple[int | None, ...]], target: Any) -> Any:
+        """A computation compiled for images of this shape and this form of target."""
         form = target if target is None or callable(target) else target.dtype
-        key = (tuple(shapes), form)
+        key = (computation.__name__, tuple(shapes), form)
         if key not in self._compiled:
             while len(self._compiled) >= _MOST_COMPILED:
                 self._compiled.pop(next(iter(self._compiled)))
             signature = [[self._image_spec(i, shape) for i, shape in enumerate(shapes)]]
             if tf.is_tensor(target):
                 signature.append(tf.TensorSpec([None] * len(target.shape), target.dtype))
-            self._compiled[key] = tf.function(self._traced(target), autograph=False).get_concrete_function(*signature)
+            traced = self._traced(computation, target)
+            self._compiled[key] = tf.function(traced, autograph=False).get_concrete_function(*signature)
         return self._compiled[key]
 
-    def _traced(self, target: Any) -> Callable[..., Any]:
-        def run(images: list[Any], target_tensor: Any = None) -> Any:
+    def _traced(self, computation: Callable[..., Any], target: Any) -> Callable[..., Any]:
+        def traced(images: list[Any], *given: Any) -> Any:
             self.traces += 1
-            with keras_graph.untouched(self.model):
-                seed = targets.seed_for(target if target_tensor is None else target_tensor)
-                return tree.map_structure(lambda x: tf.cast(x, tf.float32), self.attribute(images, seed))
+            return computation(images, *given) if given else computation(images, target)
 
         if tf.is_tensor(target):
-            return lambda images, target_tensor: run(images, target_tensor)
-        return lambda images: run(images)
+            return lambda images, target_tensor: traced(images, target_tensor)
+        return lambda images: traced(images)
 
     def _image_spec(self, number: int, shape: tuple[int | None, ...]) -> tf.TensorSpec:
         tensor = self.graph.tensors[self.graph.inputs[number]]
@@ -137,3 +206,18 @@ class Explainer(abc.ABC):
 def like_inputs(graph: Graph, tensors: list[Any]) -> Any:
     """One tensor for each input, nested as the model takes its inputs; for a model of one input the tensor itself."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
+
+
+def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments after the model, by name; those left at their defaults are not among them."""
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    try:
+        given = signature.bind_partial(None, *args, **options).arguments
+    except TypeError:  # The constructor itself says what is wrong.
+        return {}
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    return {name: value for name, value in given.items() if name not in ("self", "model") and value is not defaults[name]}
+
+
+def _float32(structure: Any) -> Any:
+    return tree.map_structure(lambda x: tf.cast(x, tf.float32), structure)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tfviz import targets
 from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph
+from tfviz.graph.places import Graph, Value
 from tfviz.graph.reading import holds_layers
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, like_inputs
@@ -23,9 +23,9 @@ class GradientExplainer(Explainer):
         if "relu" in self.rules:
             warn_without_relu(self.graph, self.key)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
-        known = inputs_of(self.graph, images)
-        return like_inputs(self.graph, backpropagate(self.graph, known, seed, self.graph.inputs, self.rules).gradients)
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+        backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, self.rules)
+        return like_inputs(self.graph, backward.gradients), backward.values
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tfviz import targets
+from tfviz.graph.places import Value
 from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
@@ -33,10 +34,10 @@ class GuidedGradCAM(GradCAM):
         super().__init__(model, layer, score=score, output=output)
         warn_without_relu(self.graph, self.key)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
-        cam = self.map_from(guided.values, seed)
-        return like_inputs(self.graph, [_masked(g, cam) for g in guided.gradients])
+        cam, values = self.map_from(guided.values, seed)
+        return like_inputs(self.graph, [_masked(g, cam) for g in guided.gradients]), values
 
 
 def _masked(gradient: Any, cam: Any) -> Any:

@@ -42,7 +42,7 @@ class VisualBackProp(Explainer):
         super().__init__(model, score=score, output=output)
         self.maps = feature_maps(self.graph)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> Any:
+    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         if any(None in x.shape[1:] for x in images):
             raise ImageError(
                 f"VisualBackProp must know the image size when it is compiled; in this tf.function it is {images[0].shape}. "
@@ -53,7 +53,7 @@ class VisualBackProp(Explainer):
         masks = masks_of_images(self.graph, values, self.maps)
         # An input that no feature map reads, such as a vector beside the image, takes no part.
         masks = [_nothing(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
-        return like_inputs(self.graph, masks)
+        return like_inputs(self.graph, masks), values
 
 
 def _nothing(x: Any) -> Any:

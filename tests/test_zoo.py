@@ -188,10 +188,10 @@ def failing_in_the_middle(cls: type[Explainer]) -> Any:
     """`Explainer._traced`, in which the place in the middle of the graph fails."""
     traced = cls._traced
 
-    def broken(self: Explainer, target: Any) -> Any:
+    def broken(self: Explainer, computation: Any, target: Any) -> Any:
         place = self.graph.places[len(self.graph.places) // 2]
         vars(place)["compute"] = lambda inputs: 1 / 0
-        return traced(self, target)
+        return traced(self, computation, target)
 
     return broken
 

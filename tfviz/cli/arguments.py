@@ -6,12 +6,11 @@ Nothing heavy is imported here, so that help and wrong usage are answered at onc
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tfviz
+from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 
 DEFAULT_OUTPUT = "tfviz-output"
 
@@ -52,7 +51,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _new_parser(
+    parser = new_parser(
         argparse.ArgumentParser,
         prog="tfviz",
         description="See what a convolutional network looks at.",
@@ -60,45 +59,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_explain(_new_parser(commands.add_parser, "explain", help="explain pictures", description=_EXPLAIN, epilog=_EXIT_CODES))
-    _add_methods(_new_parser(commands.add_parser, "methods", help="list the methods", description="Lists the methods."))
-    _add_layers(_new_parser(commands.add_parser, "layers", help="list a network's layers", description=_LAYERS))
+    _add_explain(new_parser(commands.add_parser, "explain", help="explain pictures", description=_EXPLAIN, epilog=_EXIT_CODES))
+    _add_methods(new_parser(commands.add_parser, "methods", help="list the methods", description="Lists the methods."))
+    _add_layers(new_parser(commands.add_parser, "layers", help="list a network's layers", description=_LAYERS))
     return parser
-
-
-def _new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
-    # No abbreviations: a script that uses one breaks when a later option begins alike.
-    return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="picture files, and folders of them (walked)")
-    _add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
-    parser.add_argument(
-        "--preprocess",
-        metavar="MODE",
-        help="how a model file wants its pictures: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; networks known by name know it themselves",
-    )
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_preprocess(parser)
     parser.add_argument(
         "--method",
-        type=_listed,
+        type=listed,
         metavar="A,B,...",
         help="methods, or all that suit the model (see `tfviz methods`); default: grad_cam,guided_backprop",
     )
     parser.add_argument("--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`)")
     parser.add_argument(
         "--target",
-        type=_listed,
+        type=listed,
         default=["top"],
         metavar="T,...",
         help="classes to explain, by number or name; top: the highest (default); top3: the three highest",
     )
     parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=_count, default=16, metavar="N", help="pictures at a time; default: %(default)s")
-    parser.add_argument("--image-size", type=_size, metavar="HxW", help="for networks that take pictures of any size")
+    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="pictures at a time; default: %(default)s")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take pictures of any size")
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
 
 
@@ -111,40 +100,4 @@ _LAYERS = "Lists the layers of a network; * marks the one that the class activat
 
 def _add_layers(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="tfviz.cli.layers")
-    _add_model(parser, weights="none", fetched="not needed to list layers;")
-
-
-def _add_model(parser: argparse.ArgumentParser, weights: str, fetched: str) -> None:
-    parser.add_argument(
-        "--model",
-        default="shapes",
-        metavar="M",
-        help='a name of keras.applications such as "resnet50", or a .keras or .h5 file; default: the small network of '
-        "shapes that comes with tfviz",
-    )
-    parser.add_argument(
-        "--weights",
-        default=weights,
-        metavar="W",
-        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random",
-    )
-
-
-def _listed(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
-    return names
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 at least, got {text!r}")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = re.fullmatch(r"(\d+)[xX×](\d+)", text)
-    if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
-        raise argparse.ArgumentTypeError(f"expected height x width in pixels, such as 224x224, got {text!r}")
-    return size
+    add_model(parser, weights="none", fetched="not needed to list layers;")

@@ -321,10 +321,11 @@ class Masks(Rewritten):
     def start(self, images: list[Any]) -> None:
         super().start(images)
         self.maps: list[Any] = []
+        self.rank = max(len(x.shape) for x in images)
 
     def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
         kind, output = called(operation), call()
-        if is_relu(operation) and any(n != 1 for n in output.shape[1:-1]):
+        if is_relu(operation) and len(output.shape) >= self.rank and any(n != 1 for n in output.shape[1:-1]):
             return self._windowed(operation, inputs, output, is_map=True)
         if kind == "Multiply" and len(inputs) > 1:
             gated = gated_input(inputs)

@@ -312,10 +312,62 @@ def time_undistributed(model: Any) -> Any:
     inputs = keras.Input((3, 12, 10, 2))
     x = layers.Conv3D(5, (1, 3, 3), activation="relu", padding="same", name="frame")(inputs)
     x = layers.GlobalAveragePooling3D(name="pool")(x)
-    twin = keras.Model(inputs, layers.Dense(4, name="out")(x))
-    kernel, *others = model.get_weights()
-    twin.set_weights([kernel[None], *others])
+    return weighted_like(model, keras.Model(inputs, layers.Dense(4, name="out")(x)))
+
+
+def weighted_like(model: Any, twin: Any) -> Any:
+    """The twin, with the weights of a model whose kernels may lack an axis of one."""
+    for mine, its in zip(twin.variables, model.variables, strict=True):
+        mine.assign(np.reshape(its, mine.shape))
     return twin
+
+
+def film(activation: Head) -> keras.Model:
+    """A network for one frame inside a TimeDistributed, another around it, and a head over time."""
+    frame = keras.Input((13, 10, 2))
+    x = layers.BatchNormalization(name="n1")(conv(5, "c1", activation=None)(layers.ZeroPadding2D(1, name="pad")(frame)))
+    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))  # as in conv3d: no equal maxima
+    x = layers.Add(name="sum")([x, conv(5, "c2")(x)])
+    inner = keras.Model(frame, layers.AveragePooling2D((2, 1), name="p2")(conv(4, "last", strides=(2, 1))(x)), name="inner")
+    around = keras.Sequential(
+        [keras.Input((13, 10, 2)), inner, layers.Flatten(), layers.Dense(6, "relu", name="d1")], name="around"
+    )
+    inputs = keras.Input((3, 13, 10, 2))
+    x = layers.TimeDistributed(around, name="frames")(layers.Rescaling(0.5, offset=0.3, name="rescaling")(inputs))
+    x = layers.GlobalAveragePooling1D(name="pool")(x)
+    return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)), 1)
+
+
+def film_as_a_volume(model: Any) -> Any:
+    """The same by layers of three dimensions whose windows span one frame."""
+    inputs = keras.Input((3, 13, 10, 2))
+
+    def conv(filters: int, name: str, strides: Any = 1, activation: Head = "relu") -> Any:
+        return layers.Conv3D(filters, (1, 3, 3), strides, padding="same", activation=activation, name=name)
+
+    x = layers.ZeroPadding3D((0, 1, 1), name="pad")(layers.Rescaling(0.5, offset=0.3, name="rescaling")(inputs))
+    x = layers.BatchNormalization(name="n1")(conv(5, "c1", activation=None)(x))
+    x = layers.ReLU(name="r1")(layers.MaxPooling3D((1, 3, 2), strides=(1, 2, 2), name="p1")(x))
+    x = layers.Add(name="sum")([x, conv(5, "c2")(x)])
+    x = layers.AveragePooling3D((1, 2, 1), name="p2")(conv(4, "last", strides=(1, 2, 1))(x))
+    x = layers.Dense(6, "relu", name="d1")(layers.Reshape((3, -1), name="flat")(x))
+    x = layers.GlobalAveragePooling1D(name="pool")(x)
+    return weighted_like(model, keras.Model(inputs, layers.Dense(4, name="out")(x)))
+
+
+def series_of_series(activation: Head) -> keras.Model:
+    """A TimeDistributed inside a TimeDistributed."""
+    inputs = keras.Input((2, 3, 9, 2))
+    twice = layers.TimeDistributed(layers.TimeDistributed(layers.Conv1D(5, 3, activation="relu", name="last")), name="outer")
+    x = layers.GlobalAveragePooling3D(name="pool")(twice(inputs))
+    return alive(keras.Model(inputs, layers.Dense(4, activation=activation, name="out")(x)))
+
+
+def series_as_a_volume(model: Any) -> Any:
+    inputs = keras.Input((2, 3, 9, 2))
+    x = layers.Conv3D(5, (1, 1, 3), activation="relu", name="last")(inputs)
+    x = layers.GlobalAveragePooling3D(name="pool")(x)
+    return weighted_like(model, keras.Model(inputs, layers.Dense(4, name="out")(x)))
 
 
 class Squared(layers.Layer):
@@ -563,9 +615,10 @@ ZOO: dict[str, Species] = {
     "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first'; tfviz reads")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
     "Lambda": Species(lambda_layer, "last"),
-    "TimeDistributed": Species(
-        time_distributed, "frame", twin=time_undistributed, errors=NO_RULE | NO_RELU, warns="does not see into layer 'frames'"
-    ),
+    "TimeDistributed": Species(time_distributed, "frame", twin=time_undistributed),
+    "TimeDistributed, nested models": Species(film, "last", twin=film_as_a_volume),
+    "TimeDistributed, its first layer": Species(film, "c1", twin=film_as_a_volume, options={"layer": "c1"}),
+    "TimeDistributed twice": Species(series_of_series, "last", twin=series_as_a_volume),
     "custom layer": Species(custom_layer, "last", errors=NO_RULE),
     "layer over layers": Species(layer_over_layers, "last"),
     "subclassed": Species(subclassed, "last", pictures=lambda: noise(16, 14, 3)),

@@ -10,6 +10,7 @@
     ├── WeightsError            a model or weights file that cannot be loaded
     ├── LabelsError             a labels file that cannot be used
     ├── OutputError             a result that cannot be written
+    ├── ExportError             an explainer that cannot be exported, or a folder that holds no exported one
     └── MissingPackageError     a package that is needed for this only is not installed; an ImportError too
 
 Each message says what was expected, what came, and what to do.
@@ -59,6 +60,10 @@ class LabelsError(TfvizError):
 
 class OutputError(TfvizError):
     """A result cannot be written."""
+
+
+class ExportError(TfvizError):
+    """An explainer cannot be exported, or a folder holds no exported explainer."""
 
 
 class MissingPackageError(TfvizError, ImportError):

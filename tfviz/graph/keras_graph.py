@@ -7,7 +7,7 @@ way to read it: `clone_model(call_function=...)` comes close, but leaves a new n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -57,11 +57,12 @@ def input_name(tensor: Any, number: int) -> str:
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
 
 
-def traced(layer: Any, symbols: Sequence[Any], args: Any, kwargs: Any) -> Any | None:
-    """The graph of a layer's own `call`, seen by calling it on symbolic tensors; None where that cannot be done.
+def traced(layer: Any, symbols: Sequence[Any], call: Callable[[], Any]) -> Any | None:
+    """The graph of what a layer does in `call`, seen by calling it on symbolic tensors; None where that cannot be done.
 
-    It cannot where the layer goes through other functions than Keras' own (`tf.nn.relu`), or reads weights in a way that
-    would freeze their present value. Nothing is left behind on the layers inside.
+    `call` runs the layer's own `call`, or a layer inside it, on the symbols. It cannot be seen where it goes through other
+    functions than Keras' own (`tf.nn.relu`), or reads weights in a way that would freeze their present value. Nothing is
+    left behind on the layers inside.
     """
     if _owns_variables(layer):
         return None
@@ -69,7 +70,7 @@ def traced(layer: Any, symbols: Sequence[Any], args: Any, kwargs: Any) -> Any | 
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
     try:
         with untouched(layer):
-            outputs = layer.call(*args, **kwargs)
+            outputs = call()
         function = keras.Function(list(symbols), outputs)
     except Exception:  # The user's own code, run on what it was not written for: it may raise anything.
         return None

@@ -68,15 +68,16 @@ def last_feature_place(graph: Graph) -> Place:
     """The automatic layer of the CAMs: the last place with height and width that every path to the output goes through.
 
     It is read off the graph: pooling and padding are passed over, so that it is the activation before them; a map of one
-    pixel, and the output itself, do not count.
+    pixel, and the output itself, do not count. A map with fewer axes than the image (one number for each frame of a film,
+    or for each column of a page) is chosen only where there is no other.
 
     Raises:
         UnsupportedModelError: when there is none.
     """
-    for place in reversed(graph.before(graph.outputs)):
-        if _holds_features(place) and not set(place.outputs) & set(graph.outputs):
-            value = place.outputs[0]
-            if has_height_and_width(graph, value) and _is_on_every_path(graph, value):
+    found = [place for place in graph.before(graph.outputs) if _holds_features(place) and _has_maps_inside(graph, place)]
+    for places in ([place for place in found if covers_image(graph, place.outputs[0])], found):
+        for place in reversed(places):
+            if _is_on_every_path(graph, place.outputs[0]):
                 return place
     raise UnsupportedModelError(
         f"the model '{model_name(graph)}' has no place with height and width that every path to the output goes through, "
@@ -89,10 +90,19 @@ def _holds_features(place: Place) -> bool:
     return place.kind in _FEATURE_KINDS or type(place.operation).__name__ == "Concatenate"
 
 
+def _has_maps_inside(graph: Graph, place: Place) -> bool:
+    return has_height_and_width(graph, place.outputs[0]) and not set(place.outputs) & set(graph.outputs)
+
+
 def has_height_and_width(graph: Graph, value: Value) -> bool:
     """Whether a value is a stack of maps of more than one pixel: (N, …, channels)."""
     sizes = graph.shapes[value][1:-1]
     return len(sizes) > 0 and any(size != 1 for size in sizes)
+
+
+def covers_image(graph: Graph, value: Value) -> bool:
+    """Whether a map has as many axes as the images that it is made of, so that it can be laid over them."""
+    return len(graph.shapes[value]) >= graph.ranks[value]
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:

@@ -23,7 +23,10 @@ Value = int
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One step: `compute(inputs)` reads the tensors of `inputs` and returns those of `outputs`, a flat list."""
+    """One step: `compute(inputs)` reads the tensors of `inputs` and returns those of `outputs`, a flat list.
+
+    `series_axes` counts the axes behind the first that the operation itself does not see: 1 inside a TimeDistributed.
+    """
 
     path: str
     operation: Any
@@ -33,6 +36,7 @@ class Place:
     compute: Callable[[Sequence[Any]], list[Any]]
     linear_map: LinearMap = NOT_LINEAR
     function: Any = None
+    series_axes: int = 0
 
     @property
     def activation(self) -> str:
@@ -74,6 +78,15 @@ class Graph:
     def consumers(self, value: Value) -> list[Place]:
         """The places that read a value."""
         return self._consumers.get(value, [])
+
+    @cached_property
+    def ranks(self) -> dict[Value, int]:
+        """For each value the largest rank of the inputs that it is made of."""
+        ranks = {value: len(self.shapes[value]) for value in self.inputs}
+        for place in self.places:
+            rank = max((ranks.get(value, 0) for value in place.inputs), default=0)
+            ranks.update(dict.fromkeys(place.outputs, rank))
+        return ranks
 
     @cached_property
     def _producers(self) -> dict[Value, Place]:

@@ -11,7 +11,7 @@ import keras
 from keras import tree
 
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph import keras_graph
+from tfviz.graph import keras_graph, over_time
 from tfviz.graph.kinds import is_scaled_sum, kind_of_function, kind_of_operation
 from tfviz.graph.linear import LinearMap, is_linear, stages_of
 from tfviz.graph.places import Graph, Place, Value
@@ -63,7 +63,7 @@ def _functional(model: Any) -> Any | None:
         return None
     images = tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
     extra = {"training": False} if takes_training(model) else {}
-    return keras_graph.traced(model, tree.flatten(images), (images,), extra)
+    return keras_graph.traced(model, tree.flatten(images), lambda: model.call(images, **extra))
 
 
 def _require_functional(model: Any) -> Any:
@@ -115,8 +115,10 @@ class _Reader:
 
     def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
         _require_channels_last(node.operation)
-        inner = keras_graph.functional_of(node.operation) or _inside(node)
-        if inner is not None:
+        inner, step = keras_graph.functional_of(node.operation), over_time.inside(node)
+        if step is not None:
+            self._open_over_time(step, node, values, path)
+        elif (inner := inner or _inside(node)) is not None:
             self._open(inner, node, values, path)
         else:
             self._add(node, values, path)
@@ -130,6 +132,15 @@ class _Reader:
         self.read(inner, inside, prefix=path + "/")
         symbols = tree.flatten(keras_graph.output_structure(inner))
         values.update({id(tensor): inside[id(symbol)] for symbol, tensor in zip(symbols, node.outputs, strict=True)})
+
+    def _open_over_time(self, step: Any, node: Any, values: dict[int, Value], path: str) -> None:
+        """Reads the layer inside a TimeDistributed, whose values get an axis of time."""
+        first_place, first_value = len(self.graph.places), len(self.graph.shapes)
+        self._open(step, node, values, path)
+        steps = node.input_tensors[0].shape[1]
+        shapes, places = self.graph.shapes, self.graph.places
+        shapes[first_value:] = [over_time.shape_over_time(shape, steps) for shape in shapes[first_value:]]
+        places[first_place:] = map(over_time.over_time, places[first_place:])
 
     def _add(self, node: Any, values: dict[int, Value], path: str) -> None:
         operation, inputs = node.operation, tuple(values[id(tensor)] for tensor in node.input_tensors)
@@ -167,20 +178,38 @@ def _inside(node: Any) -> Any | None:
     """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
     layer = node.operation
     is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
-    is_keras = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
-    if is_known or (is_keras and not holds_layers(layer)):
+    if is_known or (_is_of_keras(layer) and not _holds_layers(layer)):
         return None
     symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
     known = {id(tensor): symbol for tensor, symbol in zip(node.input_tensors, symbols, strict=True)}
     args, kwargs = node.arguments.fill_in(known)
-    inner = keras_graph.traced(layer, symbols, args, {**kwargs, **({"training": False} if takes_training(layer) else {})})
+    kwargs.update({"training": False} if takes_training(layer) else {})
+    inner = keras_graph.traced(layer, symbols, lambda: layer.call(*args, **kwargs))
     fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
     return inner if fits else None
 
 
-def holds_layers(operation: Any) -> bool:
-    """Whether a layer runs other layers inside its own `call`."""
-    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(operation).values())))
+def may_hide_relu(operation: Any) -> bool:
+    """Whether a ReLU could be inside a layer that is run as a whole.
+
+    What Keras' own layers hold is seen in their parts (an LSTM has none, unless it was asked for); what a user's layer does
+    with the layers inside it is not.
+    """
+    parts = operation._flatten_layers() if isinstance(operation, keras.Layer) else []
+    return any(_is_relu(part) or (not _is_of_keras(part) and _holds_layers(part)) for part in parts)
+
+
+def _is_relu(layer: Any) -> bool:
+    activations = [getattr(layer, name, None) for name in ("activation", "recurrent_activation")]
+    return kind_of_operation(layer) == "relu" or any(kind_of_function(one) == "relu" for one in activations)
+
+
+def _is_of_keras(layer: Any) -> bool:
+    return type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
+
+
+def _holds_layers(layer: Any) -> bool:
+    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 
 def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:

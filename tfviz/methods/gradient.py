@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tfviz import targets
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, Value
-from tfviz.graph.reading import holds_layers
+from tfviz.graph.reading import may_hide_relu
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, like_inputs
 
@@ -39,7 +39,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
             stacklevel=3,
         )
     for place in places:
-        if place.kind == "other" and (holds_layers(place.operation) or place.activation in ("relu", "relu6")):
+        if place.kind == "other" and may_hide_relu(place.operation):
             warnings.warn(
                 f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU inside it keeps "
                 "its own derivative. Build that part as a Functional model to have it redirected",

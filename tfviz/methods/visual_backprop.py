@@ -20,7 +20,7 @@ from keras import ops
 
 from tfviz import targets
 from tfviz.errors import ImageError, UnsupportedModelError
-from tfviz.graph.layers import has_height_and_width, model_name
+from tfviz.graph.layers import covers_image, has_height_and_width, model_name
 from tfviz.graph.places import Graph, Place, Value
 from tfviz.graph.walk import inputs_of, run
 from tfviz.methods.explainer import Explainer, like_inputs
@@ -67,9 +67,8 @@ def feature_maps(graph: Graph) -> list[Place]:
     Raises:
         UnsupportedModelError: when there is none.
     """
-    maps = [
-        place for place in graph.before(graph.outputs) if place.kind == "relu" and has_height_and_width(graph, place.outputs[0])
-    ]
+    relus = [place for place in graph.before(graph.outputs) if place.kind == "relu"]
+    maps = [place for place in relus if has_height_and_width(graph, place.outputs[0]) and covers_image(graph, place.outputs[0])]
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by ReLU; the model '{model_name(graph)}' has no ReLU with height "

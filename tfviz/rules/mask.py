@@ -44,7 +44,16 @@ def masks_of_inputs(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size]
     if place.kind == "multiply":
         gated = gated_input(graph, place)
         return [mask if i == gated else None for i in range(len(sizes))]
-    return [_back(place, mask, size) if size else None for size in sizes]
+    return [_back_over_time(place, mask, size) if len(size) > place.series_axes else None for size in sizes]
+
+
+def _back_over_time(place: Place, mask: Any, size: Size) -> Any:
+    """Back through one step of a series after the other, where the place is inside a TimeDistributed."""
+    steps = size[: place.series_axes]
+    if not steps:
+        return _back(place, mask, size)
+    back = _back(place, ops.reshape(mask, (-1, *mask.shape[1 + len(steps) :])), size[len(steps) :])
+    return ops.reshape(back, (-1, *size, 1))
 
 
 def _back(place: Place, mask: Any, size: Size) -> Any:

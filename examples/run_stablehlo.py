@@ -1,0 +1,156 @@
+"""Explains pictures with an explainer that was exported as StableHLO. JAX alone: no TensorFlow, no Keras, no tfviz.
+
+    pip install jax opencv-python                                     # for .npy files JAX is enough
+    python run_stablehlo.py explainer/ dog.jpg map.png                # why the top class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw numbers, for another class
+    python run_stablehlo.py explainer/ batch.npy maps.npy
+
+The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a whole batch as the network
+takes it, preprocessed; an .npz file one array for each input of a network that has several. JAX compiles the program for
+whatever it runs on: CPU, GPU or TPU.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+TOP_CLASS = -1
+
+
+def load(folder):
+    """What tfviz.json says, and the program as a function: arrays of the inputs (and classes) -> results by name."""
+    manifest = json.loads((folder / "tfviz.json").read_text(encoding="utf-8"))
+    parts = manifest["extra"]
+    if any(one["dtype"].endswith("64") for part in parts.values() for one in part):
+        jax.config.update("jax_enable_x64", True)
+    arguments, weights, results = (
+        [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
+        for part in ("arguments", "weights", "results")
+    )
+    # JAX runs what its own export wrote. So let it export a function of the same signature, and exchange the code.
+    stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
+    exported = jax.export.export(stand_in)(*arguments, *weights)
+    code = (folder / "explainer.stablehlo").read_bytes()
+    program = jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
+
+    stored = np.load(folder / "weights.npz")
+    on_device = [jax.device_put(stored[one["name"]].view(jnp.dtype(one["dtype"]))) for one in parts["weights"]]
+    names = [one["name"] for one in parts["results"]]
+    return manifest, lambda *given: dict(zip(names, program(*given, *on_device), strict=True))
+
+
+def read_inputs(path, manifest):
+    """One array for each input of the network, checked against the shape that the program was compiled for."""
+    wanted = manifest["inputs"]
+    if path.suffix == ".npz":
+        stored = np.load(path)
+        arrays = [stored[one["name"]] for one in wanted]
+    else:
+        arrays = [np.load(path) if path.suffix == ".npy" else tensor(read_picture(path), manifest)[None]]
+    for array, one in zip(arrays, wanted, strict=True):
+        if list(array.shape) != one["shape"]:
+            sys.exit(f"{path}: this program was exported for {one['name']} of shape {one['shape']}; got {list(array.shape)}")
+    return [array.astype(jnp.dtype(one["dtype"])) for array, one in zip(arrays, wanted, strict=True)]
+
+
+def read_picture(path):
+    """uint8 (height, width, 3), RGB."""
+    import cv2
+
+    picture = cv2.imread(str(path))
+    return picture[..., ::-1] if picture is not None else sys.exit(f"{path}: not a picture that OpenCV can read")
+
+
+def tensor(picture, manifest):
+    """The picture as the network takes it, (height, width, channels): cropped, resized and scaled as tfviz.json says."""
+    import cv2
+
+    _, height, width, channels = manifest["inputs"][0]["shape"]
+    how = manifest["preprocessing"]
+    if how is None:
+        sys.exit("tfviz.json does not say how pictures are preprocessed; give the network's own input as .npy, or export anew "
+                 "with preprocessing=")  # fmt: skip
+    x = seen(picture, how)
+    x = {"RGB": x, "BGR": x[..., ::-1], "gray": cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY)}[how["channel_order"]]
+    smaller = min(width, x.shape[1]), min(height, x.shape[0])
+    x = cv2.resize(np.ascontiguousarray(x), smaller, interpolation=cv2.INTER_AREA)
+    x = cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, channels).astype(np.float32)
+    mean, std = np.float32(how["mean"] or 0), np.float32(how["std"] or 1)
+    formula = re.sub(r"\s|\([^()]*\)$", "", how["formula"])
+    return {
+        "x": lambda: x,
+        "x/255": lambda: x / 255,
+        "x/127.5-1": lambda: x / 127.5 - 1,
+        "x-mean": lambda: x - mean,
+        "(x/255-mean)/std": lambda: (x / 255 - mean) / std,
+    }[formula]()
+
+
+def seen(picture, how):
+    """The part of the picture that the network sees: the middle, for "short side 256, centre crop 224"."""
+    if how["resize"] == "stretch":
+        return picture
+    short, *crop = map(int, re.findall(r"\d+", how["resize"]))
+    scale = min(picture.shape[:2]) / short
+    height, width = (max(1, round(side * scale)) for side in (crop[0], crop[-1]))
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
+
+
+def write_map(path, results, manifest, picture_path):
+    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees, mid grey where a signed map is 0."""
+    if path.suffix == ".npz":
+        np.savez(path, **results)
+        return
+    if manifest["attribution"] != "attribution":
+        sys.exit(f"{path}: this network has a map for each of its inputs; give a name that ends in .npz")
+    attribution = results["attribution"]
+    if path.suffix == ".npy":
+        np.save(path, attribution)
+        return
+    import cv2
+
+    grey = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
+    grey = grey / (abs(grey).max() or 1)
+    grey = (grey + 1) / 2 if manifest["style"] == "signed" else grey
+    if picture_path.suffix not in (".npy", ".npz"):
+        height, width = seen(read_picture(picture_path), manifest["preprocessing"]).shape[:2]
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
+    if not cv2.imwrite(str(path), np.rint(255 * grey).clip(0, 255).astype(np.uint8)):
+        sys.exit(f"{path}: cannot be written")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="what explainer.export wrote")
+    parser.add_argument("images", type=Path, help="a picture, or .npy or .npz with the network's input")
+    parser.add_argument("map", type=Path, help="the file to write: .png, .npy or .npz")
+    parser.add_argument("--target", type=int, default=TOP_CLASS, help="the class to explain; by default the top class")
+    args = parser.parse_args()
+
+    manifest, program = load(args.folder)
+    given = read_inputs(args.images, manifest)
+    if "class" in manifest["targets"]:
+        if not TOP_CLASS <= args.target < (manifest["classes"] or np.inf):
+            sys.exit(f"--target {args.target}: the network has the classes 0 to {manifest['classes'] - 1}")
+        given.append(np.full(len(given[0]), args.target, np.int32))
+    elif args.target != TOP_CLASS:
+        sys.exit(f"--target: {manifest['method']} was exported without a class to ask for")
+    results = {name: np.asarray(array) for name, array in program(*given).items()}
+    for number, index in enumerate(results.get("target", [])):
+        label = manifest["labels"][index] if manifest["labels"] else ""
+        print(f"image {number}: class {index} {label}".rstrip())
+    write_map(args.map, results, manifest, args.images)
+    print(f"{manifest['method']} of {manifest['model']} on {jax.devices()[0].platform}: {args.map}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Explainers that leave Python: a folder that explains pictures without tfviz.
+
+    export(explainer, "explainer/")        tfviz.json, and the files of one of FORMATS
+    load_explainer("explainer/")           any of them again, behind one call
+
+A format is a module with three functions:
+
+    check(explainer, **options)                       raises, before anything is written, where the format cannot do it
+    write(explainer, folder, manifest, **options)     fills a fresh folder; what only this format knows goes to manifest.extra
+    read(folder, manifest) -> LoadedExplainer         opens such a folder
+
+The keyword arguments of `write` are the options that the format takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfviz.errors import OptionError, near_matches
+from tfviz.export import folders
+from tfviz.export.loading import LoadedExplainer
+from tfviz.export.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to export. `says` is a line for tables; `extra` what to install for it, as in `pip install 'tfviz[EXTRA]'`."""
+
+    module: str
+    says: str
+    extra: str | None = None
+
+    def load(self) -> Any:
+        """The module with `check`, `write` and `read`."""
+        return importlib.import_module(self.module)
+
+
+FORMATS: dict[str, Format] = {
+    "saved_model": Format("tfviz.export.saved_model", "TensorFlow SavedModel, for tf.saved_model.load and TensorFlow Serving"),
+    "stablehlo": Format(
+        "tfviz.export.stablehlo", "portable StableHLO and its weights, for JAX and other compilers", "stablehlo"
+    ),
+    "litert": Format("tfviz.export.litert", "a .tflite file for LiteRT, on phones and small devices", "litert"),
+    "onnx": Format("tfviz.export.onnx", "an .onnx file for onnxruntime", "onnx"),
+}
+
+
+def format_named(key: str) -> Format:
+    """The format for a key such as "saved_model"; "-" counts as "_". Raises OptionError with the near matches."""
+    found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
+    if found is None:
+        raise OptionError(f"There is no format {key!r} to export to. {near_matches(str(key), FORMATS)}")
+    return found
+
+
+def export(
+    explainer: Any,
+    path: str | Path,
+    *,
+    format: str = "saved_model",
+    overwrite: bool = False,
+    preprocessing: Any = None,
+    labels: Any = None,
+    **options: Any,
+) -> Path:
+    """Writes an explainer to a folder that runs without tfviz, whole or not at all.
+
+    Args:
+        explainer: any explainer of `METHODS`. Its weights are those of this moment; the model is left as it is.
+        path: the folder to make.
+        format: one of FORMATS.
+        overwrite: True replaces an exported explainer; the old one stays until the new one is whole.
+        preprocessing: how the model wants its pictures, as for `load_model`; by default what is known of the model.
+        labels: the names of the classes, as for `load_model`; by default those that are known.
+        **options: the format's own; see `write` in its module.
+
+    Returns: the folder.
+
+    Raises:
+        ExportError: a folder that exists, or an explainer that this format cannot hold; the message says why.
+        OptionError: an unknown format or option.
+        MissingPackageError: a format that needs a package that is not installed.
+        OutputError: a place that cannot be written.
+    """
+    module = format_named(format).load()
+    key = next(key for key, value in FORMATS.items() if value is format_named(format))
+    _check_options(key, module, options)
+    folder = folders.destination(path, overwrite=overwrite)
+    module.check(explainer, **options)
+    manifest = Manifest.of(explainer, key, preprocessing=preprocessing, labels=labels)
+    with folders.written_whole(folder) as unfinished:
+        module.write(explainer, unfinished, manifest, **options)
+        manifest.write(unfinished)
+    return folder
+
+
+def load_explainer(path: str | Path) -> LoadedExplainer:
+    """An exported explainer, of any format, behind the call of the one that it was made of.
+
+        explainer = tfviz.load_explainer("explainer/")
+        attribution = explainer(images, target=281)                            # NumPy
+        outputs, target, attribution = explainer.with_outputs(images)
+
+    Raises ExportError for a folder that holds none, MissingPackageError for a format that needs a package.
+    """
+    manifest = Manifest.read(Path(path))
+    return FORMATS[manifest.format].load().read(Path(path), manifest)
+
+
+def _check_options(key: str, module: Any, options: dict[str, Any]) -> None:
+    _, _, _, *taken = inspect.signature(module.write).parameters
+    for name in options:
+        if name not in taken:
+            known = near_matches(name, taken) if taken else "It takes none."
+            raise OptionError(f"The format {key!r} has no option {name!r}. {known}")

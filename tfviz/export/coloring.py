@@ -1,0 +1,61 @@
+"""Maps in colour over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same colours baked in.
+
+See `render.colors` for the three styles and their scales.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.export.resampling import resized_map
+from tfviz.render.colors import PERCENTILES, ramp
+
+ALPHA = 0.5  # as the command line draws
+
+
+def overlaid(picture: Any, values: Any, style: str) -> Any:
+    """A map (h, w, C) over a picture (H, W, 3) uint8; a grey map takes its place. A map without channels has C = 1."""
+    colors = colored(values, style, tf.shape(picture)[:2])
+    if style == "grey":
+        return colors
+    mixed = tf.cast(colors, tf.float32) * ALPHA + tf.cast(picture, tf.float32) * (1 - ALPHA)
+    return tf.cast(tf.round(mixed), tf.uint8)
+
+
+def colored(values: Any, style: str, size: Any) -> Any:
+    """The map (h, w, C) in the colours of its style, at a size: (height, width, 3) uint8."""
+    resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
+    if style == "grey":
+        grey = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
+        return tf.broadcast_to(grey, [size[0], size[1], 3])
+    position = resized if style == "heatmap" else (resized + 1) / 2
+    return tf.gather(tf.constant(ramp(style)), tf.cast(tf.round(position[..., 0] * 255), tf.int32))
+
+
+def scaled(values: Any, style: str) -> Any:
+    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for grey RGB only."""
+    values = tf.debugging.check_numerics(values, "the attribution cannot be drawn")
+    values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
+    if style == "heatmap":
+        values = tf.reduce_max(tf.abs(values), axis=2, keepdims=True)
+    elif style == "signed":
+        values = tf.reduce_sum(values, axis=2, keepdims=True)
+    elif values.shape[2] not in (1, 3):
+        values = tf.reduce_mean(values, axis=2, keepdims=True)
+    limit = _limit(values, PERCENTILES[style])
+    return _divided(tf.clip_by_value(values, -limit, limit), limit)
+
+
+def _limit(values: Any, percentile: float) -> Any:
+    """The percentile of the sizes that are not zero, the next higher of them; 0 where all are zero."""
+    sizes = tf.abs(tf.boolean_mask(values, values != 0))
+    count = tf.size(sizes)
+    number = tf.math.ceil(tf.cast(count - 1, tf.float64) * (percentile / 100))
+    largest = tf.math.top_k(tf.concat([sizes, [0]], 0), tf.maximum(count - tf.cast(number, tf.int32), 1)).values
+    return largest[-1]
+
+
+def _divided(values: Any, largest: Any) -> Any:
+    return tf.math.divide_no_nan(values, largest)

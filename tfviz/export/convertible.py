@@ -1,0 +1,97 @@
+"""Operations that LiteRT does not have, made of those that it has: most of them gradients.
+
+Each is one row of REPLACEMENTS (see `lowering`): the type of a TensorFlow operation, and a function of the operation and its
+new inputs. All give what TensorFlow gives, also where it has a choice: of equal maxima in a window of max pooling the first
+takes all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.export import convertible_activations, convertible_moves
+from tfviz.export.lowering import Replacement, same
+from tfviz.export.windows import Windows
+
+
+def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
+    windows, left, shares = _pooling(operation, x), p, []
+    for element in windows.elements(x, x.dtype.min):
+        wins = tf.equal(element, y)
+        shares.append(tf.where(wins, left, tf.zeros_like(left)))
+        left = tf.where(wins, tf.zeros_like(left), left)  # The first maximum takes all, as in TensorFlow.
+    return windows.put_back(shares)
+
+
+def _max_pool_3d(operation: Any, x: Any) -> Any:
+    first, *others = _pooling(operation, x).elements(x, x.dtype.min)
+    for element in others:
+        first = tf.maximum(first, element)
+    return first
+
+
+def _average_pool_gradient(operation: Any, size: Any, p: Any) -> Any:
+    windows = _pooling(operation, operation.outputs[0])
+    share = p / windows.filled()
+    return windows.put_back([share for _ in windows.offsets()])
+
+
+def _average_pool_3d(operation: Any, x: Any) -> Any:
+    windows = _pooling(operation, x)
+    return tf.add_n(list(windows.elements(x, 0.0))) / windows.filled()
+
+
+def _pooling(operation: Any, x: Any) -> Windows:
+    return Windows.of(operation, x.shape[1:-1], operation.get_attr("ksize")[1:-1])
+
+
+def _depthwise_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) -> Any:
+    *sides, channels, multiplier = kernel.shape
+    windows = Windows.of(operation, operation.outputs[0].shape[1:-1], sides)
+    mirrored = tf.reshape(tf.reverse(kernel, [0, 1]), [*sides, channels * multiplier, 1])
+    spread = windows.spread(p)
+    back = tf.nn.depthwise_conv2d(spread, mirrored, [1, 1, 1, 1], "VALID", dilations=windows.dilations)
+    if multiplier == 1:
+        return back
+    return tf.reduce_sum(tf.reshape(back, [*back.shape[:-1], channels, multiplier]), axis=-1)
+
+
+def _convolution(operation: Any, x: Any, kernel: Any) -> Any:
+    groups = x.shape[-1] // kernel.shape[2]
+    if groups == 1:
+        return same(operation, [x, kernel])
+    parts = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True)
+    return tf.concat([same(operation, part)[0] for part in parts], axis=-1)
+
+
+def _convolution_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) -> Any:
+    groups = operation.outputs[0].shape[-1] // kernel.shape[2]
+    windows = Windows.of(operation, operation.outputs[0].shape[1:-1], kernel.shape[:2])
+    is_plain = operation.get_attr("padding") != b"EXPLICIT" and set(windows.dilations) == {1}
+    if groups == 1 and is_plain:
+        return same(operation, [size, kernel, p])
+    parts = zip(tf.split(kernel, groups, axis=-1), tf.split(windows.spread(p), groups, axis=-1), strict=True)
+    return tf.concat([_back(kernel, spread, windows) for kernel, spread in parts], axis=-1)
+
+
+def _back(kernel: Any, spread: Any, windows: Windows) -> Any:
+    mirrored = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+    return tf.nn.conv2d(spread, mirrored, 1, "VALID", dilations=windows.dilations)
+
+
+REPLACEMENTS: Mapping[str, Replacement] = {
+    "MaxPoolGrad": _max_pool_gradient,
+    "MaxPool3D": _max_pool_3d,
+    "MaxPool3DGrad": _max_pool_gradient,
+    "AvgPoolGrad": _average_pool_gradient,
+    "AvgPool3D": _average_pool_3d,
+    "AvgPool3DGrad": _average_pool_gradient,
+    "Conv2D": _convolution,
+    "Conv2DBackpropInput": _convolution_input_gradient,
+    "DepthwiseConv2dNativeBackpropInput": _depthwise_input_gradient,
+    **convertible_activations.REPLACEMENTS,
+    **convertible_moves.REPLACEMENTS,
+}

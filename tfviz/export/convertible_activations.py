@@ -1,0 +1,95 @@
+"""The derivatives of activations, and a few functions of one element, by arithmetic (see `convertible`).
+
+x is what the activation got, y what it gave, p what comes back to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.export.lowering import Replacement
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _relu(operation: Any, p: Any, x: Any) -> Any:
+    return _where(x > 0, p)
+
+
+def _relu6(operation: Any, p: Any, x: Any) -> Any:
+    return _where(tf.logical_and(x > 0, x < 6), p)
+
+
+def _leaky_relu(operation: Any, p: Any, x: Any) -> Any:
+    return tf.where(x > 0, p, operation.get_attr("alpha") * p)
+
+
+def _elu(operation: Any, p: Any, y: Any) -> Any:
+    return tf.where(y < 0, (y + 1) * p, p)
+
+
+def _selu(operation: Any, p: Any, y: Any) -> Any:
+    return tf.where(y < 0, (y + _SELU_SCALE * _SELU_ALPHA) * p, _SELU_SCALE * p)
+
+
+def _softplus(operation: Any, p: Any, x: Any) -> Any:
+    return p * tf.sigmoid(x)
+
+
+def _softsign(operation: Any, p: Any, x: Any) -> Any:
+    return p / tf.square(1 + tf.abs(x))
+
+
+def _error_function(operation: Any, x: Any) -> Any:
+    """Abramowitz & Stegun, 7.1.26: to 1.5e-7, the precision of float32."""
+    t = 1 / (1 + 0.3275911 * tf.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return tf.sign(x) * (1 - series * tf.exp(-tf.square(x)))
+
+
+def _batch_norm(operation: Any, p: Any, x: Any, scale: Any, mean: Any, variance: Any, *unused: Any) -> Any:
+    if operation.get_attr("is_training"):
+        raise NotImplementedError("BatchNormalization in training")
+    return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
+
+
+def _response_norm(operation: Any, p: Any, x: Any, y: Any) -> Any:
+    """y = x · s^−β with s = bias + α Σ x², the sum over the channels nearby: ∂ = p · s^−β − 2αβ · x · Σ (p · y / s)."""
+    radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
+    alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")
+    s = bias + alpha * _sum_nearby(tf.square(x), radius)
+    return p * tf.pow(s, -beta) - 2 * alpha * beta * x * _sum_nearby(p * y / s, radius)
+
+
+def _sum_nearby(x: Any, radius: int) -> Any:
+    channels = x.shape[-1]
+    padded = tf.pad(x, [(0, 0), (0, 0), (0, 0), (radius, radius)])
+    return tf.add_n([padded[..., i : i + channels] for i in range(2 * radius + 1)])
+
+
+def _where(condition: Any, p: Any) -> Any:
+    return tf.where(condition, p, tf.zeros_like(p))
+
+
+REPLACEMENTS: Mapping[str, Replacement] = {
+    "ReluGrad": _relu,
+    "Relu6Grad": _relu6,
+    "LeakyReluGrad": _leaky_relu,
+    "EluGrad": _elu,
+    "SeluGrad": _selu,
+    "SoftplusGrad": _softplus,
+    "SoftsignGrad": _softsign,
+    "SigmoidGrad": lambda operation, y, p: p * y * (1 - y),
+    "TanhGrad": lambda operation, y, p: p * (1 - tf.square(y)),
+    "SqrtGrad": lambda operation, y, p: p * 0.5 / y,
+    "RsqrtGrad": lambda operation, y, p: p * -0.5 * y * y * y,
+    "ReciprocalGrad": lambda operation, y, p: -p * tf.square(y),
+    "Erf": _error_function,
+    "Erfc": lambda operation, x: 1 - _error_function(operation, x),
+    "FusedBatchNormGradV3": _batch_norm,
+    "LRNGrad": _response_norm,
+}

@@ -1,0 +1,74 @@
+"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see `convertible`).
+
+Resizing, mirrored padding and slicing are linear, and one axis at a time: each axis has a matrix, which the operation itself
+gives when it is run on the unit matrix, and the way back is its transpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.export.lowering import Replacement
+
+
+def _resize(run: Callable[..., Any]) -> Replacement:
+    def gradient(operation: Any, p: Any, size: Any) -> Any:
+        options = {name: operation.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
+        for axis in (1, 2):
+            n, m = operation.outputs[0].shape[axis], p.shape[axis]
+            with tf.init_scope():
+                unit = tf.reshape(tf.eye(n), [1, n, 1, n])
+                matrix = run(images=unit, size=[m, 1], **options).numpy().reshape(m, n)
+            p = _back_along(axis, p, matrix)
+        return p
+
+    return gradient
+
+
+def _mirror_pad(operation: Any, p: Any, pads: Any) -> Any:
+    mode = operation.get_attr("mode").decode().lower()
+    for axis, (before, after) in enumerate(tf.get_static_value(pads)):
+        size = operation.outputs[0].shape[axis]
+        p = _back_along(axis, p, np.pad(np.eye(size, dtype="float32"), [(before, after), (0, 0)], mode))
+    return p
+
+
+def _strided_slice(operation: Any, shape: Any, begin: Any, end: Any, strides: Any, p: Any) -> Any:
+    sizes = operation.outputs[0].shape.as_list()
+    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    bounds = {name: tf.get_static_value(x) for name, x in (("begin", begin), ("end", end), ("strides", strides))}
+    with tf.init_scope():
+        numbers = tf.reshape(tf.range(np.prod(sizes)), sizes)
+        taken = tf.raw_ops.StridedSlice(input=numbers, **bounds, **{name: operation.get_attr(name) for name in names}).numpy()
+    rows = [list(dict.fromkeys(places)) for places in np.unravel_index(taken.reshape(-1), sizes)]
+    p = tf.reshape(p, [len(row) for row in rows])
+    for axis, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+        if row == list(range(row[0], row[-1] + 1)):
+            p = tf.pad(p, [(row[0], size - 1 - row[-1]) if i == axis else (0, 0) for i in range(len(sizes))])
+        else:
+            p = _back_along(axis, p, np.eye(size, dtype="float32")[row])
+    return p
+
+
+def _back_along(axis: int, p: Any, matrix: np.ndarray) -> Any:
+    """p (…, m, …) times the transpose of a matrix (m, n) along an axis: (…, n, …)."""
+    m, n = matrix.shape
+    if m == n and (matrix == np.eye(n)).all():
+        return p
+    shape = p.shape.as_list()
+    before, behind = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+    back = tf.matmul(np.broadcast_to(matrix.T, (before, n, m)) if before > 1 else matrix.T[None], tf.reshape(p, [before, m, behind]))
+    return tf.reshape(back, [*shape[:axis], n, *shape[axis + 1 :]])
+
+
+REPLACEMENTS: Mapping[str, Replacement] = {
+    "ResizeBilinearGrad": _resize(tf.raw_ops.ResizeBilinear),
+    "ResizeNearestNeighborGrad": _resize(tf.raw_ops.ResizeNearestNeighbor),
+    "ResizeBicubicGrad": _resize(tf.raw_ops.ResizeBicubic),
+    "MirrorPadGrad": _mirror_pad,
+    "StridedSliceGrad": _strided_slice,
+}

@@ -1,0 +1,103 @@
+"""JPEG and PNG files to pictures, as TensorFlow operations: the pixels that `tfviz.read_image` gives.
+
+A camera stores its pictures as the sensor lies and says in the file how to turn them (EXIF orientation). TensorFlow's
+decoders do not look at that, so the few bytes that say it are read here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
+
+_JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
+_ORIENTATION_TAG = 0x0112
+
+
+def decoded(data: Any) -> Any:
+    """The picture in a file's bytes, a scalar string: uint8 (height, width, 3), RGB, turned, transparency laid on white.
+
+    Running it fails for anything but whole JPEG and PNG files of 2 to 16384 pixels a side.
+    """
+    is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), _JPEG_START)
+    is_png = tf.equal(tf.strings.substr(data, 0, 8), _PNG_START)
+    said = ["image_bytes: expected JPEG or PNG files; got bytes that begin with", tf.strings.substr(data, 0, 8)]
+    with tf.control_dependencies([tf.debugging.Assert(is_jpeg | is_png, said)]):
+        return tf.cond(is_jpeg, lambda: _jpeg(data), lambda: _png(data))
+
+
+def _jpeg(data: Any) -> Any:
+    with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(data)[:2])]):
+        pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return turned(pixels, orientation(tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)))
+
+
+def _png(data: Any) -> Any:
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
+    with tf.control_dependencies([_require_size(tf.stack([_big(header, 0, 4), _big(header, 4, 4)]))]):
+        # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
+        deep = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.int32)
+    pixels = tf.cast((deep + 128) // 257, tf.float32)  # 65535 = 255 · 257
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    return tf.cast(tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255), tf.uint8)
+
+
+def _require_size(sides: Any) -> Any:
+    fits = tf.reduce_all((sides >= MIN_SIDE_PX) & (sides <= MAX_SIDE_PX))
+    return tf.debugging.Assert(fits, [f"image_bytes: pictures have {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels a side; got", sides])
+
+
+def turned(pixels: Any, orientation: Any) -> Any:
+    """A picture as its EXIF orientation, 1 to 8, asks: mirrored at the diagonal, then upside down, then left to right."""
+    swaps = orientation >= 5
+    upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
+    mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
+    pixels = tf.transpose(pixels, tf.where(swaps, [1, 0, 2], [0, 1, 2]))
+    pixels = tf.reverse(pixels, tf.boolean_mask([0, 1], tf.stack([upside_down, mirrored])))
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def orientation(data: Any) -> Any:
+    """The EXIF orientation of a JPEG file's bytes, int64 (n,): 1 to 8; 1 where it says none."""
+    start = _exif_start(data)
+    is_little = tf.equal(_at(data, start), ord("I"))
+
+    def number(at: Any, count: int) -> Any:
+        return tf.where(is_little, _little(data, at, count), _big(data, at, count))
+
+    table = start + number(start + 4, 4)
+    entries = table + 2 + 12 * tf.range(number(table, 2))
+    is_it = tf.equal(number(entries, 2), _ORIENTATION_TAG)
+    said = tf.reduce_max(tf.concat([tf.boolean_mask(number(entries + 8, 2), is_it), [0]], 0))
+    return tf.where((start > 0) & (said >= 1) & (said <= 8), said, 1)
+
+
+def _exif_start(data: Any) -> Any:
+    """Where the TIFF header of the EXIF segment begins; 0 where there is none."""
+
+    def goes_on(at: Any, start: Any) -> Any:
+        return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
+
+    def step(at: Any, start: Any) -> Any:
+        is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_big(data, at + 4, 4), int.from_bytes(b"Exif", "big"))
+        return at + 2 + _big(data, at + 2, 2), tf.where(is_exif, at + 10, 0)
+
+    nothing = tf.constant(0, tf.int64)
+    return tf.while_loop(goes_on, step, [nothing + 2, nothing])[1]
+
+
+def _at(data: Any, at: Any) -> Any:
+    """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says nothing."""
+    last = tf.size(data, tf.int64) - 1
+    return tf.where(at <= last, tf.gather(data, tf.clip_by_value(at, 0, last)), 0)
+
+
+def _big(data: Any, at: Any, count: int) -> Any:
+    return tf.add_n([_at(data, at + i) * 256 ** (count - 1 - i) for i in range(count)])
+
+
+def _little(data: Any, at: Any, count: int) -> Any:
+    return tf.add_n([_at(data, at + i) * 256**i for i in range(count)])

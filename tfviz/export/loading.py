@@ -1,0 +1,188 @@
+"""An exported explainer behind the call of the one that it was made of.
+
+Nothing heavy is imported here: each format brings its own runtime.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfviz.errors import ImageError, TargetError
+from tfviz.export.manifest import Input, Manifest, flat_names, nested
+from tfviz.preprocessing import Preprocessing
+
+TOP_CLASS = -1
+
+
+class LoadedExplanation(NamedTuple):
+    """What one call gives, in NumPy.
+
+    outputs: float32, nested as the model returns them. target: (N,) int32, or None where no class was explained.
+    attribution: float32, as the method gives it.
+    """
+
+    outputs: Any
+    target: np.ndarray | None
+    attribution: Any
+
+
+class LoadedExplainer(abc.ABC):
+    """One method on one model, read back from a folder.
+
+    `manifest` is what its tfviz.json says; `key`, `style`, `takes_target`, `preprocessing` and `labels` are read off it.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.key = manifest.method
+        self.style = manifest.style
+        self.takes_target = manifest.takes_target
+        self.labels = manifest.labels
+        self.preprocessing = _preprocessing(manifest.preprocessing)
+
+    @abc.abstractmethod
+    def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
+        """Outputs, target and attribution, nested as the manifest says (see `_nested`).
+
+        Args:
+            images: one array for each input, of its shape and type.
+            target: (N,) int32 classes, float32 weights of the outputs, or None: the top class.
+        """
+
+    def __call__(self, images: Any, target: Any = None) -> Any:
+        """The attribution of one batch, float32 NumPy.
+
+        Args:
+            images: (N, H, W, C) as the model takes them (see `preprocessing`); several inputs nested as the model has them.
+            target: None (the top class of each image, or what was fixed when exported), an int, (N,) ints; where
+                `manifest.targets` has "weights" also a float array like the outputs.
+
+        Raises:
+            ImageError: images of another shape than the export was made for, or not finite.
+            TargetError: a target that the file cannot explain.
+        """
+        return self.with_outputs(images, target).attribution
+
+    def with_outputs(self, images: Any, target: Any = None) -> LoadedExplanation:
+        """The model's outputs, the class explained, and the attribution. Args, Raises: as for a call."""
+        arrays = self._images(images)
+        return LoadedExplanation(*self._run(arrays, self._target(target, len(arrays[0]))))
+
+    def _nested(self, results: dict[str, Any]) -> tuple[Any, np.ndarray | None, Any]:
+        """What `_run` returns, from arrays by their names."""
+        arrays = {name: np.asarray(value) for name, value in results.items()}
+        manifest = self.manifest
+        outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))
+        return outputs, arrays.get("target"), attribution
+
+    def _images(self, images: Any) -> list[np.ndarray]:
+        inputs = self.manifest.inputs
+        if len(inputs) == 1:
+            return [_image(inputs[0], images)]
+        found = _flat(images)
+        if len(found) != len(inputs):
+            raise ImageError(
+                f"the export takes {len(inputs)} inputs, got {len(found)}; pass them nested as the model takes them: "
+                f"{self.manifest.input_structure}"
+            )
+        by_name = dict(zip(flat_names(self.manifest.input_structure), found, strict=True))
+        arrays = [_image(one, by_name[one.name]) for one in inputs]
+        if len({len(array) for array in arrays}) > 1:
+            raise ImageError(f"the inputs must be batches of one length; got {[len(array) for array in arrays]}")
+        return arrays
+
+    def _target(self, target: Any, count: int) -> np.ndarray | None:
+        if target is None:
+            return None
+        if not self.takes_target:
+            raise TargetError(f"{self.key} explains no single class and takes no target; got {target!r}")
+        taken = self.manifest.targets
+        if callable(target) or type(target).__name__ == "At":
+            raise TargetError(
+                "an exported explainer takes no function and no tfviz.At as a target; fix it when exporting: "
+                "explainer.export(path, target=...)"
+            )
+        array = np.asarray(target)
+        form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
+        if form not in taken:
+            raise TargetError(f"this export takes as target: {_shown(taken)}; got {type(target).__name__} {str(target)[:60]!r}")
+        return self._classes(array, count) if form == "class" else _weights(array, count)
+
+    def _classes(self, array: np.ndarray, count: int) -> np.ndarray:
+        classes = self.manifest.classes
+        if array.ndim > 1 or array.size not in (1, count):
+            raise TargetError(f"expected an int or {count} ints, one for each image; got shape {array.shape}")
+        if array.min() < 0 or (classes is not None and array.max() >= classes):
+            wrong = array.min() if array.min() < 0 else array.max()
+            last = f", 0 to {classes - 1}" if classes is not None else ", 0 or more"
+            raise TargetError(f"target {wrong} is out of range: the model has {classes or 'some'} classes{last}")
+        return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), count), np.int32)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.key!r} on {self.manifest.model!r})"
+
+
+def _weights(array: np.ndarray, count: int) -> np.ndarray:
+    if array.ndim < 2 or len(array) not in (1, count):
+        raise TargetError(f"expected weights like the outputs, one set for each of {count} images; got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise TargetError("expected finite weights for the outputs; got NaN or infinity among them")
+    return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape[1:])), np.float32)
+
+
+def _image(expected: Input, images: Any) -> np.ndarray:
+    array = np.asarray(images)
+    if array.dtype.kind not in "biuf":
+        raise ImageError(f"expected {expected.name} as an array of numbers; got {type(images).__name__}")
+    wanted = expected.shape
+    fits = len(array.shape) == len(wanted) and all(n in (None, m) for n, m in zip(wanted, array.shape, strict=True))
+    if not fits:
+        raise ImageError(
+            f"the export was made for {expected.name} of shape {_sizes(wanted)}, got {_sizes(array.shape)}; resize them, or "
+            "export the explainer anew for that size"
+        )
+    if array.shape[0] == 0:
+        raise ImageError(f"expected at least one image, got an empty batch {_sizes(array.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ImageError("NaN or infinity among the images; every attribution would be NaN. Look at how they are preprocessed")
+    return np.ascontiguousarray(array, _numpy_type(expected.dtype))
+
+
+def _numpy_type(dtype: str) -> Any:
+    if dtype == "bfloat16":
+        import ml_dtypes  # comes with TensorFlow and JAX
+
+        return ml_dtypes.bfloat16
+    return np.dtype(dtype)
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('any' if n is None else str(n) for n in shape)})"
+
+
+def _shown(forms: list[str]) -> str:
+    said = {
+        "top": "None (the top class)",
+        "class": "an int or (N,) ints",
+        "weights": "floats like the outputs",
+        "fixed": "None",
+    }
+    return ", ".join(said[form] for form in forms) or "None"
+
+
+def _flat(structure: Any) -> list[Any]:
+    """The arrays in lists and dicts, dicts by their sorted keys, as Keras flattens them."""
+    if isinstance(structure, dict):
+        structure = [structure[key] for key in sorted(structure)]
+    if not isinstance(structure, (list, tuple)):
+        return [structure]
+    return [one for part in structure for one in _flat(part)]
+
+
+def _preprocessing(fields: dict[str, Any] | None) -> Preprocessing | None:
+    if fields is None:
+        return None
+    return Preprocessing(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})

@@ -1,0 +1,119 @@
+"""A traced function once more, with other operations in place of those that a target does not have.
+
+The function's graph is run again, operation by operation, into a new graph: most operations as they are, and each that
+stands in a table of replacements by what the table says. Variables become constants, and what is computed in half or in
+double precision is computed in float32. The model, and the function that was traced, stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
+
+_OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
+
+
+def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
+    """The function's graph for inputs of these shapes, functions that it calls opened."""
+    with _inner_functions_opened():
+        return tf.function(function, autograph=False).get_concrete_function(*specs)
+
+
+@contextmanager
+def _inner_functions_opened() -> Iterator[None]:
+    """Keras compiles a convolution of groups as a function of its own; run eagerly, it traces into the graph around it."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def lowered(function: Any, replacements: Mapping[str, Replacement]) -> Any:
+    """The concrete function without variables, and with these replacements by type of operation.
+
+    Returns: a concrete function of the same inputs and the same (flat) outputs; what was not float32 is.
+    """
+    given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
+    specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
+
+    def again(*inputs: Any) -> list[Any]:
+        copy = _Copy(function, replacements)
+        copy.known.update({x.ref(): tensor for x, tensor in zip(given, inputs, strict=True)})
+        for operation in function.graph.get_operations():
+            copy.run(operation)
+        return [copy.known[x.ref()] for x in function.outputs]
+
+    return tf.function(again, autograph=False).get_concrete_function(*specs)
+
+
+class _Copy:
+    """A graph on its way into another. `known` leads from the tensors of the old one to those of the new one."""
+
+    def __init__(self, function: Any, replacements: Mapping[str, Replacement]) -> None:
+        self.replacements = replacements
+        self.variables = function.graph.variables
+        self.constants: dict[int, Any] = {}
+        captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
+        self.known = {x.ref(): _single(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
+
+    def run(self, operation: Any) -> None:
+        if operation.type == "Placeholder" or not operation.outputs:
+            return
+        inputs = [self.known[x.ref()] for x in operation.inputs]
+        outputs = self._outputs(operation, inputs)
+        self.known.update({old.ref(): new for old, new in zip(operation.outputs, outputs, strict=True)})
+
+    def _outputs(self, operation: Any, inputs: list[Any]) -> Sequence[Any]:
+        if operation.type == "ReadVariableOp":
+            return [self._weight(inputs[0])]
+        if operation.type in ("Shape", "ShapeN"):
+            return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]  # a constant where it is known
+        if operation.type in self.replacements:
+            outputs = self.replacements[operation.type](operation, *inputs)
+            return outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return same(operation, inputs)
+
+    def _weight(self, handle: Any) -> Any:
+        """The value of a variable as a constant, one for all that read it."""
+        if id(handle) not in self.constants:
+            variable = next(variable for variable in self.variables if variable.handle is handle)
+            with tf.init_scope():
+                value = _single(variable.read_value())
+            self.constants[id(handle)] = tf.constant(value.numpy())
+        return self.constants[id(handle)]
+
+
+def same(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The outputs of the same operation on other inputs."""
+    types = [_precision(x.dtype) for x in operation.outputs]
+    if operation.type == "Const" and operation.outputs[0].dtype in _OTHER_PRECISIONS:
+        return [tf.constant(tf.make_ndarray(operation.get_attr("value")).astype("float32"))]
+    attributes = {name: _in_float32(value) for name, value in operation.node_def.attr.items()}
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op(operation.type, list(inputs), types, name=operation.name, attrs=attributes).outputs
+
+
+def _precision(dtype: tf.DType) -> tf.DType:
+    return tf.float32 if dtype in _OTHER_PRECISIONS else dtype
+
+
+def _single(tensor: Any) -> Any:
+    return tf.cast(tensor, tf.float32) if tensor.dtype in _OTHER_PRECISIONS else tensor
+
+
+def _in_float32(attribute: Any) -> Any:
+    """An attribute of an operation, with float32 where it names another precision."""
+    changed = type(attribute)()
+    changed.CopyFrom(attribute)
+    if changed.HasField("type"):
+        changed.type = _precision(tf.as_dtype(changed.type)).as_datatype_enum
+    for number, dtype in enumerate(changed.list.type if changed.HasField("list") else ()):
+        changed.list.type[number] = _precision(tf.as_dtype(dtype)).as_datatype_enum
+    return changed

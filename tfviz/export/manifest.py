@@ -1,0 +1,146 @@
+"""tfviz.json: what an exported explainer says of itself.
+
+It lies beside the model in every format, so that whoever finds the folder knows what goes in, what comes out and how the
+pictures are made ready.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfviz.errors import ExportError
+from tfviz.images import shown
+from tfviz.writing import write_atomically
+
+FILE_NAME = "tfviz.json"
+FORMAT_VERSION = 1
+_RESERVED = ("outputs", "target", "weights", "attribution")  # what inputs and outputs of a model must not be called
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the model. `shape` has the batch first; None is free."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass
+class Manifest:
+    """What tfviz.json says.
+
+    format: a key of FORMATS. method: a key of METHODS, with `options` as its constructor takes them, and `layer` as a path
+        (None where the method has none, or looks at the image).
+    model: its name. inputs: what it takes, in order; `input_structure` has their names nested as the model takes them.
+    outputs: the names of what it returns, nested as it returns them; "outputs" for one.
+    attribution: the names of the maps, "attribution" for one, and "attribution_NAME" for each of several inputs.
+    takes_target: whether the method explains a class that can be asked for. targets: what the file takes, of "top" (the top
+        class), "class" (N,) and "weights" (N, …, classes); "fixed" where it was fixed when exported.
+    classes: how many there are to ask for, or None.
+    preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names of the classes, or None.
+    style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows.
+    """
+
+    format: str
+    method: str
+    options: dict[str, Any]
+    layer: str | None
+    model: str
+    inputs: list[Input]
+    input_structure: Any
+    outputs: Any
+    attribution: Any
+    takes_target: bool
+    targets: list[str]
+    classes: int | None
+    preprocessing: dict[str, Any] | None
+    labels: list[str] | None
+    style: str
+    versions: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, explainer: Any, format: str, *, preprocessing: Any = None, labels: Any = None) -> Manifest:
+        """What is known of an explainer before it is written. Needs TensorFlow, which reading a manifest does not."""
+        from tfviz.export.signatures import described
+
+        return cls(format=format, **described(explainer, preprocessing, labels))
+
+    def write(self, folder: Path) -> Path:
+        """Writes tfviz.json into the folder."""
+        return write_atomically(folder / FILE_NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False))
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest in a folder. Raises ExportError where there is none, or one that this tfviz does not know."""
+        content = _read(folder)
+        version = content.get("versions", {}).get("format_version")
+        if version != FORMAT_VERSION:
+            raise ExportError(
+                f"{shown(folder / FILE_NAME)} has format version {version!r}; this tfviz reads {FORMAT_VERSION}. "
+                "Export it anew, or use the tfviz that wrote it."
+            )
+        try:
+            inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content.pop("inputs")]
+            return cls(inputs=inputs, **content)
+        except (KeyError, TypeError) as error:
+            raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({error}). Export the explainer anew.") from error
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether a class can be asked for."""
+        return "class" in self.targets
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / FILE_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExportError(
+            f"{shown(folder)} holds no exported explainer: there is no {FILE_NAME} in it. Give the folder that "
+            "explainer.export or `tfviz export` made."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{shown(path)} cannot be read ({error}). Export the explainer anew.") from error
+    if not isinstance(content, dict):
+        raise ExportError(f"{shown(path)} holds no object. Export the explainer anew.")
+    return content
+
+
+def plain_names(names: Iterable[str]) -> list[str]:
+    """Names that may stand in a signature: letters, digits and "_"; each once, and none of those that tfviz itself gives."""
+    taken: set[str] = set(_RESERVED)
+    plain = []
+    for name in names:
+        bare = free = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+        number = 1
+        while free in taken:
+            number += 1
+            free = f"{bare}_{number}"
+        taken.add(free)
+        plain.append(free)
+    return plain
+
+
+def flat_names(structure: Any) -> list[str]:
+    """The names in a structure of names, in the order in which Keras flattens one: dicts by their sorted keys."""
+    if isinstance(structure, str):
+        return [structure]
+    parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure
+    return [name for part in parts for name in flat_names(part)]
+
+
+def nested(structure: Any, value_of: Callable[[str], Any]) -> Any:
+    """The structure, with each name replaced by its value."""
+    if isinstance(structure, str):
+        return value_of(structure)
+    if isinstance(structure, dict):
+        return {key: nested(part, value_of) for key, part in structure.items()}
+    return [nested(part, value_of) for part in structure]

@@ -1,0 +1,133 @@
+"""What can be asked of an exported explainer: a signature for each form of target.
+
+    the method takes no target                     serving_default
+    one output (N, classes)                        serving_default, explain, explain_weighted
+    one output of another form                     serving_default for a target fixed when exported, explain_weighted
+    several outputs                                serving_default for a function of them, fixed when exported
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+from keras import tree
+
+from tfviz import targets
+from tfviz.errors import ExportError, TargetError
+from tfviz.export.manifest import Manifest
+from tfviz.export.signatures import NO_CLASS, TOP_CLASS, explained, is_classifier, named_results, specs_of
+from tfviz.methods.explainer import Explainer, Explanation
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One signature: `compute(*images, *asked)` gives the results by name; `specs` says what `asked` is."""
+
+    compute: Callable[..., Results]
+    specs: list[tf.TensorSpec] = field(default_factory=list)
+
+
+def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -> dict[str, Request]:
+    """The signatures by name; the manifest learns which targets the file takes.
+
+    Raises TargetError for a target that does not fit, ExportError where there must be one.
+    """
+    if not explainer.takes_target:
+        if target is not None:
+            raise TargetError(f"{explainer.key} explains no single class and takes no target; got target={target!r}")
+        return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
+    fixed = _fixed(explainer, manifest, target)
+    if is_classifier(explainer):
+        return _of_classes(explainer, manifest, fixed)
+    manifest.targets = ["fixed"]
+    requests = {"serving_default": _always(explainer, manifest, fixed)}
+    if isinstance(explainer.graph.output_structure, int):
+        manifest.targets.append("weights")
+        requests["explain_weighted"] = _weighted(explainer, manifest)
+    return requests
+
+
+def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
+    """The target that serving_default explains, in one of the forms of `targets.prepare`."""
+    shapes = _score_shapes(explainer)
+    if target is None and not is_classifier(explainer):
+        raise ExportError(
+            f"the model '{manifest.model}' has no single output (N, classes), but {shapes}, so that there is no top class to "
+            "explain by default. Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map "
+            "of classes, tfviz.At(class, mask)"
+        )
+    prepared = targets.prepare(target, shapes, None)
+    if tf.is_tensor(prepared) and prepared.shape[0] != 1:
+        raise TargetError(
+            f"a target that is fixed when exporting is one for all images; got one for each of {prepared.shape[0]}. Ask for "
+            "those when the export is called"
+        )
+    return prepared
+
+
+def _score_shapes(explainer: Explainer) -> Any:
+    return tree.map_structure(lambda value: explainer.graph.shapes[value], explainer.graph.output_structure)
+
+
+def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Any) -> dict[str, Request]:
+    """Three ways to ask, and one graph for all of them, since a class is a weight of 1."""
+    manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
+    classes = manifest.classes
+    target, weights = tf.TensorSpec([None], tf.int32, "target"), tf.TensorSpec([None, classes], tf.float32, "weights")
+    none = tf.zeros([1, classes or 1])
+
+    def all_ways(*given: Any) -> Results:
+        *images, target, weights = given
+        return _results(explained(explainer, images, target, weights), manifest)
+
+    graph = tf.function(all_ways, autograph=False).get_concrete_function(*specs_of(manifest), target, weights)
+
+    def default(*images: Any) -> Results:
+        if fixed is None or fixed.dtype == tf.int32:
+            return graph(*images, tf.fill(tf.shape(images[0])[:1], TOP_CLASS if fixed is None else fixed[0]), none)
+        return _without_target(graph(*images, [NO_CLASS], fixed))
+
+    def of_class(*given: Any) -> Results:
+        *images, target = given
+        return graph(*images, _checked(target, classes, tf.shape(images[0])[0]), none)
+
+    def weighted(*given: Any) -> Results:
+        *images, weights = given
+        return _without_target(graph(*images, [NO_CLASS], weights))
+
+    return {
+        "serving_default": _always(explainer, manifest, fixed) if callable(fixed) else Request(default),
+        "explain": Request(of_class, [target]),
+        "explain_weighted": Request(weighted, [weights]),
+    }
+
+
+def _checked(target: Any, classes: int | None, count: Any) -> Any:
+    """The classes, (N,); running it fails where one is none of the model's: a map of zeros would be no answer."""
+    fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
+    said = f"target must be classes from 0 to {classes - 1}" if classes is not None else "target must be classes from 0"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [f"{said}, or -1 for the top class; got", target])]):
+        return tf.broadcast_to(target, [count])
+
+
+def _always(explainer: Explainer, manifest: Manifest, fixed: Any) -> Request:
+    return Request(lambda *images: _results(explainer.compute(list(images), fixed), manifest))
+
+
+def _weighted(explainer: Explainer, manifest: Manifest) -> Request:
+    shape = explainer.graph.shapes[explainer.graph.outputs[0]]
+    spec = tf.TensorSpec([None, *shape[1:]], tf.float32, "weights")
+    return Request(lambda *given: _results(explainer.compute(list(given[:-1]), given[-1]), manifest), [spec])
+
+
+def _results(explanation: Explanation, manifest: Manifest) -> Results:
+    return named_results(explanation, manifest)
+
+
+def _without_target(results: Results) -> Results:
+    return {name: value for name, value in results.items() if name != "target"}

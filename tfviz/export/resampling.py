@@ -1,0 +1,138 @@
+"""Pictures and maps at another size, as TensorFlow operations that give what OpenCV gives inside tfviz.
+
+Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Taps` holds their places and weights.
+
+    area      the mean of what lies under the new pixel            for making pictures smaller
+    linear    two taps, in whole numbers, as OpenCV has it          for making pictures larger
+    cubic     four taps, Keys' kernel with a = −0.75                for making maps larger
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+_SMALLEST_SHARE = 1e-3  # of a pixel; OpenCV leaves out less
+_ONE = 2048  # a whole in the weights of the linear form
+_CUBIC = -0.75
+
+
+class Taps(NamedTuple):
+    """Each new pixel's taps: `places` (new, taps) int32 among the old pixels, `weights` (new, taps) float32."""
+
+    places: Any
+    weights: Any
+
+
+def area_taps(old: Any, new: Any) -> Taps:
+    """For new <= old: the taps are the pixels under the new one, each with its share of it."""
+    size = tf.cast(old, tf.float64)
+    step = size / tf.cast(new, tf.float64)
+    begin = tf.cast(tf.range(new), tf.float64)[:, None] * step
+    end, whole = begin + step, tf.minimum(step, size - begin)
+    last = tf.minimum(tf.floor(end), size - 1)
+    first = tf.minimum(tf.math.ceil(begin), last)
+    number = tf.range(tf.cast(tf.reduce_max(last - first), tf.int32) + 2)[None]
+    place = first - 1 + tf.cast(number, tf.float64)
+    before, behind = first - begin, tf.minimum(tf.minimum(end - last, 1), whole)
+    share = tf.where(place < first, _not_tiny(before), tf.where(place < last, tf.ones_like(whole), 0))
+    share = tf.where(tf.equal(place, last), _not_tiny(behind), share)
+    return Taps(tf.cast(tf.clip_by_value(place, 0, size - 1), tf.int32), tf.cast(share / whole, tf.float32))
+
+
+def _not_tiny(share: Any) -> Any:
+    return tf.where(share > _SMALLEST_SHARE, share, 0)
+
+
+def _middle(old: Any, new: Any) -> tuple[Any, Any]:
+    """Where the middle of each new pixel lies among the old ones, (new, 1): the pixel before it, and how far behind that."""
+    at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
+    at = tf.cast(at, tf.float32)[:, None]
+    return tf.cast(tf.floor(at), tf.int32), at - tf.floor(at)
+
+
+def linear_taps(old: Any, new: Any) -> Taps:
+    """The two nearest pixels; the weights are whole numbers, of 2048."""
+    place, behind = _middle(old, new)
+    behind = tf.where((place < 0) | (place >= old - 1), 0.0, behind)
+    places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
+    return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
+
+
+def cubic_taps(old: Any, new: Any) -> Taps:
+    """The four nearest pixels; at the border the last one stands for those beyond."""
+    place, t = _middle(old, new)
+    a, u = _CUBIC, 1 - t
+    weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
+    weights += [((a + 2) * x - (a + 3)) * x * x + 1 for x in (t, u)]
+    weights.append(1 - tf.add_n(weights))
+    return Taps(tf.clip_by_value(place + tf.range(-1, 3), 0, old - 1), tf.concat(weights, 1))
+
+
+def _summed(x: Any, taps: Taps, axis: int) -> Any:
+    """x (H, W, C) with its axis 0 or 1 at the new size, float32. One tap after the other: little memory is held."""
+    shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
+
+    def step(number: Any, total: Any) -> Any:
+        part = tf.cast(tf.gather(x, taps.places[:, number], axis=axis), tf.float32)
+        return number + 1, total + part * tf.reshape(taps.weights[:, number], shape)
+
+    count = tf.shape(taps.places)[1]
+    total = tf.zeros_like(tf.gather(x, taps.places[:, 0], axis=axis), tf.float32)
+    return tf.while_loop(lambda number, _: number < count, step, [tf.constant(0), total])[1]
+
+
+def _at_size(x: Any, size: Any, taps_of: Callable[[Any, Any], Taps]) -> Any:
+    across = _summed(x, taps_of(tf.shape(x)[1], size[1]), 1)
+    return _summed(across, taps_of(tf.shape(x)[0], size[0]), 0)
+
+
+def smaller_picture(pixels: Any, size: Any) -> Any:
+    """A picture (H, W, C) uint8 at a size that is smaller or the same along each axis."""
+    old = tf.shape(pixels)[:2]
+
+    def shrunk() -> Any:
+        mean = _at_size(pixels, size, area_taps)
+        is_half = tf.reduce_all(tf.equal(old, 2 * size))  # OpenCV rounds up there, and to even elsewhere
+        return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
+
+    return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, shrunk)
+
+
+def larger_picture(pixels: Any, size: Any) -> Any:
+    """A picture (H, W, C) uint8 at a size that is larger or the same along each axis."""
+    old = tf.shape(pixels)[:2]
+
+    def enlarged() -> Any:
+        across = tf.cast(_summed(pixels, linear_taps(old[1], size[1]), 1), tf.int32)
+        places, weights = linear_taps(old[0], size[0])
+        rows = [
+            (tf.cast(weights[:, i], tf.int32)[:, None, None] * (tf.gather(across, places[:, i]) // 16)) // 65536 for i in (0, 1)
+        ]
+        return _eight_bits((tf.add_n(rows) + 2) // 4)
+
+    return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, enlarged)
+
+
+def resized_picture(pixels: Any, size: Any) -> Any:
+    """As `Preprocessing` resizes: shrinking averages, enlarging interpolates; either axis on its own."""
+    return larger_picture(smaller_picture(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
+
+
+def resized_map(values: Any, size: Any) -> Any:
+    """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink, else cubic."""
+    old = tf.shape(values)[:2]
+    shrinks = tf.reduce_all(size <= old)
+    same = tf.reduce_all(tf.equal(size, old))
+
+    def resized() -> Any:
+        return tf.cond(shrinks, lambda: _at_size(values, size, area_taps), lambda: _at_size(values, size, cubic_taps))
+
+    found = tf.cond(same, lambda: values, resized)
+    return tf.clip_by_value(found, tf.reduce_min(values), tf.reduce_max(values))
+
+
+def _eight_bits(values: Any) -> Any:
+    return tf.cast(tf.clip_by_value(values, 0, 255), tf.uint8)

@@ -1,0 +1,152 @@
+"""A TensorFlow SavedModel: runs under tf.saved_model.load and TensorFlow Serving, without tfviz and without Keras.
+
+    serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
+    explain(images, target)              the same for the classes (N,) int32 that are asked for; −1 asks for the top class
+    explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1, classes); no target comes back
+    image(image_bytes), …                the same for JPEG and PNG files, see `encoded_images`
+
+All share one graph, and the weights are stored once, as the model has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ExportError, TfvizError
+from tfviz.export.encoded_images import EncodedImages
+from tfviz.export.loading import LoadedExplainer
+from tfviz.export.manifest import Manifest
+from tfviz.export.requests import Request, requests_for
+from tfviz.export.signatures import fix_image_shape, specs_of
+from tfviz.methods.explainer import Explainer
+
+_PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+def check(explainer: Explainer, **options: Any) -> None:
+    """Raises OptionError or ExportError where the options do not go together with the explainer."""
+    EncodedImages.check(explainer, options.get("include"), options.get("overlay", False))
+
+
+def write(
+    explainer: Explainer,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    target: Any = None,
+    include: str | None = None,
+    overlay: bool = False,
+    image_shape: tuple[int | None, ...] | None = None,
+) -> None:
+    """Fills the folder.
+
+    Args:
+        target: what serving_default explains in place of the top class: a class, floats like the outputs of one image,
+            `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+        include: "image" adds signatures that take JPEG and PNG files.
+        overlay: of these signatures also the finished picture, as PNG.
+        image_shape: (height, width, channels) of the images, None where free, for models that do not say, and for methods
+            that must know the size.
+    """
+    fix_image_shape(manifest, image_shape)
+    requests = requests_for(explainer, manifest, target)
+    functions = _traced(manifest, requests)
+    if include:
+        functions |= EncodedImages(manifest, overlay).functions(functions)
+    module = tf.Module()
+    module.weights = _variables(functions)
+    with _quiet():
+        tf.saved_model.save(
+            module,
+            str(folder),
+            signatures=functions,
+            # What a gradient needs is in the graph already; nobody differentiates it again.
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
+
+
+def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, Any]:
+    try:
+        functions = {
+            name: _function(request.compute, [*specs_of(manifest), *request.specs]) for name, request in requests.items()
+        }
+    except TfvizError:
+        raise
+    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+        raise ExportError(
+            f"the model '{manifest.model}' cannot be traced into a graph ({type(error).__name__}: {_first_line(error)}). What "
+            "runs in it must be TensorFlow or keras.ops from the images to the outputs: no .numpy(), no NumPy, no Python "
+            "decisions on values"
+        ) from error
+    for function in functions.values():
+        _require_exportable(function.graph, manifest)
+    return functions
+
+
+def _function(compute: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
+    return tf.function(compute, autograph=False).get_concrete_function(*specs)
+
+
+def _require_exportable(graph: Any, manifest: Manifest) -> None:
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
+        raise ExportError(
+            f"the model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, '{found.name}'), "
+            "which does not exist where the export runs. Write that step in TensorFlow or keras.ops"
+        )
+
+
+def _variables(functions: dict[str, Any]) -> list[tf.Variable]:
+    found = {id(variable): variable for function in functions.values() for variable in function.graph.variables}
+    return list(found.values())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the line "Assets written to"."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+    """The explainer in a folder that `write` filled."""
+    return SavedModelExplainer(folder, manifest)
+
+
+class SavedModelExplainer(LoadedExplainer):
+    """A SavedModel behind an explainer's call. `module` is what tf.saved_model.load gives."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        try:
+            self.module = tf.saved_model.load(str(folder))
+        except (OSError, ValueError) as error:
+            raise ExportError(f"the SavedModel in {folder} cannot be opened ({_first_line(error)}); export it anew") from error
+
+    def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
+        named = {one.name: tf.constant(array) for one, array in zip(self.manifest.inputs, images, strict=True)}
+        signatures = self.module.signatures
+        if target is None:
+            results = signatures["serving_default"](**named)
+        elif target.dtype.kind == "i":
+            results = signatures["explain"](**named, target=tf.constant(target))
+        else:
+            results = signatures["explain_weighted"](**named, weights=tf.constant(target))
+        return self._nested(results)

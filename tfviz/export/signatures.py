@@ -1,0 +1,187 @@
+"""What goes into an exported explainer and what comes out, under which names.
+
+Every format holds one computation, `explained`: images and a class for each go in, the outputs, the class and the map come
+out. The class −1 means the top class, so that a file needs one graph for both ways to ask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+import tfviz
+from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
+from tfviz.export.manifest import FORMAT_VERSION, Input, Manifest, flat_names, plain_names
+from tfviz.graph.head import output_names
+from tfviz.graph.layers import model_name
+from tfviz.graph.walk import name_of
+from tfviz.labels import labels_from
+from tfviz.methods.explainer import Explainer, Explanation
+from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
+from tfviz.preprocessing import Preprocessing, preprocessing_from
+
+TOP_CLASS, NO_CLASS = -1, -2
+
+
+def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any = None) -> Explanation:
+    """The computation that is exported, to be traced on symbolic tensors.
+
+    Args:
+        images: one tensor for each input of the model.
+        target: (N,) or (1,) int32 classes; TOP_CLASS asks for an image's top class, and NO_CLASS for none, where the
+            weights say it all. Left aside where the method takes no target.
+        weights: (N or 1, classes) float32, added to the class's 1; None for none.
+
+    Returns: outputs; target (N,) int32; attribution (see `Explanation`).
+    """
+    if not explainer.takes_target:
+        return explainer.compute(images)
+    classes = []
+
+    def score(logits: Any) -> Any:
+        if len(logits.shape) != 2:
+            raise TargetError(f"the model's output is {tuple(logits.shape)}, not (N, classes); fix a target: export(target=...)")
+        top = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
+        seed = tf.one_hot(classes[-1], tf.shape(logits)[-1], dtype=logits.dtype)
+        if weights is not None:
+            seed += tf.cast(weights, logits.dtype)
+        return tf.reduce_sum(logits * tf.stop_gradient(seed), axis=-1)
+
+    outputs, _, attribution = explainer.compute(images, score)
+    return Explanation(outputs, tf.broadcast_to(classes[0], tf.shape(images[0])[:1]), attribution)
+
+
+def is_classifier(explainer: Explainer) -> bool:
+    """Whether the model has one output (N, classes), so that one class can be explained."""
+    structure, shapes = explainer.graph.output_structure, explainer.graph.shapes
+    return isinstance(structure, int) and len(shapes[structure]) in (0, 2)
+
+
+def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
+    """Gives the manifest's one input a shape (height, width, channels), where the model leaves it free or does not say.
+
+    Raises OptionError where it does not fit, ExportError where it is needed.
+    """
+    if image_shape is None:
+        if silent := [one.name for one in manifest.inputs if not one.shape]:
+            raise ExportError(
+                f"the model '{manifest.model}' does not say which {silent[0]} it takes; say it: image_shape=(height, width, "
+                "channels), with None where it is free"
+            )
+        return
+    (own,) = manifest.inputs if len(manifest.inputs) == 1 else (None,)
+    is_shape = isinstance(image_shape, (tuple, list)) and all(n is None or (isinstance(n, int) and n > 0) for n in image_shape)
+    if own is None or not is_shape:
+        raise OptionError(
+            f"image_shape: expected (height, width, channels), for a model with one input; got {image_shape!r} for a model "
+            f"with {len(manifest.inputs)}"
+        )
+    fits = not own.shape or (
+        len(image_shape) == len(own.shape) - 1
+        and all(n is None or m in (None, n) for m, n in zip(own.shape[1:], image_shape, strict=True))
+    )
+    if not fits:
+        raise OptionError(f"image_shape: the model takes {own.shape[1:]}; got {tuple(image_shape)}")
+    merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
+    manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
+
+
+def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
+    """What the exported computation takes as images, with the names of the manifest."""
+    return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
+
+
+def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any]:
+    """Outputs, target and attribution under their names in the manifest, which learns here how the maps are nested."""
+    maps = tree.flatten(explanation.attribution)
+    if len(maps) == 1:
+        manifest.attribution = "attribution"
+    else:
+        manifest.attribution = tree.map_structure(lambda name: f"attribution_{name}", manifest.input_structure)
+    results = dict(zip(flat_names(manifest.outputs), tree.flatten(explanation.outputs), strict=True))
+    if explanation.target is not None:
+        results["target"] = explanation.target
+    return results | dict(zip(flat_names(manifest.attribution), maps, strict=True))
+
+
+def described(explainer: Explainer, preprocessing: Any = None, labels: Any = None) -> dict[str, Any]:
+    """What a manifest says of an explainer, whatever the format."""
+    inputs = _inputs(explainer)
+    graph, whole = explainer.graph, explainer.whole
+    names = dict(zip(graph.inputs, (one.name for one in inputs), strict=True))
+    outputs = dict(zip(whole.outputs, _output_names(explainer), strict=True))
+    layer = getattr(explainer, "layer_path", None)
+    can_choose = explainer.takes_target and is_classifier(explainer)
+    return {
+        "method": explainer.key,
+        "options": {name: value for name, value in explainer.options.items() if name != "layer"},
+        "layer": None if layer == "image" else layer,
+        "model": model_name(graph),
+        "inputs": inputs,
+        "input_structure": tree.map_structure(names.__getitem__, graph.input_structure) if len(inputs) > 1 else inputs[0].name,
+        "outputs": tree.map_structure(outputs.__getitem__, whole.output_structure),
+        "attribution": "attribution",
+        "takes_target": explainer.takes_target,
+        "targets": ["top", "class"] if can_choose else [],
+        "classes": _classes(explainer),
+        "preprocessing": _preprocessing(explainer, preprocessing),
+        "labels": _labels(explainer, labels),
+        "style": explainer.style,
+        "versions": {
+            "tfviz": tfviz.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "format_version": FORMAT_VERSION,
+        },
+    }
+
+
+def _classes(explainer: Explainer) -> int | None:
+    shape = explainer.graph.shapes[explainer.graph.outputs[0]]
+    return shape[-1] if is_classifier(explainer) and shape else None
+
+
+def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
+    model = explainer.model
+    if given is None:
+        known = isinstance(model, keras.Model) and is_preprocessing_known(model)
+        return asdict(preprocessing_of(model)) if known else None
+    shapes = [explainer.graph.shapes[value] for value in explainer.graph.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
+        raise OptionError(
+            f"preprocessing: it is for models with one input (N, height, width, channels); this one takes {shapes}"
+        )
+    _, height, width, channels = shapes[0]
+    size = (height, width) if height and width else None
+    if not isinstance(given, Preprocessing):
+        given = preprocessing_from(given, size, channels)
+    return asdict(given.for_input(size, channels))
+
+
+def _labels(explainer: Explainer, given: Any) -> list[str] | None:
+    is_model = isinstance(explainer.model, keras.Model)
+    names = list((labels_of(explainer.model) if given is None and is_model else labels_from(given)).names)
+    classes = _classes(explainer)
+    if given is not None and names and classes not in (None, len(names)):
+        raise LabelsError(f"The labels are {len(names)} names; the model has {classes} classes.")
+    return names or None
+
+
+def _inputs(explainer: Explainer) -> list[Input]:
+    graph = explainer.graph
+    names = ["images"] if len(graph.inputs) == 1 else plain_names(name_of(graph, value) for value in graph.inputs)
+    found = []
+    for name, value in zip(names, graph.inputs, strict=True):
+        tensor, shape = graph.tensors[value], graph.shapes[value]
+        found.append(Input(name, (None, *shape[1:]) if shape else (), tensor.dtype if tensor is not None else "float32"))
+    return found
+
+
+def _output_names(explainer: Explainer) -> list[str]:
+    names = output_names(explainer.whole)
+    return ["outputs"] if len(names) == 1 else plain_names(names)

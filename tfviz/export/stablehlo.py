@@ -1,0 +1,245 @@
+"""Portable StableHLO: the explainer as one program for one shape, its weights beside it; for JAX and other XLA compilers.
+
+    explainer.stablehlo    the program, a portable artifact
+    weights.npz            each weight that it reads, once
+    tfviz.json             under "extra" the program's "arguments", "weights" and "results", each {"name", "shape", "dtype"}
+
+The program takes the arguments and then the weights, in that order, and returns the results. It holds the whole
+computation: `examples/run_stablehlo.py` runs it with JAX alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.mlir.stablehlo import stablehlo
+
+from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
+from tfviz.export.loading import TOP_CLASS, LoadedExplainer
+from tfviz.export.manifest import Input, Manifest
+from tfviz.export.requests import Request, requests_for
+from tfviz.export.signatures import explained, fix_image_shape, is_classifier, named_results, specs_of
+from tfviz.methods.explainer import Explainer
+
+PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
+# The form that every reader since 2024 knows. StableHLO promises to read its portable artifacts for five years.
+_STABLEHLO_VERSION = "1.0.0"
+_MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
+_PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
+_CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @(\w+)")
+
+
+def check(explainer: Explainer, **options: Any) -> None:
+    """Raises OptionError for a batch size that is none."""
+    batch_size = options.get("batch_size", 1)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise OptionError(f"batch_size: expected how many images the program takes at once, 1 or more; got {batch_size!r}")
+
+
+def write(
+    explainer: Explainer,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    batch_size: int = 1,
+    image_shape: tuple[int | None, ...] | None = None,
+    target: Any = None,
+) -> None:
+    """Fills the folder.
+
+    Args:
+        batch_size: how many images the program takes at once.
+        image_shape: (height, width, channels) of the images, for models that leave it free.
+        target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
+            image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+    """
+    fix_image_shape(manifest, image_shape)
+    manifest.inputs = [_fixed(one, batch_size, manifest) for one in manifest.inputs]
+    request = one_request(explainer, manifest, target)
+    specs = [*specs_of(manifest), *(tf.TensorSpec([batch_size], spec.dtype, spec.name) for spec in request.specs)]
+    program, weights, results = _compiled(request, specs, manifest)
+    manifest.extra = {
+        "arguments": [_described(spec.name, spec) for spec in specs],
+        "weights": [_described(name, array) for name, array in weights.items()],
+        "results": [_described(name, tensor) for name, tensor in results.items()],
+    }
+    (folder / PROGRAM).write_bytes(program)
+    np.savez(folder / WEIGHTS, **{name: _storable(array) for name, array in weights.items()})
+
+
+def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Request:
+    """The one function of a file that has only one: of the images, and of the class, where one can be asked for."""
+    if target is not None or not (explainer.takes_target and is_classifier(explainer)):
+        request = requests_for(explainer, manifest, target)["serving_default"]
+        manifest.targets = ["fixed"] if explainer.takes_target else []
+        return request
+    manifest.targets = ["top", "class"]
+    classes = tf.TensorSpec([None], tf.int32, "target")
+    return Request(lambda *given: named_results(explained(explainer, [*given[:-1]], given[-1]), manifest), [classes])
+
+
+def _fixed(one: Input, batch_size: int, manifest: Manifest) -> Input:
+    if None in one.shape[1:]:
+        raise ExportError(
+            f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
+            f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+        )
+    return Input(one.name, (batch_size, *one.shape[1:]), one.dtype)
+
+
+def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
+    """The program, the weights that it takes after the arguments, in order, and its results."""
+    names: list[str] = []
+
+    def compute(*given: Any) -> list[Any]:
+        results = request.compute(*given)
+        names[:] = results
+        return [results[name] for name in names]
+
+    function = tf.function(compute, jit_compile=True, autograph=False)
+    try:
+        concrete = function.get_concrete_function(*specs)
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+        program = stablehlo.serialize_portable_artifact_str(text, _STABLEHLO_VERSION)
+    except TfvizError:
+        raise
+    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+        raise ExportError(
+            f"the model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {_said(error)}). What runs "
+            "in it must be TensorFlow or keras.ops of fixed shapes that XLA compiles: no .numpy(), no Python functions, no text"
+        ) from error
+    weights = _captured(concrete)
+    _require_portable(text, [*specs, *weights.values()], manifest)
+    return program, weights, dict(zip(names, concrete.outputs, strict=True))
+
+
+def _captured(concrete: Any) -> dict[str, np.ndarray]:
+    """What the function reads beside its arguments, by name, in the order in which the program takes it."""
+    variables = {id(variable.handle): variable for variable in concrete.graph.variables}
+    found: dict[str, np.ndarray] = {}
+    for tensor in concrete.captured_inputs:
+        variable = variables.get(id(tensor))
+        name = "constant" if variable is None else variable.name.partition(":")[0]
+        found[_free(name, found)] = (tensor if variable is None else variable).numpy()
+    return found
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    number, free = 1, name
+    while free in taken or free in ("file", "allow_pickle"):  # np.savez takes these for its own
+        number, free = number + 1, f"{name}_{number + 1}"
+    return free
+
+
+def _require_portable(text: str, arguments: list[Any], manifest: Manifest) -> None:
+    """That the program takes just these arguments, and calls nothing that only one kind of device has."""
+    main = _MAIN.search(text)
+    taken = _PARAMETER.findall(main[1]) if main else []
+    given = [_mlir_type(one) for one in arguments]
+    if taken != given:
+        raise ExportError(
+            f"the program for the model '{manifest.model}' takes {len(taken)} arguments, and there are {len(given)}, or they are "
+            "of other shapes: the model reads something that is neither an input nor a weight"
+        )
+    if call := _CUSTOM_CALL.search(text):
+        raise ExportError(f"the model '{manifest.model}' has an operation that StableHLO lacks and only XLA knows: {call[1]}")
+
+
+def _mlir_type(array: Any) -> str:
+    name = tf.as_dtype(array.dtype).name
+    for long, short in (("bool", "i1"), ("bfloat", "bf"), ("float", "f"), ("uint", "ui"), ("int", "i")):
+        if name.startswith(long):
+            name = name.replace(long, short)
+            break
+    return "x".join([*map(str, array.shape), name])
+
+
+def _described(name: str, array: Any) -> dict[str, Any]:
+    return {"name": name, "shape": [int(n) for n in array.shape], "dtype": tf.as_dtype(array.dtype).name}
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """NumPy's files know no bfloat16: its bits are kept as uint16, and the manifest says what they are."""
+    return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+    """The explainer in a folder that `write` filled. Raises MissingPackageError without JAX."""
+    return StableHloExplainer(folder, manifest)
+
+
+class StableHloExplainer(LoadedExplainer):
+    """A StableHLO program behind an explainer's call, compiled by JAX for the device that JAX has."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._jax = _jax()
+        extra = manifest.extra
+        self._result_names = [one["name"] for one in extra["results"]]
+        self._takes_class = any(one["name"] == "target" for one in extra["arguments"])
+        with self._double_precision():
+            self._weights = self._read_weights(folder)
+            self._program = self._read_program(folder)
+
+    def _read_weights(self, folder: Path) -> list[Any]:
+        try:
+            with np.load(folder / WEIGHTS) as stored:
+                arrays = [
+                    stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
+                ]
+        except (OSError, ValueError, KeyError) as error:
+            raise ExportError(f"{folder / WEIGHTS} cannot be read ({_said(error)}); export the explainer anew") from error
+        return [self._jax.device_put(array) for array in arrays]
+
+    def _read_program(self, folder: Path) -> Any:
+        """JAX runs what its own export wrote. So let it export a function of the same signature, and exchange the code."""
+        jax, extra = self._jax, self.manifest.extra
+        arguments, weights, results = (
+            [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in extra[part]]
+            for part in ("arguments", "weights", "results")
+        )
+        stand_in = jax.jit(lambda *_: [jax.numpy.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
+        exported = jax.export.export(stand_in)(*arguments, *weights)
+        try:
+            code = (folder / PROGRAM).read_bytes()
+        except OSError as error:
+            raise ExportError(f"{folder / PROGRAM} cannot be read ({error.strerror}); export the explainer anew") from error
+        return jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
+
+    def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
+        given = list(images)
+        if self._takes_class:
+            given.append(np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target)
+        with self._double_precision():
+            results = self._program(*given, *self._weights)
+        return self._nested(dict(zip(self._result_names, results, strict=True)))
+
+    def _double_precision(self) -> Any:
+        """Where a model is in float64, JAX must be told to leave it so."""
+        extra = self.manifest.extra
+        if not any(one["dtype"].endswith("64") for part in ("arguments", "weights", "results") for one in extra[part]):
+            return contextlib.nullcontext()
+        if hasattr(self._jax, "enable_x64"):
+            return self._jax.enable_x64(True)
+        from jax.experimental import enable_x64  # until JAX 0.7
+
+        return enable_x64()
+
+
+def _jax() -> Any:
+    try:
+        import jax
+        import jax.export
+    except ImportError as error:
+        raise MissingPackageError("StableHLO is run by JAX, which is not installed: pip install 'tfviz[stablehlo]'.") from error
+    return jax

@@ -1,0 +1,123 @@
+"""Sliding windows, and the way back from them, made of slices, padding and sums: for targets that have no more.
+
+Sizes, strides and pads are those of the axes between batch and channels; shapes must be known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Size = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a pooling or a convolution over an input of `size`."""
+
+    size: Size
+    kernel: Size
+    strides: Size
+    pads: tuple[tuple[int, int], ...]
+    dilations: Size
+
+    @classmethod
+    def of(cls, operation: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
+        """Those of a TensorFlow operation with the attributes strides, padding and, perhaps, dilations."""
+        attributes = operation.node_def.attr
+        strides = _between(operation.get_attr("strides"))
+        dilations = _between(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
+        padding = operation.get_attr("padding").decode()
+        windows = cls(tuple(size), tuple(kernel), strides, ((0, 0),) * len(kernel), dilations)
+        if padding == "SAME":
+            return windows._padded([_same(n, r, s) for n, r, s in zip(size, windows.reach, strides, strict=True)])
+        if padding == "EXPLICIT":
+            flat = operation.get_attr("explicit_paddings")[2:-2]
+            return windows._padded(list(zip(flat[::2], flat[1::2], strict=True)))
+        return windows
+
+    def _padded(self, pads: Sequence[tuple[int, int]]) -> Windows:
+        return Windows(self.size, self.kernel, self.strides, tuple(pads), self.dilations)
+
+    @property
+    def reach(self) -> Size:
+        """How many elements lie between the first and the last that a window reads, both counted."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def count(self) -> Size:
+        """How many windows there are along each axis."""
+        sides = zip(self.size, self.pads, self.reach, self.strides, strict=True)
+        return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
+
+    def offsets(self) -> Iterator[Size]:
+        """Where in the window each of its elements lies, the last axis fastest: TensorFlow's order."""
+        return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilations, strict=True)))
+
+    def elements(self, x: Any, fill: float) -> Iterator[Any]:
+        """For each offset what all windows have there, (N, *count, C); `fill` outside the input."""
+        x = tf.pad(x, [(0, 0), *self.pads, (0, 0)], constant_values=fill) if any(map(any, self.pads)) else x
+        for offset in self.offsets():
+            ends = (o + (n - 1) * s + 1 for o, n, s in zip(offset, self.count, self.strides, strict=True))
+            yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
+
+    def put_back(self, elements: Sequence[Any]) -> Any:
+        """The transpose of `elements`: (N, *size, C), at each place the sum of what the windows have there."""
+        for axis in reversed(range(len(self.kernel))):
+            k = self.kernel[axis]
+            elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
+        return elements[0]
+
+    def _along(self, axis: int, elements: Sequence[Any]) -> Any:
+        """(N, …, count, …, C) for each offset along one axis -> (N, …, size, …, C)."""
+        shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
+        before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
+        farthest = (self.reach[axis] - 1) // stride
+        # What lies at the same place modulo the stride is summed, then the sums are put side by side.
+        sums: list[Any] = [None] * stride
+        for number, element in enumerate(elements):
+            steps, rest = divmod(number * dilation, stride)
+            element = tf.reshape(element, [before, count, behind])
+            moved = tf.pad(element, [(0, 0), (steps, farthest - steps), (0, 0)]) if farthest else element
+            sums[rest] = moved if sums[rest] is None else sums[rest] + moved
+        empty = tf.zeros([before, count + farthest, behind])
+        spread = tf.concat([empty if one is None else one for one in sums], axis=-1) if stride > 1 else sums[0]
+        spread = tf.reshape(spread, [before, (count + farthest) * stride, behind])
+        first, size = self.pads[axis][0], self.size[axis]
+        missing = max(first + size - spread.shape[1], 0)
+        spread = tf.pad(spread, [(0, 0), (0, missing), (0, 0)]) if missing else spread
+        return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
+
+    def spread(self, x: Any) -> Any:
+        """(N, *count, C) with zeros in between, so that a convolution by steps of 1 with the mirrored kernel is the way back."""
+        single = Windows(self.size, (1,) * len(self.size), self.strides, ((0, 0),) * len(self.size), (1,) * len(self.size))
+        reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
+        x = Windows(reached, single.kernel, self.strides, single.pads, single.dilations).put_back([x])
+        pads = [
+            (r - 1 - before, n + before - m)
+            for r, (before, _), n, m in zip(self.reach, self.pads, self.size, reached, strict=True)
+        ]
+        x = x[(slice(None), *(slice(max(-b, 0), m + min(a, 0)) for (b, a), m in zip(pads, reached, strict=True)))]
+        return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
+
+    def filled(self) -> np.ndarray:
+        """How many elements of the input each window has, (1, *count, 1)."""
+        ones = Windows.elements(self, tf.ones([1, *self.size, 1]), 0.0)
+        return sum(ones)  # type: ignore[return-value]
+
+
+def _between(values: Sequence[int]) -> Size:
+    """Of one number for each axis (N, …, C) those in between."""
+    return tuple(values[1:-1])
+
+
+def _same(size: int, reach: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's padding "SAME": what the last window lacks, the smaller half of it before."""
+    missing = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return missing // 2, missing - missing // 2

@@ -1,0 +1,202 @@
+"""Snapshots of what a network looks at, while `fit` runs.
+
+    model.fit(x, y, callbacks=[tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images, log_dir="runs/1")])
+
+The training thread runs the compiled explainers and takes their arrays. Everything else (drawing, encoding, writing,
+sending) happens on one background thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfviz.errors import OptionError
+from tfviz.graph.layers import model_name
+from tfviz.labels import labels_from
+from tfviz.snapshots.batch_logs import BatchLogs
+from tfviz.snapshots.camera import Camera, checked_target
+from tfviz.snapshots.faults import Faults
+from tfviz.snapshots.fixed_images import fixed_images
+from tfviz.snapshots.folder import RunFolder, check_folder
+from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, named_methods
+from tfviz.snapshots.progress import Progress
+from tfviz.snapshots.schedule import Schedule
+from tfviz.snapshots.session import Session, close_other_session
+from tfviz.snapshots.sinks import Sink, own_sinks
+from tfviz.snapshots.snapshot import Moment
+from tfviz.snapshots.writer import Writer
+
+Logs = Mapping[str, Any]
+
+
+class SnapshotCallback(keras.callbacks.Callback):
+    """Takes snapshots before training, at every epoch or every N batches, and at the end.
+
+    Args:
+        explainers: one or several, as explainers (`tfviz.GradCAM(model, layer=...)`, of the model or of another one that
+            shares its layers) or as keys of `tfviz.METHODS` for the model that is trained. Weights are read live.
+        images: an array (N, H, W, C) as the model takes it, arrays nested as it takes them, or a tf.data.Dataset or a
+            keras.utils.PyDataset of images or of tuples that begin with images. The first `max_images` are taken, now, and
+            stay the same throughout; reading them leaves a shuffled dataset as it was.
+        log_dir: the folder of the run. A folder that holds a run with the same images is gone on with: numbers and steps
+            count on.
+        target: what is explained, as in a call of an explainer; one for each image, or one for all. None: the class that
+            the model itself finds, at each moment anew.
+        every: "epoch", or a number of batches, counted over the whole run. Where `steps_per_execution` is more than one, a
+            snapshot is taken after the execution in which it falls due.
+        max_images: how many images are taken. All of them are run at once.
+        pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves.
+        labels: names of the classes: a sequence, or a file (see `tfviz.labels.read_labels`).
+        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.
+        viewer: the address of a viewer ("http://host:1337") to which the run is sent too.
+        token: the viewer's.
+        sinks: more places for the snapshots to go (see `tfviz.snapshots.sinks`).
+        max_queued: how many snapshots may wait for the background thread. None is ever dropped: when so many wait, the
+            training waits too.
+        strict: what goes wrong raises in the training thread, in place of one warning each (`SnapshotWarning`).
+
+    Raises:
+        OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: what was given cannot be used;
+            before anything is trained.
+
+    Nothing about it disturbs the training: explainers run without dropout or augmentation, draw no random numbers and
+    assign no variable. Where other callbacks change the model's weights, put this one last.
+
+    What was taken is written also when `fit` is left by an exception or Ctrl-C: soon, at the latest when the program ends.
+    `close()` waits for it, and so does the end of a block:
+
+        with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1") as snapshots:
+            model.fit(x, y, callbacks=[snapshots])
+    """
+
+    # Keras may report batches from another thread then, and need not wait for the device after each of them.
+    async_safe = True
+
+    def __init__(
+        self,
+        explainers: Any,
+        images: Any,
+        *,
+        log_dir: str | Path,
+        target: Any = None,
+        every: str | int = "epoch",
+        max_images: int = 16,
+        pictures: Any = None,
+        labels: Any = None,
+        tensorboard: bool | str | Path = False,
+        viewer: str | None = None,
+        token: str | None = None,
+        sinks: Sequence[Sink] = (),
+        max_queued: int = 8,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(max_queued, int) or max_queued < 1:
+            raise OptionError(f"max_queued: expected a whole number of snapshots, 1 at least; got {max_queued!r}")
+        self.log_dir = Path(log_dir)
+        self._explainers = checked_explainers(explainers)
+        self._schedule = Schedule(every)
+        self._images = fixed_images(images, max_images, pictures)
+        self._target = checked_target(target, self._images)
+        self._labels = list(labels_from(labels).names) or None
+        self._sinks = own_sinks(self.log_dir, tensorboard, viewer, token, sinks)
+        self._max_queued, self._strict = max_queued, strict
+        check_folder(self.log_dir, self._images.pictures)
+        self._methods: list[NamedMethod] = []
+        self._methods_of: Any = None
+        self._session: Session | None = None
+        self._progress, self._batch_logs = Progress(), BatchLogs()
+        self._has_trained = self._has_begun = False
+
+    # --- what Keras calls ---------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.close()
+        close_other_session(self.log_dir)
+        if self._methods_of is not self.model:
+            self._methods, self._methods_of = named_methods(self._explainers, self.model), self.model
+        self._faults = Faults(strict=self._strict)
+        self._camera = Camera(self._methods, self._images, self._target, self._faults)
+        folder = self._opened_folder()
+        self._progress.begin(self._progress.step if self._has_trained else folder.step)
+        self._schedule.begin(self._progress.step)
+        self._session = Session(
+            Writer(folder, self._sinks, self._methods, self._images.pictures, self._faults), self._max_queued
+        )
+        self._has_begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._progress.begin_epoch(epoch, self.model)
+        self._batch_logs.clear()
+        if not self._has_begun:  # Not before: by now every callback has begun, and one may have restored the weights.
+            self._has_begun = self._has_trained = True
+            self._take("start", dict)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Snapshots of the batch before: this is called in the training thread, unlike `on_train_batch_end`."""
+        self._progress.batch = batch
+        self._faults.report()
+        if batch and self._schedule.is_due(self._progress.step):
+            self._take_batch()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._batch_logs.put(batch + 1, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._progress.end_epoch(self._batch_logs.count, self.model)
+        if self._schedule.is_due(self._progress.step):
+            self._take_batch()
+        if self._schedule.of_epochs:
+            self._take("epoch", lambda: logs or {})
+        self._faults.report()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._has_begun:
+            self._take("end", lambda: logs or {})
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _opened_folder(self) -> RunFolder:
+        about = {
+            "model": model_name(self._methods[0].explainer.graph),
+            "labels": self._labels,
+            "methods": [method.described() for method in self._methods],
+        }
+        folder = RunFolder(self.log_dir, self._images.pictures, about)
+        try:
+            folder.open()
+        except Exception as error:  # A full disk: it is tried again at each snapshot.
+            self._faults.add("folder", f"The run in {self.log_dir} could not be begun: {error}", error)
+        return folder
+
+    def _take_batch(self) -> None:
+        count = self._progress.batch
+        self._schedule.taken(self._progress.step)
+        self._take("batch", lambda: self._batch_logs.of(count), count)
+
+    def _take(self, when: str, logs: Callable[[], Logs], batch: int | None = None) -> None:
+        """logs: asked for at last, for those of a batch may still be on their way."""
+        assert self._session is not None
+        exposures = self._camera.exposures()
+        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), logs())
+        self._session.put(moment, exposures)
+        self._faults.report()
+
+    def close(self) -> None:
+        """Waits until all snapshots that were taken are written and the sinks are closed, and says what went wrong."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+            self._faults.report()
+
+    def __enter__(self) -> SnapshotCallback:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

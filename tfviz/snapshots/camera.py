@@ -1,0 +1,66 @@
+"""What the training thread does: run the compiled explainers and take their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import tree
+
+from tfviz.errors import TargetError, TfvizError
+from tfviz.snapshots.faults import Faults, reason
+from tfviz.snapshots.fixed_images import FixedImages
+from tfviz.snapshots.named_methods import NamedMethod
+from tfviz.snapshots.snapshot import Exposure
+from tfviz.targets import At
+
+
+class Camera:
+    """Runs every method on the fixed images. An explainer that raises spoils its own picture only."""
+
+    def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
+        self._methods, self._images, self._target, self._faults = methods, images, target, faults
+        self._is_first = True
+
+    def exposures(self) -> dict[str, Exposure]:
+        """What each method gives now, by name.
+
+        Raises TfvizError at the first call, before anything is trained, where images or target do not fit the model; later
+        nothing, unless faults are strict.
+        """
+        found = {method.name: self._exposure(method) for method in self._methods}
+        self._is_first = False
+        return found
+
+    def _exposure(self, method: NamedMethod) -> Exposure:
+        target = self._target if method.explainer.takes_target else None
+        try:
+            explanation = method.explainer.with_outputs(self._images.inputs, target)
+            maps = np.asarray(_of_shown_input(explanation.attribution, self._images.shown_input))
+            return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps)
+        except Exception as error:  # Whatever it is, training must go on.
+            if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
+                raise
+            words = f"{type(error).__name__}: {reason(error)}"
+            self._faults.add(f"method {method.name}", f"The snapshot of {method.name} failed: {words}.", error)
+            return Exposure(error=words)
+
+
+def _of_shown_input(attribution: Any, shown: int) -> Any:
+    """Of a model with several inputs, the attribution of the one that is drawn."""
+    flat = tree.flatten(attribution)
+    return flat[shown] if len(flat) > shown else flat[0]
+
+
+def checked_target(target: Any, images: FixedImages) -> Any:
+    """The target, cut like the images where it has one row for each of those that were given.
+
+    Raises TargetError for another number of rows.
+    """
+    if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
+        return target
+    rows = len(target)
+    if rows not in (1, len(images), images.given):
+        raise TargetError(f"expected one target, or one for each of the {len(images)} images; got {rows}")
+    return target[: len(images)]

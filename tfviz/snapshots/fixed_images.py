@@ -1,0 +1,137 @@
+"""The images that all snapshots of a run are taken of: read once, then fixed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from tfviz.errors import ImageError, OptionError
+from tfviz.render.pictures import Picture, pictures_of
+from tfviz.snapshots.datasets import unconnected
+
+_EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.utils.PyDataset"
+
+
+@dataclass(frozen=True)
+class FixedImages:
+    """inputs: what the model takes, arrays nested as it takes them. pictures: what maps are drawn over, uint8 RGB.
+
+    shown_input: of a model with several inputs the one that is drawn, among the flat inputs. given: how many images there
+    were where that is known without reading on, else as many as were taken.
+    """
+
+    inputs: Any
+    pictures: list[Picture]
+    shown_input: int
+    given: int
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
+    """The first `most` of the images.
+
+    Args:
+        images: an array (N, H, W, C), arrays nested as the model takes them, or a tf.data.Dataset or PyDataset whose elements
+            are images or tuples that begin with images, batched or not.
+        pictures: (N, H, W, 3) or (N, H, W, 1) or a list, what to draw over in place of the images; None: the images.
+
+    Raises:
+        ImageError: none, or no images, or a picture missing.
+        OptionError: `most` is no number of images.
+    """
+    if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
+        raise OptionError(f"max_images: expected a whole number, 1 at least; got {most!r}")
+    with _global_randomness_kept():
+        inputs = _first(_batches(images), int(most))
+    flat = tree.flatten(inputs)
+    ranks = [array.ndim for array in flat]
+    if 4 not in ranks:
+        raise ImageError(f"expected images as {_EXPECTED}; got shapes {', '.join(str(array.shape) for array in flat)}")
+    count, shown = len(flat[0]), ranks.index(4)
+    drawn = pictures_of(flat[shown] if pictures is None else pictures)
+    if len(drawn) < count:
+        raise ImageError(f"pictures: expected one for each of the {count} images; got {len(drawn)}")
+    return FixedImages(inputs, drawn[:count], shown, _count(images, count))
+
+
+def _count(images: Any, taken: int) -> int:
+    if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)):
+        return taken
+    return len(tree.flatten(_as_arrays(images))[0])
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    """A dataset may draw random numbers when it is read; the training that follows must find what it would have found."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _batches(images: Any) -> Iterator[Any]:
+    if isinstance(images, tf.data.Dataset):
+        for element in unconnected(images).as_numpy_iterator():
+            yield _as_batch(_images_of(element))
+    elif isinstance(images, keras.utils.PyDataset):
+        number = 0
+        while images.num_batches is None or number < images.num_batches:
+            yield _as_arrays(_images_of(images[number]))
+            number += 1
+    else:
+        yield _as_arrays(images)
+
+
+def _images_of(element: Any) -> Any:
+    return element[0] if isinstance(element, (tuple, list)) else element
+
+
+def _as_batch(element: Any) -> Any:
+    """One image becomes a batch of one."""
+    element = _as_arrays(element)
+    is_single = max(array.ndim for array in tree.flatten(element)) == 3
+    return tree.map_structure(lambda array: array[None], element) if is_single else element
+
+
+def _as_arrays(images: Any) -> Any:
+    """NumPy arrays, nested as they came; a list of images (H, W, C) is one array."""
+    if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
+        if len({np.shape(image) for image in images}) > 1:
+            raise ImageError("expected images of one size, as the model takes them; got several sizes. Resize them first")
+        images = np.asarray(images)
+    is_array = [hasattr(array, "shape") and hasattr(array, "dtype") for array in tree.flatten(images)]
+    if not is_array or not all(is_array):
+        raise ImageError(f"expected images as {_EXPECTED}; got {type(images).__name__} {str(images)[:60]!r}")
+    return tree.map_structure(np.asarray, images)
+
+
+def _first(batches: Iterator[Any], most: int) -> Any:
+    """The first `most` rows of all batches, as one."""
+    kept: list[Any] = []
+    count = 0
+    for batch in batches:
+        sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
+        if len(sizes) > 1:
+            raise ImageError(f"expected as many images for each input of the model; got {sorted(sizes)}")
+        kept.append(tree.map_structure(lambda array: array[: most - count], batch))  # noqa: B023
+        count += sizes.pop()
+        if count >= most:
+            break
+    if count == 0:
+        raise ImageError(f"expected at least one image, as {_EXPECTED}; got none")
+    try:
+        return tree.map_structure(lambda *parts: np.concatenate(parts), *kept)
+    except ValueError as error:
+        raise ImageError(f"expected images of one size, as the model takes them; {error}") from error

@@ -1,0 +1,167 @@
+"""The folder of a run, as it is written. `reading.py` says what is where, and reads it.
+
+A snapshot is in the folder when its line is in the index; that is written last. What fails in between leaves nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfviz.errors import OutputError
+from tfviz.images import read_image, write_image
+from tfviz.render.pictures import Picture
+from tfviz.snapshots.index import add_line, cut_rest
+from tfviz.snapshots.reading import (
+    FORMAT,
+    INDEX_FILE,
+    RUN_FILE,
+    image_path,
+    is_run,
+    maps_path,
+    picture_path,
+    read_records,
+    read_run,
+)
+from tfviz.snapshots.snapshot import Snapshot
+from tfviz.writing import write_atomically
+
+_ACCURACY = 1e-3  # of a map's largest value
+
+
+class RunFolder:
+    """Begins a run in a folder, or goes on with the one that is there.
+
+    path: the log_dir. images: uint8 RGB. about: what run.json says of the model, its labels and the methods.
+    """
+
+    def __init__(self, path: Path, images: Sequence[Picture], about: Mapping[str, Any]) -> None:
+        self.path, self._images, self._about = path, images, about
+        self.run: dict[str, Any] = {}
+        self.step = 0  # of the last snapshot
+        self._next = 0
+
+    def open(self) -> None:
+        """Goes on with the run that is there, or begins one; does nothing where this has begun it already.
+
+        Raises OSError, OutputError where it cannot be written, SnapshotsError for a run that is damaged.
+        """
+        if is_run(self.path) and self._index.exists():
+            if not self.run:
+                self._continue()
+        elif self.run and self._index.exists():  # run.json alone is missing
+            self._write_run(self.run)
+        else:
+            self._next = 0
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._index.touch()
+            self._write_run({})
+
+    def was_removed(self) -> bool:
+        """Whether a run was begun here and is there no more."""
+        return bool(self.run) and not self._index.exists()
+
+    @property
+    def _index(self) -> Path:
+        return self.path / INDEX_FILE
+
+    def _continue(self) -> None:
+        cut_rest(self._index)
+        records = read_records(self.path)
+        if records:
+            self._next, self.step = records[-1]["number"] + 1, int(records[-1]["step"])
+        self._write_run(read_run(self.path))
+
+    def _write_run(self, known: Mapping[str, Any]) -> None:
+        run = {
+            "format": FORMAT,
+            "id": known.get("id", uuid.uuid4().hex),
+            "name": self.path.resolve().name,
+            "started": known.get("started", time.time()),
+            **self._about,
+            "methods": _united(known.get("methods", []), self._about["methods"]),
+            "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
+        }
+        for number, image in enumerate(self._images):
+            write_image(image_path(self.path, number), image)
+        write_atomically(self.path / RUN_FILE, json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1))
+        self.run = run
+
+    def add(self, snapshot: Snapshot) -> Snapshot:
+        """Writes a snapshot, and returns it with its number. Raises OSError or OutputError; nothing is left then."""
+        number = self._next
+        folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
+        shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
+        try:
+            self._write_pictures(number, snapshot)
+            write_atomically(maps, packed(snapshot.maps))
+            numbered = replace(snapshot, record={"number": number, **snapshot.record})
+            add_line(self._index, numbered.record)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            maps.unlink(missing_ok=True)
+            raise
+        self._next = number + 1
+        return numbered
+
+    def _write_pictures(self, number: int, snapshot: Snapshot) -> None:
+        for name, pictures in snapshot.pictures.items():
+            for image, picture in enumerate(pictures):
+                write_image(picture_path(self.path, number, name, image), picture)
+
+
+def check_folder(path: Path, images: Sequence[Picture]) -> None:
+    """Makes the folder where there is none, and looks at the run in it.
+
+    Raises:
+        OutputError: it cannot be made, or holds a run of other images: its pictures would no longer fit its images.
+        SnapshotsError: it holds a run that is damaged, or of a newer tfviz.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"log_dir: {path} cannot be made ({error.strerror}). Give a folder that can be written to."
+        ) from error
+    if not is_run(path):
+        return
+    if len(read_run(path).get("images", [])) != len(images) or not all(
+        np.array_equal(read_image(image_path(path, number)), image)
+        for number, image in enumerate(images)
+        if image_path(path, number).exists()
+    ):
+        raise OutputError(
+            f"log_dir: {path} holds a run of other images. To go on with it give the same images (from a shuffled dataset "
+            "others come each time: take them once and keep them); else give a new folder."
+        )
+
+
+def packed(maps: Mapping[str, np.ndarray]) -> bytes:
+    """The maps as an .npz file: float16 where that keeps each map to a thousandth of its largest value, else float32."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **{name: _compact(array) for name, array in maps.items()})
+    return file.getvalue()
+
+
+def _compact(maps: np.ndarray) -> np.ndarray:
+    flat = maps.reshape(len(maps), -1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = flat.astype(np.float16)
+        difference = np.abs(half.astype(np.float32) - flat)
+        is_kept = (difference <= _ACCURACY * np.abs(flat).max(axis=1, keepdims=True)) | ~np.isfinite(flat)
+    return (half if is_kept.all() else flat).reshape(maps.shape)
+
+
+def _united(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The methods of a continued run: those of now, and those whose pictures are there from before."""
+    names = {method["name"] for method in now}
+    return [*now, *(method for method in before if method.get("name") not in names)]

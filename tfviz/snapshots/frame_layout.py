@@ -1,0 +1,141 @@
+"""Where things are on a film's frames, in pixels.
+
+    epoch 3   step 1,250   loss 0.4123                          the caption
+            Grad-CAM  VBP            Grad-CAM  VBP              titles
+    image 0   map     map    image 1   map     map              an image and its maps, side by side: a group
+    heart 0.93               star 0.61                          what the network says of it
+    image 2   map     map    image 3   map     map
+    ring 0.55                disc 0.97
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the present moment
+
+Groups stand in as many columns as make the frame most like a screen. H.264 needs even sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfviz.errors import OptionError
+from tfviz.snapshots.lettering import line_height
+
+NARROWEST_PX, WIDEST_PX = 160, 3840
+LEAST_TILE_PX = 24
+TILE_GAP = 4
+NARROWEST, WIDEST = 0.6, 2.0  # of a tile, in heights; other images leave some of their tile empty
+_SCREEN = 16 / 9
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle: its top left corner and its size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """The places on a frame `width` x `height`, for `sizes`, the (height, width) of each image, and `methods` maps of each.
+
+    columns: of groups. tile_width, tile_height: the room for a picture.
+    """
+
+    sizes: Sequence[tuple[int, int]]
+    methods: int
+    columns: int
+    width: int
+
+    @property
+    def text(self) -> int:
+        """The height of letters."""
+        return min(max(round(self.width / 75), 10), 30)
+
+    @property
+    def margin(self) -> int:
+        return self.text
+
+    @property
+    def line(self) -> int:
+        return line_height(self.text)
+
+    @property
+    def tile_width(self) -> int:
+        gaps = (self.columns - 1) * self.margin + self.columns * self.methods * TILE_GAP
+        return (self.width - 2 * self.margin - gaps) // (self.columns * (1 + self.methods))
+
+    @property
+    def tile_height(self) -> int:
+        aspect = max(width / height for height, width in self.sizes)
+        return round(self.tile_width / min(max(aspect, NARROWEST), WIDEST))
+
+    @property
+    def group_width(self) -> int:
+        return self.tile_width + self.methods * (self.tile_width + TILE_GAP)
+
+    @property
+    def rows(self) -> int:
+        return math.ceil(len(self.sizes) / self.columns)
+
+    @property
+    def height(self) -> int:
+        height = self.curve.top + self.curve.height + self.margin
+        return height + height % 2
+
+    @property
+    def caption_top(self) -> int:
+        return self.margin // 2
+
+    @property
+    def titles_top(self) -> int:
+        return self.caption_top + self.line + self.margin // 2
+
+    @property
+    def curve(self) -> Box:
+        """Where the loss is drawn."""
+        top = self.titles_top + self.line + self.rows * self._row_height
+        return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
+
+    @property
+    def _row_height(self) -> int:
+        return self.tile_height + self.line + self.margin // 2
+
+    def group_left(self, image: int) -> int:
+        """The left edge of an image's group; groups share the width evenly."""
+        room = self.width - 2 * self.margin - self.columns * self.group_width
+        gap = room / (self.columns - 1) if self.columns > 1 else 0
+        start = self.margin if self.columns > 1 else self.margin + room // 2
+        return round(start + image % self.columns * (self.group_width + gap))
+
+    def tile(self, image: int, place: int) -> Box:
+        """The room for the image itself (place 0) or for the map of method place − 1."""
+        left = self.group_left(image) + place * (self.tile_width + TILE_GAP)
+        top = self.titles_top + self.line + image // self.columns * self._row_height
+        return Box(top, left, self.tile_height, self.tile_width)
+
+    def picture(self, image: int, place: int) -> Box:
+        """Where the picture itself goes: as large as its tile allows, in the tile's middle, in its own shape."""
+        tile, (height, width) = self.tile(image, place), self.sizes[image]
+        scale = min(tile.height / height, tile.width / width)
+        size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
+        return Box(tile.top + (tile.height - size[0]) // 2, tile.left + (tile.width - size[1]) // 2, *size)
+
+
+def layout_for(sizes: Sequence[tuple[int, int]], methods: int, width: int) -> FrameLayout:
+    """The layout that is most like a screen. sizes: (height, width) of each image; methods: how many.
+
+    Raises OptionError for a width that cannot be, or in which the pictures would be too small to see.
+    """
+    if not NARROWEST_PX <= width <= WIDEST_PX:
+        raise OptionError(f"width: expected {NARROWEST_PX} to {WIDEST_PX} pixels, got {width!r}.")
+    possible = (FrameLayout(sizes, methods, columns, width + width % 2) for columns in range(1, len(sizes) + 1))
+    fitting = [layout for layout in possible if min(layout.tile_width, layout.tile_height) >= LEAST_TILE_PX]
+    if not fitting:
+        raise OptionError(
+            f"width: {len(sizes)} images with {methods} maps each do not fit into {width} pixels. "
+            "Choose some of the images or methods, or a greater width."
+        )
+    return min(fitting, key=lambda layout: abs(math.log(layout.width / layout.height / _SCREEN)))

@@ -1,0 +1,151 @@
+"""A film's frames: the images, their maps at one moment, and what is written beside them (see frame_layout.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfviz.errors import ImageError
+from tfviz.images import read_image
+from tfviz.render.pictures import Picture, shrunk_or_enlarged
+from tfviz.snapshots.frame_layout import Box, FrameLayout
+from tfviz.snapshots.lettering import Color, text_width, write_line
+from tfviz.snapshots.loss_curve import LossCurve
+from tfviz.snapshots.reading import image_path, picture_path
+
+GROUND: Color = (22, 24, 28)
+EMPTY: Color = (38, 41, 47)
+TEXT: Color = (236, 238, 242)
+QUIET: Color = (150, 156, 166)
+STALE: Color = (240, 120, 60)  # the mark of a picture that is an earlier snapshot's
+_STALE_BRIGHTNESS = 0.55
+
+
+class FramePainter:
+    """Draws the frames of one run, in the order of time: where a picture is missing, the one before it stays, marked.
+
+    run: what run.json says. images, methods: which of them are shown, by number and by name. records: the snapshots of
+    the film. missing: how many pictures could not be read so far.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: Mapping[str, Any],
+        images: Sequence[int],
+        methods: Sequence[str],
+        layout: FrameLayout,
+        records: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.folder, self.run, self.images, self.methods, self.layout = folder, run, images, methods, layout
+        self.records = records
+        self.missing = 0
+        self._curve = LossCurve([(record.get("logs") or {}).get("loss") for record in records], layout.curve)
+        self._still = self._still_parts()
+        self._last: dict[tuple[int, str], Picture] = {}
+        self._slots = self._caption_widths()
+
+    def draw(self, place: int) -> Picture:
+        """The frame of the snapshot `records[place]`, (height, width, 3) uint8 RGB."""
+        frame, record = self._still.copy(), self.records[place]
+        self._write_caption(frame, record)
+        for tile, image in enumerate(self.images):
+            for column, method in enumerate(self.methods, start=1):
+                self._draw_map(frame, tile, column, record, method, image)
+            self._write_prediction(frame, tile, image, record)
+        self._curve.draw(frame, place)
+        return frame
+
+    def _still_parts(self) -> Picture:
+        """What is the same on all frames: ground, titles, the images themselves."""
+        layout = self.layout
+        frame = np.full((layout.height, layout.width, 3), GROUND, np.uint8)
+        titles = {method["name"]: method.get("title") or method["name"] for method in self.run["methods"]}
+        for tile, image in enumerate(self.images):
+            self._place(frame, tile, 0, self._read(image_path(self.folder, image)))
+            if tile < layout.columns:
+                for column, method in enumerate(self.methods, start=1):
+                    self._write_title(frame, layout.tile(tile, column), titles[method])
+        return frame
+
+    def _write_title(self, frame: Picture, tile: Box, title: str) -> None:
+        middle = tile.left + tile.width // 2
+        write_line(frame, title, middle, self.layout.titles_top, self.layout.text, QUIET, align="center", width=tile.width)
+
+    def _draw_map(self, frame: Picture, tile: int, column: int, record: Mapping[str, Any], method: str, image: int) -> None:
+        picture = None
+        if method in record.get("methods", ()):
+            picture = self._read(picture_path(self.folder, record["number"], method, image))
+        if picture is not None:
+            self._last[tile, method] = picture
+        else:
+            self.missing += 1
+        self._place(frame, tile, column, self._last.get((tile, method)), is_stale=picture is None)
+
+    def _place(self, frame: Picture, tile: int, column: int, picture: Picture | None, *, is_stale: bool = False) -> None:
+        box = self.layout.picture(tile, column)
+        under = frame[box.top : box.top + box.height, box.left : box.left + box.width]
+        under[:] = EMPTY if picture is None else shrunk_or_enlarged(picture, box.height, box.width)
+        if is_stale:
+            under[:] = under * _STALE_BRIGHTNESS
+            side = max(6, box.width // 8)
+            corners = [(box.left, box.top), (box.left + side, box.top), (box.left, box.top + side)]
+            cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
+
+    def _read(self, path: Path) -> Picture | None:
+        """None where there is no such picture, or one that is damaged: a film is made of what there is."""
+        try:
+            return read_image(path)
+        except ImageError:
+            return None
+
+    def _write_prediction(self, frame: Picture, tile: int, image: int, record: Mapping[str, Any]) -> None:
+        predictions = record.get("predictions") or []
+        said = predictions[image] if image < len(predictions) else None
+        if said is not None:
+            box = self.layout.tile(tile, 0)
+            words = f"{self._label(said['class'])}  {_number(said.get('score'))}"
+            top, width = box.top + box.height, self.layout.group_width
+            write_line(frame, words, box.left, top, self.layout.text, TEXT, width=width)
+
+    def _label(self, number: int) -> str:
+        labels = self.run.get("labels") or []
+        return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
+
+    def _write_caption(self, frame: Picture, record: Mapping[str, Any]) -> None:
+        """The moment and the logs at the left, as many as there is room for, and the run's name at the right."""
+        layout, size = self.layout, self.layout.text
+        left, end = layout.margin, layout.width - layout.margin
+        for word, slot in zip(caption_of(record), self._slots, strict=False):
+            if left > layout.margin and left + slot > end:
+                break
+            write_line(frame, word, left, layout.caption_top, size, TEXT, width=end - left)
+            left += slot + round(1.5 * size)
+        name = str(self.run.get("name", ""))
+        if left + text_width(name, size) <= end:
+            write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
+
+    def _caption_widths(self) -> list[int]:
+        """The widest that each word of the caption gets, so that those after it stay where they are."""
+        captions = zip_longest(*map(caption_of, self.records), fillvalue="")
+        return [max(text_width(word, self.layout.text) for word in words) for words in captions]
+
+
+def caption_of(record: Mapping[str, Any]) -> list[str]:
+    """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count from 1 here."""
+    step = record.get("step") or 0
+    logs = record.get("logs") or {}
+    words = [f"epoch {record.get('epoch', 0) + 1}" if step else "before training", f"step {step:,}"]
+    return words + [f"{name} {_number(value)}" for name, value in logs.items()]
+
+
+def _number(value: float | None) -> str:
+    """As many digits as make a difference, and always as many letters where that is possible."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.2e}"

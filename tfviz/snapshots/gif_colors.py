@@ -1,0 +1,72 @@
+"""The 256 colours of a GIF: one palette for the whole film, so that what stands still in it does not flicker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from tfviz.render.pictures import Picture
+
+# Ordered dithering: a pixel's depends on its place only, so that still parts of the frame stay still, and the file small.
+_DITHERING = "dither=bayer:bayer_scale=3"
+
+
+class GifColors:
+    """Frames in the colours that suit some sample frames best, by FFmpeg's own filters.
+
+    Called with a frame, it returns the frames that are ready; called with None at the end, the rest.
+    """
+
+    def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:
+        import av
+
+        height, width = size
+        palette = _palette(size, rate, samples)
+        graph = av.filter.Graph()
+        self._frames = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)
+        colors = graph.add_buffer(width=16, height=16, format=palette.format, time_base=1 / rate)
+        choosing, self._done = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
+        self._frames.link_to(choosing, 0, 0)
+        colors.link_to(choosing, 0, 1)
+        choosing.link_to(self._done)
+        graph.configure()
+        self._graph = graph  # the filters do not keep it alive themselves
+        colors.push(palette)
+        colors.push(None)
+
+    def __call__(self, frame: Any) -> list[Any]:
+        self._frames.push(frame)
+        return _pulled(self._done)
+
+
+def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
+    """A frame of 16 x 16 pixels: the colours."""
+    import av
+
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=size[1], height=size[0], format=av.VideoFormat("rgb24"), time_base=1 / rate)
+    finding, found = graph.add("palettegen", "reserve_transparent=0"), graph.add("buffersink")
+    source.link_to(finding)
+    finding.link_to(found)
+    graph.configure()
+    for number, sample in enumerate(samples):
+        frame = av.VideoFrame.from_ndarray(sample, format="rgb24")
+        frame.pts, frame.time_base = number, 1 / rate
+        source.push(frame)
+    source.push(None)
+    palette = found.pull()
+    palette.pts, palette.time_base = 0, 1 / rate
+    return palette
+
+
+def _pulled(sink: Any) -> list[Any]:
+    """All frames that a filter has ready."""
+    import av
+
+    frames = []
+    while True:
+        try:
+            frames.append(sink.pull())
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return frames

@@ -1,0 +1,43 @@
+"""The append-only index of a run: one line of strict JSON for each snapshot."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_TAIL_BYTES = 1 << 16
+
+
+def add_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Adds a record in one write. Where that fails, the file is as it was.
+
+    Raises OSError; FileNotFoundError where there is no index: a line of a later number must never begin one.
+    """
+    line = (json.dumps(record, allow_nan=False, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+    with path.open("r+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line) != len(line):  # A disk that fills up takes a part.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def cut_rest(path: Path) -> None:
+    """Takes off what a writer that was killed left behind the last whole line. Raises OSError."""
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _TAIL_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)

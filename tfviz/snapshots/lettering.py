@@ -1,0 +1,67 @@
+"""Words on pictures: drawn once, then laid over as often as they are needed.
+
+Matplotlib draws them, since OpenCV has Latin letters only. At 72 dots an inch a point is a pixel, so that sizes are both.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import RendererAgg
+
+from tfviz.render.pictures import Picture
+from tfviz.render.titles import font, wrapped
+
+Color = tuple[int, int, int]
+Align = Literal["left", "center", "right"]
+_DOTS_PER_INCH = 72
+_KEPT_TEXTS = 512  # most words of a film stay for many frames
+
+
+def text_width(text: str, size: int) -> int:
+    """How wide a line of letters `size` pixels high is, in pixels."""
+    return math.ceil(_RENDERER.get_text_width_height_descent(text, font(size), False)[0])
+
+
+def line_height(size: int) -> int:
+    """The distance between two lines of letters `size` pixels high."""
+    return round(1.3 * size)
+
+
+def write_line(
+    picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
+) -> None:
+    """Writes one line into `picture`, in place; it ends in "…" where it would be longer than `width` pixels.
+
+    x: where the line begins, has its middle or ends, as `align` says. top: of the line, `line_height(size)` high.
+    What would lie outside the picture is cut off.
+    """
+    (line, *_) = wrapped(text, width or picture.shape[1], font(size), most_lines=1) or [""]
+    if line:
+        ink = _ink(line, size)
+        left = x - {"left": 0, "center": ink.shape[1] // 2, "right": ink.shape[1]}[align]
+        _lay_over(picture, ink, top, left, color)
+
+
+@functools.lru_cache(_KEPT_TEXTS)
+def _ink(line: str, size: int) -> npt.NDArray[np.uint8]:
+    """How much of each pixel the letters cover, (line_height, width), 0 to 255."""
+    height, width = line_height(size), text_width(line, size) + 2
+    renderer = RendererAgg(width, height, _DOTS_PER_INCH)
+    renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)
+    return np.array(renderer.buffer_rgba())[..., 3]
+
+
+def _lay_over(picture: Picture, ink: npt.NDArray[np.uint8], top: int, left: int, color: Color) -> None:
+    rows = slice(max(top, 0), max(min(top + ink.shape[0], picture.shape[0]), 0))
+    columns = slice(max(left, 0), max(min(left + ink.shape[1], picture.shape[1]), 0))
+    under = picture[rows, columns]
+    cover = ink[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None] / np.float32(255)
+    under[:] = np.rint(under + (np.array(color, np.float32) - under) * cover)
+
+
+_RENDERER = RendererAgg(1, 1, _DOTS_PER_INCH)

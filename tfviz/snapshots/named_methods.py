@@ -1,0 +1,88 @@
+"""The explainers of a run, each under a name of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import tree
+
+from tfviz.errors import OptionError
+from tfviz.graph.head import last_activation
+from tfviz.methods import method_named
+from tfviz.methods.explainer import Explainer
+from tfviz.render.titles import title_of
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """An explainer and the name of its folder: its key, or "grad_cam-2" where another one has that key already."""
+
+    name: str
+    explainer: Explainer
+
+    def described(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        key = self.explainer.key
+        layer = getattr(self.explainer, "layer_path", None)
+        return {"name": self.name, "key": key, "title": title_of(key), "layer": layer, "style": self.explainer.style}
+
+    def predictions(self, outputs: Any) -> list[dict[str, Any] | None]:
+        """For each image the class that the model itself finds and its output there; None where it names no class.
+
+        outputs: the model's own. One sigmoid unit p has two classes: 0 with 1 − p, and 1 with p.
+        """
+        flat = tree.flatten(outputs)
+        if len(flat) != 1 or flat[0].ndim != 2:
+            return [None] * (len(flat[0]) if flat else 0)
+        scores = flat[0]
+        if scores.shape[1] == 1:
+            if not self._ends_in_sigmoid():
+                return [None] * len(scores)
+            scores = np.concatenate([1 - scores, scores], axis=1)
+        return [_top(row) for row in scores]
+
+    def _ends_in_sigmoid(self) -> bool:
+        graph = self.explainer.whole
+        place = last_activation(graph, graph.outputs[0])
+        return place is not None and place.activation == "sigmoid"
+
+
+def _top(scores: np.ndarray) -> dict[str, Any] | None:
+    if not np.isfinite(scores).all():
+        return None
+    return {"class": int(scores.argmax()), "score": float(scores.max())}
+
+
+def checked_explainers(explainers: Any) -> list[Explainer | str]:
+    """What was given as a list; keys are known ones.
+
+    Raises:
+        OptionError: nothing, or something that is neither an explainer nor a key.
+        UnknownMethodError: a key that no method has.
+    """
+    given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
+    if not given:
+        raise OptionError("expected one explainer or method key at least, such as 'grad_cam'; got none")
+    for one in given:
+        if isinstance(one, str):
+            method_named(one)
+        elif not isinstance(one, Explainer):
+            raise OptionError(
+                f"expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'; got {one!r}"
+            )
+    return given
+
+
+def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
+    """Builds explainers of `model` for the keys, and gives each its name."""
+    explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
+    seen: Counter[str] = Counter()
+    named = []
+    for explainer in explainers:
+        seen[explainer.key] += 1
+        number = seen[explainer.key]
+        named.append(NamedMethod(explainer.key if number == 1 else f"{explainer.key}-{number}", explainer))
+    return named

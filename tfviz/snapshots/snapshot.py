@@ -1,0 +1,51 @@
+"""A snapshot: first as the training thread takes it, then as it is drawn, kept and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfviz.render.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where the training was.
+
+    when: "start", "epoch", "batch" or "end". epoch: counted from 0, as in `fit`. batch: how many batches of the epoch were
+    trained, or None where the snapshot is not about a batch. step: how many batches were trained in the whole run.
+    time: seconds since 1970. logs: what Keras reported.
+    """
+
+    when: str
+    epoch: int
+    batch: int | None
+    step: int
+    time: float
+    logs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error in words."""
+
+    outputs: Any = None
+    maps: np.ndarray | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot as the folder has it.
+
+    record: its line in snapshots.jsonl. images: the fixed images, uint8 RGB (H, W, 3). pictures: for each method's name the
+    maps drawn over them. maps: for each name the raw maps (N, …), float32.
+    """
+
+    record: Mapping[str, Any]
+    images: list[Picture]
+    pictures: Mapping[str, list[Picture]]
+    maps: Mapping[str, np.ndarray]

@@ -1,0 +1,69 @@
+"""Snapshots for TensorBoard: an image for each method and picture, a curve for each number in the logs.
+
+The event files are written by TensorFlow itself; only looking at them takes the package (`pip install 'tfviz[tensorboard]'`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.snapshots.reading import image_path, picture_path
+from tfviz.snapshots.sinks import Sink
+from tfviz.snapshots.snapshot import Snapshot
+
+_SCALAR, _IMAGES = 1, 3  # TensorBoard's numbers for classes of data
+
+
+class TensorBoardSink(Sink):
+    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._run_folder = Path()
+        self._writer: Any = None
+
+    def open(self, run: Mapping[str, Any], folder: Path) -> None:
+        self.close()
+        self._run_folder = folder
+        self._writer = tf.summary.create_file_writer(str(self.folder))
+        with self._writer.as_default(step=0):
+            pngs = [image_path(folder, number).read_bytes() for number in range(len(run["images"]))]
+            sizes = [(image["height"], image["width"]) for image in run["images"]]
+            for number, (png, size) in enumerate(zip(pngs, sizes, strict=True)):
+                _write_image(f"images/{number}", png, size)
+
+    def write(self, snapshot: Snapshot) -> None:
+        record = snapshot.record
+        with self._writer.as_default(step=record["step"]):
+            for name, value in record["logs"].items():
+                if value is not None:
+                    _write_scalar(f"snapshots/{name}", value)
+            for method in record["methods"]:
+                for number, picture in enumerate(snapshot.pictures[method]):
+                    png = picture_path(self._run_folder, record["number"], method, number).read_bytes()
+                    _write_image(f"{method}/{number}", png, picture.shape[:2])
+        self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _write_scalar(tag: str, value: float) -> None:
+    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=_metadata("scalars", _SCALAR))
+
+
+def _write_image(tag: str, png: bytes, size: tuple[int, int]) -> None:
+    """An image as the folder has it already: width, height and the encoded picture."""
+    height, width = size
+    tf.summary.write(tag, tf.constant([str(width), str(height), png]), metadata=_metadata("images", _IMAGES))
+
+
+def _metadata(plugin: str, data_class: int) -> Any:
+    kind = tf.compat.v1.SummaryMetadata
+    return kind(plugin_data=kind.PluginData(plugin_name=plugin), data_class=data_class)

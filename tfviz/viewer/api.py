@@ -1,0 +1,160 @@
+"""The addresses of the server.
+
+PUT /api/runs/{id}                                     run.json
+GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: how much of it is here
+PUT /api/runs/{id}/images/{image}.png
+PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
+PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
+GET /api/runs                                          all runs
+GET /api/runs/{id}/snapshots?after=N                   the records after number N, so many at a time
+GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
+GET /api/events                                        server-sent events
+GET /, /{asset}                                        the page
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+
+from tfviz.viewer import receiving, refusals
+from tfviz.viewer.assets import Asset
+from tfviz.viewer.bodies import read_body
+from tfviz.viewer.events import Events
+from tfviz.viewer.forms import ID_PATTERN, METHOD_PATTERN, Record, Run, reason
+from tfviz.viewer.limits import MAX_IMAGES, MAX_SNAPSHOTS, Limits
+from tfviz.viewer.refusals import RefusalError
+from tfviz.viewer.runs import KnownRun
+from tfviz.viewer.store import News, Store
+
+RunId = Annotated[str, Path(pattern=ID_PATTERN)]
+Number = Annotated[int, Path(ge=0, lt=MAX_SNAPSHOTS)]
+MethodName = Annotated[str, Path(pattern=METHOD_PATTERN)]
+Image = Annotated[int, Path(ge=0, lt=MAX_IMAGES)]
+After = Annotated[int, Query(ge=-1, lt=MAX_SNAPSHOTS)]
+
+_KEPT = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
+_ASKED_AGAIN = "no-cache"  # kept, but asked about each time
+_WORTH_PACKING_BYTES = 2000
+
+
+def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, Asset]) -> APIRouter:
+    """The addresses, for the runs of `store`."""
+    router = APIRouter()
+
+    def known(run_id: str) -> KnownRun:
+        found = store.runs.get(run_id)
+        if found is None:
+            raise RefusalError(refusals.UNKNOWN, "there is no such run")
+        return found
+
+    @router.put("/api/runs/{run_id}", status_code=204)
+    async def put_run(request: Request, run_id: RunId) -> None:
+        run = _parsed(Run, await read_body(request, limits.run_bytes, limits))
+        if run.id != run_id:
+            raise RefusalError(refusals.MISFIT, "the id in the address is not the one in the run")
+        events.tell(await run_in_threadpool(receiving.receive_run, store, limits, run))
+
+    @router.get("/api/runs/{run_id}/state")
+    async def get_state(run_id: RunId) -> dict[str, int]:
+        run = known(run_id)
+        images = await run_in_threadpool(run.count_images)
+        return {"snapshots": len(run.lines), "last": run.last, "images": images}
+
+    @router.put("/api/runs/{run_id}/images/{image}.png", status_code=204)
+    async def put_image(request: Request, run_id: RunId, image: Image) -> None:
+        run = known(run_id)
+        data = await read_body(request, receiving.largest_picture_bytes(run, image), limits)
+        await run_in_threadpool(receiving.receive_image, run, image, data)
+
+    @router.put("/api/runs/{run_id}/pictures/{number}/{method}/{image}.png", status_code=204)
+    async def put_picture(request: Request, run_id: RunId, number: Number, method: MethodName, image: Image) -> None:
+        run = known(run_id)
+        data = await read_body(request, receiving.largest_picture_bytes(run, image), limits)
+        await run_in_threadpool(receiving.receive_picture, run, number, method, image, data)
+
+    @router.put("/api/runs/{run_id}/snapshots/{number}", status_code=204)
+    async def put_record(request: Request, run_id: RunId, number: Number) -> None:
+        run = known(run_id)
+        record = _parsed(Record, await read_body(request, limits.record_bytes, limits))
+        events.tell(await run_in_threadpool(receiving.receive_record, run, number, record))
+
+    @router.get("/api/runs")
+    async def get_runs(request: Request) -> Response:
+        runs = sorted(store.runs.values(), key=lambda run: run.run.started, reverse=True)
+        return await run_in_threadpool(_json_of, request, [_summary(run) for run in runs])
+
+    @router.get("/api/runs/{run_id}/snapshots")
+    async def get_records(request: Request, run_id: RunId, after: After = -1) -> Response:
+        lines = known(run_id).lines[after + 1 : after + 1 + limits.records]
+        return await run_in_threadpool(_json_of, request, lines)
+
+    @router.get("/api/runs/{run_id}/images/{image}.png")
+    async def get_image(run_id: RunId, image: Image) -> Response:
+        run = known(run_id)
+        return _png(await run_in_threadpool(store.read, run, run.image(image)), _ASKED_AGAIN)
+
+    @router.get("/api/runs/{run_id}/pictures/{number}/{method}/{image}.png")
+    async def get_picture(run_id: RunId, number: Number, method: MethodName, image: Image) -> Response:
+        run = known(run_id)
+        caching = _KEPT if number <= run.last else _ASKED_AGAIN
+        return _png(await run_in_threadpool(store.read, run, run.picture(number, method, image)), caching)
+
+    @router.get("/api/events")
+    async def get_events() -> Response:
+        if events.count >= limits.readers:
+            raise RefusalError(refusals.TOO_MANY, f"{events.count} pages are open already")
+        now = [News(run.run.id, run.last) for run in store.runs.values()]
+        return StreamingResponse(events.stream(now), media_type="text/event-stream")
+
+    @router.get("/")
+    async def get_page(request: Request) -> Response:
+        return _asset(request, assets["index.html"])
+
+    @router.get("/{name}")
+    async def get_asset(request: Request, name: str) -> Response:
+        if name not in assets:
+            raise RefusalError(refusals.UNKNOWN, "there is nothing at this address")
+        return _asset(request, assets[name])
+
+    return router
+
+
+def _parsed(form: type[Run] | type[Record], data: bytes) -> Run | Record:
+    try:
+        return form.model_validate_json(data)
+    except ValidationError as error:
+        raise RefusalError(refusals.MISFIT, reason(error)) from error
+
+
+def _summary(known: KnownRun) -> bytes:
+    counts = {"snapshots": len(known.lines), "last_time": known.last_time}
+    return known.run.line()[:-1] + b"," + json.dumps(counts).encode()[1:]
+
+
+def _json_of(request: Request, items: list[bytes]) -> Response:
+    """A JSON list of what is JSON already, packed if the asker can unpack it."""
+    content = b"[" + b",".join(items) + b"]"
+    headers = {"Vary": "Accept-Encoding"}
+    if len(content) > _WORTH_PACKING_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+        content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"
+    return Response(content, media_type="application/json", headers=headers)
+
+
+def _png(data: bytes | None, caching: str) -> Response:
+    if data is None:
+        raise RefusalError(refusals.UNKNOWN, "there is no such picture")
+    return Response(data, media_type="image/png", headers={"Cache-Control": caching})
+
+
+def _asset(request: Request, asset: Asset) -> Response:
+    headers = {"Cache-Control": _ASKED_AGAIN, "ETag": asset.tag}
+    if request.headers.get("if-none-match") == asset.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, media_type=asset.media_type, headers=headers)

@@ -1,0 +1,186 @@
+// The images, each beside its maps, with what is predicted.
+
+import { byId, make, onceFor, setText } from "./elements.js";
+import { classColor, makeHistory } from "./history.js";
+import { compared, current, imageAddress, pictureAddress, recordsOf } from "./runs.js";
+import { set, state } from "./state.js";
+import { label, moment, value } from "./words.js";
+
+const SMALL_PX = 128; // pictures up to here are enlarged pixel by pixel
+const HISTORY_PAUSE_MS = 500;
+
+export function chosenMethods(run) {
+  return run.methods.filter((method) => !state.methods || state.methods.includes(method.name));
+}
+
+export function chosenImages(run) {
+  const all = run.images.map((_, index) => index);
+  if (state.focus !== null && state.focus < all.length) return [state.focus];
+  return state.images ? all.filter((index) => state.images.includes(index)) : all;
+}
+
+// The other run's record at the same step, or the last one before it.
+export function recordBeside(other, record) {
+  const records = recordsOf(other.id);
+  let low = 0;
+  let high = records.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (records[middle].step <= record.step) low = middle + 1;
+    else high = middle;
+  }
+  return records[Math.max(0, low - 1)] ?? null;
+}
+
+// The addresses of all pictures that are shown at a snapshot, for loading them ahead.
+export function addressesAt(run, record) {
+  const methods = chosenMethods(run).filter((method) => record.methods.includes(method.name));
+  const images = visibleImages();
+  return images.flatMap((image) => methods.map((method) => pictureAddress(run, record.number, method.name, image)));
+}
+
+const container = byId("cards");
+let cards = [];
+let historyDrawnMs = 0;
+
+const visible = new Set();
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) visible.add(Number(target.dataset.image));
+      else visible.delete(Number(target.dataset.image));
+    }
+  },
+  { rootMargin: "200px" },
+);
+const visibleImages = () => cards.map((card) => card.image).filter((image) => visible.has(image));
+
+const rebuild = onceFor((run, other, images, methods) => {
+  const focused = document.activeElement?.closest?.("#cards .card")?.dataset.image;
+  watcher.disconnect();
+  visible.clear();
+  cards = images.map((image) => makeCard(run, other, image, methods));
+  container.replaceChildren(...cards.map((card) => card.element));
+  container.classList.toggle("focused", state.focus !== null);
+  container.dataset.size = state.size;
+  container.style.setProperty("--columns", methods.length + 1);
+  for (const card of cards) watcher.observe(card.element);
+  if (focused !== undefined) container.querySelector(`[data-image="${focused}"] button`)?.focus();
+  historyDrawnMs = 0;
+});
+
+export function drawCards() {
+  const run = current();
+  const records = run ? recordsOf(run.id) : [];
+  if (!records.length) return;
+  const other = compared();
+  const images = chosenImages(run);
+  const methods = chosenMethods(run);
+  rebuild([run.id, run.images, run.methods, run.labels?.length, other?.id, images, methods, state.focus, state.size], run, other, images, methods);
+  const record = records[Math.min(state.at, records.length - 1)];
+  const beside = other ? recordBeside(other, record) : null;
+  const isDue = performance.now() - historyDrawnMs > HISTORY_PAUSE_MS || !state.live;
+  if (isDue) historyDrawnMs = performance.now();
+  for (const card of cards) card.show(record, beside, records, isDue);
+}
+
+function makeCard(run, other, image, methods) {
+  const name = `Image ${image + 1}`;
+  const size = run.images[image];
+  const isSmall = Math.max(size.width, size.height) <= SMALL_PX;
+  const source = make("img", { src: imageAddress(run, image), alt: name, ...shape(size), loading: "lazy", class: isSmall ? "pixels" : "" });
+  const enlarge = make("button", { type: "button", class: "picture", "aria-label": `${name}, large` }, source);
+  enlarge.addEventListener("click", () => set({ focus: state.focus === null ? image : null }));
+  const own = make("figure", {}, enlarge, make("figcaption", {}, "Image"));
+  const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
+  const prediction = makePrediction(run);
+  const otherPrediction = other && image < other.images.length ? makePrediction(other, other.name) : null;
+  const history = makeHistory();
+  const strip = make("div", { class: "strip" }, own, ...figures.map((figure) => figure.element));
+  const id = `image-${image}`;
+  const about = make("div", { class: "predicted" }, prediction.element, otherPrediction?.element ?? null, history.element);
+  const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h3", { id }, name), strip, about);
+  let drawn = -1;
+  return {
+    image,
+    element,
+    show(record, beside, records, isDue) {
+      for (const figure of figures) figure.show(record, beside);
+      prediction.show(record.predictions[image]);
+      otherPrediction?.show(beside?.predictions[image] ?? null);
+      if (drawn !== records.length && (isDue || drawn < 0)) {
+        history.draw(records, image);
+        drawn = records.length;
+      }
+      history.mark(Math.min(record.number, Math.max(drawn - 1, 0)));
+    },
+  };
+}
+
+const shape = ({ width, height }) => ({ width, height });
+
+function makeFigure(run, other, image, method, imageName, isSmall) {
+  const views = [makeView(run, image, method, imageName, isSmall, other ? run.name : "")];
+  if (other && image < other.images.length && other.methods.some((one) => one.name === method.name)) {
+    views.push(makeView(other, image, method, imageName, isSmall, other.name));
+  }
+  const title = method.name === method.key ? method.title : `${method.title} (${method.name})`;
+  const caption = make("figcaption", method.layer ? { title: `layer ${method.layer}` } : {}, title);
+  return {
+    element: make("figure", {}, ...views.map((view) => view.element), caption),
+    show(record, beside) {
+      views[0].show(record);
+      views[1]?.show(beside);
+    },
+  };
+}
+
+function makeView(run, image, method, imageName, isSmall, runName) {
+  const picture = make("img", { alt: "", ...shape(run.images[image]), loading: "lazy", class: isSmall ? "pixels" : "" });
+  const fault = make("span", { class: "fault", hidden: true });
+  const element = make("div", { class: "map" }, picture, fault, runName ? make("span", { class: "whose" }, runName) : null);
+  picture.addEventListener("click", () => set({ focus: state.focus === null ? image : null }));
+  picture.addEventListener("error", () => picture.getAttribute("src") && say("The picture is not there."));
+  picture.addEventListener("load", () => say(""));
+  const say = (text) => {
+    fault.hidden = !text;
+    picture.classList.toggle("absent", Boolean(text));
+    setText(fault, text);
+  };
+  let shown = null;
+  return {
+    element,
+    show(record) {
+      const number = record ? record.number : null;
+      if (number === shown) return;
+      shown = number;
+      if (record?.methods.includes(method.name)) {
+        picture.src = pictureAddress(run, number, method.name, image);
+        picture.alt = `${method.title}, ${imageName}, ${runName ? `${runName}, ` : ""}${moment(record)}`;
+      } else {
+        picture.removeAttribute("src");
+        picture.alt = "";
+        say(record?.errors[method.name] ? `No map: ${record.errors[method.name]}` : "No map here.");
+      }
+    },
+  };
+}
+
+function makePrediction(run, whose = "") {
+  const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
+  const name = make("span", { class: "label" });
+  const score = make("span", { class: "number" });
+  const element = make("p", { class: "prediction" }, swatch, name, score);
+  return {
+    element,
+    show(prediction) {
+      const known = prediction ? label(run, prediction.class) : "no class";
+      setText(name, whose ? `${known} · ${whose}` : known);
+      setText(score, prediction ? prediction.score.toFixed(2) : "");
+      const isShare = prediction && prediction.score >= 0 && prediction.score <= 1;
+      element.style.setProperty("--share", isShare ? prediction.score : 0);
+      element.title = prediction ? `${known}: ${value(prediction.score)}` : "";
+      swatch.style.backgroundColor = prediction ? classColor(prediction.class) : "transparent";
+    },
+  };
+}

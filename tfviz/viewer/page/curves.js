@@ -1,0 +1,223 @@
+// Loss and metrics over the snapshots: one strip for each metric and its "val_" twin, all as wide as the slider.
+
+import { byId, make, makeSvg, onceFor } from "./elements.js";
+import { compared, current, recordsOf } from "./runs.js";
+import { changed, set, state } from "./state.js";
+import { step, value } from "./words.js";
+
+const EDGES = { wide: [56, 14], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
+const SHOWN_AT_FIRST = 2;
+const MOST_STRIPS = 6;
+const TWIN = "val_";
+const FEW_POINTS = 40; // then each is marked
+
+const series = new Map(); // run id -> { count, metrics: Map(name -> { at: [], of: [] }) }
+
+// The values of each metric, read on from where the last call ended.
+function seriesOf(id) {
+  const records = recordsOf(id);
+  let known = series.get(id);
+  if (!known || known.records !== records || known.count > records.length) {
+    known = { records, count: 0, metrics: new Map() };
+    series.set(id, known);
+  }
+  for (; known.count < records.length; known.count++) {
+    for (const [name, number] of Object.entries(records[known.count].logs)) {
+      if (number === null) continue;
+      if (!known.metrics.has(name)) known.metrics.set(name, { at: [], of: [] });
+      known.metrics.get(name).at.push(known.count);
+      known.metrics.get(name).of.push(number);
+    }
+  }
+  return known.metrics;
+}
+
+const base = (name) => (name.startsWith(TWIN) ? name.slice(TWIN.length) : name);
+
+export function metricGroups(id) {
+  const found = new Set([...seriesOf(id).keys()].map(base));
+  return [...found].sort((a, b) => (b === "loss") - (a === "loss"));
+}
+
+export function chosenGroups(id) {
+  const all = metricGroups(id);
+  const chosen = state.metrics ? all.filter((name) => state.metrics.includes(name)) : all.slice(0, SHOWN_AT_FIRST);
+  return chosen.slice(0, MOST_STRIPS);
+}
+
+// The last value at or before a snapshot.
+function valueAt({ at, of }, number) {
+  let low = 0;
+  let high = at.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (at[middle] <= number) low = middle + 1;
+    else high = middle;
+  }
+  return low ? of[low - 1] : null;
+}
+
+// Where the other run's snapshots lie on this run's axis: at the same step.
+function places(records, others) {
+  let index = 0;
+  return others.map((other) => {
+    while (index + 1 < records.length && records[index + 1].step <= other.step) index++;
+    const from = records[index];
+    const to = records[index + 1];
+    if (!to) return other.step > from.step ? null : index;
+    return index + Math.max(0, (other.step - from.step) / (to.step - from.step));
+  });
+}
+
+// A path with at most a few points for each pixel: the least and the greatest of those that fall into it.
+function path({ at, of }, x, y) {
+  const parts = [];
+  let column = null;
+  const close = () => {
+    if (!column) return;
+    const { least, greatest, first, last, pixel } = column;
+    const values = least === greatest ? [first] : [first, least, greatest, last];
+    for (const number of values) parts.push(`${parts.length ? "L" : "M"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
+  };
+  for (let i = 0; i < at.length; i++) {
+    if (at[i] === null) continue;
+    const pixel = Math.round(x(at[i]) * 2) / 2;
+    const number = of[i];
+    if (column?.pixel === pixel) {
+      column.least = Math.min(column.least, number);
+      column.greatest = Math.max(column.greatest, number);
+      column.last = number;
+    } else {
+      close();
+      column = { pixel, least: number, greatest: number, first: number, last: number };
+    }
+  }
+  close();
+  return parts.join("");
+}
+
+const container = byId("curves");
+let strips = []; // what has to move with the present moment
+let width = 0;
+new ResizeObserver((entries) => {
+  const now = Math.round(entries[0].contentRect.width);
+  if (now === width) return;
+  width = now;
+  changed();
+}).observe(container);
+
+const isNarrow = () => matchMedia("(max-width: 760px)").matches;
+const edges = () => EDGES[isNarrow() ? "narrow" : "wide"];
+
+const redraw = onceFor((run, other, groups, height) => {
+  const records = recordsOf(run.id);
+  const x = (index) => edges()[0] + (records.length > 1 ? index / (records.length - 1) : 0) * (width - edges()[0] - edges()[1]);
+  strips = groups.map((group) => strip(group, run, other, x, height));
+  container.replaceChildren(...strips.map((one) => one.element), ...(strips.length ? [axis(records, x)] : []));
+});
+
+export function drawCurves() {
+  const run = current();
+  if (!run || !width) return;
+  const records = recordsOf(run.id);
+  const other = compared();
+  const groups = chosenGroups(run.id);
+  const height = isNarrow() ? 44 : groups.length > 2 ? 52 : 68;
+  const key = [run.id, records.length, other?.id, other && recordsOf(other.id).length, groups, width, height];
+  redraw(key, run, other, groups, height);
+  for (const one of strips) one.mark(Math.min(state.at, records.length - 1));
+}
+
+function strip(group, run, other, x, height) {
+  const lines = linesOf(group, run, other);
+  const all = lines.flatMap((line) => [line.least, line.greatest]);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const [top, bottom] = [8, height - 6];
+  const y = (number) => (high > low ? bottom - ((number - low) / (high - low)) * (bottom - top) : (top + bottom) / 2);
+  const svg = makeSvg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", class: "strip" });
+  const rule = (at) => makeSvg("line", { x1: edges()[0], x2: width - edges()[1], y1: at, y2: at, class: "rule" });
+  const text = (at, number) => makeSvg("text", { x: edges()[0] - 8, y: at + 4, "text-anchor": "end", class: "tick" }, value(number));
+  svg.append(rule(top), rule(bottom), ...(high > low ? [text(top, high), text(bottom, low)] : [text((top + bottom) / 2, low)]));
+  for (const line of lines) {
+    svg.append(makeSvg("path", { d: path(line.points, x, y), class: `line ${line.kind}` }));
+    if (line.points.at.length <= FEW_POINTS) svg.append(...dots(line, x, y));
+  }
+  const marker = makeSvg("line", { y1: top - 4, y2: bottom + 4, class: "now" });
+  const points = lines.map((line) => makeSvg("circle", { r: 3.5, class: `point ${line.kind}` }));
+  svg.append(marker, ...points);
+  const captions = lines.map((line) => make("b", { class: "value" }, ""));
+  const legend = make("p", { class: "names", "aria-hidden": "true" }, ...lines.map((line, index) => name(line, captions[index])));
+  return {
+    element: make("div", { class: "curve" }, svg, legend),
+    mark(number) {
+      const place = x(number);
+      marker.setAttribute("x1", place);
+      marker.setAttribute("x2", place);
+      const said = lines.map((line, index) => {
+        const now = valueAt(line.points, number);
+        points[index].setAttribute("visibility", now === null ? "hidden" : "visible");
+        points[index].setAttribute("cx", place);
+        points[index].setAttribute("cy", y(now ?? low));
+        captions[index].textContent = value(now);
+        return `${line.name} now ${value(now)}, least ${value(line.least)}, greatest ${value(line.greatest)}`;
+      });
+      svg.setAttribute("aria-label", said.join("; "));
+    },
+  };
+}
+
+function linesOf(group, run, other) {
+  const found = [];
+  const add = (id, kind, suffix, move) => {
+    for (const [key, twin] of [[group, ""], [TWIN + group, " twin"]]) {
+      const points = seriesOf(id).get(key);
+      if (!points) continue;
+      const [least, greatest] = points.of.reduce(([a, b], c) => [Math.min(a, c), Math.max(b, c)], [Infinity, -Infinity]);
+      found.push({ name: key + suffix, points: move(points), kind: kind + twin, least, greatest });
+    }
+  };
+  add(run.id, "own", "", (points) => points);
+  if (other && recordsOf(other.id).length) {
+    const moved = places(recordsOf(run.id), recordsOf(other.id));
+    add(other.id, "other", ` (${other.name})`, ({ at, of }) => ({ at: at.map((index) => moved[index]), of }));
+  }
+  return found;
+}
+
+function dots(line, x, y) {
+  const inside = line.points.at.map((at, index) => [at, line.points.of[index]]).filter(([at]) => at !== null);
+  return inside.map(([at, number]) => makeSvg("circle", { cx: x(at), cy: y(number), r: 1.8, class: `dot ${line.kind}` }));
+}
+
+function name(line, caption) {
+  const sample = makeSvg("svg", { width: 18, height: 8, "aria-hidden": "true" });
+  sample.append(makeSvg("line", { x1: 0, x2: 18, y1: 4, y2: 4, class: `line ${line.kind}` }));
+  return make("span", {}, sample, line.name, caption);
+}
+
+function axis(records, x) {
+  const svg = makeSvg("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, class: "axis", "aria-hidden": "true" });
+  svg.append(makeSvg("text", { x: edges()[0] - 8, y: 12, "text-anchor": "end", class: "tick" }, "step"));
+  const most = Math.max(2, Math.min(9, Math.floor((width - edges()[0]) / 90)));
+  const places = new Set(Array.from({ length: most }, (_, i) => Math.round((i * (records.length - 1)) / (most - 1))));
+  for (const index of places) {
+    const anchor = index === 0 ? "start" : index === records.length - 1 ? "end" : "middle";
+    svg.append(makeSvg("text", { x: x(index), y: 12, "text-anchor": anchor, class: "tick" }, step(records[index].step)));
+  }
+  return svg;
+}
+
+// Pressing and dragging on the curves moves through time.
+function seek(event) {
+  const count = recordsOf(state.run).length;
+  const share = (event.clientX - container.getBoundingClientRect().left - edges()[0]) / (width - edges()[0] - edges()[1]);
+  set({ at: Math.round(Math.min(1, Math.max(0, share)) * (count - 1)), live: false, playing: false });
+}
+container.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !strips.length) return;
+  container.setPointerCapture(event.pointerId);
+  seek(event);
+});
+container.addEventListener("pointermove", (event) => {
+  if (container.hasPointerCapture(event.pointerId)) seek(event);
+});

@@ -1,0 +1,51 @@
+// The page begins: what the address says, then what the server tells.
+
+import { drawAbout, drawChoices, drawFocusBar } from "./choices.js";
+import { drawCards } from "./cards.js";
+import { connect } from "./connection.js";
+import { drawCurves } from "./curves.js";
+import { byId } from "./elements.js";
+import { load, runs } from "./runs.js";
+import { changed, onChange, readHash, state } from "./state.js";
+import { drawTimeline } from "./timeline.js";
+import "./keyboard.js";
+
+const AGE_EVERY_MS = 5000;
+
+byId("example-here").textContent = `import tfviz
+
+callback = tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images, log_dir="runs/first")
+model.fit(x, y, callbacks=[callback])`;
+byId("example-there").textContent = `tfviz.SnapshotCallback(..., viewer="${location.origin}", token=...)`;
+
+// The run that the address names, else the newest.
+function chooseRun() {
+  if (state.run && runs.has(state.run)) return;
+  const first = runs.keys().next().value ?? null;
+  if (!first) return;
+  if (state.run) Object.assign(state, { at: 0, live: true, focus: null, methods: null, images: null });
+  state.run = first;
+}
+
+function loadShown() {
+  for (const id of [state.run, state.compare]) if (id && !asked.has(id) && runs.has(id)) load(id), asked.add(id);
+}
+const asked = new Set();
+
+onChange(chooseRun);
+onChange(loadShown);
+onChange(drawTimeline);
+onChange(drawChoices);
+onChange(drawCards);
+onChange(drawFocusBar);
+onChange(drawCurves);
+
+addEventListener("hashchange", () => {
+  readHash();
+  changed();
+});
+setInterval(drawAbout, AGE_EVERY_MS);
+
+readHash();
+changed();
+connect();

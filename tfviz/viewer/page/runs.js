@@ -1,0 +1,86 @@
+// The runs and their records, kept up to date with the server.
+
+import { changed, state } from "./state.js";
+
+export const runs = new Map(); // id -> what run.json says, and "snapshots", "last_time"
+const records = new Map(); // id -> the records of a run that is shown
+const fetching = new Map(); // id -> the promise of a fetch under way
+const wanted = new Map(); // id -> the newest number the server has told of
+
+export function recordsOf(id) {
+  return records.get(id) ?? [];
+}
+
+export const current = () => runs.get(state.run) ?? null;
+export const compared = () => (state.compare === state.run ? null : runs.get(state.compare) ?? null);
+
+export function imageAddress(run, image) {
+  return `api/runs/${run.id}/images/${image}.png`;
+}
+
+export function pictureAddress(run, number, method, image) {
+  return `api/runs/${run.id}/pictures/${number}/${method}/${image}.png`;
+}
+
+async function asked(address) {
+  const answer = await fetch(address);
+  if (answer.status === 401) location.reload(); // the token has changed: the page asks for it
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  return answer.json();
+}
+
+export async function loadRuns() {
+  const found = await asked("api/runs");
+  const ids = new Set(found.map((run) => run.id));
+  for (const id of [...runs.keys()]) if (!ids.has(id)) forget(id);
+  const before = new Map(runs);
+  runs.clear(); // so that they are in the server's order, the newest first
+  for (const run of found) {
+    const old = before.get(run.id);
+    if (old && JSON.stringify(old.images) !== JSON.stringify(run.images)) records.delete(run.id);
+    runs.set(run.id, run);
+  }
+  changed();
+}
+
+function forget(id) {
+  runs.delete(id);
+  records.delete(id);
+  wanted.delete(id);
+}
+
+// News from the server: the run has snapshots up to `last`.
+export function heard(id, last) {
+  wanted.set(id, last);
+  const run = runs.get(id);
+  if (run) run.snapshots = last + 1;
+  if (id === state.run || id === state.compare) load(id);
+  changed();
+}
+
+// Fetches what is missing of a run's records; one fetch at a time.
+export function load(id) {
+  if (!runs.has(id)) return Promise.resolve();
+  if (!fetching.has(id)) {
+    const done = catchUp(id).catch(() => {}).finally(() => fetching.delete(id));
+    fetching.set(id, done);
+  }
+  return fetching.get(id);
+}
+
+async function catchUp(id) {
+  for (;;) {
+    const last = wanted.get(id) ?? (runs.get(id)?.snapshots ?? 0) - 1;
+    let have = records.get(id) ?? [];
+    if (last < have.length - 1) have = []; // the run has begun anew
+    if (last > have.length - 1) {
+      const found = await asked(`api/runs/${id}/snapshots?after=${have.length - 1}`);
+      if (!found.length || !runs.has(id)) return;
+      have.push(...found);
+      runs.get(id).last_time = found[found.length - 1].time;
+    }
+    records.set(id, have);
+    changed();
+    if (have.length - 1 >= (wanted.get(id) ?? last)) return;
+  }
+}

@@ -1,0 +1,96 @@
+"""All the runs of a folder: those that others write into it, and those that trainers send."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tfviz.snapshots.reading import RUN_FILE, find_runs
+from tfviz.viewer.forms import Run, reason
+from tfviz.viewer.journal import journal
+from tfviz.viewer.runs import KnownRun, Stamp, is_inside, stamp_of
+
+
+@dataclass(frozen=True)
+class News:
+    """What the pages are told: the run has snapshots up to `last`; `is_new`: its run.json is new, or gone."""
+
+    run: str
+    last: int
+    is_new: bool = False
+
+
+class Store:
+    """The runs in `folder`, which need not exist yet. Every method may be called from any thread."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+        self.runs: dict[str, KnownRun] = {}
+        self.lock = threading.RLock()  # of the table; each run has its own for its records
+        self._refused: dict[Path, Stamp] = {}
+
+    def find(self) -> list[News]:
+        """Looks for runs that are new, changed or gone."""
+        folders = [folder for folder in find_runs(self.folder) if is_inside(folder, self.folder)]
+        with self.lock:
+            news = [News(id, -1, True) for id in self._gone()]
+            return news + [found for folder in folders if (found := self.learn(folder)) is not None]
+
+    def look(self) -> list[News]:
+        """Looks for snapshots that are new in the runs that are known."""
+        return [News(known.run.id, known.last) for known in list(self.runs.values()) if known.look()]
+
+    def learn(self, folder: Path) -> News | None:
+        """Reads run.json, if it is new or has changed."""
+        stamp = stamp_of(folder)
+        with self.lock:
+            old = next((known for known in self.runs.values() if known.folder == folder), None)
+            if stamp is None or stamp == self._refused.get(folder) or (old and old.stamp == stamp):
+                return None
+            run = self._read(folder, stamp)
+            if run is None:
+                return None
+            if old and old.run == run:
+                old.stamp = stamp
+                return None
+            if old:
+                del self.runs[old.run.id]
+            known = KnownRun(folder, run, stamp)
+            known.look()
+            self.runs[run.id] = known
+            return News(run.id, known.last, is_new=True)
+
+    def _read(self, folder: Path, stamp: Stamp) -> Run | None:
+        """The run in the folder; one that cannot be used is named once, until its file changes."""
+        try:
+            run = Run.model_validate_json((folder / RUN_FILE).read_bytes())
+        except OSError:
+            return None  # gone since
+        except ValidationError as error:
+            fault = reason(error)
+        else:
+            other = self.runs.get(run.id)
+            if other is None or other.folder == folder:
+                return run
+            fault = f"it has the id of the run in {other.folder}; is it a copy?"
+        self._refused[folder] = stamp
+        journal.warning("%s is left out: %s", folder / RUN_FILE, fault)
+        return None
+
+    def _gone(self) -> list[str]:
+        gone = [id for id, known in self.runs.items() if stamp_of(known.folder) is None]
+        for id in gone:
+            del self.runs[id]
+        return gone
+
+    def read(self, known: KnownRun, path: Path) -> bytes | None:
+        """A file of a run; None where there is none, or where a link stands in its way."""
+        if not is_inside(path, known.folder):
+            return None
+        with contextlib.suppress(OSError):
+            return path.read_bytes()
+        return None

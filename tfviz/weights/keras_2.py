@@ -1,0 +1,211 @@
+"""Model files of Keras 2 (`model.save("model.h5")` before TensorFlow 2.16), whose layers are written down otherwise.
+
+Keras 3 opens the simplest of them. The rest it refuses for small things: an argument that a layer no longer has, a "/" in
+a name, a function such as `tf.nn.relu` that Keras 2 put into the graph as a layer of its own, a nested model's count of its
+calls. Here the file's config is brought to what Keras 3 writes; the arrays are read by Keras.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from tfviz.errors import UnsupportedModelError
+
+Config = dict[str, Any]
+
+# What Keras 2 calls a function, in TFOpLambda, and the same in keras.ops.
+_FUNCTIONS: dict[str, Any] = {
+    "__operators__.add": lambda x, y: x + y,
+    "math.add": lambda x, y: x + y,
+    "math.subtract": lambda x, y: x - y,
+    "math.multiply": lambda x, y: x * y,
+    "math.divide": lambda x, y: x / y,
+    "math.truediv": lambda x, y: x / y,
+    "math.pow": lambda x, y: ops.power(x, y),
+    "math.abs": ops.absolute,
+    "math.square": ops.square,
+    "math.sqrt": ops.sqrt,
+    "math.exp": ops.exp,
+    "math.sigmoid": ops.sigmoid,
+    "math.tanh": ops.tanh,
+    "nn.tanh": ops.tanh,
+    "nn.sigmoid": ops.sigmoid,
+    "nn.relu": ops.relu,
+    "nn.relu6": ops.relu6,
+    "nn.elu": ops.elu,
+    "nn.selu": ops.selu,
+    "nn.silu": ops.silu,
+    "nn.gelu": lambda x, approximate=False: ops.gelu(x, approximate),
+    "nn.leaky_relu": lambda x, alpha=0.2: ops.leaky_relu(x, alpha),
+    "nn.softmax": lambda x, axis=None: ops.softmax(x, -1 if axis is None else axis),
+    "math.reduce_mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis, keepdims),
+    "math.reduce_max": lambda x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
+    "concat": lambda x, axis: ops.concatenate(x, axis),
+    "reshape": lambda x, shape: ops.reshape(x, shape),
+    "expand_dims": lambda x, axis: ops.expand_dims(x, axis),
+    "cast": lambda x, dtype: ops.cast(x, dtype),
+    "identity": lambda x: x,
+    "stop_gradient": lambda x: x,
+}
+_SAME = {"math.truediv": "__operators__.truediv", "nn.silu": "nn.swish", "concat": "concatenate"}
+_FUNCTIONS.update({other: _FUNCTIONS[name] for name, other in _SAME.items()})
+_MODELS = ("Functional", "Model", "Sequential")
+
+
+def is_of_keras_2(file: Any) -> bool:
+    """Whether an open HDF5 file holds a model that Keras 2 or 1 saved."""
+    return "model_config" in file.attrs and int(str(file.attrs.get("keras_version", "1")).split(".")[0]) < 3
+
+
+def load(path: Path, file: Any) -> keras.Model:
+    """The model in a file of Keras 2, not compiled.
+
+    Raises UnsupportedModelError for a function in its graph that is not known here, and whatever Keras raises.
+    """
+    config = _translated(json.loads(file.attrs["model_config"]))
+    kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
+    with keras.utils.custom_object_scope(_known_layers()):
+        model = kind.from_config(config["config"])
+    model.load_weights(str(path))
+    return model
+
+
+def _known_layers() -> dict[str, Any]:
+    """Layers that a config may name and Keras 3 does not find by that name."""
+    from keras.src.applications import convnext, inception_resnet_v2
+
+    return {
+        "TFOpLambda": TensorFlowFunction,
+        "LayerScale": convnext.LayerScale,
+        "StochasticDepth": convnext.StochasticDepth,
+        "CustomScaleLayer": inception_resnet_v2.CustomScaleLayer,
+    }
+
+
+@keras.saving.register_keras_serializable("tfviz")
+class TensorFlowFunction(layers.Layer):
+    """A function of TensorFlow in the graph of a Keras 2 model, computed by keras.ops.
+
+    Args:
+        function: its name as Keras 2 writes it, such as "math.multiply".
+        arguments: its arguments by name; "x" is the first. A layer's output is None here, and an input of the call.
+    """
+
+    def __init__(self, function: str, arguments: Config, **options: Any) -> None:
+        super().__init__(**options)
+        self.function, self.arguments = function, arguments
+
+    def call(self, inputs: Any) -> Any:
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if isinstance(self.arguments["x"], list):
+            return _FUNCTIONS[self.function](given, **{k: v for k, v in self.arguments.items() if k != "x"})
+        filled = {name: given.pop(0) if value is None else value for name, value in self.arguments.items()}
+        return _FUNCTIONS[self.function](filled.pop("x"), **filled)
+
+    def get_config(self) -> Config:
+        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+
+
+# --- the config -----------------------------------------------------------------------------------------------------
+
+
+def _translated(layer: Config) -> Config:
+    """A layer as Keras 3 takes it, at any depth of nesting."""
+    kind, config = layer["class_name"].split(">")[-1], dict(layer["config"])
+    config.pop("module", None)
+    new = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
+    if kind in _MODELS:
+        return {**new, "config": _translated_model(config)}
+    if kind == "TFOpLambda":
+        return {**new, **_translated_function(layer)}
+    if isinstance(config.get("layer"), dict):  # TimeDistributed and other wrappers
+        config["layer"] = _translated(config["layer"])
+    return {**new, "config": _known_arguments(kind, config)}
+
+
+def _known_arguments(kind: str, config: Config) -> Config:
+    """Without the arguments that Keras 3 has dropped, and with a name that it takes."""
+    if "name" in config:
+        config["name"] = config["name"].replace("/", "_")
+    if kind in ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
+        for key in ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+            config.pop(key, None)
+    if kind.startswith("Random"):
+        config.pop("rng_type", None)
+    if kind != "InputLayer":
+        config.pop("batch_input_shape", None)  # The model's own InputLayer says the same.
+    if kind == "LeakyReLU" and "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
+    return config
+
+
+def _translated_model(config: Config) -> Config:
+    first_calls = _first_calls(config)
+    inner = [_translated(layer) for layer in config["layers"]]
+    for layer in inner:
+        layer["inbound_nodes"] = [_counted_from_0(node, first_calls) for node in layer.get("inbound_nodes", [])]
+    new = {"name": config["name"].replace("/", "_"), "layers": inner}
+    if "output_layers" in config:
+        is_functional = {layer["name"] for layer in inner if layer["class_name"] in ("Functional", "Model")}
+        new["input_layers"] = config["input_layers"]
+        new["output_layers"] = _counted_from_0(config["output_layers"], first_calls, one_more=is_functional)
+        new["trainable"] = config.get("trainable", True)
+    return new
+
+
+def _first_calls(config: Config) -> dict[str, int]:
+    """For each nested model the number of its first call: Keras 2 counts how the model was made as a call too."""
+    nested = {layer["name"] for layer in config["layers"] if layer["class_name"] in _MODELS and "name" in layer}
+    calls: dict[str, int] = {}
+    for name, number in _references([config.get("output_layers", []), [one.get("inbound_nodes") for one in config["layers"]]]):
+        if name in nested:
+            calls[name] = min(number, calls.get(name, number))
+    return calls
+
+
+def _is_reference(value: Any) -> bool:
+    """["name of a layer", number of its call, number of its output, …]"""
+    return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int)
+
+
+def _references(value: Any) -> list[tuple[str, int]]:
+    if _is_reference(value):
+        return [(value[0], value[1]), *_references(value[3:])]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [found for part in inside for found in _references(part)]
+
+
+def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> Any:
+    if _is_reference(value):
+        number = value[1] - first_calls.get(value[0], 0) + (value[0] in one_more)
+        return [value[0], number, *value[2:3], *[_counted_from_0(part, first_calls) for part in value[3:]]]
+    if isinstance(value, dict):
+        return {key: _counted_from_0(part, first_calls, one_more) for key, part in value.items()}
+    return [_counted_from_0(part, first_calls, one_more) for part in value] if isinstance(value, list) else value
+
+
+def _translated_function(layer: Config) -> Config:
+    """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the inputs of the call."""
+    function, name = layer["config"]["function"], layer["config"]["name"]
+    if function not in _FUNCTIONS:
+        raise UnsupportedModelError(
+            f"the model calls the TensorFlow function tf.{function} (layer '{name}'), which tfviz cannot read from a file of "
+            f"Keras 2; it knows {', '.join(sorted(_FUNCTIONS))}. Build the model anew in Keras 3 with keras.ops, and load "
+            "the weights: model.load_weights(file)"
+        )
+    (node,) = layer["inbound_nodes"]
+    is_list = not isinstance(node[0], str)
+    first, given = (list(node) if is_list else node), (node[0] if is_list else node)[3]
+    arguments: Config = {"x": [None] * len(first) if is_list else node[2] if node[0] == "_CONSTANT_VALUE" else None}
+    taken = inspect.signature(_FUNCTIONS[function]).parameters
+    arguments.update({key: None if _is_reference(v) else v for key, v in given.items() if key in taken and key != "x"})
+    inputs = [[*part[:3]] for part in (first if is_list else [node])] + [v for v in given.values() if _is_reference(v)]
+    inputs = [[*part, {}] for part in inputs if part[0] != "_CONSTANT_VALUE"]
+    config = {"name": name.replace("/", "_"), "function": function, "arguments": arguments}
+    return {"config": config, "inbound_nodes": [inputs]}

@@ -58,7 +58,7 @@ class FakeViewer:
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """What a viewer without a fault says."""
         if method == "GET":
-            images = sum("/images/" in name for name in self.files)
+            images = sum(name.startswith("images/") for name in self.files)
             state = {"snapshots": len(self.records), "last": len(self.records) - 1, "images": images}
             return (200, json.dumps(state).encode()) if self.runs else (404, b'{"detail": "there is no such run"}')
         if re.fullmatch(r"/api/runs/[0-9a-f]{32}", path):

@@ -290,6 +290,7 @@ def test_a_refusal_after_an_outage_is_told_too(viewer: FakeViewer, trainer: Fake
     viewer.kill()
     training.snap()
     assert eventually(lambda: training.sink._upload.trouble is not None)  # type: ignore[union-attr]
+    training.snap()
     viewer.token = "another"
     viewer.start()
     assert eventually(lambda: isinstance(training.sink._upload.trouble, ViewerRefusalError))  # type: ignore[union-attr]
@@ -297,7 +298,7 @@ def test_a_refusal_after_an_outage_is_told_too(viewer: FakeViewer, trainer: Fake
     assert [type(error) for error in training.raised] == [ViewerAwayError, ViewerRefusalError]
     viewer.token = None
     training.close()
-    assert viewer.numbers == [0, 1]  # the end of the training is a reason to ask once more
+    assert viewer.numbers == [0, 1, 2]  # the end of the training is a reason to ask once more
 
 
 def test_a_picture_that_is_refused_is_left_out_and_told_once(viewer: FakeViewer, trainer: FakeTrainer) -> None:
@@ -351,9 +352,11 @@ def test_a_connection_that_the_viewer_closed_meanwhile_is_no_trouble(viewer: Fak
 
 
 def test_the_thread_ends_with_the_training_and_begins_with_the_next(viewer: FakeViewer, trainer: FakeTrainer) -> None:
+    before = set(threading.enumerate())
     training = Training(trainer, viewer.url)
+    (thread,) = (one for one in set(threading.enumerate()) - before if one.name == "tfviz-upload")
     training.close()
-    assert not any(thread.name == "tfviz-upload" for thread in threading.enumerate())
+    assert thread.daemon and not thread.is_alive()
     training.sink.close()  # once more is nothing
     training.sink.open(trainer.run, trainer.folder)
     training.snap()
@@ -394,8 +397,8 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(token: str) -> None:
 
 
 def test_a_viewer_may_live_under_a_path(viewer: FakeViewer, trainer: FakeTrainer) -> None:
-    Training(trainer, f"{viewer.url}/maps/")
-    assert eventually(lambda: ("PUT", f"/maps/api/runs/{ID}") in viewer.asked)
+    Training(trainer, f"{viewer.url}/maps/").close()
+    assert viewer.asked[0] == ("PUT", f"/maps/api/runs/{ID}")
 
 
 # The viewer itself

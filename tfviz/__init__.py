@@ -32,6 +32,8 @@ _HOMES = {
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
     "tfviz.targets": ("At",),
     "tfviz.explain": ("explain",),
+    "tfviz.snapshots.callback": ("SnapshotCallback",),
+    "tfviz.export": ("load_explainer",),
     "tfviz.picture_files": ("explain_file",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
@@ -48,6 +50,7 @@ _HOMES = {
         "WeightsError",
         "LabelsError",
         "OutputError",
+        "ExportError",
         "MissingPackageError",
     ),
 }

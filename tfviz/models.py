@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfviz.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
-from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError, near_matches
+from tfviz.errors import ImageError, LabelsError, OptionError, TfvizError, UnsupportedModelError, WeightsError, near_matches
 from tfviz.images import find_images, read_image, shown
 from tfviz.labels import Labels, imagenet_labels, labels_from
 from tfviz.preprocessing import Preprocessing, Size, named, preprocessing_from
@@ -211,13 +211,17 @@ _FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as 
 
 def _open(path: Path) -> keras.Model:
     with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
-        is_model = path.suffix == ".keras" or "model_config" in file.attrs
-    if not is_model:
-        raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
-    import keras
+        if path.suffix != ".keras" and "model_config" not in file.attrs:
+            raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+        import keras
 
+        from tfviz.weights import keras_2
+
+        old = keras_2.config_of(file)
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False) if old is None else keras_2.load(path, old)
+    except TfvizError:
+        raise
     except Exception as error:
         raise WeightsError(
             f"{shown(path)} cannot be opened: {first_line(error)} If the model has layers of your own, or Lambda "

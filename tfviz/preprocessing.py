@@ -75,7 +75,7 @@ class Preprocessing:
             raise OptionError(f'channel_order must be "RGB", "BGR" or "gray"; got {self.channel_order!r}.')
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
-        self._crop()  # says what is wrong with `resize`, if anything
+        self.crop()  # says what is wrong with `resize`, if anything
 
     def _checked(self, name: str, values: Any) -> tuple[float, ...] | None:
         is_used = name in self._formula()
@@ -96,7 +96,7 @@ class Preprocessing:
                 return key
         raise OptionError(f"Unknown formula {self.formula!r}. There are: {', '.join(_FORMULAS)}.")
 
-    def _crop(self) -> tuple[int, int, int] | None:
+    def crop(self) -> tuple[int, int, int] | None:
         """(short side, height, width) in pixels of the resized picture, or None for "stretch"."""
         if self.resize == "stretch":
             return None
@@ -116,7 +116,7 @@ class Preprocessing:
     @property
     def output_size(self) -> Size | None:
         """(height, width) of every tensor, or None where it is each picture's own size."""
-        crop = self._crop()
+        crop = self.crop()
         return self.size or (crop[1:] if crop else None)
 
     def for_input(self, size: Size | None, channels: int) -> Preprocessing:
@@ -135,7 +135,7 @@ class Preprocessing:
 
     def crop_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(top, left, bottom, right) of the region that the network sees, in pixels of a picture of that size."""
-        crop = self._crop()
+        crop = self.crop()
         if crop is None:
             return 0, 0, height, width
         scale = min(height, width) / crop[0]
@@ -164,6 +164,10 @@ class Preprocessing:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         height, width = self.output_size or pixels.shape[:2]
         x = _resize(pixels, (height, width)).reshape(height, width, self.channels).astype(np.float32)
+        return self.numbers(x)
+
+    def numbers(self, x: Any) -> Any:
+        """Pixels in 0..255, float32 (…, channels), array or tensor, as the network's numbers."""
         return _FORMULAS[self._formula()](x, np.array(self.mean or 0, np.float32), np.array(self.std or 1, np.float32))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tfviz
+from tfviz.cli import watch
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 
 DEFAULT_OUTPUT = "tfviz-output"
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(new_parser(commands.add_parser, "explain", help="explain pictures", description=_EXPLAIN, epilog=_EXIT_CODES))
     _add_methods(new_parser(commands.add_parser, "methods", help="list the methods", description="Lists the methods."))
     _add_layers(new_parser(commands.add_parser, "layers", help="list a network's layers", description=_LAYERS))
+    for command in (watch,):
+        command.add_parser(commands)
     return parser
 
 

@@ -61,7 +61,9 @@ def _back_along(axis: int, p: Any, matrix: np.ndarray) -> Any:
         return p
     shape = p.shape.as_list()
     before, behind = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
-    back = tf.matmul(np.broadcast_to(matrix.T, (before, n, m)) if before > 1 else matrix.T[None], tf.reshape(p, [before, m, behind]))
+    back = tf.matmul(
+        np.broadcast_to(matrix.T, (before, n, m)) if before > 1 else matrix.T[None], tf.reshape(p, [before, m, behind])
+    )
     return tf.reshape(back, [*shape[:axis], n, *shape[axis + 1 :]])
 
 

@@ -37,7 +37,7 @@ def _jpeg(data: Any) -> Any:
 
 def _png(data: Any) -> Any:
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
-    with tf.control_dependencies([_require_size(tf.stack([_big(header, 0, 4), _big(header, 4, 4)]))]):
+    with tf.control_dependencies([_require_size(_number(header, [0, 4], 4, False))]):
         # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
         deep = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.int32)
     pixels = tf.cast((deep + 128) // 257, tf.float32)  # 65535 = 255 · 257
@@ -66,7 +66,7 @@ def orientation(data: Any) -> Any:
     is_little = tf.equal(_at(data, start), ord("I"))
 
     def number(at: Any, count: int) -> Any:
-        return tf.where(is_little, _little(data, at, count), _big(data, at, count))
+        return _number(data, at, count, is_little)
 
     table = start + number(start + 4, 4)
     entries = table + 2 + 12 * tf.range(number(table, 2))
@@ -82,8 +82,8 @@ def _exif_start(data: Any) -> Any:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
 
     def step(at: Any, start: Any) -> Any:
-        is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_big(data, at + 4, 4), int.from_bytes(b"Exif", "big"))
-        return at + 2 + _big(data, at + 2, 2), tf.where(is_exif, at + 10, 0)
+        is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"Exif", "big"))
+        return at + 2 + _number(data, at + 2, 2, False), tf.where(is_exif, at + 10, 0)
 
     nothing = tf.constant(0, tf.int64)
     return tf.while_loop(goes_on, step, [nothing + 2, nothing])[1]
@@ -91,13 +91,12 @@ def _exif_start(data: Any) -> Any:
 
 def _at(data: Any, at: Any) -> Any:
     """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says nothing."""
-    last = tf.size(data, tf.int64) - 1
+    at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.gather(data, tf.clip_by_value(at, 0, last)), 0)
 
 
-def _big(data: Any, at: Any, count: int) -> Any:
-    return tf.add_n([_at(data, at + i) * 256 ** (count - 1 - i) for i in range(count)])
-
-
-def _little(data: Any, at: Any, count: int) -> Any:
-    return tf.add_n([_at(data, at + i) * 256**i for i in range(count)])
+def _number(data: Any, at: Any, count: int, is_little: Any) -> Any:
+    """The numbers of `count` bytes that begin at these places."""
+    values = tf.constant([256**i for i in range(count)], tf.int64)
+    bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))
+    return tf.reduce_sum(bytes_ * tf.where(is_little, values, values[::-1]), axis=-1)

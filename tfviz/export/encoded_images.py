@@ -1,14 +1,174 @@
-"""Picture files in, pictures out."""
+"""Picture files in, pictures out: decode, crop, resize, make the numbers that the model takes, explain, draw.
+
+    image(image_bytes)                    outputs and target as of serving_default; attribution: the map at the picture's size,
+                                          (N, height, width), or (N, height, width, C) for a map with channels; size: (N, 2)
+    explain_image(image_bytes, target)    the same for the classes (N,) that are asked for
+    overlay, explain_overlay              the same, with overlay_bytes (N,), the map drawn over the picture as PNG, in place
+                                          of attribution and size, which are large; image and explain_image give all of them
+
+The picture is the part of the file that the network sees, at its own resolution, at most 1600 pixels a side. Pictures of
+several sizes may share a batch: their maps stand at the top left of a common array, filled up with zeros, and `size` says
+(height, width) of each. (Where the model takes pictures of any size and its preprocessing sets none, a batch must be of one.)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
 
-class EncodedImages:
-    def __init__(self, manifest: Any, overlay: bool) -> None:
-        self.manifest, self.overlay = manifest, overlay
+from tfviz.errors import ExportError, OptionError
+from tfviz.export.coloring import overlaid
+from tfviz.export.decoding import decoded
+from tfviz.export.manifest import Manifest
+from tfviz.export.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.preprocessing import Preprocessing
 
-    @staticmethod
-    def check(explainer: Any, include: Any, overlay: Any) -> None:
-        pass
+MAX_DRAWN_SIDE_PX = 1600  # as the command line draws
+_NAMES = {"serving_default": ("image", "overlay"), "explain": ("explain_image", "explain_overlay")}
+_LARGE = ("attribution", "size")
+_FILES = tf.TensorSpec([None], tf.string, "image_bytes")
+Results = dict[str, Any]
+
+
+def require_drawable(manifest: Manifest, attribution: Any) -> None:
+    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them; `attribution`: what the file gives."""
+    if manifest.preprocessing is None:
+        raise ExportError(
+            f"include='image': nobody said how the model '{manifest.model}' wants its pictures. Say it: "
+            "preprocessing='tf', 'torch', 'caffe', 'unit' (0..1), 'none' (0..255), a JSON file or a tfviz.Preprocessing "
+            "(on the command line --preprocess)"
+        )
+    if attribution is None or len(attribution.shape) not in (3, 4):
+        came = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
+        raise ExportError(
+            f"include='image': the attribution of {manifest.method} here has {came}, no height and width to draw over a "
+            "picture. Choose a layer with height and width, or export without include"
+        )
+
+
+def check_options(include: Any, overlay: Any) -> None:
+    """Raises OptionError for values that `include` and `overlay` cannot take."""
+    if include not in (None, "image"):
+        raise OptionError(f"include: expected 'image', or None for the model's own input only; got {include!r}")
+    if overlay and not include:
+        raise OptionError("overlay=True draws on the pictures that include='image' takes; give both")
+
+
+def image_functions(functions: dict[str, Any], manifest: Manifest, overlay: bool) -> dict[str, Any]:
+    """The signatures for files, by name, made of those for tensors."""
+    reader = tf.function(_Reader(manifest), input_signature=[_FILES], autograph=False)
+    painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
+    made = {}
+    for base in _NAMES.keys() & functions.keys():
+        name, drawn = _NAMES[base]
+        specs = [_FILES, *functions[base].structured_input_signature[0][1:]]
+        made[name] = _compiled(_pipeline(reader, functions[base], painter), specs)
+        if overlay:
+            made[drawn] = _compiled(_without_large(made[name]), specs)
+    return dict(sorted(made.items()))
+
+
+def _compiled(compute: Callable[..., Results], specs: list[tf.TensorSpec]) -> Any:
+    return tf.function(compute, autograph=False).get_concrete_function(*specs)
+
+
+def _without_large(whole: Any) -> Callable[..., Results]:
+    return lambda *given: {name: value for name, value in whole(*given).items() if name not in _LARGE}
+
+
+def _pipeline(reader: Any, explain: Any, painter: Any) -> Callable[..., Results]:
+    def compute(image_bytes: Any, *asked: Any) -> Results:
+        pictures, sizes, tensors = reader(image_bytes)
+        results = dict(explain(tensors, *asked))
+        return results | painter(pictures, sizes, results["attribution"])
+
+    return compute
+
+
+class _Reader:
+    """Files (N,) to pictures, each of its own size, their sizes (N, 2), and what the model takes, as a batch."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.input, self.preprocessing = manifest.inputs[0], manifest.picture_preprocessing
+
+    def __call__(self, image_bytes: Any) -> tuple[Any, Any, Any]:
+        count = tf.shape(image_bytes)[0]
+        pictures = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
+        sizes = tf.TensorArray(tf.int32, count, element_shape=(2,))
+        tensors = tf.TensorArray(self.input.dtype, count, element_shape=self.input.shape[1:])
+
+        def step(i: Any, pictures: Any, sizes: Any, tensors: Any) -> Any:
+            region = region_of(decoded(image_bytes[i]), self.preprocessing)
+            picture = shown(region)
+            tensor = tf.cast(network_input(region, self.preprocessing), tensors.dtype)
+            return i + 1, pictures.write(i, picture), sizes.write(i, tf.shape(picture)[:2]), tensors.write(i, tensor)
+
+        start = [tf.constant(0), pictures, sizes, tensors]
+        _, pictures, sizes, tensors = tf.while_loop(lambda i, *_: i < count, step, start)
+        return pictures.flow, sizes.stack(), tensors.stack()
+
+
+class _Painter:
+    """Maps (N, h, w) or (N, h, w, C) at the pictures' sizes and, to order, drawn over them."""
+
+    def __init__(self, style: str, overlay: bool) -> None:
+        self.style, self.overlay = style, overlay
+
+    def __call__(self, pictures: Any, sizes: Any, attribution: Any) -> Results:
+        if len(attribution.shape) == 3:
+            results = self(pictures, sizes, attribution[..., None])
+            return results | {"attribution": results["attribution"][..., 0]}
+        count, most = tf.shape(sizes)[0], tf.reduce_max(sizes, axis=0)
+        # Between two functions a TensorArray passes as the tensor that it holds.
+        pictures = tf.TensorArray(tf.uint8, flow=pictures, infer_shape=False)
+        maps = tf.TensorArray(tf.float32, count, element_shape=(None, None, attribution.shape[-1]))
+        drawn = tf.TensorArray(tf.string, count, element_shape=())
+
+        def step(i: Any, maps: Any, drawn: Any) -> Any:
+            values, size = attribution[i], sizes[i]
+            room = most - size
+            maps = maps.write(i, tf.pad(resized_map(values, size), [[0, room[0]], [0, room[1]], [0, 0]]))
+            if self.overlay:
+                picture = tf.ensure_shape(pictures.read(i), (None, None, 3))
+                drawn = drawn.write(i, tf.io.encode_png(overlaid(picture, values, self.style)))
+            return i + 1, maps, drawn
+
+        _, maps, drawn = tf.while_loop(lambda i, *_: i < count, step, [tf.constant(0), maps, drawn])
+        results = {"attribution": maps.stack(), "size": sizes}
+        return results | ({"overlay_bytes": drawn.stack()} if self.overlay else {})
+
+
+def region_of(rgb: Any, preprocessing: Preprocessing) -> Any:
+    """The part of a picture that the network sees (see `Preprocessing.crop_box`)."""
+    crop = preprocessing.crop()
+    if crop is None:
+        return rgb
+    short, *sides = crop
+    size = tf.shape(rgb)[:2]
+    scale = tf.cast(tf.reduce_min(size), tf.float64) / short
+    box = tf.maximum(tf.cast(tf.round(tf.constant(sides, tf.float64) * scale), tf.int32), 1)
+    top_left = (size - box) // 2
+    return tf.slice(rgb, [top_left[0], top_left[1], 0], [box[0], box[1], 3])
+
+
+def shown(region: Any) -> Any:
+    """The picture that maps are drawn on: the region, made smaller where a side is longer than 1600 pixels."""
+    size = tf.shape(region)[:2]
+    share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
+    return smaller_picture(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
+
+
+def network_input(region: Any, preprocessing: Preprocessing) -> Any:
+    """What the network takes for a region (see `Preprocessing.tensor`): float32 (height, width, channels)."""
+    size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
+    x = tf.cast(resized_picture(_in_channels(region, preprocessing.channel_order), size), tf.float32)
+    return preprocessing.numbers(x)
+
+
+def _in_channels(rgb: Any, order: str) -> Any:
+    if order == "gray":  # in whole numbers, as OpenCV has it
+        weighted = tf.reduce_sum(tf.cast(rgb, tf.int32) * [9798, 19235, 3735], axis=2, keepdims=True)
+        return tf.cast((weighted + 16384) // 32768, tf.uint8)
+    return tf.reverse(rgb, [2]) if order == "BGR" else rgb

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfviz.errors import ImageError, TargetError
 from tfviz.export.manifest import Input, Manifest, flat_names, nested
-from tfviz.preprocessing import Preprocessing
+from tfviz.labels import Labels
 
 TOP_CLASS = -1
 
@@ -40,8 +40,8 @@ class LoadedExplainer(abc.ABC):
         self.key = manifest.method
         self.style = manifest.style
         self.takes_target = manifest.takes_target
-        self.labels = manifest.labels
-        self.preprocessing = _preprocessing(manifest.preprocessing)
+        self.labels = Labels(tuple(manifest.labels or ()))
+        self.preprocessing = manifest.picture_preprocessing
 
     @abc.abstractmethod
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
@@ -180,9 +180,3 @@ def _flat(structure: Any) -> list[Any]:
     if not isinstance(structure, (list, tuple)):
         return [structure]
     return [one for part in structure for one in _flat(part)]
-
-
-def _preprocessing(fields: dict[str, Any] | None) -> Preprocessing | None:
-    if fields is None:
-        return None
-    return Preprocessing(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})

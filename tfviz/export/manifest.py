@@ -15,6 +15,7 @@ from typing import Any
 
 from tfviz.errors import ExportError
 from tfviz.images import shown
+from tfviz.preprocessing import Preprocessing
 from tfviz.writing import write_atomically
 
 FILE_NAME = "tfviz.json"
@@ -93,9 +94,11 @@ class Manifest:
             raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({error}). Export the explainer anew.") from error
 
     @property
-    def is_classifier(self) -> bool:
-        """Whether a class can be asked for."""
-        return "class" in self.targets
+    def picture_preprocessing(self) -> Preprocessing | None:
+        """`preprocessing` as the object that does it."""
+        if self.preprocessing is None:
+            return None
+        return Preprocessing(**{key: tuple(v) if isinstance(v, list) else v for key, v in self.preprocessing.items()})
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What can be asked of an exported explainer: a signature for each form of target.
 
-    the method takes no target                     serving_default
-    one output (N, classes)                        serving_default, explain, explain_weighted
-    one output of another form                     serving_default for a target fixed when exported, explain_weighted
-    several outputs                                serving_default for a function of them, fixed when exported
+the method takes no target                     serving_default
+one output (N, classes)                        serving_default, explain, explain_weighted
+one output of another form                     serving_default for a target fixed when exported, explain_weighted
+several outputs                                serving_default for a function of them, fixed when exported
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer):
         raise ExportError(
-            f"the model '{manifest.model}' has no single output (N, classes), but {shapes}, so that there is no top class to "
-            "explain by default. Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map "
-            "of classes, tfviz.At(class, mask)"
+            f"the model '{manifest.model}' has no single output (N, classes), but {shapes}: there is no top class to explain. "
+            "Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map of classes, "
+            "tfviz.At(class, mask); or choose an output when the explainer is built, output=0"
         )
     prepared = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
@@ -85,7 +85,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Any) -> dict[st
         *images, target, weights = given
         return _results(explained(explainer, images, target, weights), manifest)
 
-    graph = tf.function(all_ways, autograph=False).get_concrete_function(*specs_of(manifest), target, weights)
+    graph = tf.function(all_ways, input_signature=[*specs_of(manifest), target, weights], autograph=False)
 
     def default(*images: Any) -> Results:
         if fixed is None or fixed.dtype == tf.int32:

@@ -9,7 +9,6 @@ Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -54,9 +53,8 @@ def _middle(old: Any, new: Any) -> tuple[Any, Any]:
 
 
 def linear_taps(old: Any, new: Any) -> Taps:
-    """The two nearest pixels; the weights are whole numbers, of 2048."""
+    """The two nearest pixels, beyond the border the last one; the weights are whole numbers, of 2048."""
     place, behind = _middle(old, new)
-    behind = tf.where((place < 0) | (place >= old - 1), 0.0, behind)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
 
@@ -84,17 +82,13 @@ def _summed(x: Any, taps: Taps, axis: int) -> Any:
     return tf.while_loop(lambda number, _: number < count, step, [tf.constant(0), total])[1]
 
 
-def _at_size(x: Any, size: Any, taps_of: Callable[[Any, Any], Taps]) -> Any:
-    across = _summed(x, taps_of(tf.shape(x)[1], size[1]), 1)
-    return _summed(across, taps_of(tf.shape(x)[0], size[0]), 0)
-
-
 def smaller_picture(pixels: Any, size: Any) -> Any:
     """A picture (H, W, C) uint8 at a size that is smaller or the same along each axis."""
     old = tf.shape(pixels)[:2]
 
     def shrunk() -> Any:
-        mean = _at_size(pixels, size, area_taps)
+        across = _summed(pixels, area_taps(old[1], size[1]), 1)
+        mean = _summed(across, area_taps(old[0], size[0]), 0)
         is_half = tf.reduce_all(tf.equal(old, 2 * size))  # OpenCV rounds up there, and to even elsewhere
         return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
 
@@ -108,10 +102,8 @@ def larger_picture(pixels: Any, size: Any) -> Any:
     def enlarged() -> Any:
         across = tf.cast(_summed(pixels, linear_taps(old[1], size[1]), 1), tf.int32)
         places, weights = linear_taps(old[0], size[0])
-        rows = [
-            (tf.cast(weights[:, i], tf.int32)[:, None, None] * (tf.gather(across, places[:, i]) // 16)) // 65536 for i in (0, 1)
-        ]
-        return _eight_bits((tf.add_n(rows) + 2) // 4)
+        rows = tf.gather(across, tf.transpose(places)) // 16 * tf.cast(tf.transpose(weights), tf.int32)[..., None, None]
+        return _eight_bits((tf.reduce_sum(rows // 65536, axis=0) + 2) // 4)
 
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, enlarged)
 
@@ -125,12 +117,11 @@ def resized_map(values: Any, size: Any) -> Any:
     """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink, else cubic."""
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)
-    same = tf.reduce_all(tf.equal(size, old))
 
-    def resized() -> Any:
-        return tf.cond(shrinks, lambda: _at_size(values, size, area_taps), lambda: _at_size(values, size, cubic_taps))
+    def taps(axis: int) -> Taps:
+        return Taps(*tf.cond(shrinks, lambda: area_taps(old[axis], size[axis]), lambda: cubic_taps(old[axis], size[axis])))
 
-    found = tf.cond(same, lambda: values, resized)
+    found = _summed(_summed(values, taps(1), 1), taps(0), 0)
     return tf.clip_by_value(found, tf.reduce_min(values), tf.reduce_max(values))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ExportError, TfvizError
-from tfviz.export.encoded_images import EncodedImages
+from tfviz.export.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, requests_for
@@ -32,7 +32,7 @@ _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 def check(explainer: Explainer, **options: Any) -> None:
     """Raises OptionError or ExportError where the options do not go together with the explainer."""
-    EncodedImages.check(explainer, options.get("include"), options.get("overlay", False))
+    check_options(options.get("include"), options.get("overlay", False))
 
 
 def write(
@@ -59,7 +59,9 @@ def write(
     requests = requests_for(explainer, manifest, target)
     functions = _traced(manifest, requests)
     if include:
-        functions |= EncodedImages(manifest, overlay).functions(functions)
+        require_drawable(manifest, functions["serving_default"].structured_outputs.get("attribution"))
+        functions |= image_functions(functions, manifest, overlay)
+    manifest.extra["signatures"] = {name: _described(function) for name, function in functions.items()}
     module = tf.Module()
     module.weights = _variables(functions)
     with _quiet():
@@ -102,6 +104,16 @@ def _require_exportable(graph: Any, manifest: Manifest) -> None:
             f"the model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, '{found.name}'), "
             "which does not exist where the export runs. Write that step in TensorFlow or keras.ops"
         )
+
+
+def _described(function: Any) -> dict[str, Any]:
+    """What a signature takes and gives, for tfviz.json: names, shapes (None is free) and types."""
+    taken = {spec.name: spec for spec in function.structured_input_signature[0]}
+    return {"inputs": _listed(taken), "outputs": _listed(function.structured_outputs)}
+
+
+def _listed(tensors: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "shape": list(one.shape), "dtype": one.dtype.name} for name, one in tensors.items()]
 
 
 def _variables(functions: dict[str, Any]) -> list[tf.Variable]:

@@ -44,7 +44,9 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
 
     def score(logits: Any) -> Any:
         if len(logits.shape) != 2:
-            raise TargetError(f"the model's output is {tuple(logits.shape)}, not (N, classes); fix a target: export(target=...)")
+            raise TargetError(
+                f"the model's output is {tuple(logits.shape)}, not (N, classes); fix a target: export(target=...)"
+            )
         top = tf.argmax(logits, axis=-1, output_type=tf.int32)
         classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
         seed = tf.one_hot(classes[-1], tf.shape(logits)[-1], dtype=logits.dtype)

@@ -198,5 +198,7 @@ class SnapshotCallback(keras.callbacks.Callback):
     def __enter__(self) -> SnapshotCallback:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None and self._session is not None:
+            self._faults.strict = False  # Another error is on its way already.
         self.close()

@@ -18,16 +18,21 @@ from tfviz.render.titles import title_of
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """An explainer and the name of its folder: its key, or "grad_cam-2" where another one has that key already."""
+    """An explainer, the name of its folder ("grad_cam", "grad_cam-2" for a second one of that key), and its title."""
 
     name: str
+    title: str
     explainer: Explainer
 
     def described(self) -> dict[str, Any]:
         """What run.json says of it."""
-        key = self.explainer.key
-        layer = getattr(self.explainer, "layer_path", None)
-        return {"name": self.name, "key": key, "title": title_of(key), "layer": layer, "style": self.explainer.style}
+        return {
+            "name": self.name,
+            "key": self.explainer.key,
+            "title": self.title,
+            "layer": getattr(self.explainer, "layer_path", None),
+            "style": self.explainer.style,
+        }
 
     def predictions(self, outputs: Any) -> list[dict[str, Any] | None]:
         """For each image the class that the model itself finds and its output there; None where it names no class.
@@ -79,10 +84,13 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
     """Builds explainers of `model` for the keys, and gives each its name."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
-    seen: Counter[str] = Counter()
+    count, seen = Counter(explainer.key for explainer in explainers), Counter[str]()
     named = []
     for explainer in explainers:
-        seen[explainer.key] += 1
-        number = seen[explainer.key]
-        named.append(NamedMethod(explainer.key if number == 1 else f"{explainer.key}-{number}", explainer))
+        key = explainer.key
+        seen[key] += 1
+        name, title = (key if seen[key] == 1 else f"{key}-{seen[key]}"), title_of(key)
+        if count[key] > 1:
+            title += f" ({getattr(explainer, 'layer_path', None) or seen[key]})"
+        named.append(NamedMethod(name, title, explainer))
     return named

@@ -48,7 +48,7 @@ def close_other_session(path: Path) -> None:
 def _finish(path: Path, background: Background, writer: Writer) -> None:
     def last_job() -> None:
         writer.close()
-        if _under_way.get(path, (None, None))[1] is background:
+        if path in _under_way and _under_way[path][1] is background:
             del _under_way[path]
 
     background.finish(last_job)

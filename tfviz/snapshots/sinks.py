@@ -24,7 +24,7 @@ class Sink:
     """Something that takes snapshots. All three are called on one background thread, in this order."""
 
     def open(self, run: Mapping[str, Any], folder: Path) -> None:
-        """A training begins. Called again, after `close`, when another one does, and where a new run is begun.
+        """The first snapshot of a training is there. Called again, after `close`, in the next training.
 
         Args:
             run: what run.json says (id, name, methods, images …).

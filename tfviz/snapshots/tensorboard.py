@@ -41,7 +41,7 @@ class TensorBoardSink(Sink):
         with self._writer.as_default(step=record["step"]):
             for name, value in record["logs"].items():
                 if value is not None:
-                    _write_scalar(f"snapshots/{name}", value)
+                    _write_scalar(name, value)
             for method in record["methods"]:
                 for number, picture in enumerate(snapshot.pictures[method]):
                     png = picture_path(self._run_folder, record["number"], method, number).read_bytes()

@@ -142,10 +142,10 @@ class _Upload:
         self.trouble = error
 
     def _note_success(self, count: int) -> None:
-        was_told = self.trouble is not None and self._untold is None
-        self.trouble = self._untold = None
-        if was_told:
-            print(f"The viewer at {self.sender.client.url} is back; {_missed(count)}.", file=sys.stderr, flush=True)
+        if self.trouble is not None:
+            if self._untold is None:  # nobody wants to hear that it is back who has not heard that it was away
+                print(f"The viewer at {self.sender.client.url} is back; {_missed(count)}.", file=sys.stderr, flush=True)
+            self.trouble = self._untold = None
         if self.sender.left_out is not None and not self._has_told_left_out:
             self._has_told_left_out = True
             self._untold = ViewerError(f"A picture was left out: {self.sender.left_out}")

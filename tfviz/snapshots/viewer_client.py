@@ -49,8 +49,8 @@ class ViewerClient:
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
-        self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._make, self._host, self._port, self._base = _address(url)
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._headers = {} if token is None else {"Authorization": f"Bearer {_checked_token(token)}"}
         self._connection: http.client.HTTPConnection | None = None
 
@@ -141,9 +141,9 @@ def _address(url: str) -> tuple[Any, str, int | None, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError):  # a port that is no number, a url that is no text
         host = None
-    if not host or parts.scheme not in ("http", "https") or parts.query or not url.isascii() or re.search(r"\s", url):
+    if not host or parts.scheme not in ("http", "https") or parts.query or not re.fullmatch("[!-~]+", url):
         raise OptionError(f'viewer: expected an address such as "http://192.168.1.7:1337", got {url!r}.')
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return make, host, port, parts.path.rstrip("/")

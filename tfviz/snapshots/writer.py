@@ -72,8 +72,10 @@ class Writer:
     def _open_sinks(self) -> None:
         """At the first snapshot, and where a new run was begun."""
         if self._run_of_sinks != self.folder.run["id"]:
-            self._run_of_sinks = self.folder.run["id"]
+            is_another, self._run_of_sinks = bool(self._run_of_sinks), self.folder.run["id"]
             for sink in self.sinks:
+                if is_another:
+                    self._guarded(sink, "closed", sink.close)
                 self._guarded(sink, "opened", partial(sink.open, self.folder.run, self.folder.path))
 
     def close(self) -> None:

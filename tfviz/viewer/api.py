@@ -28,6 +28,7 @@ from tfviz.viewer.assets import Asset
 from tfviz.viewer.bodies import read_body
 from tfviz.viewer.events import Events
 from tfviz.viewer.forms import ID_PATTERN, METHOD_PATTERN, Record, Run, reason
+from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import MAX_IMAGES, MAX_SNAPSHOTS, Limits
 from tfviz.viewer.refusals import RefusalError
 from tfviz.viewer.runs import KnownRun
@@ -51,7 +52,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     def known(run_id: str) -> KnownRun:
         found = store.runs.get(run_id)
         if found is None:
-            raise RefusalError(refusals.UNKNOWN, "there is no such run")
+            raise RefusalError(refusals.UNKNOWN, "there is no such run", is_ordinary=True)
         return found
 
     @router.put("/api/runs/{run_id}", status_code=204)
@@ -142,14 +143,15 @@ def _json_of(request: Request, items: list[bytes]) -> Response:
     """A JSON list of what is JSON already, packed if the asker can unpack it."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    if len(content) > _WORTH_PACKING_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+    is_near = request.client is not None and is_loopback(request.client.host)  # packing would take longer than sending
+    if not is_near and len(content) > _WORTH_PACKING_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"
     return Response(content, media_type="application/json", headers=headers)
 
 
 def _png(data: bytes | None, caching: str) -> Response:
     if data is None:
-        raise RefusalError(refusals.UNKNOWN, "there is no such picture")
+        raise RefusalError(refusals.UNKNOWN, "there is no such picture", is_ordinary=True)
     return Response(data, media_type="image/png", headers={"Cache-Control": caching})
 
 

@@ -12,14 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tfviz.viewer import refusals
 from tfviz.viewer.api import make_router
 from tfviz.viewer.assets import read_assets
 from tfviz.viewer.events import Events
 from tfviz.viewer.following import follow
 from tfviz.viewer.guard import Guard, note
 from tfviz.viewer.limits import Limits
-from tfviz.viewer.refusals import RefusalError
+from tfviz.viewer.refusals import MISFIT, RefusalError
 from tfviz.viewer.store import Store
 
 
@@ -55,8 +54,7 @@ def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0
 
 async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RefusalError)
-    is_ordinary = (error.status == refusals.NOT_NEXT and error.facts) or request.url.path.endswith("/state")
-    note(request.scope, "" if is_ordinary else error.reason)
+    note(request.scope, "" if error.is_ordinary else error.reason)
     return JSONResponse({"detail": error.reason, **error.facts}, error.status)
 
 
@@ -65,7 +63,7 @@ async def _answer_misfit(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     why = f"{first['loc'][-1]}: {first['msg']}"
     note(request.scope, why)
-    return JSONResponse({"detail": why}, refusals.MISFIT)
+    return JSONResponse({"detail": why}, MISFIT)
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:

@@ -33,9 +33,7 @@ def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
         known = store.runs.get(run.id)
         if known is None:
             if len(store.runs) >= limits.runs:
-                raise RefusalError(
-                    refusals.TOO_MANY, f"there are {len(store.runs)} runs already: remove some folders"
-                )
+                raise RefusalError(refusals.TOO_MANY, f"there are {len(store.runs)} runs already: remove some folders")
             folder = _new_folder(store.folder, run)
             journal.info("receiving run %s into %s", run.id, folder)
         elif known.is_received and known.run != run:
@@ -113,7 +111,7 @@ def receive_record(known: KnownRun, number: int, record: Record) -> list[News]:
 
 
 def _not_next(known: KnownRun) -> RefusalError:
-    return RefusalError(refusals.NOT_NEXT, f"the next snapshot is {known.last + 1}", last=known.last)
+    return RefusalError(refusals.NOT_NEXT, f"the next snapshot is {known.last + 1}", is_ordinary=True, last=known.last)
 
 
 def _append(path: Path, line: bytes, folder: Path) -> None:

@@ -55,23 +55,26 @@ _FUNCTIONS: dict[str, Any] = {
 }
 _SAME = {"math.truediv": "__operators__.truediv", "nn.silu": "nn.swish", "concat": "concatenate"}
 _FUNCTIONS.update({other: _FUNCTIONS[name] for name, other in _SAME.items()})
+_DROPPED = ("module", "rng_type", "time_major", "renorm", "virtual_batch_size", "fused")
+_DROPPED_FROM_DEPTHWISE = ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _MODELS = ("Functional", "Model", "Sequential")
 
 
-def is_of_keras_2(file: Any) -> bool:
-    """Whether an open HDF5 file holds a model that Keras 2 or 1 saved."""
-    return "model_config" in file.attrs and int(str(file.attrs.get("keras_version", "1")).split(".")[0]) < 3
+def config_of(file: Any) -> str | None:
+    """The config of the model in an open HDF5 file, where Keras 2 or 1 has saved it; None for any other file."""
+    version = str(file.attrs.get("keras_version", "1"))
+    return str(file.attrs["model_config"]) if "model_config" in file.attrs and version[0] in "12" else None
 
 
-def load(path: Path, file: Any) -> keras.Model:
+def load(path: Path, config: str) -> keras.Model:
     """The model in a file of Keras 2, not compiled.
 
     Raises UnsupportedModelError for a function in its graph that is not known here, and whatever Keras raises.
     """
-    config = _translated(json.loads(file.attrs["model_config"]))
-    kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
+    translated = _translated(json.loads(config))
+    kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
     with keras.utils.custom_object_scope(_known_layers()):
-        model = kind.from_config(config["config"])
+        model = kind.from_config(translated["config"])
     model.load_weights(str(path))
     return model
 
@@ -118,31 +121,37 @@ class TensorFlowFunction(layers.Layer):
 def _translated(layer: Config) -> Config:
     """A layer as Keras 3 takes it, at any depth of nesting."""
     kind, config = layer["class_name"].split(">")[-1], dict(layer["config"])
-    config.pop("module", None)
     new = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
     if kind in _MODELS:
         return {**new, "config": _translated_model(config)}
     if kind == "TFOpLambda":
         return {**new, **_translated_function(layer)}
-    if isinstance(config.get("layer"), dict):  # TimeDistributed and other wrappers
-        config["layer"] = _translated(config["layer"])
+    config.update({key: _translated_inside(config[key]) for key in ("layer", "backward_layer") if config.get(key)})
     return {**new, "config": _known_arguments(kind, config)}
+
+
+def _translated_inside(layer: Config) -> Config:
+    """The layer inside a wrapper such as TimeDistributed, which Keras 3 looks up by its module."""
+    new = _translated(layer)
+    if new["class_name"] in _MODELS:
+        is_sequential = new["class_name"] == "Sequential"
+        return {**new, "module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
+    return {**new, "module": "keras.layers", "registered_name": None}
 
 
 def _known_arguments(kind: str, config: Config) -> Config:
     """Without the arguments that Keras 3 has dropped, and with a name that it takes."""
-    if "name" in config:
-        config["name"] = config["name"].replace("/", "_")
-    if kind in ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"):
-        for key in ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"):
-            config.pop(key, None)
-    if kind.startswith("Random"):
-        config.pop("rng_type", None)
+    dropped = {*_DROPPED, *(_DROPPED_FROM_DEPTHWISE if kind.startswith(("Depthwise", "Separable")) else ())}
     if kind != "InputLayer":
-        config.pop("batch_input_shape", None)  # The model's own InputLayer says the same.
-    if kind == "LeakyReLU" and "alpha" in config:
-        config["negative_slope"] = config.pop("alpha")
-    return config
+        dropped.add("batch_input_shape")  # The model's own InputLayer says the same.
+    new = {key: value for key, value in config.items() if key not in dropped}
+    if "name" in new:
+        new["name"] = new["name"].replace("/", "_")
+    if isinstance(new.get("dtype"), dict):  # A policy such as mixed_float16.
+        new["dtype"] = new["dtype"]["config"]["name"]
+    if kind == "LeakyReLU" and "alpha" in new:
+        new["negative_slope"] = new.pop("alpha")
+    return new
 
 
 def _translated_model(config: Config) -> Config:
@@ -153,10 +162,15 @@ def _translated_model(config: Config) -> Config:
     new = {"name": config["name"].replace("/", "_"), "layers": inner}
     if "output_layers" in config:
         is_functional = {layer["name"] for layer in inner if layer["class_name"] in ("Functional", "Model")}
-        new["input_layers"] = config["input_layers"]
-        new["output_layers"] = _counted_from_0(config["output_layers"], first_calls, one_more=is_functional)
+        new["input_layers"] = _alone(config["input_layers"])
+        new["output_layers"] = _alone(_counted_from_0(config["output_layers"], first_calls, one_more=is_functional))
         new["trainable"] = config.get("trainable", True)
     return new
+
+
+def _alone(ends: Any) -> Any:
+    """One input or output by itself: Keras 3 would hand a list on."""
+    return ends[0] if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) else ends
 
 
 def _first_calls(config: Config) -> dict[str, int]:

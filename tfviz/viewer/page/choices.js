@@ -32,7 +32,7 @@ const fillRuns = onceFor(() => {
 const fillCompare = onceFor(() => {
   const others = [...runs.values()].filter((run) => run.id !== state.run);
   const options = others.map((run) => make("option", { value: run.id }, named(run)));
-  byId("compare").replaceChildren(make("option", { value: "" }, "nothing"), ...options);
+  byId("compare").replaceChildren(make("option", { value: "" }, "no other run"), ...options);
   byId("compare-field").hidden = !others.length;
 });
 

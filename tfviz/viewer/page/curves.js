@@ -5,13 +5,13 @@ import { compared, current, recordsOf } from "./runs.js";
 import { changed, set, state } from "./state.js";
 import { step, value } from "./words.js";
 
-const EDGES = { wide: [56, 14], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
-const SHOWN_AT_FIRST = 2;
+const EDGES = { wide: [56, 216], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
+const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
 const MOST_STRIPS = 6;
 const TWIN = "val_";
 const FEW_POINTS = 40; // then each is marked
 
-const series = new Map(); // run id -> { count, metrics: Map(name -> { at: [], of: [] }) }
+const series = new Map(); // run id -> { count, metrics: Map(name -> 
 
 // The values of each metric, read on from where the last call ended.
 function seriesOf(id) {
@@ -24,9 +24,12 @@ function seriesOf(id) {
   for (; known.count < records.length; known.count++) {
     for (const [name, number] of Object.entries(records[known.count].logs)) {
       if (number === null) continue;
-      if (!known.metrics.has(name)) known.metrics.set(name, { at: [], of: [] });
-      known.metrics.get(name).at.push(known.count);
-      known.metrics.get(name).of.push(number);
+      if (!known.metrics.has(name)) known.metrics.set(name, { at: [], of: [], least: Infinity, greatest: -Infinity });
+      const points = known.metrics.get(name);
+      points.at.push(known.count);
+      points.of.push(number);
+      points.least = Math.min(points.least, number);
+      points.greatest = Math.max(points.greatest, number);
     }
   }
   return known.metrics;
@@ -41,7 +44,7 @@ export function metricGroups(id) {
 
 export function chosenGroups(id) {
   const all = metricGroups(id);
-  const chosen = state.metrics ? all.filter((name) => state.metrics.includes(name)) : all.slice(0, SHOWN_AT_FIRST);
+  const chosen = state.metrics ? all.filter((name) => state.metrics.includes(name)) : all.slice(0, SHOWN_AT_FIRST[isNarrow() ? "narrow" : "wide"]);
   return chosen.slice(0, MOST_STRIPS);
 }
 
@@ -111,7 +114,9 @@ const edges = () => EDGES[isNarrow() ? "narrow" : "wide"];
 
 const redraw = onceFor((run, other, groups, height) => {
   const records = recordsOf(run.id);
-  const x = (index) => edges()[0] + (records.length > 1 ? index / (records.length - 1) : 0) * (width - edges()[0] - edges()[1]);
+  const [left, right] = edges();
+  const scale = records.length > 1 ? (width - left - right) / (records.length - 1) : 0;
+  const x = (index) => left + index * scale;
   strips = groups.map((group) => strip(group, run, other, x, height));
   container.replaceChildren(...strips.map((one) => one.element), ...(strips.length ? [axis(records, x)] : []));
 });
@@ -122,7 +127,7 @@ export function drawCurves() {
   const records = recordsOf(run.id);
   const other = compared();
   const groups = chosenGroups(run.id);
-  const height = isNarrow() ? 44 : groups.length > 2 ? 52 : 68;
+  const height = isNarrow() ? 46 : (groups.length > 2 ? 50 : 62) + (other ? 16 : 0);
   const key = [run.id, records.length, other?.id, other && recordsOf(other.id).length, groups, width, height];
   redraw(key, run, other, groups, height);
   for (const one of strips) one.mark(Math.min(state.at, records.length - 1));
@@ -133,10 +138,11 @@ function strip(group, run, other, x, height) {
   const all = lines.flatMap((line) => [line.least, line.greatest]);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const [top, bottom] = [8, height - 6];
+  const [left, right] = edges();
   const y = (number) => (high > low ? bottom - ((number - low) / (high - low)) * (bottom - top) : (top + bottom) / 2);
   const svg = makeSvg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", class: "strip" });
-  const rule = (at) => makeSvg("line", { x1: edges()[0], x2: width - edges()[1], y1: at, y2: at, class: "rule" });
-  const text = (at, number) => makeSvg("text", { x: edges()[0] - 8, y: at + 4, "text-anchor": "end", class: "tick" }, value(number));
+  const rule = (at) => makeSvg("line", { x1: left, x2: width - right, y1: at, y2: at, class: "rule" });
+  const text = (at, number) => makeSvg("text", { x: left - 8, y: at + 4, "text-anchor": "end", class: "tick" }, value(number));
   svg.append(rule(top), rule(bottom), ...(high > low ? [text(top, high), text(bottom, low)] : [text((top + bottom) / 2, low)]));
   for (const line of lines) {
     svg.append(makeSvg("path", { d: path(line.points, x, y), class: `line ${line.kind}` }));
@@ -148,7 +154,7 @@ function strip(group, run, other, x, height) {
   const captions = lines.map((line) => make("b", { class: "value" }, ""));
   const legend = make("p", { class: "names", "aria-hidden": "true" }, ...lines.map((line, index) => name(line, captions[index])));
   return {
-    element: make("div", { class: "curve" }, svg, legend),
+    element: make("div", { class: "curve" }, legend, svg),
     mark(number) {
       const place = x(number);
       marker.setAttribute("x1", place);
@@ -172,14 +178,14 @@ function linesOf(group, run, other) {
     for (const [key, twin] of [[group, ""], [TWIN + group, " twin"]]) {
       const points = seriesOf(id).get(key);
       if (!points) continue;
-      const [least, greatest] = points.of.reduce(([a, b], c) => [Math.min(a, c), Math.max(b, c)], [Infinity, -Infinity]);
+      const { least, greatest } = points;
       found.push({ name: key + suffix, points: move(points), kind: kind + twin, least, greatest });
     }
   };
   add(run.id, "own", "", (points) => points);
   if (other && recordsOf(other.id).length) {
     const moved = places(recordsOf(run.id), recordsOf(other.id));
-    add(other.id, "other", ` (${other.name})`, ({ at, of }) => ({ at: at.map((index) => moved[index]), of }));
+    add(other.id, "other", ` · ${other.name}`, ({ at, of }) => ({ at: at.map((index) => moved[index]), of }));
   }
   return found;
 }
@@ -192,13 +198,14 @@ function dots(line, x, y) {
 function name(line, caption) {
   const sample = makeSvg("svg", { width: 18, height: 8, "aria-hidden": "true" });
   sample.append(makeSvg("line", { x1: 0, x2: 18, y1: 4, y2: 4, class: `line ${line.kind}` }));
-  return make("span", {}, sample, line.name, caption);
+  return make("span", { class: "key" }, sample, make("span", { class: "metric" }, line.name), caption);
 }
 
 function axis(records, x) {
+  const [left] = edges();
   const svg = makeSvg("svg", { width, height: 16, viewBox: `0 0 ${width} 16`, class: "axis", "aria-hidden": "true" });
-  svg.append(makeSvg("text", { x: edges()[0] - 8, y: 12, "text-anchor": "end", class: "tick" }, "step"));
-  const most = Math.max(2, Math.min(9, Math.floor((width - edges()[0]) / 90)));
+  svg.append(makeSvg("text", { x: left - 8, y: 12, "text-anchor": "end", class: "tick" }, "step"));
+  const most = Math.max(2, Math.min(9, Math.floor((width - left) / 90)));
   const places = new Set(Array.from({ length: most }, (_, i) => Math.round((i * (records.length - 1)) / (most - 1))));
   for (const index of places) {
     const anchor = index === 0 ? "start" : index === records.length - 1 ? "end" : "middle";
@@ -210,7 +217,8 @@ function axis(records, x) {
 // Pressing and dragging on the curves moves through time.
 function seek(event) {
   const count = recordsOf(state.run).length;
-  const share = (event.clientX - container.getBoundingClientRect().left - edges()[0]) / (width - edges()[0] - edges()[1]);
+  const [left, right] = edges();
+  const share = (event.clientX - container.getBoundingClientRect().left - left) / (width - left - right);
   set({ at: Math.round(Math.min(1, Math.max(0, share)) * (count - 1)), live: false, playing: false });
 }
 container.addEventListener("pointerdown", (event) => {

@@ -3,6 +3,8 @@
 import { changed, state } from "./state.js";
 
 export const runs = new Map(); // id -> what run.json says, and "snapshots", "last_time"
+const SHOWN_EVERY = 4; // answers, while a long run is loaded
+
 const records = new Map(); // id -> the records of a run that is shown
 const fetching = new Map(); // id -> the promise of a fetch under way
 const wanted = new Map(); // id -> the newest number the server has told of
@@ -69,7 +71,7 @@ export function load(id) {
 }
 
 async function catchUp(id) {
-  for (;;) {
+  for (let round = 1; ; round++) {
     const last = wanted.get(id) ?? (runs.get(id)?.snapshots ?? 0) - 1;
     let have = records.get(id) ?? [];
     if (last < have.length - 1) have = []; // the run has begun anew
@@ -79,8 +81,9 @@ async function catchUp(id) {
       have.push(...found);
       runs.get(id).last_time = found[found.length - 1].time;
     }
+    const isDone = have.length - 1 >= (wanted.get(id) ?? last);
     records.set(id, have);
-    changed();
-    if (have.length - 1 >= (wanted.get(id) ?? last)) return;
+    if (isDone || round % SHOWN_EVERY === 0) changed();
+    if (isDone) return;
   }
 }

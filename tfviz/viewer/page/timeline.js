@@ -63,7 +63,8 @@ export function drawTimeline() {
 
 function drawMoment(record, when, count) {
   setText(byId("moment-main"), when);
-  setText(byId("moment-more"), `Snapshot ${step(record.number + 1)} of ${step(count)} · ${clock(record.time)}`);
+  setText(byId("moment-more"), clock(record.time));
+  setText(byId("position"), `${step(record.number + 1)} of ${step(count)}`);
 }
 
 let said = 0;

@@ -1,0 +1,311 @@
+"""What the callback takes, when, and what it says of it, compared with what the training itself did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import snapshot_material as material
+from snapshot_material import Eager, assert_complete, at_batch
+
+import tfviz
+from tfviz.snapshots.callback import SnapshotCallback
+
+
+@pytest.fixture(scope="module")
+def shared_eager() -> Eager:
+    return Eager()
+
+
+@pytest.fixture
+def eager(shared_eager: Eager) -> Eager:
+    shared_eager.reset()
+    return shared_eager
+
+
+class Weights(keras.callbacks.Callback):
+    """The weights before training, after each batch and each epoch, and at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: dict[Any, list[np.ndarray]] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.at["start"] = self.model.get_weights()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.at[self.epoch, batch + 1] = self.model.get_weights()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.at[epoch, None] = self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.at["end"] = self.model.get_weights()
+
+    def of(self, record: dict[str, Any]) -> list[np.ndarray]:
+        return self.at.get(record["when"]) or self.at[record["epoch"], record["batch"]]
+
+
+def summary(folder: Path) -> list[tuple[Any, ...]]:
+    return [(record["when"], record["epoch"], record["batch"], record["step"]) for record in assert_complete(folder)]
+
+
+@pytest.mark.parametrize("every", ["epoch", 2])
+def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Eager, every: str | int) -> None:
+    weights = Weights()
+    eager.fit(eager.callback(tmp_path, every=every), weights, epochs=2)
+    records = assert_complete(tmp_path)
+    for record in records:
+        eager.model.set_weights(weights.of(record))
+        expected = eager.explainer(eager.images[:2]).numpy()
+        with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
+            np.testing.assert_allclose(maps["grad_cam"], expected, atol=1e-3 * abs(expected).max())
+        said = eager.model.predict(eager.images[:2], verbose=0)
+        for prediction, outputs in zip(record["predictions"], said, strict=True):
+            assert prediction["class"] == outputs.argmax()
+            assert prediction["score"] == pytest.approx(outputs.max(), rel=1e-5)
+        drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap")
+        picture = tfviz.read_image(tmp_path / "pictures" / f"{record['number']:08d}" / "grad_cam" / "1.png")
+        assert abs(picture.astype(int) - drawn[1]).max() <= 1
+    assert len(records) == {"epoch": 4, 2: 7}[every]
+
+
+def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_path: Path, eager: Eager) -> None:
+    before = time.time()
+    history = eager.fit(eager.callback(tmp_path), epochs=2, validation_data=material.data(8, seed=4)).history
+    records = assert_complete(tmp_path)
+    assert [record["when"] for record in records] == ["start", "epoch", "epoch", "end"]
+    for record in records[1:]:
+        assert record["logs"] == {name: values[record["epoch"]] for name, values in history.items()}
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(records[1]["logs"])
+    times = [record["time"] for record in records]
+    assert before <= times[0] and times == sorted(times) and times[-1] <= time.time()
+
+
+def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
+    logs: list[dict[str, float]] = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, said: logs.append(dict(said)))
+    eager.fit(eager.callback(tmp_path, every=3), note, epochs=2)
+    assert summary(tmp_path) == [
+        ("start", 0, None, 0), ("batch", 0, 3, 3), ("batch", 1, 1, 6), ("batch", 1, 4, 9), ("end", 1, None, 10)
+    ]  # fmt: skip
+    for record in assert_complete(tmp_path)[1:-1]:
+        assert record["logs"] == logs[record["step"] - 1]
+
+
+def test_logs_that_come_from_another_thread_are_waited_for(tmp_path: Path, eager: Eager) -> None:
+    """Without another callback that looks at batches, Keras reports them from threads of its own."""
+    callback = eager.callback(tmp_path, every=1)
+    threads: set[threading.Thread] = set()
+    end = callback.on_train_batch_end
+
+    def late(batch: int, logs: Any = None) -> None:
+        threads.add(threading.current_thread())
+        time.sleep(0.02)
+        end(batch, logs)
+
+    callback.on_train_batch_end = late
+    eager.fit(callback)
+    assert threading.main_thread() not in threads
+    records = assert_complete(tmp_path)
+    assert [record["step"] for record in records] == [0, 1, 2, 3, 4, 5, 5]
+    assert all(record["logs"]["loss"] > 0 for record in records[1:])
+
+
+def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
+    callback = eager.callback(tmp_path)
+    for _ in range(2):
+        eager.fit(callback)
+    once = [("start", 0, None, 0), ("epoch", 0, None, 5), ("end", 0, None, 5)]
+    assert summary(tmp_path) == [*once, ("start", 0, None, 5), ("epoch", 0, None, 10), ("end", 0, None, 10)]
+
+
+def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path, every=4))
+    first = tfviz.snapshots.reading.read_run(tmp_path)
+    with (tmp_path / "snapshots.jsonl").open("a") as index:
+        index.write('{"number": 3, "when": "ba')  # A writer that was killed in the middle.
+    eager.fit(eager.callback(tmp_path, every=4), initial_epoch=1, epochs=2)
+    assert summary(tmp_path) == [
+        ("start", 0, None, 0), ("batch", 0, 4, 4), ("end", 0, None, 5),
+        ("start", 1, None, 5), ("batch", 1, 3, 8), ("end", 1, None, 10),
+    ]  # fmt: skip
+    second = tfviz.snapshots.reading.read_run(tmp_path)
+    assert (second["id"], second["started"]) == (first["id"], first["started"])
+
+
+def test_early_stopping_ends_with_the_weights_that_it_restored(tmp_path: Path, eager: Eager) -> None:
+    stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9, restore_best_weights=True)
+    eager.fit(stop, eager.callback(tmp_path), epochs=5)
+    records = assert_complete(tmp_path)
+    assert [(record["when"], record["epoch"]) for record in records] == [
+        ("start", 0), ("epoch", 0), ("epoch", 1), ("end", 1)
+    ]  # fmt: skip
+    assert records[-1]["predictions"] == records[1]["predictions"] != records[2]["predictions"]
+
+
+def test_stopping_within_an_epoch_keeps_the_snapshot_that_was_due(tmp_path: Path, eager: Eager) -> None:
+    def stop() -> None:
+        eager.model.stop_training = True
+
+    eager.fit(at_batch(2, stop), eager.callback(tmp_path, every=2), epochs=3)
+    assert summary(tmp_path) == [("start", 0, None, 0), ("batch", 0, 2, 2), ("end", 0, None, 2)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), KeyboardInterrupt()])
+def test_after_an_exception_in_training_what_was_taken_is_complete(tmp_path: Path, eager: Eager, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)), eager.callback(tmp_path, every=1, max_queued=100) as callback:
+        eager.fit(at_batch(4, fail), callback)
+    assert summary(tmp_path) == [("start", 0, None, 0), *(("batch", 0, count, count) for count in (1, 2, 3))]
+
+
+def test_after_an_exception_another_callback_goes_on_where_the_first_one_stopped(tmp_path: Path, eager: Eager) -> None:
+    """As in a notebook, where the first one lives on, and may still be writing."""
+    first = eager.callback(tmp_path, every=1, sinks=[Slow()])
+    with pytest.raises(ZeroDivisionError):
+        eager.fit(at_batch(4, lambda: 1 / 0), first)
+    eager.fit(eager.callback(tmp_path, every=5))
+    assert [record["step"] for record in assert_complete(tmp_path)] == [0, 1, 2, 3, 3, 5, 8]
+    assert first is not None
+
+
+class Slow(tfviz.snapshots.sinks.Sink):
+    def write(self, snapshot: Any) -> None:
+        time.sleep(0.05)
+
+
+STOPPED = """
+import os, signal, sys, threading
+import snapshot_material as material
+
+eager = material.Eager()
+eager.reset()
+callback = eager.callback(sys.argv[1], every=1, max_queued=100)
+if sys.argv[2] == "raise":
+    stop = lambda: 1 / 0
+else:
+    stop = lambda: os.kill(os.getpid(), signal.SIGINT)
+eager.fit(material.at_batch(4, stop), callback, epochs=100)
+"""
+
+
+@pytest.mark.parametrize("how", ["raise", "interrupt"])
+def test_a_program_that_is_stopped_writes_what_was_taken_before_it_ends(tmp_path: Path, how: str) -> None:
+    tests = Path(__file__).parent
+    code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(tests.parent)!r}]\n{STOPPED}"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), how], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert {"raise": "ZeroDivisionError", "interrupt": "KeyboardInterrupt"}[how] in done.stderr
+    records = assert_complete(tmp_path)
+    assert [record["step"] for record in records][:4] == [0, 1, 2, 3]
+    assert "end" not in [record["when"] for record in records]
+
+
+def test_explainers_are_traced_once(tmp_path: Path, eager: Eager) -> None:
+    explainer = tfviz.VisualBackProp(eager.model)
+    callback = eager.callback(tmp_path, explainers=explainer, every=1)
+    for _ in range(2):
+        eager.fit(callback, epochs=2)
+    assert len(assert_complete(tmp_path)) == 2 * 12
+    assert explainer.traces == 1
+
+
+def test_an_explainer_of_another_model_that_shares_layers_is_explained_live(tmp_path: Path, eager: Eager) -> None:
+    body = keras.Model(eager.model.inputs, eager.model.get_layer("conv").output)
+    explainer = tfviz.Saliency(body, score="outputs")
+
+    def brightness(outputs: Any) -> Any:
+        return keras.ops.sum(outputs, axis=(1, 2, 3))
+
+    eager.fit(eager.callback(tmp_path, explainers=[explainer], target=brightness, strict=True))
+    expected = explainer(eager.images[:2], brightness).numpy()
+    with np.load(tmp_path / "maps" / "00000002.npz") as maps:
+        np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
+    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # its outputs are no classes
+
+
+def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_names(tmp_path: Path, eager: Eager) -> None:
+    explainers = ["visual-backprop", eager.explainer, tfviz.GradCAM(eager.model)]
+    eager.fit(eager.callback(tmp_path, explainers=explainers))
+    methods = tfviz.snapshots.reading.read_run(tmp_path)["methods"]
+    assert [method["name"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam-2"]
+    assert [method["key"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam"]
+    assert [method["title"] for method in methods] == ["VisualBackProp", "Grad-CAM (conv)", "Grad-CAM (conv)"]
+    assert [method["layer"] for method in methods] == [None, "conv", "conv"]
+    assert assert_complete(tmp_path)[-1]["methods"] == ["visual_backprop", "grad_cam", "grad_cam-2"]
+
+
+def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path / "first", labels=["a", "b", "c", "d"]))
+    run = tfviz.snapshots.reading.read_run(tmp_path / "first")
+    assert (run["name"], run["labels"], run["model"]) == ("first", ["a", "b", "c", "d"], eager.model.name)
+    assert run["images"] == [{"height": 16, "width": 16}] * 2
+    assert abs(run["started"] - time.time()) < 60
+    image = tfviz.read_image(tmp_path / "first" / "images" / "1.png")
+    np.testing.assert_array_equal(image, np.rint(eager.images[1] * 255).astype(np.uint8))
+
+
+def test_a_class_of_one_sigmoid_unit_is_said_with_its_own_probability(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(1, activation="sigmoid"))
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    images = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
+    model.fit(images, np.zeros(6), verbose=0, callbacks=[SnapshotCallback("saliency", images, log_dir=tmp_path)])
+    said = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
+    outputs = model.predict(images, verbose=0)[:, 0]
+    assert {name for name, _ in said} == {0, 1}
+    for (name, score), output in zip(said, outputs, strict=True):
+        assert score == pytest.approx(output if name == 1 else 1 - output, rel=1e-5)
+        assert score >= 0.5
+
+
+def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path), initial_epoch=3, epochs=3)
+    assert assert_complete(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"explainers": []}, tfviz.OptionError, "expected one explainer or method key at least"),
+        ({"explainers": "gradcam"}, tfviz.UnknownMethodError, "Did you mean 'grad_cam'"),
+        ({"explainers": [keras.layers.ReLU()]}, tfviz.OptionError, "expected explainers, such as tfviz.GradCAM"),
+        ({"every": 0}, tfviz.OptionError, "expected 'epoch' or a whole number of batches, 1 at least; got 0"),
+        ({"every": "batch"}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
+        ({"every": True}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
+        ({"max_queued": 0}, tfviz.OptionError, "max_queued: expected a whole number"),
+        ({"max_images": 0}, tfviz.OptionError, "max_images: expected a whole number"),
+        ({"token": "secret"}, tfviz.OptionError, "give its address too"),
+        ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.snapshots.sinks.Sink"),
+        ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images; got 3"),
+        ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once(
+    tmp_path: Path, eager: Eager, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        eager.callback(tmp_path, **options)
+
+
+def test_what_does_not_fit_the_model_is_refused_before_training(tmp_path: Path, eager: Eager) -> None:
+    before = eager.model.get_weights()
+    with pytest.raises(tfviz.TargetError, match="target 9 is out of range"):
+        eager.fit(eager.callback(tmp_path / "a", target=9))
+    with pytest.raises(tfviz.ImageError, match="takes images"):
+        eager.fit(eager.callback(tmp_path / "b", images=np.zeros((2, 9, 9, 3), np.float32)))
+    for was, now in zip(before, eager.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)

@@ -1,0 +1,130 @@
+"""`tfviz export`: an explainer as a folder that runs without tfviz."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tfviz.cli.columns import aligned
+from tfviz.cli.options import add_model, add_preprocess, new_parser, size
+from tfviz.cli.progress import Progress
+from tfviz.cli.quiet import import_tensorflow
+from tfviz.errors import OptionError
+from tfviz.export import FORMATS, export, folders, format_named
+from tfviz.export.manifest import FILE_NAME, Manifest
+from tfviz.images import shown
+
+_ABOUT = """\
+Writes a method on a network to a folder that explains pictures without tfviz: arrays as the network takes them go in,
+outputs, class and map come out. With --include image, JPEG and PNG files go in; with --overlay, finished pictures come out.
+"""
+_EPILOG = """\
+formats:
+{formats}
+
+examples:
+  tfviz export --model mobilenet_v2 --method grad_cam --output explainer
+  tfviz export --model my.keras --preprocess tf --method grad_cam --include image --overlay --output explainer
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Adds the command to those of `tfviz`."""
+    formats = aligned([("  " + key, one.says) for key, one in FORMATS.items()])
+    parser = new_parser(
+        subparsers.add_parser,
+        "export",
+        help="write an explainer for production",
+        description=_ABOUT,
+        epilog=_EPILOG.format(formats=formats),
+    )
+    parser.set_defaults(module="tfviz.cli.export")
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_preprocess(parser)
+    parser.add_argument("--method", default="grad_cam", metavar="K", help="see `tfviz methods`; default: %(default)s")
+    parser.add_argument("--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`)")
+    parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
+    parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take pictures of any size")
+    parser.add_argument("--format", default="saved_model", metavar="F", help="see below; default: %(default)s")
+    parser.add_argument("--include", choices=["image"], help="image: take JPEG and PNG files too (saved_model)")
+    parser.add_argument("--overlay", action="store_true", help="with --include image: give the map over the picture, as PNG")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer that is there")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports, and says what was written."""
+    format_named(args.format)
+    folders.destination(args.output, overwrite=args.overwrite)  # what can be wrong is said before seconds are spent
+    with Progress(2) as progress:
+        progress.show(0, "starting TensorFlow")
+        import_tensorflow()
+        from tfviz.cli.plan import load
+
+        progress.show(0, "loading the model")
+        model = load(args.model, args.weights, preprocessing=args.preprocess, labels=args.labels, size=args.image_size)
+        explainer = _explainer(args, model, progress)
+        progress.show(1, f"exporting {explainer.key}")
+        options = {name: value for name, value in _options(args, explainer).items() if value is not None}
+        folder = export(explainer, args.output, format=args.format, overwrite=args.overwrite, **options)
+    print("\n".join(closing_lines(args.output, Manifest.read(folder))), flush=True)
+    return 0
+
+
+def _explainer(args: argparse.Namespace, model: Any, progress: Progress) -> Any:
+    from tfviz.cli.choice import explainers_for
+    from tfviz.cli.predictions import Predictor
+
+    if "," in args.method or args.method.lower() == "all":
+        raise OptionError(f"--method {args.method}: an export holds one method. Export each to a folder of its own.")
+    (explainer,) = explainers_for(model, [args.method], args.layer, Predictor(model).classes, progress.say)
+    return explainer
+
+
+def _options(args: argparse.Namespace, explainer: Any) -> dict[str, Any]:
+    """What is given to the format, None left out later: a format refuses what it does not take."""
+    from tfviz.models import labels_of, preprocessing_of
+
+    fixes_size = args.image_size and None in explainer.graph.shapes[explainer.graph.inputs[0]]
+    return {
+        "target": None if args.target is None or args.target == "top" else labels_of(explainer.model).index(args.target),
+        "include": args.include,
+        "overlay": args.overlay or None,
+        "image_shape": (*args.image_size, preprocessing_of(explainer.model).channels) if fixes_size else None,
+    }
+
+
+def closing_lines(path: Path, manifest: Manifest) -> list[str]:
+    """What was written, its size, what it takes and gives, and what to do with it."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    layer = f" at {manifest.layer}" if manifest.layer else ""
+    lines = [f"{shown(path)}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
+    rows = [("  " + name, _shown(one["inputs"]), "->", _shown(one["outputs"])) for name, one in _signatures(manifest)]
+    return [*lines, aligned(rows), "", *_next_steps(path, manifest)]
+
+
+def _signatures(manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
+    if "signatures" in manifest.extra:
+        return list(manifest.extra["signatures"].items())
+    taken = [{"name": one.name, "shape": one.shape} for one in manifest.inputs]
+    taken += [{"name": "target", "shape": [None]}] if "class" in manifest.targets else []
+    return [("explainer", {"inputs": taken, "outputs": manifest.extra.get("results", [])})]
+
+
+def _shown(tensors: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} {_size(one['shape'])}" for one in tensors)
+
+
+def _size(shape: Any) -> str:
+    return f"({', '.join('any' if side is None else str(side) for side in shape)})"
+
+
+def _next_steps(path: Path, manifest: Manifest) -> list[str]:
+    steps = [f"In Python: tfviz.load_explainer({shown(path)!r}); {FILE_NAME} in it says how pictures are made ready."]
+    if manifest.format == "saved_model":
+        steps.append(f"Without tfviz: tf.saved_model.load({shown(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
+    return steps

@@ -1,0 +1,96 @@
+"""`tfviz film`: a run as a film."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfviz.cli.options import count, listed, new_parser
+from tfviz.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from tfviz.snapshots.film import Film
+
+_ABOUT = """\
+Makes a film of a run that SnapshotCallback has kept: each image beside its maps, from before training to the end, with
+epoch, step and loss, what the network says of each image, and the loss as a curve. The run may still be going on.
+A picture that is missing leaves the one before it in its place, darker and with a marked corner.
+"""
+_EXAMPLES = """\
+examples:
+  tfviz film runs/1 --output run.mp4                                   plays in every browser
+  tfviz film runs/1 --output run.gif --images 0,3 --width 600          for a README
+  tfviz film runs/1 --output run.mp4 --methods grad_cam --seconds 20
+
+needs: pip install 'tfviz[film]'
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Adds the command to those of `tfviz`."""
+    parser = new_parser(
+        subparsers.add_parser, "film", help="make a film of a training run", description=_ABOUT, epilog=_EXAMPLES
+    )
+    parser.set_defaults(module="tfviz.cli.film")
+    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of a run")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help=".mp4, .gif or .webp; an old one is replaced"
+    )
+    parser.add_argument("--methods", type=listed, metavar="A,B,...", help="which maps, in this order; default: all of the run")
+    parser.add_argument("--images", type=_numbers, metavar="0,1,...", help="which images, in this order; default: all")
+    parser.add_argument(
+        "--fps", type=float, metavar="F", help="snapshots a second; default: 2 to 15, for a film of about 15 seconds"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--seconds", type=float, metavar="S", help="length at most; of a longer run, snapshots evenly spread; default: 60"
+    )
+    length.add_argument("--every", type=count, metavar="N", help="show each Nth snapshot, however long that takes")
+    parser.add_argument("--width", type=count, metavar="W", help="of the film in pixels; default: 1280 for .mp4, else 800")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the film, and returns the exit code."""
+    from tfviz.snapshots.film import write_film
+
+    with Progress(0) as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.total = total
+            progress.show(done, "snapshots")
+
+        film = write_film(
+            args.log_dir,
+            args.output,
+            methods=args.methods,
+            images=args.images,
+            fps=args.fps,
+            every=args.every,
+            seconds=args.seconds,
+            width=args.width,
+            progress=show,
+        )
+    print("\n".join(_closing_lines(film)))
+    return 0
+
+
+def _closing_lines(film: Film) -> list[str]:
+    height, width = film.size
+    pace, megabytes = film.pace, film.path.stat().st_size / 1e6
+    lines = [f"{film.path}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
+    if len(pace.shown) < film.snapshots:
+        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots; --every 1 shows all.")
+    if film.missing == 1:
+        lines.append("1 picture was missing: the one before it stays, with a marked corner.")
+    elif film.missing:
+        lines.append(f"{film.missing} pictures were missing: the ones before them stay, with a marked corner.")
+    return lines
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from None

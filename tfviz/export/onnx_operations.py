@@ -1,0 +1,138 @@
+"""The gradients that a walk leaves in a graph, in operations that ONNX has.
+
+Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `lowering`): derivatives of activations become
+arithmetic, and the ways back through pooling become gradients of a depthwise convolution. HANDLERS then tell tf2onnx how a
+gradient of a convolution is written: ONNX's ConvTranspose, which takes groups, pads and dilations as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.export import convertible_activations
+from tfviz.export.lowering import Replacement
+from tfviz.export.windows import Windows
+
+
+def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
+    windows, left, shares = _pooling(operation), p, []
+    for element in windows.elements(x, x.dtype.min):
+        wins = tf.equal(element, y)
+        shares.append(tf.where(wins, left, tf.zeros_like(left)))
+        left = tf.where(wins, tf.zeros_like(left), left)  # The first maximum takes all, as in TensorFlow.
+    kernel = np.eye(len(shares), dtype="float32").reshape(*windows.kernel, 1, len(shares))
+    return _put_back(operation, x, tf.stack(shares, axis=-1), kernel)
+
+
+def _average_pool_gradient(operation: Any, size: Any, p: Any) -> Any:
+    windows = _pooling(operation)
+    return _put_back(operation, size, (p / windows.filled())[..., None], np.ones([*windows.kernel, 1, 1], "float32"))
+
+
+def _pooling(operation: Any) -> Windows:
+    return Windows.of(operation, operation.outputs[0].shape[1:-1], operation.get_attr("ksize")[1:-1])
+
+
+def _put_back(operation: Any, x: Any, shares: Any, kernel: np.ndarray) -> Any:
+    """Each window's shares (N, h, w, C, K) at their places in the input (N, H, W, C); kernel (high, wide, 1, K)."""
+    *_, channels, count = shares.shape
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=x if len(x.shape) == 1 else tf.shape(x),
+        filter=np.tile(kernel, [1, 1, channels, 1]),
+        out_backprop=tf.reshape(shares, [-1, *shares.shape[1:-2], channels * count]),
+        strides=operation.get_attr("strides"),
+        padding=operation.get_attr("padding").decode(),
+        explicit_paddings=operation.get_attr("explicit_paddings") if operation.get_attr("padding") == b"EXPLICIT" else [],
+    )
+
+
+def _summed_axes(operation: Any, *shapes: Any) -> list[Any]:
+    """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
+    first, second = (_sizes(shape) for shape in operation.inputs)
+    rank = max(len(first), len(second))
+    first, second = ([1] * (rank - len(sizes)) + sizes for sizes in (first, second))
+    pairs = list(enumerate(zip(first, second, strict=True)))
+    axes = [i for i, (n, m) in pairs if n == 1 and m != 1], [i for i, (n, m) in pairs if m == 1 and n != 1]
+    return [tf.constant(rows, tf.int32) for rows in axes]
+
+
+def _concatenated_at(operation: Any, axis: Any, *shapes: Any) -> list[Any]:
+    """Where each of several concatenated arrays begins: 0 along all axes but one."""
+    is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
+    starts = [tf.zeros_like(shapes[0])]
+    for shape in shapes[:-1]:
+        starts.append(tf.where(is_axis, starts[-1] + shape, starts[0]))
+    return starts
+
+
+def _stitched(operation: Any, places: Any, axes: Any, sizes: Any, ones: Any) -> Any:
+    """The shape that the gradient of a sum or mean is brought to: `sizes`, with 1 at the summed axes."""
+    return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
+
+
+def _sizes(shape: Any) -> list[int | None]:
+    """What is known of a shape that is computed: all but the batch."""
+    if shape.op.type in ("Shape", "ShapeN"):
+        return shape.op.inputs[shape.value_index].shape.as_list()
+    return list(tf.get_static_value(shape, partial=True))
+
+
+# ONNX has the error function itself.
+REPLACEMENTS: Mapping[str, Replacement] = {
+    **{name: row for name, row in convertible_activations.REPLACEMENTS.items() if name not in ("Erf", "Erfc")},
+    "MaxPoolGrad": _max_pool_gradient,
+    "AvgPoolGrad": _average_pool_gradient,
+    "BroadcastGradientArgs": _summed_axes,
+    "ConcatOffset": _concatenated_at,
+    "DynamicStitch": _stitched,
+}
+
+
+def _transposed_convolution(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel, p) -> (N, H, W, C)."""
+    _, kernel, p = node.input
+    size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
+    windows = _windows(node, size[1:3], sides)
+    groups = size[3] // channels
+    if node.type.startswith("Depthwise"):
+        groups, count = channels, channels * count
+        kernel = _reshaped(ctx, kernel, [*sides, 1, count])
+    inputs = [
+        ctx.make_node("Transpose", [p], attr={"perm": [0, 3, 1, 2]}),
+        ctx.make_node("Transpose", [kernel], attr={"perm": [3, 2, 0, 1]}),
+    ]
+    before = [pad[0] for pad in windows.pads]
+    # What the windows reach beyond the input at its end; below 0, where they do not reach it.
+    behind = [
+        (n - 1) * s + r - b - m
+        for n, s, r, b, m in zip(windows.count, windows.strides, windows.reach, before, windows.size, strict=True)
+    ]
+    attributes = {
+        "group": groups,
+        "kernel_shape": list(windows.kernel),
+        "strides": list(windows.strides),
+        "dilations": list(windows.dilations),
+        "pads": [*before, *(max(b, 0) for b in behind)],
+        "output_padding": [max(-b, 0) for b in behind],
+    }
+    shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+    back = ctx.make_node("ConvTranspose", [one.output[0] for one in inputs], attr=attributes)
+    ctx.remove_node(node.name)
+    ctx.make_node("Transpose", back.output, attr={"perm": [0, 2, 3, 1]}, outputs=node.output, shapes=[shape], dtypes=[dtype])
+
+
+def _reshaped(ctx: Any, tensor: str, shape: Sequence[int]) -> str:
+    return ctx.make_node("Reshape", [tensor, ctx.make_const(f"{tensor}_shape", np.array(shape, np.int64)).output[0]]).output[0]
+
+
+def _windows(node: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
+    """Those of a node of tf2onnx, whose attributes are TensorFlow's."""
+    return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
+
+
+HANDLERS = {name: (_transposed_convolution, []) for name in ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tfviz
-from tfviz.cli import watch
+from tfviz.cli import export, film, watch
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 
 DEFAULT_OUTPUT = "tfviz-output"
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(new_parser(commands.add_parser, "explain", help="explain pictures", description=_EXPLAIN, epilog=_EXIT_CODES))
     _add_methods(new_parser(commands.add_parser, "methods", help="list the methods", description="Lists the methods."))
     _add_layers(new_parser(commands.add_parser, "layers", help="list a network's layers", description=_LAYERS))
-    for command in (watch,):
+    for command in (export, watch, film):
         command.add_parser(commands)
     return parser
 

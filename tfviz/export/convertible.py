@@ -71,7 +71,7 @@ def _convolution_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) 
     groups = operation.outputs[0].shape[-1] // kernel.shape[2]
     windows = Windows.of(operation, operation.outputs[0].shape[1:-1], kernel.shape[:2])
     is_plain = operation.get_attr("padding") != b"EXPLICIT" and set(windows.dilations) == {1}
-    if groups == 1 and is_plain:
+    if groups == 1 and is_plain and set(windows.kernel) != {1}:
         return same(operation, [size, kernel, p])
     parts = zip(tf.split(kernel, groups, axis=-1), tf.split(windows.spread(p), groups, axis=-1), strict=True)
     return tf.concat([_back(kernel, spread, windows) for kernel, spread in parts], axis=-1)

@@ -86,8 +86,9 @@ class Windows:
             element = tf.reshape(element, [before, count, behind])
             moved = tf.pad(element, [(0, 0), (steps, farthest - steps), (0, 0)]) if farthest else element
             sums[rest] = moved if sums[rest] is None else sums[rest] + moved
-        empty = tf.zeros([before, count + farthest, behind])
-        spread = tf.concat([empty if one is None else one for one in sums], axis=-1) if stride > 1 else sums[0]
+        spread = sums[0]
+        for one in sums[1:]:
+            spread = tf.pad(spread, [(0, 0), (0, 0), (0, behind)]) if one is None else tf.concat([spread, one], axis=-1)
         spread = tf.reshape(spread, [before, (count + farthest) * stride, behind])
         first, size = self.pads[axis][0], self.size[axis]
         missing = max(first + size - spread.shape[1], 0)

@@ -106,7 +106,7 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees, mid grey where a signed map is 0."""
+    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees: of a signed map, mid grey is 0."""
     if path.suffix == ".npz":
         np.savez(path, **results)
         return

@@ -139,7 +139,7 @@ def old(new: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> keras.Mod
 
 def test_the_network_computes_what_it_did(old: keras.Model, new: keras.Model) -> None:
     images = noise(12, 10, 3)
-    np.testing.assert_allclose(old(images), new(images), rtol=1e-5)
+    np.testing.assert_allclose(old(images, training=False), new(images), rtol=1e-5)
     assert np.ptp(new(images)) > 0.1
 
 
@@ -156,7 +156,7 @@ def test_what_was_loaded_can_be_saved_and_loaded_again(old: keras.Model, tmp_pat
     old.save(tmp_path / "new.keras")
     again = tfviz.load_model(tmp_path / "new.keras")
     images = noise(12, 10, 3)
-    np.testing.assert_allclose(again(images), old(images), rtol=1e-6)
+    np.testing.assert_allclose(again(images, training=False), old(images, training=False), rtol=1e-6)
 
 
 def sequential(*inner: Config) -> Config:

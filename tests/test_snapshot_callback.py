@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -93,33 +92,14 @@ def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_pat
 
 
 def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
-    logs: list[dict[str, float]] = []
-    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, said: logs.append(dict(said)))
+    found: list[dict[str, float]] = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: found.append(dict(logs)))
     eager.fit(eager.callback(tmp_path, every=3), note, epochs=2)
     assert summary(tmp_path) == [
         ("start", 0, None, 0), ("batch", 0, 3, 3), ("batch", 1, 1, 6), ("batch", 1, 4, 9), ("end", 1, None, 10)
     ]  # fmt: skip
     for record in assert_complete(tmp_path)[1:-1]:
-        assert record["logs"] == logs[record["step"] - 1]
-
-
-def test_logs_that_come_from_another_thread_are_waited_for(tmp_path: Path, eager: Eager) -> None:
-    """Without another callback that looks at batches, Keras reports them from threads of its own."""
-    callback = eager.callback(tmp_path, every=1)
-    threads: set[threading.Thread] = set()
-    end = callback.on_train_batch_end
-
-    def late(batch: int, logs: Any = None) -> None:
-        threads.add(threading.current_thread())
-        time.sleep(0.02)
-        end(batch, logs)
-
-    callback.on_train_batch_end = late
-    eager.fit(callback)
-    assert threading.main_thread() not in threads
-    records = assert_complete(tmp_path)
-    assert [record["step"] for record in records] == [0, 1, 2, 3, 4, 5, 5]
-    assert all(record["logs"]["loss"] > 0 for record in records[1:])
+        assert record["logs"] == found[record["step"] - 1]
 
 
 def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
@@ -191,9 +171,18 @@ STOPPED = """
 import os, signal, sys, threading
 import snapshot_material as material
 
+import tfviz
+
+class Said(tfviz.snapshots.sinks.Sink):
+    def write(self, snapshot):
+        print("written", snapshot.record["step"])
+
+    def close(self):
+        print("closed")
+
 eager = material.Eager()
 eager.reset()
-callback = eager.callback(sys.argv[1], every=1, max_queued=100)
+callback = eager.callback(sys.argv[1], every=1, max_queued=100, sinks=[Said()])
 if sys.argv[2] == "raise":
     stop = lambda: 1 / 0
 else:
@@ -212,6 +201,36 @@ def test_a_program_that_is_stopped_writes_what_was_taken_before_it_ends(tmp_path
     records = assert_complete(tmp_path)
     assert [record["step"] for record in records][:4] == [0, 1, 2, 3]
     assert "end" not in [record["when"] for record in records]
+    assert done.stdout.splitlines() == [*(f"written {record['step']}" for record in records), "closed"]
+
+
+def test_two_callbacks_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) -> None:
+    with pytest.raises(tfviz.OptionError, match="two callbacks cannot both write to"):
+        eager.fit(eager.callback(tmp_path), eager.callback(tmp_path))
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from tfviz.snapshots.locking import FolderLock
+
+lock = FolderLock()
+lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="goes without locks")
+def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) -> None:
+    root = Path(__file__).parents[1]
+    with subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, cwd=root) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(tfviz.OutputError, match="another training is writing to"):
+            eager.fit(eager.callback(tmp_path))
+        other.kill()
+    eager.fit(eager.callback(tmp_path))
+    assert len(assert_complete(tmp_path)) == 3
 
 
 def test_explainers_are_traced_once(tmp_path: Path, eager: Eager) -> None:

@@ -20,6 +20,7 @@ from fake_viewer import FakeViewer, eventually
 
 from tfviz.errors import OptionError
 from tfviz.snapshots import uploading
+from tfviz.snapshots.faults import SnapshotWarning
 from tfviz.snapshots.reading import read_records
 from tfviz.snapshots.uploading import ViewerSink
 from tfviz.snapshots.viewer_client import ViewerAwayError, ViewerError, ViewerRefusalError
@@ -416,6 +417,11 @@ class Watch:
         command = [sys.executable, "-m", "tfviz", *map(str, words)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.process.stdout is not None and b"Watching" in self.process.stdout.readline()
+        assert eventually(self.is_listening)
+
+    def is_listening(self) -> bool:
+        with socket.socket() as one:
+            return one.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -450,3 +456,42 @@ def test_the_real_viewer_is_killed_and_gets_what_it_missed(trainer: FakeTrainer,
 
 def received_records(watch: Watch) -> list[int]:
     return [record["number"] for path in watch.folder.rglob("run.json") for record in read_records(path.parent)]
+
+
+# With the callback
+
+
+def small_training(**options: Any) -> Any:
+    """Two epochs of a small network with snapshots of one image."""
+    import keras
+    import numpy as np
+
+    import tfviz
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((12, 8, 8, 3), np.float32), rng.integers(0, 2, 12)
+    layers = [keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    snapshots = tfviz.SnapshotCallback("grad_cam", images[:1], every=1, **options)
+    model.fit(images, labels, batch_size=4, epochs=2, verbose=0, callbacks=[snapshots])
+    return model
+
+
+def test_the_callback_sends_to_a_viewer(viewer: FakeViewer, tmp_path: Path) -> None:
+    viewer.token = "secret"
+    small_training(log_dir=tmp_path / "run", viewer=viewer.url, token="secret")
+    assert viewer.records == read_records(tmp_path / "run") and len(viewer.records) >= 7
+    assert viewer.files["pictures/3/grad_cam/0.png"] == (tmp_path / "run/pictures/00000003/grad_cam/0.png").read_bytes()
+
+
+def test_an_absent_viewer_is_a_warning_and_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ViewerSink.__init__, "__kwdefaults__", {"timeout_s": 1.0, "drain_timeout_s": 0.1})
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.warns(SnapshotWarning) as caught:
+        small_training(log_dir=tmp_path / "run", viewer=url)
+    said = [str(warning.message) for warning in caught]
+    assert f"The viewer at {url} does not answer" in said[0] and len(read_records(tmp_path / "run")) >= 7
+    assert sum("does not answer" in line for line in said) <= 2
+    with pytest.raises(ViewerError, match="does not answer"):
+        small_training(log_dir=tmp_path / "strict", viewer=url, strict=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.columns import aligned
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
 from tfviz.cli.progress import Progress
 from tfviz.cli.quiet import import_tensorflow
 from tfviz.errors import OptionError
-from tfviz.export import FORMATS, export, folders, format_named
-from tfviz.export.manifest import FILE_NAME, Manifest
-from tfviz.images import shown
+from tfviz.export import FORMATS, export, format_named
+
+if TYPE_CHECKING:
+    from tfviz.export.manifest import Manifest
 
 _ABOUT = """\
 Writes a method on a network to a folder that explains pictures without tfviz: arrays as the network takes them go in,
@@ -50,6 +52,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--format", default="saved_model", metavar="F", help="see below; default: %(default)s")
     parser.add_argument("--include", choices=["image"], help="image: take JPEG and PNG files too (saved_model)")
     parser.add_argument("--overlay", action="store_true", help="with --include image: give the map over the picture, as PNG")
+    parser.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what only the format takes, such as batch_size=8 of stablehlo; may be given again",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer that is there")
     return parser
@@ -57,6 +67,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, and says what was written."""
+    from tfviz.export import folders
+    from tfviz.export.manifest import Manifest
+
     format_named(args.format)
     folders.destination(args.output, overwrite=args.overwrite)  # what can be wrong is said before seconds are spent
     with Progress(2) as progress:
@@ -88,13 +101,25 @@ def _options(args: argparse.Namespace, explainer: Any) -> dict[str, Any]:
     """What is given to the format, None left out later: a format refuses what it does not take."""
     from tfviz.models import labels_of, preprocessing_of
 
-    fixes_size = args.image_size and None in explainer.graph.shapes[explainer.graph.inputs[0]]
+    fixes_size = args.image_size and None in explainer.graph.shapes[explainer.graph.inputs[0]][1:]
     return {
         "target": None if args.target is None or args.target == "top" else labels_of(explainer.model).index(args.target),
         "include": args.include,
         "overlay": args.overlay or None,
         "image_shape": (*args.image_size, preprocessing_of(explainer.model).channels) if fixes_size else None,
+        **dict(args.option),
     }
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """A name and a value, which is a word or what it is in JSON: 8, true, [224, 224, 3]."""
+    name, sign, value = text.partition("=")
+    if not (name.isidentifier() and sign):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, such as batch_size=8, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
@@ -102,7 +127,7 @@ def closing_lines(path: Path, manifest: Manifest) -> list[str]:
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""
-    lines = [f"{shown(path)}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
+    lines = [f"{path}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
     rows = [("  " + name, _shown(one["inputs"]), "->", _shown(one["outputs"])) for name, one in _signatures(manifest)]
     return [*lines, aligned(rows), "", *_next_steps(path, manifest)]
 
@@ -124,7 +149,7 @@ def _size(shape: Any) -> str:
 
 
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
-    steps = [f"In Python: tfviz.load_explainer({shown(path)!r}); {FILE_NAME} in it says how pictures are made ready."]
+    steps = [f"In Python: tfviz.load_explainer({str(path)!r}); tfviz.json in it says how pictures are made ready."]
     if manifest.format == "saved_model":
-        steps.append(f"Without tfviz: tf.saved_model.load({shown(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
+        steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {path} --all")
     return steps

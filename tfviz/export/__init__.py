@@ -18,12 +18,12 @@ import importlib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfviz.errors import OptionError, near_matches
-from tfviz.export import folders
-from tfviz.export.loading import LoadedExplainer
-from tfviz.export.manifest import Manifest
+
+if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not wait for more.
+    from tfviz.export.loading import LoadedExplainer
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,9 @@ def export(
         MissingPackageError: a format that needs a package that is not installed.
         OutputError: a place that cannot be written.
     """
+    from tfviz.export import folders
+    from tfviz.export.manifest import Manifest
+
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
@@ -107,6 +110,8 @@ def load_explainer(path: str | Path) -> LoadedExplainer:
 
     Raises ExportError for a folder that holds none, MissingPackageError for a format that needs a package.
     """
+    from tfviz.export.manifest import Manifest
+
     manifest = Manifest.read(Path(path))
     return FORMATS[manifest.format].load().read(Path(path), manifest)
 

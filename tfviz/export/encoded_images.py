@@ -61,13 +61,14 @@ def image_functions(functions: dict[str, Any], manifest: Manifest, overlay: bool
     reader = tf.function(_Reader(manifest), input_signature=[_FILES], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
-    for base in _NAMES.keys() & functions.keys():
-        name, drawn = _NAMES[base]
+    for base, (name, drawn) in _NAMES.items():
+        if base not in functions:
+            continue
         specs = [_FILES, *functions[base].structured_input_signature[0][1:]]
         made[name] = _compiled(_pipeline(reader, functions[base], painter), specs)
         if overlay:
             made[drawn] = _compiled(_without_large(made[name]), specs)
-    return dict(sorted(made.items()))
+    return made
 
 
 def _compiled(compute: Callable[..., Results], specs: list[tf.TensorSpec]) -> Any:

@@ -108,7 +108,7 @@ class LoadedExplainer(abc.ABC):
         array = np.asarray(target)
         form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
         if form not in taken:
-            raise TargetError(f"this export takes as target: {_shown(taken)}; got {type(target).__name__} {str(target)[:60]!r}")
+            raise TargetError(f"this export takes as target: {_shown(taken)}; got {type(target).__name__} {str(target)[:60]}")
         return self._classes(array, count) if form == "class" else _weights(array, count)
 
     def _classes(self, array: np.ndarray, count: int) -> np.ndarray:

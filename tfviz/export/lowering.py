@@ -38,17 +38,17 @@ def _inner_functions_opened() -> Iterator[None]:
 def lowered(function: Any, replacements: Mapping[str, Replacement]) -> Any:
     """The concrete function without variables, and with these replacements by type of operation.
 
-    Returns: a concrete function of the same inputs and the same (flat) outputs; what was not float32 is.
+    Returns: a concrete function of the same inputs and outputs, under the same names; what was not float32 is.
     """
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
-    def again(*inputs: Any) -> list[Any]:
+    def again(*inputs: Any) -> Any:
         copy = _Copy(function, replacements)
         copy.known.update({x.ref(): tensor for x, tensor in zip(given, inputs, strict=True)})
         for operation in function.graph.get_operations():
             copy.run(operation)
-        return [copy.known[x.ref()] for x in function.outputs]
+        return tf.nest.pack_sequence_as(function.structured_outputs, [copy.known[x.ref()] for x in function.outputs])
 
     return tf.function(again, autograph=False).get_concrete_function(*specs)
 
@@ -95,7 +95,8 @@ def same(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     types = [_precision(x.dtype) for x in operation.outputs]
     if operation.type == "Const" and operation.outputs[0].dtype in _OTHER_PRECISIONS:
         return [tf.constant(tf.make_ndarray(operation.get_attr("value")).astype("float32"))]
-    attributes = {name: _in_float32(value) for name, value in operation.node_def.attr.items()}
+    # What begins with "_" is no part of the operation: devices, and gradients that were taken already.
+    attributes = {name: _in_float32(value) for name, value in operation.node_def.attr.items() if name[0] != "_"}
     graph = tf.compat.v1.get_default_graph()
     return graph.create_op(operation.type, list(inputs), types, name=operation.name, attrs=attributes).outputs
 

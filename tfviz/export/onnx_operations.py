@@ -7,7 +7,7 @@ gradient of a convolution is written: ONNX's ConvTranspose, which takes groups, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,9 +55,8 @@ def _summed_axes(operation: Any, *shapes: Any) -> list[Any]:
     """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
     first, second = (_sizes(shape) for shape in operation.inputs)
     rank = max(len(first), len(second))
-    first, second = ([1] * (rank - len(sizes)) + sizes for sizes in (first, second))
-    pairs = list(enumerate(zip(first, second, strict=True)))
-    axes = [i for i, (n, m) in pairs if n == 1 and m != 1], [i for i, (n, m) in pairs if m == 1 and n != 1]
+    pairs = list(zip([1] * (rank - len(first)) + first, [1] * (rank - len(second)) + second, strict=True))
+    axes = [i for i, (n, m) in enumerate(pairs) if n == 1 != m], [i for i, (n, m) in enumerate(pairs) if m == 1 != n]
     return [tf.constant(rows, tf.int32) for rows in axes]
 
 
@@ -75,8 +74,8 @@ def _stitched(operation: Any, places: Any, axes: Any, sizes: Any, ones: Any) -> 
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
-def _sizes(shape: Any) -> list[int | None]:
-    """What is known of a shape that is computed: all but the batch."""
+def _sizes(shape: Any) -> list[Any]:
+    """What is known of a shape that is computed: ints, and None for the batch."""
     if shape.op.type in ("Shape", "ShapeN"):
         return shape.op.inputs[shape.value_index].shape.as_list()
     return list(tf.get_static_value(shape, partial=True))
@@ -95,17 +94,15 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 def _transposed_convolution(ctx: Any, node: Any, name: str, args: Any) -> None:
     """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel, p) -> (N, H, W, C)."""
-    _, kernel, p = node.input
+    _, kernel, p, *bias = node.input  # tf2onnx joins a bias that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)
     groups = size[3] // channels
     if node.type.startswith("Depthwise"):
         groups, count = channels, channels * count
         kernel = _reshaped(ctx, kernel, [*sides, 1, count])
-    inputs = [
-        ctx.make_node("Transpose", [p], attr={"perm": [0, 3, 1, 2]}),
-        ctx.make_node("Transpose", [kernel], attr={"perm": [3, 2, 0, 1]}),
-    ]
+    p = ctx.make_node("Transpose", [p], attr={"perm": [0, 3, 1, 2]}).output[0]
+    kernel = ctx.make_node("Transpose", [kernel], attr={"perm": [3, 2, 0, 1]}).output[0]
     before = [pad[0] for pad in windows.pads]
     # What the windows reach beyond the input at its end; below 0, where they do not reach it.
     behind = [
@@ -121,7 +118,7 @@ def _transposed_convolution(ctx: Any, node: Any, name: str, args: Any) -> None:
         "output_padding": [max(-b, 0) for b in behind],
     }
     shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
-    back = ctx.make_node("ConvTranspose", [one.output[0] for one in inputs], attr=attributes)
+    back = ctx.make_node("ConvTranspose", [p, kernel, *bias], attr=attributes)
     ctx.remove_node(node.name)
     ctx.make_node("Transpose", back.output, attr={"perm": [0, 2, 3, 1]}, outputs=node.output, shapes=[shape], dtypes=[dtype])
 
@@ -135,4 +132,5 @@ def _windows(node: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 
-HANDLERS = {name: (_transposed_convolution, []) for name in ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")}
+_GRADIENTS = ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")
+HANDLERS: dict[str, tuple[Callable[..., None], list[Any]]] = {name: (_transposed_convolution, []) for name in _GRADIENTS}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.errors import ExportError, TfvizError
+from tfviz.errors import ExportError, ImageError, TfvizError
 from tfviz.export.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
@@ -79,6 +79,11 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, Any]:
         functions = {
             name: _function(request.compute, [*specs_of(manifest), *request.specs]) for name, request in requests.items()
         }
+    except ImageError as error:  # some methods must know the size
+        raise ExportError(
+            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({_first_line(error)}). Fix their "
+            "size: image_shape=(height, width, channels) (on the command line --image-size)"
+        ) from error
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.

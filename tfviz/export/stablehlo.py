@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.compiler.mlir.stablehlo import stablehlo
 
 from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
@@ -70,7 +70,8 @@ def write(
         "results": [_described(name, tensor) for name, tensor in results.items()],
     }
     (folder / PROGRAM).write_bytes(program)
-    np.savez(folder / WEIGHTS, **{name: _storable(array) for name, array in weights.items()})
+    stored: dict[str, Any] = {name: _storable(array) for name, array in weights.items()}
+    np.savez(folder / WEIGHTS, **stored)
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Request:
@@ -106,7 +107,7 @@ def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[b
     try:
         concrete = function.get_concrete_function(*specs)
         text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
-        program = stablehlo.serialize_portable_artifact_str(text, _STABLEHLO_VERSION)
+        program = _portable(text)
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.
@@ -117,6 +118,13 @@ def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[b
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
     return program, weights, dict(zip(names, concrete.outputs, strict=True))
+
+
+def _portable(text: str) -> bytes:
+    """The program in the form that other versions of StableHLO read."""
+    from tensorflow.compiler.mlir.stablehlo import stablehlo
+
+    return stablehlo.serialize_portable_artifact_str(text, _STABLEHLO_VERSION)
 
 
 def _captured(concrete: Any) -> dict[str, np.ndarray]:
@@ -144,8 +152,8 @@ def _require_portable(text: str, arguments: list[Any], manifest: Manifest) -> No
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"the program for the model '{manifest.model}' takes {len(taken)} arguments, and there are {len(given)}, or they are "
-            "of other shapes: the model reads something that is neither an input nor a weight"
+            f"the program for the model '{manifest.model}' takes {len(taken)} arguments, and there are {len(given)}, or they "
+            "are of other shapes: the model reads something that is neither an input nor a weight"
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(f"the model '{manifest.model}' has an operation that StableHLO lacks and only XLA knows: {call[1]}")
@@ -231,9 +239,7 @@ class StableHloExplainer(LoadedExplainer):
             return contextlib.nullcontext()
         if hasattr(self._jax, "enable_x64"):
             return self._jax.enable_x64(True)
-        from jax.experimental import enable_x64  # until JAX 0.7
-
-        return enable_x64()
+        return importlib.import_module("jax.experimental").enable_x64()  # until JAX 0.7
 
 
 def _jax() -> Any:

@@ -77,7 +77,7 @@ def traced(layer: Any, symbols: Sequence[Any], call: Callable[[], Any]) -> Any |
     finally:
         for one, inbound, outbound in before:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
-    return None if any(_holds_values(node) for node in nodes(function)) else function
+    return None if any(_holds_values(node) or _has_free_size(node) for node in nodes(function)) else function
 
 
 def _owns_variables(layer: Any) -> bool:
@@ -89,6 +89,25 @@ def _holds_values(node: Any) -> bool:
     """Whether a call was given a tensor of values, which may have been computed from weights."""
     flat = tree.flatten((node.arguments.args, node.arguments.kwargs))
     return any(tf.is_tensor(value) and len(value.shape) > 0 for value in flat)
+
+
+def _has_free_size(node: Any) -> bool:
+    """Whether a call was given a shape with a size that is not known before there are images.
+
+    That of the batch in a reshape is what the others leave, which is said instead: the operation is the trace's own.
+    """
+    operation, sizes = node.operation, node.outputs[0].shape
+    if isinstance(operation, keras.Layer) or None not in (*_shape(operation, "newshape"), *_shape(operation, "shape")):
+        return False
+    if hasattr(operation, "newshape") and None not in sizes[1:]:
+        operation.newshape = (-1, *sizes[1:])
+        return False
+    return True
+
+
+def _shape(operation: Any, name: str) -> Sequence[Any]:
+    shape = getattr(operation, name, ())
+    return shape if isinstance(shape, (tuple, list)) else ()
 
 
 @contextmanager

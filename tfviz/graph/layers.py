@@ -67,31 +67,27 @@ def model_name(graph: Graph) -> str:
 def last_feature_place(graph: Graph) -> Place:
     """The automatic layer of the CAMs: the last place with height and width that every path to the output goes through.
 
-    It is read off the graph: pooling and padding are passed over, so that it is the activation before them; a map of one
-    pixel, and the output itself, do not count. A map with fewer axes than the image (one number for each frame of a film,
-    or for each column of a page) is chosen only where there is no other.
+    It is read off the graph: pooling and padding are passed over, so that it is the activation before them. A map of one
+    pixel, the output itself, and a map with fewer axes than the image (the tokens of a transformer, one number for each
+    frame of a film) do not count.
 
     Raises:
         UnsupportedModelError: when there is none.
     """
-    found = [place for place in graph.before(graph.outputs) if _holds_features(place) and _has_maps_inside(graph, place)]
-    for places in ([place for place in found if covers_image(graph, place.outputs[0])], found):
-        for place in reversed(places):
-            if _is_on_every_path(graph, place.outputs[0]):
+    for place in reversed(graph.before(graph.outputs)):
+        if _holds_features(place) and not set(place.outputs) & set(graph.outputs):
+            value = place.outputs[0]
+            if has_height_and_width(graph, value) and covers_image(graph, value) and _is_on_every_path(graph, value):
                 return place
     raise UnsupportedModelError(
         f"the model '{model_name(graph)}' has no place with height and width that every path to the output goes through, "
-        "such as a convolution; name a layer, or use a method that needs none (saliency, guided_backprop, "
-        "excitation_backprop)"
+        "such as a convolution (the tokens of a transformer have none); name a layer, or use a method that needs none "
+        "(saliency, guided_backprop, excitation_backprop)"
     )
 
 
 def _holds_features(place: Place) -> bool:
     return place.kind in _FEATURE_KINDS or type(place.operation).__name__ == "Concatenate"
-
-
-def _has_maps_inside(graph: Graph, place: Place) -> bool:
-    return has_height_and_width(graph, place.outputs[0]) and not set(place.outputs) & set(graph.outputs)
 
 
 def has_height_and_width(graph: Graph, value: Value) -> bool:

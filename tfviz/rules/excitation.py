@@ -1,7 +1,7 @@
 """The rules of excitation backprop: what share of a neuron's winning probability each of its inputs gets.
 
-Marginal winning probability (Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"). For each kind of
-operation, with p what comes back to the output and a = max(x, 0):
+Marginal winning probability: Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop" (below, "the
+paper"). For each kind of operation, with p what comes back to the output and a = max(x, 0):
 
     linear, average_pool     p_in = a · fᵀ(W⁺, p / f(a; W⁺)), 0 where the divisor is 0; the bias takes no part
     max_pool                 the winner takes all: its own derivative
@@ -11,8 +11,9 @@ operation, with p what comes back to the output and a = max(x, 0):
                              p passes unchanged, as in the authors' own code
     reshape                  its own derivative
 
-What these rules give is linear in p. The first linear map reads the image, which may be negative: there a is the image
-shifted so that its smallest value is 0, and padding added on the way stays 0.
+The reason for each, and its source, stand at the function that is the rule. What these rules give is linear in p. The first
+linear map reads the image, which may be negative: there a is the image shifted so that its smallest value is 0, and padding
+added on the way stays 0.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from tfviz.rules.gating import gated_input
 from tfviz.rules.redirect import redirect
 
 _UNCHANGED = ("relu", "activation", "scale", "identity")
+
+# Each element of these outputs is one element of the input, which is its only parent: the winner with certainty. Of a maximum
+# it is the largest, as in the paper. Moving, copying and dropping elements only changes where they stand; elements of a
+# padding are nobody's, and what reaches them ends there. Interpolation (resizing) is taken as copying by halves.
 _OWN_DERIVATIVE = ("max_pool", "reshape")
 
 
@@ -71,9 +76,16 @@ class Excitation:
         masks = _Masks(self.graph, images, self.reads_image)
 
         def linear(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+            """The paper's P(a_j | a_i) = Z_i · a_j · w_ji where w_ji is 0 or more, otherwise 0; Z_i makes the sum 1.
+
+            An excitatory neuron is a likelier parent the more it fires and the stronger its link. a is cut at 0, for the
+            paper takes responses not to be negative. The bias is nobody's response.
+            """
             return redirect(output, inputs, lambda p: [self._share(place, masks.excitation_of(place, inputs[0]), p)])
 
         def average_pool(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+            """The rule of the linear map that it is, with weights that are all alike: p is shared out by a. So the paper."""
+
             def share(p: Any) -> list[Any]:
                 return [_share_of(masks.excitation_of(place, inputs[0]), p, lambda a: place.compute([a])[0])]
 
@@ -100,6 +112,13 @@ class Excitation:
         return _share_of(a, p, lambda a: linear_map.apply(layer, a, positive))
 
     def _multiply(self, place: Place, inputs: Sequence[Any], output: Any) -> Any:
+        """A gate is a weight of the gated signal: all of p goes to the signal.
+
+        In the rule of a linear map a weight scales a response and is no response itself; squeeze-and-excitation (Hu et al.,
+        2018) computes such a weight for each channel, between 0 and 1. The paper has no products: this is a reading of it,
+        and what relevance propagation does with gates (Arras et al., 2017, "Explaining Recurrent Neural Network
+        Predictions in Sentiment Analysis").
+        """
         gated = gated_input(self.graph, place)
         return redirect(
             output, inputs, lambda p: [_sum_to(p, x) if i == gated else tf.zeros_like(x) for i, x in enumerate(inputs)]
@@ -121,10 +140,20 @@ def _precise(a: Any) -> tf.DType:
 
 
 def _unchanged(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+    """A neuron with one parent gets all of it: P(a_j | a_i) = 1.
+
+    An activation, and an affine map of each element, has one input for each output. The authors' own code leaves such
+    layers out of the way back: ReLU, dropout, normalization. LayerNormalization and LayerScale are read alike: they scale
+    each element, and the mean and variance that they subtract and divide by are no responses. Where an activation is
+    negative (silu, gelu, a residual sum without a ReLU) it excites nothing in the map that reads it: an output all of
+    whose inputs are such has no parent, and what comes to it ends there.
+    """
     return redirect(output, inputs, lambda p: [p, *(tf.zeros_like(x) for x in inputs[1:])])
 
 
 def _add(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+    """The rule of a linear map for a neuron whose links all weigh 1: p is shared out by a. So TorchRay's `EltwiseSum`."""
+
     def share(p: Any) -> list[Any]:
         excited = [tf.nn.relu(x) for x in inputs]
         ratio = safe_divide(p, tf.add_n([tf.broadcast_to(a, tf.shape(p)) for a in excited]))

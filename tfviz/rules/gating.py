@@ -6,7 +6,12 @@ from tfviz.graph.places import Graph, Place, Value
 
 
 def gated_input(graph: Graph, place: Place) -> int:
-    """Which input of a product carries the signal: not the one that was squeezed to a pixel, nor the one out of a sigmoid."""
+    """Which input of a product carries the signal: not the one that was squeezed to a pixel, nor the one out of a sigmoid.
+
+    A gate (Hu et al., 2018, "Squeeze-and-Excitation Networks") holds one number for each channel, and a sigmoid or hard
+    sigmoid made it; of x · sigmoid(x), a swish written out, the factor x is the signal. Where neither tells, it is the
+    first, as people write it.
+    """
 
     def is_gate(value: Value) -> tuple[int, bool]:
         sizes = graph.shapes[value][1:-1]

@@ -1,11 +1,22 @@
 """The rules of VisualBackProp: how a mask of one channel goes back through each kind of operation.
 
+Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows the
+paths from an input pixel to an output: a pixel matters as far as paths lead from it through active places, and the mask
+leaves the weights out of account. So every rule here asks only which inputs an output could see.
+
     linear, pooling     a transposed convolution whose weights are all one: same kernel, stride, padding and dilation, and
-                        exactly the size of the operation's input
-    add, concatenate    every input gets the whole mask
-    multiply            the gated branch gets it, the gate nothing
-    padding, cropping   cropping, padding
-    whatever else keeps height and width: the mask as it is
+                        exactly the size of the operation's input. The paper's own rule (its "deconvolution"); pooling,
+                        which their network has none of, is a window of its own
+    transposed convolution
+                        the convolution with ones: the transpose of the rule above
+    add, concatenate    every input gets the whole mask: a path leads into each. Masks that meet at a fork are summed, as
+                        paths are. The paper has chains only
+    multiply            the gated branch gets it, the gate nothing: a gate was squeezed to a pixel, so that its place in the
+                        picture is gone
+    padding, cropping   cropping, padding with zeros: what was padded is no part of the picture, of what was cropped
+                        nothing is seen
+    upsampling          the mean over the copies of a pixel: the transpose of copying, so scaled that the mask keeps its size
+    whatever else keeps height and width (activations, normalization, one-by-one maps): the mask as it is
 
 They are written with `keras.ops`, for tensors and symbolic tensors alike, so that the mask can be a branch of a model.
 """
@@ -65,6 +76,8 @@ def _back(place: Place, mask: Any, size: Size) -> Any:
         return scale_up(mask, size, *window)
     if isinstance(operation, _PADDING):
         return _crop(mask, operation.padding)
+    if type(operation).__name__ == "Pad" and len(operation.pad_width) == len(mask.shape):  # `keras.ops.pad`
+        return _crop_pairs(mask, operation.pad_width[1:-1])
     if isinstance(operation, _CROPPING):
         return _pad(mask, operation.cropping)
     if isinstance(operation, _UPSAMPLING):
@@ -161,7 +174,10 @@ def scale_down_by_mean(mask: Any, factors: Size) -> Any:
 
 
 def _crop(mask: Any, amounts: Any) -> Any:
-    pairs = _pairs(amounts, mask)
+    return _crop_pairs(mask, _pairs(amounts, mask))
+
+
+def _crop_pairs(mask: Any, pairs: Any) -> Any:
     sizes = mask.shape[1:-1]
     return mask[(slice(None), *(slice(b, n - a) for (b, a), n in zip(pairs, sizes, strict=True)))]
 

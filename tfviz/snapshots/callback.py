@@ -9,20 +9,19 @@ sending) happens on one background thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfviz.errors import OptionError
-from tfviz.graph.layers import model_name
 from tfviz.labels import labels_from
-from tfviz.snapshots.batch_logs import BatchLogs
 from tfviz.snapshots.camera import Camera, checked_target
 from tfviz.snapshots.faults import Faults
 from tfviz.snapshots.fixed_images import fixed_images
 from tfviz.snapshots.folder import RunFolder, check_folder
+from tfviz.snapshots.locking import FolderInUseError
 from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, named_methods
 from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
@@ -74,9 +73,6 @@ class SnapshotCallback(keras.callbacks.Callback):
             model.fit(x, y, callbacks=[snapshots])
     """
 
-    # Keras may report batches from another thread then, and need not wait for the device after each of them.
-    async_safe = True
-
     def __init__(
         self,
         explainers: Any,
@@ -110,83 +106,71 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._methods: list[NamedMethod] = []
         self._methods_of: Any = None
         self._session: Session | None = None
-        self._progress, self._batch_logs = Progress(), BatchLogs()
-        self._has_trained = self._has_begun = False
+        self._progress = Progress()
+        self._has_begun = False
 
     # --- what Keras calls ---------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.close()
+        self._close_broken_off()
         close_other_session(self.log_dir)
         if self._methods_of is not self.model:
             self._methods, self._methods_of = named_methods(self._explainers, self.model), self.model
         self._faults = Faults(strict=self._strict)
         self._camera = Camera(self._methods, self._images, self._target, self._faults)
         folder = self._opened_folder()
-        self._progress.begin(self._progress.step if self._has_trained else folder.step)
+        self._progress.begin(max(self._progress.step, folder.step))
         self._schedule.begin(self._progress.step)
         self._session = Session(
             Writer(folder, self._sinks, self._methods, self._images.pictures, self._faults), self._max_queued
         )
         self._has_begun = False
+        self._faults.report()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        self._batch_logs.clear()
         if not self._has_begun:  # Not before: by now every callback has begun, and one may have restored the weights.
-            self._has_begun = self._has_trained = True
-            self._take("start", dict)
-
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Snapshots of the batch before: this is called in the training thread, unlike `on_train_batch_end`."""
-        self._progress.batch = batch
-        self._faults.report()
-        if batch and self._schedule.is_due(self._progress.step):
-            self._take_batch()
+            self._has_begun = True
+            self._take("start", {})
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._batch_logs.put(batch + 1, logs)
+        self._progress.end_batch(batch + 1, self.model)
+        if self._schedule.is_due(self._progress.step):
+            self._schedule.taken(self._progress.step)
+            self._take("batch", logs, self._progress.batch)
+        self._faults.report()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._progress.end_epoch(self._batch_logs.count, self.model)
-        if self._schedule.is_due(self._progress.step):
-            self._take_batch()
         if self._schedule.of_epochs:
-            self._take("epoch", lambda: logs or {})
+            self._take("epoch", logs)
         self._faults.report()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._has_begun:
-            self._take("end", lambda: logs or {})
+            self._take("end", logs)
         self.close()
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def _opened_folder(self) -> RunFolder:
         about = {
-            "model": model_name(self._methods[0].explainer.graph),
+            "model": self.model.name,
             "labels": self._labels,
             "methods": [method.described() for method in self._methods],
         }
         folder = RunFolder(self.log_dir, self._images.pictures, about)
         try:
             folder.open()
+        except FolderInUseError:
+            raise
         except Exception as error:  # A full disk: it is tried again at each snapshot.
             self._faults.add("folder", f"The run in {self.log_dir} could not be begun: {error}", error)
         return folder
 
-    def _take_batch(self) -> None:
-        count = self._progress.batch
-        self._schedule.taken(self._progress.step)
-        self._take("batch", lambda: self._batch_logs.of(count), count)
-
-    def _take(self, when: str, logs: Callable[[], Logs], batch: int | None = None) -> None:
-        """logs: asked for at last, for those of a batch may still be on their way."""
+    def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:
         assert self._session is not None
-        exposures = self._camera.exposures()
-        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), logs())
-        self._session.put(moment, exposures)
-        self._faults.report()
+        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), logs or {})
+        self._session.put(moment, self._camera.exposures())
 
     def close(self) -> None:
         """Waits until all snapshots that were taken are written and the sinks are closed, and says what went wrong."""
@@ -199,6 +183,13 @@ class SnapshotCallback(keras.callbacks.Callback):
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        if error is not None and self._session is not None:
-            self._faults.strict = False  # Another error is on its way already.
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._close_broken_off()
+
+    def _close_broken_off(self) -> None:
+        """After an error in the training, which no other one may hide."""
+        if self._session is not None:
+            self._faults.strict = False
+            self.close()

@@ -54,10 +54,7 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
     with _global_randomness_kept():
         inputs = _first(_batches(images), int(most))
     flat = tree.flatten(inputs)
-    ranks = [array.ndim for array in flat]
-    if 4 not in ranks:
-        raise ImageError(f"expected images as {_EXPECTED}; got shapes {', '.join(str(array.shape) for array in flat)}")
-    count, shown = len(flat[0]), ranks.index(4)
+    count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
     drawn = pictures_of(flat[shown] if pictures is None else pictures)
     if len(drawn) < count:
         raise ImageError(f"pictures: expected one for each of the {count} images; got {len(drawn)}")
@@ -122,6 +119,7 @@ def _first(batches: Iterator[Any], most: int) -> Any:
     kept: list[Any] = []
     count = 0
     for batch in batches:
+        _require_images(batch)
         sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
         if len(sizes) > 1:
             raise ImageError(f"expected as many images for each input of the model; got {sorted(sizes)}")
@@ -135,3 +133,10 @@ def _first(batches: Iterator[Any], most: int) -> Any:
         return tree.map_structure(lambda *parts: np.concatenate(parts), *kept)
     except ValueError as error:
         raise ImageError(f"expected images of one size, as the model takes them; {error}") from error
+
+
+def _require_images(batch: Any) -> None:
+    shapes = [array.shape for array in tree.flatten(batch)]
+    if all(len(shape) != 4 for shape in shapes):
+        hint = "; of a single image pass image[None]" if len(shapes) == 1 and len(shapes[0]) == 3 else ""
+        raise ImageError(f"expected images as {_EXPECTED}; got shapes {', '.join(map(str, shapes))}{hint}")

@@ -21,6 +21,7 @@ from tfviz.errors import OutputError
 from tfviz.images import read_image, write_image
 from tfviz.render.pictures import Picture
 from tfviz.snapshots.index import add_line, cut_rest
+from tfviz.snapshots.locking import FolderLock
 from tfviz.snapshots.reading import (
     FORMAT,
     INDEX_FILE,
@@ -49,22 +50,31 @@ class RunFolder:
         self.run: dict[str, Any] = {}
         self.step = 0  # of the last snapshot
         self._next = 0
+        self._lock = FolderLock()
 
     def open(self) -> None:
         """Goes on with the run that is there, or begins one; does nothing where this has begun it already.
 
-        Raises OSError, OutputError where it cannot be written, SnapshotsError for a run that is damaged.
+        Raises OSError, OutputError where it cannot be written, FolderInUseError where another process does, SnapshotsError
+        for a run that is damaged.
         """
-        if is_run(self.path) and self._index.exists():
-            if not self.run:
-                self._continue()
-        elif self.run and self._index.exists():  # run.json alone is missing
-            self._write_run(self.run)
+        has_index = self._index.exists()
+        if self.run and has_index:
+            if not is_run(self.path):  # run.json alone was removed
+                self._write_run(self.run)
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.take(self.path)
+        if is_run(self.path) and has_index:
+            self._continue()
         else:
             self._next = 0
-            self.path.mkdir(parents=True, exist_ok=True)
             self._index.touch()
             self._write_run({})
+
+    def close(self) -> None:
+        """Lets others write."""
+        self._lock.release()
 
     def was_removed(self) -> bool:
         """Whether a run was begun here and is there no more."""
@@ -148,16 +158,17 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
     """The maps as an .npz file: float16 where that keeps each map to a thousandth of its largest value, else float32."""
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **{name: _compact(array) for name, array in maps.items()})
+    np.savez_compressed(file, **{name: _compact(array) for name, array in maps.items()})  # type: ignore[arg-type]
     return file.getvalue()
 
 
 def _compact(maps: np.ndarray) -> np.ndarray:
     flat = maps.reshape(len(maps), -1).astype(np.float32)
+    is_finite = np.isfinite(flat)
+    largest = np.abs(np.where(is_finite, flat, 0)).max(axis=1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):
         half = flat.astype(np.float16)
-        difference = np.abs(half.astype(np.float32) - flat)
-        is_kept = (difference <= _ACCURACY * np.abs(flat).max(axis=1, keepdims=True)) | ~np.isfinite(flat)
+        is_kept = (np.abs(half.astype(np.float32) - flat) <= _ACCURACY * largest) | ~is_finite
     return (half if is_kept.all() else flat).reshape(maps.shape)
 
 

@@ -139,7 +139,8 @@ class FramePainter:
 def caption_of(record: Mapping[str, Any]) -> list[str]:
     """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count from 1 here."""
     step = record.get("step") or 0
-    logs = record.get("logs") or {}
+    logs = dict(record.get("logs") or {})
+    logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record.get('epoch', 0) + 1}" if step else "before training", f"step {step:,}"]
     return words + [f"{name} {_number(value)}" for name, value in logs.items()]
 

@@ -16,7 +16,7 @@ class Progress:
     def __init__(self) -> None:
         self.epoch = self.batch = 0
         self._before = 0  # trained before this epoch
-        self._iterations: int | None = None
+        self._iterations: int | None = None  # of the optimizer, then
 
     @property
     def step(self) -> int:
@@ -30,19 +30,22 @@ class Progress:
         self.epoch, self._before, self.batch = epoch, self.step, 0
         self._iterations = _iterations(model)
 
-    def end_epoch(self, batches: int, model: Any) -> None:
-        """batches: as Keras counts them, which is in whole executions of `steps_per_execution`.
+    def end_batch(self, batches: int, model: Any) -> None:
+        """batches: of the epoch, as Keras counts them, which is in whole executions of `steps_per_execution`.
 
-        The last execution may have found fewer: how many, the optimizer tells. One that counts otherwise (gradients are
-        accumulated, a `train_step` uses two) is not asked.
+        The last execution of an epoch may have found fewer: how many, the optimizer tells. One that counts otherwise
+        (gradients are accumulated, a `train_step` uses two) is not asked.
         """
-        now, at_once = _iterations(model), model.steps_per_execution
-        if now is not None and self._iterations is not None and batches - at_once < now - self._iterations < batches:
-            batches = now - self._iterations
+        now = _iterations(model) if self._iterations is not None else None
+        if now is not None and self._iterations is not None:
+            counted = now - self._iterations
+            if batches - model.steps_per_execution < counted < batches:
+                batches = counted
         self.batch = batches
 
 
 def _iterations(model: Any) -> int | None:
+    """How often the optimizer has run; None where that is not needed, or there is none."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from tfviz.errors import OptionError
 
 EPOCH = "epoch"
@@ -18,7 +20,7 @@ class Schedule:
     """
 
     def __init__(self, every: str | int) -> None:
-        is_count = isinstance(every, int) and not isinstance(every, bool) and every >= 1
+        is_count = isinstance(every, Integral) and not isinstance(every, bool) and int(every) >= 1
         if every != EPOCH and not is_count:
             raise OptionError(f"every: expected 'epoch' or a whole number of batches, 1 at least; got {every!r}")
         self.of_epochs = every == EPOCH
@@ -33,8 +35,6 @@ class Schedule:
         """Whether a multiple of N was reached since the last snapshot."""
         return not self.of_epochs and step // self._every > self._last // self._every
 
-    def taken(self, step: int) -> int:
-        """Notes that a snapshot was taken at `step`. Returns how many more had fallen due by then."""
-        missed = step // self._every - self._last // self._every - 1
+    def taken(self, step: int) -> None:
+        """Notes that a snapshot was taken at `step`."""
         self._last = step
-        return missed

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
+from tfviz.errors import OptionError
 from tfviz.snapshots.background import Background
 from tfviz.snapshots.snapshot import Exposure, Moment
 from tfviz.snapshots.writer import Writer
@@ -28,7 +29,12 @@ class Session:
         _under_way[path] = self._finish, self._background
 
     def put(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
-        """Hands a snapshot over; waits while too many wait already."""
+        """Hands a snapshot over; waits while too many wait already.
+
+        Raises OptionError where another callback took the folder over meanwhile.
+        """
+        if not self._finish.alive:
+            raise OptionError(f"log_dir: two callbacks cannot both write to {self.writer.folder.path}; give each its own")
         self._background.do(self.writer.write, moment, exposures)
 
     def close(self) -> None:

@@ -18,16 +18,12 @@ from tfviz.snapshots.snapshot import Exposure, Moment, Snapshot
 
 
 class Writer:
-    """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can outlive it.
-
-    written, lost: how many snapshots are in the folder, and how many could not be put there.
-    """
+    """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can outlive it."""
 
     def __init__(
         self, folder: RunFolder, sinks: Sequence[Sink], methods: Sequence[NamedMethod], images: list[Picture], faults: Faults
     ) -> None:
         self.folder, self.sinks, self.methods, self.images, self.faults = folder, sinks, methods, images, faults
-        self.written = self.lost = 0
         self._run_of_sinks = ""
         self._is_closed = False
         self._closing = threading.Lock()
@@ -37,11 +33,9 @@ class Writer:
         try:
             snapshot = self._kept(drawn(moment, exposures, self.methods, self.images))
         except Exception as error:  # Whatever it is, training must go on.
-            self.lost += 1
             words = f"The snapshot at step {moment.step} could not be written to {self.folder.path}: {reason(error)}"
             self.faults.add("folder", f"{words}. Such snapshots are left out, until it can be written again.", error)
             return
-        self.written += 1
         self._report_errors(snapshot)
         self._open_sinks()
         for sink in self.sinks:
@@ -79,12 +73,13 @@ class Writer:
                 self._guarded(sink, "opened", partial(sink.open, self.folder.run, self.folder.path))
 
     def close(self) -> None:
-        """Closes the sinks, once."""
+        """Closes the sinks and the folder, once."""
         with self._closing:
             is_first, self._is_closed = not self._is_closed, True
         if is_first and self._run_of_sinks:
             for sink in self.sinks:
                 self._guarded(sink, "closed", sink.close)
+        self.folder.close()
 
     def _guarded(self, sink: Sink, what: str, work: Callable[[], Any]) -> None:
         try:

@@ -1,0 +1,247 @@
+"""An ONNX file, for onnxruntime: one graph for batches of any length, of images of one size.
+
+    explainer.onnx    inputs: the model's, and "target" (N,) int32 where a class can be asked for (−1 is the top class);
+                      outputs: as tfviz.json names them, with "_out" behind a name that an input has ("target_out")
+
+tf2onnx writes it. What a gradient needs and tf2onnx lacks is added by `onnx_operations`; what neither has is refused by name,
+and before a file is written onnxruntime must give what TensorFlow gives.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ExportError, MissingPackageError, TfvizError
+from tfviz.export.loading import TOP_CLASS, LoadedExplainer
+from tfviz.export.lowering import lowered, traced
+from tfviz.export.manifest import Input, Manifest
+from tfviz.export.onnx_operations import HANDLERS, REPLACEMENTS
+from tfviz.export.signatures import fix_image_shape, specs_of
+from tfviz.export.stablehlo import one_request
+from tfviz.methods.explainer import Explainer
+
+FILE = "explainer.onnx"
+_OPSET = 17  # what onnxruntime reads since 2022
+_FEW = 16  # numbers, which are no weights
+_TRIED_IMAGES = 3
+_MOST_DEVIATION = 0.1  # of all numbers together: where two values almost tie, rounding sends a gradient another way
+
+
+def check(explainer: Explainer, **options: Any) -> None:
+    """Raises MissingPackageError where the packages are not installed."""
+    for name in ("onnx", "tf2onnx", "onnxruntime"):
+        _package(name)
+
+
+def write(
+    explainer: Explainer,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    image_shape: tuple[int | None, ...] | None = None,
+    target: Any = None,
+) -> None:
+    """Fills the folder.
+
+    Args:
+        image_shape: (height, width, channels) of the images, for models that leave it free.
+        target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
+            image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+    """
+    fix_image_shape(manifest, image_shape)
+    _require_sizes(manifest)
+    request = one_request(explainer, manifest, target)
+    names: list[str] = []
+
+    def compute(*given: Any) -> list[Any]:
+        results = request.compute(*given)
+        names[:] = results
+        return [results[name] for name in names]
+
+    try:
+        function = traced(compute, [*specs_of(manifest), *request.specs])
+        convertible = lowered(function, REPLACEMENTS)
+    except TfvizError:
+        raise
+    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+        raise ExportError(
+            f"{manifest.method} of the model '{manifest.model}' cannot be written as one graph of fixed image size "
+            f"({type(error).__name__}: {_said(error)}). {_INSTEAD}"
+        ) from error
+    model = _converted(convertible, names)
+    _require_known(model, manifest)
+    _require_same(model, function, manifest)
+    manifest.inputs = [
+        Input(one.name, one.shape, x.dtype.name) for one, x in zip(manifest.inputs, convertible.inputs, strict=False)
+    ]
+    manifest.extra = {"opset": _OPSET, "outputs": dict(zip(names, (one.name for one in model.graph.output), strict=True))}
+    (folder / FILE).write_bytes(model.SerializeToString())
+
+
+_INSTEAD = 'format="saved_model" and format="stablehlo" hold every method'
+
+
+def _require_sizes(manifest: Manifest) -> None:
+    for one in manifest.inputs:
+        if None in one.shape[1:]:
+            raise ExportError(
+                f"an ONNX file is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+            )
+
+
+def _converted(function: Any, names: list[str]) -> Any:
+    """The ONNX model of a concrete function; its inputs are called as they are there, its outputs by `names`."""
+    graph = function.graph.as_graph_def()
+    for node in graph.node:
+        node.attr.pop("_class", None)  # "on the device of …", which may be gone
+    weights = _weights_taken_out(graph)
+    inputs, outputs = [x.name for x in function.inputs] + [f"{name}:0" for name in weights], [x.name for x in function.outputs]
+    called = {name: name.partition(":")[0] for name in inputs}
+    called |= dict(zip(outputs, _outputs(names, called.values()), strict=True))
+    onnx, tf2onnx = _package("onnx"), _package("tf2onnx")
+    with _quiet():
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph,
+            input_names=inputs,
+            output_names=outputs,
+            opset=_OPSET,
+            custom_op_handlers=HANDLERS,
+            tensors_to_rename=called,
+        )
+    for one in [one for one in model.graph.input if one.name in weights]:
+        model.graph.input.remove(one)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights[one.name], one.name))
+    for one in (*model.graph.input, *model.graph.output):
+        one.type.tensor_type.shape.dim[0].dim_param = "N"
+    return model
+
+
+def _weights_taken_out(graph: Any) -> dict[str, np.ndarray]:
+    """The weights by name, which become inputs of the graph for a while.
+
+    Otherwise what can be computed of them beforehand would be: transposed and positive weights, each stored once more.
+    onnxruntime does that when it loads the file.
+    """
+    weights = {}
+    for node in graph.node:
+        array = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
+        if array is not None and array.dtype.kind == "f" and array.size > _FEW:
+            weights[node.name] = array
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
+            del node.attr["value"]
+    return weights
+
+
+def _outputs(names: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """In ONNX no output may be called as an input is."""
+    taken = set(taken)
+    return [f"{name}_out" if name in taken else name for name in names]
+
+
+def _require_known(model: Any, manifest: Manifest) -> None:
+    has = _package("onnx").defs.has
+    unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
+    if unknown:
+        raise ExportError(
+            f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX: its graph has "
+            f"{' and '.join(map(repr, unknown))}, which ONNX has no operation for. {_INSTEAD}"
+        )
+
+
+def _require_same(model: Any, function: Any, manifest: Manifest) -> None:
+    """That onnxruntime gives what TensorFlow gives, on random images."""
+    given = [_random(x) for x in function.inputs[: len(function.inputs) - len(function.captured_inputs)]]
+    wanted = [tf.cast(x, tf.float32).numpy() for x in function(*given)]
+    session = _session(model.SerializeToString())
+    feed = {one.name: _single(x).numpy() for one, x in zip(session.get_inputs(), given, strict=True)}
+    for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
+        if got.shape != want.shape or np.linalg.norm(got - want) > _MOST_DEVIATION * np.linalg.norm(want):
+            raise ExportError(
+                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX: the converted graph gives "
+                f"another '{one.name}' than TensorFlow. {_INSTEAD}"
+            )
+
+
+def _random(x: Any) -> tf.Tensor:
+    """Images like those that a placeholder takes; or classes by turns, the top class and the first."""
+    shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
+    if len(shape) == 1:
+        return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)
+    random = np.random.default_rng(0)
+    return tf.cast(random.normal(size=shape) if x.dtype.is_floating else random.integers(0, 2, shape), x.dtype)
+
+
+def _single(x: Any) -> tf.Tensor:
+    return tf.cast(x, tf.float32) if x.dtype.is_floating else x
+
+
+def _session(model: bytes | str) -> Any:
+    onnxruntime = _package("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
+
+
+def _package(name: str) -> Any:
+    """onnx, tf2onnx or onnxruntime."""
+    try:
+        with _quiet():
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(f"ONNX files need {name}, which is not installed: pip install 'tfviz[onnx]'.") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """tf2onnx logs each step, and what it cannot convert as errors; what matters of it is raised."""
+    loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+    """The explainer in a folder that `write` filled. Raises MissingPackageError without onnxruntime."""
+    return OnnxExplainer(folder, manifest)
+
+
+class OnnxExplainer(LoadedExplainer):
+    """An ONNX file behind an explainer's call. `session` is onnxruntime's."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        try:
+            self.session = _session(str(folder / FILE))
+        except MissingPackageError:
+            raise
+        except Exception as error:  # onnxruntime has an exception of its own for each thing that is wrong.
+            raise ExportError(f"{folder / FILE} cannot be opened ({_said(error)}); export the explainer anew") from error
+
+    def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
+        feed = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
+        if "class" in self.manifest.targets:
+            feed["target"] = np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target
+        outputs = self.manifest.extra["outputs"]
+        return self._nested(dict(zip(outputs, self.session.run(list(outputs.values()), feed), strict=True)))

@@ -1,0 +1,49 @@
+"""One writer for a folder at a time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import IO
+
+from tfviz.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class FolderInUseError(OutputError):
+    """Another training writes to the folder."""
+
+
+class FolderLock:
+    """Keeps other processes from writing to a folder, until it is released or the process ends.
+
+    Windows, and file systems that know no locks, go without.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+
+    def take(self, folder: Path) -> None:
+        """Raises FolderInUseError where another process has it, OSError where its file cannot be made."""
+        self.release()
+        if sys.platform == "win32":
+            return
+        file = (folder / ".lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise FolderInUseError(
+                f"log_dir: another training is writing to {folder}. Wait for it, or give each training a folder of its own."
+            ) from error
+        except OSError:  # no locks here
+            file.close()
+            return
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -49,7 +49,7 @@ def load(folder):
 
 def read_inputs(path, manifest):
     """One array for each input of the network, checked against the shape that the program was compiled for."""
-    wanted = manifest["inputs"]
+    wanted = [one for one in manifest["extra"]["arguments"] if one["name"] != "target"]
     if path.suffix == ".npz":
         stored = np.load(path)
         arrays = [stored[one["name"]] for one in wanted]
@@ -73,7 +73,7 @@ def tensor(picture, manifest):
     """The picture as the network takes it, (height, width, channels): cropped, resized and scaled as tfviz.json says."""
     import cv2
 
-    _, height, width, channels = manifest["inputs"][0]["shape"]
+    _, height, width, channels = manifest["extra"]["arguments"][0]["shape"]
     how = manifest["preprocessing"]
     if how is None:
         sys.exit("tfviz.json does not say how pictures are preprocessed; give the network's own input as .npy, or export anew "

@@ -94,6 +94,30 @@ def test_operations_are_all_that_a_model_holds() -> None:
     assert keras_graph.operations(layers.Dense(2)) == []
 
 
+def test_the_layers_inside_a_layer_are_found_at_any_depth() -> None:
+    inner = layers.Conv1D(2, 1, name="inner")
+    names = [one.name for one in keras_graph.layers_of(layers.TimeDistributed(inner, name="outer"))]
+    assert sorted(names) == ["inner", "outer"], "Layer._flatten_layers has changed"
+    assert keras_graph.layers_of(keras.ops.relu) == []
+
+
+def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
+    class Split(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return keras.ops.reshape(x, (keras.ops.shape(x)[0], 3, -1))
+
+    class Spread(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return keras.ops.broadcast_to(x, (keras.ops.shape(x)[0], 6))
+
+    symbol = keras.KerasTensor((None, 6))
+    split, spread = Split(), Spread()
+    function = keras_graph.traced(split, [symbol], lambda: split.call(symbol))
+    (node,) = keras_graph.nodes(function)
+    assert node.operation.newshape == (-1, 3, 2), "Reshape.newshape has changed"
+    assert keras_graph.traced(spread, [symbol], lambda: spread.call(symbol)) is None, "BroadcastTo.shape has changed"
+
+
 def test_calls_in_an_unrecorded_block_are_forgotten_and_what_they_made_still_works() -> None:
     model = small()
     operations = keras_graph.operations(model)

@@ -25,11 +25,12 @@ RESNET = {
     "stackwise_num_blocks": [1, 1],
     "stackwise_num_strides": [1, 2],
 }
+# Without sums and gates: KerasHub makes these layers in `call`, where no second route could rewrite them.
 EFFICIENTNET = {
     "stackwise_kernel_sizes": [3, 3],
     "stackwise_num_repeats": [1, 1],
-    "stackwise_input_filters": [8, 8],
-    "stackwise_output_filters": [8, 8],
+    "stackwise_input_filters": [8, 16],
+    "stackwise_output_filters": [16, 8],
     "stackwise_expansion_ratios": [1, 4],
     "stackwise_strides": [1, 2],
     "stackwise_squeeze_and_excite_ratios": [

@@ -82,6 +82,14 @@ def _back(kernel: Any, spread: Any, windows: Windows) -> Any:
     return tf.nn.conv2d(spread, mirrored, 1, "VALID", dilations=windows.dilations)
 
 
+def _whole_number_product(operation: Any, x: Any, y: Any) -> Any:
+    """A product of int8 matrices, as of a quantised Dense layer: in float32, where whole numbers below 2^24 are exact."""
+    if operation.outputs[0].dtype != tf.int32:
+        return same(operation, [x, y])
+    adjoint = {"adjoint_a": operation.get_attr("adj_x"), "adjoint_b": operation.get_attr("adj_y")}
+    return tf.cast(tf.matmul(tf.cast(x, tf.float32), tf.cast(y, tf.float32), **adjoint), tf.int32)
+
+
 REPLACEMENTS: Mapping[str, Replacement] = {
     "MaxPoolGrad": _max_pool_gradient,
     "MaxPool3D": _max_pool_3d,
@@ -92,6 +100,7 @@ REPLACEMENTS: Mapping[str, Replacement] = {
     "Conv2D": _convolution,
     "Conv2DBackpropInput": _convolution_input_gradient,
     "DepthwiseConv2dNativeBackpropInput": _depthwise_input_gradient,
+    "BatchMatMulV3": _whole_number_product,
     **convertible_activations.REPLACEMENTS,
     **convertible_moves.REPLACEMENTS,
 }

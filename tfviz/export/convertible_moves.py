@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.export.lowering import Replacement
+from tfviz.export.lowering import Replacement, same
+
+_MOST_AXES = 4  # that every kernel of LiteRT takes
 
 
 def _resize(run: Callable[..., Any]) -> Replacement:
@@ -54,6 +56,24 @@ def _strided_slice(operation: Any, shape: Any, begin: Any, end: Any, strides: An
     return p
 
 
+def _sum(operation: Any, x: Any, axes: Any) -> Any:
+    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbours that are summed, or kept, become one."""
+    summed = tf.get_static_value(axes)
+    if len(x.shape) <= _MOST_AXES or summed is None:
+        return same(operation, [x, axes])
+    merged: list[tuple[bool, int]] = []
+    for axis, size in enumerate(x.shape):
+        is_summed = axis in np.atleast_1d(summed) % len(x.shape)
+        if merged and (size == 1 or merged[-1][0] == is_summed):
+            merged[-1] = (merged[-1][0], merged[-1][1] * size)
+        else:
+            merged.append((is_summed, size))
+    total = tf.reduce_sum(
+        tf.reshape(x, [size for _, size in merged]), axis=[i for i, (is_summed, _) in enumerate(merged) if is_summed]
+    )
+    return tf.reshape(total, operation.outputs[0].shape)
+
+
 def _back_along(axis: int, p: Any, matrix: np.ndarray) -> Any:
     """p (…, m, …) times the transpose of a matrix (m, n) along an axis: (…, n, …)."""
     m, n = matrix.shape
@@ -68,6 +88,7 @@ def _back_along(axis: int, p: Any, matrix: np.ndarray) -> Any:
 
 
 REPLACEMENTS: Mapping[str, Replacement] = {
+    "Sum": _sum,
     "ResizeBilinearGrad": _resize(tf.raw_ops.ResizeBilinear),
     "ResizeNearestNeighborGrad": _resize(tf.raw_ops.ResizeNearestNeighbor),
     "ResizeBicubicGrad": _resize(tf.raw_ops.ResizeBicubic),

@@ -32,17 +32,23 @@ def decoded(data: Any) -> Any:
 def _jpeg(data: Any) -> Any:
     with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(data)[:2])]):
         pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return turned(pixels, orientation(tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)))
+    raw = _bytes(data)
+    return turned(pixels, orientation(raw, _exif_of_jpeg(raw)))
 
 
 def _png(data: Any) -> Any:
-    header = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
-    with tf.control_dependencies([_require_size(_number(header, [0, 4], 4, False))]):
+    raw = _bytes(data)
+    with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
         # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
-        deep = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.int32)
+        deep = tf.cast(tf.io.decode_png(data, channels=0, dtype=tf.uint16), tf.int32)
     pixels = tf.cast((deep + 128) // 257, tf.float32)  # 65535 = 255 · 257
-    colour, alpha = pixels[..., :3], pixels[..., 3:]
-    return tf.cast(tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255), tf.uint8)
+    channels = tf.shape(pixels)[2]
+    has_alpha = tf.equal(channels % 2, 0)  # grey or RGB, and alpha
+    colour = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
+    alpha = tf.where(has_alpha, pixels[..., -1:], 255)
+    colour = tf.broadcast_to(colour, tf.concat([tf.shape(colour)[:2], [3]], 0))
+    on_white = tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255)
+    return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
 
 
 def _require_size(sides: Any) -> Any:
@@ -60,9 +66,8 @@ def turned(pixels: Any, orientation: Any) -> Any:
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def orientation(data: Any) -> Any:
-    """The EXIF orientation of a JPEG file's bytes, int64 (n,): 1 to 8; 1 where it says none."""
-    start = _exif_start(data)
+def orientation(data: Any, start: Any) -> Any:
+    """What the EXIF data say that begin at `start` of a file's bytes, int64 (n,): 1 to 8; 1 for nothing, and for a start of 0."""
     is_little = tf.equal(_at(data, start), ord("I"))
 
     def number(at: Any, count: int) -> Any:
@@ -75,8 +80,8 @@ def orientation(data: Any) -> Any:
     return tf.where((start > 0) & (said >= 1) & (said <= 8), said, 1)
 
 
-def _exif_start(data: Any) -> Any:
-    """Where the TIFF header of the EXIF segment begins; 0 where there is none."""
+def _exif_of_jpeg(data: Any) -> Any:
+    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length."""
 
     def goes_on(at: Any, start: Any) -> Any:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
@@ -85,8 +90,28 @@ def _exif_start(data: Any) -> Any:
         is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"Exif", "big"))
         return at + 2 + _number(data, at + 2, 2, False), tf.where(is_exif, at + 10, 0)
 
-    nothing = tf.constant(0, tf.int64)
-    return tf.while_loop(goes_on, step, [nothing + 2, nothing])[1]
+    return tf.while_loop(goes_on, step, [_int64(2), _int64(0)])[1]
+
+
+def _exif_of_png(data: Any) -> Any:
+    """The same for the chunks of a PNG file: length, name, content, checksum."""
+
+    def goes_on(at: Any, start: Any) -> Any:
+        return (start == 0) & (at < tf.size(data, tf.int64))
+
+    def step(at: Any, start: Any) -> Any:
+        is_exif = tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"eXIf", "big"))
+        return at + 12 + _number(data, at, 4, False), tf.where(is_exif, at + 8, 0)
+
+    return tf.while_loop(goes_on, step, [_int64(8), _int64(0)])[1]
+
+
+def _bytes(data: Any) -> Any:
+    return tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)
+
+
+def _int64(value: int) -> Any:
+    return tf.constant(value, tf.int64)
 
 
 def _at(data: Any, at: Any) -> Any:

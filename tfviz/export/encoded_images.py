@@ -92,7 +92,8 @@ class _Reader:
     """Files (N,) to pictures, each of its own size, their sizes (N, 2), and what the model takes, as a batch."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.input, self.preprocessing = manifest.inputs[0], manifest.picture_preprocessing
+        self.input = manifest.inputs[0]
+        self.preprocessing: Any = manifest.picture_preprocessing  # there is one: see `require_drawable`
 
     def __call__(self, image_bytes: Any) -> tuple[Any, Any, Any]:
         count = tf.shape(image_bytes)[0]

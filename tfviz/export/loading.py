@@ -6,6 +6,7 @@ Nothing heavy is imported here: each format brings its own runtime.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ class LoadedExplainer(abc.ABC):
         form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
         if form not in taken:
             raise TargetError(f"this export takes as target: {_shown(taken)}; got {type(target).__name__} {str(target)[:60]}")
-        return self._classes(array, count) if form == "class" else _weights(array, count)
+        return self._classes(array, count) if form == "class" else _weights(array, count, self.manifest.scores)
 
     def _classes(self, array: np.ndarray, count: int) -> np.ndarray:
         classes = self.manifest.classes
@@ -125,9 +126,14 @@ class LoadedExplainer(abc.ABC):
         return f"{type(self).__name__}({self.key!r} on {self.manifest.model!r})"
 
 
-def _weights(array: np.ndarray, count: int) -> np.ndarray:
-    if array.ndim < 2 or len(array) not in (1, count):
-        raise TargetError(f"expected weights like the outputs, one set for each of {count} images; got shape {array.shape}")
+def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> np.ndarray:
+    wanted = [None, *(scores or [None])[1:]]
+    fits = array.ndim > 1 and (not scores or _fits(wanted, array.shape))
+    if not fits or len(array) not in (1, count):
+        said = _sizes(tuple(wanted)) if scores else "(N, classes)"
+        raise TargetError(
+            f"expected weights of shape {said}, one set for each of {count} images or one for all; got {array.shape}"
+        )
     if not np.isfinite(array).all():
         raise TargetError("expected finite weights for the outputs; got NaN or infinity among them")
     return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape[1:])), np.float32)
@@ -138,8 +144,7 @@ def _image(expected: Input, images: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ImageError(f"expected {expected.name} as an array of numbers; got {type(images).__name__}")
     wanted = expected.shape
-    fits = len(array.shape) == len(wanted) and all(n in (None, m) for n, m in zip(wanted, array.shape, strict=True))
-    if not fits:
+    if not _fits(wanted, array.shape):
         raise ImageError(
             f"the export was made for {expected.name} of shape {_sizes(wanted)}, got {_sizes(array.shape)}; resize them, or "
             "export the explainer anew for that size"
@@ -157,6 +162,10 @@ def _numpy_type(dtype: str) -> Any:
 
         return ml_dtypes.bfloat16
     return np.dtype(dtype)
+
+
+def _fits(wanted: Sequence[int | None], shape: tuple[int, ...]) -> bool:
+    return len(wanted) == len(shape) and all(n in (None, m) for n, m in zip(wanted, shape, strict=True))
 
 
 def _sizes(shape: tuple[int | None, ...]) -> str:

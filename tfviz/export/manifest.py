@@ -43,7 +43,8 @@ class Manifest:
     attribution: the names of the maps, "attribution" for one, and "attribution_NAME" for each of several inputs.
     takes_target: whether the method explains a class that can be asked for. targets: what the file takes, of "top" (the top
         class), "class" (N,) and "weights" (N, …, classes); "fixed" where it was fixed when exported.
-    classes: how many there are to ask for, or None.
+    classes: how many there are to ask for, or None. scores: the shape of what is explained, which weights have too; None for
+        several outputs.
     preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names of the classes, or None.
     style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows.
     """
@@ -60,6 +61,7 @@ class Manifest:
     takes_target: bool
     targets: list[str]
     classes: int | None
+    scores: list[int | None] | None
     preprocessing: dict[str, Any] | None
     labels: list[str] | None
     style: str
@@ -98,7 +100,10 @@ class Manifest:
         """`preprocessing` as the object that does it."""
         if self.preprocessing is None:
             return None
-        return Preprocessing(**{key: tuple(v) if isinstance(v, list) else v for key, v in self.preprocessing.items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self.preprocessing.items()
+        }
+        return Preprocessing(**fields)
 
 
 def _read(folder: Path) -> dict[str, Any]:

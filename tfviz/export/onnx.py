@@ -87,7 +87,7 @@ def write(
     (folder / FILE).write_bytes(model.SerializeToString())
 
 
-_INSTEAD = 'format="saved_model" and format="stablehlo" hold every method'
+_INSTEAD = 'format="saved_model" holds every method'
 
 
 def _require_sizes(manifest: Manifest) -> None:

@@ -74,6 +74,42 @@ def _stitched(operation: Any, places: Any, axes: Any, sizes: Any, ones: Any) -> 
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
+def _strided_slice_gradient(operation: Any, shape: Any, begin: Any, end: Any, strides: Any, p: Any) -> Any:
+    """What a slice took goes back to its place; elsewhere is 0. The batch must have been taken whole."""
+    sizes = [2 if n is None else n for n in operation.outputs[0].shape]
+    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    options = {name: operation.get_attr(name) for name in names}
+    bounds = {name: tf.get_static_value(x) for name, x in (("begin", begin), ("end", end), ("strides", strides))}
+    with tf.init_scope():
+        numbers = tf.reshape(tf.range(np.prod(sizes)), sizes)
+        taken = tf.raw_ops.StridedSlice(input=numbers, **bounds, **options).numpy()
+    rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
+    if rows[0] != list(range(sizes[0])):
+        raise NotImplementedError("a slice of the batch")
+    p = tf.reshape(p, [-1, *(len(row) for row in rows[1:])])
+    for axis, row in enumerate(rows[1:], start=1):
+        p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])  # a zero, for the places that were not taken
+        p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
+    return p
+
+
+def _resize_gradient(run: Callable[..., Any]) -> Replacement:
+    """Resizing is linear, and one axis at a time: each has a matrix (m, n), and the way back is its transpose."""
+
+    def gradient(operation: Any, p: Any, size: Any) -> Any:
+        options = {name: operation.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
+        for axis in (1, 2):
+            n, m = operation.outputs[0].shape[axis], p.shape[axis]
+            with tf.init_scope():
+                unit = tf.reshape(tf.eye(n), [1, n, 1, n])
+                matrix = run(images=unit, size=[m, 1], **options).numpy().reshape(m, n)
+            order = [0, 2, 1, 3] if axis == 1 else [0, 1, 2, 3]
+            p = tf.transpose(tf.matmul(matrix.T[None, None], tf.transpose(p, order)), order)
+        return p
+
+    return gradient
+
+
 def _sizes(shape: Any) -> list[Any]:
     """What is known of a shape that is computed: ints, and None for the batch."""
     if shape.op.type in ("Shape", "ShapeN"):
@@ -83,12 +119,17 @@ def _sizes(shape: Any) -> list[Any]:
 
 # ONNX has the error function itself.
 REPLACEMENTS: Mapping[str, Replacement] = {
-    **{name: row for name, row in convertible_activations.REPLACEMENTS.items() if name not in ("Erf", "Erfc")},
+    **{name: row for name, row in convertible_activations.REPLACEMENTS.items() if name != "Erf"},
+    "Erfc": lambda operation, x: 1 - tf.math.erf(x),
     "MaxPoolGrad": _max_pool_gradient,
     "AvgPoolGrad": _average_pool_gradient,
     "BroadcastGradientArgs": _summed_axes,
     "ConcatOffset": _concatenated_at,
     "DynamicStitch": _stitched,
+    "StridedSliceGrad": _strided_slice_gradient,
+    "ResizeBilinearGrad": _resize_gradient(tf.raw_ops.ResizeBilinear),
+    "ResizeNearestNeighborGrad": _resize_gradient(tf.raw_ops.ResizeNearestNeighbor),
+    "ResizeBicubicGrad": _resize_gradient(tf.raw_ops.ResizeBicubic),
 }
 
 

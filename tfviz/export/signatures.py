@@ -131,6 +131,7 @@ def described(explainer: Explainer, preprocessing: Any = None, labels: Any = Non
         "takes_target": explainer.takes_target,
         "targets": ["top", "class"] if can_choose else [],
         "classes": _classes(explainer),
+        "scores": list(graph.shapes[graph.output_structure]) if isinstance(graph.output_structure, int) else None,
         "preprocessing": _preprocessing(explainer, preprocessing),
         "labels": _labels(explainer, labels),
         "style": explainer.style,
@@ -158,7 +159,7 @@ def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
         raise OptionError(
             f"preprocessing: it is for models with one input (N, height, width, channels); this one takes {shapes}"
         )
-    _, height, width, channels = shapes[0]
+    height, width, channels = shapes[0][1], shapes[0][2], int(shapes[0][3])
     size = (height, width) if height and width else None
     if not isinstance(given, Preprocessing):
         given = preprocessing_from(given, size, channels)

@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
+from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
-from tfviz.export.manifest import Input, Manifest
+from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, requests_for
 from tfviz.export.signatures import explained, fix_image_shape, is_classifier, named_results, specs_of
 from tfviz.methods.explainer import Explainer
@@ -54,15 +55,17 @@ def write(
     """Fills the folder.
 
     Args:
-        batch_size: how many images the program takes at once.
+        batch_size: how many images the program takes at once; `load_explainer` takes batches of any length nevertheless.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
     fix_image_shape(manifest, image_shape)
-    manifest.inputs = [_fixed(one, batch_size, manifest) for one in manifest.inputs]
+    _require_sizes(manifest)
     request = one_request(explainer, manifest, target)
-    specs = [*specs_of(manifest), *(tf.TensorSpec([batch_size], spec.dtype, spec.name) for spec in request.specs)]
+    specs = [
+        tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
+    ]
     program, weights, results = _compiled(request, specs, manifest)
     manifest.extra = {
         "arguments": [_described(spec.name, spec) for spec in specs],
@@ -85,13 +88,13 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Reques
     return Request(lambda *given: named_results(explained(explainer, [*given[:-1]], given[-1]), manifest), [classes])
 
 
-def _fixed(one: Input, batch_size: int, manifest: Manifest) -> Input:
-    if None in one.shape[1:]:
-        raise ExportError(
-            f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
-            f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
-        )
-    return Input(one.name, (batch_size, *one.shape[1:]), one.dtype)
+def _require_sizes(manifest: Manifest) -> None:
+    for one in manifest.inputs:
+        if None in one.shape[1:]:
+            raise ExportError(
+                f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+            )
 
 
 def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
@@ -156,7 +159,9 @@ def _require_portable(text: str, arguments: list[Any], manifest: Manifest) -> No
             "are of other shapes: the model reads something that is neither an input nor a weight"
         )
     if call := _CUSTOM_CALL.search(text):
-        raise ExportError(f"the model '{manifest.model}' has an operation that StableHLO lacks and only XLA knows: {call[1]}")
+        raise ExportError(
+            f"the model '{manifest.model}' has an operation that StableHLO lacks, {call[1]}. format=\"saved_model\" holds it"
+        )
 
 
 def _mlir_type(array: Any) -> str:
@@ -187,14 +192,16 @@ def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
 
 
 class StableHloExplainer(LoadedExplainer):
-    """A StableHLO program behind an explainer's call, compiled by JAX for the device that JAX has."""
+    """A StableHLO program behind an explainer's call, compiled by JAX for the device that JAX has.
+
+    It takes batches of any length, and runs so many images at once as the program was made for.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         self._jax = _jax()
-        extra = manifest.extra
-        self._result_names = [one["name"] for one in extra["results"]]
-        self._takes_class = any(one["name"] == "target" for one in extra["arguments"])
+        self._names = [one["name"] for one in manifest.extra["results"]]
+        self.batch_size = manifest.extra["arguments"][0]["shape"][0]
         with self._double_precision():
             self._weights = self._read_weights(folder)
             self._program = self._read_program(folder)
@@ -225,12 +232,15 @@ class StableHloExplainer(LoadedExplainer):
         return jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
-        given = list(images)
-        if self._takes_class:
-            given.append(np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target)
+        given = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
+        if "class" in self.manifest.targets:
+            given["target"] = np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target
+        return self._nested(run_in_batches(self._run_batch, given, self.batch_size))
+
+    def _run_batch(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with self._double_precision():
-            results = self._program(*given, *self._weights)
-        return self._nested(dict(zip(self._result_names, results, strict=True)))
+            results = self._program(*given.values(), *self._weights)
+        return dict(zip(self._names, map(np.asarray, results), strict=True))
 
     def _double_precision(self) -> Any:
         """Where a model is in float64, JAX must be told to leave it so."""

@@ -97,9 +97,9 @@ class Windows:
 
     def spread(self, x: Any) -> Any:
         """(N, *count, C) with zeros in between, so that a convolution by steps of 1 with the mirrored kernel is the way back."""
-        single = Windows(self.size, (1,) * len(self.size), self.strides, ((0, 0),) * len(self.size), (1,) * len(self.size))
+        ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
-        x = Windows(reached, single.kernel, self.strides, single.pads, single.dilations).put_back([x])
+        x = Windows(reached, ones, self.strides, none, ones).put_back([x])
         pads = [
             (r - 1 - before, n + before - m)
             for r, (before, _), n, m in zip(self.reach, self.pads, self.size, reached, strict=True)
@@ -109,8 +109,8 @@ class Windows:
 
     def filled(self) -> np.ndarray:
         """How many elements of the input each window has, (1, *count, 1)."""
-        ones = Windows.elements(self, tf.ones([1, *self.size, 1]), 0.0)
-        return sum(ones)  # type: ignore[return-value]
+        with tf.init_scope():
+            return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 
 
 def _between(values: Sequence[int]) -> Size:

@@ -41,6 +41,11 @@ def operations(model: Any) -> list[Any]:
     return list(functional.operations) if functional is not None else []
 
 
+def layers_of(operation: Any) -> list[Any]:
+    """A layer and the layers inside it, at any depth; none for an operation that is no layer."""
+    return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
+
+
 def input_structure(functional: Any) -> Any:
     """The graph's symbolic inputs, nested as the user calls the model."""
     return functional._inputs_struct
@@ -66,7 +71,7 @@ def traced(layer: Any, symbols: Sequence[Any], call: Callable[[], Any]) -> Any |
     """
     if _owns_variables(layer):
         return None
-    inner = [one for one in layer._flatten_layers() if one is not layer]
+    inner = [one for one in layers_of(layer) if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
     try:
         with untouched(layer):
@@ -132,8 +137,7 @@ def untouched(model: Any) -> Iterator[None]:
     Keras keeps on a layer what its last call gave to `add_loss`; those of a traced call are symbols, and would make
     `model.losses` useless.
     """
-    parts = model._flatten_layers() if isinstance(model, keras.Layer) else []
-    losses = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
+    losses = [(part, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     # What is not built yet makes its weights in its first call, and keeps them.
     with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
         try:

@@ -77,7 +77,7 @@ def last_feature_place(graph: Graph) -> Place:
     for place in reversed(graph.before(graph.outputs)):
         if _holds_features(place) and not set(place.outputs) & set(graph.outputs):
             value = place.outputs[0]
-            if has_height_and_width(graph, value) and covers_image(graph, value) and _is_on_every_path(graph, value):
+            if has_height_and_width(graph, value) and covers_image(graph, value) and is_on_every_path(graph, value):
                 return place
     raise UnsupportedModelError(
         f"the model '{model_name(graph)}' has no place with height and width that every path to the output goes through, "
@@ -111,7 +111,9 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
         )
 
 
-def _is_on_every_path(graph: Graph, value: Value) -> bool:
+def is_on_every_path(graph: Graph, value: Value) -> bool:
+    """Whether all that the outputs know of the images goes through a value."""
     needed = {read for place in graph.before(graph.outputs, given=[value]) for read in place.inputs}
-    images = {image for image in graph.inputs if has_height_and_width(graph, image)}
-    return not needed & images  # A vector beside the image goes its own way.
+    # A vector beside the image goes its own way.
+    images = {image for image in graph.inputs if has_height_and_width(graph, image)} or set(graph.inputs)
+    return not needed & images

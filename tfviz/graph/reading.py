@@ -195,7 +195,7 @@ def may_hide_relu(operation: Any) -> bool:
     What Keras' own layers hold is seen in their parts (an LSTM has none, unless it was asked for); what a user's layer does
     with the layers inside it is not.
     """
-    parts = operation._flatten_layers() if isinstance(operation, keras.Layer) else []
+    parts = keras_graph.layers_of(operation)
     return any(_is_relu(part) or (not _is_of_keras(part) and _holds_layers(part)) for part in parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from keras import tree
 
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.places import Graph
+from tfviz.methods.blank_maps import blank_rows, warn_of_blank_maps
 from tfviz.targets import At
 
 
@@ -23,11 +23,15 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     reader = _Reader(explainer.graph, batch_size)
     rows_of_target = _rows(target)
     bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
-    done, results = 0, []
+    done, results, blank = 0, [], None
     for batch in reader.batches(images):
         count = len(tree.flatten(batch)[0])
         attribution = explainer(batch, _slice(target, rows_of_target, done, count))
         results.append(tree.map_structure(np.asarray, attribution))
+        rows = blank_rows(results[-1])
+        if blank is None and rows.any():
+            i = int(rows.argmax())
+            blank = tree.map_structure(lambda x: x[i : i + 1], batch), _slice(target, rows_of_target, done + i, 1)  # noqa: B023
         done += count
         bar.update(done, finalize=False)
     if not results:
@@ -37,21 +41,9 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     bar.target = done  # Of a dataset it may not have been known before.
     bar.update(done, finalize=True)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
-    warn_of_blank_maps(explainer, attributions)
+    if blank is not None:
+        warn_of_blank_maps(explainer, blank_rows(attributions), *blank)
     return attributions
-
-
-def warn_of_blank_maps(explainer: Any, attributions: Any) -> None:
-    """Warns where maps are zero everywhere, with what may be behind it."""
-    blank = np.logical_and.reduce([~a.reshape(len(a), -1).any(axis=1) for a in tree.flatten(attributions)])
-    if blank.any():
-        where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
-        warnings.warn(
-            f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere. Nothing speaks for the "
-            "target there: its score may be saturated (a ReLU or a softmax at the end), the activations dead, or the layer "
-            "the wrong one. Try another target, layer or method",
-            stacklevel=4,
-        )
 
 
 class _Reader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -25,8 +24,6 @@ class Writer:
     ) -> None:
         self.folder, self.sinks, self.methods, self.images, self.faults = folder, sinks, methods, images, faults
         self._run_of_sinks = ""
-        self._is_closed = False
-        self._closing = threading.Lock()
 
     def write(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
         """Draws and writes one snapshot. Raises nothing: what goes wrong is among the faults."""
@@ -73,10 +70,8 @@ class Writer:
                 self._guarded(sink, "opened", partial(sink.open, self.folder.run, self.folder.path))
 
     def close(self) -> None:
-        """Closes the sinks and the folder, once."""
-        with self._closing:
-            is_first, self._is_closed = not self._is_closed, True
-        if is_first and self._run_of_sinks:
+        """Closes the sinks and the folder."""
+        if self._run_of_sinks:
             for sink in self.sinks:
                 self._guarded(sink, "closed", sink.close)
         self.folder.close()

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tfviz.viewer import receiving, refusals
 from tfviz.viewer.assets import Asset
@@ -34,6 +34,7 @@ from tfviz.viewer.refusals import RefusalError
 from tfviz.viewer.runs import KnownRun
 from tfviz.viewer.store import News, Store
 
+Form = TypeVar("Form", bound=BaseModel)
 RunId = Annotated[str, Path(pattern=ID_PATTERN)]
 Number = Annotated[int, Path(ge=0, lt=MAX_SNAPSHOTS)]
 MethodName = Annotated[str, Path(pattern=METHOD_PATTERN)]
@@ -88,7 +89,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
 
     @router.get("/api/runs")
     async def get_runs(request: Request) -> Response:
-        runs = sorted(store.runs.values(), key=lambda run: run.run.started, reverse=True)
+        runs = sorted(store.known(), key=lambda run: run.run.started, reverse=True)
         return await run_in_threadpool(_json_of, request, [_summary(run) for run in runs])
 
     @router.get("/api/runs/{run_id}/snapshots")
@@ -111,7 +112,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     async def get_events() -> Response:
         if events.count >= limits.readers:
             raise RefusalError(refusals.TOO_MANY, f"{events.count} pages are open already")
-        now = [News(run.run.id, run.last) for run in store.runs.values()]
+        now = [News(run.run.id, run.last) for run in store.known()]
         return StreamingResponse(events.stream(now), media_type="text/event-stream")
 
     @router.get("/")
@@ -127,7 +128,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     return router
 
 
-def _parsed(form: type[Run] | type[Record], data: bytes) -> Run | Record:
+def _parsed(form: type[Form], data: bytes) -> Form:
     try:
         return form.model_validate_json(data)
     except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1337
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
+_BACKLOG = 512
 
 
 class Viewer:
@@ -103,7 +105,7 @@ class Viewer:
 class _Server(uvicorn.Server):
     """Tells when it answers, and lets go of the pages when it stops: their streams would never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, let_go: object) -> None:
+    def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
         super().__init__(config)
         self._let_go = let_go
         self.is_ready = threading.Event()
@@ -137,6 +139,7 @@ def _listening(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen(_BACKLOG)  # now, so that the address that is printed can be asked at once
         except OSError:
             listener.close()
             raise

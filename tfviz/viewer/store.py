@@ -33,6 +33,10 @@ class Store:
         self.lock = threading.RLock()  # of the table; each run has its own for its records
         self._refused: dict[Path, Stamp] = {}
 
+    def known(self) -> list[KnownRun]:
+        """The runs at this moment; the table itself may change while somebody goes through it."""
+        return list(self.runs.values())
+
     def find(self) -> list[News]:
         """Looks for runs that are new, changed or gone."""
         folders = [folder for folder in find_runs(self.folder) if is_inside(folder, self.folder)]
@@ -42,7 +46,7 @@ class Store:
 
     def look(self) -> list[News]:
         """Looks for snapshots that are new in the runs that are known."""
-        return [News(known.run.id, known.last) for known in list(self.runs.values()) if known.look()]
+        return [News(known.run.id, known.last) for known in self.known() if known.look()]
 
     def learn(self, folder: Path) -> News | None:
         """Reads run.json, if it is new or has changed."""

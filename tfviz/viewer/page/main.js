@@ -14,8 +14,9 @@ const AGE_EVERY_MS = 5000;
 
 byId("example-here").textContent = `import tfviz
 
-callback = tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images, log_dir="runs/first")
-model.fit(x, y, callbacks=[callback])`;
+methods = ["grad_cam", "visual_backprop"]
+snapshots = tfviz.SnapshotCallback(methods, images, log_dir="runs/first")
+model.fit(x, y, callbacks=[snapshots])`;
 byId("example-there").textContent = `tfviz.SnapshotCallback(..., viewer="${location.origin}", token=...)`;
 
 // The run that the address names, else the newest.

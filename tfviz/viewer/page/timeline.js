@@ -7,7 +7,6 @@ import { set, state } from "./state.js";
 import { clock, moment, step, value } from "./words.js";
 
 const slider = byId("slider");
-const SAID_EVERY_MS = 10_000; // to screen readers
 
 export function go(number, extra = {}) {
   const last = recordsOf(state.run).length - 1;
@@ -74,7 +73,7 @@ let saidMs = 0;
 function announce(records) {
   if (!state.live || records.length === said) return;
   const isFirst = said === 0;
-  if (performance.now() - saidMs < SAID_EVERY_MS) return;
+  if (performance.now() - saidMs < Number(byId("news").dataset.pauseMs)) return;
   said = records.length;
   saidMs = performance.now();
   if (isFirst) return;

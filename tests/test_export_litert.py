@@ -1,0 +1,303 @@
+"""A .tflite file gives what the explainer gives, in a process with LiteRT alone, with built-in operations only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import networks
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+from exported import assert_near, images_for
+from keras import layers
+from test_golden import GOLDEN, golden
+from test_purity import assert_untouched, snapshot
+
+import tfviz
+from tfviz.export.int8_weights import with_int8_weights
+from tfviz.methods.explainer import Explainer
+
+schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+
+TOLERANCE = 1e-4  # of the largest value
+CORRELATION = 0.98  # of a map with int8 weights with the map itself
+IMAGES = 2
+
+# Runs files as a phone would: with LiteRT and nothing else.
+RUNNING = """
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tfviz", "keras", "tensorflow", "tf_keras"):
+            raise ImportError(name + " is not here")
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+for question in json.load(open(sys.argv[1])):
+    runner = Interpreter(model_path=question["file"]).get_signature_runner("serving_default")
+    given = dict(np.load(question["given"]))
+    count = len(given["images"])
+    parts = [runner(**{name: array[i : i + 1] for name, array in given.items()}) for i in range(count)]
+    np.savez(question["answer"], **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+found = sorted(name for name in sys.modules if name.split(".")[0] in ("tfviz", "keras", "tensorflow"))
+assert not found, found
+"""
+
+
+class Phone:
+    """A fresh process that runs .tflite files, without TensorFlow, Keras and tfviz."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.questions: list[dict[str, str]] = []
+
+    def ask(self, file: Path, **given: Any) -> Path:
+        """Notes what to run on what; the answer will lie at the path that is returned."""
+        number = len(self.questions)
+        np.savez(self.folder / f"{number}.npz", **given)
+        answer = self.folder / f"{number}.answer.npz"
+        self.questions.append({"file": str(file), "given": str(self.folder / f"{number}.npz"), "answer": str(answer)})
+        return answer
+
+    def run(self) -> None:
+        (self.folder / "questions.json").write_text(json.dumps(self.questions))
+        command = [sys.executable, "-c", RUNNING, str(self.folder / "questions.json")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+
+
+def correlation(one: Any, other: Any) -> float:
+    return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
+
+
+def explainers(model: keras.Model, *keys: str) -> list[Explainer]:
+    """The methods that can explain the model."""
+    found = []
+    for key in keys or tfviz.METHODS:
+        try:
+            found.append(tfviz.METHODS[key](model))
+        except tfviz.UnsupportedModelError:
+            continue
+    return found
+
+
+def operations_of(file: Path) -> set[int]:
+    """The built-in operations in a file; there must be no others."""
+    whole = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    assert not any(code.customCode for code in whole.operatorCodes)
+    return {max(code.builtinCode, code.deprecatedBuiltinCode) for code in whole.operatorCodes}
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return networks.build("residual")
+
+
+# --- the same numbers elsewhere -------------------------------------------------------------------------------------
+
+
+def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, what: str) -> list[Any]:
+    """Exports, and asks for one image after the other: of the file as it is, and of the one with int8 weights."""
+    file = explainer.export(folder, format="litert") / "explainer.tflite"
+    assert operations_of(file)
+    (folder / "int8.tflite").write_bytes(with_int8_weights(file.read_bytes()))
+    classes = np.array([1, 3], np.int32) if explainer.takes_target else None
+    given = {} if classes is None else {"target": classes}
+    wanted = [(what, explainer.with_outputs(images, classes), False, phone.ask(file, images=images, **given))]
+    wanted.append((f"{what}, int8", wanted[0][1], True, phone.ask(folder / "int8.tflite", images=images, **given)))
+    if classes is not None:
+        top = np.full(len(images), -1, np.int32)
+        wanted.append((f"{what}, top", explainer.with_outputs(images), False, phone.ask(file, images=images, target=top)))
+    return wanted
+
+
+def compare(wanted: list[Any]) -> None:
+    for what, want, is_int8, path in wanted:
+        got = np.load(path)
+        if is_int8:
+            assert correlation(got["attribution"], want.attribution) >= CORRELATION, what
+            continue
+        assert_near(got["attribution"], want.attribution, TOLERANCE, what)
+        assert_near(got["outputs"], want.outputs, TOLERANCE, what)
+        if "top" in what:
+            np.testing.assert_array_equal(got["target"], want.target, what)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_method_on_a_golden_network_gives_the_same_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
+    phone, wanted = Phone(tmp_path), []
+    network, _ = golden(shared, name)
+    for explainer in explainers(network):
+        images = images_for(explainer, IMAGES)
+        wanted += ask(phone, explainer, tmp_path / explainer.key, images, f"{name} {explainer.key}")
+    phone.run()
+    compare(wanted)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_imagenet", "squeezenet_imagenet"])
+def test_real_networks_give_the_same_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
+    network = tfviz.load_model(shared / "data" / "models" / f"{name}.keras")
+    phone, wanted = Phone(tmp_path), []
+    # Guided Grad-CAM holds both guided backprop and a CAM.
+    for explainer in explainers(network, "guided_grad_cam", "contrastive_excitation_backprop", "visual_backprop"):
+        images = 60 * images_for(explainer, IMAGES) + 120
+        wanted += ask(phone, explainer, tmp_path / explainer.key, images, f"{name} {explainer.key}")
+    phone.run()
+    compare(wanted)
+
+
+# --- behind an explainer's call -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batches_of_any_length_go_through_a_file_for_some_at_once(
+    batch_size: int, model: keras.Model, tmp_path: Path
+) -> None:
+    explainer = tfviz.GuidedBackprop(model)
+    before = snapshot(model)
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", batch_size=batch_size))
+    assert_untouched(model, before)
+    assert loaded.interpreter.get_input_details()[0]["shape"][0] == batch_size
+    for count in (1, 3, 8):
+        images = images_for(explainer, count)
+        for target in (None, 2, np.arange(count) % 4):
+            got, want = loaded.with_outputs(images, target), explainer.with_outputs(images, target)
+            np.testing.assert_array_equal(got.target, want.target)
+            assert_near(got.attribution, want.attribution, TOLERANCE)
+            assert_near(got.outputs, want.outputs, TOLERANCE)
+
+
+def test_several_inputs_and_outputs_keep_their_structure(tmp_path: Path) -> None:
+    network = zoo.two_images("softmax")
+    images = {"left": zoo.noise(12, 10, 1), "right": zoo.noise(12, 10, 3, seed=2)}
+    explainer = tfviz.Saliency(network)
+    got = tfviz.load_explainer(explainer.export(tmp_path / "two", format="litert"))(images, 1)
+    for name, want in explainer(images, 1).items():
+        assert_near(got[name], want, TOLERANCE, name)
+    network = zoo.outputs_in_a_dict("softmax")
+    explainer = tfviz.GradCAM(network, output="kind")
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "kind", format="litert"))
+    assert_near(loaded(zoo.noise(14, 12, 3), 2), explainer(zoo.noise(14, 12, 3), 2), TOLERANCE)
+
+
+def test_a_target_may_be_fixed(tmp_path: Path) -> None:
+    network, images = zoo.segmentation("softmax"), zoo.noise(12, 10, 3)
+    explainer = tfviz.ExcitationBackprop(network)
+    target = tfviz.At(1, zoo.MASK)
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", target=target))
+    assert_near(loaded(images), explainer(images, target), TOLERANCE)
+    with pytest.raises(tfviz.TargetError, match="takes as target"):
+        loaded(images, 1)
+
+
+def test_a_free_image_size_must_be_said(tmp_path: Path) -> None:
+    explainer = tfviz.LayerCAM(networks.build("separable"))
+    with pytest.raises(tfviz.ExportError, match=r"is for one size of images.*image_shape=\(height, width, channels\)"):
+        explainer.export(tmp_path / "e", format="litert")
+    assert not (tmp_path / "e").exists()
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", image_shape=(24, 20, 3)))
+    images = images_for(explainer, 2)
+    assert_near(loaded(images), explainer(images), TOLERANCE)
+    with pytest.raises(tfviz.ImageError, match="the export was made for images of shape"):
+        loaded(images[:, :-1])
+
+
+@pytest.mark.parametrize("species", ["mixed_float16", "float64", "int8", "three dimensions", "gelu", "TimeDistributed"])
+def test_models_of_other_kinds_convert(species: str, tmp_path: Path) -> None:
+    one = zoo.ZOO[species]
+    network = one.model()
+    images, explainer = one.images(network), tfviz.GuidedGradCAM(network) if species != "TimeDistributed" else tfviz.Saliency(network)
+    got = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert"))(images, 1)
+    assert_near(got, explainer(images, 1), max(TOLERANCE, one.tolerance))
+
+
+# --- the size of the file -------------------------------------------------------------------------------------------
+
+
+def fully_connected() -> keras.Model:
+    hidden = [layers.Dense(64, "relu") for _ in range(6)]
+    network = keras.Sequential([keras.Input((16, 16, 1)), layers.Flatten(), *hidden, layers.Dense(4)])
+    return networks.with_random_weights(network, 0)
+
+
+@pytest.mark.parametrize(("quantize", "share", "near"), [("int8", 0.35, 0.98), ("float16", 0.6, 0.9999)])
+def test_quantised_weights_take_a_part_of_the_size(quantize: str, share: float, near: float, tmp_path: Path) -> None:
+    explainer = tfviz.Saliency(fully_connected())
+    images = images_for(explainer, 4)
+    sizes, maps = {}, {}
+    for name in (None, quantize):
+        folder = explainer.export(tmp_path / str(name), format="litert", quantize=name)
+        sizes[name] = (folder / "explainer.tflite").stat().st_size
+        maps[name] = tfviz.load_explainer(folder)(images, 1)
+    assert sizes[quantize] < share * sizes[None]
+    assert near <= correlation(maps[quantize], maps[None]) < 1
+    assert json.loads((tmp_path / quantize / "tfviz.json").read_text())["extra"]["quantize"] == quantize
+
+
+def test_the_small_first_layer_keeps_its_weights(tmp_path: Path) -> None:
+    inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(40, 3, activation="relu")(layers.Rescaling(0.5)(inputs))
+    x = layers.Conv2D(80, 5, activation="relu")(x)
+    network = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), 0)
+    file = tfviz.VisualBackProp(network).export(tmp_path / "e", format="litert", quantize="int8") / "explainer.tflite"
+    (graph,) = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0).subgraphs
+    kernels = {tuple(tensor.shape): tensor.type for tensor in graph.tensors if len(tensor.shape) == 4}
+    assert (40, 3, 3, 3) in kernels
+    types = {tuple(tensor.shape): tensor.type for tensor in graph.tensors if tensor.name.startswith(b"int8/")}
+    assert (80, 5, 5, 40) in types
+    assert (40, 3, 3, 3) not in types
+    assert set(types.values()) == {schema.TensorType.INT8}
+
+
+# --- bad use --------------------------------------------------------------------------------------------------------
+
+
+def test_options_that_are_none_are_refused(model: keras.Model, tmp_path: Path) -> None:
+    explainer = tfviz.GradCAM(model)
+    with pytest.raises(tfviz.OptionError, match=r"quantize: expected None \(float32\), 'int8'.*got 'int4'"):
+        explainer.export(tmp_path / "e", format="litert", quantize="int4")
+    for batch_size in (0, 2.0, True):
+        with pytest.raises(tfviz.OptionError, match="batch_size: expected how many images"):
+            explainer.export(tmp_path / "e", format="litert", batch_size=batch_size)
+    assert not list(tmp_path.iterdir())
+
+
+def sorted_pixels(x: Any) -> Any:
+    return tf.cast(tf.signal.fft2d(tf.cast(x, tf.complex64)), tf.float32)
+
+
+def test_what_litert_lacks_is_named_and_nothing_is_written(tmp_path: Path, capfd: Any) -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Lambda(sorted_pixels, output_shape=(8, 8, 3), name="spectrum")(inputs)
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    network = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    with pytest.raises(tfviz.ExportError, match=r"LiteRT has no operation FFT2D.*spectrum.*format=\"saved_model\""):
+        tfviz.GradCAM(network).export(tmp_path / "e", format="litert")
+    assert not list(tmp_path.iterdir())
+    assert "error" not in capfd.readouterr().err
+
+
+def test_without_litert_the_line_to_install_it_is_named(model: keras.Model, tmp_path: Path, monkeypatch: Any) -> None:
+    folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+        tfviz.GradCAM(model).export(tmp_path / "other", format="litert")
+    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+        tfviz.load_explainer(folder)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_broken_file_is_refused_by_name(model: keras.Model, tmp_path: Path) -> None:
+    folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
+    (folder / "explainer.tflite").write_bytes(b"nothing")
+    with pytest.raises(tfviz.ExportError, match=r"explainer.tflite cannot be opened"):
+        tfviz.load_explainer(folder)

@@ -1,0 +1,65 @@
+"""The files of the page agree with each other and with the rest of tfviz, and need nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tfviz
+from tfviz.render.colors import MEANINGS, STYLES, ramp
+from tfviz.viewer.assets import read_assets
+
+FOLDER = Path(tfviz.__file__).parent / "viewer" / "page"
+SCRIPTS = sorted(path.name for path in FOLDER.glob("*.js"))
+
+
+def text(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
+
+
+def test_all_files_are_served_and_their_tags_tell_them_apart() -> None:
+    assets = read_assets()
+    assert set(assets) == {path.name for path in FOLDER.iterdir()}
+    assert len({asset.tag for asset in assets.values()}) == len(assets)
+    assert assets["style.css"].content == (FOLDER / "style.css").read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir()))
+def test_no_file_needs_the_internet_or_breaks_the_rules_of_the_page(name: str) -> None:
+    content = text(name).replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|//[a-z]+\.", content)
+    assert not re.search(r'\sstyle="|\son[a-z]+="|<style|<script>|\beval\(|innerHTML|javascript:', content)
+
+
+def test_what_the_files_name_is_there() -> None:
+    page = text("index.html")
+    named = re.findall(r'(?:href|src)="([^"#]+)"', page + text("sign_in.html"))
+    named += [
+        name
+        for script in SCRIPTS
+        for name in re.findall(r'from "\./([^"]+)"|import "\./([^"]+)"', text(script))
+        for name in name
+        if name
+    ]
+    assert set(named) <= set(read_assets())
+    assert set(re.findall(r'modulepreload" href="([^"]+)"', page)) == set(SCRIPTS) - {"main.js"}
+    ids = set(re.findall(r'\bid="([^"]+)"', page))
+    asked = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
+    assert asked <= ids
+    assert len(re.findall(r'\bid="', page)) == len(ids)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_legends_have_the_colours_and_the_words_of_the_pictures(style: str) -> None:
+    (stops,) = re.findall(rf"\.ramp\.{style} {{ background: linear-gradient\(to right, ([^)]+)\)", text("style.css"))
+    colors = [[int(stop[place : place + 2], 16) for place in (1, 3, 5)] for stop in stops.split(", ")]
+    steps = [round(255 * number / (len(colors) - 1)) for number in range(len(colors))]
+    assert colors == ramp(style)[steps].tolist()
+    assert f'{style}: "{MEANINGS[style]}"' in text("words.js")
+
+
+def test_curves_begin_and_end_where_the_slider_does() -> None:
+    edges = re.findall(r"\[(\d+), (\d+)\]", re.search(r"const EDGES = .*", text("curves.js"))[0])
+    assert edges == re.findall(r"--gutter: (\d+)px; --edge: (\d+)px;", text("style.css"))

@@ -159,9 +159,7 @@ def test_real_networks_give_the_same_on_a_phone(name: str, shared: Path, tmp_pat
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_batches_of_any_length_go_through_a_file_for_some_at_once(
-    batch_size: int, model: keras.Model, tmp_path: Path
-) -> None:
+def test_batches_of_any_length_go_through_a_file_for_some_at_once(batch_size: int, model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.GuidedBackprop(model)
     before = snapshot(model)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", batch_size=batch_size))
@@ -215,7 +213,10 @@ def test_a_free_image_size_must_be_said(tmp_path: Path) -> None:
 def test_models_of_other_kinds_convert(species: str, tmp_path: Path) -> None:
     one = zoo.ZOO[species]
     network = one.model()
-    images, explainer = one.images(network), tfviz.GuidedGradCAM(network) if species != "TimeDistributed" else tfviz.Saliency(network)
+    images, explainer = (
+        one.images(network),
+        tfviz.GuidedGradCAM(network) if species != "TimeDistributed" else tfviz.Saliency(network),
+    )
     got = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert"))(images, 1)
     assert_near(got, explainer(images, 1), max(TOLERANCE, one.tolerance))
 

@@ -18,7 +18,7 @@ import pytest
 from fake_runs import METHODS, FakeTrainer, image_of, map_of
 
 from tfviz.cli.main import main
-from tfviz.errors import MissingPackageError, OptionError, OutputError
+from tfviz.errors import MissingPackageError, OptionError, OutputError, SnapshotsError
 from tfviz.images import write_image
 from tfviz.render.pictures import shrunk_or_enlarged
 from tfviz.snapshots.film import Film, write_film
@@ -26,7 +26,6 @@ from tfviz.snapshots.frame_layout import Box, FrameLayout, layout_for
 from tfviz.snapshots.frames import EMPTY, FramePainter, caption_of
 from tfviz.snapshots.lettering import line_height, text_width, write_line
 from tfviz.snapshots.pacing import HOLD_S, pace_for
-from tfviz.snapshots.reading import SnapshotsError
 
 ID = "0123456789abcdef" * 2
 NAMES = [name for name, _ in METHODS]

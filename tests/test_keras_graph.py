@@ -104,7 +104,7 @@ def test_the_layers_inside_a_layer_are_found_at_any_depth() -> None:
 def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
     class Split(layers.Layer):
         def call(self, x: Any) -> Any:
-            return keras.ops.reshape(x, (keras.ops.shape(x)[0], 3, -1))
+            return keras.ops.reshape(x, (keras.ops.shape(x)[0], 3, 2))
 
     class Spread(layers.Layer):
         def call(self, x: Any) -> Any:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from snapshot_material import assert_complete, records
 
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, SnapshotsError
 from tfviz.snapshots import folder as folders
 from tfviz.snapshots.folder import RunFolder, check_folder, packed
 from tfviz.snapshots.index import add_line, cut_rest
-from tfviz.snapshots.reading import SnapshotsError, read_run
+from tfviz.snapshots.reading import read_run
 from tfviz.snapshots.snapshot import Snapshot
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), dtype=np.uint8))

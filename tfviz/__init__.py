@@ -51,6 +51,7 @@ _HOMES = {
         "LabelsError",
         "OutputError",
         "ExportError",
+        "SnapshotsError",
         "MissingPackageError",
     ),
 }

@@ -11,6 +11,7 @@
     ├── LabelsError             a labels file that cannot be used
     ├── OutputError             a result that cannot be written
     ├── ExportError             an explainer that cannot be exported, or a folder that holds no exported one
+    ├── SnapshotsError          a folder of snapshots that cannot be read
     └── MissingPackageError     a package that is needed for this only is not installed; an ImportError too
 
 Each message says what was expected, what came, and what to do.
@@ -64,6 +65,10 @@ class OutputError(TfvizError):
 
 class ExportError(TfvizError):
     """An explainer cannot be exported, or a folder holds no exported explainer."""
+
+
+class SnapshotsError(TfvizError):
+    """A folder of snapshots cannot be read."""
 
 
 class MissingPackageError(TfvizError, ImportError):

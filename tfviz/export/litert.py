@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
+from tfviz.errors import ExportError, OptionError, TfvizError
 from tfviz.export.convertible import REPLACEMENTS
 from tfviz.export.int8_weights import with_int8_weights
 from tfviz.export.litert_loading import FILE, LiteRTExplainer, interpreter_class

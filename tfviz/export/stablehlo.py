@@ -92,8 +92,8 @@ def _require_sizes(manifest: Manifest) -> None:
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
-                f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
-                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+                f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} "
+                f"is {one.shape[1:]}. Say it: image_shape=(height, width, channels)"
             )
 
 

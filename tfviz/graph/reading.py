@@ -12,6 +12,7 @@ from keras import tree
 
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph, over_time
+from tfviz.graph.inner_layers import holds_layers, is_of_keras
 from tfviz.graph.kinds import is_scaled_sum, kind_of_function, kind_of_operation
 from tfviz.graph.linear import LinearMap, is_linear, stages_of
 from tfviz.graph.places import Graph, Place, Value
@@ -178,7 +179,7 @@ def _inside(node: Any) -> Any | None:
     """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
     layer = node.operation
     is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
-    if is_known or (_is_of_keras(layer) and not _holds_layers(layer)):
+    if is_known or (is_of_keras(layer) and not holds_layers(layer)):
         return None
     symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
     known = {id(tensor): symbol for tensor, symbol in zip(node.input_tensors, symbols, strict=True)}
@@ -187,29 +188,6 @@ def _inside(node: Any) -> Any | None:
     inner = keras_graph.traced(layer, symbols, lambda: layer.call(*args, **kwargs))
     fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
     return inner if fits else None
-
-
-def may_hide_relu(operation: Any) -> bool:
-    """Whether a ReLU could be inside a layer that is run as a whole.
-
-    What Keras' own layers hold is seen in their parts (an LSTM has none, unless it was asked for); what a user's layer does
-    with the layers inside it is not.
-    """
-    parts = keras_graph.layers_of(operation)
-    return any(_is_relu(part) or (not _is_of_keras(part) and _holds_layers(part)) for part in parts)
-
-
-def _is_relu(layer: Any) -> bool:
-    activations = [getattr(layer, name, None) for name in ("activation", "recurrent_activation")]
-    return kind_of_operation(layer) == "relu" or any(kind_of_function(one) == "relu" for one in activations)
-
-
-def _is_of_keras(layer: Any) -> bool:
-    return type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
-
-
-def _holds_layers(layer: Any) -> bool:
-    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 
 def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:

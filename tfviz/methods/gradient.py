@@ -6,9 +6,9 @@ import warnings
 from typing import Any, ClassVar
 
 from tfviz import targets
+from tfviz.graph.inner_layers import may_hide_relu
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, Value
-from tfviz.graph.reading import may_hide_relu
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
 from tfviz.methods.explainer import Explainer, like_inputs
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import OptionError, near_matches
+from tfviz.errors import OptionError, SnapshotsError, near_matches
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
 from tfviz.snapshots.film_files import film_file, kind_of, pyav
 from tfviz.snapshots.frame_layout import layout_for
 from tfviz.snapshots.frames import FramePainter
 from tfviz.snapshots.pacing import Pace, pace_for
-from tfviz.snapshots.reading import SnapshotsError, find_runs, read_records, read_run
+from tfviz.snapshots.reading import find_runs, read_records, read_run
 
 _SAMPLES = 12  # frames that choose the colours of a GIF
 _LISTED_RUNS = 8  # in an error

@@ -20,7 +20,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfviz.errors import TfvizError
+from tfviz.errors import SnapshotsError
 
 RUN_FILE = "run.json"
 INDEX_FILE = "snapshots.jsonl"
@@ -28,10 +28,6 @@ FORMAT = 1
 MAX_DEPTH = 3  # how deep below a folder of runs a run may lie
 _OWN_FOLDERS = ("images", "pictures", "maps")
 _LARGEST_READ_BYTES = 1 << 24  # of the index at a time
-
-
-class SnapshotsError(TfvizError):
-    """A folder of snapshots cannot be read."""
 
 
 def image_path(folder: str | Path, image: int) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfviz.snapshots.reading import RUN_FILE, Follower, SnapshotsError, image_path, picture_path, read_run
+from tfviz.errors import SnapshotsError
+from tfviz.snapshots.reading import RUN_FILE, Follower, image_path, picture_path, read_run
 from tfviz.snapshots.viewer_client import ViewerAwayError, ViewerClient, ViewerRefusalError
 
 _NOT_NEXT = 409

@@ -121,7 +121,7 @@ class TensorFlowFunction(layers.Layer):
 def _translated(layer: Config) -> Config:
     """A layer as Keras 3 takes it, at any depth of nesting."""
     kind, config = layer["class_name"].split(">")[-1], dict(layer["config"])
-    new = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
+    new: Config = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
     if kind in _MODELS:
         return {**new, "config": _translated_model(config)}
     if kind == "TFOpLambda":
@@ -159,7 +159,7 @@ def _translated_model(config: Config) -> Config:
     inner = [_translated(layer) for layer in config["layers"]]
     for layer in inner:
         layer["inbound_nodes"] = [_counted_from_0(node, first_calls) for node in layer.get("inbound_nodes", [])]
-    new = {"name": config["name"].replace("/", "_"), "layers": inner}
+    new: Config = {"name": config["name"].replace("/", "_"), "layers": inner}
     if "output_layers" in config:
         is_functional = {layer["name"] for layer in inner if layer["class_name"] in ("Functional", "Model")}
         new["input_layers"] = _alone(config["input_layers"])

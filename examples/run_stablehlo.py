@@ -106,7 +106,7 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees: of a signed map, mid grey is 0."""
+    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees; mid grey is 0 if maps have signs."""
     if path.suffix == ".npz":
         np.savez(path, **results)
         return
@@ -116,11 +116,13 @@ def write_map(path, results, manifest, picture_path):
     if path.suffix == ".npy":
         np.save(path, attribution)
         return
+    if attribution.ndim < 3:
+        sys.exit(f"{path}: this map, {attribution.shape}, is no picture; give a name that ends in .npy")
     import cv2
 
     grey = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
     grey = grey / (abs(grey).max() or 1)
-    grey = (grey + 1) / 2 if manifest["style"] == "signed" else grey
+    grey = (grey + 1) / 2 if grey.min() < 0 else grey
     if picture_path.suffix not in (".npy", ".npz"):
         height, width = seen(read_picture(picture_path), manifest["preprocessing"]).shape[:2]
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)

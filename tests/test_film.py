@@ -25,6 +25,7 @@ from tfviz.snapshots.film import Film, write_film
 from tfviz.snapshots.frame_layout import Box, FrameLayout, layout_for
 from tfviz.snapshots.frames import EMPTY, FramePainter, caption_of
 from tfviz.snapshots.lettering import line_height, text_width, write_line
+from tfviz.snapshots.loss_curve import LossCurve
 from tfviz.snapshots.pacing import HOLD_S, pace_for
 
 ID = "0123456789abcdef" * 2
@@ -334,6 +335,22 @@ def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(OptionError, match="2 images with 20 maps each do not fit into 200 pixels"):
         layout_for([(32, 32)] * 2, 20, 200)
+
+
+# The curve
+
+
+def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
+    losses, box = [None, 3.0, 2.0, None, 1.0], Box(10, 20, 60, 101)
+    frame = np.zeros((100, 140, 3), np.uint8)
+    LossCurve(losses, box).draw(frame, 2)
+    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 120)]  # the largest, the smallest
+    assert heights[0] <= 13 and 60 <= heights[1] <= 68
+    assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
+    past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)
+    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and grey
+    for losses in ([None, None], [2.0], [1.0, 1.0]):  # nothing to compare with
+        LossCurve(losses, box).draw(frame, len(losses) - 1)
 
 
 # Words

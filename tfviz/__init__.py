@@ -33,6 +33,8 @@ _HOMES = {
     "tfviz.targets": ("At",),
     "tfviz.explain": ("explain",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
+    "tfviz.snapshots.faults": ("SnapshotWarning",),
+    "tfviz.snapshots.sinks": ("Sink",),
     "tfviz.export": ("load_explainer",),
     "tfviz.picture_files": ("explain_file",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),

@@ -106,7 +106,7 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a grey picture of what the network sees; mid grey is 0 if maps have signs."""
+    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid grey is 0 if a map has signs."""
     if path.suffix == ".npz":
         np.savez(path, **results)
         return

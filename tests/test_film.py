@@ -344,7 +344,7 @@ def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
     losses, box = [None, 3.0, 2.0, None, 1.0], Box(10, 20, 60, 101)
     frame = np.zeros((100, 140, 3), np.uint8)
     LossCurve(losses, box).draw(frame, 2)
-    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 120)]  # the largest, the smallest
+    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 118)]  # the largest, the smallest
     assert heights[0] <= 13 and 60 <= heights[1] <= 68
     assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
     past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)

@@ -162,7 +162,7 @@ def test_after_an_exception_another_callback_goes_on_where_the_first_one_stopped
     assert first is not None
 
 
-class Slow(tfviz.snapshots.sinks.Sink):
+class Slow(tfviz.Sink):
     def write(self, snapshot: Any) -> None:
         time.sleep(0.05)
 
@@ -173,7 +173,7 @@ import snapshot_material as material
 
 import tfviz
 
-class Said(tfviz.snapshots.sinks.Sink):
+class Said(tfviz.Sink):
     def write(self, snapshot):
         print("written", snapshot.record["step"])
 
@@ -308,7 +308,7 @@ def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager)
         ({"max_queued": 0}, tfviz.OptionError, "max_queued: expected a whole number"),
         ({"max_images": 0}, tfviz.OptionError, "max_images: expected a whole number"),
         ({"token": "secret"}, tfviz.OptionError, "give its address too"),
-        ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.snapshots.sinks.Sink"),
+        ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.Sink"),
         ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images; got 3"),
         ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
     ],

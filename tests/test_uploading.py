@@ -398,7 +398,7 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(token: str) -> None:
 
 
 def test_a_viewer_may_live_under_a_path(viewer: FakeViewer, trainer: FakeTrainer) -> None:
-    Training(trainer, f"{viewer.url}/maps/").close()
+    Training(trainer, f"{viewer.url}/maps/", drain_timeout_s=0.1).close()
     assert viewer.asked[0] == ("PUT", f"/maps/api/runs/{ID}")
 
 

@@ -43,7 +43,7 @@ def check(explainer: Explainer, **options: Any) -> None:
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
         raise OptionError(
-            f"quantize: expected None (float32), 'int8' (weights in a quarter of the size) or 'float16' (half); got {quantize!r}"
+            f"quantize: expected None (float32), 'int8' (a quarter of the size) or 'float16' (half); got {quantize!r}"
         )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size: expected how many images the file takes at once, 1 or more; got {batch_size!r}")

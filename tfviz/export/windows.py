@@ -96,7 +96,7 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: Any) -> Any:
-        """(N, *count, C) with zeros in between, so that a convolution by steps of 1 with the mirrored kernel is the way back."""
+        """(N, *count, C) with zeros in between and around: a convolution over it with the mirrored kernel is the way back."""
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
         x = Windows(reached, ones, self.strides, none, ones).put_back([x])

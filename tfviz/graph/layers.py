@@ -97,8 +97,25 @@ def has_height_and_width(graph: Graph, value: Value) -> bool:
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Whether a map has as many axes as the images that it is made of, so that it can be laid over them."""
-    return len(graph.shapes[value]) >= graph.ranks[value]
+    """Whether a map has height and width as the images that it is made of: one axis is enough for a series only."""
+    return len(graph.shapes[value]) >= min(4, graph.ranks[value])
+
+
+def map_axes(graph: Graph, value: Value) -> int:
+    """How many axes a value has beside those of the batch and of channels; all but the batch where it has no channels."""
+    return len(graph.shapes[value]) - (2 if has_channels(graph, value) else 1)
+
+
+def has_channels(graph: Graph, value: Value) -> bool:
+    """Whether the last axis is that of channels: not in a picture (N, H, W) to which the model itself adds that axis."""
+    shape = graph.shapes[value]
+    for place in graph.consumers(value):
+        made = graph.shapes[place.outputs[0]]
+        if place.kind == "reshape" and len(shape) > 2 and made[1:] == (*shape[1:], 1):
+            return False
+        if place.kind in ("identity", "scale") and not has_channels(graph, place.outputs[0]):
+            return False
+    return True
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:

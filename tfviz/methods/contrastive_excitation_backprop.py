@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from tfviz.graph.places import Value
 from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
@@ -30,5 +31,5 @@ class ContrastiveExcitationBackprop(ExcitationBackprop):
     question: ClassVar[str] = "Where is the evidence for this class rather than for the others?"
     contrastive: ClassVar[bool] = True
 
-    def _reduced(self, p: Any) -> Any:
-        return tf.nn.relu(super()._reduced(p)) if self.sum_channels else p
+    def _reduced(self, at: Value, p: Any) -> Any:
+        return tf.nn.relu(super()._reduced(at, p)) if self.sum_channels else p

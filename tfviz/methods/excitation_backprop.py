@@ -68,8 +68,9 @@ class ExcitationBackprop(Explainer):
     def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
-        relevances = [self._reduced(tf.cast(p, tf.float32)) for p in backward.gradients]
+        relevances = [self._reduced(at, tf.cast(p, tf.float32)) for at, p in zip(self.at, backward.gradients, strict=True)]
         return like_inputs(self.graph, relevances), backward.values
 
-    def _reduced(self, p: Any) -> Any:
-        return tf.reduce_sum(p, axis=-1) if self.sum_channels and len(p.shape) > 2 else p
+    def _reduced(self, at: Value, p: Any) -> Any:
+        is_summed = self.sum_channels and len(p.shape) > 2 and layers.has_channels(self.graph, at)
+        return tf.reduce_sum(p, axis=-1) if is_summed else p

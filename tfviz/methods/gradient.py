@@ -32,7 +32,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
     """Warns where a method that redirects ReLUs is the plain gradient, in the whole model or inside one of its layers."""
     places = graph.before(graph.outputs)
     if not any(place.kind == "relu" for place in places):
-        met = sorted({place.activation for place in places if place.kind == "activation"})
+        met = sorted({place.activation for place in places if place.kind in ("activation", "other")})
         warnings.warn(
             f"{method} redirects ReLUs, and '{model_name(graph)}' has none (its activations: {', '.join(met) or 'none'}), so "
             "that what it gives is the plain gradient",

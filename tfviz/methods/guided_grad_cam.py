@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from tfviz import targets
+from tfviz.errors import UnknownLayerError
+from tfviz.graph.layers import has_channels, map_axes
 from tfviz.graph.places import Value
 from tfviz.graph.walk import backpropagate, inputs_of
 from tfviz.methods.explainer import like_inputs
@@ -32,18 +34,28 @@ class GuidedGradCAM(GradCAM):
 
     def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
         super().__init__(model, layer, score=score, output=output)
+        if not any(map(self._is_masked, self.graph.inputs)):
+            raise UnknownLayerError(
+                f"layer '{self.layer_path}' gives {self.graph.shapes[self.layer]}, which has not the axes of the image "
+                f"{self.graph.shapes[self.graph.inputs[0]]} and cannot mask it. Choose a convolution"
+            )
         warn_without_relu(self.graph, self.key)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
         cam, values = self.map_from(guided.values, seed)
-        return like_inputs(self.graph, [_masked(g, cam) for g in guided.gradients]), values
+        pairs = zip(self.graph.inputs, guided.gradients, strict=True)
+        return like_inputs(self.graph, [self._masked(value, tf.cast(g, tf.float32), cam) for value, g in pairs]), values
 
+    def _masked(self, value: Value, gradient: Any, cam: Any) -> Any:
+        if not self._is_masked(value):
+            return gradient
+        cam = _resized_like(cam, gradient)
+        return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
-def _masked(gradient: Any, cam: Any) -> Any:
-    # A vector beside the image has no place that a map could mask.
-    gradient = tf.cast(gradient, tf.float32)
-    return gradient * _resized_like(cam, gradient)[..., None] if len(gradient.shape) == len(cam.shape) + 1 else gradient
+    def _is_masked(self, value: Value) -> bool:
+        """Whether an input has places that a map could mask: not a vector beside the image."""
+        return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
 
 
 def _resized_like(cam: Any, image: Any) -> Any:

@@ -20,7 +20,7 @@ from keras import ops
 
 from tfviz import targets
 from tfviz.errors import ImageError, UnsupportedModelError
-from tfviz.graph.layers import covers_image, has_height_and_width, model_name
+from tfviz.graph.layers import covers_image, has_height_and_width, map_axes, model_name
 from tfviz.graph.places import Graph, Place, Value
 from tfviz.graph.walk import inputs_of, run
 from tfviz.methods.explainer import Explainer, like_inputs
@@ -92,7 +92,7 @@ def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -
             mask = mask if place in deepest else mask * _average(place, values)
             if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
                 mask = _scaled(mask, masks)
-        sizes = [tuple(values[value].shape[1:-1]) for value in place.inputs]
+        sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in place.inputs]
         for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
             if part is not None:
                 masks[value] = masks[value] + part if value in masks else part

@@ -1,6 +1,6 @@
 """Where snapshots go beside the folder.
 
-    class Printed(tfviz.snapshots.sinks.Sink):
+    class Printed(tfviz.Sink):
         def write(self, snapshot):
             print(snapshot.record["step"], snapshot.record["logs"])
 
@@ -59,5 +59,5 @@ def own_sinks(
         raise OptionError("token: is a viewer's; give its address too, viewer='http://host:1337'")
     for sink in others:
         if not isinstance(sink, Sink):
-            raise OptionError(f"sinks: expected objects of a class that derives from tfviz.snapshots.sinks.Sink; got {sink!r}")
+            raise OptionError(f"sinks: expected objects of a class that derives from tfviz.Sink; got {sink!r}")
     return [*sinks, *others]

@@ -325,6 +325,18 @@ def test_a_network_of_any_size_takes_pictures_as_they_are(tmp_path: Path) -> Non
     assert_near(answer["outputs"], model(np.stack([rgb, rgb]).astype("float32")))
 
 
+def test_a_size_that_is_fixed_when_exporting_is_that_of_the_pictures(tmp_path: Path) -> None:
+    explainer = tfviz.VisualBackProp(cli_material.network((None, None)))
+    folder = explainer.export(tmp_path / "x", include="image", preprocessing="none", image_shape=(30, 26, 3))
+    loaded = tfviz.load_explainer(folder)
+    assert loaded.preprocessing == tfviz.Preprocessing((30, 26))
+    files = [file_of(Image.fromarray(picture(*size))) for size in ((37, 52), (90, 41))]
+    answer = loaded.module.signatures["image"](image_bytes=tf.constant(files))
+    tensors = np.stack([loaded.preprocessing.tensor(picture(*size)) for size in ((37, 52), (90, 41))])
+    assert_near(answer["outputs"], explainer.with_outputs(tensors).outputs)
+    assert answer["attribution"].shape == (2, 90, 52)
+
+
 def test_options_for_files_that_do_not_go_together_are_refused(network: Path, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(loaded_network(network))
     with pytest.raises(tfviz.OptionError, match=r"include: expected 'image', or None.*got 'images'"):

@@ -433,3 +433,14 @@ def test_a_model_with_visual_backprop_exports_through_keras(tmp_path: Path) -> N
     maps = [value for value in answer.values() if value.shape == (3, 18, 18)]
     assert len(maps) == 1
     assert_near(maps[0], tfviz.VisualBackProp(model)(images), 1e-4)
+
+
+def test_a_model_with_visual_backprop_trains_on_after_it_was_saved_and_loaded(tmp_path: Path) -> None:
+    two = tfviz.with_visual_backprop(networks.build("residual"))
+    two.save(tmp_path / "two.keras")
+    loaded = keras.models.load_model(tmp_path / "two.keras")
+    images, labels = networks.pictures(loaded, 8), np.arange(8) % 4
+    loaded.compile(keras.optimizers.Adam(0.01), loss=["sparse_categorical_crossentropy", None])
+    losses = loaded.fit(images, labels, epochs=4, batch_size=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert_near(loaded(images)[1], tfviz.VisualBackProp(loaded, output=0)(images), 1e-4)

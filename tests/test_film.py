@@ -19,14 +19,14 @@ from fake_runs import METHODS, FakeTrainer, image_of, map_of
 
 from tfviz.cli.main import main
 from tfviz.errors import MissingPackageError, OptionError, OutputError, SnapshotsError
+from tfviz.film.film import Film, write_film
+from tfviz.film.frame_layout import Box, FrameLayout, layout_for
+from tfviz.film.frames import EMPTY, FramePainter, caption_of
+from tfviz.film.lettering import line_height, text_width, write_line
+from tfviz.film.loss_curve import LossCurve
+from tfviz.film.pacing import HOLD_S, pace_for
 from tfviz.images import write_image
 from tfviz.render.pictures import shrunk_or_enlarged
-from tfviz.snapshots.film import Film, write_film
-from tfviz.snapshots.frame_layout import Box, FrameLayout, layout_for
-from tfviz.snapshots.frames import EMPTY, FramePainter, caption_of
-from tfviz.snapshots.lettering import line_height, text_width, write_line
-from tfviz.snapshots.loss_curve import LossCurve
-from tfviz.snapshots.pacing import HOLD_S, pace_for
 
 ID = "0123456789abcdef" * 2
 NAMES = [name for name, _ in METHODS]
@@ -436,5 +436,5 @@ def test_progress_is_shown(trainer: FakeTrainer, tmp_path: Path) -> None:
 
 
 def test_making_a_film_needs_no_tensorflow() -> None:
-    code = "import sys, tfviz.snapshots.film, tfviz.cli.film; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    code = "import sys, tfviz.film.film, tfviz.cli.film; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)

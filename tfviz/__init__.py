@@ -36,6 +36,7 @@ _HOMES = {
     "tfviz.snapshots.faults": ("SnapshotWarning",),
     "tfviz.snapshots.sinks": ("Sink",),
     "tfviz.export": ("load_explainer",),
+    "tfviz.film.film": ("write_film",),
     "tfviz.picture_files": ("explain_file",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),

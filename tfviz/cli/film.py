@@ -10,7 +10,7 @@ from tfviz.cli.options import count, listed, new_parser
 from tfviz.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from tfviz.snapshots.film import Film
+    from tfviz.film.film import Film
 
 _ABOUT = """\
 Makes a film of a run that SnapshotCallback has kept: each image beside its maps, from before training to the end, with
@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the film, and returns the exit code."""
-    from tfviz.snapshots.film import write_film
+    from tfviz.film.film import write_film
 
     with Progress(0) as progress:
 

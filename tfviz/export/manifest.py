@@ -77,7 +77,9 @@ class Manifest:
 
     def write(self, folder: Path) -> Path:
         """Writes tfviz.json into the folder."""
-        return write_atomically(folder / FILE_NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False))
+        return write_atomically(
+            folder / FILE_NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

@@ -80,5 +80,7 @@ class Writer:
         try:
             work()
         except Exception as error:  # The user's own code may raise anything.
-            words = f"{type(sink).__name__} could not be {what}: {type(error).__name__}: {reason(error)}."
-            self.faults.add(f"sink {id(sink)}", words, error)
+            said = reason(error)
+            words = said if isinstance(error, TfvizError) else f"{type(error).__name__}: {said}"
+            words = f"{type(sink).__name__} could not be {what}: {words.removesuffix('.')}."
+            self.faults.add(f"sink {id(sink)} {type(error).__name__}", words, error)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from tfviz.errors import ImageError
+from tfviz.film.frame_layout import Box, FrameLayout
+from tfviz.film.lettering import Color, text_width, write_line
+from tfviz.film.loss_curve import LossCurve
 from tfviz.images import read_image
 from tfviz.render.pictures import Picture, shrunk_or_enlarged
-from tfviz.snapshots.frame_layout import Box, FrameLayout
-from tfviz.snapshots.lettering import Color, text_width, write_line
-from tfviz.snapshots.loss_curve import LossCurve
 from tfviz.snapshots.reading import image_path, picture_path
 
 GROUND: Color = (22, 24, 28)

@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any
 
 from tfviz.errors import MissingPackageError, OutputError
+from tfviz.film.gif_colors import GifColors
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
-from tfviz.snapshots.gif_colors import GifColors
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from tfviz.film.frame_layout import Box
+from tfviz.film.lettering import Color
 from tfviz.render.pictures import Picture
-from tfviz.snapshots.frame_layout import Box
-from tfviz.snapshots.lettering import Color
 
 PAST: Color = (240, 180, 90)
 FUTURE: Color = (78, 82, 90)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from tfviz.errors import OptionError, SnapshotsError, near_matches
+from tfviz.film.film_files import film_file, kind_of, pyav
+from tfviz.film.frame_layout import layout_for
+from tfviz.film.frames import FramePainter
+from tfviz.film.pacing import Pace, pace_for
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
-from tfviz.snapshots.film_files import film_file, kind_of, pyav
-from tfviz.snapshots.frame_layout import layout_for
-from tfviz.snapshots.frames import FramePainter
-from tfviz.snapshots.pacing import Pace, pace_for
 from tfviz.snapshots.reading import find_runs, read_records, read_run
 
 _SAMPLES = 12  # frames that choose the colours of a GIF

@@ -1,0 +1,1 @@
+"""A run's snapshots as a film: each image's maps over the training."""

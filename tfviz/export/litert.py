@@ -109,9 +109,8 @@ def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest) -
 
 def _converted(function: Any, manifest: Manifest, in_float16: bool) -> bytes:
     try:
-        with tempfile.TemporaryDirectory() as folder, _quiet():
-            tf.saved_model.save(tf.Module(), folder, signatures=function)  # which keeps the names
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        with _quiet():
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if in_float16:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]

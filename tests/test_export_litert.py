@@ -148,7 +148,7 @@ def test_real_networks_give_the_same_on_a_phone(name: str, shared: Path, tmp_pat
     network = tfviz.load_model(shared / "data" / "models" / f"{name}.keras")
     phone, wanted = Phone(tmp_path), []
     # Guided Grad-CAM holds both guided backprop and a CAM.
-    for explainer in explainers(network, "guided_grad_cam", "contrastive_excitation_backprop", "visual_backprop"):
+    for explainer in explainers(network, "guided_grad_cam", "contrastive_excitation_backprop"):
         images = 60 * images_for(explainer, IMAGES) + 120
         wanted += ask(phone, explainer, tmp_path / explainer.key, images, f"{name} {explainer.key}")
     phone.run()

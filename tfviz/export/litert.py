@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfviz.errors import ExportError, OptionError, TfvizError
 from tfviz.export.convertible import REPLACEMENTS
 from tfviz.export.int8_weights import with_int8_weights
-from tfviz.export.litert_loading import FILE, LiteRTExplainer, interpreter_class
+from tfviz.export.litert_loading import FILE, SIGNATURE, LiteRTExplainer, interpreter_class
 from tfviz.export.lowering import lowered, traced
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.signatures import fix_image_shape, specs_of
@@ -115,7 +115,10 @@ def _converted(function: Any, manifest: Manifest, in_float16: bool) -> bytes:
             if in_float16:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 converter.target_spec.supported_types = [tf.float16]
-            return bytes(converter.convert())
+            model = bytes(converter.convert())
+        if SIGNATURE.encode() not in model:  # Where it cannot keep the names, the converter goes on without.
+            raise ValueError("the names of inputs and outputs were lost")
+        return model
     except Exception as error:  # The converter has an exception of its own for most things that go wrong, but not for all.
         raise ExportError(
             f"{manifest.method} of the model '{manifest.model}' cannot be converted: {_lacking(error, function)}. {_INSTEAD}"

@@ -12,7 +12,7 @@ from tfviz.errors import ExportError, MissingPackageError
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 
-FILE = "explainer.tflite"
+FILE, SIGNATURE = "explainer.tflite", "serving_default"
 
 
 class LiteRTExplainer(LoadedExplainer):
@@ -26,7 +26,7 @@ class LiteRTExplainer(LoadedExplainer):
         self.batch_size = manifest.extra["batch_size"]
         try:
             self.interpreter = interpreter_class()(model_path=str(folder / FILE), num_threads=os.cpu_count())
-            self._run_batch = self.interpreter.get_signature_runner("serving_default")
+            self._run_batch = self.interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError, OSError) as error:
             if isinstance(error, MissingPackageError):
                 raise

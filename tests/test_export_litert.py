@@ -20,7 +20,8 @@ from test_golden import GOLDEN, golden
 from test_purity import assert_untouched, snapshot
 
 import tfviz
-from tfviz.export.int8_weights import with_int8_weights
+from tfviz.export import int8_weights
+from tfviz.export.lowering import traced
 from tfviz.methods.explainer import Explainer
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
@@ -105,31 +106,18 @@ def model() -> keras.Model:
 # --- the same numbers elsewhere -------------------------------------------------------------------------------------
 
 
-def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, what: str) -> list[Any]:
-    """Exports, and asks for one image after the other: of the file as it is, and of the one with int8 weights."""
-    file = explainer.export(folder, format="litert") / "explainer.tflite"
+def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, **options: Any) -> list[Any]:
+    """Exports, and asks for one image after the other: for the top class, and for others."""
+    file = explainer.export(folder, format="litert", **options) / "explainer.tflite"
     assert operations_of(file)
-    (folder / "int8.tflite").write_bytes(with_int8_weights(file.read_bytes()))
-    classes = np.array([1, 3], np.int32) if explainer.takes_target else None
-    given = {} if classes is None else {"target": classes}
-    wanted = [(what, explainer.with_outputs(images, classes), False, phone.ask(file, images=images, **given))]
-    wanted.append((f"{what}, int8", wanted[0][1], True, phone.ask(folder / "int8.tflite", images=images, **given)))
-    if classes is not None:
-        top = np.full(len(images), -1, np.int32)
-        wanted.append((f"{what}, top", explainer.with_outputs(images), False, phone.ask(file, images=images, target=top)))
-    return wanted
-
-
-def compare(wanted: list[Any]) -> None:
-    for what, want, is_int8, path in wanted:
-        got = np.load(path)
-        if is_int8:
-            assert correlation(got["attribution"], want.attribution) >= CORRELATION, what
-            continue
-        assert_near(got["attribution"], want.attribution, TOLERANCE, what)
-        assert_near(got["outputs"], want.outputs, TOLERANCE, what)
-        if "top" in what:
-            np.testing.assert_array_equal(got["target"], want.target, what)
+    if not explainer.takes_target:
+        return [(folder.name, explainer.with_outputs(images), phone.ask(file, images=images))]
+    top, others = np.full(len(images), -1, np.int32), np.array([1, 3], np.int32)
+    answers = [phone.ask(file, images=images, target=target) for target in (top, others)]
+    return [
+        (folder.name, explainer.with_outputs(images, target), path)
+        for target, path in zip((None, others), answers, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -137,22 +125,47 @@ def test_every_method_on_a_golden_network_gives_the_same_on_a_phone(name: str, s
     phone, wanted = Phone(tmp_path), []
     network, _ = golden(shared, name)
     for explainer in explainers(network):
-        images = images_for(explainer, IMAGES)
-        wanted += ask(phone, explainer, tmp_path / explainer.key, images, f"{name} {explainer.key}")
+        wanted += ask(phone, explainer, tmp_path / explainer.key, images_for(explainer, IMAGES))
     phone.run()
-    compare(wanted)
+    for what, want, path in wanted:
+        got = np.load(path)
+        assert_near(got["attribution"], want.attribution, TOLERANCE, what)
+        assert_near(got["outputs"], want.outputs, TOLERANCE, what)
+        if want.target is not None:
+            np.testing.assert_array_equal(got["target"], want.target, what)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2_imagenet", "squeezenet_imagenet"])
-def test_real_networks_give_the_same_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
-    network = tfviz.load_model(shared / "data" / "models" / f"{name}.keras")
+@pytest.mark.parametrize("name", GOLDEN)
+def test_with_int8_weights_the_maps_of_golden_networks_look_the_same(name: str, shared: Path, tmp_path: Path) -> None:
     phone, wanted = Phone(tmp_path), []
-    # Guided Grad-CAM holds both guided backprop and a CAM.
-    for explainer in explainers(network, "guided_grad_cam", "contrastive_excitation_backprop"):
-        images = 60 * images_for(explainer, IMAGES) + 120
-        wanted += ask(phone, explainer, tmp_path / explainer.key, images, f"{name} {explainer.key}")
+    network, _ = golden(shared, name)
+    for explainer in explainers(network, "saliency", "contrastive_excitation_backprop"):
+        images = images_for(explainer, IMAGES)
+        wanted += ask(phone, explainer, tmp_path / explainer.key, images, quantize="int8")
     phone.run()
-    compare(wanted)
+    for what, want, path in wanted:
+        assert correlation(np.load(path)["attribution"], want.attribution) >= CORRELATION, what
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("squeezenet_imagenet", "guided_grad_cam"), ("mobilenet_v2_imagenet", "contrastive_excitation_backprop")],
+)
+def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Path, tmp_path: Path) -> None:
+    explainer = tfviz.METHODS[key](tfviz.load_model(shared / "data" / "models" / f"{name}.keras"))
+    images = np.asarray(tfviz.load_images(sorted((shared / "data" / "photos").glob("*.jpg"))[:IMAGES], explainer.model))
+    phone = Phone(tmp_path)
+    exact = ask(phone, explainer, tmp_path / "float32", images)
+    small = ask(phone, explainer, tmp_path / "int8", images, quantize="int8")
+    phone.run()
+    for _, want, path in exact:
+        got, map_ = np.load(path), want.attribution.numpy()
+        assert_near(got["outputs"], want.outputs, TOLERANCE)
+        # LiteRT rounds otherwise than TensorFlow, and where two values almost tie, a gradient then takes another way.
+        assert (abs(got["attribution"] - map_) > TOLERANCE * abs(map_).max()).mean() < 1e-3
+        assert correlation(got["attribution"], map_) > 0.9999
+    for _, want, path in small:
+        assert correlation(np.load(path)["attribution"], want.attribution) >= CORRELATION
 
 
 # --- behind an explainer's call -------------------------------------------------------------------------------------
@@ -227,7 +240,7 @@ def fully_connected() -> keras.Model:
     return networks.with_random_weights(network, 0)
 
 
-@pytest.mark.parametrize(("quantize", "share", "near"), [("int8", 0.35, 0.98), ("float16", 0.6, 0.9999)])
+@pytest.mark.parametrize(("quantize", "share", "near"), [("int8", 0.4, 0.98), ("float16", 0.6, 0.9999)])
 def test_quantised_weights_take_a_part_of_the_size(quantize: str, share: float, near: float, tmp_path: Path) -> None:
     explainer = tfviz.Saliency(fully_connected())
     images = images_for(explainer, 4)
@@ -241,19 +254,68 @@ def test_quantised_weights_take_a_part_of_the_size(quantize: str, share: float, 
     assert json.loads((tmp_path / quantize / "tfviz.json").read_text())["extra"]["quantize"] == quantize
 
 
-def test_the_small_first_layer_keeps_its_weights(tmp_path: Path) -> None:
+def kernels(in_int8: bool, file: Path) -> set[tuple[int, ...]]:
+    """The shapes of the weights that a file holds as int8, or in float32."""
+    whole = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    (graph,) = whole.subgraphs
+    kind = schema.TensorType.INT8 if in_int8 else schema.TensorType.FLOAT32
+    held = [tensor for tensor in graph.tensors if tensor.type == kind and whole.buffers[tensor.buffer].data is not None]
+    return {tuple(map(int, tensor.shape)) for tensor in held if len(tensor.shape) == 4}
+
+
+def test_the_smallest_layers_keep_their_weights(tmp_path: Path) -> None:
     inputs = keras.Input((12, 12, 3))
     x = layers.Conv2D(40, 3, activation="relu")(layers.Rescaling(0.5)(inputs))
-    x = layers.Conv2D(80, 5, activation="relu")(x)
+    x = layers.DepthwiseConv2D(5)(layers.Conv2D(80, 5, activation="relu")(x))
     network = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), 0)
     file = tfviz.VisualBackProp(network).export(tmp_path / "e", format="litert", quantize="int8") / "explainer.tflite"
-    (graph,) = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0).subgraphs
-    kernels = {tuple(tensor.shape): tensor.type for tensor in graph.tensors if len(tensor.shape) == 4}
-    assert (40, 3, 3, 3) in kernels
-    types = {tuple(tensor.shape): tensor.type for tensor in graph.tensors if tensor.name.startswith(b"int8/")}
-    assert (80, 5, 5, 40) in types
-    assert (40, 3, 3, 3) not in types
-    assert set(types.values()) == {schema.TensorType.INT8}
+    assert kernels(True, file) == {(80, 5, 5, 40)}
+    assert kernels(False, file) >= {(40, 3, 3, 3), (1, 5, 5, 80)}
+
+
+def wide() -> keras.Model:
+    """A network in which a depthwise kernel is large too, behind a BatchNormalization."""
+    inputs = keras.Input((9, 8, 60))
+    x = layers.Activation("relu")(layers.BatchNormalization()(layers.Conv2D(40, 3, use_bias=False)(inputs)))
+    x = layers.DepthwiseConv2D(5, padding="same", depth_multiplier=2, activation="relu")(x)
+    x = layers.Conv2D(50, 3, activation="relu")(x)
+    return networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), 0)
+
+
+@pytest.mark.parametrize("method", [tfviz.GuidedBackprop, tfviz.ContrastiveExcitationBackprop])
+def test_an_int8_file_explains_the_network_with_rounded_weights(
+    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_weights, "_KEPT_SHARE", 0.02)
+    network = wide()
+    explainer, images = method(network), np.abs(zoo.noise(9, 8, 60))
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", quantize="int8"))
+    before = explainer(images, 1).numpy()
+    values = int8_weights.rounded(traced(lambda x: explainer.compute([x]), [tf.TensorSpec((None, 9, 8, 60))]))
+    rounded = [variable for variable in network.trainable_weights if id(variable.value.handle) in values]
+    assert {variable.name for variable in rounded} == {"kernel"}
+    assert (5, 5, 40, 2) in {tuple(variable.shape) for variable in rounded}
+    for variable in rounded:
+        variable.assign(values[id(variable.value.handle)])
+    want = explainer(images, 1).numpy()
+    assert_near(loaded(images, 1), want, TOLERANCE)
+    assert abs(before - want).max() > 10 * TOLERANCE * abs(want).max()
+    assert len(kernels(True, tmp_path / "e" / "explainer.tflite")) >= 4
+
+
+def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
+    random = np.random.default_rng(0)
+    counts = random.integers(-127, 128, (6, 300))
+    counts[2], counts[3] = np.clip(counts[2], -9, 9), 0
+    steps = random.uniform(0.001, 3, 6).astype("float32")
+    values = (counts * steps[:, None]).astype("float32")
+    for part in (values, np.maximum(values, 0), np.maximum(-values, 0)):
+        for axis, placed in ((0, part), (1, part.T)):
+            found, sizes, channels = int8_weights._in_steps(placed)
+            assert channels == axis
+            restored = found * np.expand_dims(sizes, 1 - axis)
+            np.testing.assert_allclose(restored, placed, rtol=1e-5, atol=0)
+    assert int8_weights._in_steps(random.normal(size=(6, 300)).astype("float32")) is None
 
 
 # --- bad use --------------------------------------------------------------------------------------------------------

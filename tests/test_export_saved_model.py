@@ -83,14 +83,11 @@ def test_a_real_network_gives_the_same(method: str, shared: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_kind_of_network_gives_the_same(name: str, tmp_path: Path) -> None:
-    model = networks.build(name)
-    for method in ("saliency", "layer_cam", "excitation_backprop"):
-        if method in NETWORKS[name].no:
-            continue
-        explainer = tfviz.METHODS[method](model)
-        loaded = tfviz.load_explainer(explainer.export(tmp_path / method))
-        images = images_for(explainer, 3)
-        assert_near(loaded(images), explainer(images), what=method)
+    method = "saliency" if "layer_cam" in NETWORKS[name].no else "layer_cam"
+    explainer = tfviz.METHODS[method](networks.build(name))
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / method))
+    images = images_for(explainer, 3)
+    assert_near(loaded(images), explainer(images), what=method)
 
 
 def test_options_of_the_constructor_are_those_of_the_export(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from tfviz.cli.jobs import Job
 from tfviz.errors import ImageError
 from tfviz.images import read_image
 from tfviz.preprocessing import Preprocessing
-
-MAX_DRAWN_SIDE_PX = 1600  # larger pictures are shrunk before maps are drawn on them
+from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ def decoded(data: Any) -> Any:
 def _jpeg(data: Any) -> Any:
     with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(data)[:2])]):
         pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    raw = _bytes(data)
+    raw = tf.io.decode_raw(data, tf.uint8)
     return turned(pixels, orientation(raw, _exif_of_jpeg(raw)))
 
 
 def _png(data: Any) -> Any:
-    raw = _bytes(data)
+    raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
         # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
         deep = tf.cast(tf.io.decode_png(data, channels=0, dtype=tf.uint16), tf.int32)
@@ -67,7 +67,7 @@ def turned(pixels: Any, orientation: Any) -> Any:
 
 
 def orientation(data: Any, start: Any) -> Any:
-    """What the EXIF data say that begin at `start` of a file's bytes, int64 (n,): 1 to 8; 1 for nothing, and for a start of 0."""
+    """What the EXIF data say that begin at `start` of a file's bytes, (n,) uint8: 1 to 8; 1 for nothing, or a start of 0."""
     is_little = tf.equal(_at(data, start), ord("I"))
 
     def number(at: Any, count: int) -> Any:
@@ -106,10 +106,6 @@ def _exif_of_png(data: Any) -> Any:
     return tf.while_loop(goes_on, step, [_int64(8), _int64(0)])[1]
 
 
-def _bytes(data: Any) -> Any:
-    return tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)
-
-
 def _int64(value: int) -> Any:
     return tf.constant(value, tf.int64)
 
@@ -117,7 +113,7 @@ def _int64(value: int) -> Any:
 def _at(data: Any, at: Any) -> Any:
     """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says nothing."""
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
-    return tf.where(at <= last, tf.gather(data, tf.clip_by_value(at, 0, last)), 0)
+    return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)
 
 
 def _number(data: Any, at: Any, count: int, is_little: Any) -> Any:

@@ -25,8 +25,8 @@ from tfviz.export.decoding import decoded
 from tfviz.export.manifest import Manifest
 from tfviz.export.resampling import resized_map, resized_picture, smaller_picture
 from tfviz.preprocessing import Preprocessing
+from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
-MAX_DRAWN_SIDE_PX = 1600  # as the command line draws
 _NAMES = {"serving_default": ("image", "overlay"), "explain": ("explain_image", "explain_overlay")}
 _LARGE = ("attribution", "size")
 _FILES = tf.TensorSpec([None], tf.string, "image_bytes")
@@ -50,6 +50,11 @@ def require_drawable(manifest: Manifest, attribution: Any) -> None:
         raise ExportError(
             f"include='image': the attribution of {manifest.method} here has {came}, no height and width to draw over a "
             "picture. Choose a layer with height and width, or export without include"
+        )
+    if len(attribution.shape) == 4 and attribution.shape[3] is None:
+        raise ExportError(
+            "include='image': the map's number of channels is not known, for the model leaves that of its images free. Say "
+            "it: image_shape=(height, width, channels)"
         )
     _, height, width, channels = manifest.inputs[0].shape
     size = (height, width) if height and width else None

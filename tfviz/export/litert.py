@@ -5,6 +5,10 @@
 
 TensorFlow's converter writes it. What it cannot convert, gradients most of all, is made of other operations first (see
 `convertible`). A file is for one size of images and of batches; one that is read back takes batches of any length.
+
+LiteRT wants the kernels of each direction in an order of their own. A file of a class activation map or of VisualBackProp is
+about as large as the model's weights; one that goes back to the image through all layers twice, and one of excitation
+backprop, which needs positive kernels too, three to four times.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import tensorflow as tf
 
 from tfviz.errors import ExportError, OptionError, TfvizError
 from tfviz.export.convertible import REPLACEMENTS
-from tfviz.export.int8_weights import with_int8_weights
+from tfviz.export.int8_weights import rounded, with_int8_weights
 from tfviz.export.litert_loading import FILE, SIGNATURE, LiteRTExplainer, interpreter_class
 from tfviz.export.lowering import lowered, traced
 from tfviz.export.manifest import Input, Manifest
@@ -43,7 +47,7 @@ def check(explainer: Explainer, **options: Any) -> None:
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
         raise OptionError(
-            f"quantize: expected None (float32), 'int8' (a quarter of the size) or 'float16' (half); got {quantize!r}"
+            f"quantize: expected None (float32), 'int8' (a third of the size) or 'float16' (half); got {quantize!r}"
         )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size: expected how many images the file takes at once, 1 or more; got {batch_size!r}")
@@ -62,7 +66,7 @@ def write(
     """Fills the folder.
 
     Args:
-        quantize: None stores the weights in float32; "int8" in a quarter of that, "float16" in half. Computing is in float32.
+        quantize: None stores the weights in float32; "int8" in a third of that, "float16" in half. Computing is in float32.
         batch_size: how many images the file takes at once.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
@@ -74,7 +78,7 @@ def write(
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]
-    function = _convertible(request.compute, specs, manifest)
+    function = _convertible(request.compute, specs, manifest, in_int8=quantize == "int8")
     model = _converted(function, manifest, quantize == "float16")
     if quantize == "int8":
         model = with_int8_weights(model)
@@ -94,10 +98,11 @@ def _require_sizes(manifest: Manifest) -> None:
             )
 
 
-def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest) -> Any:
+def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool) -> Any:
     """The computation as a concrete function of named inputs and outputs, in operations that convert."""
     try:
-        return lowered(traced(compute, specs), REPLACEMENTS)
+        function = traced(compute, specs)
+        return lowered(function, REPLACEMENTS, rounded(function) if in_int8 else None)
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
@@ -35,8 +36,11 @@ def _inner_functions_opened() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def lowered(function: Any, replacements: Mapping[str, Replacement]) -> Any:
+def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray] | None = None) -> Any:
     """The concrete function without variables, and with these replacements by type of operation.
+
+    Args:
+        weights: the values of variables that are not to have their own, by the id of their handle.
 
     Returns: a concrete function of the same inputs and outputs, under the same names; what was not float32 is.
     """
@@ -44,7 +48,7 @@ def lowered(function: Any, replacements: Mapping[str, Replacement]) -> Any:
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
     def again(*inputs: Any) -> Any:
-        copy = _Copy(function, replacements)
+        copy = _Copy(function, replacements, weights or {})
         copy.known.update({x.ref(): tensor for x, tensor in zip(given, inputs, strict=True)})
         for operation in function.graph.get_operations():
             copy.run(operation)
@@ -56,8 +60,8 @@ def lowered(function: Any, replacements: Mapping[str, Replacement]) -> Any:
 class _Copy:
     """A graph on its way into another. `known` leads from the tensors of the old one to those of the new one."""
 
-    def __init__(self, function: Any, replacements: Mapping[str, Replacement]) -> None:
-        self.replacements = replacements
+    def __init__(self, function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray]) -> None:
+        self.replacements, self.weights = replacements, weights
         self.variables = function.graph.variables
         self.constants: dict[int, Any] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
@@ -85,8 +89,8 @@ class _Copy:
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():
-                value = _single(variable.read_value())
-            self.constants[id(handle)] = tf.constant(value.numpy())
+                own = _single(variable.read_value()).numpy()
+            self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
         return self.constants[id(handle)]
 
 

@@ -154,7 +154,7 @@ def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
     if given is None:
         known = isinstance(model, keras.Model) and is_preprocessing_known(model)
         return asdict(preprocessing_of(model)) if known else None
-    shapes = [explainer.graph.shapes[value] for value in explainer.graph.inputs]
+    shapes = [explainer.graph.shapes[value] or (None, None, None, 3) for value in explainer.graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
             f"preprocessing: it is for models with one input (N, height, width, channels); this one takes {shapes}"

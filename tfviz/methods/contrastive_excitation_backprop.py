@@ -3,7 +3,7 @@
 Answers: where is the evidence for this class rather than for the others?
 
     P with W at the last linear map, minus P with −W there; relu(Σ_channels) at the end
-                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", section 3.3
+                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
 
 The two are subtracted at the input of the last linear map, and the difference goes down once: below, everything is linear
 in P. One pass, then, as for the plain form. It misleads where the last linear map has almost no negative weights, and it

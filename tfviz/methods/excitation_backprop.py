@@ -3,7 +3,7 @@
 Answers: where is the evidence for the class, by how strongly neurons excite each other?
 
     P(input) = Σ_outputs P(output) · share of the input in the output's excitation     (marginal winning probability)
-                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", equations 3 to 5
+                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
 
 A probability goes from the logits down: each neuron passes its own on to those below in proportion to activation times
 positive weight (see `rules.excitation`). On a network without negative activations it sums to 1 at every cut. One forward

@@ -18,6 +18,8 @@ from tfviz.errors import ImageError
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it
 
+MAX_DRAWN_SIDE_PX = 1600  # larger pictures from files are shrunk before maps are drawn on them
+
 
 def is_single(images: Any) -> bool:
     """Whether `images` is one picture (H, W, C) and not a batch or a list of pictures."""

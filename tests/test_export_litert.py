@@ -307,6 +307,7 @@ def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(-127, 128, (6, 300))
     counts[2], counts[3] = np.clip(counts[2], -9, 9), 0
+    counts[4, 5:], counts[5, ::4] = 0, 0  # a channel of few, and one with nothing where a part of it is tried
     steps = random.uniform(0.001, 3, 6).astype("float32")
     values = (counts * steps[:, None]).astype("float32")
     for part in (values, np.maximum(values, 0), np.maximum(-values, 0)):
@@ -316,6 +317,7 @@ def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
             restored = found * np.expand_dims(sizes, 1 - axis)
             np.testing.assert_allclose(restored, placed, rtol=1e-5, atol=0)
     assert int8_weights._in_steps(random.normal(size=(6, 300)).astype("float32")) is None
+    assert int8_weights._in_steps(random.normal(size=(1, 2000)).astype("float32")) is None
 
 
 # --- bad use --------------------------------------------------------------------------------------------------------

@@ -91,6 +91,11 @@ def shown(page: Any) -> list[str]:
     return [address.partition("/pictures/")[2] for address in found]
 
 
+def width_of_maps(page: Any) -> float:
+    """0 at a moment at which the page is drawn anew."""
+    return page.evaluate("() => document.querySelector('.map img')?.getBoundingClientRect().width ?? 0")
+
+
 def until_shown(page: Any, number: int) -> None:
     until(lambda: shown(page) and all(one.startswith(f"{number}/") for one in shown(page)), f"pictures of snapshot {number}")
 
@@ -155,7 +160,7 @@ def test_slider_keys_and_curves_move_through_time(tmp_path: Path, runs: tuple, o
         assert page.locator("#moment-main").text_content() == "Epoch 1 · batch 70 · step 70"
         page.locator("body").press("ArrowRight")
         page.locator("body").press("ArrowRight")
-        assert at(page)[0] == 9
+        until(lambda: at(page)[0] == 9, "two further")
         page.locator("body").press("Shift+ArrowLeft")
         until(lambda: at(page)[0] == 0, "ten back, and not beyond the first")
         page.locator("body").press("End")
@@ -215,9 +220,9 @@ def test_methods_images_and_sizes_are_chosen(tmp_path: Path, runs: tuple, open_p
         until(lambda: {one[-5] for one in shown(page)} == {"0"}, "the first image")
         page.locator("body").press("Escape")
         until(lambda: len(shown(page)) == 4, "all again")
-        before = page.locator(".map img").first.bounding_box()["width"]
+        before = width_of_maps(page)
         page.get_by_text("Large", exact=True).click()
-        until(lambda: page.locator(".map img").first.bounding_box()["width"] > before, "larger pictures")
+        until(lambda: width_of_maps(page) > before, "larger pictures")
         page.locator("#image-choice summary").click()
         page.locator("#images input").first.uncheck()
         until(lambda: {one[-5] for one in shown(page)} == {"1"}, "the second image alone")

@@ -19,6 +19,7 @@ _KEPT_SHARE = 0.1  # of all weights
 _MOST_STEPS = 127  # on either side of 0
 _TOLERANCE = 0.01  # of a step; float32 leaves 1e-5
 _TRIED = 64  # numbers of a channel by which its steps are found
+_TO_SHARE = 16  # numbers of a channel, which has its size of step stored beside them
 _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 
 
@@ -80,28 +81,32 @@ def with_int8_weights(model: bytes) -> bytes:
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Whole numbers (int8), the size of a step for each channel, and the axis of the channels; None if there are none."""
     for axis in range(values.ndim):
-        if values.shape[axis] > 1:
-            by_channel = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-            steps = _steps(by_channel)
-            counts = by_channel / steps[:, None]
-            if abs(counts - np.round(counts)).max() < _TOLERANCE:
+        if 1 < values.shape[axis] <= values.size // _TO_SHARE:
+            steps = _steps(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
+            if steps is not None:
                 shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-                return np.round(values / steps.reshape(shape)).astype(np.int8), steps.astype(np.float32), axis
+                return np.round(values / steps.reshape(shape)).astype(np.int8), steps, axis
     return None
 
 
-def _steps(by_channel: np.ndarray) -> np.ndarray:
+def _steps(by_channel: np.ndarray) -> np.ndarray | None:
     """The step of each row: its largest number is some whole number of them, fewer than 127 where only a part is left."""
     largest = abs(by_channel).max(axis=1)
-    tried = by_channel[:, :: max(by_channel.shape[1] // _TRIED, 1)]
-    steps = np.where(largest > 0, largest / _MOST_STEPS, 1)
-    is_open = np.ones(len(steps), bool)
+    few = by_channel[:, :: max(by_channel.shape[1] // _TRIED, 1)]
+    steps = np.ones_like(largest)
+    rest = np.flatnonzero(largest)
     for count in range(_MOST_STEPS, 0, -1):
-        one = np.where(largest > 0, largest / count, 1)
-        counts = tried / one[:, None]
-        fits = is_open & (abs(counts - np.round(counts)).max(axis=1) < _TOLERANCE)
-        steps[fits], is_open = one[fits], is_open & ~fits
-    return steps
+        likely = rest[_are_whole(few[rest], largest[rest] / count)]
+        found = likely[_are_whole(by_channel[likely], largest[likely] / count)]
+        steps[found] = largest[found] / count
+        rest = np.setdiff1d(rest, found)
+    return None if len(rest) else steps
+
+
+def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Which rows are whole steps throughout."""
+    counts = rows / steps[:, None]
+    return abs(counts - np.round(counts)).max(axis=1, initial=0) < _TOLERANCE
 
 
 def _store(whole: Any, graph: Any, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: Any) -> None:

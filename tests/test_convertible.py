@@ -11,9 +11,9 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tfviz.export.convertible import REPLACEMENTS
-from tfviz.export.lowering import lowered, traced
-from tfviz.export.windows import Windows
+from tfviz.export.lowered.convertible import REPLACEMENTS
+from tfviz.export.lowered.lowering import lowered, traced
+from tfviz.export.lowered.windows import Windows
 
 PADDINGS = st.sampled_from(["SAME", "VALID"])
 FEW = settings(max_examples=25, deadline=None)

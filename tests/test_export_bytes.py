@@ -20,10 +20,10 @@ from PIL import Image
 import tfviz
 from tfviz.cli.batches import _shrunk
 from tfviz.cli.main import main
-from tfviz.export.coloring import overlaid
-from tfviz.export.decoding import decoded
-from tfviz.export.encoded_images import network_input, region_of, shown
-from tfviz.export.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.export.pictures.coloring import overlaid
+from tfviz.export.pictures.decoding import decoded
+from tfviz.export.pictures.encoded_images import network_input, region_of, shown
+from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
 
 
 @functools.cache

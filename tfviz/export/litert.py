@@ -26,17 +26,17 @@ from typing import Any
 import tensorflow as tf
 
 from tfviz.errors import ExportError, OptionError, TfvizError
-from tfviz.export.convertible import REPLACEMENTS
 from tfviz.export.int8_weights import rounded, with_int8_weights
 from tfviz.export.litert_loading import FILE, SIGNATURE, LiteRTExplainer, interpreter_class
-from tfviz.export.lowering import lowered, traced
+from tfviz.export.lowered.convertible import REPLACEMENTS
+from tfviz.export.lowered.lowering import lowered, traced
 from tfviz.export.manifest import Input, Manifest
-from tfviz.export.signatures import fix_image_shape, specs_of
-from tfviz.export.stablehlo import one_request
+from tfviz.export.requests import one_request
+from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
 from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
-_INSTEAD = 'format="saved_model" and format="stablehlo" hold every method'
+_INSTEAD = 'format="saved_model" holds every method'
 _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)")
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
@@ -73,7 +73,7 @@ def write(
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
     fix_image_shape(manifest, image_shape)
-    _require_sizes(manifest)
+    require_sizes(manifest, "a .tflite file")
     request = one_request(explainer, manifest, target)
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
@@ -87,15 +87,6 @@ def write(
         Input(one.name, one.shape, x.dtype.name) for one, x in zip(manifest.inputs, function.inputs, strict=False)
     ]
     manifest.extra = {"batch_size": batch_size, "quantize": quantize}
-
-
-def _require_sizes(manifest: Manifest) -> None:
-    for one in manifest.inputs:
-        if None in one.shape[1:]:
-            raise ExportError(
-                f"a .tflite file is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
-                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
-            )
 
 
 def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool) -> Any:

@@ -22,11 +22,11 @@ import tensorflow as tf
 
 from tfviz.errors import ExportError, MissingPackageError, TfvizError
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
-from tfviz.export.lowering import lowered, traced
+from tfviz.export.lowered.lowering import lowered, traced
+from tfviz.export.lowered.onnx_operations import HANDLERS, REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
-from tfviz.export.onnx_operations import HANDLERS, REPLACEMENTS
-from tfviz.export.signatures import fix_image_shape, specs_of
-from tfviz.export.stablehlo import one_request
+from tfviz.export.requests import one_request
+from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
 from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
@@ -58,7 +58,7 @@ def write(
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
     fix_image_shape(manifest, image_shape)
-    _require_sizes(manifest)
+    require_sizes(manifest, "an ONNX file")
     request = one_request(explainer, manifest, target)
     names: list[str] = []
 
@@ -88,15 +88,6 @@ def write(
 
 
 _INSTEAD = 'format="saved_model" holds every method'
-
-
-def _require_sizes(manifest: Manifest) -> None:
-    for one in manifest.inputs:
-        if None in one.shape[1:]:
-            raise ExportError(
-                f"an ONNX file is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
-                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
-            )
 
 
 def _converted(function: Any, names: list[str]) -> Any:

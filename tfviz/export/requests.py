@@ -52,6 +52,17 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -
     return requests
 
 
+def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Request:
+    """The one function of a file that has only one: of the images, and of the class, where one can be asked for."""
+    if target is not None or not (explainer.takes_target and is_classifier(explainer)):
+        request = requests_for(explainer, manifest, target)["serving_default"]
+        manifest.targets = ["fixed"] if explainer.takes_target else []
+        return request
+    manifest.targets = ["top", "class"]
+    classes = tf.TensorSpec([None], tf.int32, "target")
+    return Request(lambda *given: named_results(explained(explainer, [*given[:-1]], given[-1]), manifest), [classes])
+
+
 def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
     """The target that serving_default explains, in one of the forms of `targets.prepare`."""
     shapes = _score_shapes(explainer)

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ExportError, ImageError, TfvizError
-from tfviz.export.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
+from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.requests import Request, requests_for
 from tfviz.export.signatures import fix_image_shape, specs_of
 from tfviz.methods.explainer import Explainer

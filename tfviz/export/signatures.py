@@ -93,6 +93,16 @@ def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
 
 
+def require_sizes(manifest: Manifest, what: str) -> None:
+    """Raises ExportError where the size of an input is free; `what` is for one size only."""
+    for one in manifest.inputs:
+        if None in one.shape[1:]:
+            raise ExportError(
+                f"{what} is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+            )
+
+
 def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
     """What the exported computation takes as images, with the names of the manifest."""
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]

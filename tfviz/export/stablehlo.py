@@ -24,8 +24,8 @@ from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizErr
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
-from tfviz.export.requests import Request, requests_for
-from tfviz.export.signatures import explained, fix_image_shape, is_classifier, named_results, specs_of
+from tfviz.export.requests import Request, one_request
+from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
 from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
@@ -61,7 +61,7 @@ def write(
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
     fix_image_shape(manifest, image_shape)
-    _require_sizes(manifest)
+    require_sizes(manifest, "a StableHLO program")
     request = one_request(explainer, manifest, target)
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
@@ -75,26 +75,6 @@ def write(
     (folder / PROGRAM).write_bytes(program)
     stored: dict[str, Any] = {name: _storable(array) for name, array in weights.items()}
     np.savez(folder / WEIGHTS, **stored)
-
-
-def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Request:
-    """The one function of a file that has only one: of the images, and of the class, where one can be asked for."""
-    if target is not None or not (explainer.takes_target and is_classifier(explainer)):
-        request = requests_for(explainer, manifest, target)["serving_default"]
-        manifest.targets = ["fixed"] if explainer.takes_target else []
-        return request
-    manifest.targets = ["top", "class"]
-    classes = tf.TensorSpec([None], tf.int32, "target")
-    return Request(lambda *given: named_results(explained(explainer, [*given[:-1]], given[-1]), manifest), [classes])
-
-
-def _require_sizes(manifest: Manifest) -> None:
-    for one in manifest.inputs:
-        if None in one.shape[1:]:
-            raise ExportError(
-                f"a StableHLO program is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} "
-                f"is {one.shape[1:]}. Say it: image_shape=(height, width, channels)"
-            )
 
 
 def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.export.resampling import resized_map
+from tfviz.export.pictures.resampling import resized_map
 from tfviz.render.colors import PERCENTILES, ramp
 
 ALPHA = 0.5  # as the command line draws

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.export import convertible_activations
-from tfviz.export.lowering import Replacement
-from tfviz.export.windows import Windows
+from tfviz.export.lowered import convertible_activations
+from tfviz.export.lowered.lowering import Replacement
+from tfviz.export.lowered.windows import Windows
 
 
 def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.export.lowering import Replacement
+from tfviz.export.lowered.lowering import Replacement
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 

@@ -20,10 +20,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfviz.errors import ExportError, OptionError
-from tfviz.export.coloring import overlaid
-from tfviz.export.decoding import decoded
 from tfviz.export.manifest import Manifest
-from tfviz.export.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.export.pictures.coloring import overlaid
+from tfviz.export.pictures.decoding import decoded
+from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
 from tfviz.preprocessing import Preprocessing
 from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 

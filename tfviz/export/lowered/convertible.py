@@ -12,9 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.export import convertible_activations, convertible_moves
-from tfviz.export.lowering import Replacement, same
-from tfviz.export.windows import Windows
+from tfviz.export.lowered import convertible_activations, convertible_moves
+from tfviz.export.lowered.lowering import Replacement, same
+from tfviz.export.lowered.windows import Windows
 
 
 def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.export.lowering import Replacement, same
+from tfviz.export.lowered.lowering import Replacement, same
 
 _MOST_AXES = 4  # that every kernel of LiteRT takes
 

@@ -1,0 +1,1 @@
+"""A traced graph written again with the operations that another runtime has."""

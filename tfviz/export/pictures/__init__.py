@@ -1,0 +1,1 @@
+"""Picture files in and pictures out, as TensorFlow operations."""

@@ -47,7 +47,7 @@ def with_random_weights(model: keras.Model, seed: int) -> keras.Model:
     """Random everywhere, also where Keras starts with 0 or 1: BatchNormalization gets scales of either sign."""
     random = np.random.default_rng(seed)
     for weight in model.weights:
-        if weight.dtype != "float32":
+        if "float" not in weight.dtype:
             continue  # A random layer's seed.
         numbers = random.normal(size=weight.shape)
         if "variance" in weight.path:

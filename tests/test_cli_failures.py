@@ -259,13 +259,11 @@ def test_an_unexpected_error_keeps_its_traceback_and_the_page_is_written(run, tm
 
 def test_a_real_interrupt_leaves_no_half_written_file(model_file, tmp_path):
     folder = save_pictures(tmp_path / "in", [f"{number:03}.png" for number in range(400)])
-    argv = [sys.executable, "-m", "tfviz", "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
-    argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]
     # A shell's background jobs ignore interrupts, and so would what they start.
-    process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tfviz.__main__"
+    argv = [sys.executable, "-c", command, "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
+    argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "out/005/grad_cam.png", process)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -118,7 +118,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is one
         raise MissingPackageError(
-            f"This PyAV was built without FFmpeg's encoder {kind.codec}. The one on PyPI has it: pip install 'tfviz[film]'."
+            f"This PyAV was built without FFmpeg's encoder {kind.codec}. The ordinary build has it: pip install 'tfviz[film]'."
         ) from error
     stream.height, stream.width = size
     stream.pix_fmt = kind.pixels

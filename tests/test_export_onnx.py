@@ -254,3 +254,30 @@ def test_the_export_is_silent_and_leaves_the_loggers_alone(
     explainer.export(tmp_path / "explainer", format="onnx")
     assert [logger.level for logger in loggers] == before
     assert capfd.readouterr() == ("", "")
+
+
+class Mixed(keras.layers.Layer):
+    """Its images know of each other."""
+
+    def call(self, x: Any) -> Any:
+        return x + 0.5 * x[:1]
+
+
+class ByTheBatch(keras.layers.Layer):
+    """A normalization that runs as in training."""
+
+    def call(self, x: Any) -> Any:
+        ones = tf.ones(x.shape[-1:])
+        return tf.compat.v1.nn.fused_batch_norm(x, ones, 0 * ones, is_training=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"), [(Mixed, "takes a part of the batch.*saved_model"), (ByTheBatch, "as in training.*training=False")]
+)
+def test_gradients_over_the_whole_batch_are_refused_by_name(layer: Any, said: str, tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(layer()(keras.layers.Conv2D(4, 3, activation="relu")(inputs)))
+    explainer = tfviz.Saliency(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    with pytest.raises(tfviz.ExportError, match=said):
+        explainer.export(tmp_path / "x", format="onnx")
+    assert not list(tmp_path.iterdir())

@@ -32,7 +32,7 @@ from tfviz.export.lowered.convertible import REPLACEMENTS
 from tfviz.export.lowered.lowering import lowered, traced
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
-from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
+from tfviz.export.signatures import specs_of
 from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
@@ -72,9 +72,7 @@ def write(
         target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
-    fix_image_shape(manifest, image_shape)
-    require_sizes(manifest, "a .tflite file")
-    request = one_request(explainer, manifest, target)
+    request = one_request(explainer, manifest, target, image_shape, "a .tflite file")
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]

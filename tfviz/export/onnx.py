@@ -26,7 +26,7 @@ from tfviz.export.lowered.lowering import lowered, traced
 from tfviz.export.lowered.onnx_operations import HANDLERS, REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
-from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
+from tfviz.export.signatures import specs_of
 from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
@@ -57,9 +57,7 @@ def write(
         target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
-    fix_image_shape(manifest, image_shape)
-    require_sizes(manifest, "an ONNX file")
-    request = one_request(explainer, manifest, target)
+    request = one_request(explainer, manifest, target, image_shape, "an ONNX file")
     names: list[str] = []
 
     def compute(*given: Any) -> list[Any]:

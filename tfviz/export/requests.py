@@ -18,7 +18,16 @@ from keras import tree
 from tfviz import targets
 from tfviz.errors import ExportError, TargetError
 from tfviz.export.manifest import Manifest
-from tfviz.export.signatures import NO_CLASS, TOP_CLASS, explained, is_classifier, named_results, specs_of
+from tfviz.export.signatures import (
+    NO_CLASS,
+    TOP_CLASS,
+    explained,
+    fix_image_shape,
+    is_classifier,
+    named_results,
+    require_sizes,
+    specs_of,
+)
 from tfviz.methods.explainer import Explainer, Explanation
 
 Results = dict[str, Any]
@@ -52,8 +61,14 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -
     return requests
 
 
-def one_request(explainer: Explainer, manifest: Manifest, target: Any) -> Request:
-    """The one function of a file that has only one: of the images, and of the class, where one can be asked for."""
+def one_request(explainer: Explainer, manifest: Manifest, target: Any, image_shape: Any, what: str) -> Request:
+    """The one function of a file that has only one: of the images, and of the class, where one can be asked for.
+
+    what: such a file, which is for one size of images, as errors call it. Raises: as `fix_image_shape`, `require_sizes` and
+    `requests_for`.
+    """
+    fix_image_shape(manifest, image_shape)
+    require_sizes(manifest, what)
     if target is not None or not (explainer.takes_target and is_classifier(explainer)):
         request = requests_for(explainer, manifest, target)["serving_default"]
         manifest.targets = ["fixed"] if explainer.takes_target else []

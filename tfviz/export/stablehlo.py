@@ -25,7 +25,7 @@ from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
-from tfviz.export.signatures import fix_image_shape, require_sizes, specs_of
+from tfviz.export.signatures import specs_of
 from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
@@ -60,9 +60,7 @@ def write(
         target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
             image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
     """
-    fix_image_shape(manifest, image_shape)
-    require_sizes(manifest, "a StableHLO program")
-    request = one_request(explainer, manifest, target)
+    request = one_request(explainer, manifest, target, image_shape, "a StableHLO program")
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]

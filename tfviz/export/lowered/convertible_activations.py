@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfviz.errors import ExportError
 from tfviz.export.lowered.lowering import Replacement
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -48,7 +49,10 @@ def _error_function(operation: Any, x: Any) -> Any:
 
 def _batch_norm(operation: Any, p: Any, x: Any, scale: Any, mean: Any, variance: Any, *unused: Any) -> Any:
     if operation.get_attr("is_training"):
-        raise NotImplementedError("BatchNormalization in training")
+        raise ExportError(
+            f"'{operation.name}' is a BatchNormalization that runs as in training, by the statistics of each batch, whose "
+            "gradient cannot be written otherwise. Call it with training=False, or export to format='saved_model'"
+        )
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 
 

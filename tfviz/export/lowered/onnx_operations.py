@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfviz.errors import ExportError
 from tfviz.export.lowered import convertible_activations
 from tfviz.export.lowered.lowering import Replacement
 from tfviz.export.lowered.windows import Windows
@@ -85,7 +86,10 @@ def _strided_slice_gradient(operation: Any, shape: Any, begin: Any, end: Any, st
         taken = tf.raw_ops.StridedSlice(input=numbers, **bounds, **options).numpy()
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if rows[0] != list(range(sizes[0])):
-        raise NotImplementedError("a slice of the batch")
+        raise ExportError(
+            f"'{operation.name}' takes a part of the batch, whose gradient ONNX cannot have while the batch is free. Let each "
+            "image stand for itself, or export to format='saved_model'"
+        )
     p = tf.reshape(p, [-1, *(len(row) for row in rows[1:])])
     for axis, row in enumerate(rows[1:], start=1):
         p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])  # a zero, for the places that were not taken

@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
-def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> bool:
+def eventually(is_so: Callable[[], object], timeout_s: float = 60.0) -> bool:
     """Whether it becomes so within the time."""
     end = time.monotonic() + timeout_s
     while not is_so():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import signal
@@ -151,6 +152,17 @@ def test_a_viewer_that_is_killed_and_comes_back_gets_what_it_missed(
 
 def read_numbers(trainer: FakeTrainer) -> list[int]:
     return [record["number"] for record in read_records(trainer.folder)]
+
+
+def test_waiting_for_a_viewer_draws_no_random_number_of_the_training(viewer: FakeViewer, trainer: FakeTrainer) -> None:
+    random.seed(3)
+    undisturbed, tries = random.getstate(), 4
+    viewer.fault = lambda method, path: (500, b"{}") if len(viewer.asked) < tries else None
+    training = Training(trainer, viewer.url)
+    training.snap(2)
+    assert eventually(lambda: viewer.numbers == [0, 1]) and len(viewer.asked) > tries
+    training.close()
+    assert random.getstate() == undisturbed
 
 
 def test_a_viewer_that_has_lost_its_runs_gets_them_again(viewer: FakeViewer, trainer: FakeTrainer) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("httpx")
 playwright = pytest.importorskip("playwright.sync_api")
+playwright.expect.set_options(timeout=60_000)
 
 from fake_runs import FakeTrainer, record_of  # noqa: E402
 from viewer_material import until  # noqa: E402
@@ -123,7 +124,7 @@ def test_snapshots_arrive_by_themselves_while_a_trainer_writes(tmp_path: Path, o
         assert len(seen) >= 3  # one after the other, not all at the end
         until_shown(page, 11)
         page.locator("#previous").click()  # whoever looks back stays there
-        assert page.locator("#live").get_attribute("aria-pressed") == "false"
+        playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "false")
         trainer.snap(2)
         until(lambda: at(page) == (10, 13), "it stays where it is, and the slider grows")
         page.locator("#live").click()
@@ -137,9 +138,11 @@ def test_screen_readers_are_told_of_news_now_and_then_and_only_while_following(
         page = open_page(viewer.address)
         until_shown(page, 29)
         news = page.locator("#news")
+        assert news.get_attribute("data-pause-ms") == "10000"
+        news.evaluate("(element) => { element.dataset.pauseMs = 1e6; }")
         runs[0].snap()
         until_shown(page, 30)
-        assert news.text_content() == ""  # the pause is ten seconds
+        assert news.text_content() == ""
         news.evaluate("(element) => { element.dataset.pauseMs = 0; }")
         runs[0].snap()
         playwright.expect(news).to_have_text(re.compile(r"^Snapshot 32: Epoch 2 · batch 110 · step 310, loss 0\.\d+$"))
@@ -165,7 +168,7 @@ def test_slider_keys_and_curves_move_through_time(tmp_path: Path, runs: tuple, o
         until(lambda: at(page)[0] == 0, "ten back, and not beyond the first")
         page.locator("body").press("End")
         until(lambda: at(page)[0] == 29, "the newest")
-        assert page.locator("#live").get_attribute("aria-pressed") == "true"
+        playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
         page.locator("body").press("Home")
         until_shown(page, 0)
         assert page.locator("#moment-main").text_content() == "Before training"
@@ -182,8 +185,8 @@ def test_playing_goes_on_by_itself_stops_at_the_end_and_may_loop(
     tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
 ) -> None:
     with Viewer(tmp_path, port=0) as viewer:
-        page = open_page(f"{viewer.address}#at=20&speed=25")
-        until_shown(page, 20)
+        page = open_page(f"{viewer.address}#at=10&speed=10")
+        until_shown(page, 10)
         page.locator("body").press("Space")
         playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
         until(lambda: at(page)[0] == 29, "the end")
@@ -192,6 +195,7 @@ def test_playing_goes_on_by_itself_stops_at_the_end_and_may_loop(
         page.locator("#play").click()
         until(lambda: 0 <= at(page)[0] < 20, "it begins again")
         page.locator("#play").click()
+        playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
         stopped = at(page)
         time.sleep(0.3)
         assert at(page) == stopped

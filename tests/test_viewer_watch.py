@@ -89,7 +89,7 @@ def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, s
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{address}api/runs", timeout=20)
         serving.send_signal(stop)
-        out, err = serving.communicate(timeout=20)
+        out, err = serving.communicate(timeout=60)
     finally:
         serving.kill()
     assert ("Stopped." in out) == (stop == signal.SIGINT)

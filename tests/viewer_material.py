@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from fake_runs import METHODS, image_of, map_of, png_of, record_of, run_of
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # generous: a busy machine is no fault
 
 
 def until(is_so: Callable[[], Any], what: str) -> Any:

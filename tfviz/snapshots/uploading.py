@@ -83,6 +83,7 @@ class _Upload:
         self.has_tried = threading.Event()
         self.trouble: ViewerError | None = None
         self._untold: ViewerError | None = None
+        self._random = random.Random()  # the global one is the training's
         self._has_told_left_out = False
         self._change = threading.Condition()
         self._is_woken, self._deadline = False, math.inf
@@ -164,7 +165,7 @@ class _Upload:
         """Whether to try again; False when it is too late, or of no use."""
         is_refused = isinstance(trouble, ViewerRefusalError)
         delay_s = REFUSAL_RETRY_S if is_refused else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        delay_s *= random.uniform(0.5, 1)  # so that many trainers do not come back at the same moment
+        delay_s *= self._random.uniform(0.5, 1)  # so that many trainers do not come back at the same moment
         with self._change:
             if self._deadline < math.inf:  # it has been tried since
                 self._change.wait(max(0.0, min(delay_s, FIRST_RETRY_S, self._deadline - time.monotonic())))

@@ -66,17 +66,16 @@ function drawMoment(record, when, count) {
   setText(byId("position"), `${step(record.number + 1)} of ${step(count)}`);
 }
 
-let said = 0;
+let said = null;
 let saidMs = 0;
 
-// News is for those who follow it; anybody else is told by the slider.
+// News is for those who follow it; anybody else is told by the slider. What the page began with is no news.
 function announce(records) {
+  const nowMs = performance.now();
+  if (said === null) [said, saidMs] = [records.length, nowMs];
   if (!state.live || records.length === said) return;
-  const isFirst = said === 0;
-  if (performance.now() - saidMs < Number(byId("news").dataset.pauseMs)) return;
-  said = records.length;
-  saidMs = performance.now();
-  if (isFirst) return;
+  if (nowMs - saidMs < Number(byId("news").dataset.pauseMs)) return;
+  [said, saidMs] = [records.length, nowMs];
   const record = records[records.length - 1];
   const loss = record.logs.loss === undefined ? "" : `, loss ${value(record.logs.loss)}`;
   setText(byId("news"), `Snapshot ${records.length}: ${moment(record)}${loss}`);

@@ -236,6 +236,33 @@ def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[w
     assert any("does not see into layer 'closed' (Closed)" in str(warning.message) for warning in warned)
 
 
+HIDING = {
+    "tf.nn.relu": tf.nn.relu,
+    "tf.nn.relu6": tf.nn.relu6,
+    "tf.maximum": lambda x: tf.maximum(x, 0.0),
+    "a function within": tf.function(lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: tf.nn.relu(x), lambda: x)),
+    "no trace": lambda x: tf.nn.relu(tf.constant(x.numpy())) if tf.executing_eagerly() else tf.convert_to_tensor(x.numpy()),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, warned: list[warnings.WarningMessage]) -> None:
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 3, activation="relu")(inputs)
+    x = layers.Lambda(HIDING[name], output_shape=(4, 4, 3), name="hidden")(x)
+    tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    (warning,) = warned
+    assert "does not see into layer 'hidden' (Lambda): a ReLU inside it keeps its own derivative" in str(warning.message)
+
+
+def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 3, activation="relu")(inputs)
+    x = layers.Lambda(lambda x: tf.maximum(tf.abs(x), 0.1) * tf.nn.leaky_relu(x), output_shape=(4, 4, 3))(x)
+    tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    assert warned == []
+
+
 def test_maps_that_are_zero_everywhere_are_counted_in_a_warning(warned: list[warnings.WarningMessage]) -> None:
     model = networks.build("plain")
     model.get_layer("c2").set_weights([-abs(weight) - 1 for weight in model.get_layer("c2").get_weights()])

@@ -7,7 +7,7 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 from networks import CAMS, NETWORKS
 
 import tfviz
@@ -281,3 +281,21 @@ def test_a_rule_reaches_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guided_backprop.GuidedBackprop, "rules", {})
     assert_close(tfviz.GuidedBackprop(model)(images, 1), tfviz.Saliency(model)(images, 1))
     assert abs(guided - tfviz.Saliency(model)(images, 1).numpy()).max() > 1e-3 * abs(guided).max()
+
+
+@pytest.mark.parametrize("key", ["guided_backprop", "deconvnet"])
+def test_a_relu_written_out_is_as_shut_at_0_as_any_and_as_shut_at_its_cap(key: str) -> None:
+    images = np.array([[[[-1.0], [0.0], [2.0], [6.0], [7.0]]]], "float32")
+    inputs = keras.Input((1, 5, 1))
+    found = {}
+    for forms in ("operations", "written out"):
+        x = ops.relu6(inputs) if forms == "operations" else ops.clip(inputs, 0, 6)
+        y = ops.relu(inputs) if forms == "operations" else ops.maximum(inputs, 0)
+        outputs = layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(y)])
+        sums = layers.Dense(2, use_bias=False)(outputs)
+        model = keras.Model(inputs, sums)
+        model.layers[-1].set_weights([np.eye(2).repeat(5, axis=0)])
+        found[forms] = [tfviz.METHODS[key](model)(images, target).numpy().ravel() for target in (0, 1)]
+    np.testing.assert_array_equal(found["written out"], found["operations"])
+    if key == "guided_backprop":
+        np.testing.assert_array_equal(found["operations"], [[0, 0, 1, 0, 0], [0, 0, 1, 1, 1]])

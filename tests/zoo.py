@@ -289,6 +289,20 @@ def keras_operations(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, ops.softmax(x) if activation else x))
 
 
+def relus_written_out(activation: Head, is_twin: bool = False) -> keras.Model:
+    """ReLUs as people write them by hand, beside one that Keras knows; the twin has Keras' own."""
+    inputs = keras.Input((16, 14, 3))
+    x = conv(6, "c0")(inputs)
+    x = conv(6, "c1", activation=None)(x)
+    x = ops.relu(x) if is_twin else ops.maximum(x, 0.0)
+    x = conv(6, "c2", activation=None)(x)
+    x = ops.relu6(x) if is_twin else ops.clip(x, 0, 6)
+    x = conv(6, "c3", activation=None)(x)
+    x = ops.relu(x) if is_twin else ops.maximum(np.zeros(6, "float32"), x)
+    x = layers.Identity(name="last")(x)
+    return alive(keras.Model(inputs, head_of(x, activation)))
+
+
 def stretched(x: Any) -> Any:
     return ops.tanh(x) * 3.0
 
@@ -500,7 +514,8 @@ def with_lora(activation: Head) -> keras.Model:
     for name in ("c1", "d1"):
         layer = model.get_layer(name)
         layer.enable_lora(2)
-        layer.lora_kernel_b.assign(random.normal(size=layer.lora_kernel_b.shape) * 0.3)
+        for part in (layer.lora_kernel_a, layer.lora_kernel_b):
+            part.assign(random.normal(size=part.shape) * 0.3)
     return model
 
 
@@ -614,6 +629,9 @@ ZOO: dict[str, Species] = {
     "four channels": Species(of_size(14, 14, 4), "last"),
     "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first'; tfviz reads")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
+    "ReLUs written out": Species(
+        relus_written_out, "last", twin=lambda model: weighted_like(model, relus_written_out(None, is_twin=True))
+    ),
     "Lambda": Species(lambda_layer, "last"),
     "TimeDistributed": Species(time_distributed, "frame", twin=time_undistributed),
     "TimeDistributed, nested models": Species(film, "last", twin=film_as_a_volume),

@@ -10,7 +10,7 @@
     reshape       moves, copies, pads or drops elements        (Flatten, ZeroPadding, Concatenate …)
     other         all else
 
-ReLU comes in five forms, and Add and Multiply in two: as layers, and as operations that `keras.ops` or `+` leave in the
+ReLU comes in six forms, and Add and Multiply in two: as layers, and as operations that `keras.ops` or `+` leave in the
 graph. The classes of the latter are not public, so that they are known by name.
 """
 
@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import layers
+import numpy as np
+from keras import KerasTensor, layers, tree
 
 from tfviz.graph.linear import is_linear
 
@@ -85,6 +86,23 @@ def _own_kind(operation: Any, cls: Any) -> str | None:
     kind = _INNER_LAYERS.get(cls.__name__) if cls.__module__.startswith("keras.") else None
     kind = kind or _BY_CLASS.get(cls)
     return kind if kind and type(operation).call is cls.call else None
+
+
+def is_relu_written_out(operation: Any, arguments: Any) -> bool:
+    """Whether a call with these arguments is `ops.maximum(x, 0)`, or `ops.clip(x, 0, 6)`, which is relu6.
+
+    Any other clip is no activation: most keep pixels in their range.
+    """
+    if type(operation).__name__ == "Clip" and not isinstance(operation, layers.Layer):
+        return _is_number(operation.x_min, 0) and _is_number(operation.x_max, 6)
+    if type(operation).__name__ == "Maximum" and not isinstance(operation, layers.Layer):
+        return any(_is_number(value, 0) for value in tree.flatten((arguments.args, arguments.kwargs)))
+    return False
+
+
+def _is_number(value: Any, number: float) -> bool:
+    """Whether a constant is this number throughout."""
+    return not isinstance(value, KerasTensor) and value is not None and bool(np.all(np.asarray(value) == number))
 
 
 def is_scaled_sum(operation: Any) -> bool:

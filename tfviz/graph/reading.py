@@ -13,7 +13,7 @@ from keras import tree
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph, over_time
 from tfviz.graph.inner_layers import holds_layers, is_of_keras
-from tfviz.graph.kinds import is_scaled_sum, kind_of_function, kind_of_operation
+from tfviz.graph.kinds import is_relu_written_out, is_scaled_sum, kind_of_function, kind_of_operation
 from tfviz.graph.linear import LinearMap, is_linear, stages_of
 from tfviz.graph.places import Graph, Place, Value
 
@@ -150,7 +150,8 @@ class _Reader:
             outputs = self._add_scaled_sum(node, inputs, path)
         elif not stages:
             outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
-            kind = kind_of_operation(operation, len(inputs))
+            is_relu = is_relu_written_out(operation, node.arguments)
+            kind = "relu" if is_relu else kind_of_operation(operation, len(inputs))
             self.graph.places.append(Place(path, operation, kind, inputs, outputs, _caller(node)))
         for stage in stages:
             outputs = (self.new_value(node.outputs[0]),)

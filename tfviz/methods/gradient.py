@@ -39,7 +39,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
             stacklevel=3,
         )
     for place in places:
-        if place.kind == "other" and may_hide_relu(place.operation):
+        if place.kind == "other" and may_hide_relu(graph, place):
             warnings.warn(
                 f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU inside it keeps "
                 "its own derivative. Build that part as a Functional model to have it redirected",

@@ -24,7 +24,7 @@ from tfviz.architectures import ARCHITECTURES
 
 CLASSES = 10
 # With these random weights a network has no map that is zero by itself, which would show nothing.
-SEEDS = {"ConvNeXtSmall": 1}
+SEEDS = {"ConvNeXtSmall": 1, "ConvNeXtBase": 1, "ConvNeXtLarge": 4}
 CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
 GUIDED = {"guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
 TOLERANCE = 1e-5  # of the largest value; attributions are float32

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -77,13 +77,23 @@ def _keys(name: str) -> set[str]:
     return {_key(name), *map(_key, name.split(","))}
 
 
-def labels_from(source: Labels | Sequence[str] | str | Path | None) -> Labels:
-    """Labels from what a user may give: a file (see `read_labels`), a sequence of names, or None (no names)."""
+def labels_from(source: Labels | Iterable[Any] | Mapping[Any, Any] | str | Path | None) -> Labels:
+    """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no names).
+
+    Numbers are names too. A mapping leads from numbers to names or, as a data generator's class_indices, the other way round.
+    Raises LabelsError for a mapping of anything else.
+    """
     if isinstance(source, Labels):
         return source
     if isinstance(source, (str, Path)):
         return read_labels(source)
-    return Labels(tuple(source or ()))
+    if isinstance(source, Mapping):
+        try:
+            return Labels(_from_json({"labels": {str(key): value for key, value in source.items()}}))
+        except (ValueError, TypeError) as error:
+            expected = "{0: 'tench', …} or {'tench': 0, …}"
+            raise LabelsError(f"labels: expected {expected}; got {source!r:.80} ({error})") from error
+    return Labels(() if source is None else tuple(str(name) for name in source))
 
 
 def read_labels(path: str | Path) -> Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def _check(fps: float | None, every: int | None, seconds: float | None) -> None:
         raise OptionError(f"fps: expected {LEAST_FPS:g} to {MOST_FPS:g} snapshots a second, got {fps!r}.")
     if every is not None and every < 1:
         raise OptionError(f"every: expected a whole number, 1 at least (1 shows each snapshot), got {every!r}.")
-    if seconds is not None and not seconds >= 1:
-        raise OptionError(f"seconds: expected a length of one second at least, got {seconds!r}.")
+    if seconds is not None and not 1 <= seconds < math.inf:
+        raise OptionError(f"seconds: expected a length in seconds, 1 at least, got {seconds!r}.")
     if every is not None and seconds is not None:
         raise OptionError("every and seconds both say how many snapshots are shown: give one of them.")

@@ -22,7 +22,7 @@ from tfviz.snapshots.faults import Faults
 from tfviz.snapshots.fixed_images import fixed_images
 from tfviz.snapshots.folder import RunFolder, check_folder
 from tfviz.snapshots.locking import FolderInUseError
-from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, named_methods
+from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, foreign_to, named_methods
 from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, close_other_session
@@ -117,6 +117,9 @@ class SnapshotCallback(keras.callbacks.Callback):
         if self._methods_of is not self.model:
             self._methods, self._methods_of = named_methods(self._explainers, self.model), self.model
         self._faults = Faults(strict=self._strict)
+        for method in self._methods:
+            if error := foreign_to(self.model, method):
+                self._faults.add(method.name, str(error), error)
         self._camera = Camera(self._methods, self._images, self._target, self._faults)
         folder = self._opened_folder()
         self._progress.begin(max(self._progress.step, folder.step))
@@ -169,7 +172,8 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:
         assert self._session is not None
-        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), logs or {})
+        # Keras' own dict is shared by all callbacks, and those that come later add to it.
+        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), dict(logs or {}))
         self._session.put(moment, self._camera.exposures())
 
     def close(self) -> None:

@@ -59,5 +59,8 @@ def _finite(logs: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _number(value: Any) -> float | None:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return None
     return float(array.item()) if array.size == 1 and array.dtype.kind in "fiub" else None

@@ -36,7 +36,8 @@ class Faults:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
-            warnings.warn(f"{message} Training goes on.", SnapshotWarning, stacklevel=3)
+            # With a registry of its own: Python would keep the same words back in the next training.
+            warnings.warn_explicit(f"{message} Training goes on.", SnapshotWarning, __file__, 0, registry={})
 
 
 def reason(error: BaseException) -> str:

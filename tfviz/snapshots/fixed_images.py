@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from keras import tree
 from tfviz.errors import ImageError, OptionError
 from tfviz.render.pictures import Picture, pictures_of
 from tfviz.snapshots.datasets import unconnected
+from tfviz.snapshots.generators import global_generators_kept
 
 _EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.utils.PyDataset"
 
@@ -51,7 +50,7 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
     """
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"max_images: expected a whole number, 1 at least; got {most!r}")
-    with _global_randomness_kept():
+    with global_generators_kept():
         inputs = _first(_batches(images), int(most))
     flat = tree.flatten(inputs)
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
@@ -65,17 +64,6 @@ def _count(images: Any, taken: int) -> int:
     if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)):
         return taken
     return len(tree.flatten(_as_arrays(images))[0])
-
-
-@contextmanager
-def _global_randomness_kept() -> Iterator[None]:
-    """A dataset may draw random numbers when it is read; the training that follows must find what it would have found."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 def _batches(images: Any) -> Iterator[Any]:

@@ -133,7 +133,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
     """Makes the folder where there is none, and looks at the run in it.
 
     Raises:
-        OutputError: it cannot be made, or holds a run of other images: its pictures would no longer fit its images.
+        OutputError: it cannot be made, or holds a run of other images, whose pictures would no longer fit, or a part of one.
         SnapshotsError: it holds a run that is damaged, or of a newer tfviz.
     """
     try:
@@ -143,6 +143,11 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
             f"log_dir: {path} cannot be made ({error.strerror}). Give a folder that can be written to."
         ) from error
     if not is_run(path):
+        if read_records(path):
+            raise OutputError(
+                f"log_dir: {path} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, or "
+                "give a new folder."
+            )
         return
     if len(read_run(path).get("images", [])) != len(images) or not all(
         np.array_equal(read_image(image_path(path, number)), image)

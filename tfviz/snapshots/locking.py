@@ -45,5 +45,7 @@ class FolderLock:
 
     def release(self) -> None:
         if self._file is not None:
+            if sys.platform != "win32":
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # Closing is not enough: children of a fork hold the file too.
             self._file.close()
             self._file = None

@@ -94,3 +94,16 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
             title += f" ({getattr(explainer, 'layer_path', None) or seen[key]})"
         named.append(NamedMethod(name, title, explainer))
     return named
+
+
+def foreign_to(model: Any, method: NamedMethod) -> OptionError | None:
+    """What is to be said of an explainer of another model, none of whose weights are those of the model that is trained."""
+    explained = method.explainer.model
+    weights = {id(variable) for variable in getattr(explained, "variables", ())}
+    if not weights or weights.intersection(id(variable) for variable in model.variables):
+        return None
+    return OptionError(
+        f"{method.name} explains '{explained.name}', which has no weight of '{model.name}', the model that is trained, so that "
+        f"its maps show nothing of this training. Build it from the model that is fitted, or give its key, "
+        f"'{method.explainer.key}'."
+    )

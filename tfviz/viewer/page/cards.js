@@ -13,9 +13,12 @@ export function chosenMethods(run) {
   return run.methods.filter((method) => !state.methods || state.methods.includes(method.name));
 }
 
+// Whether one image is large; an address may name one that the run does not have.
+export const isFocused = (run) => state.focus !== null && state.focus < run.images.length;
+
 export function chosenImages(run) {
   const all = run.images.map((_, index) => index);
-  if (state.focus !== null && state.focus < all.length) return [state.focus];
+  if (isFocused(run)) return [state.focus];
   return state.images ? all.filter((index) => state.images.includes(index)) : all;
 }
 
@@ -61,7 +64,7 @@ const rebuild = onceFor((run, other, images, methods) => {
   visible.clear();
   cards = images.map((image) => makeCard(run, other, image, methods));
   container.replaceChildren(...cards.map((card) => card.element));
-  container.classList.toggle("focused", state.focus !== null);
+  container.classList.toggle("focused", isFocused(run));
   container.dataset.size = state.size;
   container.style.setProperty("--columns", methods.length + 1);
   for (const card of cards) watcher.observe(card.element);

@@ -1,7 +1,7 @@
 // What can be chosen: run, methods, images, size, curves.
 
-import { chosenMethods, chosenImages } from "./cards.js";
-import { chosenGroups, metricGroups } from "./curves.js";
+import { chosenMethods, chosenImages, isFocused } from "./cards.js";
+import { chosenGroups, metricGroups, MOST_STRIPS } from "./curves.js";
 import { byId, make, onceFor, setText } from "./elements.js";
 import { current, imageAddress, load, recordsOf, runs } from "./runs.js";
 import { set, state } from "./state.js";
@@ -120,14 +120,14 @@ function drawImages(run) {
   const shown = new Set(state.images ?? run.images.map((_, index) => index));
   for (const box of byId("images").querySelectorAll("input")) box.checked = shown.has(Number(box.value));
   setText(byId("image-count"), `${shown.size} of ${run.images.length}`);
-  byId("image-choice").hidden = state.focus !== null || run.images.length < 2;
+  byId("image-choice").hidden = isFocused(run) || run.images.length < 2;
 }
 
 export function focusOn(by) {
   const run = current();
   if (!run) return;
   const total = run.images.length;
-  set({ focus: state.focus === null ? (by > 0 ? 0 : total - 1) : (state.focus + by + total) % total });
+  set({ focus: !isFocused(run) ? (by > 0 ? 0 : total - 1) : (state.focus + by + total) % total });
 }
 byId("focus-back").addEventListener("click", () => set({ focus: null }));
 byId("focus-previous").addEventListener("click", () => focusOn(-1));
@@ -135,15 +135,15 @@ byId("focus-next").addEventListener("click", () => focusOn(1));
 
 let wasFocused = null;
 function drawFocus(run) {
-  const isFocused = state.focus !== null && state.focus < run.images.length;
-  byId("focus-bar").hidden = !isFocused;
-  if (isFocused) setText(byId("focus-name"), `Image ${state.focus + 1} of ${run.images.length}`);
-  if (!isFocused && wasFocused !== null) {
+  const isLarge = isFocused(run);
+  byId("focus-bar").hidden = !isLarge;
+  if (isLarge) setText(byId("focus-name"), `Image ${state.focus + 1} of ${run.images.length}`);
+  if (!isLarge && wasFocused !== null) {
     const card = document.querySelector(`[data-image="${wasFocused}"]`);
     card?.scrollIntoView({ block: "nearest" });
     card?.querySelector("button")?.focus({ preventScroll: true });
   }
-  wasFocused = isFocused ? state.focus : null;
+  wasFocused = isLarge ? state.focus : null;
 }
 
 const fillMetrics = onceFor((groups, shown) => {
@@ -154,6 +154,7 @@ const fillMetrics = onceFor((groups, shown) => {
   };
   const boxes = groups.map((name) => chip("checkbox", name, shown.includes(name), () => toggle(name)));
   const active = [...byId("metrics").querySelectorAll("input")].indexOf(document.activeElement);
+  for (const box of boxes) box.firstChild.disabled = shown.length >= MOST_STRIPS && !box.firstChild.checked;
   byId("metrics").replaceChildren(...boxes);
   if (active >= 0) boxes[active]?.firstChild.focus();
 });

@@ -7,7 +7,7 @@ import { step, value } from "./words.js";
 
 const EDGES = { wide: [56, 216], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
 const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
-const MOST_STRIPS = 6;
+export const MOST_STRIPS = 6;
 const TWIN = "val_";
 const FEW_POINTS = 40; // then each is marked
 

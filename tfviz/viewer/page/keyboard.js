@@ -4,7 +4,7 @@ import { focusOn, toggleMethod } from "./choices.js";
 import { byId } from "./elements.js";
 import { current, recordsOf } from "./runs.js";
 import { set, state } from "./state.js";
-import { go, goLive, toggleLive, togglePlay } from "./timeline.js";
+import { go, goBy, goLive, toggleLive, togglePlay } from "./timeline.js";
 
 const TEN = 10;
 
@@ -27,10 +27,10 @@ function back() {
 const page = () => Math.max(TEN, Math.round(recordsOf(state.run).length / TEN));
 
 const KEYS = {
-  ArrowLeft: (event) => go(state.at - (event.shiftKey ? TEN : 1)),
-  ArrowRight: (event) => go(state.at + (event.shiftKey ? TEN : 1)),
-  PageUp: () => go(state.at - page()),
-  PageDown: () => go(state.at + page()),
+  ArrowLeft: (event) => goBy(-(event.shiftKey ? TEN : 1)),
+  ArrowRight: (event) => goBy(event.shiftKey ? TEN : 1),
+  PageUp: () => goBy(-page()),
+  PageDown: () => goBy(page()),
   Home: () => go(0),
   End: goLive,
   " ": togglePlay,

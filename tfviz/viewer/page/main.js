@@ -24,14 +24,17 @@ function chooseRun() {
   if (state.run && runs.has(state.run)) return;
   const first = runs.keys().next().value ?? null;
   if (!first) return;
-  if (state.run) Object.assign(state, { at: 0, live: true, focus: null, methods: null, images: null });
+  if (state.run) Object.assign(state, { at: 0, live: true, playing: false, focus: null, methods: null, images: null });
   state.run = first;
 }
 
+// News of a run that is not shown is not fetched, so that each is asked for anew when it comes to be shown.
+let shown = [];
 function loadShown() {
-  for (const id of [state.run, state.compare]) if (id && !asked.has(id) && runs.has(id)) load(id), asked.add(id);
+  const now = [state.run, state.compare].filter((id) => id && runs.has(id));
+  for (const id of now) if (!shown.includes(id)) load(id);
+  shown = now;
 }
-const asked = new Set();
 
 onChange(chooseRun);
 onChange(loadShown);

@@ -13,6 +13,11 @@ export function go(number, extra = {}) {
   set({ at: Math.min(last, Math.max(0, number)), live: false, playing: false, ...extra });
 }
 
+// From what is seen: an address may ask for a snapshot that is not there yet.
+export function goBy(count) {
+  go(Math.min(state.at, recordsOf(state.run).length - 1) + count);
+}
+
 export function goLive() {
   set({ live: true, playing: false, at: Math.max(0, recordsOf(state.run).length - 1) });
 }
@@ -28,8 +33,8 @@ export function togglePlay() {
 }
 
 slider.addEventListener("input", () => go(Number(slider.value)));
-byId("previous").addEventListener("click", () => go(state.at - 1));
-byId("next").addEventListener("click", () => go(state.at + 1));
+byId("previous").addEventListener("click", () => goBy(-1));
+byId("next").addEventListener("click", () => goBy(1));
 byId("play").addEventListener("click", togglePlay);
 byId("live").addEventListener("click", toggleLive);
 byId("loop").addEventListener("click", () => set({ loop: !state.loop }));

@@ -1,0 +1,62 @@
+"""The random numbers of the user's process, left as they were."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+from keras.src.backend.common import global_state
+from tensorflow.python.eager import context
+
+_KERAS = "global_seed_generator"
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Puts the global generators of Python, NumPy, TensorFlow and Keras back, whatever was drawn from them in the block.
+
+    TensorFlow and Keras have no public way to read theirs; `tests/test_snapshot_images.py` fails when one moves.
+    """
+    with ExitStack() as stack:
+        for restoring in (_python(), _numpy(), _tensorflow(), _keras()):
+            stack.callback(restoring)
+        yield
+
+
+def _python() -> Callable[[], None]:
+    state = random.getstate()
+    return lambda: random.setstate(state)
+
+
+def _numpy() -> Callable[[], None]:
+    state = np.random.get_state()
+    return lambda: np.random.set_state(state)
+
+
+def _tensorflow() -> Callable[[], None]:
+    """Of the seeds that eager operations get one after the other; there are none until `set_seed` or a first draw."""
+    eager = context.context()
+    generator = getattr(eager, "_rng", None)
+    state = None if generator is None else generator.getstate()
+
+    def restore() -> None:
+        if generator is not None and generator.getstate() != state:
+            generator.setstate(state)
+            eager._clear_caches()  # A kernel that is kept goes on where it was, though it gets its first seed again.
+
+    return restore
+
+
+def _keras() -> Callable[[], None]:
+    generator = global_state.get_global_attribute(_KERAS)
+    state = None if generator is None else generator.state.numpy()
+
+    def restore() -> None:
+        if generator is None:
+            global_state.set_global_attribute(_KERAS, None)
+        elif (generator.state.numpy() != state).any():
+            generator.state.assign(state)
+
+    return restore

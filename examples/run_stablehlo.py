@@ -148,7 +148,8 @@ def main():
         sys.exit(f"--target: {manifest['method']} was exported without a class to ask for")
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
-        label = manifest["labels"][index] if manifest["labels"] else ""
+        names = manifest["labels"] or []
+        label = names[index] if index < len(names) else ""  # one sigmoid unit has two classes, and may have one name
         print(f"image {number}: class {index} {label}".rstrip())
     write_map(args.map, results, manifest, args.images)
     print(f"{manifest['method']} of {manifest['model']} on {jax.devices()[0].platform}: {args.map}")

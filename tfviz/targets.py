@@ -2,12 +2,15 @@
 
 Whatever the user gives becomes a seed: an array like the outputs, which starts the way back. For a class it is 1 at that
 class and 0 elsewhere; for a function it is the function's gradient. The score of the target is Σ seed · outputs.
+
+A function is traced on its first use, and what it reads from around it (`k` in `lambda outputs: outputs[:, k]`) stays as it
+was then: give a new function for another k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,7 @@ class At:
     class_index: an int, or (N,) ints.
     where: a mask (h, w) or (N, h, w), bool or float, at the output's resolution; or one pixel as (row, column).
 
-    The score is the sum of the class's outputs over the mask.
+    The score is the sum of the class's outputs over the mask. Of N classes or masks each is for its own image.
     """
 
     class_index: Any
@@ -57,7 +60,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
         return target
     _require_one_output(outputs)
     if isinstance(target, At):
-        return _weights(_weights_at(target, outputs), outputs, batch_size)
+        return _weights(_weights_at(target, outputs, batch_size), outputs, batch_size)
     array = target if target is None or tf.is_tensor(target) else _as_array(target)
     is_whole = array is None or tf.as_dtype(array.dtype).is_integer
     if is_whole:
@@ -67,8 +70,55 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
     return _classes(array, outputs, batch_size) if is_whole else _weights(array, outputs, batch_size)
 
 
-def _weights_at(target: At, outputs: tuple[int | None, ...]) -> np.ndarray:
+def rows(target: Target, outputs: Any) -> int | None:
+    """How many images a target has a row for; None where it is one for all.
+
+    Args:
+        target: as the user gave it.
+        outputs: as for `prepare`.
+    """
+    if target is None or callable(target):
+        return None
+    if isinstance(target, At):
+        counts = {len(part) for part in _for_each_image(target, outputs).values()} - {1}
+        if len(counts) > 1:
+            raise TargetError(f"expected as many masks as classes; got {len(target.where)} and {len(target.class_index)}")
+        return counts.pop() if counts else None
+    array = target if tf.is_tensor(target) else _as_array(target)
+    return len(array) if len(array.shape) > 0 and len(array) != 1 else None
+
+
+def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
+    """The rows of a target for `count` images from `start` on; all of it where it is one for all.
+
+    Raises:
+        TargetError: when it has fewer.
+    """
+    total = rows(target, outputs)
+    if total is None:
+        return target
+    if total < start + count:
+        raise TargetError(f"expected one target for each image; got {total} for {start + count} images or more")
+    here = slice(start, start + count)
+    if isinstance(target, At):
+        parts = _for_each_image(target, outputs).items()
+        return replace(target, **{name: part[here] for name, part in parts if len(part) > 1})
+    return target[here]
+
+
+def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
+    """The parts of the target, by name, that hold one row for each image."""
+    _require_one_output(outputs)
+    _require_known_size(outputs)
+    ranks = {"class_index": 1, "where": len(outputs) - 1}
+    return {name: getattr(target, name) for name, rank in ranks.items() if np.ndim(getattr(target, name)) == rank}
+
+
+def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | None) -> np.ndarray:
     """The weights (N or 1, …, classes) of the outputs that a class and a mask come to."""
+    count = rows(target, outputs)
+    if None not in (count, batch_size) and count != batch_size:
+        raise TargetError(f"expected {batch_size} masks or classes, one for each image, or one for all; got {count}")
     sizes, classes = outputs[1:-1], outputs[-1]
     where = np.asarray(target.where)
     if where.shape == (len(sizes),) and np.issubdtype(where.dtype, np.integer) and None not in sizes:
@@ -107,6 +157,14 @@ def _require_one_output(outputs: Any) -> None:
         )
 
 
+def _require_known_size(outputs: tuple[int | None, ...]) -> None:
+    if not outputs:
+        raise TargetError(
+            "the size of the model's output is not known before it is called; say what to explain by a function: "
+            "target=lambda outputs: tf.reduce_sum(mask * outputs[..., 3], axis=(1, 2))"
+        )
+
+
 def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
@@ -126,8 +184,19 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
         wrong = values.min() if values.min() < 0 else values.max()
         raise TargetError(f"target {wrong} is out of range: the model has {classes} classes, 0 to {classes - 1}")
     if values is None:
-        return tf.reshape(tf.cast(array, tf.int32), [-1])
+        return tf.reshape(tf.cast(_checked_when_run(array, classes), tf.int32), [-1])
     return tf.constant(values.reshape(-1), tf.int32)
+
+
+def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
+    """The classes, which are not known while a user's function is traced. XLA leaves the check out."""
+    if classes is None:
+        return array
+    wide = tf.cast(array, tf.int64)
+    message = f"the target is out of range: the model has {classes} classes, 0 to {classes - 1}; got"
+    is_in_range = tf.reduce_all((wide >= 0) & (wide < classes))
+    with tf.control_dependencies([tf.debugging.Assert(is_in_range, [message, array])]):
+        return tf.identity(array)
 
 
 def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:
@@ -163,10 +232,11 @@ def _distribution(target: Any, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _gradient_of(function: Callable[[Any], Any], outputs: Any) -> Any:
-    flat = tree.flatten(outputs)
+    # One tensor may be several outputs (logits beside the softmax that was taken off): only copies tell them apart.
+    flat = [tf.identity(x) for x in tree.flatten(outputs)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(flat)
-        score = function(outputs)
+        score = function(tree.pack_sequence_as(outputs, flat))
     if not tf.is_tensor(score) or len(score.shape) != 1:
         came = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__
         raise TargetError(

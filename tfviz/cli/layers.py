@@ -22,7 +22,8 @@ def run(args: argparse.Namespace) -> int:
     rows = [("", "name", "path", "output shape", "kind")]
     for path, layer in graph.layers.items():
         mark = "*" if path == chosen else ""
-        rows.append((mark, layer.name, path, _shown(graph.shapes[graph.names[path]]), type(layer).__name__))
+        shapes = [graph.shapes[value] for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
+        rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
     print(aligned(rows))
     print(f"\n{remark}")
     return 0

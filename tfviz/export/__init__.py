@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.errors import OptionError, near_matches
+from tfviz.errors import ExportError, OptionError, near_matches
 
 if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not wait for more.
     from tfviz.export.loading import LoadedExplainer
@@ -47,6 +48,11 @@ FORMATS: dict[str, Format] = {
     "litert": Format("tfviz.export.litert", "a .tflite file for LiteRT, on phones and small devices", "litert"),
     "onnx": Format("tfviz.export.onnx", "an .onnx file for onnxruntime", "onnx"),
 }
+
+
+# Writing a file sets what belongs to the whole process, such as TensorFlow's log level, and puts it back; so does opening one.
+# Two at a time would put back what the other one had set.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def format_named(key: str) -> Format:
@@ -93,11 +99,12 @@ def export(
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
     folder = folders.destination(path, overwrite=overwrite)
-    module.check(explainer, **options)
-    manifest = Manifest.of(explainer, key, preprocessing=preprocessing, labels=labels)
-    with folders.written_whole(folder) as unfinished:
-        module.write(explainer, unfinished, manifest, **options)
-        manifest.write(unfinished)
+    with _ONE_AT_A_TIME:
+        module.check(explainer, **options)
+        manifest = Manifest.of(explainer, key, preprocessing=preprocessing, labels=labels)
+        with folders.written_whole(folder) as unfinished:
+            module.write(explainer, unfinished, manifest, **options)
+            manifest.write(unfinished)
     return folder
 
 
@@ -110,10 +117,17 @@ def load_explainer(path: str | Path) -> LoadedExplainer:
 
     Raises ExportError for a folder that holds none, MissingPackageError for a format that needs a package.
     """
-    from tfviz.export.manifest import Manifest
+    from tfviz.export.manifest import Manifest, whole
 
-    manifest = Manifest.read(Path(path))
-    return FORMATS[manifest.format].load().read(Path(path), manifest)
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    if manifest.format not in list(FORMATS):
+        raise ExportError(
+            f"{shown(folder)} holds an explainer of the format {manifest.format!r}, which this tfviz does not know; it reads "
+            f"{', '.join(FORMATS)}. Export it anew, or use the tfviz that wrote it."
+        )
+    with _ONE_AT_A_TIME, whole(folder):
+        return FORMATS[manifest.format].load().read(folder, manifest)
 
 
 def _check_options(key: str, module: Any, options: dict[str, Any]) -> None:

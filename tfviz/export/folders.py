@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tfviz.errors import ExportError, OutputError
@@ -44,6 +44,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
     nothing can be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
+    made = [one for one in folder.parents if not one.exists()]
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
@@ -53,6 +54,9 @@ def written_whole(folder: Path) -> Iterator[Path]:
         raise OutputError(f"{shown(folder)} cannot be written ({reason}). Give a folder that can be written to.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):  # it is not empty: the folder is in it
+            for one in made:
+                one.rmdir()
 
 
 def _move(new: Path, folder: Path) -> None:

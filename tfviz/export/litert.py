@@ -32,7 +32,7 @@ from tfviz.export.lowered.convertible import REPLACEMENTS
 from tfviz.export.lowered.lowering import lowered, traced
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
-from tfviz.export.signatures import specs_of
+from tfviz.export.signatures import listed, specs_of
 from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
@@ -84,7 +84,12 @@ def write(
     manifest.inputs = [
         Input(one.name, one.shape, x.dtype.name) for one, x in zip(manifest.inputs, function.inputs, strict=False)
     ]
-    manifest.extra = {"batch_size": batch_size, "quantize": quantize}
+    manifest.extra = {
+        "batch_size": batch_size,
+        "quantize": quantize,
+        "arguments": listed({spec.name: spec for spec in specs}),
+        "results": listed(function.structured_outputs),
+    }
 
 
 def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfviz.errors import ExportError, MissingPackageError
+from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 
@@ -24,9 +26,10 @@ class LiteRTExplainer(LoadedExplainer):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         self.batch_size = manifest.extra["batch_size"]
+        self._lock = threading.Lock()
         try:
             self.interpreter = interpreter_class()(model_path=str(folder / FILE), num_threads=os.cpu_count())
-            self._run_batch = self.interpreter.get_signature_runner(SIGNATURE)
+            self._runner = self.interpreter.get_signature_runner(SIGNATURE)
         except (ValueError, RuntimeError, OSError) as error:
             if isinstance(error, MissingPackageError):
                 raise
@@ -34,18 +37,14 @@ class LiteRTExplainer(LoadedExplainer):
             raise ExportError(f"{folder / FILE} cannot be opened ({reason}); export the explainer anew") from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
-        count = len(images[0])
         given = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
         if "class" in self.manifest.targets:
-            given["target"] = np.full(count, TOP_CLASS, np.int32) if target is None else target
-        parts = [self._run_batch(**self._batch(given, first)) for first in range(0, count, self.batch_size)]
-        return self._nested({name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]})
+            given["target"] = np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target
+        return self._nested(run_in_batches(self._run_batch, given, self.batch_size))
 
-    def _batch(self, given: dict[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
-        """As many images as the file takes at once; at the end the last one stands in for those that are missing."""
-        count = len(next(iter(given.values())))
-        numbers = np.minimum(np.arange(first, first + self.batch_size), count - 1)
-        return {name: array[numbers] for name, array in given.items()}
+    def _run_batch(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with self._lock:  # It is given the images, run and asked for the results, and holds them for one caller only.
+            return self._runner(**given)
 
 
 def interpreter_class() -> Any:

@@ -81,19 +81,31 @@ class LoadedExplainer(abc.ABC):
 
     def _images(self, images: Any) -> list[np.ndarray]:
         inputs = self.manifest.inputs
-        if len(inputs) == 1:
-            return [_image(inputs[0], images)]
-        found = _flat(images)
-        if len(found) != len(inputs):
-            raise ImageError(
-                f"the export takes {len(inputs)} inputs, got {len(found)}; pass them nested as the model takes them: "
-                f"{self.manifest.input_structure}"
-            )
-        by_name = dict(zip(flat_names(self.manifest.input_structure), found, strict=True))
+        by_name = self._by_name(images)
         arrays = [_image(one, by_name[one.name]) for one in inputs]
         if len({len(array) for array in arrays}) > 1:
             raise ImageError(f"the inputs must be batches of one length; got {[len(array) for array in arrays]}")
         return arrays
+
+    def _by_name(self, images: Any) -> dict[str, Any]:
+        """What is given for each input. A dict goes by its keys; where the model takes a list, by the inputs' names."""
+        structure, inputs = self.manifest.input_structure, self.manifest.inputs
+        names = flat_names(structure)
+        if len(inputs) == 1 and not isinstance(images, dict):
+            return {names[0]: images[0] if _is_structure_of_one(images, len(inputs[0].shape)) else images}
+        if isinstance(images, dict) or isinstance(structure, dict):
+            keys = structure if isinstance(structure, dict) else names
+            if not isinstance(images, dict) or set(images) != set(keys):
+                got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
+                raise ImageError(f"the export takes a dict of {', '.join(map(repr, keys))}; got {got}")
+            if keys is names:
+                return images
+        found = _flat(images)
+        if len(found) != len(inputs):
+            raise ImageError(
+                f"the export takes {len(inputs)} inputs, got {len(found)}; pass them nested as the model takes them: {structure}"
+            )
+        return dict(zip(names, found, strict=True))
 
     def _target(self, target: Any, count: int) -> np.ndarray | None:
         if target is None:
@@ -137,6 +149,11 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
     if not np.isfinite(array).all():
         raise TargetError("expected finite weights for the outputs; got NaN or infinity among them")
     return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape[1:])), np.float32)
+
+
+def _is_structure_of_one(images: Any, rank: int) -> bool:
+    """Whether images are [batch], as a model takes them whose inputs are a list of one."""
+    return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 
 def _image(expected: Input, images: Any) -> np.ndarray:

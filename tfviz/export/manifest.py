@@ -7,8 +7,10 @@ pictures are made ready.
 from __future__ import annotations
 
 import json
+import keyword
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from tfviz.writing import write_atomically
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
-_RESERVED = ("outputs", "target", "weights", "attribution")  # what inputs and outputs of a model must not be called
+# What inputs and outputs of a model must not be called: tfviz gives these names to its own, files of pictures among them.
+_RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
+_NO_PARAMETERS = (*keyword.kwlist, "self")
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,15 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """The manifest in a folder. Raises ExportError where there is none, or one that this tfviz does not know."""
         content = _read(folder)
-        version = content.get("versions", {}).get("format_version")
-        if version != FORMAT_VERSION:
-            raise ExportError(
-                f"{shown(folder / FILE_NAME)} has format version {version!r}; this tfviz reads {FORMAT_VERSION}. "
-                "Export it anew, or use the tfviz that wrote it."
-            )
-        try:
+        with whole(folder):
+            version = content.get("versions", {}).get("format_version")
+            if version != FORMAT_VERSION:
+                raise ExportError(
+                    f"{shown(folder / FILE_NAME)} has format version {version!r}; this tfviz reads {FORMAT_VERSION}. "
+                    "Export it anew, or use the tfviz that wrote it."
+                )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content.pop("inputs")]
             return cls(inputs=inputs, **content)
-        except (KeyError, TypeError) as error:
-            raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({error}). Export the explainer anew.") from error
 
     @property
     def picture_preprocessing(self) -> Preprocessing | None:
@@ -106,6 +108,16 @@ class Manifest:
             key: tuple(value) if isinstance(value, list) else value for key, value in self.preprocessing.items()
         }
         return Preprocessing(**fields)
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[None]:
+    """Where what tfviz.json says is missing or of another kind than expected, which the block then stumbles over: ExportError."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({reason}). Export the explainer anew.") from error
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -124,19 +136,32 @@ def _read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def plain_names(names: Iterable[str]) -> list[str]:
-    """Names that may stand in a signature: letters, digits and "_"; each once, and none of those that tfviz itself gives."""
-    taken: set[str] = set(_RESERVED)
+def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Names that may stand in a signature of every format: a letter of ASCII, then letters, digits and "_".
+
+    Each is there once (TensorFlow takes "A" and "a" for the same), and none of those that tfviz itself gives, nor of `taken`.
+    """
+    used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []
     for name in names:
-        bare = free = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+        bare = free = _plain(name)
         number = 1
-        while free in taken:
+        while free.lower() in used:
             number += 1
             free = f"{bare}_{number}"
-        taken.add(free)
+        used.add(free.lower())
         plain.append(free)
     return plain
+
+
+def _plain(name: str) -> str:
+    bare = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return bare if bare[:1].isalpha() and bare not in _NO_PARAMETERS else f"x_{bare.lstrip('_')}"
+
+
+def map_name(name: str) -> str:
+    """What the map of an input is called where there are several."""
+    return f"attribution_{name}"
 
 
 def flat_names(structure: Any) -> list[str]:

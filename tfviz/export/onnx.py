@@ -26,7 +26,7 @@ from tfviz.export.lowered.lowering import lowered, traced
 from tfviz.export.lowered.onnx_operations import HANDLERS, REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
-from tfviz.export.signatures import specs_of
+from tfviz.export.signatures import listed, specs_of
 from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
@@ -81,7 +81,14 @@ def write(
     manifest.inputs = [
         Input(one.name, one.shape, x.dtype.name) for one, x in zip(manifest.inputs, convertible.inputs, strict=False)
     ]
-    manifest.extra = {"opset": _OPSET, "outputs": dict(zip(names, (one.name for one in model.graph.output), strict=True))}
+    given = [one.name for one in manifest.inputs] + [spec.name for spec in request.specs]
+    called = [one.name for one in model.graph.output]
+    manifest.extra = {
+        "opset": _OPSET,
+        "outputs": dict(zip(names, called, strict=True)),
+        "arguments": listed(dict(zip(given, convertible.inputs, strict=True))),
+        "results": listed(dict(zip(called, convertible.outputs, strict=True))),
+    }
     (folder / FILE).write_bytes(model.SerializeToString())
 
 
@@ -221,6 +228,7 @@ class OnnxExplainer(LoadedExplainer):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
+        self._names = manifest.extra["outputs"]
         try:
             self.session = _session(str(folder / FILE))
         except MissingPackageError:
@@ -232,5 +240,4 @@ class OnnxExplainer(LoadedExplainer):
         feed = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
         if "class" in self.manifest.targets:
             feed["target"] = np.full(len(images[0]), TOP_CLASS, np.int32) if target is None else target
-        outputs = self.manifest.extra["outputs"]
-        return self._nested(dict(zip(outputs, self.session.run(list(outputs.values()), feed), strict=True)))
+        return self._nested(dict(zip(self._names, self.session.run(list(self._names.values()), feed), strict=True)))

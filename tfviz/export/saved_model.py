@@ -24,7 +24,7 @@ from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.requests import Request, requests_for
-from tfviz.export.signatures import fix_image_shape, specs_of
+from tfviz.export.signatures import fix_image_shape, listed, specs_of
 from tfviz.methods.explainer import Explainer
 
 _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
@@ -64,7 +64,7 @@ def write(
     manifest.extra["signatures"] = {name: _described(function) for name, function in functions.items()}
     module = tf.Module()
     module.weights = _variables(functions)
-    with _quiet():
+    with _quiet(tf.get_logger(), logging.WARNING):  # Without the line "Assets written to".
         tf.saved_model.save(
             module,
             str(folder),
@@ -114,11 +114,7 @@ def _require_exportable(graph: Any, manifest: Manifest) -> None:
 def _described(function: Any) -> dict[str, Any]:
     """What a signature takes and gives, for tfviz.json: names, shapes (None is free) and types."""
     taken = {spec.name: spec for spec in function.structured_input_signature[0]}
-    return {"inputs": _listed(taken), "outputs": _listed(function.structured_outputs)}
-
-
-def _listed(tensors: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, "shape": list(one.shape), "dtype": one.dtype.name} for name, one in tensors.items()]
+    return {"inputs": listed(taken), "outputs": listed(function.structured_outputs)}
 
 
 def _variables(functions: dict[str, Any]) -> list[tf.Variable]:
@@ -131,15 +127,14 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the line "Assets written to"."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
+    """Without what a logger says below a level."""
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
@@ -153,8 +148,10 @@ class SavedModelExplainer(LoadedExplainer):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         try:
-            self.module = tf.saved_model.load(str(folder))
-        except (OSError, ValueError) as error:
+            # A gradient that is taken in the file warns that no other can be taken of it, which nobody here does.
+            with _quiet(logging.getLogger("absl"), logging.ERROR):
+                self.module = tf.saved_model.load(str(folder))
+        except Exception as error:  # Of a damaged file TensorFlow says so in many ways, IndexError among them.
             raise ExportError(f"the SavedModel in {folder} cannot be opened ({_first_line(error)}); export it anew") from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:

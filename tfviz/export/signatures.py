@@ -6,6 +6,7 @@ out. The class −1 means the top class, so that a file needs one graph for both
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ from keras import tree
 
 import tfviz
 from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
-from tfviz.export.manifest import FORMAT_VERSION, Input, Manifest, flat_names, plain_names
+from tfviz.export.manifest import FORMAT_VERSION, Input, Manifest, flat_names, map_name, plain_names
 from tfviz.graph.head import output_names
 from tfviz.graph.layers import model_name
 from tfviz.graph.walk import name_of
@@ -49,7 +50,8 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
             )
         top = tf.argmax(logits, axis=-1, output_type=tf.int32)
         classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
-        seed = tf.one_hot(classes[-1], tf.shape(logits)[-1], dtype=logits.dtype)
+        # No tf.one_hot: in ONNX it counts a negative class from the end, and NO_CLASS is to be none.
+        seed = tf.cast(tf.equal(classes[-1][:, None], tf.range(tf.shape(logits)[-1])), logits.dtype)
         if weights is not None:
             seed += tf.cast(weights, logits.dtype)
         return tf.reduce_sum(logits * tf.stop_gradient(seed), axis=-1)
@@ -67,7 +69,7 @@ def is_classifier(explainer: Explainer) -> bool:
 def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
     """Gives the manifest's one input a shape (height, width, channels), where the model leaves it free or does not say.
 
-    Raises OptionError where it does not fit, ExportError where it is needed.
+    The preprocessing of pictures learns it too. Raises OptionError where it does not fit, ExportError where it is needed.
     """
     if image_shape is None:
         if silent := [one.name for one in manifest.inputs if not one.shape]:
@@ -91,6 +93,10 @@ def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
         raise OptionError(f"image_shape: the model takes {own.shape[1:]}; got {tuple(image_shape)}")
     merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
+    if (preprocessing := manifest.picture_preprocessing) is not None and len(merged) == 3:
+        height, width, channels = merged
+        size = (height, width) if height and width else None
+        manifest.preprocessing = asdict(preprocessing.for_input(size, channels or preprocessing.channels))
 
 
 def require_sizes(manifest: Manifest, what: str) -> None:
@@ -108,13 +114,20 @@ def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
 
 
+def listed(tensors: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What tfviz.json says of tensors: names, shapes (None is free) and types."""
+    return [
+        {"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()
+    ]
+
+
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any]:
     """Outputs, target and attribution under their names in the manifest, which learns here how the maps are nested."""
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
         manifest.attribution = "attribution"
     else:
-        manifest.attribution = tree.map_structure(lambda name: f"attribution_{name}", manifest.input_structure)
+        manifest.attribution = tree.map_structure(map_name, manifest.input_structure)
     results = dict(zip(flat_names(manifest.outputs), tree.flatten(explanation.outputs), strict=True))
     if explanation.target is not None:
         results["target"] = explanation.target
@@ -135,7 +148,7 @@ def described(explainer: Explainer, preprocessing: Any = None, labels: Any = Non
         "layer": None if layer == "image" else layer,
         "model": model_name(graph),
         "inputs": inputs,
-        "input_structure": tree.map_structure(names.__getitem__, graph.input_structure) if len(inputs) > 1 else inputs[0].name,
+        "input_structure": tree.map_structure(names.__getitem__, graph.input_structure),
         "outputs": tree.map_structure(outputs.__getitem__, whole.output_structure),
         "attribution": "attribution",
         "takes_target": explainer.takes_target,
@@ -197,4 +210,6 @@ def _inputs(explainer: Explainer) -> list[Input]:
 
 def _output_names(explainer: Explainer) -> list[str]:
     names = output_names(explainer.whole)
-    return ["outputs"] if len(names) == 1 else plain_names(names)
+    inputs = _inputs(explainer)
+    maps = [map_name(one.name) for one in inputs] if len(inputs) > 1 else []
+    return ["outputs"] if len(names) == 1 else plain_names(names, taken=maps)

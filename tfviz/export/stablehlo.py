@@ -25,7 +25,7 @@ from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
-from tfviz.export.signatures import specs_of
+from tfviz.export.signatures import listed, specs_of
 from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
@@ -66,9 +66,9 @@ def write(
     ]
     program, weights, results = _compiled(request, specs, manifest)
     manifest.extra = {
-        "arguments": [_described(spec.name, spec) for spec in specs],
-        "weights": [_described(name, array) for name, array in weights.items()],
-        "results": [_described(name, tensor) for name, tensor in results.items()],
+        "arguments": listed({spec.name: spec for spec in specs}),
+        "weights": listed(weights),
+        "results": listed(results),
     }
     (folder / PROGRAM).write_bytes(program)
     stored: dict[str, Any] = {name: _storable(array) for name, array in weights.items()}
@@ -151,10 +151,6 @@ def _mlir_type(array: Any) -> str:
     return "x".join([*map(str, array.shape), name])
 
 
-def _described(name: str, array: Any) -> dict[str, Any]:
-    return {"name": name, "shape": [int(n) for n in array.shape], "dtype": tf.as_dtype(array.dtype).name}
-
-
 def _storable(array: np.ndarray) -> np.ndarray:
     """NumPy's files know no bfloat16: its bits are kept as uint16, and the manifest says what they are."""
     return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
@@ -190,12 +186,12 @@ class StableHloExplainer(LoadedExplainer):
                 arrays = [
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # A damaged archive says so in many ways: OSError, BadZipFile, EOFError, KeyError.
             raise ExportError(f"{folder / WEIGHTS} cannot be read ({_said(error)}); export the explainer anew") from error
         return [self._jax.device_put(array) for array in arrays]
 
     def _read_program(self, folder: Path) -> Any:
-        """JAX runs what its own export wrote. So let it export a function of the same signature, and exchange the code."""
+        """The program, compiled. JAX runs what its own export wrote: it exports a function alike, and the code is exchanged."""
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
             [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in extra[part]]
@@ -207,7 +203,11 @@ class StableHloExplainer(LoadedExplainer):
             code = (folder / PROGRAM).read_bytes()
         except OSError as error:
             raise ExportError(f"{folder / PROGRAM} cannot be read ({error.strerror}); export the explainer anew") from error
-        return jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
+        try:
+            program = jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
+            return program.lower(*arguments, *weights).compile()
+        except Exception as error:  # JAX says of a damaged program whatever its compiler says.
+            raise ExportError(f"{folder / PROGRAM} cannot be compiled ({_said(error)}); export the explainer anew") from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
         given = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}

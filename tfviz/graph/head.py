@@ -6,12 +6,13 @@ logits before it are what every method here explains, unless asked for the outpu
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
-from typing import Any
 
 from keras import ops, tree
 
 from tfviz.errors import OptionError, UnsupportedModelError
+from tfviz.graph.inner_operations import last_operation
 from tfviz.graph.places import Graph, Place, Value
 
 _AT_THE_END = ("softmax", "sigmoid")
@@ -33,10 +34,49 @@ def scored(graph: Graph, score: str) -> Graph:
     for number in range(len(graph.outputs)):
         place = last_activation(graph, graph.outputs[number])
         if place is not None:
-            graph = graph.without(place)
+            graph = _taken_off(graph, number, place)
             if place.activation == "sigmoid" and graph.shapes[graph.outputs[number]][1:] == (1,):
-                graph = _as_two_classes(graph, graph.outputs[number])
+                graph = _as_two_classes(graph, number)
     return graph
+
+
+def _taken_off(graph: Graph, number: int, place: Place) -> Graph:
+    """The graph with one output from before its activation; whatever else reads the activation still does."""
+    behind = _behind(graph, number, place)
+    values = {value for one in (place, *behind) for value in one.outputs}
+    others = graph.outputs[:number] + graph.outputs[number + 1 :]
+    if values.isdisjoint(others) and all(reader in behind for value in values for reader in graph.consumers(value)):
+        return graph.without(place)
+    new = place.inputs[0]
+    for one in behind:
+        graph, new = _once_more(graph, one, new)
+    return _with_output_at(graph, number, new)
+
+
+def _behind(graph: Graph, number: int, place: Place) -> list[Place]:
+    """What comes between an activation and the output that it belongs to."""
+    behind: list[Place] = []
+    value = graph.outputs[number]
+    while (producer := graph.producer(value)) is not place:
+        assert producer is not None
+        behind.append(producer)
+        (value,) = producer.inputs
+    return behind[::-1]
+
+
+def _once_more(graph: Graph, place: Place, value: Value) -> tuple[Graph, Value]:
+    """The graph with a place a second time, on another value."""
+    first = len(graph.shapes)
+    (old,) = place.outputs
+    again = replace(place, inputs=(value,), outputs=(first,))
+    shapes, tensors = [*graph.shapes, graph.shapes[old]], [*graph.tensors, graph.tensors[old]]
+    return replace(graph, places=[*graph.places, again], shapes=shapes, tensors=tensors), first
+
+
+def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
+    """The graph with another value as its output of this number."""
+    outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
+    return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
@@ -53,7 +93,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
     elif isinstance(output, int) and -len(outputs) <= output < len(outputs):
         chosen = [outputs[output]]
     else:
-        chosen = [value for value, name in zip(outputs, output_names(graph), strict=True) if name == output]
+        chosen = [value for value in dict.fromkeys(outputs) if graph.names.get(str(output)) == value]
     if len(chosen) != 1:
         raise OptionError(
             f"the model has no output {output!r}; it has {len(outputs)}: {', '.join(map(repr, output_names(graph)))} "
@@ -66,7 +106,8 @@ def output_names(graph: Graph) -> list[str]:
     """What each output is called: its key in a dict, or the path of the layer that gives it."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
-    names = {value: path for path, value in reversed(graph.names.items())}
+    paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)  # a nested model's own name comes first
+    names = {graph.names[path]: path for path in paths}
     return [names.get(value, str(number)) for number, value in enumerate(graph.outputs)]
 
 
@@ -77,23 +118,30 @@ def last_activation(graph: Graph, output: Value) -> Place | None:
         if place.kind == "activation" and place.activation in _AT_THE_END:
             return place
         if place.kind not in _PASSED_OVER:
-            _require_split(place)
+            _require_split(graph, place)
             return None
         place = graph.producer(place.inputs[0])
     return None
 
 
-def _require_split(place: Place) -> None:
+def _require_split(graph: Graph, place: Place) -> None:
     """Raises where a softmax or sigmoid is inside a layer that can only be run as a whole."""
-    if place.kind == "other" and getattr(place.operation, "activation", None) and place.activation in _AT_THE_END:
+    if place.kind == "other" and (ending := last_operation(graph, place)) in _AT_THE_END:
+        if place.operation is graph.model:  # one that only its gradient is asked of
+            warnings.warn(
+                f"the outputs of '{place.path}' end in a {ending} that cannot be taken off, so that they are explained as they "
+                "are; score='outputs' says that this is meant",
+                stacklevel=5,
+            )
+            return
         raise UnsupportedModelError(
-            f"the model ends in '{place.path}' ({type(place.operation).__name__}), whose {place.activation} cannot be taken "
+            f"the model ends in '{place.path}' ({type(place.operation).__name__}), whose {ending} cannot be taken "
             "off: its kernel is quantised, or its `call` is its own. Explain the outputs as they are: score='outputs'"
         )
 
 
-def _as_two_classes(graph: Graph, logit: Value) -> Graph:
-    new = len(graph.shapes)
+def _as_two_classes(graph: Graph, number: int) -> Graph:
+    logit, new = graph.outputs[number], len(graph.shapes)
     place = Place(
         path=TWO_CLASSES,
         operation=None,
@@ -102,14 +150,5 @@ def _as_two_classes(graph: Graph, logit: Value) -> Graph:
         outputs=(new,),
         compute=lambda tensors: [ops.concatenate([-tensors[0], tensors[0]], axis=-1)],
     )
-    return replace(
-        graph,
-        places=[*graph.places, place],
-        shapes=[*graph.shapes, (graph.shapes[logit][0], 2)],
-        tensors=[*graph.tensors, None],
-        output_structure=_renamed(graph.output_structure, logit, new),
-    )
-
-
-def _renamed(structure: Any, old: Value, new: Value) -> Any:
-    return tree.map_structure(lambda value: new if value == old else value, structure)
+    shapes, tensors = [*graph.shapes, (graph.shapes[logit][0], 2)], [*graph.tensors, None]
+    return _with_output_at(replace(graph, places=[*graph.places, place], shapes=shapes, tensors=tensors), number, new)

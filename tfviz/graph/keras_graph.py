@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import tree
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 
 
@@ -56,33 +57,80 @@ def output_structure(functional: Any) -> Any:
     return functional._outputs_struct
 
 
+def inputs_for(functional: Any, node: Any) -> list[Any]:
+    """The symbolic tensors that a call gives to a nested model, in the order of the model's own inputs.
+
+    A dict may be given to a model that takes a list: Keras then goes by the names of the inputs.
+    """
+    given = node.arguments.args[0] if node.arguments.args else node.arguments.kwargs["inputs"]
+    symbols = input_structure(functional)
+    if isinstance(given, dict) and not isinstance(symbols, dict):
+        return [given[input_name(symbol, number)] for number, symbol in enumerate(tree.flatten(symbols))]
+    return tree.flatten(given)
+
+
+def with_mask_of(x: Any, y: Any) -> Any:
+    """y, and on it the mask over time that Keras keeps on x, where there is one and y has none."""
+    mask = get_keras_mask(x)
+    if mask is not None and y is not x and get_keras_mask(y) is None:
+        set_keras_mask(y, mask)
+    return y
+
+
 def input_name(tensor: Any, number: int) -> str:
     """The name of the InputLayer behind a symbolic input; "input_0" … where there is none."""
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
 
 
-def traced(layer: Any, symbols: Sequence[Any], call: Callable[[], Any]) -> Any | None:
+def traced_function(function: Callable[[Any], Any], like: Any) -> Any | None:
+    """The graph of a function of one tensor, seen as that of a layer in `traced`; None where that cannot be done."""
+    symbol = keras.KerasTensor(like.shape, dtype=like.dtype)
+    return traced(None, symbol, lambda: function(symbol))
+
+
+def traced(layer: Any, symbols: Any, call: Callable[[], Any]) -> Any | None:
     """The graph of what a layer does in `call`, seen by calling it on symbolic tensors; None where that cannot be done.
 
     `call` runs the layer's own `call`, or a layer inside it, on the symbols. It cannot be seen where it goes through other
     functions than Keras' own (`tf.nn.relu`), or reads weights in a way that would freeze their present value. Nothing is
     left behind on the layers inside.
     """
-    if _owns_variables(layer):
+    if layer is not None and _owns_variables(layer):
         return None
     inner = [one for one in layers_of(layer) if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
+    reads = _Reads()
     try:
-        with untouched(layer):
+        with untouched(layer, reads):
             outputs = call()
-        function = keras.Function(list(symbols), outputs)
+        function = keras.Function(symbols, outputs)
     except Exception:  # The user's own code, run on what it was not written for: it may raise anything.
         return None
     finally:
         for one, inbound, outbound in before:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
-    return None if any(_holds_values(node) or _has_free_size(node) for node in nodes(function)) else function
+    _forget(function)
+    is_frozen = any(_holds_values(node, reads.has_read) or _has_free_size(node) for node in nodes(function))
+    return None if is_frozen else function
+
+
+class _Reads(keras.StatelessScope):
+    """Notes whether the code within reads a weight by itself; the layers that it calls read theirs in scopes of their own."""
+
+    has_read = False
+
+    def get_current_value(self, variable: Any) -> Any:
+        self.has_read = True
+        return super().get_current_value(variable)
+
+
+def _forget(function: Any) -> None:
+    """Takes the calls of a graph off the layers in it: some are not the traced layer's own, but caught in a closure."""
+    own = {id(node) for node in nodes(function)}
+    for operation in function.operations:
+        for marks in (operation._inbound_nodes, operation._outbound_nodes):
+            marks[:] = [node for node in marks if id(node) not in own]
 
 
 def _owns_variables(layer: Any) -> bool:
@@ -90,10 +138,10 @@ def _owns_variables(layer: Any) -> bool:
     return bool(layer._trainable_variables or layer._non_trainable_variables)
 
 
-def _holds_values(node: Any) -> bool:
-    """Whether a call was given a tensor of values, which may have been computed from weights."""
+def _holds_values(node: Any, has_read: bool) -> bool:
+    """Whether a call was given a tensor of values, which may have been computed from weights: any, where weights were read."""
     flat = tree.flatten((node.arguments.args, node.arguments.kwargs))
-    return any(tf.is_tensor(value) and len(value.shape) > 0 for value in flat)
+    return any(tf.is_tensor(value) and (has_read or len(value.shape) > 0) for value in flat)
 
 
 def _has_free_size(node: Any) -> bool:
@@ -131,17 +179,34 @@ def unrecorded(operations: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def untouched(model: Any) -> Iterator[None]:
+def untouched(model: Any, scope: Any = None) -> Iterator[None]:
     """Lets layers be called in the block without a trace of it on them: no loss added or lost, no variable assigned.
 
-    Keras keeps on a layer what its last call gave to `add_loss`; those of a traced call are symbols, and would make
-    `model.losses` useless.
+    Keras keeps on a layer what its last call gave to `add_loss`, and users keep there what they like (`self.attention = …`);
+    of a traced call those are symbols, and would be of no use to anybody. scope: a StatelessScope to do it in.
     """
     losses = [(part, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
+    kept = [(part, dict(vars(part))) for part in layers_of(model) if part.built]
     # What is not built yet makes its weights in its first call, and keeps them.
-    with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
+    with (scope or keras.StatelessScope()) if getattr(model, "built", True) else nullcontext():
         try:
             yield
         finally:
-            for part, kept, ids in losses:
-                part._losses[:], part._loss_ids = kept, ids
+            for part, before in kept:
+                _put_back(part, before)
+            for part, given, ids in losses:
+                part._losses[:], part._loss_ids = given, ids
+
+
+def _put_back(part: Any, before: dict[str, Any]) -> None:
+    """A layer's attributes as they were, where a call has left a tensor there."""
+    for name, value in list(vars(part).items()):
+        if value is not before.get(name) and any(_is_tensor(one) for one in tree.flatten(value)):
+            if name in before:
+                vars(part)[name] = before[name]
+            else:
+                del vars(part)[name]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor) or tf.is_tensor(value)

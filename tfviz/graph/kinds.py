@@ -72,7 +72,8 @@ def kind_of_operation(operation: Any, number_of_inputs: int = 1) -> str:
     """The kind of a whole operation, that is, of one that is not split into linear stages and an activation."""
     if isinstance(operation, layers.Activation):
         return kind_of_function(operation.activation)
-    if isinstance(operation, layers.ReLU) or type(operation).__name__ == "ReLU":
+    is_relu = type(operation).__name__ == "ReLU" and not isinstance(operation, layers.Layer)
+    if is_relu or (isinstance(operation, layers.ReLU) and type(operation).call is layers.ReLU.call):
         return "relu" if not operation.negative_slope else "activation"
     if isinstance(operation, layers.Layer):
         return next((kind for cls in type(operation).__mro__ if (kind := _own_kind(operation, cls))), "other")
@@ -119,8 +120,17 @@ def kind_of_function(function: Any) -> str:
     return "relu" if name_of_function(function) in _RELU_NAMES else "activation"
 
 
+def is_known_function(function: Any) -> bool:
+    """Whether an activation function is one of Keras' or TensorFlow's, so that its name says what it computes."""
+    if isinstance(function, layers.Layer):
+        return kind_of_operation(function) != "other"
+    module = str(getattr(function, "__module__", ""))
+    return module.startswith(("keras.", "tensorflow.")) and hasattr(function, "__name__")
+
+
 def name_of_function(function: Any) -> str:
     """What an activation function is called: "relu", "softmax" …; of a layer used as one, its class's name."""
     if isinstance(function, layers.Layer):
         return type(function).__name__
-    return str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)
+    name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)
+    return name.removesuffix("_v2")  # tf.nn.softmax

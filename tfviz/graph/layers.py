@@ -23,6 +23,7 @@ def find(graph: Graph, layer: Any) -> Value:
         return _find_object(graph, layer)
     if layer in graph.names:
         return graph.names[layer]
+    _require_one_output(graph, layer)
     paths = [path for path in graph.names if _is_called(path, layer)]
     if len(paths) == 1:
         return graph.names[paths[0]]
@@ -32,6 +33,12 @@ def find(graph: Graph, layer: Any) -> Value:
     raise UnknownLayerError(
         f"the model '{model_name(graph)}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists them all"
     )
+
+
+def _require_one_output(graph: Graph, path: str) -> None:
+    """Raises for what gives several tensors, as a backbone with maps of several sizes does."""
+    if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
+        raise UnknownLayerError(f"layer {path!r} gives several outputs; choose one of {_quoted(outputs)}")
 
 
 def _is_called(path: str, name: str) -> bool:
@@ -46,6 +53,7 @@ def _without_numbers(path: str) -> str:
 def _find_object(graph: Graph, layer: Any) -> Value:
     paths = [path for path, known in graph.layers.items() if known is layer]
     if len(paths) == 1:
+        _require_one_output(graph, paths[0])
         return graph.names[paths[0]]
     if paths:
         raise UnknownLayerError(f"layer '{layer.name}' has several places in this model; choose one of {_quoted(paths)}")

@@ -130,15 +130,19 @@ STAGES: dict[type, tuple[LinearMap, ...]] = {
 }
 
 
+_COMPUTING = ("call", "convolution_op")  # what a subclass overrides to compute something else
+
+
 def stages_of(operation: Any) -> tuple[LinearMap, ...]:
     """The linear maps that a layer runs one after the other before its activation; () for what is not such a layer.
 
-    A subclass that brings its own `call`, and a layer quantised otherwise than a Dense to int8, are not split: they run as
-    they are.
+    A subclass that brings its own `call` or convolution, and a layer quantised otherwise than a Dense to int8, are not
+    split: they run as they are.
     """
     for base in _bases(type(operation)):
         mode = getattr(operation, "quantization_mode", None)
-        if type(operation).call is not base.call or (mode and (mode, base) != ("int8", layers.Dense)):
+        is_changed = any(getattr(type(operation), name, None) is not getattr(base, name, None) for name in _COMPUTING)
+        if is_changed or (mode and (mode, base) != ("int8", layers.Dense)):
             return ()
         return _INT8_DENSE if mode else STAGES[base]
     return ()

@@ -13,7 +13,7 @@ from keras import tree
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph, over_time
 from tfviz.graph.inner_layers import holds_layers, is_of_keras
-from tfviz.graph.kinds import is_relu_written_out, is_scaled_sum, kind_of_function, kind_of_operation
+from tfviz.graph.kinds import is_known_function, is_relu_written_out, is_scaled_sum, kind_of_function, kind_of_operation
 from tfviz.graph.linear import LinearMap, is_linear, stages_of
 from tfviz.graph.places import Graph, Place, Value
 
@@ -48,7 +48,7 @@ def graph_of_anything(model: Any) -> Graph:
     """
     if not callable(model) or isinstance(model, keras.Sequential) or _functional(model) is not None:
         return graph_of(model)
-    extra = {"training": False} if takes_training(model) else {}
+    extra = {"training": False} if isinstance(model, keras.Layer) or takes_training(model) else {}
     name = str(getattr(model, "name", type(model).__name__))
     place = Place(name, model, "other", (0,), (1,), lambda tensors: [model(tensors[0], **extra)])
     return Graph(model, [place], [(), ()], [None, None], {"image": 0}, input_structure=0, output_structure=1)
@@ -64,7 +64,7 @@ def _functional(model: Any) -> Any | None:
         return None
     images = tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
     extra = {"training": False} if takes_training(model) else {}
-    return keras_graph.traced(model, tree.flatten(images), lambda: model.call(images, **extra))
+    return keras_graph.traced(model, images, lambda: model.call(images, **extra))
 
 
 def _require_functional(model: Any) -> Any:
@@ -116,20 +116,23 @@ class _Reader:
 
     def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
         _require_channels_last(node.operation)
-        inner, step = keras_graph.functional_of(node.operation), over_time.inside(node)
+        model, step = keras_graph.functional_of(node.operation), over_time.inside(node)
         if step is not None:
             self._open_over_time(step, node, values, path)
-        elif (inner := inner or _inside(node)) is not None:
-            self._open(inner, node, values, path)
+        elif model is not None:
+            self._open(model, keras_graph.inputs_for(model, node), node, values, path)
+        elif (inner := _inside(node)) is not None:
+            self._open(inner, node.input_tensors, node, values, path)
         else:
             self._add(node, values, path)
-        self.graph.names[path] = values[id(node.outputs[0])]
+        for number, tensor in enumerate(node.outputs):
+            self.graph.names[f"{path}[{number}]" if len(node.outputs) > 1 else path] = values[id(tensor)]
         self.graph.layers[path] = node.operation
 
-    def _open(self, inner: Any, node: Any, values: dict[int, Value], path: str) -> None:
+    def _open(self, inner: Any, tensors: Sequence[Any], node: Any, values: dict[int, Value], path: str) -> None:
         """Reads a nested model: its inputs and outputs are the values around it, under other names."""
         symbols = tree.flatten(keras_graph.input_structure(inner))
-        inside = {id(symbol): values[id(tensor)] for symbol, tensor in zip(symbols, node.input_tensors, strict=True)}
+        inside = {id(symbol): values[id(tensor)] for symbol, tensor in zip(symbols, tensors, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         symbols = tree.flatten(keras_graph.output_structure(inner))
         values.update({id(tensor): inside[id(symbol)] for symbol, tensor in zip(symbols, node.outputs, strict=True)})
@@ -137,7 +140,7 @@ class _Reader:
     def _open_over_time(self, step: Any, node: Any, values: dict[int, Value], path: str) -> None:
         """Reads the layer inside a TimeDistributed, whose values get an axis of time."""
         first_place, first_value = len(self.graph.places), len(self.graph.shapes)
-        self._open(step, node, values, path)
+        self._open(step, node.input_tensors, node, values, path)
         steps = node.input_tensors[0].shape[1]
         shapes, places = self.graph.shapes, self.graph.places
         shapes[first_value:] = [over_time.shape_over_time(shape, steps) for shape in shapes[first_value:]]
@@ -148,23 +151,33 @@ class _Reader:
         stages = stages_of(operation)
         if is_scaled_sum(operation):
             outputs = self._add_scaled_sum(node, inputs, path)
+        elif isinstance(operation, keras.layers.Activation) and not is_known_function(operation.activation):
+            outputs = self._add_function(node, inputs, path)
         elif not stages:
             outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
-            is_relu = is_relu_written_out(operation, node.arguments)
-            kind = "relu" if is_relu else kind_of_operation(operation, len(inputs))
-            self.graph.places.append(Place(path, operation, kind, inputs, outputs, _caller(node)))
+            self.graph.places.append(Place(path, operation, _kind(node), inputs, outputs, _caller(node)))
         for stage in stages:
             outputs = (self.new_value(node.outputs[0]),)
             compute = _forward(stage, operation)
             self.graph.places.append(Place(path, operation, "linear", inputs, outputs, compute, linear_map=stage))
             inputs = outputs
         if stages and not is_linear(operation.activation):
-            outputs = (self.new_value(node.outputs[0]),)
-            function = operation.activation
-            kind = kind_of_function(function)
-            place = Place(path, operation, kind, inputs, outputs, _on_one(function), function=function)
-            self.graph.places.append(place)
+            outputs = self._add_function(node, inputs, path)
         values.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+
+    def _add_function(self, node: Any, inputs: tuple[Value, ...], path: str) -> tuple[Value, ...]:
+        """A layer's activation; a function of the user's is opened, or taken as a whole where it cannot be."""
+        layer, function = node.operation, node.operation.activation
+        is_known = is_known_function(function)
+        inner = None if is_known else keras_graph.traced_function(function, self.graph.tensors[inputs[0]])
+        if inner is not None:
+            inside = {id(keras_graph.input_structure(inner)): inputs[0]}
+            self.read(inner, inside, prefix=path + "/")
+            return (inside[id(keras_graph.output_structure(inner))],)
+        outputs = (self.new_value(node.outputs[0]),)
+        kind = kind_of_function(function) if is_known else "other"
+        self.graph.places.append(Place(path, layer, kind, inputs, outputs, _on_one(function, layer), function=function))
+        return outputs
 
     def _add_scaled_sum(self, node: Any, inputs: tuple[Value, ...], path: str) -> tuple[Value, ...]:
         """x + scale · y, InceptionResNet's own layer, as a product and a sum."""
@@ -174,6 +187,14 @@ class _Reader:
         self.graph.places.append(Place(path, layer, "scale", (branch,), (scaled,), multiply))
         self.graph.places.append(Place(path, layer, "add", (shortcut, scaled), (total,), add))
         return (total,)
+
+
+def _kind(node: Any) -> str:
+    if is_relu_written_out(node.operation, node.arguments):
+        return "relu"
+    kind = kind_of_operation(node.operation, len(node.input_tensors))
+    # Of several tensors each output is one of the inputs: what is shared out to "the" input would go to the first.
+    return "reshape" if kind == "identity" and len(node.outputs) > 1 else kind
 
 
 def _inside(node: Any) -> Any | None:
@@ -211,8 +232,8 @@ def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:
 def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
     """Runs a recorded call on new tensors, as at inference."""
     operation, arguments, symbols = node.operation, node.arguments, node.input_tensors
-    # Random augmentation augments unless told that nobody is training.
-    extra = {"training": False} if takes_training(operation) else {}
+    # Random augmentation augments unless told that nobody is training; a layer around it hands that on.
+    extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[Any]) -> list[Any]:
         args, kwargs = arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, tensors, strict=True)})
@@ -227,11 +248,16 @@ def takes_training(operation: Any) -> bool:
 
 
 def _forward(stage: LinearMap, layer: Any) -> Callable[[Sequence[Any]], list[Any]]:
-    return lambda tensors: [stage.forward(layer, tensors[0])]
+    return lambda tensors: [_masked_as(layer, tensors[0], stage.forward(layer, tensors[0]))]
 
 
-def _on_one(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Any]]:
-    return lambda tensors: [function(tensors[0])]
+def _on_one(function: Callable[[Any], Any], layer: Any = None) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda tensors: [_masked_as(layer, tensors[0], function(tensors[0]))]
+
+
+def _masked_as(layer: Any, x: Any, y: Any) -> Any:
+    """y, with the mask over time that Keras carries along x where the layer hands it on."""
+    return keras_graph.with_mask_of(x, y) if getattr(layer, "supports_masking", False) else y
 
 
 def _require_channels_last(operation: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
-from tfviz.errors import UnknownLayerError
+from tfviz.errors import UnknownLayerError, UnsupportedModelError
+from tfviz.graph import keras_graph
 from tfviz.graph.places import Graph, Place, Value
 
 Rule = Callable[[Place, Sequence[Any], Any], Any]  # (place, inputs, output) -> output
@@ -45,7 +46,7 @@ def run(values: dict[Value, Any], places: Sequence[Place], rules: Rules = NO_RUL
         outputs = place.compute(inputs)
         rule = rules.get(place.kind)
         if rule is not None:
-            outputs = [rule(place, inputs, output) for output in outputs]
+            outputs = [keras_graph.with_mask_of(output, rule(place, inputs, output)) for output in outputs]
         values.update(zip(place.outputs, outputs, strict=True))
     return values
 
@@ -65,7 +66,7 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
     """
     values = run(known, graph.before(at, given=known))
     # A layer may return the very tensor it got (Dropout, at inference); a tensor of its own keeps the two apart.
-    values.update({value: tf.identity(values[value]) for value in at})
+    values.update({value: keras_graph.with_mask_of(values[value], tf.identity(values[value])) for value in at})
     behind = graph.after(at)
     rest = graph.before(graph.outputs, given=[value for value in values if value in at or value not in behind])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -79,6 +80,8 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
     if scale > 1:
         gradients = [None if g is None else tf.cast(g, tf.float32) / scale for g in gradients]
     for number, (value, gradient) in enumerate(zip(at, gradients, strict=True)):
+        if gradient is None:
+            _require_real(graph, value)
         if gradient is None and value in graph.inputs and len(graph.inputs) > 1:
             gradients[number] = tf.zeros(tf.shape(values[value]))  # One of several inputs may have no part in an output.
         elif gradient is None:
@@ -86,6 +89,17 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
                 f"layer '{name_of(graph, value)}' has no part in the model's output; choose one on the way to it"
             )
     return Backward(values, gradients)
+
+
+def _require_real(graph: Graph, value: Value) -> None:
+    """Raises for pictures in whole numbers, which the outputs do depend on. Numbers of words, say, have no part in a map."""
+    tensor = graph.tensors[value]
+    is_whole = tensor is not None and not tf.as_dtype(tensor.dtype).is_floating
+    if is_whole and len(graph.shapes[value]) > 2 and graph.after([value]).intersection(graph.outputs):
+        raise UnsupportedModelError(
+            f"'{name_of(graph, value)}' is {tf.as_dtype(tensor.dtype).name}: there is no gradient to whole numbers. Build the "
+            "model with a float Input (the same weights fit), name a layer, or use a CAM"
+        )
 
 
 def name_of(graph: Graph, value: Value) -> str:

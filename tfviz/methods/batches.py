@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.places import Graph
 from tfviz.methods.blank_maps import blank_rows, warn_of_blank_maps
-from tfviz.targets import At
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
@@ -21,22 +21,23 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(f"batch_size must be a whole number of images, 1 at least; got {batch_size!r}")
     reader = _Reader(explainer.graph, batch_size)
-    rows_of_target = _rows(target)
+    outputs = explainer._output_shapes()
+    rows_of_target = targets.rows(target, outputs)
     bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
     done, results, blank = 0, [], None
     for batch in reader.batches(images):
         count = len(tree.flatten(batch)[0])
-        attribution = explainer(batch, _slice(target, rows_of_target, done, count))
+        attribution = explainer(batch, targets.rows_from(target, outputs, done, count))
         results.append(tree.map_structure(np.asarray, attribution))
         rows = blank_rows(results[-1])
         if blank is None and rows.any():
             i = int(rows.argmax())
-            blank = tree.map_structure(lambda x: x[i : i + 1], batch), _slice(target, rows_of_target, done + i, 1)  # noqa: B023
+            blank = tree.map_structure(lambda x: x[i : i + 1], batch), targets.rows_from(target, outputs, done + i, 1)  # noqa: B023
         done += count
         bar.update(done, finalize=False)
     if not results:
         raise ImageError("expected at least one image, got none")
-    if rows_of_target not in (None, 1, done):
+    if rows_of_target not in (None, done):
         raise TargetError(f"expected {done} targets, one for each image; got {rows_of_target}")
     bar.target = done  # Of a dataset it may not have been known before.
     bar.update(done, finalize=True)
@@ -108,19 +109,3 @@ def _shown(came: Any) -> str:
 
 def _images_of(element: Any) -> Any:
     return element[0] if isinstance(element, (tuple, list)) else element
-
-
-def _rows(target: Any) -> int | None:
-    """How many rows a target has, when it has one for each image."""
-    if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
-        return None
-    return len(target)
-
-
-def _slice(target: Any, rows: int | None, start: int, count: int) -> Any:
-    if rows is None or rows == 1:
-        return target
-    part = target[start : start + count]
-    if len(part) < count:
-        raise TargetError(f"expected one target for each image; got {rows} for {start + count} images or more")
-    return part

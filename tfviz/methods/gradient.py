@@ -6,7 +6,7 @@ import warnings
 from typing import Any, ClassVar
 
 from tfviz import targets
-from tfviz.graph.inner_layers import may_hide_relu
+from tfviz.graph.inner_operations import may_hide_relu
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, Value
 from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of

@@ -4,8 +4,9 @@ Answers: which fine structures belong to the class?
 
     guided backprop · Grad-CAM resized to the image          Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-One forward pass serves both: Grad-CAM runs only the head above its layer a second time. The map is resized bilinearly. It
-misleads as guided backprop does: the detail does not depend on the class, only the place does.
+One forward pass serves both: Grad-CAM runs only the head above its layer a second time. The map is resized bilinearly. Of
+several images the layer may see some only: the map lies over those, and over the others it is 0. It misleads as guided
+backprop does: the detail does not depend on the class, only the place does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedGradCAM(GradCAM):
-    """Guided backprop times Grad-CAM, signed, (N, H, W, C). A vector input beside the image gets guided backprop alone."""
+    """Guided backprop times Grad-CAM, signed, (N, H, W, C).
+
+    A vector input beside the image, which has no places, gets guided backprop alone; an image that the layer does not see
+    gets 0.
+    """
 
     key: ClassVar[str] = "guided_grad_cam"
     question: ClassVar[str] = "Which fine structures belong to the class?"
@@ -34,7 +39,8 @@ class GuidedGradCAM(GradCAM):
 
     def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
         super().__init__(model, layer, score=score, output=output)
-        if not any(map(self._is_masked, self.graph.inputs)):
+        self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
+        if not any(map(self._has_places, self.seen)):
             raise UnknownLayerError(
                 f"layer '{self.layer_path}' gives {self.graph.shapes[self.layer]}, which has not the axes of the image "
                 f"{self.graph.shapes[self.graph.inputs[0]]} and cannot mask it. Choose a convolution"
@@ -48,12 +54,14 @@ class GuidedGradCAM(GradCAM):
         return like_inputs(self.graph, [self._masked(value, tf.cast(g, tf.float32), cam) for value, g in pairs]), values
 
     def _masked(self, value: Value, gradient: Any, cam: Any) -> Any:
-        if not self._is_masked(value):
+        if not self._has_places(value):
             return gradient
+        if value not in self.seen:
+            return tf.zeros_like(gradient)
         cam = _resized_like(cam, gradient)
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
-    def _is_masked(self, value: Value) -> bool:
+    def _has_places(self, value: Value) -> bool:
         """Whether an input has places that a map could mask: not a vector beside the image."""
         return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
 

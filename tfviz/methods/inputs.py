@@ -11,6 +11,7 @@ from keras import tree
 from tfviz.errors import ImageError
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph
+from tfviz.graph.walk import name_of
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
@@ -26,13 +27,25 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
 def _flatten(graph: Graph, images: Any) -> list[Any]:
     if len(graph.inputs) == 1 and not isinstance(images, dict):
         return [images[0] if _is_structure_of_one(images) else images]
-    flat = tree.flatten(images) if isinstance(images, (list, tuple, dict)) else [images]
+    if isinstance(images, dict) or isinstance(graph.input_structure, dict):
+        return _by_name(graph, images)
+    flat = tree.flatten(images) if isinstance(images, (list, tuple)) else [images]
     if len(flat) != len(graph.inputs):
         raise ImageError(
             f"the model '{model_name(graph)}' takes {len(graph.inputs)} inputs, got {len(flat)}; pass them nested as the "
             "model takes them, each as a batch"
         )
     return flat
+
+
+def _by_name(graph: Graph, images: Any) -> list[Any]:
+    """What a dict holds for each input. A model of several inputs in a list takes one too: Keras goes by the inputs' names."""
+    takes_dict = isinstance(graph.input_structure, dict)
+    names = list(graph.input_structure) if takes_dict else [name_of(graph, value) for value in graph.inputs]
+    if not isinstance(images, dict) or set(images) != set(names):
+        got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
+        raise ImageError(f"the model '{model_name(graph)}' takes a dict of {', '.join(map(repr, names))}; got {got}")
+    return tree.flatten(images) if takes_dict else [images[name] for name in names]
 
 
 def _is_structure_of_one(images: Any) -> bool:

@@ -54,7 +54,7 @@ class Excitation:
         self.last_maps = _last_linear_maps(graph)
         self.contrastive = contrastive
         # Of one sigmoid unit, class 0 comes back as −p: the evidence for it is what −W lets through.
-        self.has_two_signs = any(place.path == TWO_CLASSES for place in graph.places)
+        self.has_two_signs = any(place.path == TWO_CLASSES and place.operation is None for place in graph.places)
         self.batch_norms = _batch_norms_to_merge(graph) if merge_batch_norm else {}
 
     def require_rules(self, at: Sequence[Value]) -> None:
@@ -68,8 +68,10 @@ class Excitation:
                 )
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
-        """Whether each of these values goes through a last linear map on its way to the outputs."""
-        return all(any(self.graph.after([value]).intersection(last.inputs) for last in self.last_maps) for value in at)
+        """Whether each of these values goes through a last linear map on its way to the outputs, if it is on any."""
+        behind = [self.graph.after([value]) for value in at]
+        used = [values for values in behind if values.intersection(self.graph.outputs)]
+        return all(any(values.intersection(last.inputs) for last in self.last_maps) for values in used)
 
     def rules(self, images: Sequence[Any]) -> Rules:
         """The rules for one batch of images (flat, as the graph takes them)."""
@@ -156,16 +158,24 @@ def _add(place: Place, inputs: Sequence[Any], output: Any) -> Any:
 
     def share(p: Any) -> list[Any]:
         excited = [tf.nn.relu(x) for x in inputs]
-        ratio = safe_divide(p, tf.add_n([tf.broadcast_to(a, tf.shape(p)) for a in excited]))
-        return [_sum_to(ratio * a, a) for a in excited]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:  # of a sum that may broadcast, and cast
+            tape.watch(excited)
+            total = place.compute(excited)[0]
+        parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total))
+        return [a * part for a, part in zip(excited, parts, strict=True)]
 
     return redirect(output, inputs, share)
 
 
 def _sum_to(p: Any, like: Any) -> Any:
-    """p summed over the axes along which `like` was broadcast, so that nothing of it is lost."""
+    """p summed over the axes along which `like` was broadcast, so that nothing of it is lost.
+
+    Keras' layers take (N, C) beside (N, height, width, C) as (N, 1, 1, C).
+    """
+    missing = len(p.shape) - len(like.shape)
+    p = tf.reduce_sum(p, axis=list(range(1, 1 + missing))) if missing > 0 else p
     axes = [axis for axis, (n, m) in enumerate(zip(p.shape, like.shape, strict=True)) if m == 1 and n != 1]
-    return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
+    return tf.cast(tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p, like.dtype)
 
 
 def _values_before_first_linear_map(graph: Graph) -> set[Value]:
@@ -201,9 +211,13 @@ def _batch_norms_to_merge(graph: Graph) -> dict[Place, Place]:
     for place in graph.places:
         if place.kind == "linear" and place.outputs[0] not in graph.outputs:
             followers = graph.consumers(place.outputs[0])
-            if len(followers) == 1 and type(followers[0].operation).__name__ == "BatchNormalization":
+            if len(followers) == 1 and _scales_channels(followers[0].operation, len(graph.shapes[place.outputs[0]])):
                 found[place] = followers[0]
     return found
+
+
+def _scales_channels(operation: Any, rank: int) -> bool:
+    return type(operation).__name__ == "BatchNormalization" and operation.axis in (-1, rank - 1)
 
 
 def _scale_of(batch_norm: Any) -> Any:

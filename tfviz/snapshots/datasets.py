@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 # The place of the seed generator among the operation's inputs.
@@ -26,10 +27,10 @@ def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
         data = written.numpy()
         del written, variant  # Arrays that the dataset was made of are in each of these.
         graph = tf.compat.v1.GraphDef.FromString(data)
-        del data
         _give_own_seeds(graph)
-        data = graph.SerializeToString()
+        data = np.array(graph.SerializeToString(), dtype=object)  # Bytes as they are would be copied four times.
         del graph
+        data = tf.constant(data)
         variant = tf.raw_ops.DatasetFromGraph(graph_def=data)
     except (tf.errors.OpError, ValueError):  # ValueError: a graph of more than 2 GB
         return dataset

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_PNG_KIND = 25  # where the file says whether it holds grey (0), colours, or either with alpha
 _FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
 _ORIENTATION_TAG = 0x0112
 
@@ -40,13 +41,11 @@ def _png(data: Any) -> Any:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
         # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
-        deep = tf.cast(tf.io.decode_png(data, channels=0, dtype=tf.uint16), tf.int32)
+        deep = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.int32)
     pixels = tf.cast((deep + 128) // 257, tf.float32)  # 65535 = 255 · 257
-    channels = tf.shape(pixels)[2]
-    has_alpha = tf.equal(channels % 2, 0)  # grey or RGB, and alpha
-    colour = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
-    alpha = tf.where(has_alpha, pixels[..., -1:], 255)
-    colour = tf.broadcast_to(colour, tf.concat([tf.shape(colour)[:2], [3]], 0))
+    # A colour that is said to be transparent counts, but in pictures of grey alone; read_image has it so.
+    is_grey = tf.equal(_at(raw, _PNG_KIND), 0)
+    colour, alpha = pixels[..., :3], tf.where(is_grey, 255, pixels[..., 3:])
     on_white = tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255)
     return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
 
@@ -81,14 +80,15 @@ def orientation(data: Any, start: Any) -> Any:
 
 
 def _exif_of_jpeg(data: Any) -> Any:
-    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length."""
+    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length, bytes to fill up singly."""
 
     def goes_on(at: Any, start: Any) -> Any:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
 
     def step(at: Any, start: Any) -> Any:
         is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"Exif", "big"))
-        return at + 2 + _number(data, at + 2, 2, False), tf.where(is_exif, at + 10, 0)
+        is_fill = tf.equal(_at(data, at + 1), _FILL)
+        return tf.where(is_fill, at + 1, at + 2 + _number(data, at + 2, 2, False)), tf.where(is_exif, at + 10, 0)
 
     return tf.while_loop(goes_on, step, [_int64(2), _int64(0)])[1]
 

@@ -14,7 +14,6 @@ several sizes may share a batch: their maps stand at the top left of a common ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import tensorflow as tf
@@ -34,12 +33,8 @@ Results = dict[str, Any]
 
 
 def require_drawable(manifest: Manifest, attribution: Any) -> None:
-    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them; `attribution`: what the file gives.
-
-    Where the size of the images was fixed for this file, the manifest's preprocessing learns it.
-    """
-    preprocessing = manifest.picture_preprocessing
-    if preprocessing is None:
+    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them; `attribution`: what the file gives."""
+    if manifest.preprocessing is None:
         raise ExportError(
             f"include='image': nobody said how the model '{manifest.model}' wants its pictures. Say it: "
             "preprocessing='tf', 'torch', 'caffe', 'unit' (0..1), 'none' (0..255), a JSON file or a tfviz.Preprocessing "
@@ -56,9 +51,6 @@ def require_drawable(manifest: Manifest, attribution: Any) -> None:
             "include='image': the map's number of channels is not known, for the model leaves that of its images free. Say "
             "it: image_shape=(height, width, channels)"
         )
-    _, height, width, channels = manifest.inputs[0].shape
-    size = (height, width) if height and width else None
-    manifest.preprocessing = asdict(preprocessing.for_input(size, channels or preprocessing.channels))
 
 
 def check_options(include: Any, overlay: Any) -> None:

@@ -73,6 +73,22 @@ def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, cap
     assert "1 not explained" in page and f"<strong>{bad.name}</strong>" in page and str(bad) not in page
 
 
+def test_a_reader_who_leaves_does_not_end_the_run(model_file, tmp_path):
+    save_pictures(tmp_path / "in", ["b.png", "c.png"])
+    for name in ("a", "z"):
+        (tmp_path / f"in/{name}.jpg").write_text("not a picture")
+    argv = [sys.executable, "-m", "tfviz", "explain", tmp_path / "in", "--model", model_file, "--output", tmp_path / "out"]
+    argv += ["--preprocess", "none", "--batch-size", "1"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout.readline().startswith("Skipped: ")  # as `2>&1 | head -1` does
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")} | {
+        "index.html"
+    }
+
+
 def test_where_no_picture_can_be_read_the_page_says_so(run, tmp_path):
     assert run(spoil(tmp_path, "text")) == 1
     assert "0 pictures" in (tmp_path / "out/index.html").read_text("utf-8")

@@ -72,6 +72,30 @@ def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> 
     assert "image" in Manifest.read(tmp_path / "x").extra["signatures"]
 
 
+@pytest.mark.parametrize(
+    ("format", "options", "said"),
+    [
+        (
+            "stablehlo",
+            ["batch_size=2"],
+            "images (2, 32, 32, 3), target (2) -> outputs (2, 4), target (2), attribution (2, 16, 16)",
+        ),
+        (
+            "litert",
+            ["batch_size=2"],
+            "images (2, 32, 32, 3), target (2) -> outputs (2, 4), target (2), attribution (2, 16, 16)",
+        ),
+        ("onnx", [], "images (any, 32, 32, 3), target (any) -> outputs (any, 4), target_out (any), attribution (any, 16, 16)"),
+    ],
+)
+def test_a_file_of_one_function_says_what_goes_in_and_out(
+    format: str, options: list[str], said: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for option in options for word in ("--option", option)]
+    assert exported(network, tmp_path / "x", "--format", format, *words) == 0
+    assert " ".join(capsys.readouterr().out.splitlines()[2].split()) == f"explainer {said}"
+
+
 def test_an_export_is_replaced_only_when_asked_for(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exported(network, tmp_path / "x") == 0
     assert exported(network, tmp_path / "x", "--method", "saliency") == 2
@@ -90,6 +114,10 @@ WRONG = {
     "unknown class": (["--target", "9"], "target 9 is out of range: the model has 4 classes, 0 to 3"),
     "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
     "an option that there is not": (["--option", "color=red"], "has no option 'color'"),
+    **{
+        f"{name}, which is no format's": (["--option", f"{name}=x"], f"error: --option {name}: that is no option of a format")
+        for name in ("overwrite", "format", "path", "explainer")
+    },
     "no name": (["--option", "red"], "expected NAME=VALUE, such as batch_size=8, got 'red'"),
     "unknown preprocessing": (["--include", "image"], "nobody said how the model 'functional"),
     "overlay alone": (["--overlay"], "overlay=True draws on the pictures that include='image' takes"),

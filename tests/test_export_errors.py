@@ -70,6 +70,14 @@ def test_a_place_that_cannot_be_written_says_so(explainer: Any, tmp_path: Path) 
         explainer.export(tmp_path / "file" / "x")
 
 
+def test_a_failure_takes_the_folders_above_away_again(explainer: Any, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for place in ("new/newer/x", "old/new/x"):
+        with pytest.raises(tfviz.TargetError):
+            explainer.export(tmp_path / place, target=99)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["old"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_crash_in_the_middle_leaves_the_old_folder_or_none(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,20 @@ def test_batches_of_any_length_go_through_a_file_for_some_at_once(batch_size: in
             np.testing.assert_array_equal(got.target, want.target)
             assert_near(got.attribution, want.attribution, TOLERANCE)
             assert_near(got.outputs, want.outputs, TOLERANCE)
+
+
+def test_threads_may_share_a_file(model: keras.Model, tmp_path: Path) -> None:
+    explainer = tfviz.GuidedBackprop(model)
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert"))
+    images = images_for(explainer, 8)
+    want = [loaded(images[i : i + 1]) for i in range(8)]
+
+    def differing(first: int) -> int:
+        numbers = [(3 * first + i) % 8 for i in range(300)]
+        return sum(not np.array_equal(loaded(images[i : i + 1]), want[i]) for i in numbers)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(differing, range(4))) == [0] * 4
 
 
 def test_several_inputs_and_outputs_keep_their_structure(tmp_path: Path) -> None:

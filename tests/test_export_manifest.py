@@ -148,6 +148,39 @@ def test_inputs_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     assert loaded([two, two]).shape == (2, 6, 6)
 
 
+def steered_by(structure: type) -> keras.Model:
+    """Two inputs whose alphabet is not their order."""
+    inputs = {name: keras.Input((8, 8, 3), name=name) for name in ("right", "left")}
+    x = layers.Concatenate()([inputs["right"], 2 * inputs["left"]])
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(x))
+    return keras.Model(inputs if structure is dict else list(inputs.values()), layers.Dense(3)(x))
+
+
+def test_a_dict_goes_by_its_keys_and_a_list_by_its_order(tmp_path: Path) -> None:
+    right, left = np.random.default_rng(0).normal(size=(2, 2, 8, 8, 3)).astype("float32")
+    for structure in (list, dict):
+        explainer = tfviz.GradCAM(steered_by(structure))
+        loaded = tfviz.load_explainer(explainer.export(tmp_path / structure.__name__))
+        given = {"right": right, "left": left}
+        want = explainer(given if structure is dict else [right, left])
+        np.testing.assert_allclose(loaded(given), want, atol=1e-6)
+        with pytest.raises(tfviz.ImageError, match=r"takes a dict of 'right', 'left'; got a dict of 'right', 'wrong'"):
+            loaded({"right": right, "wrong": left})
+        if structure is dict:
+            with pytest.raises(tfviz.ImageError, match=r"takes a dict of 'right', 'left'; got list"):
+                loaded([right, left])
+        else:
+            np.testing.assert_allclose(loaded([right, left]), want, atol=1e-6)
+
+
+def test_a_structure_of_one_is_its_batch(explainer: Any, folder: Path) -> None:
+    loaded, images = tfviz.load_explainer(folder), images_for(explainer, 2)
+    for given in ([images], (tf.constant(images),), {"images": images}, list(images)):
+        np.testing.assert_array_equal(loaded(given), loaded(images))
+    with pytest.raises(tfviz.ImageError, match="takes a dict of 'images'; got a dict of 'pictures'"):
+        loaded({"pictures": images})
+
+
 def test_preprocessing_and_labels_may_be_given(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(networks.build("plain"))
     bare = Manifest.read(explainer.export(tmp_path / "bare"))
@@ -164,7 +197,7 @@ def test_preprocessing_and_labels_may_be_given(tmp_path: Path) -> None:
 
 
 def test_names_are_made_plain_and_unique() -> None:
-    assert plain_names(["a/b:0", "a_b_0", "target", "é"]) == ["a_b_0", "a_b_0_2", "target_2", "_"]
+    assert plain_names(["a/b:0", "a_b_0", "target", "é"]) == ["a_b_0", "a_b_0_2", "target_2", "x_"]
 
 
 def test_names_nest_as_keras_nests() -> None:
@@ -178,7 +211,7 @@ BAD_FILES = {
     "no JSON": ("{", "cannot be read"),
     "a list": ("[]", "holds no object"),
     "another version": ('{"versions": {"format_version": 99}}', "has format version 99; this tfviz reads 1. Export it anew"),
-    "a part of it": ('{"versions": {"format_version": 1}}', r"is not whole \('inputs'\)"),
+    "a part of it": ('{"versions": {"format_version": 1}}', r"is not whole \(KeyError: 'inputs'\)"),
     "an unknown part": ('{"versions": {"format_version": 1}, "inputs": [], "color": 1}', "is not whole .*color"),
 }
 

@@ -276,6 +276,24 @@ def test_a_function_of_several_outputs_is_fixed_when_exported(tmp_path: Path) ->
     assert_near(got.attribution, want.attribution)
 
 
+def test_outputs_do_not_lose_their_place_to_what_tfviz_gives(tmp_path: Path) -> None:
+    left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(layers.Concatenate()([left, right])))
+    names = ["kind", "size", "overlay_bytes", "attribution_left"]
+    model = keras.Model([left, right], {name: layers.Dense(count)(x) for count, name in enumerate(names, 1)})
+    explainer, images = tfviz.Saliency(model), given_to(model)
+
+    def kind(outputs: Any) -> Any:
+        return outputs["kind"][:, 0]
+
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", target=kind))
+    want, got = explainer.with_outputs(images, kind), loaded.with_outputs(images)
+    for name in names:
+        assert_near(got.outputs[name], want.outputs[name], what=name)
+    assert_near(got.attribution[0], want.attribution[0])
+    assert not {"size", "overlay_bytes"} & set(keras.tree.flatten(loaded.manifest.outputs))
+
+
 def test_lists_of_inputs_and_outputs_are_named_after_their_layers(tmp_path: Path) -> None:
     model = steered(list)
     explainer = tfviz.Saliency(model)
@@ -380,8 +398,10 @@ def test_the_export_keeps_the_weights_of_its_moment(tmp_path: Path) -> None:
     assert_near(loaded(images), then)
 
 
-def test_saving_says_nothing(model: keras.Model, tmp_path: Path, capfd: Any, caplog: Any) -> None:
-    tfviz.GuidedBackprop(model).export(tmp_path / "x")
+def test_saving_and_loading_say_nothing(model: keras.Model, tmp_path: Path, capfd: Any, caplog: Any) -> None:
+    before = logging.getLogger("absl").level
+    tfviz.load_explainer(tfviz.GuidedBackprop(model).export(tmp_path / "x"))
+    assert logging.getLogger("absl").level == before
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
     out, err = capfd.readouterr()
     assert out == err == ""

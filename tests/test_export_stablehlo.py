@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cli_material
 import cv2
 import keras
 import networks
@@ -323,6 +324,17 @@ def test_the_example_explains_a_picture_as_tfviz_does(
     want = cv2.resize((grey / abs(grey).max() + 1) / 2, preprocessing.picture(pixels).shape[1::-1])
     got = cv2.imread(str(tmp_path / "map.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(got, 255 * want, rtol=0, atol=0.6)
+
+
+def test_the_example_takes_one_name_for_the_two_classes_of_a_sigmoid(tmp_path: Path) -> None:
+    explainer = tfviz.GradCAM(cli_material.network(outputs=1))
+    folder = explainer.export(tmp_path / "explainer", format="stablehlo")
+    manifest = json.loads((folder / "tfviz.json").read_text())
+    (folder / "tfviz.json").write_text(json.dumps(manifest | {"labels": ["cat"]}))  # as of a model that knows its label
+    np.save(tmp_path / "images.npy", images_for(explainer, 1))
+    done = run(folder, tmp_path / "images.npy", tmp_path / "maps.npy", "--target", 1)
+    assert done.returncode == 0, done.stderr
+    assert "image 0: class 1\n" in done.stdout
 
 
 def test_the_example_says_what_shape_it_takes(exported: Path, explainer: Explainer, tmp_path: Path) -> None:

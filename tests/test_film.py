@@ -245,8 +245,9 @@ def test_a_place_that_cannot_be_written_is_named(trainer: FakeTrainer, tmp_path:
         ({"fps": 0}, OptionError, r"fps: expected 0.1 to 50 snapshots a second, got 0"),
         ({"fps": math.nan}, OptionError, r"fps: expected"),
         ({"every": 0}, OptionError, r"every: expected a whole number, 1 at least"),
-        ({"seconds": 0.5}, OptionError, r"seconds: expected a length of one second at least, got 0.5"),
+        ({"seconds": 0.5}, OptionError, r"seconds: expected a length in seconds, 1 at least, got 0.5"),
         ({"seconds": math.nan}, OptionError, r"seconds: expected"),
+        ({"seconds": math.inf}, OptionError, r"seconds: expected a length in seconds, 1 at least, got inf"),
         ({"every": 2, "seconds": 5}, OptionError, r"give one of them"),
         ({"width": 100}, OptionError, r"width: expected 160 to 3840 pixels, got 100"),
     ],
@@ -305,6 +306,31 @@ def test_a_short_run_is_slow_and_a_long_one_shown_in_part(count: int, options: d
     if "every" not in options:
         assert pace.duration_s <= options.get("seconds", 60) + 1e-9
         assert np.ptp(np.diff(pace.shown)) <= 1 if shown > 1 else True  # evenly spread
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "fps", "frames"),
+    [
+        (1000, 1, None, 15),
+        (1000, 1, 50, 50),
+        (1000, 20, 0.1, 2),
+        (1000, 3, 2, 6),
+        (1, 1, None, 2),
+        (1, 1, 50, 50),
+        (1000, 30, 0.1, 3),
+        (5, 3, 2, 6),
+    ],
+)
+def test_a_film_is_not_longer_than_was_asked_for(count: int, seconds: float, fps: float | None, frames: int) -> None:
+    """Its last frame stays for a shorter time, and its first one is there in any case."""
+    pace = pace_for(count, fps, seconds=seconds)
+    assert pace.frames == frames and pace.duration_s <= seconds + 1e-9
+    assert pace.shown[0] == 0 and pace.shown[-1] == count - 1
+    assert pace.held <= max(frames // 4, frames - count)
+
+
+def test_where_two_frames_do_not_fit_the_first_and_the_last_are_shown() -> None:
+    assert pace_for(1000, 0.5, seconds=3).shown == [0, 999]
 
 
 # The layout
@@ -418,12 +444,13 @@ def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, cap
         ),
         ("film runs --output a.mp4 --every 0", "--every: expected a whole number, 1 at least"),
         ("film runs --output a.mp4 --every 2 --seconds 3", "not allowed with"),
+        ("film RUN --output a.mp4 --seconds inf", "seconds: expected a length in seconds, 1 at least, got inf"),
         ("film nowhere --output a.mp4", "tfviz film: error: There is no run in nowhere"),
     ],
 )
-def test_wrong_words_are_answered_in_one_line(capsys: Any, words: str, message: str) -> None:
-    pytest.importorskip("av")
-    assert main(words.split()) == 2
+def test_wrong_words_are_answered_in_one_line(trainer: FakeTrainer, capsys: Any, words: str, message: str) -> None:
+    trainer.snap()
+    assert main(words.replace("RUN", str(trainer.folder)).split()) == 2
     said = capsys.readouterr()
     assert said.out == "" and message in said.err.splitlines()[-1]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tfviz import labels
@@ -123,6 +124,38 @@ def test_labels_come_from_a_file_from_names_or_from_nothing(tmp_path: Path) -> N
     assert labels_from(str(written(tmp_path, ["cat"]))) == labels_from(["cat"]) == labels_from(Labels(("cat",)))
     assert labels_from(None) == Labels()
     assert len(labels_from(["cat", "dog"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ([7, 8], ("7", "8")),
+        (range(2), ("0", "1")),
+        (np.arange(2), ("0", "1")),
+        (np.array(["cat", "dog"]), ("cat", "dog")),
+        (["cat", None], ("cat", "")),
+        ((name for name in ("cat", "dog")), ("cat", "dog")),
+        ({1: "dog", 0: "cat"}, ("cat", "dog")),
+        ({np.int64(1): "dog", np.int64(0): "cat"}, ("cat", "dog")),
+        ({0: 10, 1: 20}, ("10", "20")),
+        ({False: "no", True: "yes"}, ("no", "yes")),
+        ({"cat": 0, "dog": 1}, ("cat", "dog")),
+        ({"dog": np.int64(1), "cat": np.int64(0)}, ("cat", "dog")),
+        ({"0": 0, "1": 1, "10": 2}, ("0", "1", "10")),
+        ({"0": ["n1", "cat"], "1": ["n2", "dog"]}, ("cat", "dog")),
+        ([], ()),
+        ({}, ()),
+    ],
+)
+def test_names_may_be_numbers_and_come_with_their_numbers(given: Any, names: tuple[str, ...]) -> None:
+    found = labels_from(given).names
+    assert found == names and json.dumps(found)
+
+
+@pytest.mark.parametrize("given", [{"cat": "dog"}, {"0": []}, {-1: "cat"}, {0: ["cat"]}, [["cat"], ["dog"]], [b"cat"], 5])
+def test_what_holds_no_names_is_refused(given: Any) -> None:
+    with pytest.raises(LabelsError, match=r"labels: expected \['tench', …\], .*; got "):
+        labels_from(given)
 
 
 def test_the_names_of_imagenet_are_understood(shared: Path) -> None:

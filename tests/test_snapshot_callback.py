@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import keras
 import numpy as np
 import pytest
 import snapshot_material as material
+import tensorflow as tf
 from snapshot_material import Eager, assert_complete, at_batch
 
 import tfviz
 from tfviz.snapshots.callback import SnapshotCallback
+from tfviz.snapshots.faults import SnapshotWarning
+from tfviz.snapshots.named_methods import foreign_to, named_methods
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,23 @@ def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_pat
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(records[1]["logs"])
     times = [record["time"] for record in records]
     assert before <= times[0] and times == sorted(times) and times[-1] <= time.time()
+
+
+def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eager) -> None:
+    """Though it is drawn later, when a callback that comes after has added to the logs, as ReduceLROnPlateau does."""
+    has_added = threading.Event()
+
+    class Held(tfviz.Sink):
+        def write(self, snapshot: Any) -> None:
+            assert has_added.wait(20)
+
+    class Adding(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["added"] = 1.0
+            has_added.set()
+
+    eager.fit(eager.callback(tmp_path, sinks=[Held()]), Adding())
+    assert set(assert_complete(tmp_path)[1]["logs"]) == {"loss", "accuracy"}
 
 
 def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
@@ -233,6 +254,35 @@ def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) 
     assert len(assert_complete(tmp_path)) == 3
 
 
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from tfviz.snapshots.locking import FolderLock
+
+folder = Path(sys.argv[1])
+lock = FolderLock()
+lock.take(folder)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+lock.release()
+try:
+    FolderLock().take(folder)
+    print("free")
+finally:
+    os.kill(child, 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="goes without locks")
+def test_a_child_of_the_training_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """Such as one that loads data and lives on."""
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.stdout == "free\n", done.stderr
+
+
 def test_explainers_are_traced_once(tmp_path: Path, eager: Eager) -> None:
     explainer = tfviz.VisualBackProp(eager.model)
     callback = eager.callback(tmp_path, explainers=explainer, every=1)
@@ -254,6 +304,46 @@ def test_an_explainer_of_another_model_that_shares_layers_is_explained_live(tmp_
     with np.load(tmp_path / "maps" / "00000002.npz") as maps:
         np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
     assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # its outputs are no classes
+
+
+def test_an_explainer_of_a_model_that_is_not_trained_is_warned_of_in_each_training(tmp_path: Path, eager: Eager) -> None:
+    other = material.plain_network()
+    callback = eager.callback(tmp_path / "run", explainers=[tfviz.GradCAM(other), eager.explainer])
+    for _ in range(2):
+        with pytest.warns(SnapshotWarning) as caught:
+            eager.fit(callback)
+        (said,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
+        assert f"grad_cam explains '{other.name}', which has no weight of '{eager.model.name}'" in said
+        assert "give its key, 'grad_cam'" in said
+    with pytest.raises(tfviz.OptionError, match="has no weight of"):
+        eager.fit(eager.callback(tmp_path / "strict", explainers=tfviz.GradCAM(other), strict=True))
+    assert list((tmp_path / "strict").iterdir()) == []
+
+
+class Unnamed:
+    """A function that has weights, and nothing else that a model has."""
+
+    variables = (tf.Variable(1.0),)
+
+    def __call__(self, images: Any) -> Any:
+        return tf.reduce_mean(images, (1, 2)) * self.variables[0]
+
+
+def test_an_explainer_that_has_a_part_in_the_training_is_not_warned_of(eager: Eager) -> None:
+    model = eager.model
+    features = keras.Model(model.inputs, model.get_layer("conv").output)
+    whole = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Rescaling(2.0), model])
+    weightless = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+    module = tf.Module()
+    module.kernel = model.get_layer("conv").kernel.value
+    module.__class__ = type(
+        "Called", (tf.Module,), {"__call__": lambda self, images: tf.nn.conv2d(images, self.kernel, 1, "SAME")}
+    )
+    pairs = [(model, features), (features, model), (model, whole), (whole, model), (model, module)]
+    pairs += [(model, weightless), (model, lambda images: tf.reduce_mean(images, (1, 2))), (model, Unnamed())]
+    for trained, explained in pairs:
+        (method,) = named_methods([tfviz.Saliency(explained)], trained)
+        assert foreign_to(trained, method) is None, explained
 
 
 def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_names(tmp_path: Path, eager: Eager) -> None:
@@ -309,6 +399,11 @@ def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager)
         ({"max_images": 0}, tfviz.OptionError, "max_images: expected a whole number"),
         ({"token": "secret"}, tfviz.OptionError, "give its address too"),
         ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.Sink"),
+        ({"sinks": None}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]; got None"),
+        ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]"),
+        ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "token: expected letters, digits and signs"),
+        ({"tensorboard": 5}, tfviz.OptionError, "tensorboard: expected True, False or the path of a folder; got 5"),
+        ({"log_dir": None}, tfviz.OptionError, "log_dir: expected the path of a folder, such as 'runs/1'; got None"),
         ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images; got 3"),
         ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
     ],

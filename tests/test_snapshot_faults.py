@@ -249,6 +249,25 @@ def test_a_sink_that_raises_is_said_once_and_does_not_stop_the_others(
         eager.fit(eager.callback(tmp_path / "strict", every=2, sinks=sinks, strict=True))
 
 
+def test_each_training_says_anew_what_went_wrong(tmp_path: Path, eager: Eager) -> None:
+    """Under Python's own filters, which say the same words from the same place once only."""
+    callback = eager.callback(tmp_path, sinks=[Broken("write")])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            eager.fit(callback)
+    assert ["nobody there" in str(warning.message) for warning in caught] == [True, True]
+
+
+def test_a_log_that_is_no_number_costs_its_entry_only(tmp_path: Path, eager: Eager) -> None:
+    class Ragged(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs.update(per_class=[[0.5], [0.25, 0.75]], mean=0.5)
+
+    assert warned(lambda: eager.fit(Ragged(), eager.callback(tmp_path))) == []
+    assert set(assert_complete(tmp_path)[1]["logs"]) == {"loss", "accuracy", "mean"}
+
+
 def test_snapshots_wait_for_room_and_none_is_dropped(tmp_path: Path, eager: Eager) -> None:
     """Back-pressure: of a sink that takes 0.1 s at most two snapshots wait, and the training waits with them."""
     waiting: list[int] = []

@@ -200,6 +200,33 @@ def test_a_folder_with_other_images_is_refused(tmp_path: Path, opened: Opening) 
             check_folder(tmp_path, others)
 
 
+def test_snapshots_without_their_run_file_are_refused(tmp_path: Path, opened: Opening) -> None:
+    opened(tmp_path).add(snapshot(1))
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(
+        OutputError, match=r"holds snapshots \(snapshots.jsonl\) of a run whose run.json is gone. Put that file"
+    ):
+        check_folder(tmp_path, IMAGES)
+
+
+@pytest.mark.parametrize("index", [b"", b'{"number":0,"st'])
+def test_an_index_without_snapshots_and_a_run_file_is_begun(tmp_path: Path, opened: Opening, index: bytes) -> None:
+    (tmp_path / "snapshots.jsonl").write_bytes(index)
+    check_folder(tmp_path, IMAGES)
+    opened(tmp_path).add(snapshot(1))
+    assert [record["step"] for record in assert_complete(tmp_path)] == [1]
+
+
+def test_a_run_of_images_one_pixel_high_is_gone_on_with(tmp_path: Path) -> None:
+    images = [image[:1] for image in IMAGES]
+    folder = RunFolder(tmp_path, images, ABOUT)
+    folder.open()
+    folder.close()
+    check_folder(tmp_path, images)
+    with pytest.raises(OutputError, match="holds a run of other images"):
+        check_folder(tmp_path, images[::-1])
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):

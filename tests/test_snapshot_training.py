@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import snapshot_material as material
 import tensorflow as tf
+from keras import layers
 
 import tfviz
 from tfviz.snapshots.callback import SnapshotCallback
@@ -109,6 +110,36 @@ def test_training_is_bit_identical_with_and_without_snapshots(tmp_path: Path) ->
     for key in METHODS:
         expected = tfviz.METHODS[key](model)(pictures[:4]).numpy()
         np.testing.assert_allclose(maps[key], expected, atol=1e-3 * abs(expected).max())
+
+
+def augmented() -> tf.data.Dataset:
+    """By layers of Keras, within `map`; nothing is shuffled."""
+    layer = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.1)])
+    batches = tf.data.Dataset.from_tensor_slices(material.data()).batch(8)
+    return batches.map(lambda images, labels: (layer(images, training=True), labels)).prefetch(2)
+
+
+def noisy() -> tf.data.Dataset:
+    generator = tf.random.Generator.from_seed(5)
+    batches = tf.data.Dataset.from_tensor_slices(material.data()).batch(8)
+    return batches.map(lambda images, labels: (images + generator.normal(tf.shape(images)), labels))
+
+
+def sampled() -> tf.data.Dataset:
+    """From two datasets, in another order each time."""
+    halves = [tf.data.Dataset.from_tensor_slices(material.data(20, seed)).repeat() for seed in (0, 1)]
+    return tf.data.Dataset.sample_from_datasets(halves, [0.5, 0.5], rerandomize_each_iteration=True).batch(8).take(5)
+
+
+@pytest.mark.parametrize("dataset", [augmented, noisy, sampled])
+def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callable[[], tf.data.Dataset]) -> None:
+    def build() -> keras.Model:
+        model = material.plain_network()
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    left, _ = both_ways(tmp_path, build, epochs=2, dataset=dataset, methods=["grad_cam"], every="epoch")
+    assert left["history"]["loss"][0] != left["history"]["loss"][1]
 
 
 def shuffled_again() -> tf.data.Dataset:

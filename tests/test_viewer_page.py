@@ -268,6 +268,77 @@ def test_a_second_run_is_opened_and_two_are_compared(tmp_path: Path, runs: tuple
         playwright.expect(page.locator(".curve").first).to_contain_text("loss · running")
 
 
+def until_told(page: Any, run: str, count: int) -> None:
+    """Until the viewer has told of so many snapshots, also of a run that is not shown."""
+    told = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
+    until(lambda: page.evaluate(told, run) == count, f"{count} snapshots are told of")
+
+
+def test_a_run_that_comes_to_be_shown_again_is_fetched_anew(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+    running, older = runs
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(f"{viewer.address}#run={ID}&compare={OTHER}")
+        until(lambda: shown(page).count("29/grad_cam/0.png") == 1 == shown(page).count("24/grad_cam/0.png"), "both runs")
+        page.locator("#compare").select_option("")
+        until(lambda: len(shown(page)) == 4 and "compare" not in address(page), "the first alone")
+        older.snap(15)
+        until_told(page, OTHER, 40)
+        page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}&compare={OTHER}")
+        until(lambda: shown(page).count("29/grad_cam/0.png") == 2, "by a link, the other run at the same step")
+        page.evaluate("(hash) => { location.hash = hash; }", f"run={OTHER}")
+        until_shown(page, 39)
+        running.snap(5)
+        until_told(page, ID, 35)
+        page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}")
+        until_shown(page, 34)
+        page.locator("#run").select_option(OTHER)
+        until_shown(page, 39)
+        running.snap(5)
+        until_told(page, ID, 40)
+        page.locator("body").press("Home")
+        page.locator("#speed").select_option("1")
+        page.locator("#play").click()
+        playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+        shutil.rmtree(older.folder)
+        playwright.expect(page.locator("#run-name")).to_have_text("running")
+        until(lambda: at(page) == (39, 39), "the newest of the run that is left")
+        playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+        playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
+
+
+def test_an_address_that_asks_for_too_much_shows_what_is_there(
+    tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
+) -> None:
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(f"{viewer.address}#at=9999&focus=7")
+        until_shown(page, 29)
+        assert len(shown(page)) == 4
+        playwright.expect(page.locator("#focus-bar")).to_be_hidden()
+        playwright.expect(page.locator("#image-choice")).to_be_visible()
+        page.locator("#previous").click()
+        until(lambda: at(page)[0] == 28, "the one before the last")
+        page.get_by_role("button", name="Image 2, large").click()
+        playwright.expect(page.locator("#focus-name")).to_have_text("Image 2 of 2")
+
+
+def test_so_many_curves_are_shown_and_no_more_can_be_chosen(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(3, logs={f"metric{number}": float(number) for number in range(9)})
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        page.locator("#metric-choice summary").click()
+        boxes = page.locator("#metrics input")
+        for count in range(2, 6):
+            playwright.expect(page.locator("#metrics input:checked")).to_have_count(count)
+            playwright.expect(page.locator("#metrics input:disabled")).to_have_count(0)
+            boxes.nth(count).check()
+        playwright.expect(page.locator(".curve")).to_have_count(6)
+        playwright.expect(page.locator("#metrics input:not(:checked):disabled")).to_have_count(3)
+        boxes.first.uncheck()
+        playwright.expect(page.locator(".curve")).to_have_count(5)
+        playwright.expect(page.locator("#metrics input:disabled")).to_have_count(0)
+
+
 def test_the_address_leads_back_to_the_same_view(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
@@ -339,6 +410,22 @@ def test_all_fits_at_both_widths_and_can_be_read_in_both_lights(
             assert contrast(page, place) >= 4.5, place
         picture = page.screenshot(path=tmp_path / "page.png")
         assert len(picture) > 10_000
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_long_label_pushes_nothing_out_of_its_card(
+    tmp_path: Path, open_page: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    names = ["African hunting dog, hyena dog, Cape hunting dog, Lycaon pictus"] * 6
+    FakeTrainer(tmp_path / "run", ID, labels=names).snap(3)
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address, size)
+        until_shown(page, 2)
+        card = page.locator(".card").first
+        playwright.expect(card.locator(".label")).to_have_text(names[0])
+        card_right, *rights = card.evaluate("""(card) => [card, ...card.querySelectorAll("figure, .number")]
+            .map((one) => one.getBoundingClientRect().right)""")
+        assert len(rights) == 4 and max(rights) < card_right
 
 
 def contrast(page: Any, place: str) -> float:

@@ -103,6 +103,15 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises ImageError for a file that is missing, empty, no image, cut short or damaged, smaller than 2 pixels on a
     side or larger than 16384.
     """
+    return _read(path, MIN_SIDE_PX)
+
+
+def read_written(path: str | Path) -> np.ndarray:
+    """A picture that `write_image` has written, be it one pixel wide; else as `read_image`."""
+    return _read(path, 1)
+
+
+def _read(path: str | Path, least_px: int) -> np.ndarray:
     name, data = shown(path), _bytes_of(Path(path))
     container = describe(data)
     if container is None:
@@ -112,11 +121,11 @@ def read_image(path: str | Path) -> np.ndarray:
             f"{name} is cut short or damaged: the {container.kind} data end before the picture does. Copy it anew."
         )
     if container.size:
-        _check_size(name, *container.size)
+        _check_size(name, least_px, *container.size)
     pixels = _decode(data)
     if pixels is None:
         raise ImageError(f"{name} is cut short or damaged, or a kind of {container.kind} that OpenCV cannot read. Try PNG.")
-    _check_size(name, *pixels.shape[:2])
+    _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} holds {pixels.dtype} values; expected 8 or 16 bits per channel. Convert it first.")
     return _rgb(_eight_bits(pixels), is_premultiplied=container.kind == "TIFF" and pixels.dtype == np.uint8)
@@ -136,12 +145,12 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def _check_size(name: str, height: int, width: int) -> None:
+def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     said = f"{name} is {width} pixels wide and {height} high"
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"{said}; at most {MAX_SIDE_PX} on a side can be read. Make it smaller first.")
-    if min(height, width) < MIN_SIDE_PX:
-        raise ImageError(f"{said}; at least {MIN_SIDE_PX} on a side are needed.")
+    if min(height, width) < least_px:
+        raise ImageError(f"{said}; at least {least_px} on a side are needed.")
 
 
 def _decode(data: bytes) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +81,30 @@ def _keys(name: str) -> set[str]:
 def labels_from(source: Labels | Iterable[Any] | Mapping[Any, Any] | str | Path | None) -> Labels:
     """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no names).
 
-    Numbers are names too. A mapping leads from numbers to names or, as a data generator's class_indices, the other way round.
-    Raises LabelsError for a mapping of anything else.
+    Numbers are names too, and None is no name. A mapping leads from numbers to names or, as a data generator's class_indices,
+    the other way round. Raises LabelsError for anything else.
     """
     if isinstance(source, Labels):
         return source
     if isinstance(source, (str, Path)):
         return read_labels(source)
-    if isinstance(source, Mapping):
-        try:
-            return Labels(_from_json({"labels": {str(key): value for key, value in source.items()}}))
-        except (ValueError, TypeError) as error:
-            expected = "{0: 'tench', …} or {'tench': 0, …}"
-            raise LabelsError(f"labels: expected {expected}; got {source!r:.80} ({error})") from error
-    return Labels(() if source is None else tuple(str(name) for name in source))
+    if source is None:
+        return Labels()
+    try:
+        return Labels(_from_mapping(source) if isinstance(source, Mapping) else tuple(_name(one) for one in source))
+    except (ValueError, TypeError, IndexError) as error:
+        expected = "['tench', …], {0: 'tench', …}, {'tench': 0, …} or a file with the labels"
+        raise LabelsError(f"labels: expected {expected}; got {source!r:.80} ({error})") from error
+
+
+def _from_mapping(names: Mapping[Any, Any]) -> tuple[str, ...]:
+    if all(isinstance(key, Integral) for key in names):
+        return _in_order((int(key), _name(value)) for key, value in names.items())
+    return _in_order(_numbered(str(key), value) for key, value in names.items())
+
+
+def _name(given: Any) -> str:
+    return "" if given is None else _text(str(given) if isinstance(given, Number) else given)
 
 
 def read_labels(path: str | Path) -> Labels:
@@ -137,8 +148,8 @@ def _from_json(content: Any) -> tuple[str, ...]:
 
 
 def _numbered(key: str, value: Any) -> tuple[int, str]:
-    if isinstance(value, int):
-        return value, key
+    if isinstance(value, Integral):
+        return int(value), key
     return int(key), _text(value[-1] if isinstance(value, list) else value)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfviz.cli.jobs import Job, find_jobs, require_writable
-from tfviz.cli.progress import Progress
+from tfviz.cli.progress import Progress, tell
 from tfviz.cli.quiet import import_tensorflow
 from tfviz.errors import ImageError
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             is_stopped = True
         finally:  # whatever stopped the run, what was made can be looked at
             page = write_page(plan, results)
-    print("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)), flush=True)
+    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
     return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.columns import aligned
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
-from tfviz.cli.progress import Progress
+from tfviz.cli.progress import Progress, tell
 from tfviz.cli.quiet import import_tensorflow
 from tfviz.errors import OptionError
 from tfviz.export import FORMATS, export, format_named
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from tfviz.export.manifest import Manifest
 
     format_named(args.format)
+    _require_of_format(args.option)
     folders.destination(args.output, overwrite=args.overwrite)  # what can be wrong is said before seconds are spent
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         progress.show(1, f"exporting {explainer.key}")
         options = {name: value for name, value in _options(args, explainer).items() if value is not None}
         folder = export(explainer, args.output, format=args.format, overwrite=args.overwrite, **options)
-    print("\n".join(closing_lines(args.output, Manifest.read(folder))), flush=True)
+    tell("\n".join(closing_lines(args.output, Manifest.read(folder))))
     return 0
 
 
@@ -122,6 +124,13 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _require_of_format(options: list[tuple[str, Any]]) -> None:
+    """Raises OptionError for a name that is no format's, but one of `export` itself, such as overwrite."""
+    for name, _ in options:
+        if name in inspect.signature(export).parameters:
+            raise OptionError(f"--option {name}: that is no option of a format. See `tfviz export --help` for what there is.")
+
+
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
     """What was written, its size, what it takes and gives, and what to do with it."""
     files = [file for file in path.rglob("*") if file.is_file()]
@@ -135,9 +144,7 @@ def closing_lines(path: Path, manifest: Manifest) -> list[str]:
 def _signatures(manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
     if "signatures" in manifest.extra:
         return list(manifest.extra["signatures"].items())
-    taken = [{"name": one.name, "shape": one.shape} for one in manifest.inputs]
-    taken += [{"name": "target", "shape": [None]}] if "class" in manifest.targets else []
-    return [("explainer", {"inputs": taken, "outputs": manifest.extra.get("results", [])})]
+    return [("explainer", {"inputs": manifest.extra["arguments"], "outputs": manifest.extra["results"]})]
 
 
 def _shown(tensors: list[dict[str, Any]]) -> str:

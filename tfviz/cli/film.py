@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import count, listed, new_parser
-from tfviz.cli.progress import Progress
+from tfviz.cli.progress import Progress, tell
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             width=args.width,
             progress=show,
         )
-    print("\n".join(_closing_lines(film)))
+    tell("\n".join(_closing_lines(film)))
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from tfviz.cli.columns import aligned
+from tfviz.cli.progress import tell
 from tfviz.cli.quiet import import_tensorflow
 from tfviz.errors import UnsupportedModelError
 
@@ -24,8 +25,7 @@ def run(args: argparse.Namespace) -> int:
         mark = "*" if path == chosen else ""
         shapes = [graph.shapes[value] for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
         rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
-    print(aligned(rows))
-    print(f"\n{remark}")
+    tell(f"{aligned(rows)}\n\n{remark}")
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from tfviz.cli.arguments import parse
+from tfviz.cli.progress import tell
 from tfviz.errors import TfvizError
 
 WRONG_USAGE = 2
@@ -28,18 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has said what there is to say
         return stop.code if isinstance(stop.code, int) else 0
     try:
-        code = int(importlib.import_module(args.module).run(args))
-        sys.stdout.flush()
-        return code
+        return int(importlib.import_module(args.module).run(args))
     except TfvizError as error:
-        print(f"tfviz {args.command}: error: {_one_line(error)}", file=sys.stderr)
+        tell(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        tell("Stopped.", sys.stderr)
         return STOPPED
-    except BrokenPipeError:  # `tfviz layers | head` has read what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _one_line(error: TfvizError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tfviz.cli.columns import aligned
+from tfviz.cli.progress import tell
 from tfviz.cli.quiet import import_tensorflow
 
 
@@ -19,5 +20,5 @@ def run(_args: argparse.Namespace) -> int:
         default = "automatic" if method.needs_layer else "the picture"
         layer = f"--layer, else {default}" if takes_layer(method) else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
-    print(aligned(rows))
+    tell(aligned(rows))
     return 0

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 _BAR_WIDTH = 24
+
+
+def tell(line: str, stream: TextIO | None = None) -> None:
+    """Writes a line, to stdout by default; where nobody reads it any more, nothing happens."""
+    stream = stream or sys.stdout
+    with unread_if_need_be(stream):
+        print(line, file=stream, flush=True)
+
+
+@contextmanager
+def unread_if_need_be(stream: TextIO) -> Iterator[None]:
+    """Where nobody reads a stream any more, as behind `| head`, all that is written goes nowhere: that is no reason to stop."""
+    try:
+        yield
+    except BrokenPipeError:  # What is left in the stream would break again at the end of the process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class Progress:
@@ -33,13 +54,14 @@ class Progress:
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
         self._replace("")
-        print(line, file=self.stream, flush=True)
+        tell(line, self.stream)
 
     def _replace(self, text: str) -> None:
         if not self.is_shown or not (text or self._length):
             return
         text = text[: shutil.get_terminal_size().columns - 1]
         blanks = " " * (self._length - len(text))
-        self.stream.write(f"\r{text}{blanks}" if text else f"\r{blanks}\r")
-        self.stream.flush()
+        with unread_if_need_be(self.stream):
+            self.stream.write(f"\r{text}{blanks}" if text else f"\r{blanks}\r")
+            self.stream.flush()
         self._length = len(text)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tfviz.cli.progress import tell
+
 _ABOUT = """\
 Shows the snapshots of runs in LOG_DIR while they train, and afterwards: pictures, a time slider, and the curves of loss
 and metrics. It follows the folders that SnapshotCallback writes, wherever they are in LOG_DIR, and receives what
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("tfviz.viewer").setLevel(logging.INFO)
     viewer = Viewer(args.log_dir, host=args.host, port=args.port, token=args.token)
-    print(f"Watching {args.log_dir}: {viewer.address}{_query(args.token)}   (Ctrl-C stops it)", flush=True)
+    tell(f"Watching {args.log_dir}: {viewer.address}{_query(args.token)}   (Ctrl-C stops it)")
     viewer.run()
     return 0
 

@@ -118,6 +118,7 @@ def load_explainer(path: str | Path) -> LoadedExplainer:
     Raises ExportError for a folder that holds none, MissingPackageError for a format that needs a package.
     """
     from tfviz.export.manifest import Manifest, whole
+    from tfviz.images import shown
 
     folder = Path(path)
     manifest = Manifest.read(folder)

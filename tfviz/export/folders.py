@@ -54,8 +54,8 @@ def written_whole(folder: Path) -> Iterator[Path]:
         raise OutputError(f"{shown(folder)} cannot be written ({reason}). Give a folder that can be written to.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        with suppress(OSError):  # it is not empty: the folder is in it
-            for one in made:
+        for one in made:
+            with suppress(OSError):  # it is not empty where the folder is in it
                 one.rmdir()
 
 

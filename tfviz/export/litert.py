@@ -87,7 +87,7 @@ def write(
     manifest.extra = {
         "batch_size": batch_size,
         "quantize": quantize,
-        "arguments": listed({spec.name: spec for spec in specs}),
+        "arguments": listed(dict(zip((spec.name for spec in specs), function.inputs, strict=False))),
         "results": listed(function.structured_outputs),
     }
 

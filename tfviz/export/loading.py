@@ -103,7 +103,8 @@ class LoadedExplainer(abc.ABC):
         found = _flat(images)
         if len(found) != len(inputs):
             raise ImageError(
-                f"the export takes {len(inputs)} inputs, got {len(found)}; pass them nested as the model takes them: {structure}"
+                f"the export takes {len(inputs)} inputs, got {len(found)}; pass them nested as the model takes them: "
+                f"{structure}"
             )
         return dict(zip(names, found, strict=True))
 

@@ -24,7 +24,7 @@ FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
 # What inputs and outputs of a model must not be called: tfviz gives these names to its own, files of pictures among them.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
-_NO_PARAMETERS = (*keyword.kwlist, "self")
+NO_PARAMETERS = (*keyword.kwlist, "self")  # what an input must not be called, for signatures are called by names
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Manifest:
     classes: how many there are to ask for, or None. scores: the shape of what is explained, which weights have too; None for
         several outputs.
     preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names of the classes, or None.
-    style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows.
+    style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows; of a file with one
+        function its "arguments" and "results", {"name", "shape", "dtype"} each, as they are called there.
     """
 
     format: str
@@ -112,7 +113,7 @@ class Manifest:
 
 @contextmanager
 def whole(folder: Path) -> Iterator[None]:
-    """Where what tfviz.json says is missing or of another kind than expected, which the block then stumbles over: ExportError."""
+    """Makes an ExportError of what the block stumbles over where tfviz.json lacks something or has it of another kind."""
     try:
         yield
     except (LookupError, TypeError, AttributeError) as error:
@@ -156,7 +157,7 @@ def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 def _plain(name: str) -> str:
     bare = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return bare if bare[:1].isalpha() and bare not in _NO_PARAMETERS else f"x_{bare.lstrip('_')}"
+    return bare if bare[:1].isalpha() else f"x_{bare.lstrip('_')}"
 
 
 def map_name(name: str) -> str:

@@ -16,7 +16,7 @@ from keras import tree
 
 import tfviz
 from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
-from tfviz.export.manifest import FORMAT_VERSION, Input, Manifest, flat_names, map_name, plain_names
+from tfviz.export.manifest import FORMAT_VERSION, NO_PARAMETERS, Input, Manifest, flat_names, map_name, plain_names
 from tfviz.graph.head import output_names
 from tfviz.graph.layers import model_name
 from tfviz.graph.walk import name_of
@@ -116,9 +116,7 @@ def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
 
 def listed(tensors: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What tfviz.json says of tensors: names, shapes (None is free) and types."""
-    return [
-        {"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()
-    ]
+    return [{"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()]
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any]:
@@ -200,7 +198,8 @@ def _labels(explainer: Explainer, given: Any) -> list[str] | None:
 
 def _inputs(explainer: Explainer) -> list[Input]:
     graph = explainer.graph
-    names = ["images"] if len(graph.inputs) == 1 else plain_names(name_of(graph, value) for value in graph.inputs)
+    own = [name_of(graph, value) for value in graph.inputs]
+    names = ["images"] if len(own) == 1 else plain_names(f"x_{name}" if name in NO_PARAMETERS else name for name in own)
     found = []
     for name, value in zip(names, graph.inputs, strict=True):
         tensor, shape = graph.tensors[value], graph.shapes[value]

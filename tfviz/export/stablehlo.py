@@ -182,7 +182,7 @@ class StableHloExplainer(LoadedExplainer):
 
     def _read_weights(self, folder: Path) -> list[Any]:
         try:
-            with np.load(folder / WEIGHTS) as stored:
+            with (folder / WEIGHTS).open("rb") as file, np.load(file) as stored:
                 arrays = [
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]

@@ -19,15 +19,14 @@ LEAST_FPS, MOST_FPS = 0.1, 50.0  # GIF counts in hundredths of a second, and pla
 
 @dataclass(frozen=True)
 class Pace:
-    """shown: which snapshots, by their places, rising, the last one among them. fps: how many of them a second."""
+    """shown: which snapshots, by their places, rising, the last one among them. fps: how many of them a second.
+
+    held: for how many frames more the last one stays.
+    """
 
     shown: Sequence[int]
     fps: float
-
-    @property
-    def held(self) -> int:
-        """For how many frames more the last one stays."""
-        return _held(self.fps)
+    held: int
 
     @property
     def frames(self) -> int:
@@ -43,19 +42,21 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
 
     fps: snapshots a second. every: show each so many-th, however long that takes. seconds: show so many, evenly spread,
     that the film is not longer. Neither: as if seconds were 60, and all of them where they fit. The first and the last
-    snapshot are always shown.
+    snapshot are always shown, even where `seconds` has no room for two frames.
 
     Raises OptionError for values that cannot be, and for `every` together with `seconds`.
     """
     _check(fps, every, seconds)
     if every is not None:
         shown = sorted({*range(0, count, every), count - 1})
-        return Pace(shown, fps or _usual_fps(len(shown), USUAL_S))
-    limit_s = LONGEST_S if seconds is None else seconds
-    fps = fps or _usual_fps(count, min(USUAL_S if seconds is None else seconds, limit_s))
-    most = max(2, int(limit_s * fps) - _held(fps))
+        fps = fps or _usual_fps(len(shown), USUAL_S)
+        return Pace(shown, fps, _held(fps))
+    fps = fps or _usual_fps(count, USUAL_S if seconds is None else seconds)
+    frames = int((LONGEST_S if seconds is None else seconds) * fps + 1e-9)
+    held = min(_held(fps), max(frames - count, frames // 4))  # Of a film that is too short for all, most is not standstill.
+    most = max(2, frames - held)
     shown = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
-    return Pace(shown, fps)
+    return Pace(shown, fps, held)
 
 
 def _usual_fps(count: int, wanted_s: float) -> float:

@@ -131,7 +131,7 @@ def _require_split(graph: Graph, place: Place) -> None:
             warnings.warn(
                 f"the outputs of '{place.path}' end in a {ending} that cannot be taken off, so that they are explained as they "
                 "are; score='outputs' says that this is meant",
-                stacklevel=5,
+                stacklevel=6,
             )
             return
         raise UnsupportedModelError(

@@ -92,10 +92,11 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
 
 
 def _require_real(graph: Graph, value: Value) -> None:
-    """Raises for pictures in whole numbers, which the outputs do depend on. Numbers of words, say, have no part in a map."""
+    """Raises for pictures in whole numbers, which the outputs do depend on; words beside a picture have no part in a map."""
     tensor = graph.tensors[value]
     is_whole = tensor is not None and not tf.as_dtype(tensor.dtype).is_floating
-    if is_whole and len(graph.shapes[value]) > 2 and graph.after([value]).intersection(graph.outputs):
+    is_explained = len(graph.shapes[value]) > 2 or len(graph.inputs) == 1
+    if is_whole and is_explained and graph.after([value]).intersection(graph.outputs):
         raise UnsupportedModelError(
             f"'{name_of(graph, value)}' is {tf.as_dtype(tensor.dtype).name}: there is no gradient to whole numbers. Build the "
             "model with a float Input (the same weights fit), name a layer, or use a CAM"

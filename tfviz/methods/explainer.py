@@ -43,7 +43,8 @@ class Explainer(abc.ABC):
 
     Args:
         model: a Functional or Sequential keras.Model, nested to any depth. Weights are read live: an explainer built
-            before `fit` shows the network as it is now.
+            before `fit` shows the network as it is now. `enable_lora` and `quantize` change the layers themselves: build
+            the explainer after them.
         score: "logits" takes a last softmax or sigmoid off before explaining; "outputs" explains the outputs as they are.
         output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
             leaves all of them, for a target that is a function of them.

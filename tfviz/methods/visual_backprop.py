@@ -13,6 +13,7 @@ class: it takes no target, and it shows what the network reads, not what it conc
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ from keras import ops
 
 from tfviz import targets
 from tfviz.errors import ImageError, UnsupportedModelError
+from tfviz.graph.inner_operations import may_hide_relu
 from tfviz.graph.layers import covers_image, has_height_and_width, map_axes, model_name
 from tfviz.graph.places import Graph, Place, Value
 from tfviz.graph.walk import inputs_of, run
@@ -41,6 +43,7 @@ class VisualBackProp(Explainer):
     def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
         super().__init__(model, score=score, output=output)
         self.maps = feature_maps(self.graph)
+        warn_of_hidden_maps(self.graph)
 
     def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
         if any(None in x.shape[1:] for x in images):
@@ -67,8 +70,7 @@ def feature_maps(graph: Graph) -> list[Place]:
     Raises:
         UnsupportedModelError: when there is none.
     """
-    relus = [place for place in graph.before(graph.outputs) if place.kind == "relu"]
-    maps = [place for place in relus if has_height_and_width(graph, place.outputs[0]) and covers_image(graph, place.outputs[0])]
+    maps = [place for place in graph.before(graph.outputs) if place.kind == "relu" and _gives_maps(graph, place)]
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by ReLU; the model '{model_name(graph)}' has no ReLU with height "
@@ -77,26 +79,58 @@ def feature_maps(graph: Graph) -> list[Place]:
     return maps
 
 
+def _gives_maps(graph: Graph, place: Place) -> bool:
+    return has_height_and_width(graph, place.outputs[0]) and covers_image(graph, place.outputs[0])
+
+
+def warn_of_hidden_maps(graph: Graph) -> None:
+    """Warns of layers that are run as a whole, where a ReLU inside could give a map."""
+    for place in graph.before(graph.outputs):
+        if place.kind == "other" and _gives_maps(graph, place) and may_hide_relu(graph, place):
+            warnings.warn(
+                f"{VisualBackProp.key} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU "
+                "inside it is none of its maps. Build that part as a Functional model to have it among them",
+                stacklevel=3,
+            )
+
+
 def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -> list[Any]:
-    """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values."""
+    """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values.
+
+    None for an input that no map is made of.
+
+    Raises:
+        UnsupportedModelError: when no mask comes back to any input, or one cannot be scaled back.
+    """
     places = graph.before([place.outputs[0] for place in maps])
     number = {place: i for i, place in enumerate(maps)}
     # All the deepest maps start at once, so that a later scaling by a common factor meets each of them.
     deepest = [place for place in maps if not any(reader in places for reader in graph.consumers(place.outputs[0]))]
     masks = {place.outputs[0]: _average(place, values) for place in deepest}
     for place in reversed(places):
-        mask = masks.pop(place.outputs[0], None)
-        if mask is None:
-            continue
-        if place in number:
-            mask = mask if place in deepest else mask * _average(place, values)
-            if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
-                mask = _scaled(mask, masks)
-        sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in place.inputs]
-        for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes), strict=True):
-            if part is not None:
-                masks[value] = masks[value] + part if value in masks else part
+        for output, value in enumerate(place.outputs):
+            mask = masks.pop(value, None)
+            if mask is None:
+                continue
+            if place in number:
+                mask = mask if place in deepest else mask * _average(place, values)
+                if number[place] % _MAPS_BETWEEN_SCALINGS == 0:
+                    mask = _scaled(mask, masks)
+            _hand_on(graph, values, place, output, mask, masks)
+    if not any(value in masks for value in graph.inputs):
+        raise UnsupportedModelError(
+            f"VisualBackProp finds no way back from the maps of '{model_name(graph)}' to the image: what lies between (Dense "
+            "layers behind a Flatten, say) keeps no places. 'saliency' and 'guided_backprop' work on it"
+        )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
+
+
+def _hand_on(graph: Graph, values: dict[Value, Any], place: Place, output: int, mask: Any, masks: dict[Value, Any]) -> None:
+    """Adds to the masks at a place's inputs what comes back from one of its outputs."""
+    sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in place.inputs]
+    for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes, output), strict=True):
+        if part is not None:
+            masks[value] = masks[value] + part if value in masks else part
 
 
 def _average(place: Place, values: dict[Value, Any]) -> Any:

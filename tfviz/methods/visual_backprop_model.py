@@ -15,7 +15,7 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.graph import keras_graph
 from tfviz.graph.places import Graph
 from tfviz.graph.reading import graph_of
-from tfviz.methods.visual_backprop import feature_maps, masks_of_images
+from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_hidden_maps
 
 NAME = "visual_backprop"
 
@@ -48,6 +48,7 @@ def with_visual_backprop(model: Any) -> Any:
             "model as a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model"
         )
     maps = feature_maps(graph)
+    warn_of_hidden_maps(graph)
     symbols = dict(enumerate(graph.tensors))
     with keras_graph.unrecorded(keras_graph.operations(graph.model)):
         (mask,) = masks_of_images(graph, symbols, maps)

@@ -10,13 +10,18 @@ leaves the weights out of account. So every rule here asks only which inputs an 
     transposed convolution
                         the convolution with ones: the transpose of the rule above
     add, concatenate    every input gets the whole mask: a path leads into each. Masks that meet at a fork are summed, as
-                        paths are. The paper has chains only
+                        paths are. The paper has chains only. An input of one pixel, which is added to all, gets nothing
     multiply            the gated branch gets it, the gate nothing: a gate was squeezed to a pixel, so that its place in the
                         picture is gone
     padding, cropping   cropping, padding with zeros: what was padded is no part of the picture, of what was cropped
                         nothing is seen
     upsampling          the mean over the copies of a pixel: the transpose of copying, so scaled that the mask keeps its size
+    other moves         (flips, transpositions, slices, splits, reshapes …) the mask goes back to where its pixels came from:
+                        again the mean over the copies of a pixel, and 0 where there are none
     whatever else keeps height and width (activations, normalization, one-by-one maps): the mask as it is
+
+A layer that is run as a whole keeps height and width too, and may hold a convolution all the same. TensorFlow's operations
+in it are looked at, and where one of them reads more than one pixel, it is refused.
 
 They are written with `keras.ops`, for tensors and symbolic tensors alike, so that the mask can be a branch of a model.
 """
@@ -33,29 +38,54 @@ from keras import layers, ops
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.places import Graph, Place
 from tfviz.rules.gating import gated_input
-
-Size = tuple[int, ...]
+from tfviz.rules.mixing import require_one_by_one
+from tfviz.rules.moves import Size, moved_back
 
 _POOLS = ("max_pool", "average_pool")
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _PADDING = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 _CROPPING = (layers.Cropping1D, layers.Cropping2D, layers.Cropping3D)
 _UPSAMPLING = (layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D)
+_OWN_RULE = (*_PADDING, *_CROPPING, *_UPSAMPLING)
+_INTERPOLATING = ("Resizing", "CenterCrop", "Resize")
 
 
-def masks_of_inputs(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size]) -> list[Any]:
-    """What each input of a place gets of the mask (N, height, width, 1) at its output; None for nothing.
+def masks_of_inputs(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], output: int = 0) -> list[Any]:
+    """What each input of a place gets of the mask (N, height, width, 1) at one of its outputs; None for nothing.
 
     Args:
         sizes: (height, width) of each input.
+        output: the number of the output.
 
     Raises:
-        UnsupportedModelError: for an operation that changes the size in a way that is not known.
+        UnsupportedModelError: for an operation that changes the size, or moves pixels, in a way that is not known.
     """
+    if place.kind == "other":
+        require_one_by_one(graph, place)
     if place.kind == "multiply":
         gated = gated_input(graph, place)
         return [mask if i == gated else None for i in range(len(sizes))]
-    return [_back_over_time(place, mask, size) if len(size) > place.series_axes else None for size in sizes]
+    if _moves(graph, place, mask, sizes):
+        return [moved_back(graph, place, mask, sizes, number, output) for number in range(len(sizes))]
+    return [_back_over_time(place, mask, size) if _has_part(place, mask, size) else None for size in sizes]
+
+
+def _has_part(place: Place, mask: Any, size: Size) -> bool:
+    """Whether an input has places, and more than one where the output of a sum has."""
+    here, behind = size[place.series_axes :], tuple(mask.shape[1 + place.series_axes : -1])
+    is_one_for_all = place.kind == "add" and here != behind and all(n == 1 for n in here)
+    return len(here) > 0 and not is_one_for_all
+
+
+def _moves(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size]) -> bool:
+    """Whether the mask goes back by where the pixels came from."""
+    operation, name = place.operation, type(place.operation).__name__
+    if place.kind != "reshape" or isinstance(operation, _OWN_RULE) or name in ("Pad", *_INTERPOLATING):
+        return False
+    ranks = [len(graph.shapes[value]) for value in place.inputs]
+    if name == "Concatenate" and operation.axis in (-1, ranks[0] - place.series_axes - 1):  # of channels, as most are
+        return any(rank != len(size) + 2 for rank, size in zip(ranks, sizes, strict=True))
+    return all(len(size) > place.series_axes for size in (mask.shape[1:-1], *sizes))
 
 
 def _back_over_time(place: Place, mask: Any, size: Size) -> Any:
@@ -84,12 +114,17 @@ def _back(place: Place, mask: Any, size: Size) -> Any:
         factors = _tuple(operation.size, len(size))
         return scale_down_by_mean(mask, factors)
     if tuple(mask.shape[1:-1]) != tuple(size):
-        raise UnsupportedModelError(
-            f"VisualBackProp does not know how to scale its mask back through '{place.path}' "
-            f"({type(operation).__name__}), from {tuple(mask.shape[1:-1])} to {tuple(size)}; it knows convolutions, pooling, "
-            "padding, cropping and upsampling. Use a gradient method such as guided_backprop or grad_cam"
-        )
+        raise _unknown(place, mask, size)
     return mask
+
+
+def _unknown(place: Place, mask: Any, size: Size) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"VisualBackProp does not know how to scale its mask back through '{place.path}' "
+        f"({type(place.operation).__name__}), from {tuple(mask.shape[1:-1])} to {tuple(size)}; it knows convolutions, pooling, "
+        "padding, cropping, upsampling and what moves pixels in a picture. Use a gradient method such as guided_backprop or "
+        "grad_cam"
+    )
 
 
 def _window(place: Place) -> tuple[Size, Size, str, Size] | None:

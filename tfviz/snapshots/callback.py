@@ -8,6 +8,7 @@ sending) happens on one background thread.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             snapshot is taken after the execution in which it falls due.
         max_images: how many images are taken. All of them are run at once.
         pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves.
-        labels: names of the classes: a sequence, or a file (see `tfviz.labels.read_labels`).
+        labels: names of the classes: in order, by number, a data generator's class_indices, or a file (see
+            `tfviz.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.
         viewer: the address of a viewer ("http://host:1337") to which the run is sent too.
         token: the viewer's.
@@ -94,6 +96,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(max_queued, int) or max_queued < 1:
             raise OptionError(f"max_queued: expected a whole number of snapshots, 1 at least; got {max_queued!r}")
+        if not isinstance(log_dir, (str, os.PathLike)):
+            raise OptionError(f"log_dir: expected the path of a folder, such as 'runs/1'; got {log_dir!r}")
         self.log_dir = Path(log_dir)
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
@@ -119,7 +123,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._faults = Faults(strict=self._strict)
         for method in self._methods:
             if error := foreign_to(self.model, method):
-                self._faults.add(method.name, str(error), error)
+                self._faults.add(f"foreign {method.name}", str(error), error)
+        self._faults.report()
         self._camera = Camera(self._methods, self._images, self._target, self._faults)
         folder = self._opened_folder()
         self._progress.begin(max(self._progress.step, folder.step))

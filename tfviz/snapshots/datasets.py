@@ -17,9 +17,9 @@ def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset with generators of its own.
 
     A shuffled dataset holds a generator that is moved on by each iteration, so that each epoch has another order, and a
-    layer that augments within `map` holds one too. Reading a few images would change all that follows. The copy starts
-    where the dataset itself started. It is made by way of the dataset's graph; a dataset that has none (TensorFlow cannot
-    write every operation down) is returned as it is.
+    layer that augments within `map` holds one too. Reading a few images would change all that follows. The copy is shuffled
+    as the dataset is the first time. It is made by way of the dataset's graph; a dataset that has none (TensorFlow cannot
+    write every operation down, nor more than 2 GB) is returned as it is.
     """
     try:
         variant = tf.data.experimental.to_variant(dataset)
@@ -27,12 +27,13 @@ def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
         data = written.numpy()
         del written, variant  # Arrays that the dataset was made of are in each of these.
         graph = tf.compat.v1.GraphDef.FromString(data)
+        del data
         _give_own_seeds(graph)
         data = np.array(graph.SerializeToString(), dtype=object)  # Bytes as they are would be copied four times.
         del graph
         data = tf.constant(data)
         variant = tf.raw_ops.DatasetFromGraph(graph_def=data)
-    except (tf.errors.OpError, ValueError):  # ValueError: a graph of more than 2 GB
+    except tf.errors.OpError:
         return dataset
     return tf.data.experimental.from_variant(variant, dataset.element_spec)
 

@@ -61,6 +61,6 @@ def _finite(logs: Mapping[str, Any]) -> dict[str, float | None]:
 def _number(value: Any) -> float | None:
     try:
         array = np.asarray(value)
-    except ValueError:  # a ragged list
+    except (TypeError, ValueError):  # a ragged list
         return None
     return float(array.item()) if array.size == 1 and array.dtype.kind in "fiub" else None

@@ -37,7 +37,8 @@ class Faults:
             if self.strict:
                 raise error
             # With a registry of its own: Python would keep the same words back in the next training.
-            warnings.warn_explicit(f"{message} Training goes on.", SnapshotWarning, __file__, 0, registry={})
+            said = f"{message} Training goes on."
+            warnings.warn_explicit(said, SnapshotWarning, __file__, 0, module=__name__, registry={})
 
 
 def reason(error: BaseException) -> str:

@@ -54,6 +54,11 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
         inputs = _first(_batches(images), int(most))
     flat = tree.flatten(inputs)
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
+    if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
+        raise ImageError(
+            f"Maps are drawn over pictures of 1 or 3 channels; the images have shape {flat[shown].shape}. Give pictures too, "
+            f"one for each image, such as pictures=images[..., :{3 if channels > 3 else 1}]"
+        )
     drawn = pictures_of(flat[shown] if pictures is None else pictures)
     if len(drawn) < count:
         raise ImageError(f"pictures: expected one for each of the {count} images; got {len(drawn)}")

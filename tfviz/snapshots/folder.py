@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfviz.errors import OutputError
-from tfviz.images import read_image, write_image
+from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.snapshots.index import add_line, cut_rest
 from tfviz.snapshots.locking import FolderLock
@@ -70,6 +70,7 @@ class RunFolder:
         else:
             self._next = 0
             self._index.touch()
+            cut_rest(self._index)
             self._write_run({})
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
             )
         return
     if len(read_run(path).get("images", [])) != len(images) or not all(
-        np.array_equal(read_image(image_path(path, number)), image)
+        np.array_equal(read_written(image_path(path, number)), image)
         for number, image in enumerate(images)
         if image_path(path, number).exists()
     ):

@@ -36,15 +36,20 @@ def _numpy() -> Callable[[], None]:
 
 
 def _tensorflow() -> Callable[[], None]:
-    """Of the seeds that eager operations get one after the other; there are none until `set_seed` or a first draw."""
+    """Of the seeds that eager operations get where a global one was set; in the block it is another.
+
+    To put the generator of these seeds back would not be enough: TensorFlow keeps operations, by their seeds, and one that is
+    kept goes on where it was.
+    """
     eager = context.context()
-    generator = getattr(eager, "_rng", None)
-    state = None if generator is None else generator.getstate()
+    seed, generator = getattr(eager, "_seed", None), getattr(eager, "_rng", None)
+    if seed is None:
+        return lambda: None
+    eager._rng = random.Random(str(seed))
+    eager._seed = eager._rng.getrandbits(31)
 
     def restore() -> None:
-        if generator is not None and generator.getstate() != state:
-            generator.setstate(state)
-            eager._clear_caches()  # A kernel that is kept goes on where it was, though it gets its first seed again.
+        eager._seed, eager._rng = seed, generator
 
     return restore
 

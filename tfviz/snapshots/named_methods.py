@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import OptionError
 from tfviz.graph.head import last_activation
+from tfviz.graph.layers import model_name
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.render.titles import title_of
@@ -98,12 +101,18 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 def foreign_to(model: Any, method: NamedMethod) -> OptionError | None:
     """What is to be said of an explainer of another model, none of whose weights are those of the model that is trained."""
-    explained = method.explainer.model
-    weights = {id(variable) for variable in getattr(explained, "variables", ())}
-    if not weights or weights.intersection(id(variable) for variable in model.variables):
+    explained = _weights(method.explainer.model)
+    if not explained or explained & _weights(model):
         return None
     return OptionError(
-        f"{method.name} explains '{explained.name}', which has no weight of '{model.name}', the model that is trained, so that "
-        f"its maps show nothing of this training. Build it from the model that is fitted, or give its key, "
+        f"{method.name} explains '{model_name(method.explainer.whole)}', which has no weight of '{model.name}', the model that "
+        f"is trained, so that its maps show nothing of this training. Build it from the model that is fitted, or give its key, "
         f"'{method.explainer.key}'."
     )
+
+
+def _weights(model: Any) -> set[int]:
+    """Which variables a model has; of a plain function nobody knows."""
+    if not isinstance(model, (keras.Layer, tf.Module)):
+        return set()
+    return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

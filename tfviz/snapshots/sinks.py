@@ -12,7 +12,8 @@ is asked again at the next snapshot, and training goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,17 @@ class Sink:
 
 
 def own_sinks(
-    log_dir: Path, tensorboard: bool | str | Path, viewer: str | None, token: str | None, others: Sequence[Sink]
+    log_dir: Path, tensorboard: bool | str | Path, viewer: str | None, token: str | None, others: Iterable[Sink]
 ) -> list[Sink]:
     """The sinks that a callback's arguments ask for, and the user's own.
 
     Raises OptionError for what is none.
     """
+    if isinstance(others, Sink) or not isinstance(others, Iterable):
+        raise OptionError(f"sinks: expected a list, such as sinks=[sink]; got {others!r}")
+    others = list(others)
+    if not isinstance(tensorboard, (bool, str, os.PathLike)):
+        raise OptionError(f"tensorboard: expected True, False or the path of a folder; got {tensorboard!r}")
     sinks: list[Sink] = []
     if tensorboard:
         from tfviz.snapshots.tensorboard import TensorBoardSink

@@ -150,8 +150,8 @@ def _address(url: str) -> tuple[Any, str, int | None, str]:
 
 
 def _checked_token(token: str) -> str:
-    if not re.fullmatch(r"[!-~]+", token):
-        raise OptionError("token: expected letters, digits and signs without spaces, such as 7f3a90c2e1.")
+    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+        raise OptionError("token: expected letters, digits and signs without spaces, as text, such as '7f3a90c2e1'.")
     return token
 
 

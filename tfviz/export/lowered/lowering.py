@@ -65,7 +65,7 @@ class _Copy:
         self.variables = function.graph.variables
         self.constants: dict[int, Any] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
-        self.known = {x.ref(): _single(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
+        self.known = {x.ref(): _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
     def run(self, operation: Any) -> None:
         if operation.type == "Placeholder" or not operation.outputs:
@@ -103,6 +103,15 @@ def same(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     attributes = {name: _in_float32(value) for name, value in operation.node_def.attr.items() if name[0] != "_"}
     graph = tf.compat.v1.get_default_graph()
     return graph.create_op(operation.type, list(inputs), types, name=operation.name, attrs=attributes).outputs
+
+
+def _inside(tensor: Any) -> Any:
+    """What the function reads from outside: as a constant of the new graph, of whatever size; a variable stays one."""
+    if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
+        return _single(tensor)
+    with tf.init_scope():
+        value = _single(tensor).numpy()
+    return tf.constant(value)
 
 
 def _precision(dtype: tf.DType) -> tf.DType:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_PNG_KIND = 25  # where the file says whether it holds grey (0), colours, or either with alpha
+_PNG_KIND, _RGB = 25, 2  # where the file says what a pixel is, and what it says of red, green and blue without alpha
 _FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
 _ORIENTATION_TAG = 0x0112
 
@@ -40,14 +40,22 @@ def _jpeg(data: Any) -> Any:
 def _png(data: Any) -> Any:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # 16 bits for all: those that have them are rounded to 8, as read_image does it, and not cut.
-        deep = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.int32)
-    pixels = tf.cast((deep + 128) // 257, tf.float32)  # 65535 = 255 · 257
-    # A colour that is said to be transparent counts, but in pictures of grey alone; read_image has it so.
-    is_grey = tf.equal(_at(raw, _PNG_KIND), 0)
-    colour, alpha = pixels[..., :3], tf.where(is_grey, 255, pixels[..., 3:])
+        # Of a picture without alpha, one colour may be said to be transparent; as in read_image, grey takes no notice of it.
+        is_rgb = tf.equal(_at(raw, _PNG_KIND), _RGB)
+        deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
+    pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
+    channels = tf.shape(pixels)[2]
+    has_alpha = tf.equal(channels % 2, 0)  # grey or RGB, and alpha
+    colour = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
+    alpha = tf.where(has_alpha, pixels[..., -1:], 255)
+    colour = tf.broadcast_to(colour, tf.concat([tf.shape(colour)[:2], [3]], 0))
     on_white = tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255)
     return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
+
+
+def _deep_png(data: Any, channels: int) -> Any:
+    """16 bits for all: those that have them are rounded to 8 later, as read_image does it, and not cut. 0: as in the file."""
+    return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
 
 def _require_size(sides: Any) -> Any:
@@ -80,7 +88,7 @@ def orientation(data: Any, start: Any) -> Any:
 
 
 def _exif_of_jpeg(data: Any) -> Any:
-    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length, bytes to fill up singly."""
+    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length, fill bytes one by one."""
 
     def goes_on(at: Any, start: Any) -> Any:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)

@@ -93,7 +93,7 @@ function makeCard(run, other, image, methods) {
   const isSmall = Math.max(size.width, size.height) <= SMALL_PX;
   const source = make("img", { src: imageAddress(run, image), alt: name, ...shape(size), loading: "lazy", class: isSmall ? "pixels" : "" });
   const enlarge = make("button", { type: "button", class: "picture", "aria-label": `${name}, large` }, source);
-  enlarge.addEventListener("click", () => set({ focus: state.focus === null ? image : null }));
+  enlarge.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
   const own = make("figure", {}, enlarge, make("figcaption", {}, "Image"));
   const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
   const prediction = makePrediction(run);
@@ -142,7 +142,7 @@ function makeView(run, image, method, imageName, isSmall, runName) {
   const picture = make("img", { alt: "", ...shape(run.images[image]), loading: "lazy", class: isSmall ? "pixels" : "" });
   const fault = make("span", { class: "fault", hidden: true });
   const element = make("div", { class: "map" }, picture, fault, runName ? make("span", { class: "whose" }, runName) : null);
-  picture.addEventListener("click", () => set({ focus: state.focus === null ? image : null }));
+  picture.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
   picture.addEventListener("error", () => picture.getAttribute("src") && say("The picture is not there."));
   picture.addEventListener("load", () => say(""));
   const say = (text) => {

@@ -22,9 +22,10 @@ byId("example-there").textContent = `tfviz.SnapshotCallback(..., viewer="${locat
 // The run that the address names, else the newest.
 function chooseRun() {
   if (state.run && runs.has(state.run)) return;
+  state.playing = false;
   const first = runs.keys().next().value ?? null;
   if (!first) return;
-  if (state.run) Object.assign(state, { at: 0, live: true, playing: false, focus: null, methods: null, images: null });
+  if (state.run) Object.assign(state, { at: 0, live: true, focus: null, methods: null, images: null });
   state.run = first;
 }
 

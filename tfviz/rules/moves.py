@@ -1,0 +1,84 @@
+"""Where the pixels of a map go in an operation that moves, copies or drops elements.
+
+Flips, transpositions, slices, splits, reshapes … need no rule each: the operation itself is run once, on a map that holds
+in each pixel that pixel's number, and what comes out says which pixel is where.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.places import Graph, Place
+
+Size = tuple[int, ...]
+
+
+def moved_back(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], number: int, output: int) -> Any:
+    """The mask at one input: for each of its pixels the mean over those of the output that hold something of it.
+
+    Args:
+        mask: (N, height, width, 1), at one output.
+        sizes: (height, width) of each input.
+        number, output: which input, and which output.
+
+    Returns:
+        (N, height, width, 1); None where the output holds nothing of this input.
+    """
+    channels = [graph.shapes[value][1 + len(size) :] for value, size in zip(place.inputs, sizes, strict=True)]
+    shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
+    size, out = sizes[number], tuple(mask.shape[1:-1])
+    table = _readers(place, shapes, len(size), number, output, out)  # (pixels, copies)
+    if not table.any():
+        return None
+    if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
+        return mask
+    flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])  # with a 0 for none
+    moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
+    counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
+    return ops.reshape(ops.sum(moved, axis=-1) / counts, (-1, *size, 1))
+
+
+def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
+    """For each pixel of one input the pixels of one output that hold something of it.
+
+    Args:
+        shapes: of each input, without the batch.
+        axes: how many of the input's axes are places, and not channels.
+        size: height and width of the output.
+
+    Returns:
+        (pixels of the input, the most that there are for one), counted from 1, with 0 where there are fewer.
+    """
+    pixels = int(np.prod(shapes[number][:axes]))
+    numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
+    given = [np.broadcast_to(numbers if i == number else 0, shape)[None] for i, shape in enumerate(shapes)]
+    with tf.init_scope(), tf.device("CPU"):
+        found = np.asarray(place.compute([tf.constant(one, tf.int32) for one in given])[output])
+    if found.shape[: 1 + len(size)] != (1, *size):
+        raise UnsupportedModelError(
+            f"'{place.path}' ({type(place.operation).__name__}) makes {found.shape} of one picture: it mixes those of a batch. "
+            "Keep the axis of the batch as it is, or use a gradient method such as guided_backprop or grad_cam"
+        )
+    found = found.reshape(int(np.prod(size)), -1)  # (pixels of the output, channels)
+    if (found == found[:, :1]).all():
+        found = found[:, :1]
+    return _table(found, pixels)
+
+
+def _table(found: np.ndarray, pixels: int) -> np.ndarray:
+    """The table of readers, from the number of the pixel that each element of the output is taken from; 0 is none."""
+    reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
+    is_read = found > 0
+    pairs = np.unique((found[is_read] - 1).astype(np.int64) * len(found) + reader[is_read])  # sorted by what is read
+    source, reader = np.divmod(pairs, len(found))
+    counts = np.bincount(source, minlength=pixels)
+    table = np.zeros((pixels, max(counts.max(), 1)), np.int32)
+    table[source, np.arange(len(source)) - (np.cumsum(counts) - counts)[source]] = reader + 1
+    return table

@@ -87,6 +87,7 @@ def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> 
         ),
         ("onnx", [], "images (any, 32, 32, 3), target (any) -> outputs (any, 4), target_out (any), attribution (any, 16, 16)"),
     ],
+    ids=["stablehlo", "litert", "onnx"],
 )
 def test_a_file_of_one_function_says_what_goes_in_and_out(
     format: str, options: list[str], said: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -234,6 +234,12 @@ def test_a_network_for_one_size_refuses_another(tmp_path: Path) -> None:
         load_model(saved(tmp_path, network(), "model.keras"), size=(20, 20))
 
 
+def test_labels_of_the_packaged_network_may_be_given_as_an_array() -> None:
+    model = load_model("shapes")
+    names = np.array([f"shape {number}" for number in range(model.output_shape[-1])])
+    assert labels_of(load_model("shapes", labels=names)).names == tuple(names)
+
+
 def test_labels_can_be_given_and_must_be_as_many_as_the_outputs(tmp_path: Path) -> None:
     path = saved(tmp_path, network(), "model.keras")
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")

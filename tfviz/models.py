@@ -84,7 +84,7 @@ def load_model(
             load_weights(model, weights, name=shown(path))
         if path.parent == _PACKAGED_FOLDER:
             preprocessing = preprocessing or path.with_suffix(".json")
-            labels = labels or path.with_suffix(".json")
+            labels = path.with_suffix(".json") if labels is None else labels
     names = labels_from(labels)
     _check_labels(names, model, labels)
     is_imagenet = architecture and weights and labels is None and model.output_shape[-1] == _IMAGENET_CLASSES

@@ -98,8 +98,8 @@ def export(
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
-    folder = folders.destination(path, overwrite=overwrite)
     with _ONE_AT_A_TIME:
+        folder = folders.destination(path, overwrite=overwrite)
         module.check(explainer, **options)
         manifest = Manifest.of(explainer, key, preprocessing=preprocessing, labels=labels)
         with folders.written_whole(folder) as unfinished:

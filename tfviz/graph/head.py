@@ -35,7 +35,7 @@ def scored(graph: Graph, score: str) -> Graph:
         place = last_activation(graph, graph.outputs[number])
         if place is not None:
             graph = _taken_off(graph, number, place)
-            if place.activation == "sigmoid" and graph.shapes[graph.outputs[number]][1:] == (1,):
+            if place.activation == "sigmoid" and graph.shapes[graph.outputs[number]][-1:] == (1,):
                 graph = _as_two_classes(graph, number)
     return graph
 
@@ -150,5 +150,5 @@ def _as_two_classes(graph: Graph, number: int) -> Graph:
         outputs=(new,),
         compute=lambda tensors: [ops.concatenate([-tensors[0], tensors[0]], axis=-1)],
     )
-    shapes, tensors = [*graph.shapes, (graph.shapes[logit][0], 2)], [*graph.tensors, None]
+    shapes, tensors = [*graph.shapes, (*graph.shapes[logit][:-1], 2)], [*graph.tensors, None]
     return _with_output_at(replace(graph, places=[*graph.places, place], shapes=shapes, tensors=tensors), number, new)

@@ -24,20 +24,20 @@ def may_hide_relu(graph: Graph, place: Place) -> bool:
         return True
     if place.function is None and all(map(is_of_keras, keras_graph.layers_of(place.operation))):
         return False
-    traced = _traced(graph, place)
-    return traced is None or _runs_relu(traced.graph.as_graph_def())
+    function = traced(graph, place)
+    return function is None or _runs_relu(function.graph.as_graph_def())
 
 
 def last_operation(graph: Graph, place: Place) -> str:
     """The operation of TensorFlow that gives a place's first output, "softmax" for one; "" where it cannot be traced."""
-    traced = _traced(graph, place)
-    operation = traced.outputs[0].op if traced is not None and traced.outputs else None
+    function = traced(graph, place)
+    operation = function.outputs[0].op if function is not None and function.outputs else None
     while operation is not None and operation.type in _PASSED_OVER:
         operation = operation.inputs[0].op
     return "" if operation is None else operation.type.lower()
 
 
-def _traced(graph: Graph, place: Place) -> Any | None:
+def traced(graph: Graph, place: Place) -> Any | None:
     """A place as a graph of TensorFlow; None where its code cannot be run on symbolic tensors."""
     tensors = [graph.tensors[value] for value in place.inputs]
     dtypes = [tf.float32 if tensor is None else tensor.dtype for tensor in tensors]

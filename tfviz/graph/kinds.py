@@ -60,7 +60,7 @@ _OPERATIONS = {
     "scale": "BatchNorm LayerNorm RMSNorm",
     "identity": "Identity Copy Cast View",
     "reshape": """Reshape Squeeze ExpandDims Ravel Transpose Swapaxes Moveaxis Pad Concatenate Stack GetItem Split Slice
-        Repeat Tile Flip Roll BroadcastTo Take DepthToSpace SpaceToDepth Resize""",
+        Unstack Repeat Tile Flip Roll BroadcastTo Take DepthToSpace SpaceToDepth Resize""",
 }
 _BY_NAME = {name: kind for kind, names in _OPERATIONS.items() for name in names.split()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
+from tfviz.graph.head import TWO_CLASSES
 from tfviz.graph.places import Graph, Place, Value
 
 # Where a CAM may look: what holds features. Pooling, padding and reshaping only move what an earlier place found.
@@ -82,8 +83,10 @@ def last_feature_place(graph: Graph) -> Place:
     Raises:
         UnsupportedModelError: when there is none.
     """
+    # The logit of a sigmoid is the output, as its two classes are.
+    ends = {value for place in graph.places if place.path == TWO_CLASSES for value in place.inputs} | set(graph.outputs)
     for place in reversed(graph.before(graph.outputs)):
-        if _holds_features(place) and not set(place.outputs) & set(graph.outputs):
+        if _holds_features(place) and ends.isdisjoint(place.outputs):
             value = place.outputs[0]
             if has_height_and_width(graph, value) and covers_image(graph, value) and is_on_every_path(graph, value):
                 return place

@@ -10,7 +10,7 @@ from typing import Any
 from keras import layers
 
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph.inner_operations import _traced as traced
+from tfviz.graph.inner_operations import traced
 from tfviz.graph.places import Graph, Place
 
 # Layers in which each pixel reads all others, and operations that do when they multiply two maps.

@@ -1,4 +1,4 @@
-"""The only file that touches what Keras keeps private.
+"""The only file that touches what Keras keeps private of models and layers.
 
 Keras records how a Functional model was made as a graph of nodes, one for each call of an operation. There is no public
 way to read it: `clone_model(call_function=...)` comes close, but leaves a new node on the user's layers at each use.

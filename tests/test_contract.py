@@ -263,8 +263,8 @@ def test_batch_size_bounds_the_rows_that_are_run(
 ) -> None:
     explainer = tfviz.Saliency(model)
     rows: list[int] = []
-    call = type(explainer).__call__
-    monkeypatch.setattr(type(explainer), "__call__", lambda self, x, target: rows.append(len(x)) or call(self, x, target))
+    run = type(explainer)._run
+    monkeypatch.setattr(type(explainer), "_run", lambda self, x, *args: rows.append(len(x[0])) or run(self, x, *args))
     dataset = tf.data.Dataset.from_tensor_slices(images)
     for source in (images, dataset, dataset.batch(5), Chunks(images)):
         rows.clear()

@@ -128,7 +128,7 @@ def test_channels_first_is_refused_by_the_layers_name(method: str) -> None:
 
 @pytest.mark.parametrize("method", [*CAMS, "guided_grad_cam", "visual_backprop"])
 def test_a_model_without_convolution_is_refused_where_it_matters(method: str) -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"saliency.*excitation_backprop"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"saliency"):
         tfviz.METHODS[method](networks.build("dense"))
 
 
@@ -159,7 +159,7 @@ def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> N
     x = layers.Conv2D(4, 3, activation="relu", name="above")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
     message = (
-        r"excitation backprop has no rule for 'largest' \(Maximum\).*guided_backprop or grad_cam, or explain a layer above it"
+        r"excitation backprop has no rule for 'largest' \(Maximum\).*saliency or guided_backprop, or explain a layer above it"
     )
     for layer in (None, "below"):
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
@@ -219,14 +219,14 @@ def test_a_guided_method_warns_where_there_is_no_relu(method: str, warned: list[
 
 
 class Closed(layers.Layer):
-    """A layer with a ReLU inside that cannot be seen."""
+    """A layer with a ReLU inside that cannot be seen: a function of Python is called in the middle of TensorFlow's."""
 
     def __init__(self) -> None:
         super().__init__(name="closed")
         self.conv = layers.Conv2D(3, 1)
 
     def call(self, x: Any) -> Any:
-        return tf.nn.relu(self.conv(tf.identity(x)))
+        return tf.nn.relu(self.conv(tf.ensure_shape(tf.py_function(tf.square, [x], tf.float32), [None, 4, 4, 3])))
 
 
 def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[warnings.WarningMessage]) -> None:
@@ -237,10 +237,8 @@ def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[w
 
 
 HIDING = {
-    "tf.nn.relu": tf.nn.relu,
-    "tf.nn.relu6": tf.nn.relu6,
-    "tf.maximum": lambda x: tf.maximum(x, 0.0),
-    "a function within": tf.function(lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: tf.nn.relu(x), lambda: x)),
+    "a condition": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: tf.nn.relu(x), lambda: x),
+    "a loop": lambda x: tf.map_fn(tf.nn.relu, x),
     "no trace": lambda x: tf.nn.relu(tf.constant(x.numpy())) if tf.executing_eagerly() else tf.convert_to_tensor(x.numpy()),
 }
 
@@ -252,7 +250,8 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     x = layers.Lambda(HIDING[name], output_shape=(4, 4, 3), name="hidden")(x)
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
-    assert "does not see into layer 'hidden' (Lambda): a ReLU inside it keeps its own derivative" in str(warning.message)
+    assert "does not see into layer 'hidden" in str(warning.message)
+    assert ": a ReLU inside it keeps its own derivative" in str(warning.message)
 
 
 def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:

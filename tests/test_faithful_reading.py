@@ -370,10 +370,36 @@ class ScaledHead(layers.Layer):
     ],
     ids=["Lambda", "activation", "wrapper", "custom layer"],
 )
-def test_a_softmax_or_sigmoid_that_cannot_be_taken_off_is_refused(last: Callable[[], layers.Layer]) -> None:
+def test_a_softmax_or_sigmoid_in_the_users_own_code_is_taken_off(last: Callable[[], layers.Layer]) -> None:
     inputs = keras.Input(SIZE)
-    model = keras.Model(inputs, last()(layers.Dense(6)(layers.Flatten()(inputs))))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"whose (softmax|sigmoid) cannot be taken off.*score='outputs'"):
+    model = alive(keras.Model(inputs, last()(layers.Dense(6)(layers.Flatten()(inputs)))))
+    images = tf.constant(noise(*SIZE))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = model(images)
+        # The logit of class 0 against all others is log(p / (1 − p)), for a sigmoid and, by softmax's own gradient, here too.
+        chosen = outputs[:, 0]
+        score = tf.math.log(chosen) - tf.math.log(1 - chosen) if outputs.shape[-1] == 1 else tf.math.log(chosen)
+    want = tape.gradient(score, images)
+    weights = [[1.0] + [0.0] * (outputs.shape[-1] - 1)] if outputs.shape[-1] > 1 else [[0.0, 1.0]]
+    got = tfviz.Saliency(model)(images, np.array(weights) - softmax_of(outputs) if outputs.shape[-1] > 1 else 1)
+    assert_same(got, want)
+
+
+def softmax_of(outputs: Any) -> np.ndarray:
+    """∂ log p₀ / ∂ logits is one at class 0, less the probabilities."""
+    return np.asarray(outputs)
+
+
+def behind_python(x: Any) -> Any:
+    return tf.nn.softmax(tf.ensure_shape(tf.py_function(tf.identity, [x], tf.float32), [None, 6]))
+
+
+def test_a_softmax_that_cannot_be_taken_off_is_refused() -> None:
+    inputs = keras.Input(SIZE)
+    x = layers.Dense(6)(layers.Flatten()(inputs))
+    model = alive(keras.Model(inputs, layers.Lambda(behind_python, output_shape=(6,))(x)))
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"whose softmax cannot be taken off.*score='outputs'"):
         tfviz.Saliency(model)
     assert np.any(tfviz.Saliency(model, score="outputs")(noise(*SIZE), 0))
 
@@ -384,7 +410,7 @@ class Closed(keras.Model):
         self.out = layers.Dense(1, activation="sigmoid")
 
     def call(self, x: Any) -> Any:
-        return self.out(tf.reshape(x, [-1, 270]))
+        return self.out(tf.ensure_shape(tf.py_function(lambda x: tf.reshape(x, [-1, 270]), [x], tf.float32), [None, 270]))
 
 
 def test_a_closed_model_that_ends_in_a_sigmoid_is_explained_as_it_is_with_a_warning() -> None:
@@ -396,6 +422,126 @@ def test_a_closed_model_that_ends_in_a_sigmoid_is_explained_as_it_is_with_a_warn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(tfviz.Saliency(model, score="outputs")(noise(*SIZE), 0), as_it_is)
+
+
+# --- what Keras does at the door of a nested model --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [lambda x: x * 2, lambda x: x - 128.0, lambda x: x + x])
+def test_a_nested_model_gets_its_inputs_in_its_own_type(first: Callable[[Any], Any]) -> None:
+    """In whole numbers of 8 bits twice 200 would be 144."""
+    inside = keras.Input(SIZE)
+    inner = keras.Model(inside, head(conv(name="c1")(first(inside))), name="inner")
+    inputs = keras.Input(SIZE, dtype="uint8")
+    model = alive(keras.Model(inputs, inner(inputs)))
+    images = np.random.default_rng(0).integers(0, 255, (2, *SIZE)).astype("uint8")
+    np.testing.assert_allclose(tfviz.GradCAM(model, "inner/c1").with_outputs(images).outputs, model(images), rtol=1e-4)
+    plain = tfviz.GradCAM(inner, "c1")(images.astype("float32"), 1)
+    assert_same(tfviz.GradCAM(model, "inner/c1")(images, 1), plain)
+
+
+# --- code that asks for what is not known yet -------------------------------------------------------------------------
+
+
+class SizedMean(layers.Layer):
+    """A mean that asks in Python for the size."""
+
+    def call(self, x: Any) -> Any:
+        total = ops.sum(x, axis=(1, 2))
+        return total if x.shape[1] is None else total / (x.shape[1] * x.shape[2])
+
+
+class Cropping(layers.Layer):
+    """Brings two maps to one size, if they differ."""
+
+    def call(self, x: Any, y: Any) -> Any:
+        return (x[:, 1:, 1:] if x.shape[1] != y.shape[1] else x) + y
+
+
+def sized(size: tuple[int | None, ...]) -> keras.Model:
+    inputs = keras.Input(size)
+    return alive(keras.Model(inputs, layers.Dense(3)(SizedMean(name="mean")(conv(name="c1")(inputs)))))
+
+
+def cropped(size: tuple[int | None, ...]) -> keras.Model:
+    inputs = keras.Input(size)
+    x = layers.Conv2D(4, 2, name="c1")(inputs)
+    return alive(keras.Model(inputs, head(Cropping(name="crop")(conv(4)(inputs), x))))
+
+
+@pytest.mark.parametrize("build", [sized, cropped])
+def test_code_that_asks_for_a_free_size_is_refused_and_for_a_known_one_right(build: Callable[..., keras.Model]) -> None:
+    assert_reads_as_it_computes(build(SIZE), noise(*SIZE))
+    free = build((None, None, 3))
+    for key in ("saliency", "grad_cam"):
+        options = {"layer": "c1"} if key == "grad_cam" else {}
+        with pytest.raises(
+            tfviz.UnsupportedModelError, match=r"computes something else than what can be read of it.*keras.Input"
+        ):
+            tfviz.METHODS[key](free, **options)(noise(*SIZE), 1)
+
+
+class Pyramid(layers.Layer):
+    """Resizes to a size that is read off the maps, by a layer that is made for it: as in DeepLab."""
+
+    def __init__(self) -> None:
+        super().__init__(name="pyramid")
+        self.project = layers.Conv2D(4, 1, name="project")
+
+    def build(self, shape: Any) -> None:
+        self.project.build((None, 1, 1, shape[-1]))
+
+    def call(self, x: Any) -> Any:
+        height, width = ops.shape(x)[1:3]
+        pooled = self.project(ops.mean(x, axis=(1, 2), keepdims=True))
+        return x + layers.Resizing(height, width)(pooled)
+
+
+@pytest.mark.parametrize("size", [SIZE, (None, None, 3)])
+def test_a_layer_that_is_made_for_a_size_is_run_as_it_is(size: Any) -> None:
+    inputs = keras.Input(size)
+    model = keras.Model(inputs, head(conv(name="c2")(Pyramid()(conv(4, name="c1")(inputs)))))
+    assert_reads_as_it_computes(alive(model), noise(*SIZE))
+
+
+class Twice(keras.Sequential):
+    """A Sequential model with a `call` of its own."""
+
+    def call(self, x: Any, **options: Any) -> Any:
+        return 2 * super().call(x, **options)
+
+
+def test_a_sequential_model_with_a_call_of_its_own_is_read_as_it_computes() -> None:
+    model = Twice([conv(), layers.GlobalAveragePooling2D(), layers.Dense(4)])
+    model(noise(*SIZE))
+    assert_reads_as_it_computes(alive(model), noise(*SIZE))
+
+
+def test_what_rounds_on_the_way_is_named_as_the_reason() -> None:
+    inputs = keras.Input(SIZE)
+    model = alive(keras.Model(inputs, head(ops.floor(conv(name="c1")(inputs)))))
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"no gradient comes back to .*has none \(rounding, a comparison"):
+        tfviz.Saliency(model)(noise(*SIZE), 1)
+
+
+def test_a_fixed_batch_takes_no_other() -> None:
+    inputs = keras.Input(batch_shape=(2, *SIZE))
+    model = alive(keras.Model(inputs, head(conv()(inputs))))
+    assert_reads_as_it_computes(model, noise(*SIZE))
+    for count in (1, 4):
+        with pytest.raises(tfviz.ImageError, match=rf"takes batches of 2 images.*got {count}\. With explain, set batch_size=2"):
+            tfviz.GradCAM(model)(noise(*SIZE, count=count), 1)
+
+
+def test_a_model_that_prepares_its_images_itself_is_warned_of() -> None:
+    inputs = keras.Input(SIZE)
+    model = alive(keras.Model(inputs, head(conv()(inputs))))
+    model.preprocessor = layers.Rescaling(1 / 255)
+    with pytest.warns(
+        UserWarning, match=r"predict\(\) of .* prepares its images by model.preprocessor; grad_cam takes"
+    ) as caught:
+        tfviz.GradCAM(model)
+    assert caught[0].filename == __file__
 
 
 # --- other ------------------------------------------------------------------------------------------------------------
@@ -444,12 +590,15 @@ class Standardised(layers.Conv2D):
         return super().convolution_op(inputs, kernel)
 
 
-def test_a_convolution_with_a_map_of_its_own_has_no_rule() -> None:
+def test_a_convolution_with_a_map_of_its_own_is_the_map_that_it_computes() -> None:
     inputs = keras.Input(SIZE)
-    model = keras.Model(inputs, head(Standardised(4, 3, name="own")(inputs)))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'own' \(Standardised\)"):
-        tfviz.ExcitationBackprop(model)
-    assert_reads_as_it_computes(alive(model), noise(*SIZE))
+    model = alive(keras.Model(inputs, head(Standardised(4, 3, name="own")(inputs))))
+    twin = keras.Model(inputs, head(layers.Conv2D(4, 3, name="own")(inputs)))
+    kernel, *rest = model.get_weights()
+    twin.set_weights([kernel - kernel.mean((0, 1, 2), keepdims=True), *rest])
+    for key in ("saliency", "excitation_backprop", "contrastive_excitation_backprop"):
+        assert_same(tfviz.METHODS[key](model)(noise(*SIZE), 1), tfviz.METHODS[key](twin)(noise(*SIZE), 1))
+    assert_reads_as_it_computes(model, noise(*SIZE))
 
 
 def test_a_layers_own_name_does_not_make_two_classes_of_it() -> None:

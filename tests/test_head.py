@@ -59,6 +59,13 @@ def outputs_of(graph: Graph, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ENDINGS)
+def test_the_outputs_beside_a_map_are_the_models_own(name: str) -> None:
+    model = ending(ENDINGS[name])
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(tfviz.GradCAM(model).with_outputs(images).outputs, model(images), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
 def test_the_logits_are_found_in_whichever_form(name: str) -> None:
     model, bare = ending(ENDINGS[name]), ending(ENDINGS["none"])
     images = networks.pictures(model)
@@ -170,3 +177,63 @@ def test_each_of_several_outputs_is_taken_before_its_softmax() -> None:
     np.testing.assert_allclose(both, kind + colour, rtol=1e-4, atol=1e-6)
     probabilities = tfviz.Saliency(model, score="outputs")(images, target)
     assert abs(both - probabilities).numpy().max() > 1e-3
+
+
+# --- several activations, and those that stay on ----------------------------------------------------------------------
+
+
+TOGETHER: dict[str, Callable[[Any, bool], Any]] = {
+    "sigmoids beside each other": lambda x, on: layers.Concatenate()([unit(x, i, on) for i in range(3)]),
+    "an operation": lambda x, on: keras.ops.concatenate([unit(x, i, on) for i in range(2)], axis=-1),
+    "stacked": lambda x, on: keras.ops.stack([layers.Flatten()(unit(x, i, on)) for i in range(2)], axis=1)[..., 0],
+    "softmax and sigmoid": lambda x, on: layers.Concatenate()([
+        layers.Dense(3, activation="softmax" if on else None, name="kinds")(x), unit(x, 0, on)
+    ]),
+    "in TensorFlow": lambda x, on: layers.Lambda(lambda y: tf.concat(y, -1), output_shape=(2,))(
+        [unit(x, 0, on), unit(x, 1, on)]
+    ),
+}  # fmt: skip
+
+
+def unit(x: Any, number: int, is_on: bool) -> Any:
+    return layers.Dense(1, activation="sigmoid" if is_on else None, name=f"unit{number}")(x)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_each_of_several_that_are_put_together_is_taken_off(name: str) -> None:
+    model, plain = (ending(lambda x, on=on: TOGETHER[name](x, on)) for on in (True, False))  # type: ignore[misc]
+    plain.set_weights(model.get_weights())
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    for method in ("saliency", "grad_cam", "excitation_backprop"):
+        got, want = (tfviz.METHODS[method](one)(images, 1).numpy() for one in (model, plain))
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tfviz.Saliency(model).with_outputs(images).outputs, model(images), rtol=1e-5)
+
+
+STAYING: dict[str, Callable[[Any], Any]] = {
+    "the mean of two": lambda x: layers.Average()([layers.Dense(3, activation="softmax")(x) for _ in range(2)]),
+    "one minus": lambda x: keras.ops.concatenate([1 - (s := layers.Dense(1, activation="sigmoid")(x)), s], axis=-1),
+    "clipped": lambda x: keras.ops.clip(layers.Dense(3, activation="softmax")(x), 1e-7, 1 - 1e-7) * 1.0,
+    "scaled": lambda x: 10 * layers.Dense(3, activation="sigmoid")(x),
+}
+
+
+@pytest.mark.parametrize("name", STAYING)
+def test_what_cannot_be_taken_off_is_said(name: str, recwarn: pytest.WarningsRecorder) -> None:
+    model = ending(STAYING[name])
+    with pytest.warns(
+        UserWarning, match=r"are computed from a (softmax|sigmoid) \(.*cannot be taken off.*score='outputs'"
+    ) as caught:
+        tfviz.Saliency(model)
+    assert caught[0].filename == __file__
+    recwarn.clear()
+    tfviz.Saliency(model, score="outputs")
+    assert not recwarn.list
+
+
+def test_a_gate_in_the_head_is_no_end() -> None:
+    def gated(x: Any) -> Any:
+        scores = layers.Dense(3)(x)
+        return layers.Multiply()([layers.Dense(3, activation="sigmoid")(x), scores])
+
+    tfviz.Saliency(ending(gated))  # without a warning

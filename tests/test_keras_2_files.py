@@ -77,10 +77,10 @@ def old_config() -> Config:
             function("tf.nn.relu", "nn.relu", "conv/depthwise"),
             {**backbone, "name": "backbone", "inbound_nodes": [[["tf.nn.relu", 0, 0, {"training": False}]]]},
             function("tf.__operators__.add_1", "__operators__.add", once, y=["tf.nn.relu", 0, 0]),
-            function("tf.math.subtract", "math.subtract", ["_CONSTANT_VALUE", -1, 2.0], y=["tf.__operators__.add_1", 0, 0]),
+            function("tf.math.add", "math.add", ["_CONSTANT_VALUE", -1, 2.0], y=["tf.__operators__.add_1", 0, 0]),
             {
                 **entry("TFOpLambda", "tf.concat", function="concat"),
-                "inbound_nodes": [[[part, 0, 0, {"axis": -1}] for part in ("tf.__operators__.add_1", "tf.math.subtract")]],
+                "inbound_nodes": [[[part, 0, 0, {"axis": -1}] for part in ("tf.__operators__.add_1", "tf.math.add")]],
             },
             function("tf.nn.leaky_relu", "nn.leaky_relu", "tf.concat", alpha=0.3),
             function("tf.math.reduce_mean", "math.reduce_mean", "tf.nn.leaky_relu", axis=[1, 2], keepdims=False),
@@ -96,7 +96,7 @@ def new_network() -> keras.Model:
     x = layers.Multiply(name="gated")([norm, layers.ReLU(6)(x + 3.0) * (1 / 6)])
     x = ops.relu(layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x))
     x = layers.Conv2D(6, 3, padding="same", name="conv")(x) + x
-    x = ops.leaky_relu(ops.concatenate([x, 2.0 - x], axis=-1), 0.3)
+    x = ops.leaky_relu(ops.concatenate([x, 2.0 + x], axis=-1), 0.3)
     return keras.Model(inputs, layers.Dense(4, activation="softmax", name="out")(ops.mean(x, axis=(1, 2))))
 
 

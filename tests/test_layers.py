@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import keras
 import networks
 import numpy as np
@@ -70,6 +73,46 @@ def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
 
 
 # --- by name, path and object ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: layers.UpSampling2D(2)(x),
+        lambda x: layers.Resizing(31, 30)(x),
+        lambda x: layers.Softmax()(layers.UpSampling2D(2)(x)),
+        lambda x: layers.Softmax()(layers.Reshape((-1, 3))(x)),
+        lambda x: layers.Rescaling(10.0)(layers.Activation("sigmoid")(x)),
+        lambda x: layers.Activation("sigmoid")(x),
+    ],
+    ids=["scaled up", "resized", "softmax", "flat", "scaled", "sigmoid"],
+)
+@pytest.mark.parametrize("score", ["logits", "outputs"])
+def test_class_maps_that_are_only_resized_are_not_the_automatic_layer(end: Any, score: str) -> None:
+    """Grad-CAM of a class there would be the map of that class, whatever pixel is asked for."""
+    inputs = keras.Input((16, 16, 3))
+    features = layers.Conv2D(8, 3, activation="relu", padding="same", name="features")(inputs)
+    model = keras.Model(inputs, end(layers.Conv2D(3, 1, name="classes")(features)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a sigmoid that is scaled
+        assert tfviz.GradCAM(model, score=score).layer_path == "features"
+
+
+@pytest.mark.parametrize("convolutions", [1, 2])
+def test_the_patches_that_tokens_are_made_of_are_not_the_automatic_layer(convolutions: int) -> None:
+    """Of a transformer behind a real convolutional stem, the stem's end is."""
+    inputs = x = keras.Input((16, 16, 3))
+    for number in range(convolutions):
+        x = layers.Conv2D(8, 4, strides=4 if number == 0 else 1, padding="same", name=f"c{number}")(x)
+    x = layers.Reshape((16, 8))(x)
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    if convolutions == 2:
+        assert tfviz.GradCAM(model).layer_path == "c1"
+        return
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\); name a layer"):
+        tfviz.GradCAM(model)
+    assert tfviz.GradCAM(model, "c0").layer_path == "c0"
 
 
 def test_a_name_a_path_and_the_object_lead_to_the_same_place(nested: keras.Model) -> None:

@@ -94,6 +94,10 @@ MOVES: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array]]] = {
     "channels backwards": (lambda x: x[..., ::-1], unchanged),
     "two parts of the channels": (lambda x: ops.concatenate(ops.split(x, [3, 4], axis=-1)[:2], axis=-1), lambda m: 2 * m),
     "the second part of the channels": (lambda x: ops.split(x, 2, axis=-1)[1], unchanged),
+    "channel by channel": (
+        lambda x: ops.stack([ops.tanh(one) for one in ops.unstack(x, axis=-1)], axis=-1), lambda mask: 8 * mask
+    ),
+    "two channels": (lambda x: ops.stack([x[..., 3], x[..., 1]], axis=-1), lambda mask: 2 * mask),
     "a list handed on": (lambda x: layers.Identity()([x, ops.flip(x, axis=1)])[1], lambda mask: mask[:, ::-1]),
 }  # fmt: skip
 
@@ -196,10 +200,10 @@ def test_excitation_takes_a_vector_beside_a_map_in_whichever_form(kind: str, lay
 
 
 class OwnCall(layers.Conv2D):
-    """A convolution that could do anything."""
+    """A convolution that could do anything, and that only TensorFlow can run."""
 
     def call(self, x: Any) -> Any:
-        return super().call(x)
+        return super().call(tf.identity(x))
 
 
 class OwnKernel(layers.Layer):
@@ -246,18 +250,64 @@ def similar(x: Any) -> Any:
 
 KERNEL = np.random.default_rng(0).normal(size=(7, 7, 8, 8)).astype(np.float32)
 
+# What TensorFlow alone can run: the explainer looks inside, a branch of the model cannot.
+OPENED: dict[str, tuple[Callable[[], layers.Layer], Callable[[], layers.Layer]]] = {
+    "a Conv2D with its own call": (lambda: OwnCall(8, 7, padding="same"), lambda: layers.Conv2D(8, 7, padding="same")),
+    "a kernel of its own": (lambda: OwnKernel(3), lambda: layers.Conv2D(8, 3, padding="same", use_bias=False)),
+    "a kernel inside a tf.function": (
+        lambda: OwnKernel(3, is_inside=True),
+        lambda: layers.Conv2D(8, 3, padding="same", use_bias=False),
+    ),
+    "a pooling of its own": (Pooled, lambda: PooledByKeras()),
+    "SpectralNormalization": (
+        lambda: layers.SpectralNormalization(layers.Conv2D(8, 3, padding="same")),
+        lambda: layers.Conv2D(8, 3, padding="same"),
+    ),
+    "a function that moves": (
+        lambda: layers.Lambda(lambda x: tf.reverse(x, [1]), output_shape=(*SIZE, 8)),
+        lambda: layers.Lambda(lambda x: ops.flip(x, axis=1)),
+    ),
+}
 HIDING: dict[str, Callable[[Any], Any]] = {
-    "a Conv2D with its own call": OwnCall(8, 7, padding="same"),
-    "a kernel of its own": OwnKernel(3),
-    "a kernel inside a tf.function": OwnKernel(3, is_inside=True),
-    "a pooling of its own": Pooled(),
     "an operation": lambda x: ops.conv(x, KERNEL, padding="same"),
-    "SpectralNormalization": layers.SpectralNormalization(layers.Conv2D(8, 3, padding="same")),
     "an LSTM": lambda x: layers.Reshape((*SIZE, 8))(layers.LSTM(8, return_sequences=True)(tokens(x))),
     "attention": attended,
     "a product of maps": similar,
-    "a function that moves": layers.Lambda(lambda x: tf.reverse(x, [1]), output_shape=(*SIZE, 8)),
 }
+
+
+class PooledByKeras(layers.Layer):
+    """As Pooled, of Keras' layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.one = layers.MaxPooling2D(3, 1, padding="same"), layers.DepthwiseConv2D(1, use_bias=False)
+
+    def build(self, shape: Any) -> None:
+        self.one.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.one(self.pool(x))
+
+
+def weighted_like(model: keras.Model, twin: keras.Model) -> keras.Model:
+    """The twin with the model's weights, without what the model has besides (the vector of SpectralNormalization)."""
+    wanted = [weight for weight in model.weights if "vector_u" not in weight.path]
+    for mine, its in zip(twin.weights, wanted, strict=True):
+        mine.assign(np.broadcast_to(its, mine.shape))
+    return twin
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_what_tensorflow_alone_can_run_is_opened(name: str) -> None:
+    own, of_keras = OPENED[name]
+    model, twin = (network(lambda x, make=make: layers.ReLU()(make()(x))) for make in (own, of_keras))  # type: ignore[misc]
+    images = networks.pictures(model)
+    want = tfviz.VisualBackProp(weighted_like(model, twin))(images).numpy()
+    assert abs(want - tfviz.VisualBackProp(network(layers.ReLU()))(images).numpy()).max() > 0.01
+    np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=1e-5)
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"does not see into '.*a pixel reads more than itself.*Conv2D"):
+        tfviz.with_visual_backprop(model)
 
 
 @pytest.mark.parametrize("name", HIDING)
@@ -284,9 +334,9 @@ def test_a_relu_inside_what_cannot_be_seen_into_is_warned_of() -> None:
     inputs = keras.Input((*SIZE, 3))
     x = layers.GlobalAveragePooling2D()(hidden(conv(4, 3, "first")(inputs)))
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(2)(x)), 0)
-    for build in (tfviz.VisualBackProp, tfviz.with_visual_backprop):
-        with pytest.warns(UserWarning, match=r"into layer 'hidden' \(SpectralNormalization\): a ReLU inside it is none"):
-            build(model)
+    with pytest.warns(UserWarning, match=r"into layer 'hidden' \(SpectralNormalization\): a ReLU inside it is none"):
+        tfviz.with_visual_backprop(model)
+    assert [place.path for place in tfviz.VisualBackProp(model).maps] == ["first", "hidden/inside"]
 
 
 def test_without_a_way_back_to_the_image_there_is_an_error_and_no_empty_mask() -> None:

@@ -400,6 +400,19 @@ def custom_layer(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 
+class Centred(layers.Layer):
+    """A layer whose difference of two maps excitation has no rule for."""
+
+    def call(self, x: Any) -> Any:
+        return ops.square(x) - ops.mean(x, axis=-1, keepdims=True)
+
+
+def layer_without_a_rule(activation: Head) -> keras.Model:
+    inputs = keras.Input((16, 14, 3))
+    x = Centred(name="centred")(conv(5, "c1")(inputs))
+    return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
+
+
 class Block(layers.Layer):
     """A layer over other layers."""
 
@@ -637,7 +650,8 @@ ZOO: dict[str, Species] = {
     "TimeDistributed, nested models": Species(film, "last", twin=film_as_a_volume),
     "TimeDistributed, its first layer": Species(film, "c1", twin=film_as_a_volume, options={"layer": "c1"}),
     "TimeDistributed twice": Species(series_of_series, "last", twin=series_as_a_volume),
-    "custom layer": Species(custom_layer, "last", errors=NO_RULE),
+    "custom layer": Species(custom_layer, "last"),
+    "custom layer without a rule": Species(layer_without_a_rule, "last", errors=NO_RULE),
     "layer over layers": Species(layer_over_layers, "last"),
     "subclassed": Species(subclassed, "last", pictures=lambda: noise(16, 14, 3)),
     "mixed_float16": Species(of_policy("mixed_float16"), "last", twin=in_float32, tolerance=0.03),

@@ -20,6 +20,8 @@ Each message says what was expected, what came, and what to do.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -87,3 +89,11 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     shown = ", ".join(map(repr, known[:most]))
     rest = len(known) - most
     return f"There are: {shown}{f' and {rest} more' if rest > 0 else ''}."
+
+
+def warn(message: str) -> None:
+    """Warns, and points at the line of the user's that led here, however deep in tfviz that is."""
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("tfviz."):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, stacklevel=depth)

@@ -1,4 +1,4 @@
-"""Divisions that stay finite.
+"""Divisions that stay finite, and comparisons that allow for rounding.
 
 0 / 0 comes up in every method on real images: a dead ReLU, a flat map, a window of zeros. Everywhere in tfviz it is 0.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
+
+_TOLERANCE = 0.02  # of the largest value; half precision rounds by less
 
 
 def safe_divide(numerator: Any, denominator: Any) -> Any:
@@ -21,3 +24,10 @@ def unit_range(maps: Any) -> Any:
     low = ops.min(maps, axis=axes, keepdims=True)
     high = ops.max(maps, axis=axes, keepdims=True)
     return safe_divide(maps - low, high - low)
+
+
+def is_near(got: Any, want: Any) -> bool:
+    """Whether two arrays of one shape hold the same, within what types of half precision round off."""
+    got, want = (np.asarray(ops.cast(x, "float64")) for x in (got, want))
+    largest = np.max(np.abs(want), initial=0, where=np.isfinite(want))
+    return got.shape == want.shape and np.allclose(got, want, rtol=0, atol=_TOLERANCE * largest, equal_nan=True)

@@ -151,6 +151,9 @@ def _as_array(target: Target) -> np.ndarray:
 def _require_one_output(outputs: Any) -> None:
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
         count = f"{len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "several outputs"
+        count = (
+            f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
+        )
         raise TargetError(
             f"the model has {count}; choose one when the explainer is built, output=0 or its name, or say what to explain by a "
             "function of them, such as target=lambda outputs: outputs[0][:, 3]"

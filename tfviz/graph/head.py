@@ -6,16 +6,19 @@ logits before it are what every method here explains, unless asked for the outpu
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
+from typing import Any
 
-from keras import ops, tree
+from keras import layers, ops, tree
 
-from tfviz.errors import OptionError, UnsupportedModelError
+from tfviz.errors import OptionError, UnsupportedModelError, warn
+from tfviz.graph.gating import gated_input
 from tfviz.graph.inner_operations import last_operation
+from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph, Place, Value
 
 _AT_THE_END = ("softmax", "sigmoid")
+_MERGING = (layers.Average, layers.Maximum, layers.Minimum, layers.Subtract)
 _PASSED_OVER = ("identity", "reshape")
 TWO_CLASSES = "two_classes"  # the path of the place that makes two classes of one sigmoid unit
 
@@ -32,12 +35,62 @@ def scored(graph: Graph, score: str) -> Graph:
     if score == "outputs":
         return graph
     for number in range(len(graph.outputs)):
-        place = last_activation(graph, graph.outputs[number])
+        place, beside = last_activation(graph, graph.outputs[number]), _last_activations(graph, graph.outputs[number])
         if place is not None:
             graph = _taken_off(graph, number, place)
             if place.activation == "sigmoid" and graph.shapes[graph.outputs[number]][-1:] == (1,):
                 graph = _as_two_classes(graph, number)
+        elif beside is not None and all(_is_read_once(graph, one) for one in beside):
+            for one in beside:
+                graph = graph.without(next(place for place in graph.places if place.outputs == one.outputs))
+        else:
+            _warn_of_what_stays_on(graph, graph.outputs[number])
     return graph
+
+
+def _last_activations(graph: Graph, output: Value) -> list[Place] | None:
+    """The softmaxes and sigmoids at the ends of all that is put together to an output; None where one ends in anything else."""
+    place = graph.producer(output)
+    if place is None:
+        return None
+    if place.kind == "activation" and place.activation in _AT_THE_END:
+        return [place]
+    if place.kind not in _PASSED_OVER or not place.inputs:
+        return None
+    parts = [_last_activations(graph, value) for value in place.inputs]
+    return None if any(part is None for part in parts) else [one for part in parts for one in part or ()]
+
+
+def _is_read_once(graph: Graph, place: Place) -> bool:
+    """Whether an activation is on one way only, which leads to one output."""
+    (value,) = place.outputs
+    while value not in graph.outputs:
+        readers = graph.consumers(value)
+        if len(readers) != 1 or len(readers[0].outputs) != 1:
+            return False
+        (value,) = readers[0].outputs
+    return graph.outputs.count(value) == 1 and not graph.consumers(value)
+
+
+def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
+    """Warns of a softmax or sigmoid that the output is made of, without a linear map between, and that is not at its end."""
+    wanted = [output]
+    while wanted:
+        place = graph.producer(wanted.pop())
+        if place is None or place.kind == "linear" or (place.kind == "other" and not _is_arithmetic(place.operation)):
+            continue
+        if place.kind == "activation" and place.activation in _AT_THE_END:
+            warn(
+                f"the outputs of '{model_name(graph)}' are computed from a {place.activation} ('{place.path}') that cannot be "
+                "taken off, so that they are explained as they are: where it is sure, nothing moves it. score='outputs' says "
+                "that this is meant"
+            )
+            return
+        wanted += [place.inputs[gated_input(graph, place)]] if place.kind == "multiply" else place.inputs
+
+
+def _is_arithmetic(operation: Any) -> bool:
+    return not isinstance(operation, layers.Layer) or isinstance(operation, _MERGING)
 
 
 def _taken_off(graph: Graph, number: int, place: Place) -> Graph:
@@ -128,10 +181,9 @@ def _require_split(graph: Graph, place: Place) -> None:
     """Raises where a softmax or sigmoid is inside a layer that can only be run as a whole."""
     if place.kind == "other" and (ending := last_operation(graph, place)) in _AT_THE_END:
         if place.operation is graph.model:  # one that only its gradient is asked of
-            warnings.warn(
+            warn(
                 f"the outputs of '{place.path}' end in a {ending} that cannot be taken off, so that they are explained as they "
-                "are; score='outputs' says that this is meant",
-                stacklevel=6,
+                "are; score='outputs' says that this is meant"
             )
             return
         raise UnsupportedModelError(

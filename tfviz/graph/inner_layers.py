@@ -26,6 +26,11 @@ def is_of_keras(layer: Any) -> bool:
     return type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.layers.Lambda)
 
 
+def is_run_as_a_whole(layer: Any) -> bool:
+    """Whether no more is seen of a layer of Keras than its symbolic calls show: recurrent layers, attention."""
+    return is_of_keras(layer) and not isinstance(layer, (keras.Model, keras.layers.SpectralNormalization))
+
+
 def holds_layers(layer: Any) -> bool:
     """Whether a layer keeps other layers, which its own `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfviz.graph import keras_graph
 from tfviz.graph.inner_layers import holds_relu, is_of_keras
 from tfviz.graph.places import Graph, Place
 
+_OF_FUNCTIONS = ("Map", "VectorizedMap", "Scan", "AssociativeScan", "Cond", "Switch", "WhileLoop", "ForiLoop")
 _PASSED_OVER = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient")
 
 
@@ -22,10 +24,18 @@ def may_hide_relu(graph: Graph, place: Place) -> bool:
     """
     if place.function is None and holds_relu(place.operation):
         return True
-    if place.function is None and all(map(is_of_keras, keras_graph.layers_of(place.operation))):
+    if not isinstance(place.operation, keras.Layer) and place.function is None:
+        if not _runs_functions(place.operation):
+            return False
+    elif place.function is None and all(map(is_of_keras, keras_graph.layers_of(place.operation))):
         return False
     function = traced(graph, place)
     return function is None or _runs_relu(function.graph.as_graph_def())
+
+
+def _runs_functions(operation: Any) -> bool:
+    """Whether an operation that is no layer runs functions of the user's: a loop, a condition."""
+    return getattr(operation, "runs_functions", type(operation).__name__ in _OF_FUNCTIONS)
 
 
 def last_operation(graph: Graph, place: Place) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,6 +17,34 @@ import tensorflow as tf
 from keras import tree
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
+from keras.src.ops.symbolic_arguments import SymbolicArguments
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an operation, as a node of Keras' own graphs tells of it."""
+
+    operation: Any
+    arguments: SymbolicArguments
+    outputs: list[Any]
+
+    @property
+    def input_tensors(self) -> list[Any]:
+        return self.arguments.keras_tensors
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A graph that Keras did not record: calls in the order in which they run, and the symbols they lead from and to."""
+
+    nodes: list[Call]
+    inputs: Any
+    outputs: Any
+
+
+def called(operation: Any, args: Any, kwargs: Any, outputs: list[Any]) -> Call:
+    """A call with these arguments, symbolic tensors among them."""
+    return Call(operation, SymbolicArguments(*args, **kwargs), outputs)
 
 
 def functional_of(operation: Any) -> Any | None:
@@ -30,8 +59,16 @@ def functional_of(operation: Any) -> Any | None:
     return None
 
 
+def recorded_inputs(model: Any) -> Any | None:
+    """The symbolic inputs that a model was made from, nested as it takes them; None where it was not made from any."""
+    functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
+    return None if functional is None else functional._inputs_struct
+
+
 def nodes(functional: Any) -> list[Any]:
     """The calls in a graph, each after all that it needs; inputs left out."""
+    if isinstance(functional, Calls):
+        return functional.nodes
     by_depth = functional._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
@@ -47,14 +84,22 @@ def layers_of(operation: Any) -> list[Any]:
     return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
 
 
+_STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_functional")
+
+
+def state_of(layers: Iterable[Any]) -> list[Any]:
+    """What users change of a layer that is built: its activation, quantize(), enable_lora(), adapt(), a Sequential's pop()."""
+    return [vars(layer).get(name) for layer in layers for name in _STATE]
+
+
 def input_structure(functional: Any) -> Any:
     """The graph's symbolic inputs, nested as the user calls the model."""
-    return functional._inputs_struct
+    return functional.inputs if isinstance(functional, Calls) else functional._inputs_struct
 
 
 def output_structure(functional: Any) -> Any:
     """The graph's symbolic outputs, nested as the model returns them."""
-    return functional._outputs_struct
+    return functional.outputs if isinstance(functional, Calls) else functional._outputs_struct
 
 
 def inputs_for(functional: Any, node: Any) -> list[Any]:
@@ -64,9 +109,21 @@ def inputs_for(functional: Any, node: Any) -> list[Any]:
     """
     given = node.arguments.args[0] if node.arguments.args else node.arguments.kwargs["inputs"]
     symbols = input_structure(functional)
-    if isinstance(given, dict) and not isinstance(symbols, dict):
+    if isinstance(given, dict) and isinstance(symbols, dict):
+        return tree.flatten({name: given[name] for name in symbols})
+    if isinstance(given, dict):
         return [given[input_name(symbol, number)] for number, symbol in enumerate(tree.flatten(symbols))]
     return tree.flatten(given)
+
+
+def fitted(symbol: Any, x: Any) -> Any:
+    """x in the type and rank of a nested model's symbolic input, as Keras brings it there when it calls the model."""
+    y = x
+    if len(x.shape) == len(symbol.shape) + 1:
+        y = keras.ops.squeeze(x, axis=-1)
+    elif len(x.shape) == len(symbol.shape) - 1:
+        y = keras.ops.expand_dims(x, axis=-1)
+    return with_mask_of(x, keras.ops.cast(y, symbol.dtype))
 
 
 def with_mask_of(x: Any, y: Any) -> Any:
@@ -81,12 +138,6 @@ def input_name(tensor: Any, number: int) -> str:
     """The name of the InputLayer behind a symbolic input; "input_0" … where there is none."""
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
-
-
-def traced_function(function: Callable[[Any], Any], like: Any) -> Any | None:
-    """The graph of a function of one tensor, seen as that of a layer in `traced`; None where that cannot be done."""
-    symbol = keras.KerasTensor(like.shape, dtype=like.dtype)
-    return traced(None, symbol, lambda: function(symbol))
 
 
 def traced(layer: Any, symbols: Any, call: Callable[[], Any]) -> Any | None:
@@ -111,7 +162,8 @@ def traced(layer: Any, symbols: Any, call: Callable[[], Any]) -> Any | None:
         for one, inbound, outbound in before:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
     _forget(function)
-    is_frozen = any(_holds_values(node, reads.has_read) or _has_free_size(node) for node in nodes(function))
+    own = {id(one) for one in layers_of(layer)}
+    is_frozen = any(_holds_values(node, reads.has_read) or _has_free_size(node, own) for node in nodes(function))
     return None if is_frozen else function
 
 
@@ -144,13 +196,20 @@ def _holds_values(node: Any, has_read: bool) -> bool:
     return any(tf.is_tensor(value) and (has_read or len(value.shape) > 0) for value in flat)
 
 
-def _has_free_size(node: Any) -> bool:
+_SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
+
+
+def _has_free_size(node: Any, own: set[int]) -> bool:
     """Whether a call was given a shape with a size that is not known before there are images.
 
-    That of the batch in a reshape is what the others leave, which is said instead: the operation is the trace's own.
+    That of the batch in a reshape is what the others leave, which is said instead: the operation is the trace's own. A layer
+    may have been made for the call, of such sizes; `own` has the ids of those that were not.
     """
     operation, sizes = node.operation, node.outputs[0].shape
-    if isinstance(operation, keras.Layer) or None not in (*_shape(operation, "newshape"), *_shape(operation, "shape")):
+    if isinstance(operation, keras.Layer):
+        given = [getattr(operation, name) for name in _SIZES if hasattr(operation, name)]
+        return id(operation) not in own and None in tree.flatten(given)
+    if None not in (*_shape(operation, "newshape"), *_shape(operation, "shape")):
         return False
     if hasattr(operation, "newshape") and None not in sizes[1:]:
         operation.newshape = (-1, *sizes[1:])
@@ -185,7 +244,7 @@ def untouched(model: Any, scope: Any = None) -> Iterator[None]:
     Keras keeps on a layer what its last call gave to `add_loss`, and users keep there what they like (`self.attention = …`);
     of a traced call those are symbols, and would be of no use to anybody. scope: a StatelessScope to do it in.
     """
-    losses = [(part, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
+    losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part))) for part in layers_of(model) if part.built]
     # What is not built yet makes its weights in its first call, and keeps them.
     with (scope or keras.StatelessScope()) if getattr(model, "built", True) else nullcontext():
@@ -194,8 +253,10 @@ def untouched(model: Any, scope: Any = None) -> Iterator[None]:
         finally:
             for part, before in kept:
                 _put_back(part, before)
-            for part, given, ids in losses:
-                part._losses[:], part._loss_ids = given, ids
+            for part, kept_ids, given, ids in losses:
+                part._losses[:] = given
+                kept_ids.clear()
+                kept_ids.update(ids)
 
 
 def _put_back(part: Any, before: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@
     max_pool, average_pool
     add, multiply
     scale         an affine function of each element           (BatchNormalization, Rescaling, LayerNormalization …)
+    negation      an affine function of each element with a factor below 0
+                                                               (−x, c − x, Rescaling with a scale below 0 …)
     identity      returns what it got, at inference            (Dropout, random augmentation …)
     reshape       moves, copies, pads or drops elements        (Flatten, ZeroPadding, Concatenate …)
     other         all else
@@ -16,10 +18,11 @@ graph. The classes of the latter are not public, so that they are known by name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from keras import KerasTensor, layers, tree
+from keras import layers
 
 from tfviz.graph.linear import is_linear
 
@@ -51,24 +54,26 @@ _INNER_LAYERS = {"LayerScale": "scale", "StochasticDepth": "identity"}
 _OPERATIONS = {
     "relu": "Relu Relu6",
     "activation": """Sigmoid Softplus Softsign Silu HardSilu HardSigmoid LeakyRelu Elu Selu Gelu Celu Tanh HardTanh Mish
-        Softmax LogSoftmax LogSigmoid Absolute Square Sqrt""",
+        Softmax LogSoftmax LogSigmoid Absolute Square Sqrt Exp Expm1 Log Log1p Erf""",
     "max_pool": "MaxPool AdaptiveMaxPool Max Amax",
-    "average_pool": "AveragePool AdaptiveAveragePool Mean",
+    "average_pool": "AveragePool AdaptiveAveragePool Mean Sum",
     "add": "Add",
     "multiply": "Multiply",
-    "other": "Subtract Divide TrueDivide",
+    "other": "Subtract Divide TrueDivide Power",
     "scale": "BatchNorm LayerNorm RMSNorm",
-    "identity": "Identity Copy Cast View",
+    "negation": "Negative",
+    "identity": "Identity Copy Cast View EnsureShape CheckNumerics",
     "reshape": """Reshape Squeeze ExpandDims Ravel Transpose Swapaxes Moveaxis Pad Concatenate Stack GetItem Split Slice
-        Unstack Repeat Tile Flip Roll BroadcastTo Take DepthToSpace SpaceToDepth Resize""",
+        Unstack Repeat Tile Flip Roll BroadcastTo Take DepthToSpace SpaceToDepth Resize
+        IdentityN Pack Unpack PadV2 MirrorPad StridedSlice SplitV GatherV2 ReverseV2 ResizeNearestNeighbor""",
 }
 _BY_NAME = {name: kind for kind, names in _OPERATIONS.items() for name in names.split()}
 
-_OF_TWO = ("Add", "Multiply", "Subtract", "Divide", "TrueDivide")
+ARITHMETIC = ("Add", "Multiply", "Subtract", "Divide", "TrueDivide", "Power")
 _RELU_NAMES = ("relu", "relu6")
 
 
-def kind_of_operation(operation: Any, number_of_inputs: int = 1) -> str:
+def kind_of_operation(operation: Any) -> str:
     """The kind of a whole operation, that is, of one that is not split into linear stages and an activation."""
     if isinstance(operation, layers.Activation):
         return kind_of_function(operation.activation)
@@ -77,33 +82,35 @@ def kind_of_operation(operation: Any, number_of_inputs: int = 1) -> str:
         return "relu" if not operation.negative_slope else "activation"
     if isinstance(operation, layers.Layer):
         return next((kind for cls in type(operation).__mro__ if (kind := _own_kind(operation, cls))), "other")
-    kind = _BY_NAME.get(type(operation).__name__, "other")
-    # `x * 2 + 1` is an affine function of one tensor: nothing is shared out between inputs.
-    return "scale" if type(operation).__name__ in _OF_TWO and number_of_inputs == 1 else kind
+    return _BY_NAME.get(type(operation).__name__, "other")
+
+
+def kind_of_arithmetic(name: str, operands: Sequence[Any]) -> str:
+    """The kind of an Add, Multiply … of one tensor with numbers: a function of each element, nothing is shared out.
+
+    Args:
+        operands: the numbers, with None for the tensor. Weights count as 1: as the factors of a normalization they may change.
+    """
+    is_first = operands[0] is None
+    is_negative = any(np.any(np.asarray(number) < 0) for number in operands if number is not None)
+    if name == "Add":
+        return "scale"
+    if name == "Subtract":
+        return "scale" if is_first else "negation"
+    if name == "Power":
+        return "activation" if is_first and not is_negative else "other"
+    if name in ("Divide", "TrueDivide") and not is_first:
+        return "other"
+    return "negation" if is_negative else "scale"
 
 
 def _own_kind(operation: Any, cls: Any) -> str | None:
     """The kind of a Keras class, unless the layer's own class overrides what that class computes."""
     kind = _INNER_LAYERS.get(cls.__name__) if cls.__module__.startswith("keras.") else None
     kind = kind or _BY_CLASS.get(cls)
+    if cls is layers.Rescaling and np.any(np.asarray(operation.scale) < 0):
+        kind = "negation"
     return kind if kind and type(operation).call is cls.call else None
-
-
-def is_relu_written_out(operation: Any, arguments: Any) -> bool:
-    """Whether a call with these arguments is `ops.maximum(x, 0)`, or `ops.clip(x, 0, 6)`, which is relu6.
-
-    Any other clip is no activation: most keep pixels in their range.
-    """
-    if type(operation).__name__ == "Clip" and not isinstance(operation, layers.Layer):
-        return _is_number(operation.x_min, 0) and _is_number(operation.x_max, 6)
-    if type(operation).__name__ == "Maximum" and not isinstance(operation, layers.Layer):
-        return any(_is_number(value, 0) for value in tree.flatten((arguments.args, arguments.kwargs)))
-    return False
-
-
-def _is_number(value: Any, number: float) -> bool:
-    """Whether a constant is this number throughout."""
-    return not isinstance(value, KerasTensor) and value is not None and bool(np.all(np.asarray(value) == number))
 
 
 def is_scaled_sum(operation: Any) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras import layers
+
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
-from tfviz.graph.head import TWO_CLASSES
 from tfviz.graph.places import Graph, Place, Value
 
 # Where a CAM may look: what holds features. Pooling, padding and reshaping only move what an earlier place found.
-_FEATURE_KINDS = ("linear", "relu", "activation", "scale", "add", "multiply", "other")
+_FEATURE_KINDS = ("linear", "relu", "activation", "scale", "negation", "add", "multiply", "other")
+
+_ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
+_PRODUCTS = ("Matmul", "Einsum", "MatMul", "BatchMatMulV2", "BatchMatMulV3")  # Keras' and TensorFlow's
+_FORMS = ("identity", "reshape", "scale", "negation", "activation", "relu")
 
 
 def find(graph: Graph, layer: Any) -> Value:
@@ -78,23 +83,45 @@ def last_feature_place(graph: Graph) -> Place:
 
     It is read off the graph: pooling and padding are passed over, so that it is the activation before them. A map of one
     pixel, the output itself, and a map with fewer axes than the image (the tokens of a transformer, one number for each
-    frame of a film) do not count.
+    frame of a film) do not count, nor does the map of patches that tokens are made of.
 
     Raises:
         UnsupportedModelError: when there is none.
     """
-    # The logit of a sigmoid is the output, as its two classes are.
-    ends = {value for place in graph.places if place.path == TWO_CLASSES for value in place.inputs} | set(graph.outputs)
+    ends = _outputs_in_other_forms(graph)
     for place in reversed(graph.before(graph.outputs)):
         if _holds_features(place) and ends.isdisjoint(place.outputs):
             value = place.outputs[0]
             if has_height_and_width(graph, value) and covers_image(graph, value) and is_on_every_path(graph, value):
+                if _only_cuts_patches(graph, value):
+                    break
                 return place
     raise UnsupportedModelError(
         f"the model '{model_name(graph)}' has no place with height and width that every path to the output goes through, "
         "such as a convolution (the tokens of a transformer have none); name a layer, or use a method that needs none "
-        "(saliency, guided_backprop, excitation_backprop)"
+        "(saliency, guided_backprop)"
     )
+
+
+def _outputs_in_other_forms(graph: Graph) -> set[Value]:
+    """The outputs, and what is an output but for its form: the logits of a sigmoid, class maps before they are resized."""
+    found = set(graph.outputs)
+    for place in reversed(graph.places):
+        if place.kind in _FORMS and len(place.inputs) == 1 and found.intersection(place.outputs):
+            found.update(place.inputs)
+    return found
+
+
+def _only_cuts_patches(graph: Graph, value: Value) -> bool:
+    """Whether a map is the first thing that is learned, and the rest goes on with attention among tokens."""
+    is_first = sum(place.kind == "linear" for place in graph.before([value])) <= 1
+    attending = [other for place in graph.before(graph.outputs, given=[value]) if _attends(place) for other in place.inputs]
+    return is_first and any(len(graph.shapes[other]) > 2 for other in attending)
+
+
+def _attends(place: Place) -> bool:
+    is_product = type(place.operation).__name__ in _PRODUCTS and len(place.inputs) > 1
+    return place.kind == "other" and (is_product or isinstance(place.operation, _ATTENTION))
 
 
 def _holds_features(place: Place) -> bool:
@@ -118,15 +145,35 @@ def map_axes(graph: Graph, value: Value) -> int:
 
 
 def has_channels(graph: Graph, value: Value) -> bool:
-    """Whether the last axis is that of channels: not in a picture (N, H, W) to which the model itself adds that axis."""
+    """Whether the last axis is that of channels.
+
+    Not in a picture (N, H, W) to which the model itself adds that axis, and not in one of the maps of an unstacked one.
+    """
+    return not _is_one_of_the_maps(graph, value) and not _gets_channels(graph, value)
+
+
+def _gets_channels(graph: Graph, value: Value) -> bool:
+    """Whether the axis of channels comes later: a reshape adds it."""
     shape = graph.shapes[value]
     for place in graph.consumers(value):
         made = graph.shapes[place.outputs[0]]
         if place.kind == "reshape" and len(shape) > 2 and made[1:] == (*shape[1:], 1):
-            return False
-        if place.kind in ("identity", "scale") and not has_channels(graph, place.outputs[0]):
-            return False
-    return True
+            return True
+        if place.kind in ("identity", "scale", "negation") and _gets_channels(graph, place.outputs[0]):
+            return True
+    return False
+
+
+def _is_one_of_the_maps(graph: Graph, value: Value) -> bool:
+    """Whether this is (N, H, W) out of (N, H, W, C), as `x[..., 0]` and `unstack` give it, or made of such by elements."""
+    place, shape = graph.producer(value), graph.shapes[value]
+    if place is None or not place.inputs or len(shape) < 3:
+        return False
+    before = graph.shapes[place.inputs[0]]
+    if place.kind in ("identity", "scale", "negation", "relu", "activation") and before == shape:
+        return _is_one_of_the_maps(graph, place.inputs[0])
+    is_taken_out = place.kind == "reshape" and before[1:-1] == shape[1:]
+    return is_taken_out and not _is_one_of_the_maps(graph, place.inputs[0])
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:

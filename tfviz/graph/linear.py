@@ -54,7 +54,7 @@ def _scale_last(kernel: Any, scale: Any) -> Any:
     return kernel * scale
 
 
-def _scale_depthwise(kernel: Any, scale: Any) -> Any:
+def scale_depthwise(kernel: Any, scale: Any) -> Any:
     return kernel * ops.reshape(scale, kernel.shape[-2:])
 
 
@@ -107,9 +107,9 @@ _DENSE = (LinearMap(_dense, "kernel"),)
 _INT8_DENSE = (Int8Map(_dense, "kernel"),)
 _EINSUM = (LinearMap(_einsum_dense, "kernel"),)
 _CONVOLUTION = (LinearMap(_convolution, "kernel"),)
-_DEPTHWISE = (LinearMap(_depthwise, "kernel", scale_outputs=_scale_depthwise),)
+_DEPTHWISE = (LinearMap(_depthwise, "kernel", scale_outputs=scale_depthwise),)
 _SEPARABLE = (
-    LinearMap(_depthwise, "depthwise_kernel", has_bias=False, scale_outputs=_scale_depthwise),
+    LinearMap(_depthwise, "depthwise_kernel", has_bias=False, scale_outputs=scale_depthwise),
     LinearMap(_pointwise, "pointwise_kernel"),
 )
 _TRANSPOSED = (LinearMap(_transposed, "kernel", scale_outputs=_scale_transposed),)

@@ -62,6 +62,7 @@ class Graph:
     layers: dict[str, Any] = field(default_factory=dict)
     input_structure: Any = None
     output_structure: Any = None
+    is_traced: bool = False  # whether a part of it was seen by tracing code, and not recorded by Keras
 
     @property
     def inputs(self) -> list[Value]:

@@ -5,30 +5,45 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import tree
 
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph import keras_graph, over_time
-from tfviz.graph.inner_layers import holds_layers, is_of_keras
-from tfviz.graph.kinds import is_known_function, is_relu_written_out, is_scaled_sum, kind_of_function, kind_of_operation
+from tfviz.graph import keras_graph, over_time, tensorflow_graph
+from tfviz.graph.inner_layers import holds_layers, is_of_keras, is_run_as_a_whole
+from tfviz.graph.kinds import (
+    ARITHMETIC,
+    is_known_function,
+    is_scaled_sum,
+    kind_of_arithmetic,
+    kind_of_function,
+    kind_of_operation,
+)
 from tfviz.graph.linear import LinearMap, is_linear, stages_of
 from tfviz.graph.places import Graph, Place, Value
+from tfviz.graph.tensorflow_operations import TensorFlowOperation
+from tfviz.graph.written_out import expression_of_node, numbers_of, relu_of
 
 
-def graph_of(model: Any) -> Graph:
+def graph_of(model: Any, *, by_tensorflow: bool = True) -> Graph:
     """Reads a model, nested to any depth, into a flat graph. The model is not changed.
 
-    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors.
+    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors of
+    Keras, or of TensorFlow where its code takes those only.
+
+    Args:
+        by_tensorflow: whether layers that only TensorFlow can trace are opened; a value inside them is no symbolic tensor of
+            Keras, from which a model could branch off.
 
     Raises:
         UnsupportedModelError: for a model whose layers cannot be seen, an unbuilt one, and one with channels first.
     """
     functional = _require_functional(model)
-    graph = Graph(model)
-    reader = _Reader(graph)
+    graph = Graph(model, is_traced=keras_graph.functional_of(model) is None)
+    reader = _Reader(graph, by_tensorflow)
     values = {}
     for number, tensor in enumerate(tree.flatten(keras_graph.input_structure(functional))):
         values[id(tensor)] = reader.new_value(tensor)
@@ -57,14 +72,31 @@ def graph_of_anything(model: Any) -> Graph:
 def _functional(model: Any) -> Any | None:
     """The graph that Keras keeps of a model, or the one that shows when it is called on symbolic tensors."""
     functional = keras_graph.functional_of(model)
-    if functional is not None or not isinstance(model, keras.Model) or isinstance(model, keras.Sequential):
+    if functional is not None or not isinstance(model, keras.Model) or not model.built:
         return functional
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
+    images = _symbolic_images(model)
+    if images is None:
         return None
-    images = tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
-    extra = {"training": False} if takes_training(model) else {}
-    return keras_graph.traced(model, images, lambda: model.call(images, **extra))
+    return _traced(model, images, lambda run, images, **options: run(images, **options))
+
+
+def _symbolic_images(model: Any) -> Any | None:
+    """Symbolic tensors such as a model takes; None where it does not say."""
+    recorded = keras_graph.recorded_inputs(model)  # of a Functional or Sequential model whose class has a `call` of its own
+    if recorded is not None:
+        return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), recorded)
+    shape = (model.get_build_config() or {}).get("input_shape")
+    return shape and tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
+
+
+def _traced(layer: Any, symbols: Any, call: Callable[..., Any], by_tensorflow: bool = True) -> Any | None:
+    """The graph of what a layer does: `call(run, tensors, **options)` runs it, or its `call`, on tensors nested as symbols."""
+    options = {"training": False} if takes_training(layer) else {}
+    found = keras_graph.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
+    if found is not None or not by_tensorflow or is_run_as_a_whole(layer):
+        return found
+    # Called as its users do: random augmentation inside augments unless told that nobody is training.
+    return tensorflow_graph.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False))
 
 
 def _require_functional(model: Any) -> Any:
@@ -73,16 +105,16 @@ def _require_functional(model: Any) -> Any:
     functional = _functional(model)
     if functional is not None:
         return functional
-    if isinstance(model, keras.Sequential) or not model.built:
+    if not model.built:
         raise UnsupportedModelError(
             f"the {type(model).__name__} model '{model.name}' has never been called, so that its input shape is not known; "
             "call it once on an image (a Sequential model also takes a keras.Input(shape) first)"
         )
     raise UnsupportedModelError(
-        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be seen: its `call` goes through "
-        "other functions than Keras layers and keras.ops, or the model has weights outside its layers. 'saliency' works on "
-        "it, for it needs nothing but the input gradient; for the other methods use keras.ops in `call`, or wrap the same "
-        "layers in a Functional model: keras.Model(inputs, outputs)"
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be seen: its `call` cannot be "
+        "traced on symbolic tensors (it reads values, as `.numpy()` does, or makes weights?). 'saliency' works on it, for it "
+        "needs nothing but the input gradient; for the other methods use keras.ops or TensorFlow's functions in `call`, or "
+        "wrap the same layers in a Functional model: keras.Model(inputs, outputs)"
     )
 
 
@@ -93,8 +125,9 @@ def _structure(tensors: Any, values: Mapping[int, Value]) -> Any:
 class _Reader:
     """Adds a model's calls to a graph, one after the other."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
+        self.graph, self.by_tensorflow = graph, by_tensorflow
+        self.makers: dict[int, Any] = {}  # by the id of a symbolic tensor the call that made it
 
     def new_value(self, tensor: Any) -> Value:
         self.graph.shapes.append(tuple(tensor.shape))
@@ -120,27 +153,43 @@ class _Reader:
         if step is not None:
             self._open_over_time(step, node, values, path)
         elif model is not None:
-            self._open(model, keras_graph.inputs_for(model, node), node, values, path)
-        elif (inner := _inside(node)) is not None:
-            self._open(inner, node.input_tensors, node, values, path)
+            self._open(model, self._fitted_inputs(model, node, values, path), node, values, path)
+        elif (inner := _inside(node, self.by_tensorflow)) is not None:
+            self.graph.is_traced = True
+            self._open(inner, [values[id(tensor)] for tensor in node.input_tensors], node, values, path)
         else:
             self._add(node, values, path)
+        self.makers.update({id(tensor): node for tensor in node.outputs})
         for number, tensor in enumerate(node.outputs):
             self.graph.names[f"{path}[{number}]" if len(node.outputs) > 1 else path] = values[id(tensor)]
         self.graph.layers[path] = node.operation
 
-    def _open(self, inner: Any, tensors: Sequence[Any], node: Any, values: dict[int, Value], path: str) -> None:
+    def _open(self, inner: Any, inputs: Sequence[Value], node: Any, values: dict[int, Value], path: str) -> None:
         """Reads a nested model: its inputs and outputs are the values around it, under other names."""
         symbols = tree.flatten(keras_graph.input_structure(inner))
-        inside = {id(symbol): values[id(tensor)] for symbol, tensor in zip(symbols, tensors, strict=True)}
+        inside = {id(symbol): value for symbol, value in zip(symbols, inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         symbols = tree.flatten(keras_graph.output_structure(inner))
         values.update({id(tensor): inside[id(symbol)] for symbol, tensor in zip(symbols, node.outputs, strict=True)})
 
+    def _fitted_inputs(self, model: Any, node: Any, values: dict[int, Value], path: str) -> list[Value]:
+        """What a nested model is called on, brought to the type and rank of its inputs, as Keras does."""
+        symbols, tensors = tree.flatten(keras_graph.input_structure(model)), keras_graph.inputs_for(model, node)
+        return [self._fitted(symbol, tensor, values[id(tensor)], path) for symbol, tensor in zip(symbols, tensors, strict=True)]
+
+    def _fitted(self, symbol: Any, tensor: Any, value: Value, path: str) -> Value:
+        is_of_rank = len(symbol.shape) == len(tensor.shape)
+        if symbol.dtype == tensor.dtype and is_of_rank:
+            return value
+        new = self.new_value(keras.KerasTensor((*tensor.shape[:1], *symbol.shape[1:]), symbol.dtype))
+        function, kind = partial(keras_graph.fitted, symbol), "identity" if is_of_rank else "reshape"
+        self.graph.places.append(Place(path, keras_graph.fitted, kind, (value,), (new,), _on_one(function)))
+        return new
+
     def _open_over_time(self, step: Any, node: Any, values: dict[int, Value], path: str) -> None:
         """Reads the layer inside a TimeDistributed, whose values get an axis of time."""
         first_place, first_value = len(self.graph.places), len(self.graph.shapes)
-        self._open(step, node.input_tensors, node, values, path)
+        self._open(step, [values[id(tensor)] for tensor in node.input_tensors], node, values, path)
         steps = node.input_tensors[0].shape[1]
         shapes, places = self.graph.shapes, self.graph.places
         shapes[first_value:] = [over_time.shape_over_time(shape, steps) for shape in shapes[first_value:]]
@@ -148,9 +197,11 @@ class _Reader:
 
     def _add(self, node: Any, values: dict[int, Value], path: str) -> None:
         operation, inputs = node.operation, tuple(values[id(tensor)] for tensor in node.input_tensors)
-        stages = stages_of(operation)
+        stages = operation.linear_maps if isinstance(operation, TensorFlowOperation) else stages_of(operation)
         if is_scaled_sum(operation):
             outputs = self._add_scaled_sum(node, inputs, path)
+        elif not isinstance(operation, TensorFlowOperation) and (relu := self._written_out(node)):
+            outputs = self._add_relu(node, relu, values, path)
         elif isinstance(operation, keras.layers.Activation) and not is_known_function(operation.activation):
             outputs = self._add_function(node, inputs, path)
         elif not stages:
@@ -169,7 +220,7 @@ class _Reader:
         """A layer's activation; a function of the user's is opened, or taken as a whole where it cannot be."""
         layer, function = node.operation, node.operation.activation
         is_known = is_known_function(function)
-        inner = None if is_known else keras_graph.traced_function(function, self.graph.tensors[inputs[0]])
+        inner = None if is_known else _inside_function(function, self.graph.tensors[inputs[0]], self.by_tensorflow)
         if inner is not None:
             inside = {id(keras_graph.input_structure(inner)): inputs[0]}
             self.read(inner, inside, prefix=path + "/")
@@ -177,6 +228,16 @@ class _Reader:
         outputs = (self.new_value(node.outputs[0]),)
         kind = kind_of_function(function) if is_known else "other"
         self.graph.places.append(Place(path, layer, kind, inputs, outputs, _on_one(function, layer), function=function))
+        return outputs
+
+    def _written_out(self, node: Any) -> tuple[Any, Any] | None:
+        return relu_of(expression_of_node(node, lambda symbol: self.makers.get(id(symbol))))
+
+    def _add_relu(self, node: Any, relu: tuple[Any, Any], values: dict[int, Value], path: str) -> tuple[Value, ...]:
+        """A ReLU that is written out, as the ReLU that it is."""
+        x, function = relu
+        outputs = (self.new_value(node.outputs[0]),)
+        self.graph.places.append(Place(path, node.operation, "relu", (values[id(x)],), outputs, _on_one(function)))
         return outputs
 
     def _add_scaled_sum(self, node: Any, inputs: tuple[Value, ...], path: str) -> tuple[Value, ...]:
@@ -190,26 +251,38 @@ class _Reader:
 
 
 def _kind(node: Any) -> str:
-    if is_relu_written_out(node.operation, node.arguments):
-        return "relu"
-    kind = kind_of_operation(node.operation, len(node.input_tensors))
+    operation = node.operation
+    kind, name = kind_of_operation(operation), type(operation).__name__
+    if name in ARITHMETIC and len(node.input_tensors) == 1 and not isinstance(operation, keras.Layer):
+        is_piece = isinstance(operation, TensorFlowOperation)
+        kind = kind_of_arithmetic(name, operation.numbers if is_piece else numbers_of(node))
     # Of several tensors each output is one of the inputs: what is shared out to "the" input would go to the first.
     return "reshape" if kind == "identity" and len(node.outputs) > 1 else kind
 
 
-def _inside(node: Any) -> Any | None:
+def _inside(node: Any, by_tensorflow: bool) -> Any | None:
     """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
     layer = node.operation
     is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
     if is_known or (is_of_keras(layer) and not holds_layers(layer)):
         return None
     symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
-    known = {id(tensor): symbol for tensor, symbol in zip(node.input_tensors, symbols, strict=True)}
-    args, kwargs = node.arguments.fill_in(known)
-    kwargs.update({"training": False} if takes_training(layer) else {})
-    inner = keras_graph.traced(layer, symbols, lambda: layer.call(*args, **kwargs))
+
+    def call(run: Callable[..., Any], tensors: Sequence[Any], **options: Any) -> Any:
+        known = {id(symbol): x for symbol, x in zip(node.input_tensors, tensors, strict=True)}
+        args, kwargs = node.arguments.fill_in(known)
+        return run(*args, **{**kwargs, **options})
+
+    inner = _traced(layer, symbols, call, by_tensorflow)
     fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
     return inner if fits else None
+
+
+def _inside_function(function: Callable[[Any], Any], like: Any, by_tensorflow: bool) -> Any | None:
+    """The graph of an activation function of the user's; None where it cannot be seen."""
+    symbol = keras.KerasTensor(like.shape, dtype=like.dtype)
+    found = keras_graph.traced(None, symbol, lambda: function(symbol))
+    return tensorflow_graph.traced(None, symbol, function) if found is None and by_tensorflow else found
 
 
 def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:

@@ -6,8 +6,11 @@ output, redirected (see `rules.redirect`) where the way back is to differ from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -23,8 +26,22 @@ Seed = Callable[[Any], Any]  # outputs -> what starts at the outputs, in the sam
 
 NO_RULES: Rules = {}
 
-# Under float16 what comes back to single neurons is below its smallest number; a power of two changes no other digit.
-_SEED_SCALE = 2**10
+# Under float16 what comes back to single neurons is below its smallest number, or where a score is large above its largest:
+# then the second is taken. A power of two changes no other digit.
+_SEED_SCALES = 2.0**10, 2.0**-6
+
+
+_in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
+
+
+@contextmanager
+def traced_for_float32() -> Iterator[None]:
+    """For a trace whose half precision becomes float32 later: nothing needs a scale there."""
+    token = _in_float32.set(True)
+    try:
+        yield
+    finally:
+        _in_float32.reset(token)
 
 
 @dataclass(frozen=True)
@@ -69,26 +86,46 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
     values.update({value: keras_graph.with_mask_of(values[value], tf.identity(values[value])) for value in at})
     behind = graph.after(at)
     rest = graph.before(graph.outputs, given=[value for value in values if value in at or value not in behind])
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    is_half = not _in_float32.get() and any(tensor is not None and tensor.dtype == "float16" for tensor in graph.tensors)
+    with tf.GradientTape(watch_accessed_variables=False, persistent=is_half) as tape:
         watched = [values[value] for value in at]
         tape.watch([tensor for tensor in watched if tensor.dtype.is_floating])
         values = run(values, rest, rules)
     outputs = [values[value] for value in graph.outputs]
     seeds = tree.flatten(seed(tree.pack_sequence_as(graph.output_structure, outputs)))
-    scale = _SEED_SCALE if any(tensor.dtype == tf.float16 for tensor in values.values()) else 1
-    gradients = tape.gradient(outputs, watched, output_gradients=[scale * s for s in seeds] if scale > 1 else seeds)
-    if scale > 1:
-        gradients = [None if g is None else tf.cast(g, tf.float32) / scale for g in gradients]
+
+    def scaled_by(scale: float) -> list[Any]:
+        found = tape.gradient(outputs, watched, output_gradients=[tf.cast(scale, s.dtype) * s for s in seeds])
+        return [None if g is None else tf.cast(g, tf.float32) / scale for g in found]
+
+    if is_half:
+        gradients = _first_finite(*(partial(scaled_by, scale) for scale in _SEED_SCALES))
+    else:
+        gradients = tape.gradient(outputs, watched, output_gradients=seeds)
     for number, (value, gradient) in enumerate(zip(at, gradients, strict=True)):
         if gradient is None:
             _require_real(graph, value)
         if gradient is None and value in graph.inputs and len(graph.inputs) > 1:
             gradients[number] = tf.zeros(tf.shape(values[value]))  # One of several inputs may have no part in an output.
+        elif gradient is None and graph.after([value]).intersection(graph.outputs):
+            raise UnsupportedModelError(
+                f"no gradient comes back to '{name_of(graph, value)}': something between it and the output has none (rounding, "
+                "a comparison, a cast to whole numbers, stop_gradient …). Choose a layer above it"
+            )
         elif gradient is None:
             raise UnknownLayerError(
                 f"layer '{name_of(graph, value)}' has no part in the model's output; choose one on the way to it"
             )
     return Backward(values, gradients)
+
+
+def _first_finite(way: Callable[[], list[Any]], other: Callable[[], list[Any]]) -> list[Any]:
+    """What one way gives, or the other where that is not finite; the other is run then only."""
+    first = way()
+    real = [x for x in first if x is not None]
+    is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in real]) if real else tf.constant(True)
+    chosen = iter(tf.cond(is_finite, lambda: real, lambda: [x for x in other() if x is not None]))
+    return [None if x is None else next(chosen) for x in first]
 
 
 def _require_real(graph: Graph, value: Value) -> None:

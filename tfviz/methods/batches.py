@@ -13,26 +13,29 @@ from keras import tree
 from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.places import Graph
-from tfviz.methods.blank_maps import blank_rows, warn_of_blank_maps
+from tfviz.methods.blank_maps import blank_rows, broken_rows, warn_of
+from tfviz.methods.inputs import checked_images
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
     """See `Explainer.explain`."""
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(f"batch_size must be a whole number of images, 1 at least; got {batch_size!r}")
+    explainer._read_again_if_changed()
     reader = _Reader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
     bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
-    done, results, blank = 0, [], None
+    done, results, empty = 0, [], None
     for batch in reader.batches(images):
         count = len(tree.flatten(batch)[0])
-        attribution = explainer(batch, targets.rows_from(target, outputs, done, count))
+        flat = checked_images(explainer.graph, batch)
+        attribution = explainer._run(flat, targets.rows_from(target, outputs, done, count), explainer._attribution)
         results.append(tree.map_structure(np.asarray, attribution))
-        rows = blank_rows(results[-1])
-        if blank is None and rows.any():
+        rows = blank_rows(results[-1]) | broken_rows(results[-1])
+        if empty is None and rows.any():
             i = int(rows.argmax())
-            blank = tree.map_structure(lambda x: x[i : i + 1], batch), targets.rows_from(target, outputs, done + i, 1)  # noqa: B023
+            empty = [x[i : i + 1] for x in flat], targets.rows_from(target, outputs, done + i, 1)
         done += count
         bar.update(done, finalize=False)
     if not results:
@@ -42,8 +45,8 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     bar.target = done  # Of a dataset it may not have been known before.
     bar.update(done, finalize=True)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
-    if blank is not None:
-        warn_of_blank_maps(explainer, blank_rows(attributions), *blank)
+    if empty is not None:
+        warn_of(explainer, attributions, *empty)
     return attributions
 
 

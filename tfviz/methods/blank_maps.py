@@ -5,7 +5,6 @@ One image whose map is blank is run once more, without the method's rules: what 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz import targets
+from tfviz.errors import warn
 from tfviz.graph import keras_graph
 from tfviz.graph.layers import is_on_every_path
 from tfviz.graph.places import Value
 from tfviz.graph.walk import backpropagate, inputs_of, run
-from tfviz.methods.inputs import checked_images
 
 _CAN_DIE = ("relu", "activation", "linear", "multiply")
 
@@ -27,20 +26,56 @@ def blank_rows(attributions: Any) -> np.ndarray:
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
-def warn_of_blank_maps(explainer: Any, blank: np.ndarray, image: Any, target: Any) -> None:
-    """Warns that maps are blank, with the reason for the one of `image`.
+def warn_of_empty_maps(explainer: Any, attribution: Any, images: list[Any], target: Any) -> bool:
+    """Warns that maps of a batch are blank or not finite, and why; returns whether it did.
 
     Args:
-        blank: (N,) bool, of all maps.
-        image: a batch of one, whose map is blank.
+        attribution: of the batch. images: one tensor for each input. target: as the user gave it.
+    """
+    if not all(hasattr(x, "numpy") for x in (*tree.flatten(attribution), *images)):
+        return False  # in a function that is being traced
+    maps = tree.map_structure(np.asarray, attribution)
+    rows = blank_rows(maps) | broken_rows(maps)
+    if rows.any():
+        i = int(rows.argmax())
+        one = targets.rows_from(target, explainer._output_shapes(), i, 1) if explainer.takes_target else None
+        warn_of(explainer, maps, [x[i : i + 1] for x in images], one)
+    return bool(rows.any())
+
+
+def broken_rows(attributions: Any) -> np.ndarray:
+    """For each image whether its map, of any input, holds NaN or infinity: (N,) bool."""
+    axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
+    return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
+
+
+def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
+    """Warns of the blank and the broken ones among maps, with the reason for the one of `image`.
+
+    Args:
+        image: a batch of one for each input, whose map is blank or broken.
         target: what is explained of that image.
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
+    blank, broken = blank_rows(maps), broken_rows(maps)
     with keras_graph.untouched(explainer.model):
-        reason = _reason(explainer, checked_images(explainer.graph, image), target)
-    warnings.warn(
-        f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere: {reason}",
-        stacklevel=4,
+        if broken.any():
+            holds = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
+            warn(f"{holds}: {_reason_of_broken(explainer, image)}")
+        else:
+            reason = _reason(explainer, image, target)
+            warn(f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere: {reason}")
+
+
+def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
+    graph = explainer.graph
+    values = run(inputs_of(graph, images), graph.before(graph.outputs))
+    for place in graph.before(graph.outputs):
+        if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in place.outputs):
+            return f"so does what '{place.path}' gives, and with it the network's output. Look at its weights and at the images"
+    return (
+        "the gradient is too large for the type that the network computes in. Build it with the dtype policy 'float32', or "
+        "'mixed_bfloat16'; the same weights fit"
     )
 
 

@@ -19,7 +19,9 @@ from tfviz.graph.places import Graph, Value
 from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import run
 from tfviz.methods import batches
-from tfviz.methods.inputs import checked_images
+from tfviz.methods.blank_maps import warn_of_empty_maps
+from tfviz.methods.faithful import require_faithful
+from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 
 _MOST_COMPILED = 32  # functions kept; each new lambda as a target is one more
 
@@ -43,8 +45,8 @@ class Explainer(abc.ABC):
 
     Args:
         model: a Functional or Sequential keras.Model, nested to any depth. Weights are read live: an explainer built
-            before `fit` shows the network as it is now. `enable_lora` and `quantize` change the layers themselves: build
-            the explainer after them.
+            before `fit` shows the network as it is now. Where its layers themselves are changed (`quantize`, `enable_lora`,
+            another `activation`, a Sequential's `pop` and `add`) it is read anew at the next call.
         score: "logits" takes a last softmax or sigmoid off before explaining; "outputs" explains the outputs as they are.
         output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
             leaves all of them, for a target that is a function of them.
@@ -69,12 +71,19 @@ class Explainer(abc.ABC):
         return explainer
 
     def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
+        warn_of_preprocessor(model, self.key)
         self.model = model
         self.score = score
-        self.whole = with_output(self._read(model), output)
-        self.graph = scored(self.whole, score)  # the values of both bear the same numbers
+        self.read = self._read(model)
+        self.whole = with_output(self.read, output)
+        self.graph = scored(self.whole, score)  # the values of all three bear the same numbers
+        self._behind_the_score = _differing(self.whole, self.graph)
         self.traces = 0
+        self._layers = keras_graph.layers_of(model)
+        self._state = keras_graph.state_of(self._layers)
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._seen_faithful: set[Any] = set()
+        self._has_warned = False
 
     def _read(self, model: Any) -> Graph:
         return graph_of(model)
@@ -103,14 +112,20 @@ class Explainer(abc.ABC):
             ImageError: images of the wrong rank, size or channels, or not finite.
             TargetError: a target that does not fit the outputs.
         """
-        return self._run(images, target, self._attribution)
+        self._read_again_if_changed()
+        flat = checked_images(self.graph, images)
+        attribution = self._run(flat, target, self._attribution)
+        if not self._has_warned:  # to look for the reason takes a run of its own
+            self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
+        return attribution
 
     def with_outputs(self, images: Any, target: Any = None) -> Explanation:
         """Explains one batch, and says what the model makes of it: one walk through the model gives both.
 
         Args, Raises: as for a call.
         """
-        return self._run(images, target, self.compute)
+        self._read_again_if_changed()
+        return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[Any], target: Any = None) -> Explanation:
         """The whole computation on tensors, neither checked nor compiled: what other functions compile or export.
@@ -121,9 +136,10 @@ class Explainer(abc.ABC):
         """
         with keras_graph.untouched(self.model):
             attribution, values = self.attribute(images, targets.seed_for(target))
-            for graph in (self.graph, self.whole):
-                values = run(values, graph.before(graph.outputs, given=values))
-            outputs = tree.map_structure(lambda value: values[value], self.whole.output_structure)
+            values = run(values, self.graph.before(self.graph.outputs, given=values))
+            shared = {value: x for value, x in values.items() if value not in self._behind_the_score}
+            whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
+            outputs = tree.map_structure(lambda value: whole[value], self.whole.output_structure)
             return Explanation(_float32(outputs), self._class(target, values), _float32(attribution))
 
     def _attribution(self, images: list[Any], target: Any = None) -> Any:
@@ -161,14 +177,29 @@ class Explainer(abc.ABC):
 
         return export(self, path, format=format, **options)
 
-    def _run(self, images: Any, target: Any, computation: Callable[..., Any]) -> Any:
-        """Checks what was given, and runs a compiled computation on it."""
-        flat = checked_images(self.graph, images)
+    def _read_again_if_changed(self) -> None:
+        """Reads a model anew whose layers were changed since."""
+        now = keras_graph.state_of(self._layers)
+        if any(new is not old for new, old in zip(now, self._state, strict=True)):
+            traces = self.traces
+            type(self).__init__(self, self.model, **self.options)
+            self.traces = traces
+
+    def _run(self, flat: list[tf.Tensor], target: Any, computation: Callable[..., Any]) -> Any:
+        """Runs a compiled computation on images that were checked."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(f"{self.key} explains no single class and takes no target; got {target!r}")
         prepared = targets.prepare(target, self._output_shapes(), flat[0].shape[0]) if self.takes_target else None
-        compiled = self._compile(computation, [tuple(x.shape[1:]) for x in flat], prepared)
+        shapes = [tuple(x.shape[1:]) for x in flat]
+        self._require_faithful(flat, tuple(shapes))
+        compiled = self._compile(computation, shapes, prepared)
         return compiled(flat) if prepared is None or callable(prepared) else compiled(flat, prepared)
+
+    def _require_faithful(self, flat: list[tf.Tensor], shapes: Any) -> None:
+        """Compares a graph that was seen by tracing with its model, once for each image size."""
+        if self.read.is_traced and shapes not in self._seen_faithful and all(hasattr(x, "numpy") for x in flat):
+            require_faithful(self.read, flat)
+            self._seen_faithful.add(shapes)
 
     def _output_shapes(self) -> Any:
         return tree.map_structure(lambda value: self.graph.shapes[value], self.graph.output_structure)
@@ -202,6 +233,14 @@ class Explainer(abc.ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({model_name(self.graph)!r})"
+
+
+def _differing(whole: Graph, graph: Graph) -> set[Value]:
+    """The values of a whole graph that are not the same in the one of its score: they read what was taken off there."""
+    reads = {place.outputs: place.inputs for place in graph.places}
+    return whole.after(
+        v for place in whole.places if reads.get(place.outputs, place.inputs) != place.inputs for v in place.outputs
+    )
 
 
 def like_inputs(graph: Graph, tensors: list[Any]) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfviz.errors import ImageError
+from tfviz.errors import ImageError, warn
 from tfviz.graph.layers import model_name
 from tfviz.graph.places import Graph
 from tfviz.graph.walk import name_of
@@ -22,6 +23,15 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
     """
     flat = _flatten(graph, images)
     return [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
+
+
+def warn_of_preprocessor(model: Any, method: str) -> None:
+    """Warns where a model's own `predict` prepares its images: those of KerasHub with a preprocessor."""
+    if getattr(model, "preprocessor", None) is not None:
+        warn(
+            f"predict() of '{getattr(model, 'name', model)}' prepares its images by model.preprocessor; {method} takes what "
+            "the network itself takes: give it model.preprocessor(images)"
+        )
 
 
 def _flatten(graph: Graph, images: Any) -> list[Any]:
@@ -72,6 +82,13 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
             f"the model '{model_name(graph)}' takes batches {_shown(expected)}, got one image {shape}; pass image[None]"
+        )
+    # One that was built by calling it bears the length of its first batch, and takes any.
+    is_fixed = bool(expected) and not isinstance(graph.model, keras.Sequential)
+    if is_fixed and None not in (expected[0], *shape[:1]) and shape and shape[0] != expected[0]:
+        raise ImageError(
+            f"the model '{model_name(graph)}' takes batches of {expected[0]} images, for it was built with a fixed batch; got "
+            f"{shape[0]}. With explain, set batch_size={expected[0]}"
         )
     fits = not expected or len(shape) == len(expected)
     if fits and expected:

@@ -74,7 +74,7 @@ def feature_maps(graph: Graph) -> list[Place]:
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by ReLU; the model '{model_name(graph)}' has no ReLU with height "
-            "and width. 'saliency' and 'excitation_backprop' work on it"
+            "and width. 'saliency' works on any model"
         )
     return maps
 
@@ -128,6 +128,11 @@ def masks_of_images(graph: Graph, values: dict[Value, Any], maps: list[Place]) -
 def _hand_on(graph: Graph, values: dict[Value, Any], place: Place, output: int, mask: Any, masks: dict[Value, Any]) -> None:
     """Adds to the masks at a place's inputs what comes back from one of its outputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in place.inputs]
+    if any(None in size for size in (mask.shape[1:-1], *sizes)):
+        raise UnsupportedModelError(
+            f"VisualBackProp must know the size of each map, and that at '{place.path}' ({type(place.operation).__name__}) is "
+            "free; build the model for images of a fixed size, keras.Input((224, 224, 3))"
+        )
     for value, part in zip(place.inputs, masks_of_inputs(graph, place, mask, sizes, output), strict=True):
         if part is not None:
             masks[value] = masks[value] + part if value in masks else part

@@ -38,10 +38,10 @@ def with_visual_backprop(model: Any) -> Any:
         UnsupportedModelError: no ReLU with height and width, a free image size, several inputs, or an operation through
             which a mask cannot be scaled back.
     """
-    graph = graph_of(model)
+    graph = graph_of(model, by_tensorflow=False)
     _require_fixed_size(graph)
     if _is_nested(graph):
-        graph = graph_of(flattened(model))
+        graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph):
         raise UnsupportedModelError(
             f"with_visual_backprop cannot branch off inside the layers of '{model.name}' that run other layers; build the "
@@ -118,7 +118,9 @@ def _call_again(functional: Any, symbols: dict[int, Any]) -> None:
             new = tree.flatten(node.operation(*args, **kwargs))
         else:
             inside = tree.flatten(keras_graph.input_structure(inner))
-            known = {id(old): symbols[id(outer)] for old, outer in zip(inside, node.input_tensors, strict=True)}
+            given = [symbols[id(outer)] for outer in keras_graph.inputs_for(inner, node)]
+            pairs = zip(inside, given, strict=True)
+            known = {id(old): keras_graph.fitted(old, x) if old.dtype != x.dtype else x for old, x in pairs}
             _call_again(inner, known)
             new = [known[id(tensor)] for tensor in tree.flatten(keras_graph.output_structure(inner))]
         symbols.update({id(old): tensor for old, tensor in zip(node.outputs, new, strict=True)})

@@ -21,14 +21,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from tfviz.errors import UnsupportedModelError
+from tfviz.errors import UnsupportedModelError, warn
+from tfviz.graph import keras_graph
+from tfviz.graph.gating import gated_input
 from tfviz.graph.head import TWO_CLASSES
 from tfviz.graph.places import Graph, Place, Value
-from tfviz.graph.walk import Rules, run
+from tfviz.graph.walk import Rules, inputs_of, run
 from tfviz.numerics import safe_divide
-from tfviz.rules.gating import gated_input
 from tfviz.rules.redirect import redirect
 
 _UNCHANGED = ("relu", "activation", "scale", "identity")
@@ -51,20 +53,32 @@ class Excitation:
     def __init__(self, graph: Graph, *, merge_batch_norm: bool = False, contrastive: bool = False) -> None:
         self.graph = graph
         self.reads_image = _values_before_first_linear_map(graph)
-        self.last_maps = _last_linear_maps(graph)
+        self.last_maps, self.above_last_maps = _last_linear_maps(graph)
         self.contrastive = contrastive
         # Of one sigmoid unit, class 0 comes back as −p: the evidence for it is what −W lets through.
         self.has_two_signs = any(place.path == TWO_CLASSES and place.operation is None for place in graph.places)
         self.batch_norms = _batch_norms_to_merge(graph) if merge_batch_norm else {}
+        norms = [place for place in graph.places if type(place.operation).__name__ == "BatchNormalization"]
+        if merge_batch_norm and norms and not self.batch_norms:
+            warn(
+                f"merge_batch_norm=True merges nothing: none of the {len(norms)} BatchNormalizations alone follows a linear "
+                "map, with the axis of channels as its axis"
+            )
 
     def require_rules(self, at: Sequence[Value]) -> None:
         """Raises UnsupportedModelError for the first operation between `at` and the outputs that has no rule."""
         for place in self.graph.before(self.graph.outputs, given=at):
-            if place.kind not in (*_UNCHANGED, *_OWN_DERIVATIVE, "linear", "average_pool", "add", "multiply"):
+            if place.kind == "negation" and place.outputs[0] not in self.reads_image:
+                raise UnsupportedModelError(
+                    f"excitation backprop has no rule for '{place.path}' ({type(place.operation).__name__}): it turns "
+                    "signs over, so that what excites its output holds its input down. Put the sign into the weights of the "
+                    "layer before, use a gradient method such as saliency or guided_backprop, or explain a layer above it"
+                )
+            if place.kind not in (*_UNCHANGED, *_OWN_DERIVATIVE, "negation", "linear", "average_pool", "add", "multiply"):
                 raise UnsupportedModelError(
                     f"excitation backprop has no rule for '{place.path}' ({type(place.operation).__name__}): it knows "
                     "linear layers, pooling, activations, normalization, Add, Multiply and reshaping. Use a gradient "
-                    "method such as guided_backprop or grad_cam, or explain a layer above it"
+                    "method such as saliency or guided_backprop, or explain a layer above it"
                 )
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
@@ -88,13 +102,29 @@ class Excitation:
         def average_pool(place: Place, inputs: Sequence[Any], output: Any) -> Any:
             """The rule of the linear map that it is, with weights that are all alike: p is shared out by a. So the paper."""
 
-            def share(p: Any) -> list[Any]:
-                return [_share_of(masks.excitation_of(place, inputs[0]), p, lambda a: place.compute([a])[0])]
+            def share(p: Any, x: Any) -> list[Any]:
+                return [_share_of(masks.excitation_of(place, x), p, lambda a: place.compute([a])[0])]
 
-            return redirect(output, inputs, share)
+            return redirect(output, inputs, self._of_each_sign(place, inputs, share))
 
-        unchanged = dict.fromkeys(_UNCHANGED, _unchanged)
-        return {**unchanged, "linear": linear, "average_pool": average_pool, "add": _add, "multiply": self._multiply}
+        def add(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+            """The rule of a linear map whose links all weigh 1: p is shared out by a. So TorchRay's `EltwiseSum`."""
+            return redirect(output, inputs, self._of_each_sign(place, inputs, lambda p, *x: _share_of_sum(place, x, p)))
+
+        unchanged = dict.fromkeys((*_UNCHANGED, "negation"), _unchanged)
+        return {**unchanged, "linear": linear, "average_pool": average_pool, "add": add, "multiply": self._multiply}
+
+    def _of_each_sign(self, place: Place, inputs: Sequence[Any], share: Callable[..., list[Any]]) -> Callable[[Any], list[Any]]:
+        """`share(p, *inputs)`, and above the linear map of one sigmoid unit, where p may be below 0, what speaks against it."""
+        if not (self.has_two_signs and place in self.above_last_maps):
+            return lambda p: share(p, *inputs)
+
+        def share_of_each(p: Any) -> list[Any]:
+            turned = [keras_graph.with_mask_of(x, -x) for x in inputs]
+            pairs = zip(share(tf.nn.relu(p), *inputs), share(tf.nn.relu(-p), *turned), strict=True)
+            return [with_it - against for with_it, against in pairs]
+
+        return share_of_each
 
     def _share(self, place: Place, a: Any, p: Any) -> Any:
         if place in self.last_maps and self.contrastive:
@@ -130,7 +160,7 @@ class Excitation:
 def _share_of(a: Any, p: Any, positive_map: Callable[[Any], Any]) -> Any:
     """a · fᵀ(p / f(a)) for a linear f with weights that are not negative, in float32 where the model computes in less."""
     dtype, precise = a.dtype, _precise(a)
-    a, p = tf.cast(a, precise), tf.cast(p, precise)
+    a, p = keras_graph.with_mask_of(a, tf.cast(a, precise)), tf.cast(p, precise)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(a)
         z = positive_map(a)
@@ -150,21 +180,19 @@ def _unchanged(place: Place, inputs: Sequence[Any], output: Any) -> Any:
     negative (silu, gelu, a residual sum without a ReLU) it excites nothing in the map that reads it: an output all of
     whose inputs are such has no parent, and what comes to it ends there.
     """
-    return redirect(output, inputs, lambda p: [p, *(tf.zeros_like(x) for x in inputs[1:])])
+    return redirect(output, inputs, lambda p: [_sum_to(p, inputs[0]), *(tf.zeros_like(x) for x in inputs[1:])])
 
 
-def _add(place: Place, inputs: Sequence[Any], output: Any) -> Any:
-    """The rule of a linear map for a neuron whose links all weigh 1: p is shared out by a. So TorchRay's `EltwiseSum`."""
-
-    def share(p: Any) -> list[Any]:
-        excited = [tf.nn.relu(x) for x in inputs]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:  # of a sum that may broadcast, and cast
-            tape.watch(excited)
-            total = place.compute(excited)[0]
-        parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total))
-        return [a * part for a, part in zip(excited, parts, strict=True)]
-
-    return redirect(output, inputs, share)
+def _share_of_sum(place: Place, inputs: Sequence[Any], p: Any) -> list[Any]:
+    """What each of the inputs of a sum gets of p."""
+    excited = [tf.nn.relu(x) for x in inputs]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:  # of a sum that may broadcast, and cast
+        tape.watch(excited)
+        total = place.compute(excited)[0]
+    # Of a sum of a tensor with itself one of the two takes all.
+    zero = tf.UnconnectedGradients.ZERO
+    parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
+    return [a * part for a, part in zip(excited, parts, strict=True)]
 
 
 def _sum_to(p: Any, like: Any) -> Any:
@@ -182,23 +210,28 @@ def _values_before_first_linear_map(graph: Graph) -> set[Value]:
     """The image, and all that is made of it without a linear map or a pooling."""
     found = set(graph.inputs)
     for place in graph.places:
-        if place.kind in (*_UNCHANGED, "reshape") and found.issuperset(place.inputs):
+        if place.kind in (*_UNCHANGED, "negation", "reshape") and place.inputs and found.issuperset(place.inputs):
             found.update(place.outputs)
     return found
 
 
-def _last_linear_maps(graph: Graph) -> set[Place]:
-    """The linear maps with no other behind them on the way to the outputs."""
+def _last_linear_maps(graph: Graph) -> tuple[set[Place], set[Place]]:
+    """The linear maps with no other behind them on the way to the outputs, and what is on that way.
+
+    What a gate is computed from is not on the way: nothing goes back through it.
+    """
     found: set[Place] = set()
+    way: set[Place] = set()
     needed = set(graph.outputs)
     for place in reversed(graph.places):
         if needed.intersection(place.outputs):
             if place.kind == "linear":
                 found.add(place)
-            else:
-                needed.update(place.inputs)
+                continue
+            way.add(place)
+            needed.update([place.inputs[gated_input(graph, place)]] if place.kind == "multiply" else place.inputs)
     behind = {other for other in found if any(_leads_to(graph, other, last) for last in found if last is not other)}
-    return found - behind
+    return found - behind, way
 
 
 def _leads_to(graph: Graph, place: Place, other: Place) -> bool:
@@ -211,7 +244,10 @@ def _batch_norms_to_merge(graph: Graph) -> dict[Place, Place]:
     for place in graph.places:
         if place.kind == "linear" and place.outputs[0] not in graph.outputs:
             followers = graph.consumers(place.outputs[0])
-            if len(followers) == 1 and _scales_channels(followers[0].operation, len(graph.shapes[place.outputs[0]])):
+            rank = len(graph.shapes[place.outputs[0]]) - place.series_axes
+            # Which axes of an einsum's kernel are its outputs is for its equation to say.
+            is_einsum = isinstance(place.operation, keras.layers.EinsumDense)
+            if len(followers) == 1 and _scales_channels(followers[0].operation, rank) and not is_einsum:
                 found[place] = followers[0]
     return found
 
@@ -226,6 +262,9 @@ def _scale_of(batch_norm: Any) -> Any:
     return scale * tf.cast(batch_norm.gamma, tf.float32) if batch_norm.scale else scale
 
 
+_FILLS = (tf.ones_like, tf.zeros_like)
+
+
 class _Masks:
     """Which elements that the first linear maps read come from the image, and which from padding."""
 
@@ -236,7 +275,7 @@ class _Masks:
         """a for a linear map: max(x, 0), and for one that reads the image, x shifted to start at 0."""
         value = place.inputs[0]
         if value not in self.reads_image:
-            return tf.nn.relu(x)
+            return keras_graph.with_mask_of(x, tf.nn.relu(x))
         axes = list(range(1, len(x.shape)))
         moves = [other for other in self.graph.before([value]) if other.kind == "reshape"]
         if not moves:
@@ -247,6 +286,7 @@ class _Masks:
 
     def _mask(self, value: Value) -> Any:
         """1 where the value comes from the image, 0 where it was padded."""
-        keep = dict.fromkeys(_UNCHANGED, lambda place, inputs, output: inputs[0])
-        ones = {value: tf.ones_like(image) for value, image in zip(self.graph.inputs, self.images, strict=True)}
-        return run(ones, self.graph.before([value]), keep)[value]
+        keep = dict.fromkeys((*_UNCHANGED, "negation"), lambda place, inputs, output: inputs[0])
+        places = self.graph.before([value])
+        found = [run(inputs_of(self.graph, list(map(fill, self.images))), places, keep)[value] for fill in _FILLS]
+        return found[0] - found[1]  # a padding of another value than 0 is the same in both

@@ -36,8 +36,8 @@ import numpy as np
 from keras import layers, ops
 
 from tfviz.errors import UnsupportedModelError
+from tfviz.graph.gating import gated_input
 from tfviz.graph.places import Graph, Place
-from tfviz.rules.gating import gated_input
 from tfviz.rules.mixing import require_one_by_one
 from tfviz.rules.moves import Size, moved_back
 
@@ -60,7 +60,7 @@ def masks_of_inputs(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size]
     Raises:
         UnsupportedModelError: for an operation that changes the size, or moves pixels, in a way that is not known.
     """
-    if place.kind == "other":
+    if place.kind in ("other", "linear"):
         require_one_by_one(graph, place)
     if place.kind == "multiply":
         gated = gated_input(graph, place)

@@ -16,8 +16,10 @@ from keras import ops
 
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.places import Graph, Place
+from tfviz.graph.tensorflow_operations import TensorFlowOperation
 
 Size = tuple[int, ...]
+_BASE = 128
 
 
 def moved_back(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], number: int, output: int) -> Any:
@@ -60,7 +62,7 @@ def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, outpu
     numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
     given = [np.broadcast_to(numbers if i == number else 0, shape)[None] for i, shape in enumerate(shapes)]
     with tf.init_scope(), tf.device("CPU"):
-        found = np.asarray(place.compute([tf.constant(one, tf.int32) for one in given])[output])
+        found = _moved(place, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
             f"'{place.path}' ({type(place.operation).__name__}) makes {found.shape} of one picture: it mixes those of a batch. "
@@ -70,6 +72,19 @@ def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, outpu
     if (found == found[:, :1]).all():
         found = found[:, :1]
     return _table(found, pixels)
+
+
+def _moved(place: Place, given: Sequence[np.ndarray], output: int) -> np.ndarray:
+    """What a place makes of whole numbers."""
+    if not isinstance(place.operation, TensorFlowOperation):
+        return np.asarray(place.compute([tf.constant(one, tf.int32) for one in given])[output])
+    # That one moves floats of its own type, perhaps of 8 bits: a number goes in digits.
+    moved, digit = np.zeros((), np.int64), 1
+    while any(one.max() >= digit for one in given):
+        digits = [tf.constant(one // digit % _BASE, place.operation.compute_dtype) for one in given]
+        moved = moved + digit * tf.cast(place.compute(digits)[output], tf.int64).numpy()
+        digit *= _BASE
+    return moved
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:

@@ -21,14 +21,7 @@ from tfviz.rules.redirect import redirect
 
 def _guided(place: Place, inputs: Sequence[Any], output: Any) -> Any:
     # Placed after the ReLU, whose own derivative then adds [x > 0], and [x < max] where it is capped.
-    if type(place.operation).__name__ in _OPEN_AT_THEIR_LIMITS:
-        is_open = (output > 0) & (output < getattr(place.operation, "x_max", output.dtype.max))
-        output = redirect(output, [output], lambda p: [tf.where(is_open, p, tf.zeros_like(p))])
     return redirect(output, [output], lambda p: [tf.nn.relu(p)])
-
-
-# A ReLU written out as one of these operations has a derivative of 1 where it opens, and where it is capped.
-_OPEN_AT_THEIR_LIMITS = ("Maximum", "Clip")
 
 
 def _deconvnet(place: Place, inputs: Sequence[Any], output: Any) -> Any:

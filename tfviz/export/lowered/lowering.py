@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfviz.graph.walk import traced_for_float32
+
 Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
 
 _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
@@ -21,7 +23,7 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 
 def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
-    with _inner_functions_opened():
+    with _inner_functions_opened(), traced_for_float32():
         return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 

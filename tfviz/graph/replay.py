@@ -1,0 +1,110 @@
+"""A part of a traced function, run again on other tensors: operation by operation, where it is called.
+
+Nothing of the trace comes along: the operations take the types and sizes of what they are given, weights are read when the
+part is run, and a gradient tape sees each operation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import tensorflow as tf
+
+
+class Replay:
+    """From some tensors of a traced function to others that are made of them.
+
+    Args:
+        function: as `tf.compat.v1.wrap_function` traced it.
+        reads: tensors of its graph, in the order in which a call gives them; one may be there twice where the last operation
+            reads it twice.
+        outputs: the tensors that a call gives, all of one operation.
+    """
+
+    def __init__(self, function: Any, reads: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self.reads, self.outputs = list(reads), list(outputs)
+        variables = {id(variable.handle): variable for variable in function.graph.variables}
+        self.given = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
+        self.operations = self._needed()
+
+    def _needed(self) -> list[Any]:
+        """The operations that must run, each after all that it reads."""
+        known, found, wanted = {*self.given, *(x.name for x in self.reads)}, {}, [x.op for x in self.outputs]
+        while wanted:
+            operation = wanted.pop()
+            if operation.name not in found:
+                found[operation.name] = operation
+                wanted += [x.op for x in operation.inputs if x.name not in known]
+        order = self.outputs[0].graph.get_operations()
+        return [operation for operation in order if operation.name in found]
+
+    def __call__(self, *tensors: Any) -> list[Any]:
+        known = self.given | {x.name: tensor for x, tensor in zip(self.reads, tensors, strict=True)}
+        *before, last = self.operations
+        for operation in before:
+            outputs = run(operation, [known[x.name] for x in operation.inputs])
+            known.update({x.name: y for x, y in zip(operation.outputs, outputs, strict=True)})
+        found = run(last, self._inputs_of_last(last, known, tensors))
+        known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
+        return [known[x.name] for x in self.outputs]
+
+    def _inputs_of_last(self, last: Any, known: Mapping[str, Any], tensors: Sequence[Any]) -> list[Any]:
+        """Of `x + x` each factor is a tensor of its own."""
+        names, given = [x.name for x in self.reads], list(tensors)
+        inputs = []
+        for x in last.inputs:
+            inputs.append(given.pop(names.index(x.name)) if x.name in names else known[x.name])
+            if x.name in names:
+                names.remove(x.name)
+        return inputs
+
+
+def can_run(operation: Any) -> bool:
+    """Whether one operation can be run by itself: not where it calls functions."""
+    return hasattr(tf.raw_ops, operation.type) and not any("func" in attribute.type for attribute in operation.op_def.attr)
+
+
+def run(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The outputs of the same operation on other inputs."""
+    if operation.type == "Const":
+        return [tf.constant(tf.make_ndarray(operation.get_attr("value")))]
+    if operation.type == "ReadVariableOp" and isinstance(inputs[0], tf.Variable):
+        return [inputs[0].read_value()]  # whoever exports the function finds the variable
+    given, rest = [], list(inputs)
+    for argument in operation.op_def.input_arg:
+        if argument.number_attr or argument.type_list_attr:
+            count = _length(operation, argument)
+            given.append(rest[:count])
+            rest = rest[count:]
+        else:
+            given.append(rest.pop(0))
+    parameters, attributes = _parameters(operation)
+    kwargs = dict(zip(parameters, given, strict=True)) | {name: operation.get_attr(name) for name in attributes}
+    outputs = getattr(tf.raw_ops, operation.type)(**kwargs, name=operation.name)
+    if isinstance(outputs, tf.Operation) or outputs is None:
+        return []
+    return [outputs] if tf.is_tensor(outputs) else tf.nest.flatten(outputs)
+
+
+def _length(operation: Any, argument: Any) -> int:
+    if argument.number_attr:
+        return int(operation.get_attr(argument.number_attr))
+    return len(operation.get_attr(argument.type_list_attr))
+
+
+def _parameters(operation: Any) -> tuple[list[str], list[str]]:
+    """What Python calls the inputs of an operation, in their order, and which attributes do not follow from its inputs."""
+    known = _arguments_of(operation.type)
+    attributes = [attribute.name for attribute in operation.op_def.attr if attribute.name in known]
+    inputs = [argument.name for argument in operation.op_def.input_arg]
+    # Some have another name in Python than in the graph: those that are left, in their order.
+    renamed = iter([name for name in known if name not in (*inputs, *attributes)])
+    return [name if name in known else next(renamed) for name in inputs], attributes
+
+
+@cache
+def _arguments_of(kind: str) -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(getattr(tf.raw_ops, kind)).parameters if name != "name")

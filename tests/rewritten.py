@@ -89,17 +89,20 @@ class Rewritten:
             found += [number] if live == {id(output)} else []
         return found
 
-    def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] = ()) -> tuple[list[Any], Any]:
-        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order."""
+    def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] | None = ()) -> tuple[list[Any], Any]:
+        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order.
+
+        at: None is all the cuts.
+        """
         flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
         self.start(flat)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(flat)
             outputs = run(self.model, tree.pack_sequence_as(images, flat))
-        places = [self.output_of(name) for name in at]
+        places = [self.calls[number][2] for number in self.cuts()] if at is None else [self.output_of(name) for name in at]
         seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
         found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
-        return found[: len(at)], found[len(at) :]
+        return found[: len(places)], found[len(places) :]
 
 
 def run(model: Any, images: Any) -> Any:

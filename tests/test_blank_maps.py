@@ -101,3 +101,16 @@ def test_a_map_of_several_inputs_is_blank_when_all_of_them_are() -> None:
 def test_a_map_that_is_not_blank_is_silent(model: keras.Model) -> None:
     assert tfviz.GradCAM(model).explain(IMAGES, 1, verbose=0).any()
     assert tfviz.GradCAM(networks.build("plain")).explain(networks.pictures(networks.build("plain")), verbose=0).any()
+
+
+def test_a_direct_call_says_it_too_and_once(model: keras.Model) -> None:
+    model.get_layer("last").bias.assign([-1e3] * 6)
+    explainer, before = tfviz.GradCAM(model), snapshot(model)
+    with pytest.warns(UserWarning, match=r"3 of 3 maps of grad_cam at layer 'last' are zero everywhere: .*dead") as caught:
+        explainer(IMAGES, 1)
+        explainer(IMAGES, 1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert_untouched(model, before)
+    compiled = tf.function(lambda x: tfviz.GradCAM(model)(x, 1), autograph=False)
+    assert not np.any(compiled(tf.constant(IMAGES)))  # where there are no values yet there is nothing to say

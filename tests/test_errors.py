@@ -239,6 +239,8 @@ def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[w
 HIDING = {
     "a condition": lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: tf.nn.relu(x), lambda: x),
     "a loop": lambda x: tf.map_fn(tf.nn.relu, x),
+    "a loop of Keras": lambda x: keras.ops.map(keras.ops.relu, x),
+    "a map of Keras": lambda x: keras.ops.vectorized_map(keras.ops.relu, x),
     "no trace": lambda x: tf.nn.relu(tf.constant(x.numpy())) if tf.executing_eagerly() else tf.convert_to_tensor(x.numpy()),
 }
 

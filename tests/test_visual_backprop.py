@@ -270,6 +270,12 @@ OPENED: dict[str, tuple[Callable[[], layers.Layer], Callable[[], layers.Layer]]]
 }
 HIDING: dict[str, Callable[[Any], Any]] = {
     "an operation": lambda x: ops.conv(x, KERNEL, padding="same"),
+    "EinsumDense over height": lambda x: layers.EinsumDense("bhwc,hi->biwc", (SIZE[0], SIZE[1], 8))(x),
+    "EinsumDense over width": lambda x: layers.EinsumDense("bhwc,wi->bhic", (*SIZE, 8))(x),
+    "a product with a constant": lambda x: ops.einsum("bhwc,hi->biwc", x, np.eye(SIZE[0], dtype="float32")[::-1]),
+    "matmul": lambda x: ops.matmul(np.eye(SIZE[0], dtype="float32")[::-1], ops.transpose(x, (0, 3, 1, 2)))[:, :8, :, :8],
+    "sort": lambda x: ops.sort(x, axis=1),
+    "cumsum": lambda x: ops.cumsum(x, axis=2),
     "an LSTM": lambda x: layers.Reshape((*SIZE, 8))(layers.LSTM(8, return_sequences=True)(tokens(x))),
     "attention": attended,
     "a product of maps": similar,
@@ -316,6 +322,31 @@ def test_a_mask_does_not_go_unscaled_through_what_cannot_be_seen_into(name: str)
     for explain in (tfviz.VisualBackProp(model), lambda images: tfviz.with_visual_backprop(model)(images)):
         with pytest.raises(tfviz.UnsupportedModelError, match=r"does not see into '.*a pixel reads more than itself.*Conv2D"):
             explain(networks.pictures(model))
+
+
+class Attending(layers.Layer):
+    """Attention among pixels, written by hand, with weights of its own."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), name="kernel")
+
+    def call(self, x: Any) -> Any:
+        flat = tf.reshape(x, [-1, SIZE[0] * SIZE[1], 8])
+        alike = tf.nn.softmax(tf.matmul(flat, tf.matmul(flat, self.kernel), transpose_b=True))
+        return tf.reshape(tf.matmul(alike, flat), tf.shape(x))
+
+
+@pytest.mark.parametrize("branch", [False, True])
+def test_attention_that_is_written_by_hand_is_refused_too(branch: bool) -> None:
+    model = network(lambda x: layers.ReLU()(Attending(name="attending")(x)))
+    explain = tfviz.with_visual_backprop if branch else lambda model: tfviz.VisualBackProp(model)(networks.pictures(model))
+    with pytest.raises(tfviz.UnsupportedModelError, match="does not see into 'attending"):
+        explain(model)
+
+
+def test_an_einsum_over_channels_keeps_the_mask() -> None:
+    for equation in ("bhwc,cd->bhwd", "abcd,de->abce"):
+        assert_masks(network(lambda x, e=equation: layers.EinsumDense(e, (*SIZE, 8))(x)), unchanged)  # type: ignore[misc]
 
 
 def one_by_one(x: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 from networks import CAMS, EXCITATIONS, with_random_weights
 
@@ -459,6 +460,50 @@ def subclassed(activation: Head) -> keras.Model:
     return alive(model)
 
 
+class InTensorFlow(keras.Model):
+    """The same network, between its layers in TensorFlow's functions, with a weight of its own."""
+
+    def __init__(self, activation: Head) -> None:
+        super().__init__(name="in_tensorflow")
+        self.first, self.last = conv(5, "first", activation=None), conv(6, "last", strides=2, activation=None)
+        self.drop = layers.Dropout(0.5)
+        self.out = layers.Dense(4, activation=activation, name="out")
+
+    def build(self, shape: Any) -> None:
+        self.first.build(shape)
+        self.kernel = self.add_weight(shape=(3, 3, 5, 5), name="kernel")
+        self.last.build((*shape[:3], 10))
+        self.out.build((None, 6))
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        x = tf.nn.relu(self.first(x))
+        x = tf.concat([x, tf.nn.relu6(tf.nn.conv2d(x, tf.convert_to_tensor(self.kernel), 1, "SAME"))], axis=-1)
+        x = tf.reduce_mean(tf.nn.relu(self.last(x)), axis=[1, 2])
+        return self.out(self.drop(x, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"activation": self.out.activation.__name__}
+
+
+def in_tensorflow(activation: Head) -> keras.Model:
+    model = InTensorFlow(activation)
+    model(noise(16, 14, 3))
+    return alive(model)
+
+
+def in_keras(model: InTensorFlow) -> keras.Model:
+    """The twin of `in_tensorflow`, of layers."""
+    inputs = keras.Input((16, 14, 3))
+    x = layers.ReLU(name="r1")(conv(5, "first", activation=None)(inputs))
+    y = layers.ReLU(6, name="r2")(layers.Conv2D(5, 3, padding="same", use_bias=False, name="own")(x))
+    x = conv(6, "convolved", strides=2, activation=None)(layers.Concatenate(name="cat")([x, y]))
+    twin = keras.Model(inputs, head_of(layers.ReLU(name="last")(x), None))
+    twin.get_layer("own").set_weights([np.asarray(model.kernel)])
+    for name, its in (("first", model.first), ("convolved", model.last), ("out", model.out)):
+        twin.get_layer(name).set_weights(its.get_weights())
+    return twin
+
+
 # --- precision, adapters, states ------------------------------------------------------------------------------------
 
 
@@ -654,6 +699,7 @@ ZOO: dict[str, Species] = {
     "custom layer without a rule": Species(layer_without_a_rule, "last", errors=NO_RULE),
     "layer over layers": Species(layer_over_layers, "last"),
     "subclassed": Species(subclassed, "last", pictures=lambda: noise(16, 14, 3)),
+    "subclassed, in TensorFlow": Species(in_tensorflow, "last", twin=in_keras, pictures=lambda: noise(16, 14, 3)),
     "mixed_float16": Species(of_policy("mixed_float16"), "last", twin=in_float32, tolerance=0.03),
     "mixed_bfloat16": Species(of_policy("mixed_bfloat16"), "last", twin=in_float32, tolerance=0.15),
     "float64": Species(of_policy("float64"), "last", twin=in_float32),

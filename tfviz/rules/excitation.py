@@ -9,6 +9,8 @@ paper"). For each kind of operation, with p what comes back to the output and a 
     multiply                 a gate is a weight: the gated branch gets p, the gate gets nothing
     relu, activation, scale, identity
                              p passes unchanged, as in the authors' own code
+    negation                 on the picture p passes unchanged; further on there is no rule: what excites −x holds x down,
+                             and the paper knows no inhibition on the way
     reshape                  its own derivative
 
 The reason for each, and its source, stand at the function that is the rule. What these rules give is linear in p. The first

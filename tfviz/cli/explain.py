@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,12 @@ def _explain(batch: Sequence[Picture], plan: Plan, results: Results, progress: P
     steps = plan.steps(scores)
     for step, (explainer, classes) in enumerate(steps):
         progress.show(done + len(batch) * step / len(steps), f"{explainer.key} …")  # the first call compiles
-        attributions = np.asarray(explainer(images, classes))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            attributions = np.asarray(explainer(images, classes))
+        for warning in caught:
+            if warning.category is UserWarning:
+                progress.say(f"Note: {warning.message}")
         for number, picture in enumerate(batch):
             progress.show(done + (len(batch) * step + number) / len(steps), f"{explainer.key}, {picture.job.name}")
             target = None if classes is None else int(classes[number])

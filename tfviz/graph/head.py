@@ -74,9 +74,12 @@ def _is_read_once(graph: Graph, place: Place) -> bool:
 
 def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
     """Warns of a softmax or sigmoid that the output is made of, without a linear map between, and that is not at its end."""
-    wanted = [output]
+    wanted, seen = [output], set()
     while wanted:
         place = graph.producer(wanted.pop())
+        if place in seen:
+            continue
+        seen.add(place)
         if place is None or place.kind == "linear" or (place.kind == "other" and not _is_arithmetic(place.operation)):
             continue
         if place.kind == "activation" and place.activation in _AT_THE_END:

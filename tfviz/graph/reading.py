@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,8 +11,7 @@ import keras
 from keras import tree
 
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph import keras_graph, over_time, tensorflow_graph
-from tfviz.graph.inner_layers import holds_layers, is_of_keras, is_run_as_a_whole
+from tfviz.graph import keras_graph, opening, over_time
 from tfviz.graph.kinds import (
     ARITHMETIC,
     is_known_function,
@@ -41,7 +39,10 @@ def graph_of(model: Any, *, by_tensorflow: bool = True) -> Graph:
     Raises:
         UnsupportedModelError: for a model whose layers cannot be seen, an unbuilt one, and one with channels first.
     """
-    functional = _require_functional(model)
+    return _read(model, _require_functional(model), by_tensorflow)
+
+
+def _read(model: Any, functional: Any, by_tensorflow: bool) -> Graph:
     graph = Graph(model, is_traced=keras_graph.functional_of(model) is None)
     reader = _Reader(graph, by_tensorflow)
     values = {}
@@ -61,48 +62,22 @@ def graph_of_anything(model: Any) -> Graph:
 
     For methods that need the gradient of the outputs with respect to the images and nothing else.
     """
-    if not callable(model) or isinstance(model, keras.Sequential) or _functional(model) is not None:
-        return graph_of(model)
-    extra = {"training": False} if isinstance(model, keras.Layer) or takes_training(model) else {}
+    is_unbuilt = isinstance(model, keras.Sequential) and not model.built
+    functional = None if is_unbuilt else opening.inside_model(model)
+    if functional is not None:
+        return _read(model, functional, by_tensorflow=True)
+    if not callable(model) or is_unbuilt:
+        return graph_of(model)  # says what is wrong
+    extra = {"training": False} if isinstance(model, keras.Layer) or opening.takes_training(model) else {}
     name = str(getattr(model, "name", type(model).__name__))
     place = Place(name, model, "other", (0,), (1,), lambda tensors: [model(tensors[0], **extra)])
     return Graph(model, [place], [(), ()], [None, None], {"image": 0}, input_structure=0, output_structure=1)
 
 
-def _functional(model: Any) -> Any | None:
-    """The graph that Keras keeps of a model, or the one that shows when it is called on symbolic tensors."""
-    functional = keras_graph.functional_of(model)
-    if functional is not None or not isinstance(model, keras.Model) or not model.built:
-        return functional
-    images = _symbolic_images(model)
-    if images is None:
-        return None
-    return _traced(model, images, lambda run, images, **options: run(images, **options))
-
-
-def _symbolic_images(model: Any) -> Any | None:
-    """Symbolic tensors such as a model takes; None where it does not say."""
-    recorded = keras_graph.recorded_inputs(model)  # of a Functional or Sequential model whose class has a `call` of its own
-    if recorded is not None:
-        return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), recorded)
-    shape = (model.get_build_config() or {}).get("input_shape")
-    return shape and tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
-
-
-def _traced(layer: Any, symbols: Any, call: Callable[..., Any], by_tensorflow: bool = True) -> Any | None:
-    """The graph of what a layer does: `call(run, tensors, **options)` runs it, or its `call`, on tensors nested as symbols."""
-    options = {"training": False} if takes_training(layer) else {}
-    found = keras_graph.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
-    if found is not None or not by_tensorflow or is_run_as_a_whole(layer):
-        return found
-    # Called as its users do: random augmentation inside augments unless told that nobody is training.
-    return tensorflow_graph.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False))
-
-
 def _require_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(f"expected a keras.Model, got {type(model).__name__} ({str(model)[:60]!r})")
-    functional = _functional(model)
+    functional = opening.inside_model(model)
     if functional is not None:
         return functional
     if not model.built:
@@ -154,7 +129,7 @@ class _Reader:
             self._open_over_time(step, node, values, path)
         elif model is not None:
             self._open(model, self._fitted_inputs(model, node, values, path), node, values, path)
-        elif (inner := _inside(node, self.by_tensorflow)) is not None:
+        elif (inner := opening.inside_layer(node, self.by_tensorflow)) is not None:
             self.graph.is_traced = True
             self._open(inner, [values[id(tensor)] for tensor in node.input_tensors], node, values, path)
         else:
@@ -220,7 +195,7 @@ class _Reader:
         """A layer's activation; a function of the user's is opened, or taken as a whole where it cannot be."""
         layer, function = node.operation, node.operation.activation
         is_known = is_known_function(function)
-        inner = None if is_known else _inside_function(function, self.graph.tensors[inputs[0]], self.by_tensorflow)
+        inner = None if is_known else opening.inside_function(function, self.graph.tensors[inputs[0]], self.by_tensorflow)
         if inner is not None:
             inside = {id(keras_graph.input_structure(inner)): inputs[0]}
             self.read(inner, inside, prefix=path + "/")
@@ -260,31 +235,6 @@ def _kind(node: Any) -> str:
     return "reshape" if kind == "identity" and len(node.outputs) > 1 else kind
 
 
-def _inside(node: Any, by_tensorflow: bool) -> Any | None:
-    """The graph inside a layer that runs other layers or a function of the user's; None for one to be taken as a whole."""
-    layer = node.operation
-    is_known = not isinstance(layer, keras.Layer) or stages_of(layer) or kind_of_operation(layer) != "other"
-    if is_known or (is_of_keras(layer) and not holds_layers(layer)):
-        return None
-    symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in node.input_tensors]
-
-    def call(run: Callable[..., Any], tensors: Sequence[Any], **options: Any) -> Any:
-        known = {id(symbol): x for symbol, x in zip(node.input_tensors, tensors, strict=True)}
-        args, kwargs = node.arguments.fill_in(known)
-        return run(*args, **{**kwargs, **options})
-
-    inner = _traced(layer, symbols, call, by_tensorflow)
-    fits = inner is not None and len(tree.flatten(keras_graph.output_structure(inner))) == len(node.outputs)
-    return inner if fits else None
-
-
-def _inside_function(function: Callable[[Any], Any], like: Any, by_tensorflow: bool) -> Any | None:
-    """The graph of an activation function of the user's; None where it cannot be seen."""
-    symbol = keras.KerasTensor(like.shape, dtype=like.dtype)
-    found = keras_graph.traced(None, symbol, lambda: function(symbol))
-    return tensorflow_graph.traced(None, symbol, function) if found is None and by_tensorflow else found
-
-
 def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:
     """What each operation is called, by its id.
 
@@ -313,11 +263,6 @@ def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
         return tree.flatten(operation(*args, **{**kwargs, **extra}))
 
     return compute
-
-
-def takes_training(operation: Any) -> bool:
-    """Whether an operation behaves differently in training."""
-    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
 
 
 def _forward(stage: LinearMap, layer: Any) -> Callable[[Sequence[Any]], list[Any]]:

@@ -80,7 +80,7 @@ def traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> keras_graph.
             if any(_is_bound_to_trace(one.operation) for one in trace.recorded) or any(map(_leaves_traces, trace.operations)):
                 return None
             if any(operation.type in _FUNCTIONS for operation in trace.operations):
-                with _functions_opened():
+                with functions_opened():
                     trace = _Trace(symbols, specs, call, layer is not None)
             calls = trace.calls()
             return calls if trace.computes_as(calls) else None
@@ -253,8 +253,8 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_Call]]:
 
 
 @contextmanager
-def _functions_opened() -> Iterator[None]:
-    """Lets code that is decorated with tf.function run as a part of what calls it."""
+def functions_opened() -> Iterator[None]:
+    """Lets code that is decorated with tf.function run as a part of what calls it, also Keras' own."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

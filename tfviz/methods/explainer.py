@@ -111,6 +111,9 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: images of the wrong rank, size or channels, or not finite.
             TargetError: a target that does not fit the outputs.
+            UnsupportedModelError: code in the model computes something else than what was read of it.
+
+        Warns, once: of maps that are zero everywhere or not finite, and why.
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)

@@ -60,11 +60,10 @@ class Excitation:
         # Of one sigmoid unit, class 0 comes back as −p: the evidence for it is what −W lets through.
         self.has_two_signs = any(place.path == TWO_CLASSES and place.operation is None for place in graph.places)
         self.batch_norms = _batch_norms_to_merge(graph) if merge_batch_norm else {}
-        norms = [place for place in graph.places if type(place.operation).__name__ == "BatchNormalization"]
-        if merge_batch_norm and norms and not self.batch_norms:
+        if merge_batch_norm and (left := _batch_norms_that_stay(graph, self.batch_norms)):
             warn(
-                f"merge_batch_norm=True merges nothing: none of the {len(norms)} BatchNormalizations alone follows a linear "
-                "map, with the axis of channels as its axis"
+                f"merge_batch_norm=True leaves {', '.join(map(repr, left))} as it is: only a BatchNormalization of the last "
+                "axis, behind a Dense layer or a convolution, can be merged"
             )
 
     def require_rules(self, at: Sequence[Value]) -> None:
@@ -252,6 +251,13 @@ def _batch_norms_to_merge(graph: Graph) -> dict[Place, Place]:
             if len(followers) == 1 and _scales_channels(followers[0].operation, rank) and not is_einsum:
                 found[place] = followers[0]
     return found
+
+
+def _batch_norms_that_stay(graph: Graph, merged: dict[Place, Place]) -> list[str]:
+    """The paths of those that alone follow a linear map, and are not merged all the same."""
+    lone = [graph.consumers(place.outputs[0]) for place in graph.places if place.kind == "linear" and place not in merged]
+    is_norm = lambda place: type(place.operation).__name__ == "BatchNormalization"  # noqa: E731
+    return [readers[0].path for readers in lone if len(readers) == 1 and is_norm(readers[0])]
 
 
 def _scales_channels(operation: Any, rank: int) -> bool:

@@ -7,13 +7,13 @@ double precision is computed in float32. The model, and the function that was tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfviz.graph.tensorflow_graph import functions_opened
 from tfviz.graph.walk import traced_for_float32
 
 Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
@@ -23,19 +23,8 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 
 def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
-    with _inner_functions_opened(), traced_for_float32():
+    with functions_opened(), traced_for_float32():
         return tf.function(function, autograph=False).get_concrete_function(*specs)
-
-
-@contextmanager
-def _inner_functions_opened() -> Iterator[None]:
-    """Keras compiles a convolution of groups as a function of its own; run eagerly, it traces into the graph around it."""
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray] | None = None) -> Any:

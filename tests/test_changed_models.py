@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -72,6 +73,16 @@ def test_it_is_explained_as_it_is_now(name: str, is_called: bool, method: str) -
     np.testing.assert_allclose(explainer(images, 1), want, rtol=1e-4, atol=1e-6 * abs(want).max())
     np.testing.assert_allclose(explainer.explain(images, 1, verbose=0), want, rtol=1e-4, atol=1e-6 * abs(want).max())
     np.testing.assert_allclose(explainer.with_outputs(images, 1).outputs, model(images), rtol=0.02, atol=1e-4)
+
+
+def test_it_is_exported_as_it_is_now(tmp_path: Path) -> None:
+    model, images = network(), noise(*SIZE)
+    explainer = tfviz.Saliency(model)
+    explainer(images, 1)
+    model.get_layer("c1").activation = keras.activations.tanh
+    explainer.export(tmp_path / "explainer")
+    got = tfviz.load_explainer(tmp_path / "explainer")(images, 1)
+    np.testing.assert_allclose(got, tfviz.Saliency(model)(images, 1), rtol=1e-4, atol=1e-7)
 
 
 def test_options_are_kept_and_training_changes_nothing() -> None:

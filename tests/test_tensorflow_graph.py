@@ -239,6 +239,37 @@ def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
     assert_same(tfviz.Saliency(model, score="outputs")(images, 1), tape.gradient(score, images))
 
 
+class Product(layers.Layer):
+    """A Dense layer in TensorFlow, its kernel as it is or transposed, along all axes or flattened."""
+
+    def __init__(self, is_transposed: bool, is_flat: bool) -> None:
+        super().__init__(name="product")
+        self.is_transposed, self.is_flat = is_transposed, is_flat
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(8, shape[-1]) if self.is_transposed else (shape[-1], 8), name="kernel")
+        self.shift = self.add_weight(shape=(8,), name="shift")
+
+    def call(self, x: Any) -> Any:
+        rows = tf.reshape(x, [-1, x.shape[-1]]) if self.is_flat else x
+        y = tf.matmul(rows, tf.convert_to_tensor(self.kernel), transpose_b=self.is_transposed)
+        return tf.nn.relu(tf.reshape(y, [-1, 12, 10, 8]) + self.shift)
+
+
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_a_product_with_weights_is_a_dense_layer(is_transposed: bool, is_flat: bool) -> None:
+    def build(layer: layers.Layer) -> keras.Model:
+        inputs = keras.Input(SIZE)
+        x = layers.BatchNormalization()(layer(conv(6, "c1")(inputs)))
+        return alive(keras.Model(inputs, head_of(conv(5, "last")(x), "softmax")), 1)
+
+    model, plain = build(Product(is_transposed, is_flat)), build(layers.Dense(8, "relu", name="product"))
+    plain.set_weights([weight.T if weight.shape == (8, 6) else weight for weight in model.get_weights()])
+    for key in ("guided_backprop", "excitation_backprop", "contrastive_excitation_backprop", "grad_cam"):
+        assert_same(tfviz.METHODS[key](model)(noise(*SIZE), 1), tfviz.METHODS[key](plain)(noise(*SIZE), 1))
+
+
 def test_a_sum_of_a_tensor_with_itself_is_shared_out() -> None:
     model = of_lambda(lambda x: tf.nn.relu(x + x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu(2 * x))))

@@ -100,7 +100,7 @@ def operation_of(
     elif operation.type in _LINEAR and _is_linear(operation, reads):
         made.linear_maps = (_linear_map(operation),)
         made._read_kernel = _cut(function, [], [operation.inputs[1]])
-        if operation.type != "MatMul":
+        if operation.type not in _TRANSPOSED:
             made.kernel_size = tuple(operation.inputs[1].shape[:2])
             made.strides, made.dilation_rate = _inner(operation, "strides"), _inner(operation, "dilations")
             made.padding = _padding(operation)
@@ -151,19 +151,23 @@ _LINEAR = {
     "Conv2D": LinearMap(_convolution, "kernel", has_bias=False),
     "DepthwiseConv2dNative": LinearMap(_depthwise, "kernel", has_bias=False, scale_outputs=scale_depthwise),
     "MatMul": LinearMap(_product, "kernel", has_bias=False),
+    "BatchMatMulV2": LinearMap(_product, "kernel", has_bias=False),
 }
+_TRANSPOSED = {"MatMul": ("transpose_a", "transpose_b"), "BatchMatMulV2": ("adj_x", "adj_y")}
 
 
 def _is_linear(operation: Any, reads: Sequence[Any]) -> bool:
     """Whether the first of two inputs is made of the images and the second is weights, in a form that is known."""
     is_of_weights = len(reads) == 1 and reads[0] is operation.inputs[0] and operation.inputs[1].shape.is_fully_defined()
-    if not is_of_weights or operation.type == "MatMul":
-        return is_of_weights and not operation.get_attr("transpose_a")
+    if not is_of_weights:
+        return False
+    if operation.type in _TRANSPOSED:
+        return operation.inputs[1].shape.rank == 2 and not operation.get_attr(_TRANSPOSED[operation.type][0])
     return _padding(operation) in ("same", "valid") and operation.get_attr("data_format") == b"NHWC"
 
 
 def _linear_map(operation: Any) -> LinearMap:
-    if operation.type == "MatMul" and operation.get_attr("transpose_b"):
+    if operation.type in _TRANSPOSED and operation.get_attr(_TRANSPOSED[operation.type][1]):
         return LinearMap(_product_transposed, "kernel", has_bias=False, scale_outputs=_scale_transposed)
     return _LINEAR[operation.type]
 

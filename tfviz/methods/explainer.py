@@ -178,6 +178,7 @@ class Explainer(abc.ABC):
         """Writes the explainer to a folder that runs without tfviz (see `tfviz.export.export`)."""
         from tfviz.export import export
 
+        self._read_again_if_changed()
         return export(self, path, format=format, **options)
 
     def _read_again_if_changed(self) -> None:

@@ -5,7 +5,8 @@ Answers: which places of a layer raise the score?
     relu(Σ_k G_k · A_k)                     Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
 
 Where everything above the layer is linear, the map before its ReLU sums to the score, up to the bias. Above a nonlinear
-head it is first-order only, and can be patchy.
+head it is first-order only, and can be patchy. Directly before a LayerNormalization it is rounding noise: scaling a pixel
+changes nothing there, so that Σ_k G_k · A_k is 0. Choose the normalization itself.
 """
 
 from __future__ import annotations

@@ -82,3 +82,30 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
     np.testing.assert_allclose(explainer(films, 1), tf.nn.relu(tf.reduce_sum(A * G, -1)), rtol=1e-4, atol=1e-7)
     with pytest.raises(tfviz.UnknownLayerError, match="which has not the axes of the image"):
         tfviz.GuidedGradCAM(model)
+
+
+# --- channels that are moved ---------------------------------------------------------------------------------------------
+
+
+def as_pytorch(back: bool) -> keras.Model:
+    """Code that transposes to channels first, and back again or not."""
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, activation="relu", padding="same", name="c1")(inputs)
+    x = layers.ReLU(name="first")(layers.Permute((3, 1, 2))(x) - 0.1)
+    if back:
+        x = layers.Conv2D(4, 3, activation="relu", name="last")(layers.Permute((2, 3, 1))(x))
+        return alive(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
+    return alive(keras.Model(inputs, layers.Dense(3)(keras.ops.mean(x, axis=(2, 3)))))
+
+
+def test_a_map_with_its_channels_first_is_no_map() -> None:
+    assert tfviz.GradCAM(as_pytorch(back=True)).layer_path == "last"
+    model = as_pytorch(back=False)
+    assert tfviz.GradCAM(model).layer_path == "c1"
+    for build in (tfviz.GradCAM, tfviz.ExcitationBackprop):
+        with pytest.raises(tfviz.UnknownLayerError, match=r"layer 'first' gives .* its channels not in the last axis"):
+            build(model, "first")
+    with pytest.raises(tfviz.UnknownLayerError, match=r"layer 'first' gives .* its channels not in the last axis"):
+        tfviz.VisualBackProp(model)
+    assert tfviz.ExcitationBackprop(model, "first", sum_channels=False)(noise(12, 10, 3), 1).shape == (2, 6, 12, 10)
+    assert tfviz.ExcitationBackprop(model)(noise(12, 10, 3), 1).shape == (2, 12, 10)

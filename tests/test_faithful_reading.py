@@ -481,6 +481,35 @@ def test_code_that_asks_for_a_free_size_is_refused_and_for_a_known_one_right(bui
             tfviz.METHODS[key](free, **options)(noise(*SIZE), 1)
 
 
+class Small(layers.Layer):
+    """Does something else to small maps."""
+
+    def call(self, x: Any) -> Any:
+        return x * 3.0 if x.shape[1] is not None and x.shape[1] < 32 else ops.relu(x - 1.0)
+
+
+def test_what_is_exported_or_compiled_by_the_user_is_compared_too(tmp_path: Any) -> None:
+    inputs = keras.Input((None, None, 3))
+    model = alive(keras.Model(inputs, head(Small()(conv(name="c1")(inputs)))))
+    with pytest.raises(tfviz.UnsupportedModelError, match="computes something else than what can be read of it"):
+        tfviz.Saliency(model).export(tmp_path / "explainer")
+    assert not list(tmp_path.iterdir())
+    explainer = tfviz.Saliency(model)
+    with pytest.raises(tfviz.UnsupportedModelError, match="computes something else than what can be read of it"):
+        tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(noise(*SIZE)))
+    large = noise(40, 40, 3)
+    assert np.any(tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(large)))
+
+
+def test_an_operation_without_a_gradient_is_named() -> None:
+    inputs = keras.Input(SIZE)
+    x = layers.Lambda(lambda x: tf.image.adjust_contrast(x, 2.0), output_shape=SIZE)(inputs)
+    model = alive(keras.Model(inputs, head(conv(name="c1")(x))))
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no gradient for an operation between .*Choose a layer above"):
+        tfviz.Saliency(model)(noise(*SIZE), 1)
+    assert tfviz.LayerCAM(model, "c1")(noise(*SIZE), 1).shape == (2, 10, 9)
+
+
 class Pyramid(layers.Layer):
     """Resizes to a size that is read off the maps, by a layer that is made for it: as in DeepLab."""
 

@@ -18,7 +18,7 @@ from zoo import alive, conv, head_of, noise, weighted_like
 
 import tfviz
 from tfviz.graph import keras_graph
-from tfviz.graph.tensorflow_graph import recorded_calls
+from tfviz.graph.tensorflow_graph import functions_opened, recorded_calls
 
 SIZE = (12, 10, 3)
 
@@ -207,6 +207,21 @@ RELUS: dict[str, Callable[[Any], Any]] = {
     "keras.ops, a product": lambda x: ops.cast(x > 0, "float32") * x,
     "a tf.function": tf.function(lambda x: tf.nn.relu(x)),
 }
+SIXES: dict[str, Callable[[Any], Any]] = {
+    "tf.nn.relu6": tf.nn.relu6,
+    "clip_by_value": lambda x: tf.clip_by_value(x, 0, 6),
+    "minimum of maximum": lambda x: tf.minimum(tf.maximum(x, 0.0), 6.0),
+    "keras.ops": lambda x: ops.maximum(ops.minimum(x, 6.0), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", SIXES)
+def test_a_relu6_is_known_in_whatever_form(name: str) -> None:
+    model = of_lambda(lambda x: SIXES[name](8.0 * x))
+    plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu6(8.0 * x))))
+    for key, method in tfviz.METHODS.items():
+        target = None if key == "visual_backprop" else 1
+        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
 @pytest.mark.parametrize("name", RELUS)
@@ -226,6 +241,8 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
     "a maximum": lambda x: tf.maximum(x, 0.5),
     "a step": lambda x: tf.cast(x > 0, x.dtype) + 0.01 * x,
     "clipped": lambda x: ops.clip(x, 0, 1),
+    "clipped by TensorFlow": lambda x: tf.clip_by_value(x, 0, 1),
+    "clipped the other way": lambda x: tf.minimum(tf.maximum(x, -1.0), 6.0),
 }
 
 
@@ -270,6 +287,32 @@ def test_a_product_with_weights_is_a_dense_layer(is_transposed: bool, is_flat: b
         assert_same(tfviz.METHODS[key](model)(noise(*SIZE), 1), tfviz.METHODS[key](plain)(noise(*SIZE), 1))
 
 
+class Strided(layers.Layer):
+    """A convolution that says how much it pads, as PyTorch's do."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], 8), name="kernel")
+
+    def call(self, x: Any) -> Any:
+        return tf.nn.relu(tf.nn.conv2d(x, self.kernel, 2, [[0, 0], [1, 1], [2, 0], [0, 0]]))
+
+
+def test_a_convolution_with_paddings_of_its_own_is_padding_and_a_convolution() -> None:
+    def build(own: Callable[[Any], Any]) -> keras.Model:
+        inputs = keras.Input(SIZE)
+        return alive(keras.Model(inputs, head_of(conv(5, "last")(own(conv(6, "c1")(inputs))), "softmax")), 1)
+
+    def of_keras(x: Any) -> Any:
+        x = layers.ZeroPadding2D(((1, 1), (2, 0)))(x)
+        return layers.Conv2D(8, 3, strides=2, use_bias=False, activation="relu", name="own")(x)
+
+    model, plain = build(Strided(name="own")), build(of_keras)
+    plain.set_weights(model.get_weights())
+    for key, method in tfviz.METHODS.items():
+        target = None if key == "visual_backprop" else 1
+        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
+
+
 def test_a_sum_of_a_tensor_with_itself_is_shared_out() -> None:
     model = of_lambda(lambda x: tf.nn.relu(x + x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu(2 * x))))
@@ -287,10 +330,20 @@ def test_a_sum_of_a_tensor_with_itself_is_shared_out() -> None:
         (lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME"), layers.AveragePooling2D(3, 1, padding="same")),
         (lambda x: tf.nn.max_pool2d(x, [2, 3], 1, "SAME"), layers.MaxPooling2D((2, 3), 1, padding="same")),
         (lambda x: tf.nn.silu(x), layers.Activation("silu")),
+        (
+            lambda x: tf.nn.max_pool2d(x, 3, 1, [[0, 0], [1, 1], [0, 2], [0, 0]]),
+            layers.Lambda(
+                lambda x: layers.MaxPooling2D(3, 1)(ops.pad(x, [[0, 0], [1, 1], [0, 2], [0, 0]], constant_values=-99.0))
+            ),
+        ),
+        (
+            lambda x: tf.pad(x, [[0, 0], [2, 0], [0, 2], [0, 0]], constant_values=77.0)[:, :-2, 2:],
+            layers.Lambda(lambda x: shifted(x, 77.0)),
+        ),
         (lambda x: tf.nn.elu(x), layers.Activation("elu")),
         (lambda x: tf.split(x, 2, axis=-1)[0] + tf.split(x, 2, axis=-1)[1], layers.Lambda(lambda x: x[..., :3] + x[..., 3:])),
     ],
-    ids=["flip", "reshape", "stack", "pad", "average", "maximum", "silu", "elu", "split"],
+    ids=["flip", "reshape", "stack", "pad", "average", "maximum", "silu", "maximum, padded", "padding of 77", "elu", "split"],
 )
 def test_functions_are_known_by_what_they_do(function: Callable[[Any], Any], layer: layers.Layer) -> None:
     model = of_lambda(function, (12, 10, 3 if "split" in str(function.__code__.co_names) else 6))
@@ -300,8 +353,8 @@ def test_functions_are_known_by_what_they_do(function: Callable[[Any], Any], lay
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
-def shifted(x: Any) -> Any:
-    return ops.pad(x, [[0, 0], [2, 0], [0, 2], [0, 0]])[:, :-2, 2:]
+def shifted(x: Any, value: float = 0.0) -> Any:
+    return ops.pad(x, [[0, 0], [2, 0], [0, 2], [0, 0]], constant_values=value)[:, :-2, 2:]
 
 
 def test_a_function_may_call_layers_of_the_users() -> None:
@@ -377,6 +430,134 @@ def test_half_precision_does_not_blur_where_a_mask_goes() -> None:
     assert_same(tfviz.VisualBackProp(model)(noise(*size)), tfviz.VisualBackProp(plain)(noise(*size)), 2e-3)
 
 
+# --- conditions, variables, names ---------------------------------------------------------------------------------------
+
+
+class Branching(layers.Layer):
+    """One of two layers, as the images have it: each has the names of its own graph, which are those of the other too."""
+
+    def __init__(self) -> None:
+        super().__init__(name="branching")
+        self.a, self.b, self.c = (conv(6, name, activation=None) for name in "abc")
+
+    def build(self, shape: Any) -> None:
+        for layer in (self.a, self.b, self.c):
+            layer.build((*shape[:-1], 6))
+
+    def call(self, x: Any) -> Any:
+        x = tf.nn.relu(self.a(tf.identity(x)))
+        x = tf.cond(tf.reduce_mean(x) > 0.5, lambda: self.b(x), lambda: tf.nn.relu(self.c(x)))
+        return tf.nn.relu(x)
+
+
+@pytest.mark.parametrize("size", [SIZE, (None, None, 3)])
+def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
+    inputs = keras.Input(size)
+    model = alive(keras.Model(inputs, head_of(conv(5, "last")(Branching()(conv(6, "c1")(inputs))), None)), 1)
+    with pytest.warns(UserWarning, match=r"does not see into layer 'branching' \(Branching\): a ReLU inside it"):
+        tfviz.GuidedBackprop(model)
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'branching' \(Branching\)"):
+        tfviz.ExcitationBackprop(model)
+    explainer = tfviz.Saliency(model)
+    for scale in (0.01, 1.0, 30.0):
+        images = tf.constant(noise(*SIZE) * scale)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            score = tf.reduce_sum(model(images)[:, 1])
+        assert_same(explainer(images, 1), tape.gradient(score, images))
+
+
+class Faded(layers.Layer):
+    """Numbers that TensorFlow's own variables hold, as a progressive GAN fades its layers in."""
+
+    def __init__(self) -> None:
+        super().__init__(name="faded")
+        self.a, self.b = tf.Variable(1.0), tf.Variable([1.0] * 6)
+
+    def call(self, x: Any) -> Any:
+        return x * (1 - 2 * self.a) + x * tf.sigmoid(self.b) * ops.sigmoid(self.a)
+
+
+def test_variables_of_tensorflow_are_read_live_too() -> None:
+    inputs = keras.Input(SIZE)
+    faded = Faded()
+    model = alive(keras.Model(inputs, head_of(conv(5, "last")(faded(conv(6, "c1")(inputs))), None)), 1)
+    explainer, images = tfviz.Saliency(model), noise(*SIZE)
+    for a, b in ((1.0, 0.0), (-3.7, 2.0), (0.4, -5.0)):
+        faded.a.assign(a)
+        faded.b.assign([b] * 6)
+        assert_same(explainer(images, 1), tfviz.Saliency(model)(images, 1))
+        np.testing.assert_allclose(explainer.with_outputs(images).outputs, model(images), rtol=1e-4, atol=1e-5)
+
+
+class Blocks(keras.Model):
+    """Layers of one name, and a function of the same."""
+
+    def __init__(self) -> None:
+        super().__init__(name="blocks")
+        self.blocks = [conv(6, "conv2d") for _ in range(2)]
+        self.out = layers.Dense(3, name="out")
+
+    def build(self, shape: Any) -> None:
+        self.blocks[0].build(shape)
+        self.kernel = self.add_weight(shape=(3, 3, 6, 6), name="kernel")
+        self.blocks[1].build((*shape[:3], 6))
+        self.out.build((None, 6))
+
+    def call(self, x: Any) -> Any:
+        x = tf.nn.relu(tf.nn.conv2d(self.blocks[0](x), self.kernel, 2, "SAME"))
+        return self.out(tf.reduce_mean(self.blocks[1](x), axis=[1, 2]))
+
+
+def test_layers_of_one_name_are_told_apart() -> None:
+    model = Blocks()
+    model(noise(*SIZE))
+    alive(model, 1)
+    with pytest.raises(tfviz.UnknownLayerError, match=r"'conv2d' has several places in this model; choose one of 'conv2d:0'"):
+        tfviz.GradCAM(model, "conv2d")
+    images = noise(*SIZE)
+    for number, block in enumerate(model.blocks):
+        assert_same(tfviz.GradCAM(model, block)(images, 1), tfviz.GradCAM(model, f"conv2d:{number}")(images, 1))
+    assert tfviz.GradCAM(model, model.blocks[0])(images, 1).shape == (2, 12, 10)
+    assert tfviz.GradCAM(model, model.blocks[1])(images, 1).shape == (2, 6, 5)
+    assert tfviz.GradCAM(model, "conv2d_1").layer_path == "conv2d_1"  # the function
+
+
+class Pair(layers.Layer):
+    """A layer that gives something and nothing."""
+
+    def call(self, x: Any) -> Any:
+        return x * 2.0, None
+
+
+class Paired(keras.Model):
+    def __init__(self) -> None:
+        super().__init__(name="paired")
+        self.conv, self.pair, self.norm = conv(6, "conv"), Pair(name="pair"), layers.BatchNormalization(name="norm")
+        self.out = layers.Dense(3, name="out")
+
+    def build(self, shape: Any) -> None:
+        self.conv.build(shape)
+        self.norm.build((*shape[:3], 6))
+        self.out.build((None, 6))
+
+    def call(self, x: Any) -> Any:
+        x, _ = self.pair(self.conv(tf.identity(x)))
+        return self.out(tf.reduce_mean(tf.nn.relu(self.norm(x, training=True)), axis=[1, 2]))
+
+
+def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
+    model = Paired()
+    model(noise(*SIZE))
+    alive(model, 1)
+    images = tf.constant(noise(*SIZE))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        score = tf.reduce_sum(model(images)[:, 1])
+    assert_same(tfviz.GuidedBackprop(model).with_outputs(images).outputs, model(images))
+    assert_same(tfviz.Saliency(model)(images, 1), tape.gradient(score, images))
+
+
 # --- what is done to look -----------------------------------------------------------------------------------------------
 
 
@@ -395,11 +576,51 @@ def test_calls_are_noted_once_and_in_this_thread_only() -> None:
     assert keras.Layer.__call__ is plain
 
 
+def test_functions_are_opened_for_this_thread_only() -> None:
+    own, other = [], []
+    function = tf.function(lambda x: own.append(x) or x + 1)
+    beside = tf.function(lambda x: other.append(x) or x + 1)
+    with functions_opened():
+        function(tf.constant(1.0))
+        function(tf.constant(1.0))
+        thread = threading.Thread(target=lambda: [beside(tf.constant(1.0)) for _ in range(3)])
+        thread.start()
+        thread.join()
+    assert len(own) == 2
+    assert len(other) == 1
+    assert not tf.config.functions_run_eagerly()
+
+
+def test_what_code_keeps_in_lists_and_dicts_is_as_before() -> None:
+    class Keeping(Mixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.last = [], {}
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            y = super().call(x, training=training)
+            self.seen.append(y)
+            self.last["y"] = y
+            return y
+
+    model, images = mixed(Keeping), noise(*SIZE)
+    before, last = list(model.seen), model.last["y"]
+    tfviz.GuidedBackprop(model)(images, 1)
+    tfviz.GradCAM(model)(images, 1)
+    assert len(model.seen) == len(before)
+    assert all(one is other for one, other in zip(model.seen, before, strict=True))
+    assert model.last["y"] is last
+
+
 def test_everything_is_as_before_when_the_users_code_raises() -> None:
     class Failing(keras.Model):
         def __init__(self) -> None:
             super().__init__(name="failing")
             self.first, self.second = conv(3, "first"), conv(3, "second")
+
+        def build(self, shape: Any) -> None:
+            self.first.build(shape)
+            self.second.build(shape)
 
         def call(self, x: Any) -> Any:
             x = tf.nn.relu(self.first(x))

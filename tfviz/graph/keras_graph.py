@@ -151,9 +151,8 @@ def traced(layer: Any, symbols: Any, call: Callable[[], Any]) -> Any | None:
         return None
     inner = [one for one in layers_of(layer) if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
-    reads = _Reads()
     try:
-        with untouched(layer, reads):
+        with untouched(layer):
             outputs = call()
         function = keras.Function(symbols, outputs)
     except Exception:  # The user's own code, run on what it was not written for: it may raise anything.
@@ -163,18 +162,8 @@ def traced(layer: Any, symbols: Any, call: Callable[[], Any]) -> Any | None:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
     _forget(function)
     own = {id(one) for one in layers_of(layer)}
-    is_frozen = any(_holds_values(node, reads.has_read) or _has_free_size(node, own) for node in nodes(function))
+    is_frozen = any(_holds_values(node) or _has_free_size(node, own) for node in nodes(function))
     return None if is_frozen else function
-
-
-class _Reads(keras.StatelessScope):
-    """Notes whether the code within reads a weight by itself; the layers that it calls read theirs in scopes of their own."""
-
-    has_read = False
-
-    def get_current_value(self, variable: Any) -> Any:
-        self.has_read = True
-        return super().get_current_value(variable)
 
 
 def _forget(function: Any) -> None:
@@ -190,10 +179,9 @@ def _owns_variables(layer: Any) -> bool:
     return bool(layer._trainable_variables or layer._non_trainable_variables)
 
 
-def _holds_values(node: Any, has_read: bool) -> bool:
-    """Whether a call was given a tensor of values, which may have been computed from weights: any, where weights were read."""
-    flat = tree.flatten((node.arguments.args, node.arguments.kwargs))
-    return any(tf.is_tensor(value) and (has_read or len(value.shape) > 0) for value in flat)
+def _holds_values(node: Any) -> bool:
+    """Whether a call was given a tensor of values, which may have been computed from weights."""
+    return any(tf.is_tensor(value) for value in tree.flatten((node.arguments.args, node.arguments.kwargs)))
 
 
 _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
@@ -238,21 +226,22 @@ def unrecorded(operations: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def untouched(model: Any, scope: Any = None) -> Iterator[None]:
+def untouched(model: Any) -> Iterator[None]:
     """Lets layers be called in the block without a trace of it on them: no loss added or lost, no variable assigned.
 
     Keras keeps on a layer what its last call gave to `add_loss`, and users keep there what they like (`self.attention = …`);
-    of a traced call those are symbols, and would be of no use to anybody. scope: a StatelessScope to do it in.
+    of a traced call those are symbols, and would be of no use to anybody.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
-    kept = [(part, dict(vars(part))) for part in layers_of(model) if part.built]
+    kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
     # What is not built yet makes its weights in its first call, and keeps them.
-    with (scope or keras.StatelessScope()) if getattr(model, "built", True) else nullcontext():
+    with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
         try:
             yield
         finally:
-            for part, before in kept:
+            for part, before, contents in kept:
                 _put_back(part, before)
+                _put_contents_back(contents)
             for part, kept_ids, given, ids in losses:
                 part._losses[:] = given
                 kept_ids.clear()
@@ -267,6 +256,21 @@ def _put_back(part: Any, before: dict[str, Any]) -> None:
                 vars(part)[name] = before[name]
             else:
                 del vars(part)[name]
+
+
+def _contents(part: Any) -> list[tuple[Any, Any]]:
+    """What a user's own lists and dicts on a layer hold."""
+    own = [value for name, value in vars(part).items() if name[0] != "_" and isinstance(value, (list, dict))]
+    return [(value, (dict if isinstance(value, dict) else list)(value)) for value in own]
+
+
+def _put_contents_back(contents: list[tuple[Any, Any]]) -> None:
+    """Lists and dicts as they were, where a call has left a tensor in them. Keras' own way to change them keeps a record."""
+    for value, before in contents:
+        kind = dict if isinstance(value, dict) else list
+        if len(value) != len(before) or any(map(_is_tensor, tree.flatten(kind(value)))):
+            kind.clear(value)
+            (dict.update if kind is dict else list.extend)(value, before)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from keras import layers
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
+from tfviz.graph.channel_axis import moved_channels, require_channels_last
 from tfviz.graph.places import Graph, Place, Value
 
 # Where a CAM may look: what holds features. Pooling, padding and reshaping only move what an earlier place found.
@@ -88,7 +89,7 @@ def last_feature_place(graph: Graph) -> Place:
     Raises:
         UnsupportedModelError: when there is none.
     """
-    ends = _outputs_in_other_forms(graph)
+    ends = _outputs_in_other_forms(graph) | moved_channels(graph)
     for place in reversed(graph.before(graph.outputs)):
         if _holds_features(place) and ends.isdisjoint(place.outputs):
             value = place.outputs[0]
@@ -177,7 +178,8 @@ def _is_one_of_the_maps(graph: Graph, value: Value) -> bool:
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
-    """Raises UnknownLayerError when a layer gives no maps."""
+    """Raises UnknownLayerError when a layer gives no maps, or has their channels in another axis than the last."""
+    require_channels_last(graph, value, path)
     if not has_height_and_width(graph, value):
         shape = graph.shapes[value]
         raise UnknownLayerError(

@@ -30,6 +30,11 @@ def inside_model(model: Any) -> Any | None:
     return _traced(model, images, lambda run, images, **options: run(images, **options))
 
 
+def says_its_inputs(model: Any) -> bool:
+    """Whether it is known what images a built model takes."""
+    return _symbolic_images(model) is not None
+
+
 def _symbolic_images(model: Any) -> Any | None:
     """Symbolic tensors such as a model takes; None where it does not say."""
     recorded = keras_graph.recorded_inputs(model)  # of a Functional or Sequential model whose class has a `call` of its own

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import UnsupportedModelError
@@ -85,11 +87,16 @@ def _require_functional(model: Any) -> Any:
             f"the {type(model).__name__} model '{model.name}' has never been called, so that its input shape is not known; "
             "call it once on an image (a Sequential model also takes a keras.Input(shape) first)"
         )
+    if not opening.says_its_inputs(model):
+        raise UnsupportedModelError(
+            f"the {type(model).__name__} model '{model.name}' does not say what images it takes; tell it by "
+            "model.build((None, height, width, channels)), which leaves its weights as they are"
+        )
     raise UnsupportedModelError(
         f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be seen: its `call` cannot be "
-        "traced on symbolic tensors (it reads values, as `.numpy()` does, or makes weights?). 'saliency' works on it, for it "
-        "needs nothing but the input gradient; for the other methods use keras.ops or TensorFlow's functions in `call`, or "
-        "wrap the same layers in a Functional model: keras.Model(inputs, outputs)"
+        "traced on symbolic tensors (it reads values, as `.numpy()` does, or brings a gradient of its own?). 'saliency' works "
+        "on it, for it needs nothing but the input gradient; for the other methods use keras.ops or TensorFlow's functions in "
+        "`call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)"
     )
 
 
@@ -102,6 +109,7 @@ class _Reader:
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
+        self.is_in_code = False  # whether what is being read was seen by tracing
         self.makers: dict[int, Any] = {}  # by the id of a symbolic tensor the call that made it
 
     def new_value(self, tensor: Any) -> Value:
@@ -112,15 +120,18 @@ class _Reader:
     def read(self, functional: Any, values: dict[int, Value], prefix: str) -> None:
         """Reads one level of nesting. `values` leads from a symbolic tensor's id to its value."""
         nodes = keras_graph.nodes(functional)
-        calls = Counter(id(node.operation) for node in nodes)
-        seen: Counter[int] = Counter()
         names = _names(functional, nodes)
+        calls = Counter(names[id(node.operation)] for node in nodes)
+        seen: Counter[str] = Counter()
+        around, is_in_code = self.is_in_code, not isinstance(functional, keras.Model)
         for node in nodes:
-            key = id(node.operation)
-            # Each use of a shared layer is a place of its own.
-            number = f":{seen[key]}" if calls[key] > 1 else ""
-            seen[key] += 1
-            self._read_call(node, values, f"{prefix}{names[key]}{number}")
+            name = names[id(node.operation)]
+            # Each use of a shared layer is a place of its own, and so is each of several layers of one name.
+            number = f":{seen[name]}" if calls[name] > 1 else ""
+            seen[name] += 1
+            self.is_in_code = is_in_code
+            self._read_call(node, values, f"{prefix}{name}{number}")
+        self.is_in_code = around
 
     def _read_call(self, node: Any, values: dict[int, Value], path: str) -> None:
         _require_channels_last(node.operation)
@@ -181,7 +192,7 @@ class _Reader:
             outputs = self._add_function(node, inputs, path)
         elif not stages:
             outputs = tuple(self.new_value(tensor) for tensor in node.outputs)
-            self.graph.places.append(Place(path, operation, _kind(node), inputs, outputs, _caller(node)))
+            self.graph.places.append(Place(path, operation, _kind(node), inputs, outputs, _caller(node, self.is_in_code)))
         for stage in stages:
             outputs = (self.new_value(node.outputs[0]),)
             compute = _forward(stage, operation)
@@ -241,18 +252,19 @@ def _names(functional: Any, nodes: Sequence[Any]) -> dict[int, str]:
     In a graph that was traced the operations are new each time, and Keras numbers them through the whole process: here
     they are numbered within the graph ("relu", "relu_1"), so that a path means the same tomorrow.
     """
-    names, seen = {}, Counter[str]()
-    for node in nodes:
-        operation = node.operation
-        names[id(operation)] = operation.name
-        if not isinstance(operation, keras.Layer) and not isinstance(functional, keras.Model):
-            kind = type(operation).__name__.lower()
-            names[id(operation)] = f"{kind}_{seen[kind]}" if seen[kind] else kind
-            seen[kind] += 1
+    names = {id(node.operation): node.operation.name for node in nodes}
+    if isinstance(functional, keras.Model):
+        return names
+    taken = {node.operation.name for node in nodes if isinstance(node.operation, keras.Layer)}
+    for operation in dict.fromkeys(node.operation for node in nodes if not isinstance(node.operation, keras.Layer)):
+        kind = type(operation).__name__.lower()
+        free = (name for name in chain([kind], (f"{kind}_{i}" for i in count(1))) if name not in taken)
+        names[id(operation)] = next(free)
+        taken.add(names[id(operation)])
     return names
 
 
-def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
+def _caller(node: Any, is_traced: bool) -> Callable[[Sequence[Any]], list[Any]]:
     """Runs a recorded call on new tensors, as at inference."""
     operation, arguments, symbols = node.operation, node.arguments, node.input_tensors
     # Random augmentation augments unless told that nobody is training; a layer around it hands that on.
@@ -260,7 +272,9 @@ def _caller(node: Any) -> Callable[[Sequence[Any]], list[Any]]:
 
     def compute(tensors: Sequence[Any]) -> list[Any]:
         args, kwargs = arguments.fill_in({id(symbol): x for symbol, x in zip(symbols, tensors, strict=True)})
-        return tree.flatten(operation(*args, **{**kwargs, **extra}))
+        # A model hands its own `training` to what it records; in code that was traced the user's word is the last.
+        outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
+        return [x for x in outputs if tf.is_tensor(x)]
 
     return compute
 

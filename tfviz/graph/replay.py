@@ -49,6 +49,9 @@ class Replay:
             known.update({x.name: y for x, y in zip(operation.outputs, outputs, strict=True)})
         found = run(last, self._inputs_of_last(last, known, tensors))
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
+        for x in self.outputs:
+            if not hasattr(known[x.name], "numpy") and x.shape.rank is not None and None not in x.shape[1:]:
+                known[x.name].set_shape([None, *x.shape[1:]])  # a resize to the size of another map may not know it here
         return [known[x.name] for x in self.outputs]
 
     def _inputs_of_last(self, last: Any, known: Mapping[str, Any], tensors: Sequence[Any]) -> list[Any]:

@@ -26,6 +26,7 @@ from tfviz.graph.written_out import expression_of_operation, is_silu, relu_of
 from tfviz.numerics import is_near
 
 _patching = threading.RLock()
+_Function: Any = type(tf.function(lambda: None))
 _FUNCTIONS = ("PartitionedCall", "StatefulPartitionedCall")  # what calls of a tf.function leave in a trace
 
 
@@ -40,7 +41,7 @@ class _Call:
 
     @property
     def outputs(self) -> list[Any]:
-        return tree.flatten(self.structure)
+        return [x for x in tree.flatten(self.structure) if tf.is_tensor(x)]
 
     @property
     def reads(self) -> list[Any]:
@@ -77,25 +78,21 @@ def traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> keras_graph.
     try:
         with keras_graph.untouched(layer):
             trace = _Trace(symbols, specs, call, layer is not None)
-            if any(_is_bound_to_trace(one.operation) for one in trace.recorded) or any(map(_leaves_traces, trace.operations)):
-                return None
             if any(operation.type in _FUNCTIONS for operation in trace.operations):
                 with functions_opened():
                     trace = _Trace(symbols, specs, call, layer is not None)
+            if any(map(trace.is_bound_to, trace.recorded)) or any(map(_is_only_whole, trace.operations)):
+                return None
             calls = trace.calls()
             return calls if trace.computes_as(calls) else None
     except Exception:  # The user's own code: it may raise anything.
         return None
 
 
-def _is_bound_to_trace(layer: Any) -> bool:
-    """Whether a layer was made for this call, of sizes that are tensors in the trace."""
-    return any(tf.is_tensor(value) and not hasattr(value, "numpy") for value in vars(layer).values())
-
-
-def _leaves_traces(operation: Any) -> bool:
-    """Whether an operation does something that must be done once: drawing at random, assigning, calling Python."""
-    return any(word in operation.type for word in ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc"))
+def _is_only_whole(operation: Any) -> bool:
+    """Whether an operation cannot be cut out: it does what must be done once (draws, assigns, calls Python), or branches."""
+    is_once = any(word in operation.type for word in ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc"))
+    return is_once or operation.type in ("If", "StatelessIf", "Case", "StatelessCase")
 
 
 class _Trace:
@@ -116,6 +113,15 @@ class _Trace:
         self.made = {tensor.name: one for one in self.recorded for tensor in one.outputs}
         self.symbols = {tensor.name: symbol for tensor, symbol in zip(inputs, tree.flatten(symbols), strict=True)}
         self.dependent = self._dependent()
+
+    def is_bound_to(self, call: _Call) -> bool:
+        """Whether a call of a layer means nothing outside this trace.
+
+        It was made in the branch of a condition or in the body of a loop, which are graphs of their own; or the layer was made
+        for the call, of sizes that are tensors in the trace.
+        """
+        is_inside = any(tensor.graph is not self.function.graph for tensor in call.outputs)
+        return is_inside or any(tf.is_tensor(x) and not hasattr(x, "numpy") for x in vars(call.operation).values())
 
     def _dependent(self) -> set[str]:
         """The names of all tensors that are made of the images."""
@@ -144,7 +150,7 @@ class _Trace:
         for node in calls.nodes:
             args, kwargs = node.arguments.fill_in(values)
             extra = {"training": False} if isinstance(node.operation, keras.Layer) else {}
-            outputs = tree.flatten(node.operation(*args, **{**kwargs, **extra}))
+            outputs = [x for x in tree.flatten(node.operation(*args, **{**extra, **kwargs})) if tf.is_tensor(x)]
             values.update({id(symbol): x for symbol, x in zip(node.outputs, outputs, strict=True)})
         got = [values[id(symbol)] for symbol in tree.flatten(calls.outputs)]
         return all(map(is_near, got, tree.flatten(self.function(*given))))
@@ -217,6 +223,10 @@ class _Trace:
         return self.symbols[tensor.name]
 
 
+def _of_its_own(y: Any) -> Any:
+    return keras_graph.with_mask_of(y, tf.identity(y)) if tf.is_tensor(y) else y
+
+
 @contextmanager
 def recorded_calls(by_layer: bool) -> Iterator[list[_Call]]:
     """Notes the calls of layers in the block by this thread, but not what those layers call.
@@ -239,7 +249,7 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_Call]]:
         if depth != 0:
             return outputs
         # A layer may return the very tensor it got.
-        outputs = tree.map_structure(lambda y: keras_graph.with_mask_of(y, tf.identity(y)), outputs)
+        outputs = tree.map_structure(_of_its_own, outputs)
         calls.append(_Call(layer, args, kwargs, outputs))
         return outputs
 
@@ -254,10 +264,18 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_Call]]:
 
 @contextmanager
 def functions_opened() -> Iterator[None]:
-    """Lets code that is decorated with tf.function run as a part of what calls it, also Keras' own."""
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
+    """Lets code that is decorated with tf.function, and is called by this thread, run as a part of what calls it."""
+    thread = threading.get_ident()
+
+    def opened(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            return original(function, *args, **kwargs)
+        return function.python_function(*args, **kwargs)
+
+    with _patching:
+        original = _Function.__call__
+        _Function.__call__ = opened
+        try:
+            yield
+        finally:
+            _Function.__call__ = original

@@ -35,6 +35,9 @@ _KERAS_NAMES = {
 }
 
 
+_DATA_FORMATS = {b"NCHW": "channels_first", b"NCDHW": "channels_first", b"NCW": "channels_first"}
+
+
 class TensorFlowOperation:
     """One operation of TensorFlow in a traced function; called on the tensors that it is given at run time.
 
@@ -89,21 +92,23 @@ def operation_of(
     is_given = [any(x is other for other in reads) for x in operation.inputs]
     static = map(tf.get_static_value, operation.inputs)
     made.numbers = [None if given else 1 if x is None else x for x, given in zip(static, is_given, strict=True)]
-    if name == "Concatenate":
+    if any(attribute.name == "data_format" for attribute in operation.op_def.attr):
+        made.data_format = _DATA_FORMATS.get(operation.get_attr("data_format"), "channels_last")
+    if name == "Transpose":
+        made.axes = tf.get_static_value(operation.inputs[1])
+    elif name == "Concatenate":
         made.axis = int(tf.get_static_value(operation.inputs[-1]))
     elif name in ("MaxPool", "AveragePool"):
-        made.pool_size, made.strides, made.padding = (
-            _inner(operation, "ksize"),
-            _inner(operation, "strides"),
-            _padding(operation),
-        )
+        made.pool_size, made.strides = _inner(operation, "ksize"), _inner(operation, "strides")
+        made.padding = _padded_before(operation)
     elif operation.type in _LINEAR and _is_linear(operation, reads):
         made.linear_maps = (_linear_map(operation),)
         made._read_kernel = _cut(function, [], [operation.inputs[1]])
         if operation.type not in _TRANSPOSED:
             made.kernel_size = tuple(operation.inputs[1].shape[:2])
             made.strides, made.dilation_rate = _inner(operation, "strides"), _inner(operation, "dilations")
-            made.padding = _padding(operation)
+            made.padding = _padded_before(operation)
+            made.paddings = _paddings(operation)
     return made
 
 
@@ -127,11 +132,24 @@ def _padding(operation: Any) -> str:
     return str(operation.get_attr("padding").decode().lower())
 
 
+def _paddings(operation: Any) -> str | list[list[int]]:
+    """The padding as tf.nn.conv2d takes it."""
+    padding = _padding(operation)
+    numbers = operation.get_attr("explicit_paddings") if padding == "explicit" else []
+    return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)] if numbers else padding.upper()
+
+
+def _padded_before(operation: Any) -> str | tuple[int, ...]:
+    """The padding by its name, or as it is given: how much there is before the first element, along each axis."""
+    padding = _padding(operation)
+    return padding if padding != "explicit" else tuple(operation.get_attr("explicit_paddings")[2:-2:2])
+
+
 # --- linear maps ----------------------------------------------------------------------------------------------------
 
 
 def _convolution(layer: Any, x: Any, kernel: Any) -> Any:
-    return tf.nn.convolution(x, kernel, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+    return tf.nn.conv2d(x, kernel, layer.strides, layer.paddings, dilations=layer.dilation_rate)
 
 
 def _depthwise(layer: Any, x: Any, kernel: Any) -> Any:
@@ -163,7 +181,8 @@ def _is_linear(operation: Any, reads: Sequence[Any]) -> bool:
         return False
     if operation.type in _TRANSPOSED:
         return operation.inputs[1].shape.rank == 2 and not operation.get_attr(_TRANSPOSED[operation.type][0])
-    return _padding(operation) in ("same", "valid") and operation.get_attr("data_format") == b"NHWC"
+    is_known = _padding(operation) != "explicit" or operation.type == "Conv2D"
+    return is_known and operation.get_attr("data_format") == b"NHWC"
 
 
 def _linear_map(operation: Any) -> LinearMap:

@@ -98,10 +98,16 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
         found = tape.gradient(outputs, watched, output_gradients=[tf.cast(scale, s.dtype) * s for s in seeds])
         return [None if g is None else tf.cast(g, tf.float32) / scale for g in found]
 
-    if is_half:
-        gradients = _first_finite(*(partial(scaled_by, scale) for scale in _SEED_SCALES))
-    else:
-        gradients = tape.gradient(outputs, watched, output_gradients=seeds)
+    try:
+        if is_half:
+            gradients = _first_finite(*(partial(scaled_by, scale) for scale in _SEED_SCALES))
+        else:
+            gradients = tape.gradient(outputs, watched, output_gradients=seeds)
+    except LookupError as error:
+        raise UnsupportedModelError(
+            f"TensorFlow has no gradient for an operation between '{name_of(graph, at[0])}' and the output ({error}). Choose a "
+            "layer above it"
+        ) from error
     for number, (value, gradient) in enumerate(zip(at, gradients, strict=True)):
         if gradient is None:
             _require_real(graph, value)

@@ -34,9 +34,24 @@ def relu_of(expression: Expression) -> tuple[Any, Callable[[Any], Any]] | None:
     if name == "Clip" and _is_number(operands[1], 0) and _is_number(operands[2], 6):
         # Any other clip is no activation: most keep pixels in their range.
         return operands[0], ops.relu6
+    if name in ("Maximum", "Minimum") and (limits := _clip(expression)):
+        return (limits[0], ops.relu6) if limits[1:] == (0, 6) else None
     find = {"Maximum": _of_maximum, "Where": _of_choice, "Multiply": _of_product}.get(name)
     x = find(expression) if find else None
     return None if x is None else (x, ops.relu)
+
+
+def _clip(expression: Expression) -> tuple[Any, float, float] | None:
+    """(x, low, high) of maximum(minimum(x, high), low), as tf.clip_by_value is, and of the other way round."""
+    is_outer_low = expression.name == "Maximum"
+    for inner, number in permutations(expression.operands, 2):
+        limit, maker = _number(number), None if _is_constant(inner) else expression.made_by(inner)
+        if limit is not None and maker is not None and maker.name == ("Minimum" if is_outer_low else "Maximum"):
+            for x, second in permutations(maker.operands, 2):
+                other = _number(second)
+                if other is not None and not _is_constant(x):
+                    return (x, limit, other) if is_outer_low else (x, other, limit)
+    return None
 
 
 def _of_maximum(expression: Expression) -> Any:
@@ -71,12 +86,23 @@ def _compares(comparison: Expression | None, x: Any, names: tuple[str, ...], mir
 
 def _is_number(value: Any, number: float) -> bool:
     """Whether a constant is this number throughout."""
-    if isinstance(value, keras.KerasTensor) or value is None:
-        return False
-    if tf.is_tensor(value) and value.op.type == "ZerosLike":
-        return number == 0
-    value = tf.get_static_value(value) if tf.is_tensor(value) else value
-    return value is not None and bool(np.all(np.asarray(value) == number))
+    return _number(value) == number
+
+
+def _number(value: Any) -> float | None:
+    """The number that a constant is throughout; None for any other constant, and for a tensor of unknown values."""
+    if isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)) or value is None:
+        return None
+    if tf.is_tensor(value):
+        is_made = not hasattr(value, "numpy")
+        value = 0.0 if is_made and value.op.type == "ZerosLike" else tf.get_static_value(value)
+    array = np.asarray(value if value is not None else ())
+    is_one = array.size > 0 and np.issubdtype(array.dtype, np.number) and bool(np.all(array == array.flat[0]))
+    return float(array.flat[0]) if is_one else None
+
+
+def _is_constant(value: Any) -> bool:
+    return _number(value) is not None
 
 
 def expression_of_node(node: Any, made_by: Callable[[Any], Any]) -> Expression:

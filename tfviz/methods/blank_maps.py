@@ -73,6 +73,8 @@ def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
     for place in graph.before(graph.outputs):
         if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in place.outputs):
             return f"so does what '{place.path}' gives, and with it the network's output. Look at its weights and at the images"
+    if all(tensor is None or tensor.dtype != "float16" for tensor in graph.tensors):
+        return "on the way back the numbers grow beyond what float32 holds. Look at the size of its weights"
     return (
         "the gradient is too large for the type that the network computes in. Build it with the dtype policy 'float32', or "
         "'mixed_bfloat16'; the same weights fit"

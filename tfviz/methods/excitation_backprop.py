@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfviz import targets
 from tfviz.errors import UnknownLayerError
 from tfviz.graph import layers
+from tfviz.graph.channel_axis import require_channels_last
 from tfviz.graph.places import Value
 from tfviz.graph.walk import backpropagate, inputs_of, name_of
 from tfviz.methods.explainer import Explainer, like_inputs
@@ -58,6 +59,8 @@ class ExcitationBackprop(Explainer):
         self.at = self.graph.inputs if layer is None else [layers.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else name_of(self.graph, self.at[0])
         self.sum_channels = sum_channels
+        if layer is not None and sum_channels:
+            require_channels_last(self.graph, self.at[0], self.layer_path)
         self.excitation = Excitation(self.graph, merge_batch_norm=merge_batch_norm, contrastive=self.contrastive)
         self.excitation.require_rules(self.at)
         if self.contrastive and not self.excitation.is_below_last_map(self.at):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,9 +20,10 @@ from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import run
 from tfviz.methods import batches
 from tfviz.methods.blank_maps import warn_of_empty_maps
-from tfviz.methods.faithful import require_faithful
+from tfviz.methods.faithful import noise_for, require_faithful
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 
+_TRIED = (24, 96)  # pixels: the sides of what an explainer of free image size is tried on before it is exported
 _MOST_COMPILED = 32  # functions kept; each new lambda as a target is one more
 
 
@@ -179,6 +180,9 @@ class Explainer(abc.ABC):
         from tfviz.export import export
 
         self._read_again_if_changed()
+        sizes = [self.graph.shapes[value][1:] for value in self.graph.inputs]
+        for side in _TRIED:
+            self._require_faithful((), tuple(tuple(n or side for n in size) for size in sizes))
         return export(self, path, format=format, **options)
 
     def _read_again_if_changed(self) -> None:
@@ -199,11 +203,15 @@ class Explainer(abc.ABC):
         compiled = self._compile(computation, shapes, prepared)
         return compiled(flat) if prepared is None or callable(prepared) else compiled(flat, prepared)
 
-    def _require_faithful(self, flat: list[tf.Tensor], shapes: Any) -> None:
-        """Compares a graph that was seen by tracing with its model, once for each image size."""
-        if self.read.is_traced and shapes not in self._seen_faithful and all(hasattr(x, "numpy") for x in flat):
-            require_faithful(self.read, flat)
-            self._seen_faithful.add(shapes)
+    def _require_faithful(self, flat: Sequence[Any], shapes: tuple[Any, ...]) -> None:
+        """Compares a graph that was seen by tracing with its model, once for each image size; with noise where a user's
+        function is being traced."""
+        if not self.read.is_traced or shapes in self._seen_faithful or any(None in shape for shape in shapes):
+            return
+        has_values = bool(flat) and all(hasattr(x, "numpy") for x in flat)
+        with tf.init_scope():
+            require_faithful(self.read, list(flat) if has_values else noise_for(self.read, shapes))
+        self._seen_faithful.add(shapes)
 
     def _output_shapes(self) -> Any:
         return tree.map_structure(lambda value: self.graph.shapes[value], self.graph.output_structure)

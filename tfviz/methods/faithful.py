@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import UnsupportedModelError
@@ -25,11 +28,14 @@ def require_faithful(graph: Graph, images: list[Any]) -> None:
         images: one tensor for each input.
 
     Raises:
-        UnsupportedModelError: it does; a model that draws at random is let pass.
+        UnsupportedModelError: it does; a model that draws at random is let pass, and one that cannot run these images.
     """
     one = [x[:1] if graph.shapes[value][:1] in ((), (None,)) else x for value, x in zip(graph.inputs, images, strict=True)]
     with keras_graph.untouched(graph.model):
-        want, again = _outputs_of(graph, one), _outputs_of(graph, one)
+        try:
+            want, again = _outputs_of(graph, one), _outputs_of(graph, one)
+        except Exception:  # The user's own code: what it cannot run will be said when it is compiled.
+            return
         if not all(map(is_near, again, want)):
             return  # it draws at random
         try:
@@ -38,6 +44,15 @@ def require_faithful(graph: Graph, images: list[Any]) -> None:
             raise _unfaithful(graph, images) from error
     if not all(map(is_near, [values[value] for value in graph.outputs], want)):
         raise _unfaithful(graph, images)
+
+
+def noise_for(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    """Images of these shapes, a batch of one or as many as the model takes, that draw from no generator of the user's."""
+    random, images = np.random.default_rng(0), []
+    for value, shape in zip(graph.inputs, shapes, strict=True):
+        tensor, count = graph.tensors[value], (graph.shapes[value] or (None,))[0]
+        images.append(tf.cast(random.normal(size=(count or 1, *shape)), tf.float32 if tensor is None else tensor.dtype))
+    return images
 
 
 def _unfaithful(graph: Graph, images: list[Any]) -> UnsupportedModelError:

@@ -21,6 +21,7 @@ from keras import ops
 
 from tfviz import targets
 from tfviz.errors import ImageError, UnsupportedModelError
+from tfviz.graph.channel_axis import require_channels_last
 from tfviz.graph.inner_operations import may_hide_relu
 from tfviz.graph.layers import covers_image, has_height_and_width, map_axes, model_name
 from tfviz.graph.places import Graph, Place, Value
@@ -71,6 +72,8 @@ def feature_maps(graph: Graph) -> list[Place]:
         UnsupportedModelError: when there is none.
     """
     maps = [place for place in graph.before(graph.outputs) if place.kind == "relu" and _gives_maps(graph, place)]
+    for place in maps:
+        require_channels_last(graph, place.outputs[0], place.path)
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by ReLU; the model '{model_name(graph)}' has no ReLU with height "

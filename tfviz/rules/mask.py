@@ -127,7 +127,7 @@ def _unknown(place: Place, mask: Any, size: Size) -> UnsupportedModelError:
     )
 
 
-def _window(place: Place) -> tuple[Size, Size, str, Size] | None:
+def _window(place: Place) -> tuple[Size, Size, str | Size, Size] | None:
     """kernel size, strides, padding, dilation of a sliding window; None for what has none."""
     operation = place.operation
     size = getattr(operation, "pool_size" if place.kind in _POOLS else "kernel_size", None)
@@ -145,14 +145,14 @@ def _tuple(value: Any, rank: int) -> Size:
     return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * rank
 
 
-def scale_up(mask: Any, size: Size, kernel: Size, strides: Size, padding: str, dilation: Size) -> Any:
+def scale_up(mask: Any, size: Size, kernel: Size, strides: Size, padding: str | Size, dilation: Size) -> Any:
     """The transposed convolution with ones that takes a mask back to `size`, the input of the forward window.
 
     It is written as a convolution over the mask spread out by its strides: a window of ones is its own mirror image.
 
     Args:
         mask: (N, height, width, 1), the size of the forward window's output.
-        padding: "valid", "same", or "causal" (one dimension).
+        padding: "valid", "same", "causal" (one dimension), or how much there was before the first element, along each axis.
     """
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     if max(strides) > 1:
@@ -180,8 +180,10 @@ def _spread(mask: Any, strides: Size) -> Any:
     return ops.reshape(mask, (-1, *sizes, 1))
 
 
-def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str) -> Size:
+def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str | Size) -> Size:
     """How many elements of padding the forward window read before the first of its input, along each axis."""
+    if isinstance(padding, tuple):
+        return padding
     if padding == "valid":
         return (0,) * len(size)
     if padding == "causal":

@@ -78,11 +78,13 @@ def _moved(place: Place, given: Sequence[np.ndarray], output: int) -> np.ndarray
     """What a place makes of whole numbers."""
     if not isinstance(place.operation, TensorFlowOperation):
         return np.asarray(place.compute([tf.constant(one, tf.int32) for one in given])[output])
-    # That one moves floats of its own type, perhaps of 8 bits: a number goes in digits.
-    moved, digit = np.zeros((), np.int64), 1
+    # That one moves floats of its own type, perhaps of 8 bits: a number goes in digits. A padding may have a value of its own.
+    dtype = place.operation.compute_dtype
+    padding = place.compute([tf.zeros(one.shape, dtype) for one in given])[output]
+    moved, digit = np.zeros(padding.shape, np.int64), 1
     while any(one.max() >= digit for one in given):
-        digits = [tf.constant(one // digit % _BASE, place.operation.compute_dtype) for one in given]
-        moved = moved + digit * tf.cast(place.compute(digits)[output], tf.int64).numpy()
+        digits = [tf.constant(one // digit % _BASE, dtype) for one in given]
+        moved += digit * tf.cast(place.compute(digits)[output] - padding, tf.int64).numpy()
         digit *= _BASE
     return moved
 

@@ -28,7 +28,19 @@ def _convolution(layer: Any, x: Any, kernel: Any) -> Any:
     if layer.padding == "causal":  # Conv1D pads by itself, in its `call`.
         x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
         return ops.conv(x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate)
+    if _has_a_group_for_each_channel(layer, kernel):
+        return _depthwise(layer, x, ops.swapaxes(kernel, -1, -2))
     return layer.convolution_op(x, kernel)
+
+
+def _has_a_group_for_each_channel(layer: Any, kernel: Any) -> bool:
+    """Whether a convolution in two dimensions is a depthwise one by another name, as in ConvNeXt.
+
+    On a CPU TensorFlow has no convolution of groups, and what Keras compiles in its place is many times slower.
+    """
+    is_depthwise = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
+    # What TensorFlow's depthwise convolution takes.
+    return is_depthwise and len(set(layer.strides)) == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
 
 
 def _depthwise(layer: Any, x: Any, kernel: Any) -> Any:

@@ -60,6 +60,8 @@ def _of_maximum(expression: Expression) -> Any:
 
 def _of_choice(expression: Expression) -> Any:
     """x of where(x > 0, x, 0) and of where(x < 0, 0, x)."""
+    if len(expression.operands) != 3:  # where(x > 0) alone says where
+        return None
     condition, first, second = expression.operands
     comparison = expression.made_by(condition)
     if _is_number(second, 0) and _compares(comparison, first, _POSITIVE, _NEGATIVE):

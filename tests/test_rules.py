@@ -52,7 +52,7 @@ def windows(draw: Any, *, dilated: bool = True) -> dict[str, Any]:
 @st.composite
 def convolutions(draw: Any) -> Convolution2D:
     """The class and the settings of a layer, and how many channels it reads."""
-    kind = draw(st.sampled_from(["plain", "grouped", "depthwise", "separable"]))
+    kind = draw(st.sampled_from(["plain", "grouped", "a group for each", "depthwise", "separable"]))
     options = {"kernel_size": draw(pairs), "use_bias": draw(st.booleans()), **draw(windows())}
     channels, outputs = draw(counts), draw(counts)
     if kind == "separable":
@@ -64,6 +64,8 @@ def convolutions(draw: Any) -> Convolution2D:
         return layers.DepthwiseConv2D, {"depth_multiplier": outputs, **options}, channels
     if kind == "separable":
         return layers.SeparableConv2D, {"filters": outputs, "depth_multiplier": draw(counts), **options}, channels
+    if kind == "a group for each":
+        return layers.Conv2D, {"filters": channels + 1, "groups": channels + 1, **options}, channels + 1
     groups = 2 if kind == "grouped" else 1
     return layers.Conv2D, {"filters": outputs * groups, "groups": groups, **options}, channels * groups
 

@@ -24,7 +24,7 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
     with functions_opened(), traced_for_float32():
-        return tf.function(function, autograph=False).get_concrete_function(*specs)  # which is not a call
+        return tf.function(function, autograph=False).get_concrete_function(*specs)  # no call of a function: it stays one
 
 
 def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray] | None = None) -> Any:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tfviz
-from tfviz.graph.head import scored
-from tfviz.graph.reading import graph_of
-from tfviz.graph.walk import inputs_of, run
+from tfviz.graph.logits import scored
+from tfviz.reading.reader import graph_of
+from tfviz.graph.backprop import inputs_of, run
 
 GOLDEN = ["plain", "residual", "depthwise", "inception", "preact", "mlp"]
 TOLERANCE = 1e-4  # of the largest value

@@ -13,10 +13,10 @@ import tensorflow as tf
 from keras import layers
 
 import tfviz
-from tfviz.graph.head import scored
-from tfviz.graph.places import Graph
-from tfviz.graph.reading import graph_of
-from tfviz.graph.walk import inputs_of, run
+from tfviz.graph.logits import scored
+from tfviz.graph.graph import Graph
+from tfviz.reading.reader import graph_of
+from tfviz.graph.backprop import inputs_of, run
 
 
 def trunk() -> tuple[Any, Any]:
@@ -80,7 +80,7 @@ def test_looking_for_the_logits_twice_finds_the_same(name: str) -> None:
     graph = scored(graph_of(ending(ENDINGS[name])), "logits")
     again = scored(graph, "logits")
     assert again.outputs == graph.outputs
-    assert len(again.places) == len(graph.places)
+    assert len(again.places) == len(graph.steps)
 
 
 @pytest.mark.parametrize("name", ["fused softmax", "Softmax", "nested", "operation"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfviz.graph import keras_graph
+from tfviz import keras_internals
 
 
 def small() -> keras.Model:
@@ -21,17 +21,17 @@ def small() -> keras.Model:
 
 def test_a_functional_model_is_its_own_graph() -> None:
     model = small()
-    assert keras_graph.functional_of(model) is model, "keras.src.models.functional.Functional is no longer the class of a model"
+    assert keras_internals.functional_of(model) is model, "keras.src.models.functional.Functional is no longer the class of a model"
 
 
 @pytest.mark.parametrize("has_input", [True, False])
 def test_a_sequential_model_has_a_graph_once_it_is_built(has_input: bool) -> None:
     model = keras.Sequential([keras.Input((4,))] * has_input + [layers.Dense(2, name="only")])
     if not has_input:
-        assert keras_graph.functional_of(model) is None, "Sequential._functional is no longer None before the first call"
+        assert keras_internals.functional_of(model) is None, "Sequential._functional is no longer None before the first call"
         model(np.zeros((1, 4)))
-    functional = keras_graph.functional_of(model)
-    assert [node.operation.name for node in keras_graph.nodes(functional)] == ["only"], "Sequential._functional has changed"
+    functional = keras_internals.functional_of(model)
+    assert [node.operation.name for node in keras_internals.nodes(functional)] == ["only"], "Sequential._functional has changed"
 
 
 def test_a_subclass_with_a_call_of_its_own_is_not_taken_for_its_graph() -> None:
@@ -44,14 +44,14 @@ def test_a_subclass_with_a_call_of_its_own_is_not_taken_for_its_graph() -> None:
             return super().call(x, **options) + 1
 
     inputs = keras.Input((4,))
-    assert keras_graph.functional_of(Doubled(inputs, layers.Dense(2)(inputs))) is None
-    assert keras_graph.functional_of(Renamed([keras.Input((4,)), layers.Dense(2)])) is None
-    assert keras_graph.functional_of(layers.Dense(2)) is None
+    assert keras_internals.functional_of(Doubled(inputs, layers.Dense(2)(inputs))) is None
+    assert keras_internals.functional_of(Renamed([keras.Input((4,)), layers.Dense(2)])) is None
+    assert keras_internals.functional_of(layers.Dense(2)) is None
 
 
 def test_nodes_come_after_all_that_they_read_and_say_what_it_was() -> None:
     model = small()
-    nodes = keras_graph.nodes(model)
+    nodes = keras_internals.nodes(model)
     assert [node.operation.name for node in nodes].count("conv") == 3, "Functional._nodes_by_depth misses calls of a layer"
     known = {id(tensor) for tensor in model.inputs}
     for node in nodes:
@@ -65,7 +65,7 @@ def test_a_node_can_be_run_again_on_other_tensors() -> None:
     x = keras.Input((5,))
     model = keras.Model(x, keras.ops.concatenate([x, keras.ops.clip(x, 0, 1)], axis=-1))
     values = {id(model.inputs[0]): np.array([[-1.0, 0.5, 2.0, 0.0, 3.0]], np.float32)}
-    for node in keras_graph.nodes(model):
+    for node in keras_internals.nodes(model):
         args, kwargs = node.arguments.fill_in(values)
         values[id(node.outputs[0])] = node.operation(*args, **kwargs)
     want = [[-1, 0.5, 2, 0, 3, 0, 0.5, 1, 0, 1]]
@@ -74,31 +74,31 @@ def test_a_node_can_be_run_again_on_other_tensors() -> None:
 
 def test_inputs_and_outputs_keep_their_structure() -> None:
     model = small()
-    assert set(keras_graph.output_structure(model)) == {"flat", "relu"}, "Functional._outputs_struct has changed"
-    assert keras_graph.output_structure(model)["flat"] is model.output["flat"]
+    assert set(keras_internals.output_structure(model)) == {"flat", "relu"}, "Functional._outputs_struct has changed"
+    assert keras_internals.output_structure(model)["flat"] is model.output["flat"]
     pair = [keras.Input((2,), name="a"), keras.Input((3,), name="b")]
-    assert keras_graph.input_structure(keras.Model(pair, layers.Concatenate()(pair))) == pair, "_inputs_struct has changed"
+    assert keras_internals.input_structure(keras.Model(pair, layers.Concatenate()(pair))) == pair, "_inputs_struct has changed"
 
 
 def test_an_input_has_its_layers_name() -> None:
     model = small()
-    assert keras_graph.input_name(model.inputs[0], 0) == "picture", "KerasTensor._keras_history has changed"
-    assert keras_graph.input_name(keras.KerasTensor((None, 2)), 3) == "input_3"
+    assert keras_internals.input_name(model.inputs[0], 0) == "picture", "KerasTensor._keras_history has changed"
+    assert keras_internals.input_name(keras.KerasTensor((None, 2)), 3) == "input_3"
 
 
 def test_operations_are_all_that_a_model_holds() -> None:
-    names = [operation.name for operation in keras_graph.operations(small())]
+    names = [operation.name for operation in keras_internals.operations(small())]
     assert names[0] == "picture"
     assert {"conv", "total", "flat"} <= set(names)
     assert len(names) == 5
-    assert keras_graph.operations(layers.Dense(2)) == []
+    assert keras_internals.operations(layers.Dense(2)) == []
 
 
 def test_the_layers_inside_a_layer_are_found_at_any_depth() -> None:
     inner = layers.Conv1D(2, 1, name="inner")
-    names = [one.name for one in keras_graph.layers_of(layers.TimeDistributed(inner, name="outer"))]
+    names = [one.name for one in keras_internals.layers_of(layers.TimeDistributed(inner, name="outer"))]
     assert sorted(names) == ["inner", "outer"], "Layer._flatten_layers has changed"
-    assert keras_graph.layers_of(keras.ops.relu) == []
+    assert keras_internals.layers_of(keras.ops.relu) == []
 
 
 def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
@@ -112,17 +112,17 @@ def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
 
     symbol = keras.KerasTensor((None, 6))
     split, spread = Split(), Spread()
-    function = keras_graph.traced(split, [symbol], lambda: split.call(symbol))
-    (node,) = keras_graph.nodes(function)
+    function = keras_internals.traced(split, [symbol], lambda: split.call(symbol))
+    (node,) = keras_internals.nodes(function)
     assert node.operation.newshape == (-1, 3, 2), "Reshape.newshape has changed"
-    assert keras_graph.traced(spread, [symbol], lambda: spread.call(symbol)) is None, "BroadcastTo.shape has changed"
+    assert keras_internals.traced(spread, [symbol], lambda: spread.call(symbol)) is None, "BroadcastTo.shape has changed"
 
 
 def test_calls_in_an_unrecorded_block_are_forgotten_and_what_they_made_still_works() -> None:
     model = small()
-    operations = keras_graph.operations(model)
+    operations = keras_internals.operations(model)
     before = [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in operations]
-    with keras_graph.unrecorded(operations):
+    with keras_internals.unrecorded(operations):
         more = keras.Model(model.input, [model.output["flat"], keras.ops.sum(model.output["relu"], axis=-1)])
     assert [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in operations] == before, "Keras records elsewhere"
     images = np.ones((2, 6, 6, 3), np.float32)
@@ -135,7 +135,7 @@ def test_calls_in_an_untouched_block_leave_no_loss_and_no_value() -> None:
     model = keras.Sequential([keras.Input((3,)), dense])
     model(np.ones((1, 3)))
     (before,) = map(float, model.losses)
-    with keras_graph.untouched(model):
+    with keras_internals.untouched(model):
         dense(np.zeros((1, 3)))
         dense.bias.assign([5.0, 5.0])
     assert list(map(float, model.losses)) == [before], "Layer._losses has changed"
@@ -147,7 +147,7 @@ def test_the_losses_come_back_after_an_exception_too() -> None:
     model = keras.Sequential([keras.Input((3,)), dense])
     model(np.ones((1, 3)))
     (before,) = map(float, model.losses)
-    with pytest.raises(KeyError), keras_graph.untouched(model):
+    with pytest.raises(KeyError), keras_internals.untouched(model):
         dense(np.zeros((1, 3)))
         raise KeyError
     assert list(map(float, model.losses)) == [before]

@@ -132,7 +132,7 @@ def test_blocks_that_are_layers_of_their_own_are_opened() -> None:
     for method in ("saliency", "guided_backprop"):
         assert_equal(call(build(method, species, model), images, 1), second_route(method, species, twin, images)[0], 1e-4)
     explainer = tfviz.GradCAM(model)
-    kinds = {place.kind for place in explainer.graph.places if place.path.startswith(explainer.layer_path.split("/")[0])}
+    kinds = {place.kind for place in explainer.graph.steps if place.path.startswith(explainer.layer_path.split("/")[0])}
     assert {"linear", "relu", "add", "multiply"} <= kinds
     for method in ("grad_cam", "contrastive_excitation_backprop", "visual_backprop"):
         attribution = call(build(method, species, model), images, 1).numpy()

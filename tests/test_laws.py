@@ -11,9 +11,9 @@ from keras import layers, ops
 from networks import CAMS, NETWORKS
 
 import tfviz
-from tfviz.graph.head import scored
-from tfviz.graph.reading import graph_of
-from tfviz.graph.walk import backpropagate, inputs_of
+from tfviz.graph.logits import scored
+from tfviz.reading.reader import graph_of
+from tfviz.graph.backprop import backpropagate, inputs_of
 from tfviz.methods import guided_backprop
 from tfviz.rules.excitation import Excitation
 

@@ -13,8 +13,8 @@ from keras import layers
 from networks import NETWORKS
 
 import tfviz
-from tfviz.graph.layers import find, has_height_and_width, last_feature_place
-from tfviz.graph.reading import graph_of
+from tfviz.graph.layer_search import find, has_height_and_width, last_feature_map
+from tfviz.reading.reader import graph_of
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,13 @@ AUTOMATIC = {
 def test_the_automatic_layer_of_known_architectures(name: str) -> None:
     size = 139 if name == "InceptionV3" else 96  # Its last map has one pixel below that.
     model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=3)
-    assert last_feature_place(graph_of(model)).path == AUTOMATIC[name]
+    assert last_feature_map(graph_of(model)).path == AUTOMATIC[name]
 
 
 def test_a_head_of_convolutions_after_the_pooling_is_not_the_automatic_layer() -> None:
     model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3)
     graph = graph_of(model)
-    place = last_feature_place(graph)
+    place = last_feature_map(graph)
     assert [type(reader.operation).__name__ for reader in graph.consumers(place.outputs[0])] == ["GlobalAveragePooling2D"]
     assert graph.shapes[place.outputs[0]][1:3] == (2, 2)
 
@@ -138,7 +138,7 @@ def test_the_three_ways_give_the_same_map(nested: keras.Model) -> None:
 def test_a_fused_activation_belongs_to_its_layer() -> None:
     model = networks.build("plain")
     graph = graph_of(model)
-    assert [place.kind for place in graph.places if place.path == "c1"] == ["linear", "relu"]
+    assert [place.kind for place in graph.steps if place.path == "c1"] == ["linear", "relu"]
     assert graph.producer(find(graph, "c1")).kind == "relu"
 
 

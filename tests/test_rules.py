@@ -21,11 +21,11 @@ from reference.linear import Convolution
 from reference.windows import Window
 
 import tfviz
-from tfviz.graph.head import scored
-from tfviz.graph.reading import graph_of
-from tfviz.graph.walk import backpropagate, inputs_of
+from tfviz.graph.logits import scored
+from tfviz.reading.reader import graph_of
+from tfviz.graph.backprop import backpropagate, inputs_of
 from tfviz.rules.excitation import Excitation
-from tfviz.rules.mask import masks_of_inputs, scale_up
+from tfviz.rules.visual_backprop import masks_of_inputs, scale_up
 
 some = settings(max_examples=15, deadline=None)
 few = settings(max_examples=8, deadline=None)
@@ -354,13 +354,13 @@ def test_a_mask_is_cropped_padded_and_averaged_back() -> None:
     }
     for layer, size, expected in want.values():
         graph = graph_of(keras.Sequential([keras.Input((*size, 1)), layer]))
-        (got,) = masks_of_inputs(graph, graph.places[0], mask, [size])
+        (got,) = masks_of_inputs(graph, graph.steps[0], mask, [size])
         np.testing.assert_array_equal(got[0, ..., 0], expected)
 
 
 def test_the_gated_branch_gets_the_mask_and_the_gate_nothing() -> None:
     graph = graph_of(networks.build("gated"))
-    place = next(place for place in graph.places if place.kind == "multiply")
+    place = next(place for place in graph.steps if place.kind == "multiply")
     mask = tf.ones((1, 16, 16, 1))
     assert [part is None for part in masks_of_inputs(graph, place, mask, [(16, 16), (1, 1)])] == [False, True]
 

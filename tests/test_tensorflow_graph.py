@@ -17,7 +17,7 @@ from test_purity import assert_untouched, snapshot
 from zoo import alive, conv, head_of, noise, weighted_like
 
 import tfviz
-from tfviz.graph import keras_graph
+from tfviz import keras_internals
 from tfviz.graph.tensorflow_graph import functions_opened, recorded_calls
 
 SIZE = (12, 10, 3)
@@ -120,7 +120,7 @@ def test_excitation_knows_the_functions_too() -> None:
 def test_places_are_named_as_the_layers_and_functions_are() -> None:
     model = mixed()
     graph = tfviz.Saliency(model).graph
-    kinds = {place.path: place.kind for place in graph.places}
+    kinds = {place.path: place.kind for place in graph.steps}
     wanted = {"first": "linear", "relu": "relu", "relu_1": "relu", "concatenate": "reshape", "relu6": "relu"}
     wanted |= {"conv2d": "linear", "mean": "average_pool", "maxpool": "max_pool", "drop": "identity"}
     assert wanted.items() <= kinds.items()
@@ -249,7 +249,7 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
     model, images = of_lambda(OTHERS[name]), tf.constant(noise(*SIZE))
-    assert [place.path for place in tfviz.Saliency(model).graph.places if place.kind == "relu"] == ["last"]
+    assert [place.path for place in tfviz.Saliency(model).graph.steps if place.kind == "relu"] == ["last"]
     with tf.GradientTape() as tape:
         tape.watch(images)
         score = tf.reduce_sum(model(images)[:, 1])
@@ -363,7 +363,7 @@ def test_a_function_may_call_layers_of_the_users() -> None:
     networks.with_random_weights(inner, 3)
     model = of_lambda(lambda x: tf.nn.relu(inner(tf.identity(x))))
     graph = tfviz.GuidedBackprop(model).graph
-    assert {"own/caught": "linear", "own/relu": "relu"}.items() <= {place.path: place.kind for place in graph.places}.items()
+    assert {"own/caught": "linear", "own/relu": "relu"}.items() <= {place.path: place.kind for place in graph.steps}.items()
     marks, losses = len(inner._inbound_nodes), list(inner._losses)
     tfviz.GuidedBackprop(model)
     assert len(inner._inbound_nodes) == marks
@@ -650,7 +650,7 @@ def test_keras_still_calls_a_layer_through_the_class() -> None:
         wrapped(x)
         keras.Sequential([dense])(x)
     assert [type(call.operation).__name__ for call in calls] == ["Dense", "TimeDistributed", "Sequential"]
-    node = keras_graph.called(dense, (keras.KerasTensor((None, 3)), 2), {"k": 1}, [])
+    node = keras_internals.called(dense, (keras.KerasTensor((None, 3)), 2), {"k": 1}, [])
     assert len(node.input_tensors) == 1
     assert node.arguments.fill_in({id(node.input_tensors[0]): "x"}) == (("x", 2), {"k": 1})
 

@@ -13,7 +13,7 @@ from keras import layers
 from zoo import film, noise, time_distributed
 
 import tfviz
-from tfviz.graph.reading import graph_of
+from tfviz.reading.reader import graph_of
 
 
 @pytest.fixture(scope="module")

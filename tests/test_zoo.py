@@ -190,7 +190,7 @@ def failing_in_the_middle(cls: type[Explainer]) -> Any:
     traced = cls._traced
 
     def broken(self: Explainer, computation: Any, target: Any) -> Any:
-        place = self.graph.places[len(self.graph.places) // 2]
+        place = self.graph.steps[len(self.graph.steps) // 2]
         vars(place)["compute"] = lambda inputs: 1 / 0
         return traced(self, computation, target)
 

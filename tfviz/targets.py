@@ -20,6 +20,7 @@ from keras import tree
 from tfviz.errors import TargetError
 
 Target = Any  # None, int, (N,) ints, floats like the outputs, At, or outputs -> (N,)
+Prepared = Any  # None, a function outputs -> (N,), an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes)
 Seed = Callable[[Any], Any]
 
 _FORMS = (

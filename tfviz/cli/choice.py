@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
-from tfviz.graph.layers import require_height_and_width
+from tfviz.graph.layer_search import require_height_and_width
 from tfviz.methods import METHODS, ExcitationBackprop, method_named
 from tfviz.methods.explainer import Explainer
 

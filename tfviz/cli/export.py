@@ -103,7 +103,7 @@ def _options(args: argparse.Namespace, explainer: Any) -> dict[str, Any]:
     """What is given to the format, None left out later: a format refuses what it does not take."""
     from tfviz.models import labels_of, preprocessing_of
 
-    fixes_size = args.image_size and None in explainer.graph.shapes[explainer.graph.inputs[0]][1:]
+    fixes_size = args.image_size and None in explainer.graph.inputs[0].shape[1:]
     return {
         "target": None if args.target is None or args.target == "top" else labels_of(explainer.model).index(args.target),
         "include": args.include,

@@ -15,15 +15,14 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table."""
     import_tensorflow()
     from tfviz.cli.plan import load
-    from tfviz.graph.head import scored
-    from tfviz.graph.reading import graph_of
+    from tfviz.reading.read_model import read_model
 
-    graph = scored(graph_of(load(args.model, args.weights)), "logits")
+    graph = read_model(load(args.model, args.weights)).scored("logits")
     chosen, remark = _automatic(graph)
     rows = [("", "name", "path", "output shape", "kind")]
     for path, layer in graph.layers.items():
         mark = "*" if path == chosen else ""
-        shapes = [graph.shapes[value] for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
+        shapes = [value.shape for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
         rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
     tell(f"{aligned(rows)}\n\n{remark}")
     return 0
@@ -31,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _automatic(graph: Any) -> tuple[str | None, str]:
     """The path of the layer that CAMs choose, and a sentence on it."""
-    from tfviz.graph.layers import last_feature_place
+    from tfviz.graph.layer_search import last_feature_map
 
     try:
-        path = last_feature_place(graph).path
+        path = last_feature_map(graph).path
     except UnsupportedModelError as error:
         return None, f"No layer is chosen automatically: {error}"
     return path, f"* automatic: the class activation maps look at '{path}' unless --layer names another."

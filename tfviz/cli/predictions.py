@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ImageError, UnsupportedModelError
-from tfviz.graph.head import last_activation
-from tfviz.graph.reading import graph_of
+from tfviz.graph.logits import ends_in_sigmoid
+from tfviz.reading.read_model import read_model
 from tfviz.weights import first_line
 
 
@@ -49,8 +49,6 @@ class Predictor:
 
 def _ends_in_sigmoid(model: Any) -> bool:
     try:
-        graph = graph_of(model)
+        return ends_in_sigmoid(read_model(model).graph)
     except UnsupportedModelError:
         return False
-    place = last_activation(graph, graph.outputs[0])
-    return place is not None and place.activation == "sigmoid"

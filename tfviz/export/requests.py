@@ -28,7 +28,9 @@ from tfviz.export.signatures import (
     require_sizes,
     specs_of,
 )
-from tfviz.methods.explainer import Explainer, Explanation
+from tfviz.graph.graph import Value
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.explanation import Explanation
 
 Results = dict[str, Any]
 
@@ -55,7 +57,7 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -
         return _of_classes(explainer, manifest, fixed)
     manifest.targets = ["fixed"]
     requests = {"serving_default": _always(explainer, manifest, fixed)}
-    if isinstance(explainer.graph.output_structure, int):
+    if isinstance(explainer.graph.output_structure, Value):
         manifest.targets.append("weights")
         requests["explain_weighted"] = _weighted(explainer, manifest)
     return requests
@@ -97,7 +99,7 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
 
 
 def _score_shapes(explainer: Explainer) -> Any:
-    return tree.map_structure(lambda value: explainer.graph.shapes[value], explainer.graph.output_structure)
+    return tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
 
 
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Any) -> dict[str, Request]:
@@ -146,7 +148,7 @@ def _always(explainer: Explainer, manifest: Manifest, fixed: Any) -> Request:
 
 
 def _weighted(explainer: Explainer, manifest: Manifest) -> Request:
-    shape = explainer.graph.shapes[explainer.graph.outputs[0]]
+    shape = explainer.graph.outputs[0].shape
     spec = tf.TensorSpec([None, *shape[1:]], tf.float32, "weights")
     return Request(lambda *given: _results(explainer.compute(list(given[:-1]), given[-1]), manifest), [spec])
 

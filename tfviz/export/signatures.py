@@ -17,11 +17,11 @@ from keras import tree
 import tfviz
 from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
 from tfviz.export.manifest import FORMAT_VERSION, NO_PARAMETERS, Input, Manifest, flat_names, map_name, plain_names
-from tfviz.graph.head import output_names
-from tfviz.graph.layers import model_name
-from tfviz.graph.walk import name_of
+from tfviz.graph.graph import Value
+from tfviz.graph.logits import output_names
 from tfviz.labels import labels_from
-from tfviz.methods.explainer import Explainer, Explanation
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.explanation import Explanation
 from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
 from tfviz.preprocessing import Preprocessing, preprocessing_from
 
@@ -62,8 +62,8 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
 
 def is_classifier(explainer: Explainer) -> bool:
     """Whether the model has one output (N, classes), so that one class can be explained."""
-    structure, shapes = explainer.graph.output_structure, explainer.graph.shapes
-    return isinstance(structure, int) and len(shapes[structure]) in (0, 2)
+    structure = explainer.graph.output_structure
+    return isinstance(structure, Value) and structure.rank in (0, 2)
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
@@ -144,7 +144,7 @@ def described(explainer: Explainer, preprocessing: Any = None, labels: Any = Non
         "method": explainer.key,
         "options": {name: value for name, value in explainer.options.items() if name != "layer"},
         "layer": None if layer == "image" else layer,
-        "model": model_name(graph),
+        "model": graph.model_name,
         "inputs": inputs,
         "input_structure": tree.map_structure(names.__getitem__, graph.input_structure),
         "outputs": tree.map_structure(outputs.__getitem__, whole.output_structure),
@@ -152,7 +152,7 @@ def described(explainer: Explainer, preprocessing: Any = None, labels: Any = Non
         "takes_target": explainer.takes_target,
         "targets": ["top", "class"] if can_choose else [],
         "classes": _classes(explainer),
-        "scores": list(graph.shapes[graph.output_structure]) if isinstance(graph.output_structure, int) else None,
+        "scores": list(graph.output_structure.shape) if isinstance(graph.output_structure, Value) else None,
         "preprocessing": _preprocessing(explainer, preprocessing),
         "labels": _labels(explainer, labels),
         "style": explainer.style,
@@ -166,7 +166,7 @@ def described(explainer: Explainer, preprocessing: Any = None, labels: Any = Non
 
 
 def _classes(explainer: Explainer) -> int | None:
-    shape = explainer.graph.shapes[explainer.graph.outputs[0]]
+    shape = explainer.graph.outputs[0].shape
     return shape[-1] if is_classifier(explainer) and shape else None
 
 
@@ -175,7 +175,7 @@ def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
     if given is None:
         known = isinstance(model, keras.Model) and is_preprocessing_known(model)
         return asdict(preprocessing_of(model)) if known else None
-    shapes = [explainer.graph.shapes[value] or (None, None, None, 3) for value in explainer.graph.inputs]
+    shapes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
             f"preprocessing: it is for models with one input (N, height, width, channels); this one takes {shapes}"
@@ -198,12 +198,11 @@ def _labels(explainer: Explainer, given: Any) -> list[str] | None:
 
 def _inputs(explainer: Explainer) -> list[Input]:
     graph = explainer.graph
-    own = [name_of(graph, value) for value in graph.inputs]
+    own = [graph.name_of(value) for value in graph.inputs]
     names = ["images"] if len(own) == 1 else plain_names(f"x_{name}" if name in NO_PARAMETERS else name for name in own)
     found = []
     for name, value in zip(names, graph.inputs, strict=True):
-        tensor, shape = graph.tensors[value], graph.shapes[value]
-        found.append(Input(name, (None, *shape[1:]) if shape else (), tensor.dtype if tensor is not None else "float32"))
+        found.append(Input(name, (None, *value.shape[1:]) if value.shape else (), value.dtype or "float32"))
     return found
 
 

@@ -12,7 +12,7 @@ from keras import tree
 
 from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
-from tfviz.graph.places import Graph
+from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import blank_rows, broken_rows, warn_of
 from tfviz.methods.inputs import checked_images
 
@@ -60,7 +60,7 @@ class _Reader:
         self.batch_size = batch_size
         self.is_nested = len(graph.inputs) > 1
         # A model that cannot be read is taken to read images.
-        self.rank = len(graph.shapes[graph.inputs[0]]) or 4
+        self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:
         if isinstance(images, tf.data.Dataset):

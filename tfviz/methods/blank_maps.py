@@ -13,12 +13,11 @@ from keras import tree
 
 from tfviz import targets
 from tfviz.errors import warn
-from tfviz.graph import keras_graph
-from tfviz.graph.layers import is_on_every_path
-from tfviz.graph.places import Value
-from tfviz.graph.walk import backpropagate, inputs_of, run
-
-_CAN_DIE = ("relu", "activation", "linear", "multiply")
+from tfviz import keras_internals
+from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
+from tfviz.graph.graph import Step, Value
+from tfviz.graph.layer_search import is_on_every_path
+from tfviz.graph.operations import Elementwise, Linear, Product, Relu
 
 
 def blank_rows(attributions: Any) -> np.ndarray:
@@ -58,7 +57,7 @@ def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
     blank, broken = blank_rows(maps), broken_rows(maps)
-    with keras_graph.untouched(explainer.model):
+    with keras_internals.untouched(explainer.model):
         if broken.any():
             holds = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
             warn(f"{holds}: {_reason_of_broken(explainer, image)}")
@@ -70,10 +69,10 @@ def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
 def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
     graph = explainer.graph
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
-    for place in graph.before(graph.outputs):
-        if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in place.outputs):
-            return f"so does what '{place.path}' gives, and with it the network's output. Look at its weights and at the images"
-    if all(tensor is None or tensor.dtype != "float16" for tensor in graph.tensors):
+    for step in graph.before(graph.outputs):
+        if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in step.outputs):
+            return f"so does what '{step.path}' gives, and with it the network's output. Look at its weights and at the images"
+    if not graph.is_half_precision():
         return "on the way back the numbers grow beyond what float32 holds. Look at the size of its weights"
     return (
         "the gradient is too large for the type that the network computes in. Build it with the dtype policy 'float32', or "
@@ -84,7 +83,7 @@ def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
 def _reason(explainer: Any, images: list[Any], target: Any) -> str:
     """Why the map of one image is blank, and what to do."""
     graph, at = explainer.graph, _looked_at(explainer)
-    dead = _dead_place(explainer, run(inputs_of(graph, images), graph.before(graph.outputs)))
+    dead = _dead_step(explainer, run(inputs_of(graph, images), graph.before(graph.outputs)))
     if dead:
         return (
             f"all of '{dead}' is 0 for such an image, and everything goes through it (dead activations). Look at its weights, "
@@ -104,14 +103,19 @@ def _looked_at(explainer: Any) -> list[Value]:
     return [layer] if layer is not None else getattr(explainer, "at", explainer.graph.inputs)
 
 
-def _dead_place(explainer: Any, values: dict[Value, Any]) -> str | None:
+def _dead_step(explainer: Any, values: Values) -> str | None:
     """The first place that everything goes through and that gives nothing but zeros."""
     graph = explainer.graph
-    for place in graph.before(graph.outputs):
-        zeros = [value for value in place.outputs if not np.any(values[value])]
-        if zeros and place.kind in _CAN_DIE and is_on_every_path(graph, zeros[0]):
-            return place.path
+    for step in graph.before(graph.outputs):
+        zeros = [value for value in step.outputs if not np.any(values[value])]
+        if zeros and _can_die(step) and is_on_every_path(graph, zeros[0]):
+            return step.path
     return None
+
+
+def _can_die(step: Step) -> bool:
+    is_activation = isinstance(step.operation, Elementwise) and not step.operation.is_affine
+    return is_activation or isinstance(step.operation, (Relu, Linear, Product))
 
 
 def _score_moves(explainer: Any, flat: list[Any], target: Any, at: list[Value]) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfviz import targets
-from tfviz.graph import layers
-from tfviz.graph.places import Value
-from tfviz.graph.walk import backpropagate, inputs_of, name_of
+from tfviz.graph import layer_search
+from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer
 
 
@@ -26,29 +26,31 @@ class CAM(Explainer):
 
     needs_layer = True
 
-    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+    ) -> None:
         super().__init__(model, score=score, output=output)
         if layer is None:
-            self.layer = layers.last_feature_place(self.graph).outputs[0]
+            self.layer = layer_search.last_feature_map(self.graph).outputs[0]
         else:
-            self.layer = layers.find(self.graph, layer)
-        self.layer_path = name_of(self.graph, self.layer)
-        layers.require_height_and_width(self.graph, self.layer, self.layer_path)
+            self.layer = layer_search.find(self.graph, layer)
+        self.layer_path = self.graph.name_of(self.layer)
+        layer_search.require_height_and_width(self.graph, self.layer, self.layer_path)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         return self.map_from(inputs_of(self.graph, images), seed)
 
-    def map_from(self, known: dict[Value, Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         """The map (N, h, w), from values that are known already, and all that are known now."""
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
         return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values
 
     @abc.abstractmethod
-    def weigh(self, A: Any, G: Any) -> Any:
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         """The map (N, h, w) before its ReLU, from activations and gradients (N, h, w, K)."""
 
 
-def spatial_axes(A: Any) -> list[int]:
+def spatial_axes(A: tf.Tensor) -> list[int]:
     """The axes of height and width."""
     return list(range(1, len(A.shape) - 1))

@@ -12,11 +12,11 @@ says nothing about how sure the network is: the map sums to no fixed number.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
-from tfviz.graph.places import Value
+from tfviz.graph.graph import Value
 from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
@@ -31,5 +31,5 @@ class ContrastiveExcitationBackprop(ExcitationBackprop):
     question: ClassVar[str] = "Where is the evidence for this class rather than for the others?"
     contrastive: ClassVar[bool] = True
 
-    def _reduced(self, at: Value, p: Any) -> Any:
+    def _reduced(self, at: Value, p: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(super()._reduced(at, p)) if self.sum_channels else p

@@ -14,17 +14,20 @@ only `merge_batch_norm` takes into account.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import keras
 import tensorflow as tf
 
 from tfviz import targets
 from tfviz.errors import UnknownLayerError
-from tfviz.graph import layers
-from tfviz.graph.channel_axis import require_channels_last
-from tfviz.graph.places import Value
-from tfviz.graph.walk import backpropagate, inputs_of, name_of
+from tfviz.graph import layer_search
+from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.graph.channels import has_channels, require_channels_last
+from tfviz.graph.graph import Value
+from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
 
@@ -47,8 +50,8 @@ class ExcitationBackprop(Explainer):
 
     def __init__(
         self,
-        model: Any,
-        layer: Any = None,
+        model: keras.Model,
+        layer: LayerName = None,
         *,
         merge_batch_norm: bool = False,
         sum_channels: bool = True,
@@ -56,8 +59,8 @@ class ExcitationBackprop(Explainer):
         output: str | int | None = None,
     ) -> None:
         super().__init__(model, score=score, output=output)
-        self.at = self.graph.inputs if layer is None else [layers.find(self.graph, layer)]
-        self.layer_path = "image" if layer is None else name_of(self.graph, self.at[0])
+        self.at = self.graph.inputs if layer is None else [layer_search.find(self.graph, layer)]
+        self.layer_path = "image" if layer is None else self.graph.name_of(self.at[0])
         self.sum_channels = sum_channels
         if layer is not None and sum_channels:
             require_channels_last(self.graph, self.at[0], self.layer_path)
@@ -65,15 +68,15 @@ class ExcitationBackprop(Explainer):
         self.excitation.require_rules(self.at)
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
-                f"layer '{self.layer_path}' lies behind the last linear map, where the contrast begins; choose one before it"
+                f"Layer '{self.layer_path}' lies behind the last linear map, where the contrast begins. Choose a layer before it."
             )
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
         relevances = [self._reduced(at, tf.cast(p, tf.float32)) for at, p in zip(self.at, backward.gradients, strict=True)]
         return like_inputs(self.graph, relevances), backward.values
 
-    def _reduced(self, at: Value, p: Any) -> Any:
-        is_summed = self.sum_channels and len(p.shape) > 2 and layers.has_channels(self.graph, at)
+    def _reduced(self, at: Value, p: tf.Tensor) -> tf.Tensor:
+        is_summed = self.sum_channels and len(p.shape) > 2 and has_channels(self.graph, at)
         return tf.reduce_sum(p, axis=-1) if is_summed else p

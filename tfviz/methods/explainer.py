@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+import keras
 import tensorflow as tf
 from keras import tree
 
-from tfviz import targets
-from tfviz.graph import keras_graph
-from tfviz.graph.head import scored, with_output
-from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph, Value
-from tfviz.graph.reading import graph_of
-from tfviz.graph.walk import run
+from tfviz import keras_internals, targets
+from tfviz.graph.backprop import Values, run
+from tfviz.graph.graph import Graph, Value
 from tfviz.methods import batches
 from tfviz.methods.blank_maps import warn_of_empty_maps
-from tfviz.methods.faithful import noise_for, require_faithful
+from tfviz.methods.compilation import CompiledFunctions
+from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
+from tfviz.nesting import Nested
+from tfviz.reading.read_model import ReadModel, read_model
 
 _TRIED = (24, 96)  # pixels: the sides of what an explainer of free image size is tried on before it is exported
-_MOST_COMPILED = 32  # functions kept; each new lambda as a target is one more
-
-
-class Explanation(NamedTuple):
-    """What one walk through the model gives.
-
-    outputs: the model's own outputs, float32, nested as it returns them; a last softmax or sigmoid is still on.
-    target: (N,) int32, the class that is explained; for a method that explains no single class the top class. None where
-        the target is a function or weights, and where the outputs are no (N, classes).
-    attribution: what a call of the explainer gives.
-    """
-
-    outputs: Any
-    target: Any
-    attribution: Any
 
 
 class Explainer(abc.ABC):
@@ -63,6 +48,7 @@ class Explainer(abc.ABC):
     question: ClassVar[str]
     needs_layer: ClassVar[bool] = False
     takes_target: ClassVar[bool] = True
+    accepts_opaque: ClassVar[bool] = False  # whether it explains a model that cannot be traced, too
     style: ClassVar[str] = "heatmap"
     options: dict[str, Any]
 
@@ -71,26 +57,24 @@ class Explainer(abc.ABC):
         explainer.options = _options_of(cls, args, options)
         return explainer
 
-    def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
         warn_of_preprocessor(model, self.key)
         self.model = model
         self.score = score
-        self.read = self._read(model)
-        self.whole = with_output(self.read, output)
-        self.graph = scored(self.whole, score)  # the values of all three bear the same numbers
+        self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
+        self.whole = self.read.with_output(output)
+        self.graph = self.read.scored(score, output)  # shares its values with `whole`
         self._behind_the_score = _differing(self.whole, self.graph)
-        self.traces = 0
-        self._layers = keras_graph.layers_of(model)
-        self._state = keras_graph.state_of(self._layers)
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._seen_faithful: set[Any] = set()
+        self._functions = CompiledFunctions()
         self._has_warned = False
 
-    def _read(self, model: Any) -> Graph:
-        return graph_of(model)
+    @property
+    def traces(self) -> int:
+        """How many functions were compiled so far."""
+        return self._functions.traces
 
     @abc.abstractmethod
-    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         """The attribution of one batch, as tensors, and the values of the graph that were computed for it.
 
         Args:
@@ -131,14 +115,14 @@ class Explainer(abc.ABC):
         self._read_again_if_changed()
         return self._run(checked_images(self.graph, images), target, self.compute)
 
-    def compute(self, images: list[Any], target: Any = None) -> Explanation:
+    def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
         """The whole computation on tensors, neither checked nor compiled: what other functions compile or export.
 
         Args:
             images: one tensor for each input of the model, of the type that it takes.
             target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
         """
-        with keras_graph.untouched(self.model):
+        with keras_internals.untouched(self.model):
             attribution, values = self.attribute(images, targets.seed_for(target))
             values = run(values, self.graph.before(self.graph.outputs, given=values))
             shared = {value: x for value, x in values.items() if value not in self._behind_the_score}
@@ -146,11 +130,11 @@ class Explainer(abc.ABC):
             outputs = tree.map_structure(lambda value: whole[value], self.whole.output_structure)
             return Explanation(_float32(outputs), self._class(target, values), _float32(attribution))
 
-    def _attribution(self, images: list[Any], target: Any = None) -> Any:
-        with keras_graph.untouched(self.model):
+    def _attribution(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Nested[tf.Tensor]:
+        with keras_internals.untouched(self.model):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
-    def _class(self, target: Any, values: dict[Value, Any]) -> Any:
+    def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
         """The class that is explained, (N,) int32; None where it is not one class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
@@ -180,82 +164,40 @@ class Explainer(abc.ABC):
         from tfviz.export import export
 
         self._read_again_if_changed()
-        sizes = [self.graph.shapes[value][1:] for value in self.graph.inputs]
+        sizes = [value.shape[1:] for value in self.graph.inputs]
         for side in _TRIED:
-            self._require_faithful((), tuple(tuple(n or side for n in size) for size in sizes))
+            self.read.require_faithful((), tuple(tuple(n or side for n in size) for size in sizes))
         return export(self, path, format=format, **options)
 
     def _read_again_if_changed(self) -> None:
-        """Reads a model anew whose layers were changed since."""
-        now = keras_graph.state_of(self._layers)
-        if any(new is not old for new, old in zip(now, self._state, strict=True)):
-            traces = self.traces
+        """Reads a model again whose layers were modified since."""
+        if not self.read.is_current():
+            functions = self._functions
             type(self).__init__(self, self.model, **self.options)
-            self.traces = traces
+            self._functions.traces = functions.traces
 
-    def _run(self, flat: list[tf.Tensor], target: Any, computation: Callable[..., Any]) -> Any:
+    def _run(self, images: list[tf.Tensor], target: Any, computation: Callable[..., Any]) -> Any:
         """Runs a compiled computation on images that were checked."""
         if not self.takes_target and target is not None:
-            raise targets.TargetError(f"{self.key} explains no single class and takes no target; got {target!r}")
-        prepared = targets.prepare(target, self._output_shapes(), flat[0].shape[0]) if self.takes_target else None
-        shapes = [tuple(x.shape[1:]) for x in flat]
-        self._require_faithful(flat, tuple(shapes))
-        compiled = self._compile(computation, shapes, prepared)
-        return compiled(flat) if prepared is None or callable(prepared) else compiled(flat, prepared)
-
-    def _require_faithful(self, flat: Sequence[Any], shapes: tuple[Any, ...]) -> None:
-        """Compares a graph that was seen by tracing with its model, once for each image size; with noise where a user's
-        function is being traced."""
-        if not self.read.is_traced or shapes in self._seen_faithful or any(None in shape for shape in shapes):
-            return
-        has_values = bool(flat) and all(hasattr(x, "numpy") for x in flat)
-        with tf.init_scope():
-            require_faithful(self.read, list(flat) if has_values else noise_for(self.read, shapes))
-        self._seen_faithful.add(shapes)
+            raise targets.TargetError(f"{self.key} explains no single class and takes no target. Received: {target!r}.")
+        prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
+        self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
+        return self._functions.run(computation, self.graph, images, prepared)
 
     def _output_shapes(self) -> Any:
-        return tree.map_structure(lambda value: self.graph.shapes[value], self.graph.output_structure)
-
-    def _compile(self, computation: Callable[..., Any], shapes: list[tuple[int | None, ...]], target: Any) -> Any:
-        """A computation compiled for images of this shape and this form of target."""
-        form = target if target is None or callable(target) else target.dtype
-        key = (computation.__name__, tuple(shapes), form)
-        if key not in self._compiled:
-            while len(self._compiled) >= _MOST_COMPILED:
-                self._compiled.pop(next(iter(self._compiled)))
-            signature = [[self._image_spec(i, shape) for i, shape in enumerate(shapes)]]
-            if tf.is_tensor(target):
-                signature.append(tf.TensorSpec([None] * len(target.shape), target.dtype))
-            traced = self._traced(computation, target)
-            self._compiled[key] = tf.function(traced, autograph=False).get_concrete_function(*signature)
-        return self._compiled[key]
-
-    def _traced(self, computation: Callable[..., Any], target: Any) -> Callable[..., Any]:
-        def traced(images: list[Any], *given: Any) -> Any:
-            self.traces += 1
-            return computation(images, *given) if given else computation(images, target)
-
-        if tf.is_tensor(target):
-            return lambda images, target_tensor: traced(images, target_tensor)
-        return lambda images: traced(images)
-
-    def _image_spec(self, number: int, shape: tuple[int | None, ...]) -> tf.TensorSpec:
-        tensor = self.graph.tensors[self.graph.inputs[number]]
-        return tf.TensorSpec((None, *shape), tensor.dtype if tensor is not None else tf.float32)
+        return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({model_name(self.graph)!r})"
+        return f"{type(self).__name__}({self.graph.model_name!r})"
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """The values of a whole graph that are not the same in the one of its score: they read what was taken off there."""
-    reads = {place.outputs: place.inputs for place in graph.places}
-    return whole.after(
-        v for place in whole.places if reads.get(place.outputs, place.inputs) != place.inputs for v in place.outputs
-    )
+    """The values of a whole graph that differ in the one of its score: they read an activation that was removed there."""
+    reads = {step.outputs: step.inputs for step in graph.steps}
+    return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
 
-def like_inputs(graph: Graph, tensors: list[Any]) -> Any:
+def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
     """One tensor for each input, nested as the model takes its inputs; for a model of one input the tensor itself."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
@@ -271,5 +213,5 @@ def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> di
     return {name: value for name, value in given.items() if name not in ("self", "model") and value is not defaults[name]}
 
 
-def _float32(structure: Any) -> Any:
+def _float32(structure: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
     return tree.map_structure(lambda x: tf.cast(x, tf.float32), structure)

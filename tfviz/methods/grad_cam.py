@@ -11,7 +11,7 @@ One forward pass, and one backward pass through the head only.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -24,6 +24,6 @@ class GradCAM(CAM):
     key: ClassVar[str] = "grad_cam"
     question: ClassVar[str] = "Where is what the network takes for the class?"
 
-    def weigh(self, A: Any, G: Any) -> Any:
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         weights = tf.reduce_mean(G, axis=spatial_axes(G), keepdims=True)  # (N, 1, 1, K)
         return tf.reduce_sum(weights * A, axis=-1)

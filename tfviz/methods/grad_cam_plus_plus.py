@@ -11,7 +11,7 @@ bounded where G is negative and the divisor comes near 0: there single pixels ca
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -25,7 +25,7 @@ class GradCAMPlusPlus(CAM):
     key: ClassVar[str] = "grad_cam_plus_plus"
     question: ClassVar[str] = "Where are all the things that the network takes for the class?"
 
-    def weigh(self, A: Any, G: Any) -> Any:
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         axes = spatial_axes(A)
         total = tf.reduce_sum(A, axis=axes, keepdims=True)  # (N, 1, 1, K)
         # α with G² cancelled, for it is 0 in float32 where a gradient is small. Where G is 0, so is relu(G).

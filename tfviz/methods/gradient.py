@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, ClassVar
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
 
 from tfviz import targets
-from tfviz.graph.inner_operations import may_hide_relu
-from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph, Value
-from tfviz.graph.walk import NO_RULES, Rules, backpropagate, inputs_of
+from tfviz.errors import warn
+from tfviz.graph.backprop import NO_RULES, Rules, Values, backpropagate, inputs_of
+from tfviz.graph.graph import Graph
+from tfviz.graph.operations import Elementwise, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
@@ -18,30 +21,33 @@ class GradientExplainer(Explainer):
 
     rules: ClassVar[Rules] = NO_RULES
 
-    def __init__(self, model: Any, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
         super().__init__(model, score=score, output=output)
-        if "relu" in self.rules:
+        if Relu in self.rules:
             warn_without_relu(self.graph, self.key)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, self.rules)
         return like_inputs(self.graph, backward.gradients), backward.values
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
     """Warns where a method that redirects ReLUs is the plain gradient, in the whole model or inside one of its layers."""
-    places = graph.before(graph.outputs)
-    if not any(place.kind == "relu" for place in places):
-        met = sorted({place.activation for place in places if place.kind in ("activation", "other")})
-        warnings.warn(
-            f"{method} redirects ReLUs, and '{model_name(graph)}' has none (its activations: {', '.join(met) or 'none'}), so "
-            "that what it gives is the plain gradient",
-            stacklevel=3,
+    operations = {step: step.operation for step in graph.before(graph.outputs)}
+    if not any(isinstance(operation, Relu) for operation in operations.values()):
+        met = {operation.function for operation in operations.values() if _is_activation(operation)}
+        met |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
+        warn(
+            f"{method} redirects ReLUs, and '{graph.model_name}' has none (its activations: {', '.join(sorted(met)) or 'none'}), "
+            "so its maps are the plain gradient."
         )
-    for place in places:
-        if place.kind == "other" and may_hide_relu(graph, place):
-            warnings.warn(
-                f"{method} does not see into layer '{place.path}' ({type(place.operation).__name__}): a ReLU inside it keeps "
-                "its own derivative. Build that part as a Functional model to have it redirected",
-                stacklevel=3,
+    for step, operation in operations.items():
+        if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
+            warn(
+                f"{method} cannot see into layer {step.label}: a ReLU inside it keeps its own derivative. Build that part as a "
+                "Functional model to redirect its ReLUs."
             )
+
+
+def _is_activation(operation: object) -> bool:
+    return isinstance(operation, Elementwise) and not operation.is_affine

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tfviz.graph.walk import Rules
+from tfviz.graph.backprop import Rules
 from tfviz.methods.gradient import GradientExplainer
 from tfviz.rules.relu import GUIDED
 

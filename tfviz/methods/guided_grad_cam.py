@@ -11,18 +11,21 @@ backprop does: the detail does not depend on the class, only the place does.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import keras
 import tensorflow as tf
 
 from tfviz import targets
 from tfviz.errors import UnknownLayerError
-from tfviz.graph.layers import has_channels, map_axes
-from tfviz.graph.places import Value
-from tfviz.graph.walk import backpropagate, inputs_of
+from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.graph.channels import has_channels, map_axes
+from tfviz.graph.graph import Value
+from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.methods.gradient import warn_without_relu
+from tfviz.nesting import Nested
 from tfviz.rules.relu import GUIDED
 
 
@@ -37,36 +40,38 @@ class GuidedGradCAM(GradCAM):
     question: ClassVar[str] = "Which fine structures belong to the class?"
     style: ClassVar[str] = "grey"
 
-    def __init__(self, model: Any, layer: Any = None, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+    ) -> None:
         super().__init__(model, layer, score=score, output=output)
         self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
-        if not any(map(self._has_places, self.seen)):
+        if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
-                f"layer '{self.layer_path}' gives {self.graph.shapes[self.layer]}, which has not the axes of the image "
-                f"{self.graph.shapes[self.graph.inputs[0]]} and cannot mask it. Choose a convolution"
+                f"Layer '{self.layer_path}' gives {self.layer.shape}, which lacks the axes of the image "
+                f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         warn_without_relu(self.graph, self.key)
 
-    def attribute(self, images: list[Any], seed: targets.Seed) -> tuple[Any, dict[Value, Any]]:
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
         cam, values = self.map_from(guided.values, seed)
         pairs = zip(self.graph.inputs, guided.gradients, strict=True)
         return like_inputs(self.graph, [self._masked(value, tf.cast(g, tf.float32), cam) for value, g in pairs]), values
 
-    def _masked(self, value: Value, gradient: Any, cam: Any) -> Any:
-        if not self._has_places(value):
+    def _masked(self, value: Value, gradient: tf.Tensor, cam: tf.Tensor) -> tf.Tensor:
+        if not self._has_positions(value):
             return gradient
         if value not in self.seen:
             return tf.zeros_like(gradient)
         cam = _resized_like(cam, gradient)
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
-    def _has_places(self, value: Value) -> bool:
-        """Whether an input has places that a map could mask: not a vector beside the image."""
+    def _has_positions(self, value: Value) -> bool:
+        """Whether an input has positions that a map could mask: not a vector beside the image."""
         return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
 
 
-def _resized_like(cam: Any, image: Any) -> Any:
+def _resized_like(cam: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """The map (N, …), resized bilinearly to the height and width of (N, …, C), one axis after the other."""
     for axis in range(1, len(cam.shape)):
         last = tf.experimental.numpy.moveaxis(cam, axis, -1)

@@ -11,7 +11,7 @@ changes nothing there, so that Σ_k G_k · A_k is 0. Choose the normalization it
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -24,5 +24,5 @@ class HiResCAM(CAM):
     key: ClassVar[str] = "hires_cam"
     question: ClassVar[str] = "Which places of a layer raise the score?"
 
-    def weigh(self, A: Any, G: Any) -> Any:
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(G * A, axis=-1)

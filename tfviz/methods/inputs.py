@@ -10,9 +10,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import ImageError, warn
-from tfviz.graph.layers import model_name
-from tfviz.graph.places import Graph
-from tfviz.graph.walk import name_of
+from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
@@ -42,7 +40,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
     flat = tree.flatten(images) if isinstance(images, (list, tuple)) else [images]
     if len(flat) != len(graph.inputs):
         raise ImageError(
-            f"the model '{model_name(graph)}' takes {len(graph.inputs)} inputs, got {len(flat)}; pass them nested as the "
+            f"the model '{graph.model_name}' takes {len(graph.inputs)} inputs, got {len(flat)}; pass them nested as the "
             "model takes them, each as a batch"
         )
     return flat
@@ -51,10 +49,10 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 def _by_name(graph: Graph, images: Any) -> list[Any]:
     """What a dict holds for each input. A model of several inputs in a list takes one too: Keras goes by the inputs' names."""
     takes_dict = isinstance(graph.input_structure, dict)
-    names = list(graph.input_structure) if takes_dict else [name_of(graph, value) for value in graph.inputs]
+    names = list(graph.input_structure) if takes_dict else [graph.name_of(value) for value in graph.inputs]
     if not isinstance(images, dict) or set(images) != set(names):
         got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
-        raise ImageError(f"the model '{model_name(graph)}' takes a dict of {', '.join(map(repr, names))}; got {got}")
+        raise ImageError(f"the model '{graph.model_name}' takes a dict of {', '.join(map(repr, names))}; got {got}")
     return tree.flatten(images) if takes_dict else [images[name] for name in names]
 
 
@@ -62,8 +60,8 @@ def _is_structure_of_one(images: Any) -> bool:
     return isinstance(images, (list, tuple)) and len(images) == 1 and hasattr(images[0], "shape") and len(images[0].shape) == 4
 
 
-def _checked(graph: Graph, value: int, images: Any) -> tf.Tensor:
-    expected = graph.shapes[value]
+def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
+    expected = value.shape
     try:
         array = images if tf.is_tensor(images) else np.asarray(images)
         dtype = tf.as_dtype(array.dtype)
@@ -74,20 +72,19 @@ def _checked(graph: Graph, value: int, images: Any) -> tf.Tensor:
         raise ImageError(f"expected images as an array of numbers {_shown(expected)}; got {type(images).__name__}")
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
-    tensor = graph.tensors[value]
-    return tf.cast(array, tensor.dtype if tensor is not None else tf.float32)
+    return tf.cast(array, value.dtype or tf.float32)
 
 
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
-            f"the model '{model_name(graph)}' takes batches {_shown(expected)}, got one image {shape}; pass image[None]"
+            f"the model '{graph.model_name}' takes batches {_shown(expected)}, got one image {shape}; pass image[None]"
         )
     # One that was built by calling it bears the length of its first batch, and takes any.
     is_fixed = bool(expected) and not isinstance(graph.model, keras.Sequential)
     if is_fixed and None not in (expected[0], *shape[:1]) and shape and shape[0] != expected[0]:
         raise ImageError(
-            f"the model '{model_name(graph)}' takes batches of {expected[0]} images, for it was built with a fixed batch; got "
+            f"the model '{graph.model_name}' takes batches of {expected[0]} images, for it was built with a fixed batch; got "
             f"{shape[0]}. With explain, set batch_size={expected[0]}"
         )
     fits = not expected or len(shape) == len(expected)
@@ -95,7 +92,7 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         fits = all(want in (None, got) or got is None for want, got in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
-            f"the model '{model_name(graph)}' takes images {_shown(expected)}, got {_shown(shape)}; resize them, or check "
+            f"the model '{graph.model_name}' takes images {_shown(expected)}, got {_shown(shape)}; resize them, or check "
             "their channels (tfviz.load_images does both)"
         )
     if shape and shape[0] == 0:

@@ -10,7 +10,7 @@ Negative gradients play no part: what speaks against the class does not darken w
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -23,5 +23,5 @@ class LayerCAM(CAM):
     key: ClassVar[str] = "layer_cam"
     question: ClassVar[str] = "Which elements of a layer speak for the class?"
 
-    def weigh(self, A: Any, G: Any) -> Any:
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.nn.relu(G) * A, axis=-1)

@@ -11,10 +11,8 @@ pixels stand out for no reason that a person would see (Smilkov et al., 2017).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tfviz.graph.places import Graph
-from tfviz.graph.reading import graph_of_anything
 from tfviz.methods.gradient import GradientExplainer
 
 
@@ -24,6 +22,4 @@ class Saliency(GradientExplainer):
     key: ClassVar[str] = "saliency"
     question: ClassVar[str] = "Which pixels change the score most, if changed a little?"
     style: ClassVar[str] = "signed"
-
-    def _read(self, model: Any) -> Graph:
-        return graph_of_anything(model)
+    accepts_opaque: ClassVar[bool] = True

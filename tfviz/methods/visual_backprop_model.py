@@ -11,11 +11,13 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph import keras_graph
-from tfviz.graph.places import Graph
-from tfviz.graph.reading import graph_of
+from tfviz.graph.graph import Graph
 from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_hidden_maps
+from tfviz.reading.calls import calls_of
+from tfviz.reading.reader import graph_of
+from tfviz.reading.trace import Trace, fitted, inputs_for
 
 NAME = "visual_backprop"
 
@@ -49,8 +51,8 @@ def with_visual_backprop(model: Any) -> Any:
         )
     maps = feature_maps(graph)
     warn_of_hidden_maps(graph)
-    symbols = dict(enumerate(graph.tensors))
-    with keras_graph.unrecorded(keras_graph.operations(graph.model)):
+    symbols = {value: value.symbol for value in graph.values}
+    with keras_internals.unrecorded(keras_internals.operations(graph.model)):
         (mask,) = masks_of_images(graph, symbols, maps)
         mask = keras.layers.Identity(name=NAME, dtype="float32")(mask)
         outputs = _one_more(tree.map_structure(lambda value: symbols[value], graph.output_structure), mask)
@@ -59,11 +61,11 @@ def with_visual_backprop(model: Any) -> Any:
 
 
 def _is_nested(graph: Graph) -> bool:
-    return keras_graph.functional_of(graph.model) is None or any("/" in place.path for place in graph.places)
+    return keras_internals.functional_of(graph.model) is None or any("/" in step.path for step in graph.steps)
 
 
 def _require_fixed_size(graph: Graph) -> None:
-    shapes = [graph.shapes[value] for value in graph.inputs]
+    shapes = [value.shape for value in graph.inputs]
     if len(shapes) != 1:
         raise UnsupportedModelError(f"with_visual_backprop takes models with one input; this one has {len(shapes)}")
     if None in shapes[0][1:]:
@@ -80,47 +82,46 @@ def _one_more(outputs: Any, mask: Any) -> Any:
     return [*outputs, mask] if isinstance(outputs, (list, tuple)) else [outputs, mask]
 
 
-def flattened(model: Any) -> Any:
+def flattened(model: keras.Model) -> keras.Model:
     """A Functional model that computes the same by the same layers, without nesting.
 
     Raises:
         UnsupportedModelError: when two layers at different depths have the same name; a Keras model holds each name once.
     """
-    functional = keras_graph.functional_of(model)
-    if functional is None:
+    trace = calls_of(model)
+    if not isinstance(trace, Trace) or not trace.is_recorded:
         raise UnsupportedModelError(
-            f"with_visual_backprop takes Functional and Sequential models; '{model.name}' is a subclassed one "
-            f"({type(model).__name__}). The explainer tfviz.VisualBackProp(model) needs no new model"
+            f"with_visual_backprop takes Functional and Sequential models, and '{model.name}' is a subclassed one "
+            f"({type(model).__name__}). The explainer tfviz.VisualBackProp(model) needs no new model."
         )
     symbols = {
-        id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_graph.input_name(tensor, number))
-        for number, tensor in enumerate(tree.flatten(keras_graph.input_structure(functional)))
+        id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_internals.input_name(tensor, number))
+        for number, tensor in enumerate(tree.flatten(trace.inputs))
     }
-    inputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.input_structure(functional))
-    with keras_graph.untouched(model):
-        _call_again(functional, symbols)
-    outputs = tree.map_structure(lambda tensor: symbols[id(tensor)], keras_graph.output_structure(functional))
+    inputs = tree.map_structure(lambda tensor: symbols[id(tensor)], trace.inputs)
+    with keras_internals.untouched(model):
+        _call_again(trace, symbols)
+    outputs = tree.map_structure(lambda tensor: symbols[id(tensor)], trace.outputs)
     try:
         return keras.Model(inputs, outputs, name=model.name)
     except ValueError as error:
         raise UnsupportedModelError(
-            f"the nested model '{model.name}' cannot be made flat ({error}); give its layers names that are unique at every "
-            "depth, or use the explainer tfviz.VisualBackProp(model), which needs no new model"
+            f"The nested model '{model.name}' cannot be made flat ({error}). Give its layers names that are unique at every "
+            "depth, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         ) from error
 
 
-def _call_again(functional: Any, symbols: dict[int, Any]) -> None:
+def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
     """Calls each layer of a graph on new symbolic tensors; `symbols` leads from the old ones' ids to the new."""
-    for node in keras_graph.nodes(functional):
-        inner = keras_graph.functional_of(node.operation)
-        if inner is None:
-            args, kwargs = node.arguments.fill_in(symbols)
-            new = tree.flatten(node.operation(*args, **kwargs))
-        else:
-            inside = tree.flatten(keras_graph.input_structure(inner))
-            given = [symbols[id(outer)] for outer in keras_graph.inputs_for(inner, node)]
-            pairs = zip(inside, given, strict=True)
-            known = {id(old): keras_graph.fitted(old, x) if old.dtype != x.dtype else x for old, x in pairs}
+    for call in trace.calls:
+        inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
+        if isinstance(inner, Trace):
+            given = [symbols[id(outer)] for outer in inputs_for(inner, call)]
+            pairs = zip(tree.flatten(inner.inputs), given, strict=True)
+            known = {id(old): fitted(old, x) if old.dtype != x.dtype else x for old, x in pairs}
             _call_again(inner, known)
-            new = [known[id(tensor)] for tensor in tree.flatten(keras_graph.output_structure(inner))]
-        symbols.update({id(old): tensor for old, tensor in zip(node.outputs, new, strict=True)})
+            new = [known[id(tensor)] for tensor in tree.flatten(inner.outputs)]
+        else:
+            args, kwargs = call.arguments.fill_in(symbols)
+            new = tree.flatten(call.operation(*args, **kwargs))
+        symbols.update({id(old): tensor for old, tensor in zip(call.outputs, new, strict=True)})

@@ -4,29 +4,29 @@
     deconvnet           p → p · [p > 0]                 Zeiler & Fergus, 2014
     guided backprop     p → p · [p > 0] · [x > 0]       Springenberg et al., 2015
 
-x is what the ReLU got, p what comes back to it. Everything else keeps its own derivative, other activations too.
+x is the input of the ReLU, p what comes back to its output. Everything else keeps its own derivative, other activations too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
-from tfviz.graph.places import Place
-from tfviz.graph.walk import Rules
+from tfviz.graph.backprop import Rules
+from tfviz.graph.graph import Step
+from tfviz.graph.operations import Relu
 from tfviz.rules.redirect import redirect
 
 
-def _guided(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
     # Placed after the ReLU, whose own derivative then adds [x > 0], and [x < max] where it is capped.
     return redirect(output, [output], lambda p: [tf.nn.relu(p)])
 
 
-def _deconvnet(place: Place, inputs: Sequence[Any], output: Any) -> Any:
+def _deconvnet(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
     return redirect(output, inputs, lambda p: [tf.nn.relu(p)])
 
 
-GUIDED: Rules = {"relu": _guided}
-DECONVNET: Rules = {"relu": _deconvnet}
+GUIDED: Rules = {Relu: _guided}
+DECONVNET: Rules = {Relu: _deconvnet}

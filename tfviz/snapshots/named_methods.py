@@ -12,8 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import OptionError
-from tfviz.graph.head import last_activation
-from tfviz.graph.layers import model_name
+from tfviz.graph.logits import ends_in_sigmoid
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.render.titles import title_of
@@ -53,9 +52,7 @@ class NamedMethod:
         return [_top(row) for row in scores]
 
     def _ends_in_sigmoid(self) -> bool:
-        graph = self.explainer.whole
-        place = last_activation(graph, graph.outputs[0])
-        return place is not None and place.activation == "sigmoid"
+        return ends_in_sigmoid(self.explainer.whole)
 
 
 def _top(scores: np.ndarray) -> dict[str, Any] | None:
@@ -105,7 +102,7 @@ def foreign_to(model: Any, method: NamedMethod) -> OptionError | None:
     if not explained or explained & _weights(model):
         return None
     return OptionError(
-        f"{method.name} explains '{model_name(method.explainer.whole)}', which has no weight of '{model.name}', the model that "
+        f"{method.name} explains '{method.explainer.whole.model_name}', which has no weight of '{model.name}', the model that "
         f"is trained, so that its maps show nothing of this training. Build it from the model that is fitted, or give its key, "
         f"'{method.explainer.key}'."
     )

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.graph.tensorflow_graph import functions_opened
-from tfviz.graph.walk import traced_for_float32
+from tfviz.graph.backprop import traced_for_float32
+from tfviz.tensorflow_internals import inlined_functions
 
 Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
 
@@ -23,7 +23,7 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 
 def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
-    with functions_opened(), traced_for_float32():
+    with inlined_functions(), traced_for_float32():
         return tf.function(function, autograph=False).get_concrete_function(*specs)  # no call of a function: it stays one
 
 

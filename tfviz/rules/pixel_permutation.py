@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias, Union
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from tfviz.errors import UnsupportedModelError
-from tfviz.graph.places import Graph, Place
-from tfviz.graph.tensorflow_operations import TensorFlowOperation
+from tfviz.graph.graph import Step
 
 Size = tuple[int, ...]
+Tensor: TypeAlias = Union[tf.Tensor, keras.KerasTensor]  # noqa: UP007
 _BASE = 128
 
 
-def moved_back(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], number: int, output: int) -> Any:
+def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
     """The mask at one input: for each of its pixels the mean over those of the output that hold something of it.
 
     Args:
@@ -33,10 +34,10 @@ def moved_back(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], num
     Returns:
         (N, height, width, 1); None where the output holds nothing of this input.
     """
-    channels = [graph.shapes[value][1 + len(size) :] for value, size in zip(place.inputs, sizes, strict=True)]
+    channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
     size, out = sizes[number], tuple(mask.shape[1:-1])
-    table = _readers(place, shapes, len(size), number, output, out)  # (pixels, copies)
+    table = _readers(step, shapes, len(size), number, output, out)  # (pixels, copies)
     if not table.any():
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
@@ -47,12 +48,12 @@ def moved_back(graph: Graph, place: Place, mask: Any, sizes: Sequence[Size], num
     return ops.reshape(ops.sum(moved, axis=-1) / counts, (-1, *size, 1))
 
 
-def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
+def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
     """For each pixel of one input the pixels of one output that hold something of it.
 
     Args:
         shapes: of each input, without the batch.
-        axes: how many of the input's axes are places, and not channels.
+        axes: how many of the input's axes are positions, and not channels.
         size: height and width of the output.
 
     Returns:
@@ -62,11 +63,11 @@ def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, outpu
     numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
     given = [np.broadcast_to(numbers if i == number else 0, shape)[None] for i, shape in enumerate(shapes)]
     with tf.init_scope(), tf.device("CPU"):
-        found = _moved(place, given, output)
+        found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"'{place.path}' ({type(place.operation).__name__}) makes {found.shape} of one picture: it mixes those of a batch. "
-            "Keep the axis of the batch as it is, or use a gradient method such as guided_backprop or grad_cam"
+            f"{step.label} makes an array of shape {found.shape} of one image: it mixes the images of a batch. Keep the batch axis "
+            "as it is, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (pixels of the output, channels)
     if (found == found[:, :1]).all():
@@ -74,17 +75,19 @@ def _readers(place: Place, shapes: Sequence[Size], axes: int, number: int, outpu
     return _table(found, pixels)
 
 
-def _moved(place: Place, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """What a place makes of whole numbers."""
-    if not isinstance(place.operation, TensorFlowOperation):
-        return np.asarray(place.compute([tf.constant(one, tf.int32) for one in given])[output])
-    # That one moves floats of its own type, perhaps of 8 bits: a number goes in digits. A padding may have a value of its own.
-    dtype = place.operation.compute_dtype
-    padding = place.compute([tf.zeros(one.shape, dtype) for one in given])[output]
-    moved, digit = np.zeros(padding.shape, np.int64), 1
+def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
+    """What a step makes of integers: in digits, since it may take floats of 8 bits of precision only."""
+    dtypes = [value.dtype or "float32" for value in step.inputs]
+
+    def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+        return tf.cast(step.compute(tensors)[output], tf.int64).numpy()
+
+    # What was added, as padding, may have a value of its own.
+    added = run([np.zeros_like(one) for one in given])
+    moved, digit = np.zeros(added.shape, np.int64), 1
     while any(one.max() >= digit for one in given):
-        digits = [tf.constant(one // digit % _BASE, dtype) for one in given]
-        moved += digit * tf.cast(place.compute(digits)[output] - padding, tf.int64).numpy()
+        moved += digit * (run([one // digit % _BASE for one in given]) - added)
         digit *= _BASE
     return moved
 

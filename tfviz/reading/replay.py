@@ -1,17 +1,19 @@
-"""A part of a traced function, run again on other tensors: operation by operation, where it is called.
+"""The operations of a traced function, run again on other tensors.
 
-Nothing of the trace comes along: the operations take the types and sizes of what they are given, weights are read when the
-part is run, and a gradient tape sees each operation.
+Nothing of the trace comes along: the operations take the dtypes and sizes of what they are given, weights are read when they
+are run, and a gradient tape sees each operation.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import tensorflow as tf
+
+from tfviz.reading.tensorflow_ops import is_constant, is_variable_read
 
 
 class Replay:
@@ -24,13 +26,13 @@ class Replay:
         outputs: the tensors that a call gives, all of one operation.
     """
 
-    def __init__(self, function: Any, reads: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def __init__(self, function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> None:
         self.reads, self.outputs = list(reads), list(outputs)
         variables = {id(variable.handle): variable for variable in function.graph.variables}
         self.given = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
         self.operations = self._needed()
 
-    def _needed(self) -> list[Any]:
+    def _needed(self) -> list[tf.Operation]:
         """The operations that must run, each after all that it reads."""
         known, found, wanted = {*self.given, *(x.name for x in self.reads)}, {}, [x.op for x in self.outputs]
         while wanted:
@@ -41,7 +43,7 @@ class Replay:
         order = self.outputs[0].graph.get_operations()
         return [operation for operation in order if operation.name in found]
 
-    def __call__(self, *tensors: Any) -> list[Any]:
+    def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         known = self.given | {x.name: tensor for x, tensor in zip(self.reads, tensors, strict=True)}
         *before, last = self.operations
         for operation in before:
@@ -54,7 +56,9 @@ class Replay:
                 known[x.name].set_shape([None, *x.shape[1:]])  # a resize to the size of another map may not know it here
         return [known[x.name] for x in self.outputs]
 
-    def _inputs_of_last(self, last: Any, known: Mapping[str, Any], tensors: Sequence[Any]) -> list[Any]:
+    def _inputs_of_last(
+        self, last: tf.Operation, known: Mapping[str, tf.Tensor], tensors: Sequence[tf.Tensor]
+    ) -> list[tf.Tensor]:
         """Of `x + x` each factor is a tensor of its own."""
         names, given = [x.name for x in self.reads], list(tensors)
         inputs = []
@@ -65,16 +69,16 @@ class Replay:
         return inputs
 
 
-def can_run(operation: Any) -> bool:
+def can_run(operation: tf.Operation) -> bool:
     """Whether one operation can be run by itself: not where it calls functions."""
     return hasattr(tf.raw_ops, operation.type) and not any("func" in attribute.type for attribute in operation.op_def.attr)
 
 
-def run(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+def run(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     """The outputs of the same operation on other inputs."""
-    if operation.type == "Const":
+    if is_constant(operation):
         return [tf.constant(tf.make_ndarray(operation.get_attr("value")))]
-    if operation.type == "ReadVariableOp" and isinstance(inputs[0], tf.Variable):
+    if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
         return [inputs[0].read_value()]  # whoever exports the function finds the variable
     given, rest = [], list(inputs)
     for argument in operation.op_def.input_arg:
@@ -92,13 +96,13 @@ def run(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     return [outputs] if tf.is_tensor(outputs) else tf.nest.flatten(outputs)
 
 
-def _length(operation: Any, argument: Any) -> int:
+def _length(operation: tf.Operation, argument: Any) -> int:
     if argument.number_attr:
         return int(operation.get_attr(argument.number_attr))
     return len(operation.get_attr(argument.type_list_attr))
 
 
-def _parameters(operation: Any) -> tuple[list[str], list[str]]:
+def _parameters(operation: tf.Operation) -> tuple[list[str], list[str]]:
     """What Python calls the inputs of an operation, in their order, and which attributes do not follow from its inputs."""
     known = _arguments_of(operation.type)
     attributes = [attribute.name for attribute in operation.op_def.attr if attribute.name in known]
@@ -111,3 +115,9 @@ def _parameters(operation: Any) -> tuple[list[str], list[str]]:
 @cache
 def _arguments_of(kind: str) -> tuple[str, ...]:
     return tuple(name for name in inspect.signature(getattr(tf.raw_ops, kind)).parameters if name != "name")
+
+
+def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
+    """What leads from some tensors of a traced function to others; as one function where functions are called on the way."""
+    found = Replay(function, reads, outputs)
+    return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

@@ -1,0 +1,208 @@
+"""A model as one flat list of typed steps.
+
+A step is one call of one operation, at any depth of nesting: nested models are opened, a layer that is called twice is two
+steps, and a layer with a fused activation is two, its linear map and its activation. Rules therefore meet each kind of
+operation in one form only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import keras
+from keras import tree
+
+from tfviz.graph.operations import Constant, Operation
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfviz.nesting import Nested
+
+Shape = tuple[int | None, ...]
+
+
+class Value:
+    """One tensor of the computation.
+
+    Attributes:
+        shape: its shape, None where a size is free; () where nothing is known of it.
+        dtype: the name of its dtype; None where that is not known.
+        symbol: Keras' symbolic tensor; None where there is none.
+    """
+
+    __slots__ = ("dtype", "shape", "symbol")
+
+    def __init__(self, shape: Sequence[int | None], dtype: str | None = None, symbol: keras.KerasTensor | None = None) -> None:
+        self.shape: Shape = tuple(shape)
+        self.dtype, self.symbol = dtype, symbol
+
+    @classmethod
+    def of(cls, symbol: keras.KerasTensor) -> Value:
+        """The value that a symbolic tensor stands for."""
+        return cls(symbol.shape, keras.backend.standardize_dtype(symbol.dtype), symbol)
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call of one operation.
+
+    Attributes:
+        path: the path that a user may type, such as "backbone/conv1".
+        operation: what it computes.
+        inputs, outputs: the values that it reads and makes.
+        compute: takes the tensors of `inputs` and returns those of `outputs`, a flat list.
+        layer: the Keras layer or operation behind it, if there is one.
+        time_axes: how many axes behind the batch axis the operation itself does not see: 1 inside a TimeDistributed.
+    """
+
+    path: str
+    operation: Operation
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    compute: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+    layer: keras.Operation | None = None
+    time_axes: int = 0
+
+    @property
+    def label(self) -> str:
+        """The step as messages name it."""
+        return f"'{self.path}' ({self.operation.name})"
+
+    @property
+    def signal_inputs(self) -> tuple[Value, ...]:
+        """The inputs that carry the signal: all of them, the one that the others only weight, or none of a constant."""
+        if isinstance(self.operation, Constant):
+            return ()
+        return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
+
+
+@dataclass
+class Graph:
+    """A model as steps in the order in which they run.
+
+    Attributes:
+        model: the model that was read.
+        steps: the steps.
+        names: leads from each path that a user may type to its value.
+        layers: leads from each path to the layer or operation.
+        input_structure, output_structure: the values that go in and come out, nested as the model nests its tensors.
+        is_traced: whether a part of it was seen by tracing code, and not recorded by Keras.
+    """
+
+    model: keras.Model
+    steps: list[Step] = field(default_factory=list)
+    names: dict[str, Value] = field(default_factory=dict)
+    layers: dict[str, keras.Operation] = field(default_factory=dict)
+    input_structure: Nested[Value] = ()
+    output_structure: Nested[Value] = ()
+    is_traced: bool = False
+
+    @property
+    def inputs(self) -> list[Value]:
+        return tree.flatten(self.input_structure)
+
+    @property
+    def outputs(self) -> list[Value]:
+        return tree.flatten(self.output_structure)
+
+    @property
+    def model_name(self) -> str:
+        """What messages call the model."""
+        return str(getattr(self.model, "name", None) or getattr(self.model, "__name__", type(self.model).__name__))
+
+    def is_half_precision(self) -> bool:
+        """Whether any value is a float16."""
+        return any(value.dtype == "float16" for value in self.values)
+
+    @property
+    def values(self) -> Iterable[Value]:
+        """All values, those of the inputs first."""
+        yield from self.inputs
+        for step in self.steps:
+            yield from step.outputs
+
+    def producer(self, value: Value) -> Step | None:
+        """The step that makes a value; None for an input."""
+        return self._producers.get(value)
+
+    def consumers(self, value: Value) -> list[Step]:
+        """The steps that read a value."""
+        return self._consumers.get(value, [])
+
+    def name_of(self, value: Value) -> str:
+        """The path of the step that makes a value, or the name of the input that it is."""
+        step = self.producer(value)
+        return step.path if step else next(name for name, other in self.names.items() if other is value)
+
+    @cached_property
+    def ranks(self) -> dict[Value, int]:
+        """For each value the largest rank of the inputs that it is made of."""
+        ranks = {value: value.rank for value in self.inputs}
+        for step in self.steps:
+            rank = max((ranks.get(value, 0) for value in step.inputs), default=0)
+            ranks.update(dict.fromkeys(step.outputs, rank))
+        return ranks
+
+    @cached_property
+    def _producers(self) -> dict[Value, Step]:
+        return {value: step for step in self.steps for value in step.outputs}
+
+    @cached_property
+    def _consumers(self) -> dict[Value, list[Step]]:
+        readers: dict[Value, list[Step]] = {}
+        for step in self.steps:
+            for value in dict.fromkeys(step.inputs):
+                readers.setdefault(value, []).append(step)
+        return readers
+
+    def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
+        """The steps that must run, in order, for these values when the `given` ones are known."""
+        known, needed, found = set(given), set(values) - set(given), []
+        for step in reversed(self.steps):
+            if needed.intersection(step.outputs):
+                found.append(step)
+                needed |= set(step.inputs) - known
+        return found[::-1]
+
+    def after(self, values: Iterable[Value]) -> set[Value]:
+        """These values and all that is computed from them."""
+        reached = set(values)
+        for step in self.steps:
+            if reached.intersection(step.inputs):
+                reached.update(step.outputs)
+        return reached
+
+    def signal_path(self, at: Iterable[Value]) -> list[Step]:
+        """The steps through which the signal goes from `at` to the outputs, in order; gates and what leads elsewhere aside."""
+        reached = self.after(at)
+        needed, found = set(self.outputs), []
+        for step in reversed(self.steps):
+            if needed.intersection(step.outputs):
+                carrying = reached.intersection(step.signal_inputs)
+                if carrying:
+                    found.append(step)
+                    needed |= carrying
+        return found[::-1]
+
+    def without(self, step: Step) -> Graph:
+        """The same graph with a step of one input and one output left out: its readers read its input."""
+        (old,), (new,) = step.outputs, step.inputs
+
+        def rename(value: Value) -> Value:
+            return new if value is old else value
+
+        steps = [replace(other, inputs=tuple(map(rename, other.inputs))) for other in self.steps if other is not step]
+        return replace(
+            self,
+            steps=steps,
+            names={path: rename(value) for path, value in self.names.items()},
+            output_structure=tree.map_structure(rename, self.output_structure),
+        )

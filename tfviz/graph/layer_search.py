@@ -1,0 +1,163 @@
+"""Finding a value in a graph: by name, by path, by the layer itself, or the feature map that a CAM should look at."""
+
+from __future__ import annotations
+
+import keras
+
+from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
+from tfviz.graph.channels import moved_channels, require_channels_last
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import (
+    Attention,
+    Concatenate,
+    Contraction,
+    Elementwise,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Relu,
+    Window,
+)
+
+LayerName = str | keras.Layer | None
+
+
+def find(graph: Graph, layer: str | keras.Layer) -> Value:
+    """The value that a layer gives, for a name, a path into nested models, or the layer object.
+
+    A layer that is called several times has a step for each call: "name:0", "name:1" …, in the order of the calls.
+
+    Raises:
+        UnknownLayerError: no such layer (near matches are listed), or several of that name (their paths are listed).
+    """
+    if not isinstance(layer, str):
+        return _find_object(graph, layer)
+    if layer in graph.names:
+        return graph.names[layer]
+    _require_one_output(graph, layer)
+    paths = [path for path in graph.names if _is_called(path, layer)]
+    if len(paths) == 1:
+        return graph.names[paths[0]]
+    if paths:
+        raise UnknownLayerError(f"Layer {layer!r} is called several times in this model. Choose one of {_quoted(paths)}.")
+    known = dict.fromkeys([*graph.names, *(path.rsplit("/", 1)[-1] for path in graph.names)])
+    raise UnknownLayerError(
+        f"The model '{graph.model_name}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists them all."
+    )
+
+
+def _require_one_output(graph: Graph, path: str) -> None:
+    """Raises for a layer with several outputs, such as a backbone with maps of several sizes."""
+    if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
+        raise UnknownLayerError(f"Layer {path!r} has several outputs. Choose one of {_quoted(outputs)}.")
+
+
+def _is_called(path: str, name: str) -> bool:
+    """Whether `name` means this path: as its last part, with or without the number of the call."""
+    return any(known == name or known.endswith("/" + name) for known in (path, _without_numbers(path), path.rsplit(":", 1)[0]))
+
+
+def _without_numbers(path: str) -> str:
+    return "/".join(part.split(":", 1)[0] for part in path.split("/"))
+
+
+def _find_object(graph: Graph, layer: keras.Layer) -> Value:
+    paths = [path for path, known in graph.layers.items() if known is layer]
+    if len(paths) == 1:
+        _require_one_output(graph, paths[0])
+        return graph.names[paths[0]]
+    if paths:
+        raise UnknownLayerError(f"Layer '{layer.name}' is called several times in this model. Choose one of {_quoted(paths)}.")
+    raise UnknownLayerError(
+        f"Expected a layer of the model '{graph.model_name}', its name, or a path such as 'backbone/conv1'. Received: "
+        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not a layer of it."
+    )
+
+
+def _quoted(paths: list[str]) -> str:
+    return ", ".join(map(repr, paths[:8])) + (" …" if len(paths) > 8 else "")
+
+
+def last_feature_map(graph: Graph) -> Step:
+    """The automatic layer of the CAMs: the last step with height and width that every path to the output goes through.
+
+    It is read off the graph: pooling and padding are passed over, so that it is the activation before them. A map of one
+    pixel, the output itself, and a map with fewer axes than the image (the tokens of a transformer, one number for each
+    frame of a video) do not count, nor does the map of patches that tokens are made of.
+
+    Raises:
+        UnsupportedModelError: when there is none.
+    """
+    ends = _outputs_in_other_forms(graph) | moved_channels(graph)
+    for step in reversed(graph.before(graph.outputs)):
+        if _holds_features(step) and ends.isdisjoint(step.outputs):
+            value = step.outputs[0]
+            if has_height_and_width(value) and covers_image(graph, value) and is_on_every_path(graph, value):
+                if _only_cuts_patches(graph, value):
+                    break
+                return step
+    raise UnsupportedModelError(
+        f"The model '{graph.model_name}' has no feature map with height and width, such as a convolution's, that every path to "
+        "the output goes through (the tokens of a transformer have none). Name a layer, or use a method that needs none: "
+        "saliency, guided_backprop."
+    )
+
+
+def _holds_features(step: Step) -> bool:
+    """Whether a CAM may look here. Pooling, padding and reshaping only move what an earlier step found."""
+    if isinstance(step.operation, Concatenate):
+        return True
+    return not isinstance(step.operation, (Window, Identity, Move))
+
+
+def _outputs_in_other_forms(graph: Graph) -> set[Value]:
+    """The outputs, and what is an output but for its form: the logits of a sigmoid, class maps before they are resized."""
+    forms = (Identity, Move, Normalization, Elementwise, Relu)
+    found = set(graph.outputs)
+    for step in reversed(graph.steps):
+        is_form = isinstance(step.operation, forms) and getattr(step.operation, "sign", 1) != 0
+        if is_form and len(step.inputs) == 1 and found.intersection(step.outputs):
+            found.update(step.inputs)
+    return found
+
+
+def _only_cuts_patches(graph: Graph, value: Value) -> bool:
+    """Whether a map is the first thing that is learned, and the rest goes on with attention among tokens."""
+    is_first = sum(isinstance(step.operation, Linear) for step in graph.before([value])) <= 1
+    attending = [other for step in graph.before(graph.outputs, given=[value]) if _attends(step) for other in step.inputs]
+    return is_first and any(other.rank > 2 for other in attending)
+
+
+def _attends(step: Step) -> bool:
+    is_product = isinstance(step.operation, Contraction) and len(step.inputs) > 1
+    return is_product or isinstance(step.operation, Attention)
+
+
+def has_height_and_width(value: Value) -> bool:
+    """Whether a value is a stack of maps of more than one pixel: (N, …, channels)."""
+    sizes = value.shape[1:-1]
+    return len(sizes) > 0 and any(size != 1 for size in sizes)
+
+
+def covers_image(graph: Graph, value: Value) -> bool:
+    """Whether a map has height and width as the images that it is made of: one axis is enough for a series only."""
+    return value.rank >= min(4, graph.ranks[value])
+
+
+def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
+    """Raises UnknownLayerError when a layer gives no maps, or has their channels in another axis than the last."""
+    require_channels_last(graph, value, path)
+    if not has_height_and_width(value):
+        raise UnknownLayerError(
+            f"Layer '{path}' gives {value.shape}, which has no height and width to draw a map of. Choose a convolution, its "
+            "activation or a pooling layer, or None for the automatic choice."
+        )
+
+
+def is_on_every_path(graph: Graph, value: Value) -> bool:
+    """Whether everything that reaches the outputs from the images goes through a value."""
+    needed = {read for step in graph.before(graph.outputs, given=[value]) for read in step.inputs}
+    # A vector beside the image goes its own way.
+    images = {image for image in graph.inputs if has_height_and_width(image)} or set(graph.inputs)
+    return not needed & images

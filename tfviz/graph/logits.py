@@ -1,0 +1,227 @@
+"""The score: the outputs before their final softmax or sigmoid.
+
+A softmax ties the classes together (more of one is less of the others) and, where it is sure, has no gradient left. Every
+method explains the logits before it, unless asked for the outputs as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import keras
+from keras import ops, tree
+
+from tfviz.errors import OptionError, UnsupportedModelError, warn
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import Identity, Linear, Move, Opaque, Sigmoid, Softmax
+
+FINAL = (Softmax, Sigmoid)
+_PASSED_OVER = (Identity, Move)
+TWO_CLASSES = "two_classes"  # the path of the step that makes two classes of one sigmoid unit
+
+
+def scored(graph: Graph, score: str) -> Graph:
+    """The graph whose outputs are the score.
+
+    Args:
+        graph: a model's graph.
+        score: "logits": the final softmax or sigmoid is removed from every output that has one, fused or not and at any depth
+            of nesting; other outputs stay as they are. One sigmoid unit becomes two classes: 0 with the logit −z, and 1 with z.
+            "outputs": the outputs as they are.
+
+    Raises:
+        OptionError: another score.
+        UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
+    """
+    if score not in ("logits", "outputs"):
+        raise OptionError(f"`score` must be 'logits' or 'outputs'. Received: {score!r}.")
+    if score == "outputs":
+        return graph
+    for number in range(len(graph.outputs)):
+        output = graph.outputs[number]
+        step, beside = final_activation(graph, output), _final_activations(graph, output)
+        if step is not None:
+            graph = _removed(graph, number, step)
+            if isinstance(step.operation, Sigmoid) and graph.outputs[number].shape[-1:] == (1,):
+                graph = _as_two_classes(graph, number)
+        elif beside is not None and all(_is_read_once(graph, one) for one in beside):
+            for one in beside:
+                graph = graph.without(next(step for step in graph.steps if step.outputs == one.outputs))
+        else:
+            _require_removable(graph, output)
+            _warn_of_what_stays_on(graph, output)
+    return graph
+
+
+def final_activation(graph: Graph, output: Value) -> Step | None:
+    """The softmax or sigmoid at the end of an output; None where it ends in anything else."""
+    step = graph.producer(output)
+    while step is not None and len(step.inputs) == 1:
+        if isinstance(step.operation, FINAL):
+            return step
+        if not isinstance(step.operation, _PASSED_OVER):
+            return None
+        step = graph.producer(step.inputs[0])
+    return None
+
+
+def ends_in_sigmoid(graph: Graph) -> bool:
+    """Whether the first output is the probability of a sigmoid."""
+    step = final_activation(graph, graph.outputs[0])
+    return step is not None and isinstance(step.operation, Sigmoid)
+
+
+def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
+    """The softmaxes and sigmoids at the ends of all that is put together to an output; None where one ends in anything else."""
+    step = graph.producer(output)
+    if step is None:
+        return None
+    if isinstance(step.operation, FINAL):
+        return [step]
+    if not isinstance(step.operation, _PASSED_OVER) or not step.inputs:
+        return None
+    parts = [_final_activations(graph, value) for value in step.inputs]
+    return None if any(part is None for part in parts) else [one for part in parts for one in part or ()]
+
+
+def _is_read_once(graph: Graph, step: Step) -> bool:
+    """Whether an activation is on one way only, which leads to one output."""
+    (value,) = step.outputs
+    while value not in graph.outputs:
+        readers = graph.consumers(value)
+        if len(readers) != 1 or len(readers[0].outputs) != 1:
+            return False
+        (value,) = readers[0].outputs
+    return graph.outputs.count(value) == 1 and not graph.consumers(value)
+
+
+def _require_removable(graph: Graph, output: Value) -> None:
+    """Raises where a softmax or sigmoid is at the end of an opaque layer."""
+    step = graph.producer(output)
+    while step is not None and isinstance(step.operation, _PASSED_OVER) and len(step.inputs) == 1:
+        step = graph.producer(step.inputs[0])
+    if step is None or not isinstance(step.operation, Opaque):
+        return
+    ending = step.operation.contents.ending
+    if not isinstance(ending, FINAL):
+        return
+    if step.layer is graph.model:  # only its gradient is asked for
+        warn(
+            f"The outputs of '{step.path}' end in a {ending.function} that cannot be removed, so the outputs themselves are "
+            "explained. If that is intended, set score='outputs'."
+        )
+        return
+    raise UnsupportedModelError(
+        f"The model ends in {step.label}, whose {ending.function} cannot be removed: its kernel is quantized, or its `call` is "
+        "its own. To explain the outputs as they are, set score='outputs'."
+    ) from step.operation.cause
+
+
+def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
+    """Warns of a softmax or sigmoid that the output is made of, without a linear map between, and that is not at its end."""
+    wanted, seen = [output], set()
+    while wanted:
+        step = graph.producer(wanted.pop())
+        if step is None or step in seen:
+            continue
+        seen.add(step)
+        if isinstance(step.operation, FINAL):
+            warn(
+                f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that cannot "
+                "be removed, so the outputs themselves are explained: where it saturates, their gradient vanishes. If that is "
+                "intended, set score='outputs'."
+            )
+            return
+        # A linear map, or a layer that is opaque, makes something new of it.
+        if not isinstance(step.operation, Linear) and not _is_opaque_layer(step):
+            wanted += step.signal_inputs
+
+
+def _is_opaque_layer(step: Step) -> bool:
+    return isinstance(step.operation, Opaque) and isinstance(step.layer, keras.Layer)
+
+
+def _removed(graph: Graph, number: int, step: Step) -> Graph:
+    """The graph with one output from before its activation; whatever else reads the activation still does."""
+    behind = _behind(graph, number, step)
+    values = {value for one in (step, *behind) for value in one.outputs}
+    others = graph.outputs[:number] + graph.outputs[number + 1 :]
+    if values.isdisjoint(others) and all(reader in behind for value in values for reader in graph.consumers(value)):
+        return graph.without(step)
+    new = step.inputs[0]
+    for one in behind:
+        graph, new = _repeated(graph, one, new)
+    return _with_output_at(graph, number, new)
+
+
+def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
+    """The steps between an activation and the output that it belongs to, in order."""
+    behind: list[Step] = []
+    value = graph.outputs[number]
+    while (producer := graph.producer(value)) is not step and producer is not None:
+        behind.append(producer)
+        (value,) = producer.inputs
+    return behind[::-1]
+
+
+def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
+    """The graph with a step a second time, on another value, and what it makes of that."""
+    (old,) = step.outputs
+    new = Value(old.shape, old.dtype, old.symbol)
+    return replace(graph, steps=[*graph.steps, replace(step, inputs=(value,), outputs=(new,))]), new
+
+
+def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
+    """The graph with another value as its output of this number."""
+    outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
+    return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
+
+
+def _as_two_classes(graph: Graph, number: int) -> Graph:
+    logit = graph.outputs[number]
+    new = Value((*logit.shape[:-1], 2), logit.dtype)
+    step = Step(
+        path=TWO_CLASSES,
+        operation=Move(name=TWO_CLASSES),
+        inputs=(logit,),
+        outputs=(new,),
+        compute=lambda tensors: [ops.concatenate([-tensors[0], tensors[0]], axis=-1)],
+    )
+    return _with_output_at(replace(graph, steps=[*graph.steps, step]), number, new)
+
+
+def has_two_classes(graph: Graph) -> bool:
+    """Whether two classes were made of one sigmoid unit: class 0 is what speaks against it."""
+    return any(step.path == TWO_CLASSES and step.layer is None for step in graph.steps)
+
+
+def with_output(graph: Graph, output: str | int | None) -> Graph:
+    """The graph with one of its outputs only, by name, by key or by number; None leaves them as they are.
+
+    Raises:
+        OptionError: no such output; those that there are are listed.
+    """
+    if output is None:
+        return graph
+    outputs = graph.outputs
+    if isinstance(graph.output_structure, dict) and output in graph.output_structure:
+        chosen = tree.flatten(graph.output_structure[output])
+    elif isinstance(output, int) and -len(outputs) <= output < len(outputs):
+        chosen = [outputs[output]]
+    else:
+        chosen = [value for value in dict.fromkeys(outputs) if graph.names.get(str(output)) is value]
+    if len(chosen) != 1:
+        raise OptionError(
+            f"The model has no output {output!r}. It has {len(outputs)}: {', '.join(map(repr, output_names(graph)))}. Give one of "
+            "these, or a number from 0."
+        )
+    return replace(graph, output_structure=chosen[0])
+
+
+def output_names(graph: Graph) -> list[str]:
+    """What each output is called: its key in a dict, or the path of the layer that gives it."""
+    if isinstance(graph.output_structure, dict):
+        return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
+    paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)  # a nested model's own name comes first
+    names = {graph.names[path]: path for path in paths}
+    return [names.get(value, str(number)) for number, value in enumerate(graph.outputs)]

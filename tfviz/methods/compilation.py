@@ -1,0 +1,65 @@
+"""Compiled functions of an explainer: one trace for each image size and form of target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.graph.graph import Graph
+from tfviz.nesting import Nested
+
+MOST_KEPT = 32  # each new lambda as a target is one more
+
+Images = list[tf.Tensor]
+Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
+
+
+class CompiledFunctions:
+    """The compiled functions that an explainer keeps, at most `MOST_KEPT`; the oldest goes first.
+
+    Attributes:
+        traces: how many functions were traced.
+    """
+
+    def __init__(self) -> None:
+        self.traces = 0
+        self._known: dict[Any, Callable[..., Any]] = {}
+
+    def run(self, computation: Computation, graph: Graph, images: Images, target: Any) -> Nested[tf.Tensor]:
+        """Runs a computation, compiled for images of this size and this form of target.
+
+        Args:
+            computation: takes the images and the target.
+            graph: the graph that takes the images.
+            images: one tensor for each input.
+            target: a prepared target (see `targets.prepare`).
+        """
+        sizes = [tuple(x.shape[1:]) for x in images]
+        form = target.dtype if tf.is_tensor(target) else target
+        key = (computation.__name__, tuple(sizes), form)
+        if key not in self._known:
+            while len(self._known) >= MOST_KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
+        return self._known[key](images, target) if tf.is_tensor(target) else self._known[key](images)
+
+    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Any) -> Callable[..., Any]:
+        def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:
+            self.traces += 1
+            return computation(images, given)
+
+        def with_this_target(images: Images) -> Nested[tf.Tensor]:
+            self.traces += 1
+            return computation(images, target)
+
+        if tf.is_tensor(target):
+            spec = tf.TensorSpec([None] * len(target.shape), target.dtype)
+            return tf.function(with_given_target, autograph=False).get_concrete_function(specs, spec)
+        return tf.function(with_this_target, autograph=False).get_concrete_function(specs)
+
+
+def _specs(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.TensorSpec]:
+    pairs = zip(graph.inputs, sizes, strict=True)
+    return [tf.TensorSpec((None, *size), value.dtype or "float32") for value, size in pairs]

@@ -1,0 +1,1 @@
+"""Reading a keras.Model into a graph of typed steps."""

@@ -1,0 +1,114 @@
+"""What a model, a layer or a function runs: recorded by Keras, or seen by running its code on symbolic tensors.
+
+Keras' own symbolic tensors come first, since the operations of `keras.ops` say what they do. Code that goes through other
+functions takes TensorFlow's only.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+from tfviz import keras_internals
+from tfviz.nesting import Nested
+from tfviz.reading import keras_tracer, tensorflow_tracer
+from tfviz.reading.keras_layers import can_only_be_traced_by_keras
+from tfviz.reading.trace import Call, NotReadable, Trace, recorded
+
+Runner = Callable[..., Any]  # a layer, or its `call`
+
+
+def calls_of(
+    readable: keras.Model | Call | Callable[[Any], Any], like: keras.KerasTensor | None = None, *, by_tensorflow: bool = True
+) -> Trace | NotReadable:
+    """The trace of a model, of a layer in the call that it is given, or of a function of one tensor.
+
+    Args:
+        readable: a model; a call of a layer; or, with `like`, a function.
+        like: a symbolic tensor such as the function takes.
+        by_tensorflow: whether code that only TensorFlow can trace is traced.
+    """
+    if isinstance(readable, Call):
+        return _inside_call(readable, by_tensorflow)
+    if like is not None:
+        return _inside_function(readable, like, by_tensorflow)
+    return _inside_model(readable)
+
+
+def _inside_model(model: Any) -> Trace | NotReadable:
+    functional = keras_internals.functional_of(model)
+    if functional is not None:
+        return recorded(functional, is_recorded=True)
+    if not isinstance(model, keras.Model):
+        return NotReadable("is not a keras.Model")
+    if not model.built:
+        return NotReadable("has never been called")
+    symbols = symbolic_images(model)
+    if symbols is None:
+        return NotReadable("does not know the shape of its images")
+    return _traced(model, symbols, lambda run, tensors, **options: run(tensors, **options), by_tensorflow=True)
+
+
+def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
+    """Symbolic tensors such as a built model takes; None where it does not know their shape."""
+    known = keras_internals.recorded_inputs(model)  # of a Functional or Sequential model whose class has a `call` of its own
+    if known is not None:
+        return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), known)
+    shape = (model.get_build_config() or {}).get("input_shape")
+    return shape and tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
+
+
+def _inside_call(call: Call, by_tensorflow: bool) -> Trace | NotReadable:
+    layer = call.operation
+    symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in call.inputs]
+
+    def run_on(run: Runner, tensors: Sequence[tf.Tensor], **options: Any) -> Any:
+        args, kwargs = call.on(tensors)
+        return run(*args, **{**kwargs, **options})
+
+    found = _traced(layer, symbols, run_on, by_tensorflow)
+    if isinstance(found, Trace) and len(tree.flatten(found.outputs)) != len(call.outputs):
+        return NotReadable("gives another number of tensors when it is traced")
+    return found
+
+
+def _inside_function(function: Callable[[Any], Any], like: keras.KerasTensor, by_tensorflow: bool) -> Trace | NotReadable:
+    symbol = keras.KerasTensor(like.shape, dtype=like.dtype)
+    found = keras_tracer.traced(None, symbol, lambda: function(symbol))
+    if isinstance(found, Trace) or not by_tensorflow:
+        return found
+    return _first_cause(found, tensorflow_tracer.traced(None, symbol, function))
+
+
+def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadable:
+    """The trace of the layer inside a TimeDistributed, for one step of a series."""
+    inside = layer.layer
+    step = keras.KerasTensor((None, *series.shape[2:]), dtype=series.dtype)
+    return keras_tracer.traced(layer, [step], lambda: inside(step))
+
+
+def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
+    """The trace of what a layer does: `call(run, tensors, **options)` runs it, or its `call`, on tensors nested as symbols."""
+    options = {"training": False} if takes_training(layer) else {}
+    found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
+    if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
+        return found
+    # Called as its users do: random augmentation inside augments unless told that nobody is training.
+    return _first_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
+
+
+def _first_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
+    """What the second tracer found; where it failed, too, its reason, and an error of one of the two to chain."""
+    if isinstance(second, Trace) or second.cause is not None:
+        return second
+    return NotReadable(second.reason, first.cause)
+
+
+def takes_training(operation: object) -> bool:
+    """Whether an operation behaves differently in training."""
+    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

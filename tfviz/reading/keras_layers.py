@@ -1,0 +1,396 @@
+"""The translator of Keras layers: one row of TABLE for each class whose computation is known.
+
+A row makes typed operations (see `graph.operations`) of a layer. Linear layers become a chain: the linear map, another one for
+a separable convolution, then the activation that is fused into the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from tfviz.graph.operations import (
+    Attention,
+    Choice,
+    Concatenate,
+    Crop,
+    Difference,
+    Elementwise,
+    Extent,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Opaque,
+    Operation,
+    Pad,
+    Product,
+    Relu,
+    Resize,
+    Softmax,
+    Sum,
+    Transpose,
+    Upsample,
+    Window,
+)
+from tfviz.reading.stages import Compute, Stage
+from tfviz.reading.trace import NotReadable
+
+# Keras gives each layer class attributes of its own, which its type, keras.Layer, does not have.
+Layer: TypeAlias = Any
+Row = Callable[[Layer], "Operation | list[Stage]"]
+
+
+# --- linear maps ------------------------------------------------------------------------------------------------------
+
+
+def _dense(layer: Layer) -> list[Stage]:
+    linear = _linear(layer, lambda x, kernel: ops.matmul(x, kernel), "kernel", _scale_last)
+    if not layer.quantization_mode:
+        return [_forward(layer, linear)]
+    # Quantized to int8: the layer computes with integers, and its kernel is the one that they stand for.
+    return [Stage(replace(linear, read_kernel=lambda dtype: _dequantized(layer, dtype)), _quantized(layer))]
+
+
+def _dequantized(layer: Layer, dtype: str) -> tf.Tensor:
+    return ops.cast(layer.kernel, dtype) / ops.cast(layer.kernel_scale, dtype)
+
+
+def _quantized(layer: Layer) -> Compute:
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        # The same layer without its activation. Copying a Keras layer would copy its weights.
+        bare = object.__new__(type(layer))
+        bare.__dict__.update(layer.__dict__, activation=None)
+        return [bare.quantized_call(ops.cast(tensors[0], layer.compute_dtype))]
+
+    return compute
+
+
+def _einsum_dense(layer: Layer) -> list[Stage]:
+    linear = _linear(layer, lambda x, kernel: ops.einsum(layer.equation, x, kernel), "kernel", None)
+    return [_forward(layer, replace(linear, mixes_pixels=not _is_of_channels(layer.equation)))]
+
+
+def _is_of_channels(equation: str) -> bool:
+    """Whether an einsum of a map and a kernel changes the last axis only: "...c,cd->...d"."""
+    inputs, outputs = equation.replace(" ", "").replace("...", ".").split("->")
+    x, kernel = inputs.split(",")
+    positions = x[:-1]
+    return outputs.startswith(positions) and not set(positions) & set(kernel)
+
+
+def _convolution(layer: Layer) -> list[Stage]:
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if layer.padding == "causal":  # Conv1D pads by itself, in its `call`.
+            x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
+            return ops.conv(x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate)
+        if _has_a_group_for_each_channel(layer, kernel):
+            return _apply_depthwise(layer, x, ops.swapaxes(kernel, -1, -2))
+        return layer.convolution_op(x, kernel)
+
+    return [_forward(layer, replace(_linear(layer, apply, "kernel", _scale_last), extent=_extent(layer)))]
+
+
+def _has_a_group_for_each_channel(layer: Layer, kernel: tf.Tensor) -> bool:
+    """Whether a convolution in two dimensions is a depthwise one by another name, as in ConvNeXt.
+
+    On a CPU TensorFlow has no convolution of groups, and what Keras compiles in its place is many times slower.
+    """
+    is_depthwise = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
+    # What TensorFlow's depthwise convolution takes.
+    return is_depthwise and len(set(layer.strides)) == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
+
+
+def _apply_depthwise(layer: Layer, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return ops.depthwise_conv(x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
+
+
+def _depthwise_map(layer: Layer, kernel_name: str) -> Linear:
+    linear = _linear(layer, lambda x, kernel: _apply_depthwise(layer, x, kernel), kernel_name, scale_depthwise)
+    return replace(linear, extent=_extent(layer))
+
+
+def _depthwise(layer: Layer) -> list[Stage]:
+    return [_forward(layer, _depthwise_map(layer, "kernel"))]
+
+
+def _separable(layer: Layer) -> list[Stage]:
+    def apply_pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return ops.conv(x, kernel, strides=1, padding="valid")
+
+    pointwise = _linear(layer, apply_pointwise, "pointwise_kernel", _scale_last)
+    return [_forward(layer, _depthwise_map(layer, "depthwise_kernel"), has_bias=False), _forward(layer, pointwise)]
+
+
+def _transposed(layer: Layer) -> list[Stage]:
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return ops.conv_transpose(
+            x,
+            kernel,
+            strides=list(layer.strides),
+            padding=layer.padding,
+            output_padding=layer.output_padding,
+            dilation_rate=layer.dilation_rate,
+        )
+
+    extent = replace(_extent(layer), is_transposed=True)
+    return [_forward(layer, replace(_linear(layer, apply, "kernel", _scale_transposed), extent=extent))]
+
+
+def _scale_last(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    return kernel * scale
+
+
+def scale_depthwise(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """A depthwise kernel (height, width, channels, multiplier) with each output channel scaled."""
+    return kernel * ops.reshape(scale, kernel.shape[-2:])
+
+
+def _scale_transposed(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    return kernel * ops.expand_dims(scale, -1)
+
+
+def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, scale_outputs: Any) -> Linear:
+    return Linear(
+        name=_name(layer),
+        apply=apply,
+        read_kernel=lambda dtype: ops.cast(getattr(layer, kernel_name), dtype),
+        scale_outputs=scale_outputs,
+    )
+
+
+def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
+    """A linear map as the layer runs it: in its own compute type, with its bias."""
+
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        dtype = layer.compute_dtype
+        y = linear.apply(ops.cast(tensors[0], dtype), linear.read_kernel(dtype))
+        return [ops.add(y, ops.cast(layer.bias, dtype)) if has_bias and layer.bias is not None else y]
+
+    return Stage(linear, compute)
+
+
+def _extent(layer: Layer) -> Extent:
+    size = tuple(layer.kernel_size)
+    dilation = _tuple(getattr(layer, "dilation_rate", 1), len(size))
+    return Extent(size=size, strides=_tuple(layer.strides, len(size)), padding=layer.padding, dilation=dilation)
+
+
+def _tuple(value: Any, rank: int) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * rank
+
+
+# --- everything else --------------------------------------------------------------------------------------------------
+
+
+def _relu(layer: Layer) -> Operation:
+    if layer.negative_slope:
+        return Elementwise(name=_name(layer), function="leaky_relu")
+    return Relu(name=_name(layer), max_value=None if layer.max_value is None else float(layer.max_value))
+
+
+def _activation(layer: Layer) -> Operation:
+    return Elementwise(name=_name(layer), function=_name(layer).lower())
+
+
+def _affine(layer: Layer) -> Operation:
+    return Elementwise(name=_name(layer), function=_name(layer).lower(), is_affine=True)
+
+
+def _rescaling(layer: Layer) -> Operation:
+    sign = -1 if np.any(np.asarray(layer.scale) < 0) else 1
+    return Elementwise(name=_name(layer), function="rescaling", is_affine=True, sign=sign)
+
+
+def _batch_norm(layer: Layer) -> Operation:
+    def channel_scale() -> tf.Tensor:
+        scale = tf.math.rsqrt(tf.cast(layer.moving_variance, tf.float32) + layer.epsilon)
+        return scale * tf.cast(layer.gamma, tf.float32) if layer.scale else scale
+
+    is_last = layer.axis in (-1, layer.input_spec.ndim - 1)
+    return Normalization(name=_name(layer), channel_scale=channel_scale if is_last else None, is_batch_norm=True)
+
+
+def _pool(is_max: bool) -> Row:
+    def row(layer: Layer) -> Operation:
+        size = getattr(layer, "pool_size", None)
+        if size is None:
+            return Window(name=_name(layer), is_max=is_max)
+        size = tuple(size) if isinstance(size, (tuple, list)) else (size,) * 2
+        strides = size if layer.strides is None else _tuple(layer.strides, len(size))
+        extent = Extent(size=size, strides=strides, padding=layer.padding, dilation=(1,) * len(size))
+        return Window(name=_name(layer), is_max=is_max, extent=extent)
+
+    return row
+
+
+def _of(cls: type[Operation]) -> Row:
+    return lambda layer: cls(name=_name(layer))
+
+
+def _pairs(amounts: Any) -> tuple[tuple[int, int], ...]:
+    """Padding or cropping as Keras keeps it, (before, after) for one axis or a pair for each axis."""
+    one_axis = not isinstance(amounts[0], (tuple, list))
+    return (tuple(amounts),) if one_axis else tuple(map(tuple, amounts))
+
+
+def _zero_padding(layer: Layer) -> Operation:
+    return Pad(name=_name(layer), amounts=_pairs(layer.padding))
+
+
+def _cropping(layer: Layer) -> Operation:
+    return Crop(name=_name(layer), amounts=_pairs(layer.cropping))
+
+
+def _up_sampling(layer: Layer) -> Operation:
+    rank = layer.input_spec.ndim - 2
+    return Upsample(name=_name(layer), factors=_tuple(layer.size, rank))
+
+
+def _permute(layer: Layer) -> Operation:
+    return Transpose(name=_name(layer), order=(0, *layer.dims))
+
+
+def _concatenate(layer: Layer) -> Operation:
+    return Concatenate(name=_name(layer), axis=layer.axis)
+
+
+def _softmax(layer: Layer) -> Operation:
+    return Softmax(name=_name(layer), function="softmax", bounds=(0, 1))
+
+
+def _scaled_sum(layer: Layer) -> list[Stage]:
+    """x + scale · y, in which InceptionResNetV2 adds a scaled branch to its shortcut."""
+    scale = Elementwise(name=_name(layer), function="scale", is_affine=True)
+    return [
+        Stage(scale, lambda tensors: [tensors[0] * layer.scale], reads=(1,)),
+        Stage(Sum(name=_name(layer)), lambda tensors: [tensors[0] + tensors[1]], reads=(0, 2)),
+    ]
+
+
+def _rows(row: Row, names: str) -> dict[type, Row]:
+    """A row for each of these classes that this version of Keras has."""
+    return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
+
+
+TABLE: dict[type, Row] = {
+    layers.Dense: _dense,
+    layers.EinsumDense: _einsum_dense,
+    **_rows(_convolution, "Conv1D Conv2D Conv3D"),
+    **_rows(_depthwise, "DepthwiseConv1D DepthwiseConv2D"),
+    **_rows(_separable, "SeparableConv1D SeparableConv2D"),
+    **_rows(_transposed, "Conv1DTranspose Conv2DTranspose Conv3DTranspose"),
+    layers.ReLU: _relu,
+    **_rows(_activation, "LeakyReLU PReLU ELU"),
+    layers.Softmax: _softmax,
+    **_rows(_pool(is_max=True), "MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D"),
+    **_rows(_pool(is_max=True), "GlobalMaxPooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D"),
+    **_rows(_pool(is_max=False), "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D"),
+    **_rows(_pool(is_max=False), "GlobalAveragePooling2D GlobalAveragePooling3D AdaptiveAveragePooling1D"),
+    **_rows(_pool(is_max=False), "AdaptiveAveragePooling2D AdaptiveAveragePooling3D"),
+    **_rows(_of(Sum), "Add Average"),
+    **_rows(_of(Choice), "Maximum Minimum"),
+    layers.Multiply: _of(Product),
+    layers.Subtract: _of(Difference),
+    layers.BatchNormalization: _batch_norm,
+    **_rows(_of(Normalization), "LayerNormalization GroupNormalization UnitNormalization RMSNormalization"),
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _affine,
+    # Only what is idle at inference: Solarization and RandomCrop, for two, are not.
+    **_rows(_of(Identity), "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"),
+    **_rows(_of(Identity), "GaussianDropout GaussianNoise ActivityRegularization Masking RandomBrightness"),
+    **_rows(_of(Identity), "RandomColorDegeneration RandomColorJitter RandomContrast RandomErasing RandomElasticTransform"),
+    **_rows(_of(Identity), "RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective"),
+    **_rows(_of(Identity), "RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear"),
+    **_rows(_of(Identity), "RandomTranslation RandomZoom AugMix CutMix MixUp RandAugment"),
+    **_rows(_of(Move), "Flatten Reshape RepeatVector"),
+    layers.Permute: _permute,
+    layers.Concatenate: _concatenate,
+    **_rows(_of(Resize), "Resizing CenterCrop"),
+    **_rows(_zero_padding, "ZeroPadding1D ZeroPadding2D ZeroPadding3D"),
+    **_rows(_cropping, "Cropping1D Cropping2D Cropping3D"),
+    **_rows(_up_sampling, "UpSampling1D UpSampling2D UpSampling3D"),
+}
+
+# Layers inside keras.applications, which Keras does not export.
+_UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Identity), "CustomScaleLayer": _scaled_sum}
+
+_ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
+_RECURRENT = (layers.RNN, layers.Bidirectional)
+
+_COMPUTING = ("call", "convolution_op")  # what a subclass overrides to compute something else
+
+
+def stages_of(layer: keras.Layer) -> list[Stage] | None:
+    """The typed operations of a layer, its own activation aside; None for one that the table does not know.
+
+    A subclass with a `call` or a convolution of its own, and a layer quantized otherwise than a Dense to int8, are not known.
+    """
+    for cls in type(layer).__mro__:
+        row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
+        if row is not None:
+            is_changed = any(getattr(type(layer), name, None) is not getattr(cls, name, None) for name in _COMPUTING)
+            if is_changed or not _is_readable_as(cls, layer):
+                return None
+            made = row(layer)
+            return made if isinstance(made, list) else [Stage(made)]
+    return None
+
+
+def _is_readable_as(cls: type, layer: keras.Layer) -> bool:
+    mode = getattr(layer, "quantization_mode", None)
+    return not mode or cls not in LINEAR or (mode, cls) == ("int8", layers.Dense)
+
+
+LINEAR = frozenset(
+    cls for cls, row in TABLE.items() if row in (_dense, _einsum_dense, _convolution, _depthwise, _separable, _transposed)
+)
+
+
+def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
+    """The description of a layer that was not traced."""
+    name = type(layer).__name__
+    if isinstance(layer, _ATTENTION):
+        return Attention(name=name, reason=why.reason, cause=why.cause)
+    return Opaque(name=name, reason=why.reason, cause=why.cause)
+
+
+def mixes_all_pixels(layer: keras.Operation) -> bool:
+    """Whether each position reads all others in a layer."""
+    return isinstance(layer, (*_ATTENTION, *_RECURRENT))
+
+
+def is_from_keras(cls: type) -> bool:
+    """Whether Keras itself defines a class."""
+    return cls.__module__.startswith("keras.")
+
+
+def is_keras_layer(layer: keras.Layer) -> bool:
+    """Whether Keras itself defines what a layer computes, and not a user."""
+    return is_from_keras(type(layer)) and not isinstance(layer, layers.Lambda)
+
+
+def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
+    """Whether a built-in layer is opaque unless Keras can trace it: recurrent layers, attention."""
+    return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization))
+
+
+def is_activation(layer: object) -> bool:
+    """Whether a layer only applies its `activation`."""
+    return isinstance(layer, layers.Activation)
+
+
+def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
+    """The layer that a TimeDistributed applies to each step; None for any other layer."""
+    is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
+    return layer.layer if is_plain else None
+
+
+def _name(layer: Layer) -> str:
+    return type(layer).__name__

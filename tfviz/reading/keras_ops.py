@@ -1,0 +1,314 @@
+"""The translator of `keras.ops` and of activation functions: one row of TABLE for each operation that is known.
+
+Keras records a call of `keras.ops`, and of `+` or `x[...]` on symbolic tensors, as an operation whose class is not public. The
+class's name is the operation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfviz.graph.operations import (
+    Choice,
+    Concatenate,
+    Constant,
+    Contraction,
+    Difference,
+    Elementwise,
+    Extent,
+    Identity,
+    Move,
+    Normalization,
+    Opaque,
+    Operation,
+    Pad,
+    Product,
+    Relu,
+    Resize,
+    Sigmoid,
+    Softmax,
+    Sum,
+    Transpose,
+    Window,
+)
+from tfviz.reading.keras_layers import stages_of
+from tfviz.reading.relu_patterns import Primitive
+from tfviz.reading.trace import Call
+
+KerasOp: TypeAlias = Any  # an operation of keras.ops, each class of which has attributes of its own
+Row = Callable[[Call], Operation]
+
+
+def _name(call: Call) -> str:
+    return type(call.operation).__name__
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _of(cls: type[Operation]) -> Row:
+    return lambda call: cls(name=_name(call))
+
+
+def _function(sign: int) -> Row:
+    return lambda call: elementwise(_name(call), _name(call).lower(), sign)
+
+
+def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
+    """A function of each element, by the name that Keras or TensorFlow gives it."""
+    word = function.replace("_", "")
+    if word == "softmax":
+        return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
+    if word == "sigmoid":
+        return Sigmoid(name=name, function="sigmoid", sign=sign, bounds=(0, 1))
+    return Elementwise(name=name, function=word, sign=sign, bounds=(0, 1) if word == "hardsigmoid" else None)
+
+
+def _relu(call: Call) -> Operation:
+    if getattr(call.operation, "negative_slope", 0):
+        return elementwise(_name(call), "leakyrelu")
+    return Relu(name=_name(call))
+
+
+def _relu6(call: Call) -> Operation:
+    return Relu(name=_name(call), max_value=6.0)
+
+
+def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
+    """An operation of one tensor with numbers, or of several tensors."""
+
+    def row(call: Call) -> Operation:
+        return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
+
+    return row
+
+
+def _is_negative(numbers: list[Any]) -> bool:
+    return any(np.any(np.asarray(number) < 0) for number in numbers if number is not None)
+
+
+def affine(name: str, sign: int = 1) -> Elementwise:
+    """a·x + b."""
+    return Elementwise(name=name, function=name.lower(), sign=sign, is_affine=True)
+
+
+def add_numbers(name: str, numbers: list[Any]) -> Operation:
+    """x + c. `numbers` are the operands, None for the tensor."""
+    return affine(name)
+
+
+def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
+    """x − c, or c − x, which negates."""
+    return affine(name, 1 if numbers[0] is None else -1)
+
+
+def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
+    """c · x."""
+    return affine(name, -1 if _is_negative(numbers) else 1)
+
+
+def divide_numbers(name: str, numbers: list[Any]) -> Operation:
+    """x / c; nothing is known of c / x."""
+    return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
+
+
+def power_numbers(name: str, numbers: list[Any]) -> Operation:
+    """x ** n for n of 0 or more; nothing is known of other powers."""
+    is_power = numbers[0] is None and not _is_negative(numbers)
+    return elementwise(name, name.lower(), sign=1 if is_power else 0)
+
+
+def several(cls: type[Operation]) -> Callable[[str], Operation]:
+    """An operation of several tensors."""
+    return lambda name: cls(name=name)
+
+
+def mixed(name: str) -> Operation:
+    """A function of several tensors of which nothing is known."""
+    return elementwise(name, name.lower(), sign=0)
+
+
+def _pool(is_max: bool) -> Row:
+    def row(call: Call) -> Operation:
+        operation, rank = call.operation, len(call.inputs[0].shape) - 2
+        size = _tuple(operation.pool_size, rank)
+        strides = size if operation.strides is None else _tuple(operation.strides, rank)
+        extent = Extent(size=size, strides=strides, padding=operation.padding, dilation=(1,) * rank)
+        return Window(name=_name(call), is_max=is_max, extent=extent)
+
+    return row
+
+
+def _reduction(is_max: bool) -> Row:
+    return lambda call: Window(name=_name(call), is_max=is_max)
+
+
+def _tuple(value: Any, rank: int) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * rank
+
+
+def _pad(call: Call) -> Operation:
+    width = call.operation.pad_width
+    if len(width) != len(call.inputs[0].shape):
+        return Move(name=_name(call))
+    return Pad(name=_name(call), amounts=tuple(map(tuple, width[1:-1])))
+
+
+def _concatenate(call: Call) -> Operation:
+    return Concatenate(name=_name(call), axis=call.operation.axis)
+
+
+def _transpose(call: Call) -> Operation:
+    axes, rank = call.operation.axes, len(call.inputs[0].shape)
+    order = range(rank)[::-1] if axes is None else [axis % rank for axis in axes]
+    return Transpose(name=_name(call), order=tuple(order))
+
+
+def _swapaxes(call: Call) -> Operation:
+    rank = len(call.inputs[0].shape)
+    order = list(range(rank))
+    first, second = call.operation.axis1 % rank, call.operation.axis2 % rank
+    order[first], order[second] = second, first
+    return Transpose(name=_name(call), order=tuple(order))
+
+
+def _moveaxis(call: Call) -> Operation:
+    source, destination, rank = call.operation.source, call.operation.destination, len(call.inputs[0].shape)
+    if not isinstance(source, int):
+        return Move(name=_name(call))
+    order = [axis for axis in range(rank) if axis != source % rank]
+    order.insert(destination % rank, source % rank)
+    return Transpose(name=_name(call), order=tuple(order))
+
+
+def _runs_functions(call: Call) -> Operation:
+    return Opaque(name=_name(call), reason="runs functions of the user's", runs_functions=True)
+
+
+def rows(row: Row, names: str) -> dict[str, Row]:
+    """The same row for each of these names."""
+    return dict.fromkeys(names.split(), row)
+
+
+TABLE: dict[str, Row] = {
+    "Relu": _relu,
+    "ReLU": _relu,
+    "Relu6": _relu6,
+    **rows(_function(1), "Sigmoid Softplus Softsign Silu HardSilu HardSigmoid LeakyRelu Elu Selu Gelu Celu Tanh HardTanh Mish"),
+    **rows(_function(1), "Softmax LogSoftmax LogSigmoid Absolute Square Sqrt Exp Expm1 Log Log1p Erf"),
+    **rows(_pool(is_max=True), "MaxPool"),
+    **rows(_pool(is_max=False), "AveragePool"),
+    **rows(_reduction(is_max=True), "AdaptiveMaxPool Max Amax"),
+    **rows(_reduction(is_max=False), "AdaptiveAveragePool Mean Sum"),
+    "Add": _arithmetic(add_numbers, several(Sum)),
+    "Multiply": _arithmetic(multiply_numbers, several(Product)),
+    "Subtract": _arithmetic(subtract_numbers, several(Difference)),
+    **rows(_arithmetic(divide_numbers, several(Normalization)), "Divide TrueDivide"),
+    "Power": _arithmetic(power_numbers, mixed),
+    "Negative": lambda call: affine(_name(call), -1),
+    **rows(_of(Choice), "Maximum Minimum Clip"),
+    **rows(_of(Normalization), "BatchNorm LayerNorm RMSNorm Normalize"),
+    **rows(_of(Identity), "Identity Copy Cast View EnsureShape CheckNumerics"),
+    **rows(_of(Move), "Reshape Squeeze ExpandDims Ravel Stack GetItem Split Slice Unstack Repeat Tile Flip Roll BroadcastTo"),
+    **rows(_of(Move), "Take DepthToSpace SpaceToDepth"),
+    "Resize": _of(Resize),
+    "Pad": _pad,
+    "Concatenate": _concatenate,
+    "Transpose": _transpose,
+    "Swapaxes": _swapaxes,
+    "Moveaxis": _moveaxis,
+    **rows(_of(Constant), "ZerosLike OnesLike FullLike Shape"),
+    **rows(_of(Contraction), "Matmul Einsum Dot Tensordot"),
+    **rows(_function(0), "DivideNoNan FloorDivide Mod Remainder Where SquaredDifference Floor Ceil Round Sign"),
+    **rows(_function(0), "Reciprocal Rsqrt Sin Cos Tan Arcsin Arccos Arctan Sinh Cosh Arcsinh Arccosh Arctanh Erfinv Log2"),
+    **rows(_function(0), "Log10 Exp2 NanToNum StopGradient Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd"),
+    **rows(_function(0), "LogicalOr LogicalNot LogicalXor Isnan Isinf Isfinite"),
+    **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
+}
+
+# What ReLUs are written out with (see `relu_patterns`).
+PRIMITIVES = {
+    "Maximum": Primitive.MAXIMUM,
+    "Minimum": Primitive.MINIMUM,
+    "Where": Primitive.WHERE,
+    "Multiply": Primitive.MULTIPLY,
+    "Clip": Primitive.CLIP,
+    "Cast": Primitive.CAST,
+    "Greater": Primitive.GREATER,
+    "GreaterEqual": Primitive.GREATER,
+    "Less": Primitive.LESS,
+    "LessEqual": Primitive.LESS,
+}
+
+
+def operation_of(call: Call) -> Operation:
+    """The description of a call of `keras.ops`."""
+    row = TABLE.get(_name(call))
+    if row is None:
+        return Opaque(name=_name(call))
+    operation = row(call)
+    # Each output of an identity of several tensors is one of the inputs: the first does not carry all of the signal.
+    is_several = isinstance(operation, Identity) and len(call.outputs) > 1
+    return Move(name=_name(call)) if is_several else operation
+
+
+def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
+    """What a call is in the patterns of written-out ReLUs, and what it is applied to."""
+    operation = call.operation
+    operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
+    if isinstance(operation, keras.Layer):
+        return None, operands
+    primitive = PRIMITIVES.get(_name(call))
+    if primitive is Primitive.CLIP:
+        operands = (*operands[:1], operation.x_min, operation.x_max)
+    return primitive, operands
+
+
+def numbers_of(call: Call) -> list[Any]:
+    """The operands of an operation of arithmetic, None for a tensor and 1 for weights, which may change."""
+    operands = tree.flatten((call.arguments.args, call.arguments.kwargs))
+    return [None if isinstance(x, keras.KerasTensor) else 1 if isinstance(x, keras.Variable) else x for x in operands]
+
+
+# --- activation functions ---------------------------------------------------------------------------------------------
+
+
+def is_linear(function: Callable[..., Any] | None) -> bool:
+    """Whether a layer's `activation` leaves its argument as it is."""
+    return function is None or function is keras.activations.linear
+
+
+def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
+    """The description of an activation function of Keras or TensorFlow, or of a layer used as one; None for a user's own.
+
+    Args:
+        name: what messages call the operation.
+    """
+    if is_linear(function):
+        return Identity(name=name)
+    if isinstance(function, keras.Layer):
+        stages = stages_of(function)
+        if stages is None:
+            return None
+        known = stages[-1].operation
+        return known if isinstance(known, (Relu, Elementwise)) else elementwise(name, function_name(function))
+    module = str(getattr(function, "__module__", ""))
+    if not (module.startswith(("keras.", "tensorflow.")) and hasattr(function, "__name__")):
+        return None
+    word = function_name(function)
+    if word in ("relu", "relu6"):
+        return Relu(name=name, max_value=6.0 if word == "relu6" else None)
+    return elementwise(name, word)
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """What an activation function is called: "relu", "softmax" …; of a layer used as one, its class's name."""
+    if isinstance(function, keras.Layer):
+        return type(function).__name__.lower()
+    name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)
+    return name.removesuffix("_v2").lower()  # tf.nn.softmax

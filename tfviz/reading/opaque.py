@@ -1,0 +1,88 @@
+"""What an opaque operation holds: seen by tracing it, without opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfviz import keras_internals
+from tfviz.graph.graph import Value
+from tfviz.graph.operations import Elementwise, Relu
+from tfviz.reading import tensorflow_ops
+from tfviz.reading.keras_layers import is_keras_layer, stages_of
+from tfviz.reading.keras_ops import operation_of_function
+from tfviz.reading.stages import Compute
+
+
+@dataclass(frozen=True, eq=False)
+class TracedContents:
+    """What a layer or a function of the user's holds, seen by tracing it; what cannot be traced could hold anything.
+
+    Attributes:
+        layer: the layer; None for anything else that runs functions of the user's.
+        compute: runs it.
+        specs: the tensors that it takes.
+        is_pointwise: whether it is known to read one pixel only, as an activation function does.
+        always_mixes_pixels: whether it is known to read others, as attention does.
+    """
+
+    layer: keras.Layer | None
+    compute: Compute
+    specs: list[tf.TensorSpec]
+    is_pointwise: bool = False
+    always_mixes_pixels: bool = False
+
+    @classmethod
+    def of(
+        cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
+    ) -> TracedContents:
+        """The contents of what `compute` runs on these values."""
+        specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
+        return cls(layer, compute, specs, is_pointwise)
+
+    @cached_property
+    def may_hide_relu(self) -> bool:
+        """Whether a ReLU is, or could be, inside.
+
+        What Keras' own layers hold is seen in their parts: an LSTM has no ReLU, unless it was asked for.
+        """
+        parts = keras_internals.layers_of(self.layer)
+        if any(map(_is_relu, parts)):
+            return True
+        is_built_in = bool(parts) and all(map(is_keras_layer, parts))
+        return not is_built_in and (self._function is None or tensorflow_ops.runs_relu(self._function))
+
+    @cached_property
+    def mixes_pixels(self) -> bool:
+        """Whether an output pixel reads other pixels than its own; False where that cannot be seen."""
+        if self.always_mixes_pixels:
+            return True
+        if self.is_pointwise or self._function is None:
+            return False
+        return tensorflow_ops.mixes_pixels(self._function, len(self.specs))
+
+    @cached_property
+    def ending(self) -> Elementwise | None:
+        """The operation that gives its first output, as if it were a function of each element; None where that is unknown."""
+        return None if self._function is None else tensorflow_ops.ending(self._function)
+
+    @cached_property
+    def _function(self) -> Any:
+        """It as a concrete function; None where its code cannot be run on symbolic tensors."""
+        try:
+            with keras_internals.untouched(self.layer):
+                return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)
+        except Exception:  # The user's own code may raise anything; all that is lost is what a warning could have said.
+            return None
+
+
+def _is_relu(layer: keras.Layer) -> bool:
+    functions = [getattr(layer, name, None) for name in ("activation", "recurrent_activation")]
+    operations = [stage.operation for stage in stages_of(layer) or ()]
+    operations += [operation_of_function(one, "") for one in functions if one is not None]
+    return any(isinstance(operation, Relu) for operation in operations)

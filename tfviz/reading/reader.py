@@ -1,0 +1,385 @@
+"""Reading a trace into a flat graph: nested models opened, shared layers told apart, fused activations split off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain, count
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+from tfviz import keras_internals
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.gates import with_carriers
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
+from tfviz.nesting import Nested
+from tfviz.reading import keras_layers, keras_ops
+from tfviz.reading.calls import calls_of, step_of, symbolic_images, takes_training
+from tfviz.reading.opaque import TracedContents
+from tfviz.reading.relu_patterns import Expression, WrittenRelu, relu_of
+from tfviz.reading.stages import Compute, Stage
+from tfviz.reading.tensorflow_ops import Piece
+from tfviz.reading.time_distributed import over_time, shape_over_time
+from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for
+
+
+def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
+    """Reads a model, nested to any depth, into a flat graph. The model is not changed.
+
+    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors of
+    Keras, or of TensorFlow where its code takes those only.
+
+    Args:
+        model: a built keras.Model.
+        by_tensorflow: whether layers that only TensorFlow can trace are opened; a value inside them is no symbolic tensor of
+            Keras, from which a model could branch off.
+
+    Raises:
+        UnsupportedModelError: for a model whose layers cannot be traced, an unbuilt one, and one with channels first.
+    """
+    trace = calls_of(model)
+    if isinstance(trace, NotReadable):
+        raise _not_readable(model, trace) from trace.cause
+    return _read(model, trace, by_tensorflow)
+
+
+def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
+    """The graph of a model; where its layers cannot be traced, a graph of one opaque step, which calls it.
+
+    For methods that need the gradient of the outputs with respect to the images and nothing else.
+    """
+    is_unbuilt = isinstance(model, keras.Sequential) and not model.built
+    trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
+    if isinstance(trace, Trace):
+        return _read(model, trace, by_tensorflow=True)
+    if not callable(model) or is_unbuilt:
+        raise _not_readable(model, trace) from trace.cause
+    extra = {"training": False} if isinstance(model, keras.Layer) or takes_training(model) else {}
+    name = str(getattr(model, "name", type(model).__name__))
+    image, output = Value(()), Value(())
+
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [model(tensors[0], **extra)]
+
+    contents = TracedContents.of(model, compute, [image])
+    operation = Opaque(name=type(model).__name__, reason=trace.reason, contents=contents, cause=trace.cause)
+    step = Step(name, operation, (image,), (output,), compute, layer=model)
+    return Graph(model, [step], {"image": image}, input_structure=image, output_structure=output)
+
+
+def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
+    if not isinstance(model, keras.Model):
+        return UnsupportedModelError(f"Expected a keras.Model. Received: {type(model).__name__} ({str(model)[:60]!r}).")
+    kind = f"The {type(model).__name__} model '{model.name}'"
+    if not model.built:
+        return UnsupportedModelError(
+            f"{kind} has never been called, so its input shape is not known. Call it once on an image (a Sequential model also "
+            "takes a keras.Input(shape) first)."
+        )
+    if symbolic_images(model) is None:
+        return UnsupportedModelError(
+            f"{kind} does not know the shape of its images. Set it by model.build((None, height, width, channels)), which leaves "
+            "the weights as they are."
+        )
+    cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
+    return UnsupportedModelError(
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it {why.reason}{cause}. "
+        "'saliency' works on it, since it needs nothing but the input gradient. For the other methods, use keras.ops or "
+        "TensorFlow's functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)."
+    )
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).strip().splitlines()), "")[:200]
+
+
+def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
+    graph = Graph(model, is_traced=not trace.is_recorded)
+    reader = _Reader(graph, by_tensorflow)
+    values: dict[int, Value] = {}
+    for number, tensor in enumerate(tree.flatten(trace.inputs)):
+        values[id(tensor)] = Value.of(tensor)
+        graph.names[keras_internals.input_name(tensor, number)] = values[id(tensor)]
+    reader.read(trace, values, prefix="")
+    graph.input_structure = _structure(trace.inputs, values)
+    graph.output_structure = _structure(trace.outputs, values)
+    if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
+        graph.output_structure = graph.output_structure[0]  # as Keras itself unpacks it
+    return with_carriers(graph)
+
+
+def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) -> Nested[Value]:
+    return tree.map_structure(lambda tensor: values[id(tensor)], tensors)
+
+
+class _Reader:
+    """Adds a model's calls to a graph, one after the other."""
+
+    def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
+        self.graph, self.by_tensorflow = graph, by_tensorflow
+        self.is_in_code = False  # whether what is being read was seen by tracing
+        self.makers: dict[int, Call] = {}  # by the id of a symbolic tensor the call that made it
+
+    def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
+        """Reads one level of nesting. `values` leads from a symbolic tensor's id to its value."""
+        around = self.is_in_code
+        for call, path in zip(trace.calls, _paths(trace), strict=True):
+            self.is_in_code = not trace.is_recorded
+            self._read_call(call, values, f"{prefix}{path}")
+        self.is_in_code = around
+
+    def _read_call(self, call: Call, values: dict[int, Value], path: str) -> None:
+        _require_channels_last(call.operation)
+        nested = keras_internals.functional_of(call.operation)
+        if nested is not None:
+            self._open_model(nested, call, values, path)
+        elif not self._open_over_time(call, values, path) and not self._open_layer(call, values, path):
+            self._add(call, values, path)
+        self.makers.update({id(tensor): call for tensor in call.outputs})
+        for number, tensor in enumerate(call.outputs):
+            self.graph.names[f"{path}[{number}]" if len(call.outputs) > 1 else path] = values[id(tensor)]
+        self.graph.layers[path] = call.operation
+
+    def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
+        """Reads what is inside a call: its inputs and outputs are the values around it, under other names."""
+        inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
+        self.read(inner, inside, prefix=path + "/")
+        pairs = zip(tree.flatten(inner.outputs), call.outputs, strict=True)
+        values.update({id(tensor): inside[id(symbol)] for symbol, tensor in pairs})
+
+    def _open_model(self, model: keras.Model, call: Call, values: dict[int, Value], path: str) -> None:
+        trace = calls_of(model)
+        given = inputs_for(trace, call)
+        pairs = zip(tree.flatten(trace.inputs), given, strict=True)
+        inputs = [self._fitted(symbol, tensor, values[id(tensor)], path) for symbol, tensor in pairs]
+        self._open(trace, inputs, call, values, path)
+
+    def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
+        """What a nested model is called on, brought to the type and rank of its input, as Keras does."""
+        is_of_rank = len(symbol.shape) == len(tensor.shape)
+        if symbol.dtype == tensor.dtype and is_of_rank:
+            return value
+        new = Value.of(keras.KerasTensor((*tensor.shape[:1], *symbol.shape[1:]), symbol.dtype))
+        operation = Identity(name="cast") if is_of_rank else Move(name="reshape")
+        self.graph.steps.append(Step(path, operation, (value,), (new,), _on_one(partial(fitted, symbol))))
+        return new
+
+    def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
+        """Opens a layer that runs other layers or a function of the user's, if it can be traced."""
+        layer = call.operation
+        if not isinstance(layer, keras.Layer) or keras_layers.stages_of(layer) is not None or _is_activation(layer):
+            return False
+        if keras_layers.is_keras_layer(layer) and not _holds_layers(layer):
+            return False
+        inner = calls_of(call, by_tensorflow=self.by_tensorflow)
+        if isinstance(inner, NotReadable):
+            self._add_opaque(call, values, path, inner)
+            return True
+        self.graph.is_traced = True
+        self._open(inner, [values[id(tensor)] for tensor in call.inputs], call, values, path)
+        return True
+
+    def _open_over_time(self, call: Call, values: dict[int, Value], path: str) -> bool:
+        """Opens the layer inside a TimeDistributed, whose values get an axis of time; not one with a mask."""
+        if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
+            return False
+        (series,) = call.inputs
+        inner = step_of(call.operation, series)
+        if isinstance(inner, NotReadable):
+            return False
+        first = len(self.graph.steps)
+        self._open(inner, [values[id(series)]], call, values, path)
+        for number, step in enumerate(self.graph.steps[first:], first):
+            for value in step.outputs:
+                value.shape = shape_over_time(value.shape, series.shape[1])
+            self.graph.steps[number] = over_time(step)
+        return True
+
+    def _add(self, call: Call, values: dict[int, Value], path: str) -> None:
+        operation = call.operation
+        if isinstance(operation, Piece):
+            self._add_stages(call, [Stage(operation.description)], values, path)
+        elif not isinstance(operation, keras.Layer):
+            relu = relu_of(self._expression(call))
+            self._add_relu(call, relu, values, path) if relu else self._add_stages(
+                call, [Stage(keras_ops.operation_of(call))], values, path
+            )
+        elif _is_activation(operation):
+            self._add_function(call, [values[id(tensor)] for tensor in call.inputs], values, path)
+        elif (stages := keras_layers.stages_of(operation)) is not None:
+            outputs = self._add_stages(call, stages, values, path)
+            if isinstance(stages[-1].operation, Linear):
+                self._add_function(call, outputs, values, path)
+        else:
+            self._add_opaque(call, values, path, NotReadable("is a built-in layer without a description"))
+
+    def _add_opaque(self, call: Call, values: dict[int, Value], path: str, why: NotReadable) -> None:
+        operation = keras_layers.opaque_operation(call.operation, why)
+        self._add_stages(call, [Stage(operation)], values, path)
+
+    def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
+        """Adds the stages of a call; returns the values of the last, which are those of the call's outputs."""
+        made = [values[id(tensor)] for tensor in call.inputs]
+        outputs = made
+        for number, stage in enumerate(stages):
+            reads = made if number == 0 else outputs
+            inputs = reads if stage.reads is None else [made[i] for i in stage.reads]
+            symbols = call.outputs if number == len(stages) - 1 else call.outputs[:1]
+            outputs = [Value.of(tensor) for tensor in symbols]
+            made = [*made, *outputs]
+            self._append(call, stage.operation, inputs, outputs, path, stage.compute)
+        values.update({id(tensor): value for tensor, value in zip(call.outputs, outputs, strict=True)})
+        return outputs
+
+    def _append(
+        self,
+        call: Call,
+        operation: Operation,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        path: str,
+        compute: Compute | None,
+    ) -> None:
+        layer = call.operation
+        run = _caller(call, self.is_in_code) if compute is None else _masked(layer, compute)
+        if isinstance(operation, Opaque):
+            operation = _with_contents(operation, layer, run, inputs)
+        self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
+
+    def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
+        """Adds a layer's activation; a function of the user's is opened, or opaque where it cannot be traced."""
+        layer, function = call.operation, call.operation.activation
+        is_fused = not _is_activation(layer)
+        if is_fused and keras_ops.is_linear(function):
+            return
+        operation = keras_ops.operation_of_function(function, type(layer).__name__)
+        (tensor,) = call.outputs
+        if operation is None:
+            inner = calls_of(function, like=inputs[0].symbol, by_tensorflow=self.by_tensorflow)
+            if isinstance(inner, Trace):
+                inside = {id(inner.inputs): inputs[0]}
+                self.read(inner, inside, prefix=path + "/")
+                values[id(tensor)] = inside[id(inner.outputs)]
+                return
+            contents = TracedContents.of(None, _on_one(function), inputs, is_pointwise=True)
+            name = type(layer).__name__
+            operation = Opaque(name=name, reason=inner.reason, contents=contents, cause=inner.cause)
+        values[id(tensor)] = Value.of(tensor)
+        compute = _masked(layer, _on_one(function))
+        self.graph.steps.append(Step(path, operation, tuple(inputs), (values[id(tensor)],), compute, layer))
+
+    def _expression(self, call: Call) -> Expression:
+        primitive, operands = keras_ops.primitive_of(call)
+
+        def made_by(symbol: Any) -> Expression | None:
+            maker = self.makers.get(id(symbol))
+            return None if maker is None or isinstance(maker.operation, Piece) else self._expression(maker)
+
+        return Expression(primitive, operands, made_by)
+
+    def _add_relu(self, call: Call, relu: WrittenRelu, values: dict[int, Value], path: str) -> None:
+        """Adds a ReLU that is written out, as the ReLU that it is."""
+        (tensor,) = call.outputs
+        values[id(tensor)] = Value.of(tensor)
+        operation = Relu(name=type(call.operation).__name__, max_value=relu.max_value)
+        compute = _on_one(relu.function)
+        self.graph.steps.append(Step(path, operation, (values[id(relu.x)],), (values[id(tensor)],), compute, call.operation))
+
+
+def _paths(trace: Trace) -> list[str]:
+    """The path of each call in its own trace: the operation's name, and a number where there are several calls of that name.
+
+    Each use of a shared layer is a step of its own, numbered in the order in which the calls were made, and so is each of
+    several layers of one name.
+    """
+    names = _names(trace)
+    order: dict[str, list[int]] = defaultdict(list)
+    for position, call in enumerate(trace.calls):
+        order[names[id(call.operation)]].append(position)
+    paths = [""] * len(trace.calls)
+    for name, positions in order.items():
+        first = {}
+        for position in positions:
+            first.setdefault(id(trace.calls[position].operation), position)
+        positions.sort(key=lambda i: (first[id(trace.calls[i].operation)], trace.calls[i].number, i))
+        for number, position in enumerate(positions):
+            paths[position] = f"{name}:{number}" if len(positions) > 1 else name
+    return paths
+
+
+def _names(trace: Trace) -> dict[int, str]:
+    """What each operation is called, by its id.
+
+    In a graph that was traced the operations are new each time, and Keras numbers them through the whole process: here
+    they are numbered within the graph ("relu", "relu_1"), so that a path means the same tomorrow.
+    """
+    names = {id(call.operation): call.operation.name for call in trace.calls}
+    if trace.is_recorded:
+        return names
+    taken = {call.operation.name for call in trace.calls if isinstance(call.operation, keras.Layer)}
+    for operation in dict.fromkeys(call.operation for call in trace.calls if not isinstance(call.operation, keras.Layer)):
+        kind = getattr(operation, "type_name", type(operation).__name__).lower()
+        free = (name for name in chain([kind], (f"{kind}_{i}" for i in count(1))) if name not in taken)
+        names[id(operation)] = next(free)
+        taken.add(names[id(operation)])
+    return names
+
+
+def _caller(call: Call, is_traced: bool) -> Compute:
+    """Runs a recorded call on new tensors, as at inference."""
+    operation = call.operation
+    # Random augmentation augments unless told that nobody is training; a layer around it hands that on.
+    extra = {"training": False} if isinstance(operation, keras.Layer) else {}
+
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        args, kwargs = call.on(tensors)
+        # A model hands its own `training` to what it records; in code that was traced the user's word is the last.
+        outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
+        return [x for x in outputs if tf.is_tensor(x)]
+
+    return compute
+
+
+def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
+    return lambda tensors: [function(tensors[0])]
+
+
+def _masked(layer: object, compute: Compute) -> Compute:
+    """The computation, with the mask over time that Keras carries along where the layer hands it on."""
+    if not getattr(layer, "supports_masking", False):
+        return compute
+    return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
+
+
+def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
+    """An opaque operation with what can be seen in it, where it runs code of the user's."""
+    is_layer = isinstance(layer, keras.Layer)
+    if not is_layer and not operation.runs_functions:
+        return operation
+    contents = TracedContents.of(layer if is_layer else None, compute, inputs)
+    if not is_layer or keras_layers.mixes_all_pixels(layer):
+        contents = replace(contents, always_mixes_pixels=True)
+    return replace(operation, contents=contents)
+
+
+def _is_activation(layer: object) -> bool:
+    return keras_layers.is_activation(layer)
+
+
+def _holds_layers(layer: keras.Layer) -> bool:
+    """Whether a layer keeps other layers, which its own `call` may run."""
+    return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
+
+
+def _require_channels_last(operation: object) -> None:
+    if getattr(operation, "data_format", None) == "channels_first":
+        raise UnsupportedModelError(
+            f"Layer '{operation.name}' has data_format='channels_first', and tfviz reads images as (height, width, channels). "
+            "Build the model with data_format='channels_last' and load the same weights: kernels have the same shape in both."
+        )

@@ -1,0 +1,133 @@
+"""ReLUs that people write out: `maximum(x, 0)`, `where(x > 0, x, 0)`, `x * cast(x > 0)`, `clip(x, 0, 6)`.
+
+Keras' operations and TensorFlow's are read alike here: the translators say which primitive each of them is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import permutations
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+
+class Primitive(Enum):
+    """The operations that ReLUs are written out with."""
+
+    MAXIMUM = auto()
+    MINIMUM = auto()
+    WHERE = auto()
+    MULTIPLY = auto()
+    CLIP = auto()
+    CAST = auto()
+    GREATER = auto()  # or equal
+    LESS = auto()  # or equal
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`primitive(*operands)`.
+
+    Attributes:
+        operands: constants as their values, everything else as the (symbolic) tensor that it is.
+        made_by: the expression that a tensor comes from; None for an input.
+    """
+
+    primitive: Primitive | None
+    operands: tuple[Any, ...]
+    made_by: Callable[[Any], Expression | None]
+
+
+@dataclass(frozen=True)
+class WrittenRelu:
+    """A ReLU of `x`: the tensor (symbolic), the function, and its cap."""
+
+    x: Any
+    function: Callable[[tf.Tensor], tf.Tensor]
+    max_value: float | None = None
+
+
+def relu_of(expression: Expression) -> WrittenRelu | None:
+    """The ReLU that an expression is; None for any other expression."""
+    primitive, operands = expression.primitive, expression.operands
+    if primitive is Primitive.CLIP and _is_number(operands[1], 0) and _is_number(operands[2], 6):
+        # Any other clip is no activation: most keep pixels in their range.
+        return WrittenRelu(operands[0], ops.relu6, 6.0)
+    if primitive in (Primitive.MAXIMUM, Primitive.MINIMUM) and (limits := _clip(expression)):
+        return WrittenRelu(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
+    find = {Primitive.MAXIMUM: _of_maximum, Primitive.WHERE: _of_choice, Primitive.MULTIPLY: _of_product}.get(primitive)
+    x = find(expression) if find else None
+    return None if x is None else WrittenRelu(x, ops.relu)
+
+
+def _clip(expression: Expression) -> tuple[Any, float, float] | None:
+    """(x, low, high) of maximum(minimum(x, high), low), as tf.clip_by_value is, and of the other way round."""
+    is_outer_low = expression.primitive is Primitive.MAXIMUM
+    inner_primitive = Primitive.MINIMUM if is_outer_low else Primitive.MAXIMUM
+    for inner, number in permutations(expression.operands, 2):
+        limit, maker = _number(number), None if _is_constant(inner) else expression.made_by(inner)
+        if limit is not None and maker is not None and maker.primitive is inner_primitive:
+            for x, second in permutations(maker.operands, 2):
+                other = _number(second)
+                if other is not None and not _is_constant(x):
+                    return (x, limit, other) if is_outer_low else (x, other, limit)
+    return None
+
+
+def _of_maximum(expression: Expression) -> Any:
+    return next((x for x, zero in permutations(expression.operands, 2) if _is_number(zero, 0) and not _is_number(x, 0)), None)
+
+
+def _of_choice(expression: Expression) -> Any:
+    """x of where(x > 0, x, 0) and of where(x < 0, 0, x)."""
+    if len(expression.operands) != 3:  # where(x > 0) alone gives positions
+        return None
+    condition, first, second = expression.operands
+    comparison = expression.made_by(condition)
+    if _is_number(second, 0) and _is_above_zero(comparison, first):
+        return first
+    return second if _is_number(first, 0) and _is_above_zero(comparison, second, below=True) else None
+
+
+def _of_product(expression: Expression) -> Any:
+    """x of x · cast(x > 0)."""
+    for x, gate in permutations(expression.operands, 2):
+        cast = expression.made_by(gate)
+        if cast and cast.primitive is Primitive.CAST and _is_above_zero(cast.made_by(cast.operands[0]), x):
+            return x
+    return None
+
+
+def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
+    """Whether a comparison is x > 0, or 0 < x; with `below`, x < 0."""
+    if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
+        return False
+    is_first_larger = (comparison.primitive is Primitive.GREATER) != below
+    first, second = comparison.operands if is_first_larger else comparison.operands[::-1]
+    return first is x and _is_number(second, 0)
+
+
+def _is_number(value: Any, number: float) -> bool:
+    """Whether a constant is this number throughout."""
+    return _number(value) == number
+
+
+def _number(value: Any) -> float | None:
+    """The number that a constant is throughout; None for any other constant, and for a tensor of unknown values."""
+    if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
+        return None
+    if tf.is_tensor(value) and not hasattr(value, "numpy"):
+        return None
+    array = np.asarray(value)
+    is_one = array.size > 0 and np.issubdtype(array.dtype, np.number) and bool(np.all(array == array.flat[0]))
+    return float(array.flat[0]) if is_one else None
+
+
+def _is_constant(value: Any) -> bool:
+    return _number(value) is not None

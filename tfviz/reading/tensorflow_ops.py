@@ -1,0 +1,472 @@
+"""The translator of TensorFlow's operations: one row of TABLE for each type of operation that is known.
+
+A traced function is cut into pieces (see `tensorflow_tracer`), each of which is one operation that the layers' code runs, along
+with what is computed beside it: shapes, conditions, weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.graph.operations import (
+    Choice,
+    Concatenate,
+    Constant,
+    Contraction,
+    Difference,
+    Elementwise,
+    Extent,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Opaque,
+    Operation,
+    Product,
+    Relu,
+    Resize,
+    Sum,
+    Transpose,
+    Window,
+)
+from tfviz.reading import keras_ops
+from tfviz.reading.keras_layers import scale_depthwise
+from tfviz.reading.relu_patterns import Expression, Primitive
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One operation of a traced function, cut out.
+
+    Attributes:
+        operation: the operation in the function's graph.
+        reads: the tensors in that graph that a call of the piece is given.
+        outputs: those that it gives.
+        inside: the operations that are computed along with it.
+        replay: (reads, outputs) -> a function that leads from some tensors of the graph to others.
+    """
+
+    operation: tf.Operation
+    reads: Sequence[tf.Tensor]
+    outputs: Sequence[tf.Tensor]
+    inside: Sequence[tf.Operation]
+    replay: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Callable[..., Any]]
+
+    @property
+    def name(self) -> str:
+        return type_name(self.operation)
+
+    def numbers(self) -> list[Any]:
+        """The operands: None for a tensor that is given, 1 for weights, which may change, otherwise the constant."""
+        is_given = [any(x is other for other in self.reads) for x in self.operation.inputs]
+        static = map(tf.get_static_value, self.operation.inputs)
+        return [None if given else 1 if x is None else x for x, given in zip(static, is_given, strict=True)]
+
+
+class Piece:
+    """An operation of a traced function, called on the tensors that it is given at run time.
+
+    What it reads beside those (weights, constants, shapes) is read anew in each call.
+
+    Attributes:
+        type_name: what paths and messages call it.
+        description: what it computes.
+        data_format: "channels_last" or "channels_first" of an operation that has one, otherwise None.
+    """
+
+    def __init__(
+        self, name: str, type_name: str, run: Callable[..., Any], description: Operation, data_format: str | None = None
+    ) -> None:
+        self.name, self.type_name, self.description, self.data_format = name, type_name, description, data_format
+        self._run = run
+
+    def __call__(self, *tensors: tf.Tensor) -> Any:
+        return self._run(*tensors)
+
+
+def piece_of(cut: Cut) -> Piece:
+    """The piece that a cut makes."""
+    operation = cut.operation
+    return Piece(operation.name, cut.name, cut.replay(cut.reads, cut.outputs), description_of(cut), _data_format(operation))
+
+
+def piece_of_function(operation: tf.Operation, function: Callable[[tf.Tensor], tf.Tensor], description: Operation) -> Piece:
+    """A function of one tensor that is written out in several operations, of which this is the last."""
+    return Piece(operation.name, description.name, lambda x: [function(x)], description)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+# TensorFlow's types, where Keras has another name for the same: paths are the same whichever tracer has read a model.
+_KERAS_NAMES = {
+    "AddV2": "Add",
+    "AddN": "Add",
+    "BiasAdd": "Add",
+    "Mul": "Multiply",
+    "Sub": "Subtract",
+    "RealDiv": "Divide",
+    "Pow": "Power",
+    "Abs": "Absolute",
+    "Neg": "Negative",
+    "SelectV2": "Where",
+    "Select": "Where",
+    "ConcatV2": "Concatenate",
+    "Pad": "PadV2",
+    "MaxPoolV2": "MaxPool",
+    "MaxPool3D": "MaxPool",
+    "AvgPool": "AveragePool",
+    "AvgPool3D": "AveragePool",
+    "ResizeBilinear": "Resize",
+    "ResizeBicubic": "Resize",
+    "FusedBatchNormV3": "BatchNorm",
+}
+
+_CHANNELS_FIRST = frozenset({b"NCHW", b"NCDHW", b"NCW"})
+
+
+def type_name(operation: tf.Operation) -> str:
+    """What Keras calls such an operation, or TensorFlow itself where Keras has none."""
+    return _KERAS_NAMES.get(operation.type, operation.type)
+
+
+def _data_format(operation: tf.Operation) -> str | None:
+    if all(attribute.name != "data_format" for attribute in operation.op_def.attr):
+        return None
+    return "channels_first" if operation.get_attr("data_format") in _CHANNELS_FIRST else "channels_last"
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+Row = Callable[[Cut], Operation]
+
+
+def _of(cls: type[Operation]) -> Row:
+    return lambda cut: cls(name=cut.name)
+
+
+def _function(sign: int) -> Row:
+    return lambda cut: keras_ops.elementwise(cut.name, cut.name.lower(), sign)
+
+
+def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
+    def row(cut: Cut) -> Operation:
+        return several(cut.name) if len(cut.reads) > 1 else affine(cut.name, cut.numbers())
+
+    return row
+
+
+def _cast(cut: Cut) -> Operation:
+    x = cut.operation.inputs[0]
+    if not x.dtype.is_floating and cut.reads[0] is not x:
+        return keras_ops.elementwise(cut.name, "condition", sign=0)  # 0 or 1 by a comparison: not what it was before the cast
+    return Identity(name=cut.name)
+
+
+def _pool(is_max: bool) -> Row:
+    def row(cut: Cut) -> Operation:
+        size, strides = _inner(cut.operation, "ksize"), _inner(cut.operation, "strides")
+        padding = _padding_before(cut.operation)
+        return Window(
+            name=cut.name,
+            is_max=is_max,
+            extent=Extent(size=size, strides=strides, padding=padding, dilation=(1,) * len(size)),
+        )
+
+    return row
+
+
+def _reduction(is_max: bool) -> Row:
+    return lambda cut: Window(name=cut.name, is_max=is_max)
+
+
+def _concatenate(cut: Cut) -> Operation:
+    return Concatenate(name=cut.name, axis=int(tf.get_static_value(cut.operation.inputs[-1])))
+
+
+def _transpose(cut: Cut) -> Operation:
+    axes = tf.get_static_value(cut.operation.inputs[1])
+    if axes is None:
+        return Move(name=cut.name)
+    rank = len(axes)
+    return Transpose(name=cut.name, order=tuple(int(axis) % rank for axis in axes))
+
+
+def _convolution(cut: Cut) -> Operation:
+    strides, dilations, padding = _inner(cut.operation, "strides"), _inner(cut.operation, "dilations"), _paddings(cut.operation)
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(x, kernel, strides, padding, dilations=dilations)
+
+    return _linear(cut, apply, lambda kernel, scale: kernel * scale, _extent(cut.operation))
+
+
+def _depthwise(cut: Cut) -> Operation:
+    strides, dilations = (1, *_inner(cut.operation, "strides"), 1), _inner(cut.operation, "dilations")
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(x, kernel, strides, _padding(cut.operation).upper(), dilations=dilations)
+
+    is_known = _padding(cut.operation) != "explicit"
+    return _linear(cut, apply, scale_depthwise, _extent(cut.operation)) if is_known else _unknown(cut)
+
+
+def _product(adjoint_x: str, adjoint_y: str) -> Row:
+    """A matrix product with weights is linear; one of two tensors is a contraction."""
+
+    def row(cut: Cut) -> Operation:
+        operation = cut.operation
+        if len(cut.reads) > 1:
+            return Contraction(name=cut.name)
+        if operation.inputs[1].shape.rank != 2 or operation.get_attr(adjoint_x):
+            return _unknown(cut)
+        is_turned = operation.get_attr(adjoint_y)
+
+        def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+            return tf.matmul(x, kernel, transpose_b=is_turned)
+
+        def scale_outputs(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+            return kernel * (scale[:, None] if is_turned else scale)
+
+        return _linear(cut, apply, scale_outputs, None)
+
+    return row
+
+
+def _linear(cut: Cut, apply: Any, scale_outputs: Any, extent: Extent | None) -> Operation:
+    """A linear map where the first of two inputs is made of the images and the second is weights."""
+    x, weights = cut.operation.inputs[:2]
+    is_of_weights = len(cut.reads) == 1 and cut.reads[0] is x and weights.shape.is_fully_defined()
+    if not is_of_weights or _data_format(cut.operation) == "channels_first":
+        return _unknown(cut)
+    read = cut.replay([], [weights])
+    return Linear(
+        name=cut.name,
+        apply=apply,
+        read_kernel=lambda dtype: tf.cast(read()[0], dtype),
+        scale_outputs=scale_outputs,
+        extent=extent,
+    )
+
+
+def _unknown(cut: Cut) -> Operation:
+    return Opaque(name=cut.name)
+
+
+def _extent(operation: tf.Operation) -> Extent:
+    return Extent(
+        size=tuple(operation.inputs[1].shape[:2]),
+        strides=_inner(operation, "strides"),
+        padding=_padding_before(operation),
+        dilation=_inner(operation, "dilations"),
+    )
+
+
+def _inner(operation: tf.Operation, name: str) -> tuple[int, ...]:
+    """An attribute that counts along height and width, of one that counts along all axes."""
+    return tuple(operation.get_attr(name)[1:-1])
+
+
+def _padding(operation: tf.Operation) -> str:
+    return str(operation.get_attr("padding").decode().lower())
+
+
+def _paddings(operation: tf.Operation) -> str | list[list[int]]:
+    """The padding as tf.nn.conv2d takes it."""
+    padding = _padding(operation)
+    numbers = operation.get_attr("explicit_paddings") if padding == "explicit" else []
+    return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)] if numbers else padding.upper()
+
+
+def _padding_before(operation: tf.Operation) -> str | tuple[int, ...]:
+    """The padding by its name, or as it is given: how much there is before the first element, along each axis."""
+    padding = _padding(operation)
+    return padding if padding != "explicit" else tuple(operation.get_attr("explicit_paddings")[2:-2:2])
+
+
+def _rows(row: Row, names: str) -> dict[str, Row]:
+    return dict.fromkeys(names.split(), row)
+
+
+TABLE: Mapping[str, Row] = {
+    "Relu": lambda cut: Relu(name=cut.name),
+    "Relu6": lambda cut: Relu(name=cut.name, max_value=6.0),
+    **_rows(_function(1), "Sigmoid Softplus Softsign LeakyRelu Elu Selu Tanh Softmax LogSoftmax"),
+    **_rows(_function(1), "Abs Square Sqrt Exp Expm1 Log Log1p Erf"),
+    **_rows(_pool(is_max=True), "MaxPool MaxPool3D"),
+    **_rows(_pool(is_max=False), "AvgPool AvgPool3D"),
+    **_rows(_reduction(is_max=True), "Max"),
+    **_rows(_reduction(is_max=False), "Mean Sum"),
+    **_rows(_arithmetic(keras_ops.add_numbers, keras_ops.several(Sum)), "Add AddV2 AddN BiasAdd"),
+    "Mul": _arithmetic(keras_ops.multiply_numbers, keras_ops.several(Product)),
+    "Sub": _arithmetic(keras_ops.subtract_numbers, keras_ops.several(Difference)),
+    "RealDiv": _arithmetic(keras_ops.divide_numbers, keras_ops.several(Normalization)),
+    "DivNoNan": _arithmetic(keras_ops.divide_numbers, keras_ops.several(Normalization)),
+    "Pow": _arithmetic(keras_ops.power_numbers, keras_ops.mixed),
+    "Neg": lambda cut: keras_ops.affine(cut.name, -1),
+    **_rows(_of(Choice), "Maximum Minimum ClipByValue"),
+    **_rows(_of(Normalization), "FusedBatchNormV3 LRN"),
+    **_rows(_of(Identity), "Identity EnsureShape CheckNumerics"),
+    "Cast": _cast,
+    **_rows(_of(Move), "Reshape Squeeze ExpandDims Slice Tile Roll BroadcastTo DepthToSpace SpaceToDepth IdentityN"),
+    **_rows(_of(Move), "Pack Unpack Pad PadV2 MirrorPad StridedSlice SplitV Split GatherV2 ReverseV2 ResizeNearestNeighbor"),
+    **_rows(_of(Resize), "ResizeBilinear ResizeBicubic"),
+    "ConcatV2": _concatenate,
+    "Transpose": _transpose,
+    **_rows(_of(Constant), "ZerosLike OnesLike Shape"),
+    "Conv2D": _convolution,
+    "DepthwiseConv2dNative": _depthwise,
+    "MatMul": _product("transpose_a", "transpose_b"),
+    "BatchMatMulV2": _product("adj_x", "adj_y"),
+    **_rows(_of(Contraction), "BatchMatMulV3 Einsum"),
+    **_rows(
+        _function(0), "FloorDiv FloorMod Select SelectV2 SquaredDifference Floor Ceil Round Rint Sign Reciprocal Inv Rsqrt"
+    ),
+    **_rows(_function(0), "Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erfc Erfinv Xlogy Xdivy StopGradient"),
+    **_rows(_function(0), "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsNan IsInf"),
+    **_rows(_function(0), "IsFinite"),
+}
+
+PRIMITIVES = {
+    "Maximum": Primitive.MAXIMUM,
+    "Minimum": Primitive.MINIMUM,
+    "SelectV2": Primitive.WHERE,
+    "Select": Primitive.WHERE,
+    "Mul": Primitive.MULTIPLY,
+    "Cast": Primitive.CAST,
+    "Greater": Primitive.GREATER,
+    "GreaterEqual": Primitive.GREATER,
+    "Less": Primitive.LESS,
+    "LessEqual": Primitive.LESS,
+}
+
+
+def description_of(cut: Cut) -> Operation:
+    """The description of an operation of a traced function."""
+    if any("func" in attribute.type for one in (cut.operation, *cut.inside) for attribute in one.op_def.attr):
+        return Opaque(name=cut.name, reason="runs functions of the user's", runs_functions=True)
+    row = TABLE.get(cut.operation.type)
+    operation = _unknown(cut) if row is None else row(cut)
+    is_several = isinstance(operation, Identity) and len(cut.outputs) > 1
+    return Move(name=cut.name) if is_several else operation
+
+
+def expression_of(operation: tf.Operation) -> Expression:
+    """An operation in the patterns of written-out ReLUs."""
+    operands = tuple(_constant_or_tensor(x) for x in operation.inputs)
+    return Expression(PRIMITIVES.get(operation.type), operands, lambda tensor: expression_of(tensor.op))
+
+
+def _constant_or_tensor(tensor: tf.Tensor) -> Any:
+    if tensor.op.type == "ZerosLike":
+        return np.zeros((1,), np.float32)
+    value = tf.get_static_value(tensor)
+    return tensor if value is None else value
+
+
+def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
+    """x where this is the end of `tf.nn.silu`: x · sigmoid(x), passed on together with x because of its own gradient."""
+    if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:  # its factor beta
+        return None
+    product, x = operation.inputs[0].op, operation.inputs[1]
+    is_silu = product.type == "Mul" and product.inputs[0] is x and product.inputs[1].op.type == "Sigmoid"
+    return x if is_silu else None
+
+
+SILU = Elementwise(name="Silu", function="silu")
+
+
+def is_variable_read(operation: tf.Operation) -> bool:
+    """Whether an operation reads the value of a variable."""
+    return operation.type == "ReadVariableOp"
+
+
+def is_constant(operation: tf.Operation) -> bool:
+    """Whether an operation is a constant of the graph."""
+    return operation.type == "Const"
+
+
+def is_input(operation: tf.Operation) -> bool:
+    """Whether an operation stands for an input of the function."""
+    return operation.type == "Placeholder"
+
+
+# --- what a traced function holds -------------------------------------------------------------------------------------
+
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})  # what calls of a tf.function leave in a trace
+_BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
+_ONCE = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
+
+# Operations with a window, those that put pixels elsewhere, and products, which mix the positions of two maps.
+_CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
+_WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
+_MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
+_MOVING |= {"FFT2D", "RFFT2D", "IFFT2D"}
+_BATCH_PRODUCTS = frozenset({"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
+_PASSED_OVER = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient"})
+
+
+def calls_function(operation: tf.Operation) -> bool:
+    """Whether this is a call of a tf.function."""
+    return operation.type in _CALLS
+
+
+def only_runs_whole(operation: tf.Operation) -> bool:
+    """Whether an operation cannot be cut out: it does what must be done once (draws, assigns, calls Python), or branches."""
+    return any(word in operation.type for word in _ONCE) or operation.type in _BRANCHES
+
+
+def mixes_pixels(function: Any, images: int) -> bool:
+    """Whether a traced function reads, for an output pixel, other pixels than its own.
+
+    Args:
+        function: a concrete function whose first inputs are `images` maps.
+    """
+    library = function.graph.as_graph_def().library.function
+    inside = {node.op for one in library for node in one.node_def}
+    if inside & (_CONVOLUTIONS | _WINDOWED | _MOVING | _BATCH_PRODUCTS):
+        return True
+    maps = {tensor.name for tensor in function.inputs[:images]}
+    for operation in function.graph.get_operations():
+        read = [tensor.name in maps for tensor in operation.inputs]
+        if any(read):
+            maps.update(tensor.name for tensor in operation.outputs)
+            is_product = operation.type in _BATCH_PRODUCTS or operation.type == "MatMul"
+            if _reads_others(operation) or (is_product and all(read)):
+                return True
+    return False
+
+
+def _reads_others(operation: tf.Operation) -> bool:
+    if operation.type in _CONVOLUTIONS:
+        kernel = operation.inputs[1].shape  # (height, width, channels, channels)
+        return kernel.rank is None or any(n != 1 for n in kernel[:-2])
+    if operation.type == "Transpose":
+        order = tf.get_static_value(operation.inputs[1])
+        return order is None or list(order) != sorted(order)
+    return operation.type in _WINDOWED | _MOVING
+
+
+def runs_relu(function: Any) -> bool:
+    """Whether a ReLU is among the operations of a traced function, or of a function that it calls: maximum(x, 0) is one."""
+    definition = function.graph.as_graph_def()
+    bodies = [definition.node, *(one.node_def for one in definition.library.function)]
+    return any(_is_relu_node(node, {other.name: other for other in body}) for body in bodies for node in body)
+
+
+def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
+    givers = [nodes.get(name.split(":")[0]) for name in node.input]
+    constants = [tf.make_ndarray(giver.attr["value"].tensor) for giver in givers if giver is not None and giver.op == "Const"]
+    return node.op in ("Relu", "Relu6") or (node.op == "Maximum" and any(not value.any() for value in constants))
+
+
+def ending(function: Any) -> Operation | None:
+    """The operation that gives the first output of a traced function, as if it were a function of each element."""
+    operation = function.outputs[0].op if function.outputs else None
+    while operation is not None and operation.type in _PASSED_OVER:
+        operation = operation.inputs[0].op
+    return None if operation is None else keras_ops.elementwise(operation.type, operation.type.lower())

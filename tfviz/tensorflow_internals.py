@@ -1,0 +1,45 @@
+"""The only module that touches what TensorFlow keeps private.
+
+`tests/test_tensorflow_internals.py` fails, and names what changed, when a new TensorFlow moves any of this.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+_patching = threading.RLock()
+_Function: Any = type(tf.function(lambda: None))
+
+
+@contextmanager
+def inlined_functions() -> Iterator[None]:
+    """Lets code that is decorated with tf.function, and is called by this thread, run as a part of what calls it."""
+    thread = threading.get_ident()
+
+    def inlined(function: Any, *args: object, **kwargs: object) -> object:
+        if threading.get_ident() != thread:
+            return original(function, *args, **kwargs)
+        return function.python_function(*args, **kwargs)
+
+    with _patching:
+        original = _Function.__call__
+        _Function.__call__ = inlined
+        try:
+            yield
+        finally:
+            _Function.__call__ = original
+
+
+def has_own_gradient(operation: tf.Operation) -> bool:
+    """Whether this is the end of a `tf.custom_gradient`."""
+    return "_gradient_op_type" in operation.node_def.attr
+
+
+def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
+    """A function traced once, whose graph can be pruned to any of its tensors."""
+    return tf.compat.v1.wrap_function(function, specs)

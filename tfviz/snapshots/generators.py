@@ -17,7 +17,7 @@ _KERAS = "global_seed_generator"
 def global_generators_kept() -> Iterator[None]:
     """Puts the global generators of Python, NumPy, TensorFlow and Keras back, whatever was drawn from them in the block.
 
-    TensorFlow and Keras have no public way to read theirs; `tests/test_snapshot_images.py` fails when one moves.
+    TensorFlow and Keras have no public way to read theirs; `tests/snapshots/test_fixed_images.py` fails when one moves.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), _tensorflow(), _keras()):

@@ -1,0 +1,254 @@
+"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has its effect."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from support.cli_material import LABELS, network, picture, save_network, save_pictures
+
+import tfviz
+from tfviz.cli.main import main
+from tfviz.images import read_image
+from tfviz.methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory) -> Path:
+    return save_network(tmp_path_factory.mktemp("model") / "tiny net.keras")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return save_pictures(tmp_path_factory.mktemp("photos"), ["a.png", "b.png", "c.png"])
+
+
+@pytest.fixture
+def explain(model_file, photos, tmp_path):
+    """Runs the command on the three pictures and the small network; returns the output folder."""
+
+    def run(*options: str, paths=(photos,), model: Path | str = model_file, code: int = 0, output: str = "out") -> Path:
+        folder = tmp_path / output
+        argv = ["explain", *map(str, paths), "--model", str(model), "--output", str(folder), *map(str, options)]
+        assert main(argv) == code
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def labels(tmp_path) -> Path:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(LABELS))
+    return path
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def page(folder: Path) -> str:
+    return html.unescape((folder / "index.html").read_text("utf-8"))
+
+
+def tensors(photos: Path, names: str = "abc") -> np.ndarray:
+    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and parts of them."""
+    return np.stack([cv2.resize(cv2.imread(str(photos / f"{n}.png"))[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
+                     for n in names]).astype(np.float32)  # fmt: skip
+
+
+def test_one_overlay_for_each_picture_and_method_and_a_page(explain, capsys):
+    folder = explain()
+    expected = {f"{name}/{file}.png" for name in "abc" for file in ("image", "grad_cam", "guided_backprop")}
+    assert files(folder) == expected | {"index.html"}
+    text = page(folder)
+    assert all(f'src="{file}"' in text for file in expected)
+    assert "What tiny net.keras looks at" in text and "Layer: conv2" in text
+    assert capsys.readouterr().out == f"3 of 3 pictures explained by 2 methods: {folder / 'index.html'}\n"
+
+
+def test_all_methods(explain):
+    folder = explain("--method", "all", "--preprocess", "none")
+    assert {f"a/{key}.png" for key in METHODS} < files(folder)
+
+
+def test_what_is_drawn_is_the_methods_map_over_the_picture(explain, photos, model_file):
+    folder = explain("--method", "Layer-CAM,saliency", "--preprocess", "none")
+    model = tfviz.load_model(model_file)
+    original = cv2.imread(str(photos / "b.png"))[..., ::-1]
+    assert np.array_equal(read_image(folder / "b/image.png"), original)
+    for key, style in (("layer_cam", "heatmap"), ("saliency", "signed")):
+        values = METHODS[key](model)(tensors(photos, "b"))
+        wanted = tfviz.overlay(original[None], values, style=style)[0]
+        assert np.abs(read_image(folder / f"b/{key}.png").astype(int) - wanted).max() <= 1
+
+
+def test_raw_arrays_are_the_maps_themselves(explain, photos, model_file):
+    folder = explain("--method", "grad_cam,guided_backprop", "--raw")
+    model = tfviz.load_model(model_file)
+    for key, shape in (("grad_cam", (16, 16)), ("guided_backprop", (32, 32, 3))):
+        wanted = METHODS[key](model)(tensors(photos)).numpy()
+        arrays = np.stack([np.load(folder / name / f"{key}.npy") for name in "abc"])
+        assert arrays.shape[1:] == shape and arrays.dtype == np.float32
+        assert np.allclose(arrays, wanted, rtol=1e-4, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_the_page_tells_what_the_network_predicts(explain, photos, model_file, labels):
+    folder = explain("--labels", labels, "--preprocess", "none")
+    scores = tfviz.load_model(model_file).predict(tensors(photos), verbose=0)
+    listed = re.findall(r'<ol class="predictions">(.*?)</ol>', page(folder))
+    assert len(listed) == 3
+    for row, score in zip(listed, scores, strict=True):
+        best = np.argsort(-score)
+        assert re.findall(r"<span>(.*?)</span>", row) == [
+            part for i in best for part in (LABELS[i], f"{score[i]:.2f}")
+        ]  # fmt: skip
+
+
+def test_targets_by_number_and_name(explain, photos, model_file, labels):
+    options = ("--labels", labels, "--method", "grad_cam,visual_backprop", "--raw", "--preprocess", "none")
+    folder = explain("--target", "2,Tabby", *options)
+    assert {name for name in files(folder) if name.startswith("a/") and name.endswith(".npy")} == {
+        "a/grad_cam-2-red_fox.npy", "a/grad_cam-1-tabby.npy", "a/visual_backprop.npy"
+    }  # fmt: skip
+    model = tfviz.load_model(model_file)
+    for target, file in ((2, "grad_cam-2-red_fox.npy"), (1, "grad_cam-1-tabby.npy")):
+        wanted = tfviz.GradCAM(model)(tensors(photos), target).numpy()
+        for name, one in zip("abc", wanted, strict=True):
+            assert np.allclose(np.load(folder / name / file), one, rtol=1e-4, atol=1e-7)
+    assert "<h3>tabby, tabby cat</h3>" in page(folder)
+
+
+def test_the_highest_classes_are_each_pictures_own(explain, photos, model_file):
+    folder = explain("--target", "top2,top", "--method", "grad_cam", "--preprocess", "none")
+    scores = tfviz.load_model(model_file).predict(tensors(photos), verbose=0)
+    for name, score in zip("abc", scores, strict=True):
+        best = np.argsort(-score)[:2]
+        wanted = {f"{name}/grad_cam-{i}.png" for i in best}
+        assert {file for file in files(folder) if file.startswith(f"{name}/grad")} == wanted
+
+
+def test_the_layer_goes_to_the_methods_that_take_one(explain):
+    folder = explain("--layer", "conv1", "--method", "grad_cam,excitation-backprop,saliency", "--raw")
+    shapes = [np.load(folder / f"a/{key}.npy").shape for key in ("grad_cam", "excitation_backprop", "saliency")]
+    assert shapes == [(32, 32), (32, 32), (32, 32, 3)]
+    pooled = explain("--layer", "pool", "--method", "grad_cam,excitation_backprop", "--raw", output="pool")
+    assert [np.load(pooled / f"a/{key}.npy").shape for key in ("grad_cam", "excitation_backprop")] == [(16, 16)] * 2
+
+
+def test_preprocessing_changes_what_the_network_gets(explain, photos, model_file, capsys):
+    folder = explain("--preprocess", "tf", "--method", "saliency", "--target", "1", "--raw")
+    assert capsys.readouterr().err == ""
+    wanted = tfviz.Saliency(tfviz.load_model(model_file))(tensors(photos, "a") / 127.5 - 1, 1).numpy()[0]
+    assert np.allclose(np.load(folder / "a/saliency-1.npy"), wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_a_model_that_does_not_say_how_it_wants_pictures_is_remarked_on(explain, capsys):
+    explain()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(r"Note: tiny net\.keras does not say how it wants its pictures.*0\.\.255.*--preprocess", error)
+
+
+def test_weights_replace_those_in_the_file(explain, tmp_path):
+    other = network(seed=1)
+    other.save_weights(tmp_path / "other.weights.h5")
+    before = explain("--method", "saliency", "--raw", output="before")
+    after = explain("--method", "saliency", "--raw", "--weights", tmp_path / "other.weights.h5", output="after")
+    assert not np.allclose(np.load(before / "a/saliency.npy"), np.load(after / "a/saliency.npy"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_batches_are_bounded_and_change_nothing(explain, monkeypatch, batch_size):
+    lengths = []
+    call = tfviz.GradCAM.__call__
+    monkeypatch.setattr(tfviz.GradCAM, "__call__", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
+    folder = explain("--batch-size", batch_size, "--method", "grad_cam", "--raw", output="cut")
+    assert max(lengths) == batch_size and sum(lengths) == 3
+    whole = explain("--method", "grad_cam", "--raw", output="whole")
+    for name in "abc":
+        one, other = (np.load(path / name / "grad_cam.npy") for path in (folder, whole))
+        assert np.allclose(one, other, rtol=1e-5, atol=1e-6 * other.max())
+
+
+def test_a_network_for_any_size_takes_each_picture_at_its_own(explain, tmp_path, capsys):
+    save_pictures(tmp_path / "mixed", ["a.png", "b.png"])
+    cv2.imwrite(str(tmp_path / "mixed/c.png"), picture(3, 24, 28))
+    options = {"paths": [tmp_path / "mixed"], "model": save_network(tmp_path / "any.keras", size=(None, None))}
+    folder = explain("--method", "saliency", "--raw", **options)
+    assert [np.load(folder / name / "saliency.npy").shape[:2] for name in "abc"] == [(40, 60), (40, 60), (24, 28)]
+    assert "--image-size" in capsys.readouterr().err
+    sized = explain("--method", "saliency", "--raw", "--image-size", "20x30", output="sized", **options)
+    assert {np.load(sized / name / "saliency.npy").shape[:2] for name in "abc"} == {(20, 30)}
+
+
+def test_one_sigmoid_unit_is_two_classes(explain, tmp_path, photos):
+    model = save_network(tmp_path / "two.keras", outputs=1)
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    folder = explain("--target", "cat,dog", "--labels", tmp_path / "two.txt", "--method", "grad_cam", model=model)
+    assert {"a/grad_cam-0-cat.png", "a/grad_cam-1-dog.png"} < files(folder)
+    p = float(tfviz.load_model(model).predict(tensors(photos, "a"), verbose=0)[0, 0])
+    assert {f"<span>cat</span><span>{1 - p:.2f}</span>", f"<span>dog</span><span>{p:.2f}</span>"} <= set(
+        re.findall(r"<span>\w+</span><span>[\d.]+</span>", page(folder))
+    )
+
+
+def test_one_number_is_called_output(explain, tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, activation="relu")])
+    model.add(keras.layers.Flatten())
+    model.add(keras.layers.Dense(1))
+    model.save(tmp_path / "steering.keras")
+    folder = explain("--method", "grad_cam", model=tmp_path / "steering.keras")
+    assert "a/grad_cam.png" in files(folder) and "<h3>output</h3>" in page(folder)
+
+
+def test_large_pictures_are_drawn_smaller(explain, tmp_path):
+    cv2.imwrite(str(tmp_path / "large.png"), picture(0, 900, 2400))
+    folder = explain(paths=[tmp_path / "large.png"])
+    assert {read_image(folder / "large" / f"{name}.png").shape for name in ("image", "grad_cam")} == {(600, 1600, 3)}
+
+
+def test_folders_keep_their_structure_and_odd_names(explain, tmp_path):
+    names = ["cat.png", "cat.bmp", "über tage/Größe 猫.png", "deep/er/x.y.jpg", "deep/image.png", ".hidden/no.png"]
+    folder = explain("--method", "visual_backprop", paths=[save_pictures(tmp_path / "in", names)])
+    written = {name for name in files(folder) if name.endswith("visual_backprop.png")}
+    folders = ("cat", "cat.png", "über tage/Größe 猫", "deep/er/x.y", "deep/image")
+    assert written == {f"{one}/visual_backprop.png" for one in folders}
+
+
+def test_paths_may_follow_options(photos, model_file, tmp_path):
+    argv = ["explain", photos / "a.png", "--model", model_file, "--output", tmp_path / "out", photos / "b.png"]
+    assert main([str(word) for word in argv]) == 0
+    assert {"a/image.png", "b/image.png"} < files(tmp_path / "out")
+
+
+def test_a_second_run_does_not_explain_what_the_first_one_wrote(model_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(save_pictures(tmp_path / "in", ["a.png"]))
+    for _ in range(2):
+        assert main(["explain", ".", "--model", str(model_file)]) == 0
+        assert capsys.readouterr().out.startswith("1 of 1 pictures explained")
+
+
+def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys):
+    sample = Path(tfviz.__file__).parent / "shapes/samples/ring.png"
+    assert main(["explain", str(sample), "--output", str(tmp_path), "--method", "contrastive-excitation-backprop"]) == 0
+    assert "<h3>ring</h3>" in page(tmp_path) and "What the shapes network looks at" in page(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_photos_are_recognised(shared, tmp_path):
+    data = shared / "data"
+    model = data / "models/mobilenet_v2_imagenet"
+    argv = ["explain", data / "photos", "--model", f"{model}.keras", "--preprocess", f"{model}.json"]
+    argv += ["--labels", data / "imagenet_classes.json", "--method", "grad_cam", "--output", tmp_path]
+    assert main([str(word) for word in argv]) == 0
+    top = dict(re.findall(r"<h2>(.*?)</h2><ol[^>]*><li[^>]*><span>(.*?)</span>", page(tmp_path)))
+    certain = [photo for photo in json.loads((data / "photos/boxes.json").read_text()) if photo["label_certain"]]
+    assert len(certain) == 15
+    assert all(top[photo["file"]] in photo["class_names"] for photo in certain)

@@ -1,0 +1,171 @@
+"""`tfviz export`, driven as a person would; and the SavedModel, by TensorFlow's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import cli_material
+
+import tfviz
+from tfviz.cli.main import main
+from tfviz.export.manifest import Manifest
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cli_material.save_network(tmp_path_factory.mktemp("network") / "net.keras")
+
+
+def exported(network: Path, folder: Path, *arguments: str) -> int:
+    return main(["export", "--model", str(network), "--output", str(folder), *arguments])
+
+
+def test_it_writes_and_says_what(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exported(network, tmp_path / "x", "--method", "grad-cam", "--layer", "conv1", "--preprocess", "unit") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, _, *lines = out.splitlines()
+    assert first.startswith(f"{tmp_path / 'x'}: grad_cam of functional")
+    assert "at conv1, saved_model, 0." in first
+    said = "serving_default images (any, 32, 32, 3) -> outputs (any, 4), target (any), attribution (any, 32, 32)"
+    assert " ".join(lines[0].split()) == said
+    assert lines[1].split()[0] == "explain"
+    assert f"tfviz.load_explainer('{tmp_path / 'x'}')" in out
+    assert f"saved_model_cli show --dir {tmp_path / 'x'} --all" in out
+    manifest = Manifest.read(tmp_path / "x")
+    assert (manifest.method, manifest.layer) == ("grad_cam", "conv1")
+    assert manifest.preprocessing
+    assert manifest.preprocessing["formula"] == "x/255"
+
+
+def test_a_class_is_fixed_by_its_name(network: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(cli_material.LABELS))
+    assert exported(network, tmp_path / "x", "--labels", str(labels), "--target", "red fox") == 0
+    loaded = tfviz.load_explainer(tmp_path / "x")
+    images = np.random.default_rng(0).random((2, 32, 32, 3)) * 255
+    assert loaded.with_outputs(images).target.tolist() == [2, 2]
+    assert loaded.labels.names == cli_material.LABELS
+
+
+def test_an_image_size_is_fixed_where_the_network_takes_any(tmp_path: Path) -> None:
+    network = cli_material.save_network(tmp_path / "any.keras", size=(None, None))
+    assert exported(network, tmp_path / "any") == 0
+    assert exported(network, tmp_path / "fixed", "--method", "visual_backprop", "--image-size", "40x30") == 0
+    assert Manifest.read(tmp_path / "any").inputs[0].shape == (None, None, None, 3)
+    assert Manifest.read(tmp_path / "fixed").inputs[0].shape == (None, 40, 30, 3)
+
+
+def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> None:
+    assert (
+        exported(
+            network, tmp_path / "x", "--option", "image_shape=[32, 32, 3]", "--option", "include=image", "--preprocess", "unit"
+        )
+        == 0
+    )
+    assert "image" in Manifest.read(tmp_path / "x").extra["signatures"]
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "said"),
+    [
+        (
+            "stablehlo",
+            ["batch_size=2"],
+            "images (2, 32, 32, 3), target (2) -> outputs (2, 4), target (2), attribution (2, 16, 16)",
+        ),
+        (
+            "litert",
+            ["batch_size=2"],
+            "images (2, 32, 32, 3), target (2) -> outputs (2, 4), target (2), attribution (2, 16, 16)",
+        ),
+        ("onnx", [], "images (any, 32, 32, 3), target (any) -> outputs (any, 4), target_out (any), attribution (any, 16, 16)"),
+    ],
+    ids=["stablehlo", "litert", "onnx"],
+)
+def test_a_file_of_one_function_says_what_goes_in_and_out(
+    format: str, options: list[str], said: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for option in options for word in ("--option", option)]
+    assert exported(network, tmp_path / "x", "--format", format, *words) == 0
+    assert " ".join(capsys.readouterr().out.splitlines()[2].split()) == f"explainer {said}"
+
+
+def test_an_export_is_replaced_only_when_asked_for(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exported(network, tmp_path / "x") == 0
+    assert exported(network, tmp_path / "x", "--method", "saliency") == 2
+    assert "tfviz export: error: The folder" in capsys.readouterr().err
+    assert exported(network, tmp_path / "x", "--method", "saliency", "--overwrite") == 0
+    assert Manifest.read(tmp_path / "x").method == "saliency"
+
+
+WRONG = {
+    "unknown method": (["--method", "gradcam"], "tfviz has no method 'gradcam'. Did you mean 'grad_cam'"),
+    "two methods": (["--method", "grad_cam,saliency"], "an export holds one method"),
+    "all methods": (["--method", "all"], "an export holds one method"),
+    "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
+    "a layer that nobody takes": (["--method", "saliency", "--layer", "conv1"], "none of the chosen methods takes a layer"),
+    "unknown format": (["--format", "pdf"], "There is no format 'pdf'"),
+    "unknown class": (["--target", "9"], "target 9 is out of range: the model has 4 classes, 0 to 3"),
+    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
+    "an option that there is not": (["--option", "color=red"], "has no option 'color'"),
+    **{
+        f"{name}, which is no format's": (["--option", f"{name}=x"], f"error: --option {name}: that is no option of a format")
+        for name in ("overwrite", "format", "path", "explainer")
+    },
+    "no name": (["--option", "red"], "expected NAME=VALUE, such as batch_size=8, got 'red'"),
+    "unknown preprocessing": (["--include", "image"], "nobody said how the model 'functional"),
+    "overlay alone": (["--overlay"], "overlay=True draws on the pictures that include='image' takes"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_usage_is_said_in_one_line(name: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, message = WRONG[name]
+    assert exported(network, tmp_path / "x", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--help"]) == 0
+    out = capsys.readouterr().out
+    for format in ("saved_model", "stablehlo", "litert", "onnx", "--include", "--overwrite"):
+        assert format in out
+
+
+def saved_model_cli(*arguments: str) -> str:
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def test_tensorflows_own_command_shows_and_runs_it(network: Path, tmp_path: Path) -> None:
+    assert exported(network, tmp_path / "x") == 0
+    shown = saved_model_cli("show", "--dir", str(tmp_path / "x"), "--tag_set", "serve", "--signature_def", "explain")
+    for line in (
+        "inputs['images']",
+        "inputs['target']",
+        "outputs['attribution']",
+        "outputs['outputs']",
+        "shape: (-1, 32, 32, 3)",
+    ):
+        assert line in shown
+    images = np.random.default_rng(0).random((2, 32, 32, 3)).astype("float32") * 255
+    np.save(tmp_path / "images.npy", images)
+    where = ["--dir", str(tmp_path / "x"), "--tag_set", "serve", "--signature_def", "serving_default"]
+    saved_model_cli("run", *where, "--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path / "out"))
+    want = tfviz.load_explainer(tmp_path / "x").with_outputs(images)
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "attribution.npy"), want.attribution, atol=1e-5)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "target.npy"), want.target)
+
+
+def test_the_manifest_is_plain_json(network: Path, tmp_path: Path) -> None:
+    assert exported(network, tmp_path / "x") == 0
+    assert json.loads((tmp_path / "x" / "tfviz.json").read_text())["method"] == "grad_cam"

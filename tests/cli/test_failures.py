@@ -1,0 +1,301 @@
+"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from support.cli_material import network, picture, save_network, save_pictures
+
+from tfviz.cli.main import main
+from tfviz.cli.results import Results
+from tfviz.images import read_image
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory) -> Path:
+    return save_network(tmp_path_factory.mktemp("model") / "tiny.keras")
+
+
+@pytest.fixture
+def run(model_file, tmp_path):
+    def run(*words, model: Path | str = model_file) -> int:
+        argv = ["explain", *words, "--model", model]
+        return main([str(word) for word in (argv if "--output" in words else [*argv, "--output", tmp_path / "out"])])
+
+    return run
+
+
+def spoil(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind}.jpg"
+    if kind == "text":
+        path.write_text("not a picture\n")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "cut":
+        path.write_bytes(cv2.imencode(".jpg", picture(9, 200, 200))[1].tobytes()[:-3000])
+    elif kind == "dot":
+        cv2.imwrite(str(path), picture(9)[:1, :1])
+    elif kind == "wide":
+        cv2.imwrite(str(path), np.zeros((4, 20000, 3), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("text", "is not a JPEG"),
+        ("empty", "is empty"),
+        ("cut", "is cut short or damaged"),
+        ("dot", "at least 2 on a side"),
+        ("wide", "20000 pixels wide"),
+    ],
+)
+def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, capsys, kind, reason):
+    bad = spoil(save_pictures(tmp_path / "in", ["a.png", "z.png"]), kind)
+    assert run(tmp_path / "in", "--preprocess", "none") == 1
+    said = capsys.readouterr()
+    first, last = said.out.splitlines()
+    assert first.startswith("2 of 3 pictures explained by 2 methods: ")
+    assert last.startswith(f"Not explained: {bad}") and reason in last
+    assert said.err == last.replace("Not explained", "Skipped") + "\n"
+    assert all((tmp_path / f"out/{name}/grad_cam.png").is_file() for name in "az")
+    page = (tmp_path / "out/index.html").read_text("utf-8")
+    assert "1 not explained" in page and f"<strong>{bad.name}</strong>" in page and str(bad) not in page
+
+
+def test_a_reader_who_leaves_does_not_end_the_run(model_file, tmp_path):
+    save_pictures(tmp_path / "in", ["b.png", "c.png"])
+    for name in ("a", "z"):
+        (tmp_path / f"in/{name}.jpg").write_text("not a picture")
+    argv = [sys.executable, "-m", "tfviz", "explain", tmp_path / "in", "--model", model_file, "--output", tmp_path / "out"]
+    argv += ["--preprocess", "none", "--batch-size", "1"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout.readline().startswith("Skipped: ")  # as `2>&1 | head -1` does
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")} | {
+        "index.html"
+    }
+
+
+def test_where_no_picture_can_be_read_the_page_says_so(run, tmp_path):
+    assert run(spoil(tmp_path, "text")) == 1
+    assert "0 pictures" in (tmp_path / "out/index.html").read_text("utf-8")
+
+
+def test_a_file_that_vanishes_meanwhile_is_one_failure(run, tmp_path, capsys, monkeypatch):
+    save_pictures(tmp_path / "in", ["a.png", "b.png"])
+    add_picture = Results.add_picture
+
+    def and_delete(self, *arguments):
+        (tmp_path / "in/b.png").unlink(missing_ok=True)
+        add_picture(self, *arguments)
+
+    monkeypatch.setattr(Results, "add_picture", and_delete)
+    assert run(tmp_path / "in", "--batch-size", 1) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("1 of 2") and f"Not explained: There is no file {tmp_path / 'in/b.png'}." in out
+
+
+def test_nan_in_the_maps_fails_the_pictures_and_not_the_run(run, tmp_path, capsys):
+    broken = network()
+    broken.get_layer("conv1").set_weights([np.full((3, 3, 3, 6), np.nan), np.zeros(6)])
+    broken.save(tmp_path / "nan.keras")
+    assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
+    said = capsys.readouterr()
+    assert "a.png: The attribution holds 3072 NaN" in said.out.splitlines()[-1]
+    assert "so does what 'conv1' gives, and with it the network's output" in said.out + said.err
+
+
+def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 9, activation="relu")(inputs)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, x).save(tmp_path / "any.keras")
+    save_pictures(tmp_path / "in", ["a.png"])
+    cv2.imwrite(str(tmp_path / "in/small.png"), picture(0, 5, 7))
+    assert run(tmp_path / "in", model=tmp_path / "any.keras") == 1
+    assert "small.png: The model cannot take a picture of 5x7 pixels" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "out/a/grad_cam.png").is_file()
+
+
+def test_maps_that_are_zero_everywhere_are_remarked_on(run, tmp_path, capsys):
+    dead = network()
+    dead.get_layer("conv2").set_weights([np.zeros((3, 3, 6, 8)), -np.ones(8)])
+    dead.save(tmp_path / "dead.keras")
+    assert run(save_pictures(tmp_path / "in", ["a.png", "b.png"]), "--method", "grad_cam", model=tmp_path / "dead.keras") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Note: grad_cam is zero everywhere on 2 maps"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """A working directory with some things to be wrong about."""
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path / "in", ["a.png"])
+    (tmp_path / "void").mkdir()
+    (tmp_path / "notes.txt").write_text("plain text")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("missing.jpg", r"There is no file or folder missing\.jpg"),
+        ("in missing.jpg", r"There is no file or folder missing\.jpg"),
+        ("void", r"The folder void holds no image"),
+        ("in --output in", r"--output in is the folder of the pictures themselves"),
+        ("in --output notes.txt", r"notes\.txt is not a folder"),
+        ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
+        ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
+        ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
+        ("in --layer logits", r"grad_cam: layer 'logits' gives .* no height and width"),
+        ("in --layer logits --method excitation_backprop", r"layer 'logits' gives .* no height and width"),
+        ("in --layer conv1 --method saliency,deconvnet", r"none of the chosen methods takes a layer.*grad_cam"),
+        ("in --layer logits --method all", r"no height and width"),
+        ("in --target 4", r"4 classes, 0 to 3"),
+        ("in --target tabby", r"No class is called 'tabby'"),
+        ("in --target top5", r"top1 to top4"),
+        ("in --target top0", r"top1 to top4"),
+        ("in --labels nowhere.txt", r"nowhere\.txt cannot be read"),
+        ("in --labels notes.txt", r"1 names; the model has 4 outputs"),
+        ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
+        ("in --preprocess notes.txt", r"is not JSON"),
+        ("in --image-size 64x64", r"takes pictures of \(32, 32\).* only"),
+        ("in --weights notes.txt", r"notes\.txt is not a file that can be loaded"),
+        ("in --weights gone.weights.h5", r"There is no file gone\.weights\.h5"),
+        ("in --model vgg61", r"no network and no file 'vgg61'.*Did you mean .*'vgg16'"),
+        ("in --model gone.keras", r"no file 'gone\.keras'"),
+        ("in --model notes.txt", r"notes\.txt is not a whole model"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(place, model_file, capsys, words, message):
+    words = words.split()
+    assert main(["explain", *words, *([] if "--model" in words else ["--model", str(model_file)])]) == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if not line.startswith("Note: ")]
+    assert said.out == "" and len(lines) == 1
+    assert lines[0].startswith("tfviz explain: error: ") and re.search(message, lines[0])
+    assert not (place / "tfviz-output").exists()
+
+
+def test_a_wrong_path_is_told_before_tensorflow_is_imported(tmp_path):
+    code = "import sys; from tfviz.cli.main import main; main(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, "explain", tmp_path / "missing.jpg"], check=True, capture_output=True)
+
+
+def test_a_method_that_does_not_suit_the_model_is_left_out_of_all_only(run, tmp_path, capsys):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Dense(6, activation="relu")(keras.layers.Flatten()(inputs))
+    keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "dense.keras")
+    save_pictures(tmp_path / "in", ["a.png"])
+    assert run(tmp_path / "in", "--method", "all", model=tmp_path / "dense.keras") == 0
+    error = capsys.readouterr().err
+    assert "Left out grad_cam: the model" in error and "Left out visual_backprop: " in error
+    assert {path.name for path in (tmp_path / "out/a").iterdir()} >= {"saliency.png", "excitation_backprop.png"}
+    assert not (tmp_path / "out/a/grad_cam.png").exists()
+    assert run(tmp_path / "in", "--method", "saliency,grad_cam", model=tmp_path / "dense.keras") == 2
+    assert "tfviz explain: error: grad_cam: the model" in capsys.readouterr().err
+
+
+def test_a_guided_method_without_relu_is_remarked_on(run, tmp_path, capsys):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="tanh")(inputs))
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "tanh.keras")
+    save_pictures(tmp_path / "in", ["a.png"])
+    assert run(tmp_path / "in", "--preprocess", "unit", model=tmp_path / "tanh.keras") == 0
+    assert capsys.readouterr().err.startswith("Note: guided_backprop redirects ReLUs, and ")
+
+
+def test_outputs_that_are_no_classes_leave_the_methods_without_target(run, tmp_path, capsys):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(2, 1)(x)).save(tmp_path / "map.keras")
+    save_pictures(tmp_path / "in", ["a.png"])
+    assert run(tmp_path / "in", "--method", "all", "--raw", model=tmp_path / "map.keras") == 0
+    assert {path.name for path in (tmp_path / "out/a").iterdir()} == {
+        "image.png", "visual_backprop.png", "visual_backprop.npy"
+    }  # fmt: skip
+    assert run(tmp_path / "in", "--method", "grad_cam", model=tmp_path / "map.keras") == 2
+    assert "grad_cam: expected a model with one output (N, classes)" in capsys.readouterr().err
+
+
+def test_an_output_that_becomes_unwritable_is_wrong_usage(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").write_text("in the way")
+    assert run(save_pictures(tmp_path / "in", ["a.png"])) == 2
+    assert "cannot be written" in capsys.readouterr().err.splitlines()[-1]
+
+
+def interrupt_at(monkeypatch, count: int, error: BaseException) -> None:
+    """Raises `error` in place of the map with that number."""
+    add_map, calls = Results.add_map, []
+
+    def stop(self, *arguments):
+        calls.append(1)
+        if len(calls) == count:
+            raise error
+        add_map(self, *arguments)
+
+    monkeypatch.setattr(Results, "add_map", stop)
+
+
+def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, monkeypatch):
+    interrupt_at(monkeypatch, 4, KeyboardInterrupt())
+    save_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    assert run(tmp_path / "in", "--method", "grad_cam,saliency", "--batch-size", 1) == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"Stopped after 2 of 3 pictures; what was made stays: {tmp_path / 'out/index.html'}"]
+    page = (tmp_path / "out/index.html").read_text("utf-8")
+    assert "a/saliency.png" in page and "b/grad_cam.png" in page and "b/saliency.png" not in page
+
+
+def test_ctrl_c_before_the_first_picture_leaves_an_older_page_alone(run, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/index.html").write_text("older")
+    monkeypatch.setattr(Results, "add_picture", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(save_pictures(tmp_path / "in", ["a.png"])) == 130
+    assert (tmp_path / "out/index.html").read_text() == "older"
+
+
+def test_an_unexpected_error_keeps_its_traceback_and_the_page_is_written(run, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, 2, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(save_pictures(tmp_path / "in", ["a.png"]))
+    assert "a/grad_cam.png" in (tmp_path / "out/index.html").read_text("utf-8")
+
+
+def test_a_real_interrupt_leaves_no_half_written_file(model_file, tmp_path):
+    folder = save_pictures(tmp_path / "in", [f"{number:03}.png" for number in range(400)])
+    # A shell's background jobs ignore interrupts, and so would what they start.
+    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tfviz.__main__"
+    argv = [sys.executable, "-c", command, "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
+    argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "out/005/grad_cam.png", process)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == ""
+    assert len(out.splitlines()) == 1 and out.startswith("Stopped after ")
+    assert (tmp_path / "out/index.html").read_text("utf-8").rstrip().endswith("</html>")
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.suffix for path in written} == {".png", ".npy", ".html"}
+    assert all(read_image(path).shape == (40, 60, 3) for path in written if path.suffix == ".png")
+    assert all(np.isfinite(np.load(path)).all() for path in written if path.suffix == ".npy")
+
+
+def wait_for(path: Path, process: subprocess.Popen, timeout_s: float = 90) -> None:
+    end = time.monotonic() + timeout_s
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.02)

@@ -1,0 +1,96 @@
+"""`tfviz watch`, as it is typed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support.fake_runs import FakeTrainer
+
+from tfviz.cli import watch
+from tfviz.errors import MissingPackageError, OptionError
+
+ID = "a" * 32
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    watch.add_parser(parser.add_subparsers())
+    return parser.parse_args(["watch", *words])
+
+
+def test_by_default_it_listens_on_this_machine_at_port_1337() -> None:
+    args = parsed("runs")
+    assert (args.log_dir, args.host, args.port, args.token) == (Path("runs"), "127.0.0.1", 1337, None)
+    assert args.module == "tfviz.cli.watch"
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "1.5", "٣"])
+def test_a_port_that_is_none_is_wrong_usage(port: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parsed("runs", f"--port={port}")
+    assert f"expected a port, 0 to 65535, got '{port}'" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_line_to_install_it_is_named() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "import argparse; from tfviz.cli import watch\n"
+        "watch.run(argparse.Namespace(log_dir='runs', host='127.0.0.1', port=0, token=None))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"{MissingPackageError.__name__}: The live page needs FastAPI and uvicorn" in done.stderr
+    assert "pip install 'tfviz[viewer]'" in done.stderr
+
+
+def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OptionError, match="file is a file; expected a folder of runs"):
+        watch.run(parsed(str(file), "--port=0"))
+    with pytest.raises(OptionError, match=r"Other machines can reach the viewer at 0\.0\.0\.0, so it needs a token"):
+        watch.run(parsed(str(tmp_path), "--host=0.0.0.0"))
+    with pytest.raises(OptionError, match=r"cannot listen on no\.such\.host\.invalid, port 0"):
+        watch.run(parsed(str(tmp_path), "--host=no.such.host.invalid", "--token=t", "--port=0"))
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, stop: signal.Signals) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    FakeTrainer(tmp_path / "run", ID).snap()
+    code = (
+        "import sys, argparse; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "from tfviz.cli import watch\n"
+        "parser = argparse.ArgumentParser(); watch.add_parser(parser.add_subparsers())\n"
+        "args = parser.parse_args(sys.argv[1:])\n"
+        "try: watch.run(args)\n"
+        "except KeyboardInterrupt: print('Stopped.')"
+    )
+    words = ["watch", str(tmp_path), "--port", "0", "--token", "a+b&c"]
+    serving = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        said = serving.stdout.readline()
+        address, token = re.search(r"(http://127\.0\.0\.1:\d+/)\?token=(\S+)", said).groups()
+        assert token == "a%2Bb%26c"
+        asked = urllib.request.Request(f"{address}api/runs", headers={"Authorization": "Bearer a+b&c"})
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            assert [run["id"] for run in json.load(answer)] == [ID]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{address}api/runs", timeout=20)
+        serving.send_signal(stop)
+        out, err = serving.communicate(timeout=60)
+    finally:
+        serving.kill()
+    assert ("Stopped." in out) == (stop == signal.SIGINT)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 127\.0\.0\.1 GET /api/runs -> 401 the token is missing or wrong[^\n]*\n", err), err

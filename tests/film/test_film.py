@@ -1,0 +1,467 @@
+"""Films, decoded: what is on the frames, how many there are, and what happens to runs that are not perfect."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import weakref
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.fake_runs import METHODS, FakeTrainer, image_of, map_of
+
+from tfviz.cli.main import main
+from tfviz.errors import MissingPackageError, OptionError, OutputError, SnapshotsError
+from tfviz.film.film import Film, write_film
+from tfviz.film.frame_layout import Box, FrameLayout, layout_for
+from tfviz.film.frames import EMPTY, FramePainter, caption_of
+from tfviz.film.lettering import line_height, text_width, write_line
+from tfviz.film.loss_curve import LossCurve
+from tfviz.film.pacing import HOLD_S, pace_for
+from tfviz.images import write_image
+from tfviz.render.pictures import shrunk_or_enlarged
+
+ID = "0123456789abcdef" * 2
+NAMES = [name for name, _ in METHODS]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> FakeTrainer:
+    pytest.importorskip("av")
+    return FakeTrainer(tmp_path / "run", ID, total=12)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    """Every frame, uint8 RGB, by other decoders than the one whose encoder wrote it."""
+    if path.suffix == ".mp4":
+        film, frames = cv2.VideoCapture(str(path)), []
+        while (frame := film.read()[1]) is not None:
+            frames.append(frame[..., ::-1])
+        return frames
+    image = pytest.importorskip("PIL.Image")
+    sequence = pytest.importorskip("PIL.ImageSequence")
+    with image.open(path) as film:
+        return [np.array(frame.convert("RGB")) for frame in sequence.Iterator(film)]
+
+
+def inside(frame: np.ndarray, box: Box) -> np.ndarray:
+    return frame[box.top : box.top + box.height, box.left : box.left + box.width].astype(int)
+
+
+def difference(frame: np.ndarray, box: Box, picture: np.ndarray) -> float:
+    """The mean difference between what the frame has in the box and the picture, of 255."""
+    return float(np.abs(inside(frame, box) - shrunk_or_enlarged(picture, box.height, box.width)).mean())
+
+
+def layout_of(film: Film, trainer: FakeTrainer, methods: int = 2) -> FrameLayout:
+    return layout_for([(trainer.size, trainer.size)] * trainer.images, methods, film.size[1])
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", 4), (".gif", 9), (".webp", 4)])
+def test_every_frame_shows_the_images_and_their_maps_of_that_moment(
+    trainer: FakeTrainer, tmp_path: Path, suffix: str, tolerance: float
+) -> None:
+    trainer.snap(12)
+    film = write_film(trainer.folder, tmp_path / f"film{suffix}", width=400)
+    frames, layout = frames_of(film.path), layout_of(film, trainer)
+    assert film.pace.shown == list(range(12)) and film.missing == 0
+    assert len(frames) >= 12 and all(frame.shape == (*film.size, 3) for frame in frames)
+    for number in (0, 5, 11):
+        for image in range(2):
+            assert difference(frames[number], layout.picture(image, 0), image_of(image)) < tolerance
+            for place in range(2):
+                shown = [
+                    difference(frames[number], layout.picture(image, 1 + place), map_of(image, n, place, 12)) for n in range(12)
+                ]
+                assert np.argmin(shown) == number and shown[number] < tolerance
+    assert np.abs(frames[-1].astype(int) - frames[11]).mean() < 1  # the last one stays
+
+
+def test_an_mp4_is_of_the_kind_that_browsers_play(trainer: FakeTrainer, tmp_path: Path) -> None:
+    import av
+
+    trainer.snap(9)
+    film = write_film(trainer.folder, tmp_path / "film.mp4", width=333, fps=4)
+    with av.open(str(film.path)) as container:
+        (stream,) = container.streams
+        codec = stream.codec_context
+        assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 334, film.size[0])
+        assert film.size[0] % 2 == 0 and (codec.colorspace, codec.color_range) == (1, 1)  # BT.709, as is written
+        assert stream.average_rate == Fraction(4) and stream.frames == 9 + round(HOLD_S * 4)
+        assert float(stream.duration * stream.time_base) == film.pace.duration_s == 15 / 4
+    content = film.path.read_bytes()
+    assert content.find(b"moov") < content.find(b"mdat")  # it plays while it loads
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_gif_and_webp_keep_the_pace_and_go_round(trainer: FakeTrainer, tmp_path: Path, suffix: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    trainer.snap(6)
+    film = write_film(trainer.folder, tmp_path / f"film{suffix}", width=200, fps=4)
+    with image.open(film.path) as moving:
+        duration_ms = 0
+        for number in range(moving.n_frames):
+            moving.seek(number)
+            moving.load()
+            duration_ms += moving.info["duration"]
+        assert moving.info["loop"] == 0 and abs(duration_ms - 1000 * film.pace.duration_s) <= 10 == 10
+    assert film.pace.duration_s == 3
+
+
+def test_what_stands_still_does_not_flicker_in_a_gif(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(8)
+    film = write_film(trainer.folder, tmp_path / "film.gif", width=300)
+    box = layout_of(film, trainer).picture(0, 0)
+    first, *others = frames_of(film.path)
+    assert all(np.array_equal(inside(first, box), inside(other, box)) for other in others)
+
+
+def test_methods_and_images_are_chosen_and_ordered(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(3)
+    film = write_film(trainer.folder, tmp_path / "film.mp4", methods=["grad-cam"], images=[1], width=300)
+    (first, *_), layout = frames_of(film.path), layout_for([(32, 32)], 1, 300)
+    assert difference(first, layout.picture(0, 0), image_of(1)) < 4
+    assert difference(first, layout.picture(0, 1), map_of(1, 0, 1, 12)) < 4
+    film = write_film(trainer.folder, tmp_path / "film.mp4", methods=NAMES[::-1], images=[1, 0], width=300)
+    (first, *_), layout = frames_of(film.path), layout_of(film, trainer)
+    assert difference(first, layout.picture(0, 0), image_of(1)) < 4
+    assert difference(first, layout.picture(1, 1), map_of(0, 0, 1, 12)) < 4
+
+
+def test_a_missing_picture_leaves_the_last_one_standing_darker_and_marked(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(2)
+    trainer.snap(1, methods=["visual_backprop"], errors={"grad_cam": "NaN"})
+    trainer.snap(2)
+    (trainer.folder / "pictures" / "00000004" / "grad_cam" / "1.png").write_bytes(b"cut short")
+    film = write_film(trainer.folder, tmp_path / "film.mp4", width=400)
+    frames, layout = frames_of(film.path), layout_of(film, trainer)
+    assert film.missing == 3
+    box = layout.picture(0, 2)
+    before, stale = (inside(frames[number], box) for number in (1, 2))
+    half = box.height // 2
+    assert np.abs(stale[half:] - 0.55 * before[half:]).mean() < 3
+    assert np.abs(stale[2, 2] - (240, 120, 60)).max() < 40 and np.abs(before[2, 2] - stale[2, 2]).max() > 60
+    assert difference(frames[3], box, map_of(0, 3, 1, 12)) < 4  # the next one is whole again
+    assert (
+        np.abs(inside(frames[4], layout.picture(1, 2))[half:] - 0.55 * inside(frames[3], layout.picture(1, 2))[half:]).mean()
+        < 3
+    )
+
+
+def test_a_picture_that_was_never_there_is_an_empty_tile(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(2, with_pictures=False)
+    (trainer.folder / "images" / "0.png").unlink()
+    film = write_film(trainer.folder, tmp_path / "film.mp4", width=400)
+    first, layout = frames_of(film.path)[0], layout_of(film, trainer)
+    assert film.missing == 8
+    assert np.abs(inside(first, layout.picture(0, 0)) - EMPTY).mean() < 2
+    assert np.abs(inside(first, layout.picture(0, 1))[-20:] - 0.55 * np.array(EMPTY)).mean() < 3
+
+
+def test_images_of_other_sizes_keep_their_shapes(trainer: FakeTrainer, tmp_path: Path) -> None:
+    sizes, rng = [(21, 63), (50, 31), (33, 33)], np.random.default_rng(0)
+    pictures = [
+        np.repeat(np.repeat(rng.integers(0, 256, (3, 3, 3), np.uint8), h // 3 + 1, 0), w // 3 + 1, 1)[:h, :w] for h, w in sizes
+    ]
+    run = {**trainer.run, "images": [{"height": height, "width": width} for height, width in sizes]}
+    (trainer.folder / "run.json").write_text(json.dumps(run))
+    trainer.snap(2)
+    for image, picture in enumerate(pictures):
+        write_image(trainer.folder / "images" / f"{image}.png", picture)
+    film = write_film(trainer.folder, tmp_path / "film.mp4", methods=["grad_cam"], width=500)
+    first, layout = frames_of(film.path)[0], layout_for(sizes, 1, 500)
+    for image, picture in enumerate(pictures):
+        box = layout.picture(image, 0)
+        assert abs(math.log(box.width / box.height * sizes[image][0] / sizes[image][1])) < 0.05
+        assert difference(first, box, picture) < 8
+
+
+def test_a_run_that_is_still_written_gives_a_film_of_what_there_is(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(4)
+    with (trainer.folder / "snapshots.jsonl").open("a") as index:
+        index.write('{"number": 4, "when": "ba')
+    assert write_film(trainer.folder, tmp_path / "film.mp4", width=200).snapshots == 4
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_frames_are_not_kept_however_many_there_are(
+    trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    true, alive, most = FramePainter.draw, [0], [0]
+
+    def draw(self: FramePainter, place: int) -> np.ndarray:
+        frame = true(self, place)
+        weakref.finalize(frame, lambda: alive.__setitem__(0, alive[0] - 1))
+        alive[0] += 1
+        most[0] = max(most[0], alive[0])
+        return frame
+
+    monkeypatch.setattr(FramePainter, "draw", draw)
+    trainer.snap(60)
+    write_film(trainer.folder, tmp_path / f"film{suffix}", width=160)
+    assert most[0] <= 3
+
+
+def test_a_film_that_fails_leaves_the_old_one_and_nothing_else(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(3)
+    (tmp_path / "films").mkdir()
+    old = tmp_path / "films" / "film.mp4"
+    old.write_bytes(b"old")
+
+    def stop(done: int, total: int) -> None:
+        assert old.read_bytes() == b"old"
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_film(trainer.folder, old, width=200, progress=stop)
+    assert old.read_bytes() == b"old" and list(old.parent.iterdir()) == [old]
+    write_film(trainer.folder, old, width=200)
+    assert len(frames_of(old)) > 3 and list(old.parent.iterdir()) == [old]
+
+
+def test_a_place_that_cannot_be_written_is_named(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(2)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"film.mp4 cannot be written \((File exists|Not a directory)\). Give a place"):
+        write_film(trainer.folder, tmp_path / "file" / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"output": "film.avi"}, OutputError, r"film.avi: expected a name that ends in .mp4, .gif, .webp, got '.avi'"),
+        ({"methods": ["gradcam"]}, OptionError, r"methods: the run has no maps of 'gradcam'. Did you mean 'grad_cam'"),
+        ({"methods": []}, OptionError, r"methods: expected one at least. There are: 'visual_backprop', 'grad_cam'"),
+        ({"images": [0, 2]}, OptionError, r"images: the run has 2 images; expected numbers from 0 to 1, got \[0, 2\]"),
+        ({"images": []}, OptionError, r"images: the run has 2 images"),
+        ({"fps": 0}, OptionError, r"fps: expected 0.1 to 50 snapshots a second, got 0"),
+        ({"fps": math.nan}, OptionError, r"fps: expected"),
+        ({"every": 0}, OptionError, r"every: expected a whole number, 1 at least"),
+        ({"seconds": 0.5}, OptionError, r"seconds: expected a length in seconds, 1 at least, got 0.5"),
+        ({"seconds": math.nan}, OptionError, r"seconds: expected"),
+        ({"seconds": math.inf}, OptionError, r"seconds: expected a length in seconds, 1 at least, got inf"),
+        ({"every": 2, "seconds": 5}, OptionError, r"give one of them"),
+        ({"width": 100}, OptionError, r"width: expected 160 to 3840 pixels, got 100"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(
+    trainer: FakeTrainer, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    trainer.snap(2)
+    with pytest.raises(error, match=message):
+        write_film(trainer.folder, **{"output": tmp_path / "film.mp4", **options})
+    assert list(tmp_path.iterdir()) == [trainer.folder]
+
+
+def test_a_folder_without_a_run_or_with_several_says_so(trainer: FakeTrainer, tmp_path: Path) -> None:
+    output = tmp_path / "film.mp4"
+    with pytest.raises(SnapshotsError, match=r"There is no run in .*nowhere: run.json cannot be read \(No such file"):
+        write_film(tmp_path / "nowhere", output)
+    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshot yet. Try again"):
+        write_film(trainer.folder, output)
+    FakeTrainer(tmp_path / "second", ID[::-1])
+    with pytest.raises(SnapshotsError, match=r"There are 2 runs in .*; a film shows one. Name its folder: .*/run, .*/second\."):
+        write_film(tmp_path, output)
+    trainer.snap()
+    shutil.rmtree(tmp_path / "second")
+    assert write_film(tmp_path, output, width=200).snapshots == 1  # the only one in there
+
+
+def test_without_pyav_it_is_said_what_to_install(trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingPackageError, match=r"encoded by PyAV, which is not installed: pip install 'tfviz\[film\]'"):
+        write_film(trainer.folder, "film.mp4")
+
+
+# The pace
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "fps", "shown"),
+    [
+        (1, {}, 2, 1),
+        (7, {}, 2, 7),
+        (150, {}, 10, 150),
+        (400, {}, 15, 400),
+        (10_000, {}, 15, 60 * 15 - 22),
+        (10_000, {"every": 1}, 15, 10_000),
+        (100, {"every": 10}, 2, 11),
+        (100, {"seconds": 10}, 10, 85),
+        (100, {"seconds": 10, "fps": 2}, 2, 17),
+        (40, {"fps": 50}, 50, 40),
+    ],
+)
+def test_a_short_run_is_slow_and_a_long_one_shown_in_part(count: int, options: dict[str, Any], fps: float, shown: int) -> None:
+    pace = pace_for(count, **options)
+    assert (pace.fps, len(pace.shown)) == (fps, shown)
+    assert pace.shown[0] == 0 and pace.shown[-1] == count - 1 and sorted(set(pace.shown)) == list(pace.shown)
+    if "every" not in options:
+        assert pace.duration_s <= options.get("seconds", 60) + 1e-9
+        assert np.ptp(np.diff(pace.shown)) <= 1 if shown > 1 else True  # evenly spread
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "fps", "frames"),
+    [
+        (1000, 1, None, 15),
+        (1000, 1, 50, 50),
+        (1000, 20, 0.1, 2),
+        (1000, 3, 2, 6),
+        (1, 1, None, 2),
+        (1, 1, 50, 50),
+        (1000, 30, 0.1, 3),
+        (5, 3, 2, 6),
+    ],
+)
+def test_a_film_is_not_longer_than_was_asked_for(count: int, seconds: float, fps: float | None, frames: int) -> None:
+    """Its last frame stays for a shorter time, and its first one is there in any case."""
+    pace = pace_for(count, fps, seconds=seconds)
+    assert pace.frames == frames and pace.duration_s <= seconds + 1e-9
+    assert pace.shown[0] == 0 and pace.shown[-1] == count - 1
+    assert pace.held <= max(frames // 4, frames - count)
+
+
+def test_where_two_frames_do_not_fit_the_first_and_the_last_are_shown() -> None:
+    assert pace_for(1000, 0.5, seconds=3).shown == [0, 999]
+
+
+# The layout
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 6, 16])
+@pytest.mark.parametrize("methods", [1, 2, 5])
+@pytest.mark.parametrize("width", [480, 1281, 3840])
+@pytest.mark.parametrize("size", [(32, 32), (40, 90), (90, 40)])
+def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: int, size: tuple[int, int]) -> None:
+    layout = layout_for([size] * images, methods, width)
+    taken = np.zeros((layout.height, layout.width), int)
+    assert layout.height % 2 == layout.width % 2 == 0 and layout.width in (width, width + 1)
+    boxes = [layout.picture(image, place) for image in range(images) for place in range(1 + methods)] + [layout.curve]
+    for box in boxes:
+        assert min(box.top, box.left) >= 0 and box.top + box.height <= layout.height and box.left + box.width <= layout.width
+        taken[box.top : box.top + box.height, box.left : box.left + box.width] += 1
+    for image in range(images):
+        under = layout.tile(image, 0)
+        taken[
+            under.top + under.height : under.top + under.height + layout.line, under.left : under.left + layout.group_width
+        ] += 1
+    taken[layout.caption_top : layout.caption_top + layout.line] += 1
+    taken[layout.titles_top : layout.titles_top + layout.line] += 1
+    assert taken.max() == 1
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(OptionError, match="2 images with 20 maps each do not fit into 200 pixels"):
+        layout_for([(32, 32)] * 2, 20, 200)
+
+
+# The curve
+
+
+def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
+    losses, box = [None, 3.0, 2.0, None, 1.0], Box(10, 20, 60, 101)
+    frame = np.zeros((100, 140, 3), np.uint8)
+    LossCurve(losses, box).draw(frame, 2)
+    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 118)]  # the largest, the smallest
+    assert heights[0] <= 13 and 60 <= heights[1] <= 68
+    assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
+    past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)
+    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and grey
+    for losses in ([None, None], [2.0], [1.0, 1.0]):  # nothing to compare with
+        LossCurve(losses, box).draw(frame, len(losses) - 1)
+
+
+# Words
+
+
+def test_captions_say_the_moment_and_the_logs() -> None:
+    record = {"epoch": 2, "step": 1250, "logs": {"loss": 0.41234, "lr": 0.00001, "auc": None}}
+    assert caption_of(record) == ["epoch 3", "step 1,250", "loss 0.412", "lr 1.00e-05", "auc –"]
+    assert caption_of({"epoch": 0, "step": 0, "logs": {}}) == ["before training", "step 0"]
+
+
+def test_the_caption_and_what_the_network_says_change_with_the_moment(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(12)
+    film = write_film(trainer.folder, tmp_path / "film.mp4", width=600)
+    frames, layout = frames_of(film.path), layout_of(film, trainer)
+    caption = Box(layout.caption_top, 0, layout.line, layout.width)
+    under = layout.tile(0, 0)
+    said = Box(under.top + under.height, under.left, layout.line, under.width)
+    curve = layout.curve
+    for box in (caption, said, curve):
+        assert np.abs(inside(frames[1], box) - inside(frames[10], box)).max() > 100
+    now = [int(np.argmax(inside(frames[number], curve)[:, :, 2].sum(0))) for number in (0, 6, 11)]
+    assert np.allclose(now, np.array((0, 6 / 11, 1)) * (curve.width - 1), atol=2)
+
+
+def test_lines_are_cut_where_they_do_not_fit_and_written_where_they_shall() -> None:
+    for align, x, (first, last) in (("left", 10, (10, 99)), ("right", 90, (0, 90)), ("center", 50, (0, 99))):
+        picture = np.zeros((40, 100, 3), np.uint8)
+        write_line(picture, "Text", x, 5, 14, (255, 0, 0), align=align)
+        rows, columns = np.nonzero(picture[..., 0])
+        assert first <= columns.min() and columns.max() <= last and 5 <= rows.min() <= rows.max() < 5 + line_height(14)
+        assert picture[..., 0].max() > 200 and picture[..., 1:].max() == 0
+        assert abs(columns.max() - columns.min() - text_width("Text", 14)) < 4
+    wide = np.zeros((40, 400, 3), np.uint8)
+    write_line(wide, "a very long line of words", 0, 0, 14, (255, 255, 255), width=60)
+    assert 30 < np.nonzero(wide)[1].max() <= 60
+    write_line(wide, "partly outside", 380, 35, 14, (255, 255, 255))
+    write_line(wide, "", 0, 0, 14, (255, 255, 255))
+
+
+# The command
+
+
+def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, capsys: Any) -> None:
+    trainer.snap(30)
+    (trainer.folder / "pictures" / "00000010" / "grad_cam" / "0.png").unlink()
+    words = ["--images", "0", "--methods", "grad_cam", "--every", "5", "--fps", "5", "--width", "300"]
+    assert main(["film", str(trainer.folder), "--output", str(tmp_path / "film.mp4"), *words]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
+    assert said.out.splitlines()[1:] == [
+        "It shows 7 of 30 snapshots; --every 1 shows all.",
+        "1 picture was missing: the one before it stays, with a marked corner.",
+    ]
+    assert said.err == "" and len(frames_of(tmp_path / "film.mp4")) == 15
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("film runs", "required: --output"),
+        (
+            "film runs --output a.mp4 --images 0,x",
+            "--images: expected numbers with commas between them, such as 0,2,5; got '0,x'",
+        ),
+        ("film runs --output a.mp4 --every 0", "--every: expected a whole number, 1 at least"),
+        ("film runs --output a.mp4 --every 2 --seconds 3", "not allowed with"),
+        ("film RUN --output a.mp4 --seconds inf", "seconds: expected a length in seconds, 1 at least, got inf"),
+        ("film nowhere --output a.mp4", "tfviz film: error: There is no run in nowhere"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(trainer: FakeTrainer, capsys: Any, words: str, message: str) -> None:
+    trainer.snap()
+    assert main(words.replace("RUN", str(trainer.folder)).split()) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and message in said.err.splitlines()[-1]
+
+
+def test_progress_is_shown(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap(3)
+    seen: list[tuple[int, int]] = []
+    write_film(trainer.folder, tmp_path / "film.gif", width=160, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_making_a_film_needs_no_tensorflow() -> None:
+    code = "import sys, tfviz.film.film, tfviz.cli.film; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,226 @@
+"""Finding a layer: by name, path or object, by the number of its call, or by itself."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from support import networks
+from support.networks import NETWORKS
+
+import tfviz
+from tfviz.graph.layer_search import find, has_height_and_width, last_feature_map
+from tfviz.reading.reader import graph_of
+
+
+@pytest.fixture(scope="module")
+def nested() -> keras.Model:
+    return networks.build("nested")
+
+
+# --- the automatic choice -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, case in NETWORKS.items() if case.automatic])
+def test_the_automatic_layer_is_the_last_with_height_and_width_on_every_path(name: str) -> None:
+    """Also where it is an operation without a layer, whose name Keras numbers."""
+    path = tfviz.GradCAM(networks.build(name)).layer_path
+    assert path.split(":")[0].rstrip("0123456789_") == NETWORKS[name].automatic.rstrip("0123456789_")
+    if name != "operations":
+        assert path == NETWORKS[name].automatic
+
+
+# Beside each network: where two other libraries look at the 1×1 classifier, one branch of several, or a shortcut.
+AUTOMATIC = {
+    "VGG16": "block5_conv3",
+    "ResNet50": "conv5_block3_out",
+    "MobileNet": "conv_pw_13_relu",
+    "MobileNetV2": "out_relu",
+    "DenseNet121": "relu",
+    "InceptionV3": "mixed10",
+    "Xception": "block14_sepconv2_act",
+}
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_the_automatic_layer_of_known_architectures(name: str) -> None:
+    size = 139 if name == "InceptionV3" else 96  # Its last map has one pixel below that.
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=3)
+    assert last_feature_map(graph_of(model)).path == AUTOMATIC[name]
+
+
+def test_a_head_of_convolutions_after_the_pooling_is_not_the_automatic_layer() -> None:
+    model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3)
+    graph = graph_of(model)
+    place = last_feature_map(graph)
+    assert [type(reader.operation).__name__ for reader in graph.consumers(place.outputs[0])] == ["GlobalAveragePooling2D"]
+    assert graph.shapes[place.outputs[0]][1:3] == (2, 2)
+
+
+def test_a_backbone_nested_in_a_users_model_is_opened_for_the_automatic_layer() -> None:
+    backbone = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), include_top=False)
+    model = keras.Sequential([keras.Input((64, 64, 3)), backbone, layers.GlobalAveragePooling2D(), layers.Dense(3)])
+    assert tfviz.GradCAM(model).layer_path == f"{backbone.name}/out_relu"
+
+
+def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"no place with height and width .* use a method that needs none"):
+        tfviz.GradCAM(networks.build("dense"))
+
+
+# --- by name, path and object ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: layers.UpSampling2D(2)(x),
+        lambda x: layers.Resizing(31, 30)(x),
+        lambda x: layers.Softmax()(layers.UpSampling2D(2)(x)),
+        lambda x: layers.Softmax()(layers.Reshape((-1, 3))(x)),
+        lambda x: layers.Rescaling(10.0)(layers.Activation("sigmoid")(x)),
+        lambda x: layers.Activation("sigmoid")(x),
+    ],
+    ids=["scaled up", "resized", "softmax", "flat", "scaled", "sigmoid"],
+)
+@pytest.mark.parametrize("score", ["logits", "outputs"])
+def test_class_maps_that_are_only_resized_are_not_the_automatic_layer(end: Any, score: str) -> None:
+    """Grad-CAM of a class there would be the map of that class, whatever pixel is asked for."""
+    inputs = keras.Input((16, 16, 3))
+    features = layers.Conv2D(8, 3, activation="relu", padding="same", name="features")(inputs)
+    model = keras.Model(inputs, end(layers.Conv2D(3, 1, name="classes")(features)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a sigmoid that is scaled
+        assert tfviz.GradCAM(model, score=score).layer_path == "features"
+
+
+@pytest.mark.parametrize("convolutions", [1, 2])
+def test_the_patches_that_tokens_are_made_of_are_not_the_automatic_layer(convolutions: int) -> None:
+    """Of a transformer behind a real convolutional stem, the stem's end is."""
+    inputs = x = keras.Input((16, 16, 3))
+    for number in range(convolutions):
+        x = layers.Conv2D(8, 4, strides=4 if number == 0 else 1, padding="same", name=f"c{number}")(x)
+    x = layers.Reshape((16, 8))(x)
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    if convolutions == 2:
+        assert tfviz.GradCAM(model).layer_path == "c1"
+        return
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\); name a layer"):
+        tfviz.GradCAM(model)
+    assert tfviz.GradCAM(model, "c0").layer_path == "c0"
+
+
+def test_a_name_a_path_and_the_object_lead_to_the_same_place(nested: keras.Model) -> None:
+    graph, backbone = graph_of(nested), nested.get_layer("backbone")
+    inner = backbone.get_layer("r1")
+    assert find(graph, "r1") == find(graph, "backbone/r1") == find(graph, inner)
+    assert find(graph, "block/conv") == find(graph, "backbone/block/conv") == find(graph, backbone.get_layer("block").layers[0])
+
+
+def test_a_nested_model_stands_for_its_output(nested: keras.Model) -> None:
+    graph = graph_of(nested)
+    assert find(graph, "backbone") == find(graph, "backbone/block/conv") == find(graph, nested.get_layer("backbone"))
+
+
+def test_the_three_ways_give_the_same_map(nested: keras.Model) -> None:
+    images = networks.pictures(nested)
+    inner = nested.get_layer("backbone").get_layer("r1")
+    maps = [tfviz.GradCAM(nested, layer)(images, 1) for layer in ("r1", "backbone/r1", inner)]
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+
+
+def test_a_fused_activation_belongs_to_its_layer() -> None:
+    model = networks.build("plain")
+    graph = graph_of(model)
+    assert [place.kind for place in graph.steps if place.path == "c1"] == ["linear", "relu"]
+    assert graph.producer(find(graph, "c1")).kind == "relu"
+
+
+def test_an_unknown_name_lists_what_is_near() -> None:
+    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'backbone/conv_1'\. Did you mean .*'backbone/block/conv'"):
+        tfviz.GradCAM(networks.build("nested"), "backbone/conv_1")
+    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'zzz'\. There are: .*`tfviz layers` lists them all"):
+        tfviz.GradCAM(networks.build("nested"), "zzz")
+
+
+def test_a_layer_of_another_model_is_refused() -> None:
+    with pytest.raises(tfviz.UnknownLayerError, match=r"got 'foreign' \(Conv2D\), which is no layer of it"):
+        tfviz.GradCAM(networks.build("plain"), layers.Conv2D(3, 3, name="foreign"))
+
+
+def test_the_same_name_in_two_nested_models_must_be_told_apart() -> None:
+    def block(name: str) -> keras.Model:
+        return keras.Sequential([layers.Conv2D(3, 3, padding="same", name="conv")], name=name)
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), block("left"), block("right"), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(
+        tfviz.UnknownLayerError, match="'conv' has several places in this model; choose one of 'left/conv', 'ri"
+    ):
+        tfviz.GradCAM(model, "conv")
+    assert tfviz.GradCAM(model, "left/conv").layer_path == "left/conv"
+
+
+# --- a layer that is called more than once --------------------------------------------------------------------------
+
+
+def test_each_call_of_a_shared_layer_is_a_place_of_its_own() -> None:
+    model = networks.build("shared")
+    for layer in ("backbone", "backbone/conv", "conv", model.get_layer("backbone")):
+        with pytest.raises(tfviz.UnknownLayerError, match=r"has several places in this model; choose one of 'backbone:0"):
+            tfviz.GradCAM(model, layer)
+    images = networks.pictures(model)
+    maps = [tfviz.HiResCAM(model, f"backbone:{number}/conv")(images, 0).numpy() for number in (0, 1)]
+    assert abs(maps[0] - maps[1]).max() > 1e-3 * abs(maps[0]).max()
+
+
+def test_places_of_a_shared_layer_are_numbered_as_it_was_called() -> None:
+    conv, first = layers.Conv2D(3, 3, padding="same", name="conv"), keras.Input((8, 8, 3))
+    once = conv(first)
+    twice = conv(once)
+    model = keras.Model(first, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Add()([twice, once]))))
+    graph = graph_of(model)
+    assert graph.producer(find(graph, "conv:0")).inputs == tuple(graph.inputs)
+    assert graph.producer(find(graph, "conv:1")).inputs == (find(graph, "conv:0"),)
+
+
+# --- height and width -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "has"),
+    [
+        ((None, 7, 7, 3), True),
+        ((None, None, None, 3), True),
+        ((None, 1, 1, 3), False),
+        ((None, 5), False),
+        ((None, 1, 9, 2), True),
+    ],
+)
+def test_a_map_has_more_than_one_pixel(shape: tuple[int | None, ...], has: bool) -> None:
+    graph = graph_of(keras.Sequential([keras.Input(shape[1:]), layers.ReLU()]))
+    assert has_height_and_width(graph, graph.outputs[0]) == has
+
+
+@pytest.mark.parametrize("method", [*networks.CAMS, "guided_grad_cam"])
+def test_a_cam_at_a_layer_without_height_and_width_is_refused(method: str) -> None:
+    model = networks.build("plain")
+    with pytest.raises(
+        tfviz.UnknownLayerError, match=r"layer 'flat' gives \(None, \d+\): no height and width to draw a map of"
+    ):
+        tfviz.METHODS[method](model, "flat")
+
+
+def test_a_layer_that_has_no_part_in_the_output_is_refused() -> None:
+    inputs = keras.Input((8, 8, 3))
+    side = layers.Conv2D(2, 3, name="side")(inputs)
+    main = layers.Flatten()(layers.Conv2D(2, 3, name="main")(inputs))
+    model = keras.Model(inputs, [layers.Dense(2, name="out")(main), layers.Flatten()(side)])
+    explainer = tfviz.GradCAM(model, "side", output=0)
+    with pytest.raises(tfviz.UnknownLayerError, match="layer 'side' has no part in the model's output"):
+        explainer(networks.pictures(model), 0)

@@ -1,0 +1,164 @@
+"""KerasHub's image classifiers, with random weights: every method right, or the documented error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from support.networks import EXCITATIONS
+from support.purity import assert_untouched, snapshot
+from support.second_route import assert_equal, build, call, second_route
+from support.zoo import ALL_CAMS, Head, Species, alive, noise
+
+import tfviz
+
+hub = pytest.importorskip("keras_hub", reason="pip install 'tfviz[kerashub]'")
+
+SHAPE = (32, 32, 3)
+RESNET = {
+    "input_conv_filters": [64],
+    "input_conv_kernel_sizes": [3],
+    "stackwise_num_filters": [64, 16],
+    "stackwise_num_blocks": [1, 1],
+    "stackwise_num_strides": [1, 2],
+}
+# Without sums and gates: KerasHub makes these layers in `call`, where no second route could rewrite them.
+EFFICIENTNET = {
+    "stackwise_kernel_sizes": [3, 3],
+    "stackwise_num_repeats": [1, 1],
+    "stackwise_input_filters": [8, 16],
+    "stackwise_output_filters": [16, 8],
+    "stackwise_expansion_ratios": [1, 4],
+    "stackwise_strides": [1, 2],
+    "stackwise_squeeze_and_excite_ratios": [
+        0,
+        0,
+    ],  # KerasHub makes its gates in `call`, where no second route can rewrite them.
+    "stackwise_block_types": ["fused", "unfused"],
+    "width_coefficient": 1.0,
+    "depth_coefficient": 1.0,
+}
+MOBILENET = {
+    "stackwise_expansion": [[8], [16]],
+    "stackwise_num_blocks": [1, 1],
+    "stackwise_num_filters": [[8], [8]],
+    "stackwise_kernel_size": [[3], [5]],
+    "stackwise_num_strides": [[1], [2]],
+    "stackwise_se_ratio": [[None], [0.25]],
+    "stackwise_activation": [["relu"], ["hard_swish"]],
+    "stackwise_padding": [[1], [2]],
+    "output_num_filters": 16,
+    "depthwise_filters": 8,
+    "depthwise_stride": 1,
+    "depthwise_residual": True,
+    "squeeze_and_excite": 0.25,
+    "last_layer_filter": 16,
+    "input_activation": "hard_swish",
+    "output_activation": "hard_swish",
+    "input_num_filters": 8,
+}
+VIT = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+
+
+def lively(model: Any) -> Any:
+    """As `alive`, and no scale turns a map over, so that of no method all is zero."""
+    alive(model)
+    for weight in model.trainable_weights:
+        if "gamma" in weight.path:
+            weight.assign(abs(weight) + 0.3)
+    return model
+
+
+def classifier(backbone: str, **options: Any) -> Callable[[Head], Any]:
+    def make(activation: Head) -> Any:
+        body = getattr(hub.models, f"{backbone}Backbone")(image_shape=SHAPE, **options)
+        return lively(hub.models.ImageClassifier(backbone=body, num_classes=4, activation=activation))
+
+    return make
+
+
+NO_RELU = {"visual_backprop": "has no ReLU with height and width"}
+NO_RULE = dict.fromkeys(EXCITATIONS, "excitation backprop has no rule for")
+NO_MAPS = dict.fromkeys(ALL_CAMS, "has no place with height and width .*the tokens of a transformer have none")
+
+CLASSIFIERS = {
+    "ResNet": Species(classifier("ResNet", block_type="basic_block", **RESNET), "stack1_block0_out"),
+    "ResNetV2": Species(classifier("ResNet", block_type="bottleneck_block", use_pre_activation=True, **RESNET), "post_relu"),
+    "Xception": Species(
+        classifier("Xception", stackwise_conv_filters=[[8, 8], [8, 8]], stackwise_pooling=[True, False]),
+        "block2_sepconv2_act",
+    ),
+    "EfficientNetV2": Species(classifier("EfficientNet", **EFFICIENTNET), "top_activation", errors=NO_RELU, warns="has none"),
+}
+
+
+@pytest.fixture(scope="module", params=CLASSIFIERS)
+def species(request: pytest.FixtureRequest) -> Species:
+    return CLASSIFIERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def pair(species: Species) -> tuple[Any, Any]:
+    """The classifier and its twin, which ends in its logits."""
+    model = species.model()
+    return model, species.twin_of(model)
+
+
+@pytest.mark.parametrize("method", tfviz.METHODS)
+def test_a_convolutional_classifier_is_explained_right(method: str, species: Species, pair: tuple[Any, Any]) -> None:
+    (model, twin), images = pair, noise(*SHAPE)
+    before = snapshot(model)
+    if method in species.errors:
+        with pytest.raises(species.error, match=species.errors[method]):
+            build(method, species, model)
+    else:
+        explainer = build(method, species, model)
+        got = call(explainer, images, species.target)
+        if method in ALL_CAMS:
+            assert explainer.layer_path.split("/")[-1] == species.cam
+        assert got.dtype == tf.float32
+        assert_equal(got, second_route(method, species, twin, images)[0], species.tolerance)
+    assert_untouched(model, before)
+
+
+def test_blocks_that_are_layers_of_their_own_are_opened() -> None:
+    """MobileNet's blocks add and multiply inside their own `call`."""
+    species = Species(classifier("MobileNet", **MOBILENET))
+    model, images = species.model(), noise(*SHAPE)
+    twin = species.twin_of(model)
+    for method in ("saliency", "guided_backprop"):
+        assert_equal(call(build(method, species, model), images, 1), second_route(method, species, twin, images)[0], 1e-4)
+    explainer = tfviz.GradCAM(model)
+    kinds = {place.kind for place in explainer.graph.steps if place.path.startswith(explainer.layer_path.split("/")[0])}
+    assert {"linear", "relu", "add", "multiply"} <= kinds
+    for method in ("grad_cam", "contrastive_excitation_backprop", "visual_backprop"):
+        attribution = call(build(method, species, model), images, 1).numpy()
+        assert np.isfinite(attribution).all()
+        assert attribution.max() > 0
+
+
+def test_a_vision_transformer_has_a_gradient_and_otherwise_the_documented_errors() -> None:
+    def make(activation: Head) -> Any:
+        body = hub.models.ViTBackbone(image_shape=SHAPE, **VIT)
+        return lively(hub.models.ViTImageClassifier(backbone=body, num_classes=4, activation=activation))
+
+    species = Species(make)
+    model, images = species.model(), noise(*SHAPE)
+    for method, message in (NO_MAPS | NO_RULE | NO_RELU).items():
+        with pytest.raises(tfviz.UnsupportedModelError, match=message):
+            tfviz.METHODS[method](model)
+    assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, species.twin_of(model), images)[0], 1e-4)
+
+
+def test_layers_that_reshape_by_the_size_of_the_batch_are_opened_or_run_as_they_are() -> None:
+    """SegFormer's encoder: attention over a map that is turned into tokens and back."""
+    options = {"layerwise_num_heads": [1, 1], "layerwise_sr_ratios": [2, 1], "max_drop_path_rate": 0.1, "num_layers": 2}
+    options |= {"layerwise_patch_sizes": [3, 3], "layerwise_strides": [2, 2], "layerwise_depths": [1, 1]}
+    species = Species(classifier("MiT", hidden_dims=[8, 8], **options))
+    model = species.model()
+    twin = species.twin_of(model)
+    images = noise(*SHAPE, count=3)
+    assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, twin, images)[0], 1e-4)

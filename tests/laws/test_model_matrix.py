@@ -1,0 +1,41 @@
+"""Networks of keras.applications, one of each sort; `scripts/model_matrix` does all 40 of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support import matrix
+
+import tfviz
+
+NETWORKS = ("VGG16", "MobileNet", "MobileNetV3Small")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def row(request: pytest.FixtureRequest) -> matrix.Matrix:
+    row = matrix.Matrix(request.param)
+    row.fill()
+    return row
+
+
+def test_every_method_equals_its_second_route(row: matrix.Matrix) -> None:
+    assert row.wrong == []
+
+
+def test_no_cell_is_empty_and_one_that_is_not_defined_says_why(row: matrix.Matrix) -> None:
+    assert list(row.cells) == list(tfviz.METHODS)
+    for cell in row.cells.values():
+        assert re.match(
+            r"= (rewritten model|two-output model at `\w+`|plain gradient, and warns: no ReLU but \w)|not defined: ", cell
+        )
+
+
+def test_a_mistake_is_seen() -> None:
+    """The second route tells guided backprop from the plain gradient, and one class from another."""
+    row = matrix.Matrix("MobileNet")
+    got = tfviz.GuidedBackprop(row.precise)(row.images, row.target).numpy()
+    assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Rewritten), "the gradient")
+    row.seed, row.backs = row.seed[:, ::-1], {}
+    assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Guided), "another class")
+    assert len(row.wrong) == 2

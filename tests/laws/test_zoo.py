@@ -1,0 +1,141 @@
+"""Every method on every species of model equals the second route, or gives the error that is written down."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import tree
+from support.purity import assert_untouched, snapshot
+from support.second_route import assert_equal, build, call, second_route
+from support.zoo import ZOO, Species
+
+import tfviz
+from tfviz.methods.explainer import Explainer
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def species(request: pytest.FixtureRequest) -> Species:
+    return ZOO[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(species: Species) -> Any:
+    return species.model()
+
+
+@pytest.fixture(scope="module")
+def images(species: Species, model: Any) -> Any:
+    return species.images(model)
+
+
+@pytest.fixture(scope="module")
+def twin(species: Species, model: Any) -> Any:
+    return species.twin_of(model)
+
+
+@pytest.mark.parametrize("method", tfviz.METHODS)
+def test_every_method_is_right_or_says_why_not(method: str, species: Species, model: Any, images: Any, twin: Any) -> None:
+    before = snapshot(model)
+    if method in species.errors:
+        with pytest.raises(species.error, match=species.errors[method]):
+            call(build(method, species, model), images, species.target)
+    else:
+        attribution = call(build(method, species, model), images, species.target)
+        for got, want in zip(tree.flatten(attribution), second_route(method, species, twin, images), strict=True):
+            assert got.dtype == tf.float32
+            assert_equal(got, want, species.tolerance)
+    assert_untouched(model, before)
+
+
+@pytest.mark.parametrize("method", ["saliency", "excitation_backprop", "visual_backprop"])
+def test_the_maps_of_several_inputs_are_nested_as_the_inputs_are(method: str) -> None:
+    species = ZOO["two images"]
+    model = species.model()
+    images = species.images(model)
+    explainer = tfviz.METHODS[method](model)
+    maps = call(explainer, images, 1)
+    assert set(maps) == {"left", "right"}
+    assert maps["left"].shape[:3] == maps["right"].shape[:3] == (2, 12, 10)
+    batched = explainer.explain(images, 1 if explainer.takes_target else None, batch_size=1, verbose=0)
+    for name, found in batched.items():
+        np.testing.assert_allclose(found, maps[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_vector_beside_an_image_gets_one_number_for_each_of_its_elements() -> None:
+    model = ZOO["image and vector"].model()
+    for method in ("saliency", "excitation_backprop"):
+        image, vector = tfviz.METHODS[method](model)(ZOO["image and vector"].images(model), 1)
+        assert image.shape[:3] == (2, 12, 10)
+        assert vector.shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["outputs in a dict", "outputs in a list"])
+def test_several_outputs_need_a_choice(name: str) -> None:
+    model = ZOO[name].model()
+    with pytest.raises(tfviz.TargetError, match="the model has 2 outputs; choose one when the explainer is built, output=0"):
+        tfviz.Saliency(model)(ZOO[name].images(model), 1)
+
+
+def test_a_function_of_all_outputs_may_be_the_target() -> None:
+    species = ZOO["outputs in a dict"]
+    model = species.model()
+    images = species.images(model)
+    both = tfviz.Saliency(model)(images, lambda outputs: outputs["kind"][:, 1] + outputs["colour"][:, 2])
+    apart = tfviz.Saliency(model, output="kind")(images, 1) + tfviz.Saliency(model, output="colour")(images, 2)
+    np.testing.assert_allclose(both, apart, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["nested with augmentation", "layer over layers", "subclassed", "Lambda", "int8"])
+@pytest.mark.parametrize("method", ["saliency", "guided_backprop", "grad_cam", "excitation_backprop"])
+def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    species = ZOO[name]
+    model = species.model()
+    images = species.images(model)
+    before, want = snapshot(model), np.asarray(model(images, training=False))
+    with monkeypatch.context() as patch:
+        patch.setattr("tfviz.methods.explainer.Explainer._traced", failing_in_the_middle(tfviz.METHODS[method]))
+        with pytest.raises(ZeroDivisionError):
+            call(tfviz.METHODS[method](model), images, 1)
+    assert_untouched(model, before)
+    np.testing.assert_array_equal(model(images, training=False), want)
+
+
+def failing_in_the_middle(cls: type[Explainer]) -> Any:
+    """`Explainer._traced`, in which the place in the middle of the graph fails."""
+    traced = cls._traced
+
+    def broken(self: Explainer, computation: Any, target: Any) -> Any:
+        place = self.graph.steps[len(self.graph.steps) // 2]
+        vars(place)["compute"] = lambda inputs: 1 / 0
+        return traced(self, computation, target)
+
+    return broken
+
+
+@pytest.mark.parametrize("name", ["sequential with Input", "layer over layers", "subclassed"])
+def test_nothing_gathers_over_200_calls(name: str) -> None:
+    """New functions, nodes and objects are what makes tools slower with every call. `scripts/bench_calls` takes the time."""
+    model = ZOO[name].model()
+    images = ZOO[name].images(model)
+    explainer = tfviz.GuidedBackprop(model)
+    explainer(images, 1)
+    before, compiled = snapshot(model), len(explainer._compiled)
+    objects = objects_after(lambda: explainer(images, 1), 5)
+    assert objects_after(lambda: explainer(images, 1), 200) < objects + 100
+    assert explainer.traces == 1
+    assert len(explainer._compiled) == compiled
+    assert_untouched(model, before)
+
+
+def objects_after(call: Callable[[], Any], times: int) -> int:
+    for _ in range(times):
+        call()
+    gc.collect()
+    return len(gc.get_objects())

@@ -1,0 +1,116 @@
+"""A map that is zero everywhere warns, and the warning says why."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from support import networks
+from support.purity import assert_untouched, snapshot
+from support.zoo import ZOO, noise
+
+import tfviz
+
+IMAGES = noise(16, 14, 3, count=3)
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    return ZOO["no activation"].model()
+
+
+def warning_of(explainer: Any, images: Any, target: Any) -> str:
+    before = snapshot(explainer.model)
+    with pytest.warns(UserWarning, match="zero everywhere") as caught:
+        attribution = explainer.explain(images, target if explainer.takes_target else None, verbose=0)
+    assert not attribution[-1].any()
+    assert_untouched(explainer.model, before)
+    (warning,) = caught
+    assert warning.filename == __file__
+    return str(warning.message)
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "grad_cam", "excitation_backprop", "visual_backprop"])
+def test_dead_activations_are_named(method: str, model: keras.Model) -> None:
+    model.get_layer("c1").bias.assign([-1e3] * 5)
+    model.get_layer("last").bias.assign([0] * 6)
+    said = warning_of(tfviz.METHODS[method](model), IMAGES, 1)
+    assert re.match(rf"3 of 3 maps of {method}.* are zero everywhere: all of 'c1' is 0 .*\(dead activations\)", said)
+
+
+def test_a_dead_branch_is_not_the_reason_where_another_lives() -> None:
+    inputs = keras.Input((8, 8, 3))
+    dead = layers.Conv2D(4, 3, activation="relu", padding="same", name="dead")
+    x = layers.Add(name="sum")([dead(inputs), layers.Conv2D(4, 3, padding="same", activation="relu", name="alive")(inputs)])
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(x)))
+    model.get_layer("dead").bias.assign([-1e3] * 4)
+    model.get_layer("out").kernel.assign(-np.ones((4, 2)))
+    said = warning_of(tfviz.GradCAM(model, "sum"), noise(8, 8, 3), 1)
+    assert "nothing there speaks for the target (the wrong layer, perhaps). Try another target, layer or method" in said
+
+
+def test_a_saturated_score_is_named() -> None:
+    model = ZOO["one sigmoid unit, class 1"].model()
+    model.get_layer("out").bias.assign([1e4])
+    said = warning_of(tfviz.Saliency(model, score="outputs"), IMAGES, 0)
+    assert "the score does not change with anything there (it is saturated, at the flat end of a softmax or a sigmoid" in said
+    assert "explain the logits, score='logits'" in said
+    assert np.abs(tfviz.Saliency(model)(IMAGES, 1)).max() > 0, "as the message says"
+
+
+def test_a_target_without_a_part_in_the_layer_is_named(model: keras.Model) -> None:
+    model.get_layer("out").kernel.assign(model.get_layer("out").kernel * [1.0, 0.0, 1.0, 1.0])
+    said = warning_of(tfviz.Saliency(model), IMAGES, [0, 2, 1])
+    assert said.startswith(
+        "1 of 3 maps of saliency are zero everywhere: the score does not change with anything there (it is sat"
+    )
+    assert "explain the logits" not in said
+
+
+def test_a_layer_that_speaks_against_the_target_is_named(model: keras.Model) -> None:
+    model.get_layer("out").kernel.assign(-abs(model.get_layer("out").kernel))
+    said = warning_of(tfviz.HiResCAM(model), IMAGES, 1)
+    assert said.startswith("3 of 3 maps of hires_cam at layer 'last' are zero everywhere: nothing there speaks for the target")
+
+
+def test_the_blank_one_of_many_images_is_looked_at(model: keras.Model) -> None:
+    """Whatever batch it is in, and from a dataset too."""
+    images = np.concatenate([IMAGES, np.full((1, 16, 14, 3), -50, np.float32)])
+    c1 = model.get_layer("c1")
+    c1.kernel.assign(abs(c1.kernel))
+    model.get_layer("last").bias.assign([0] * 6)
+    model.get_layer("out").kernel.assign(abs(model.get_layer("out").kernel))
+    for source in (images, tf.data.Dataset.from_tensor_slices(images).batch(3)):
+        with pytest.warns(UserWarning, match="1 of 4 maps of grad_cam at layer 'last' are zero .* all of 'c1' is 0"):
+            tfviz.GradCAM(model).explain(source, 1, batch_size=2, verbose=0)
+
+
+def test_a_map_of_several_inputs_is_blank_when_all_of_them_are() -> None:
+    species = ZOO["image and vector"]
+    model = species.model()
+    model.get_layer("out").kernel.assign(tf.zeros_like(model.get_layer("out").kernel))
+    with pytest.warns(UserWarning, match="2 of 2 maps of saliency are zero everywhere: the score does not change"):
+        tfviz.Saliency(model).explain(species.images(model), 1, verbose=0)
+
+
+def test_a_map_that_is_not_blank_is_silent(model: keras.Model) -> None:
+    assert tfviz.GradCAM(model).explain(IMAGES, 1, verbose=0).any()
+    assert tfviz.GradCAM(networks.build("plain")).explain(networks.pictures(networks.build("plain")), verbose=0).any()
+
+
+def test_a_direct_call_says_it_too_and_once(model: keras.Model) -> None:
+    model.get_layer("last").bias.assign([-1e3] * 6)
+    explainer, before = tfviz.GradCAM(model), snapshot(model)
+    with pytest.warns(UserWarning, match=r"3 of 3 maps of grad_cam at layer 'last' are zero everywhere: .*dead") as caught:
+        explainer(IMAGES, 1)
+        explainer(IMAGES, 1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert_untouched(model, before)
+    compiled = tf.function(lambda x: tfviz.GradCAM(model)(x, 1), autograph=False)
+    assert not np.any(compiled(tf.constant(IMAGES)))  # where there are no values yet there is nothing to say

@@ -1,0 +1,90 @@
+"""Half precision: neither what is small nor what is large is lost on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from support.zoo import alive, conv, noise
+
+import tfviz
+
+SIZE = (16, 16, 3)
+
+
+@pytest.fixture(autouse=True)
+def half() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def angles(scale: float) -> keras.Model:
+    """A regression whose outputs are in large or in small units."""
+    inputs = keras.Input(SIZE)
+    x = layers.GlobalAveragePooling2D()(conv(8, "last")(inputs))
+    x = layers.Rescaling(scale)(layers.Dense(2, activation="tanh", name="out")(x))
+    return alive(keras.Model(inputs, layers.Activation("linear", dtype="float32")(x)), 1)
+
+
+def in_float32(model: keras.Model, scale: float) -> keras.Model:
+    keras.config.set_dtype_policy("float32")
+    twin = angles(scale)
+    keras.config.set_dtype_policy("mixed_float16")
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+@pytest.mark.parametrize("method", ["saliency", "guided_backprop", "grad_cam", "hires_cam", "guided_grad_cam"])
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 180.0, 2000.0])
+def test_a_score_of_any_size_has_its_gradient(scale: float, method: str) -> None:
+    model, images = angles(scale), noise(*SIZE)
+    got, want = (tfviz.METHODS[method](one)(images, 1).numpy() for one in (model, in_float32(model, scale)))
+    assert np.isfinite(got).all()
+    assert np.linalg.norm(got - want) < 0.05 * np.linalg.norm(want)
+
+
+def test_large_weights_of_the_outputs_too() -> None:
+    model, images = angles(1.0), noise(*SIZE)
+    got = tfviz.Saliency(model)(images, np.full((2, 2), 3000.0)).numpy()
+    want = tfviz.Saliency(model)(images, np.full((2, 2), 1.0)).numpy() * 3000
+    assert np.linalg.norm(got - want) < 0.05 * np.linalg.norm(want)
+
+
+def test_what_is_too_large_for_the_type_is_said() -> None:
+    model, images = angles(6e4), noise(*SIZE)
+    model.get_layer("last").kernel.assign(model.get_layer("last").kernel * 1e3)
+    model.get_layer("out").kernel.assign(model.get_layer("out").kernel * 1e-6)
+    huge = np.full((2, 2), 6e4)
+    with pytest.warns(
+        UserWarning, match=r"2 of 2 maps of saliency hold NaN or infinity: .*'(float32|mixed_bfloat16)'"
+    ) as caught:
+        tfviz.Saliency(model)(images, huge)
+    assert caught[0].filename == __file__
+
+
+def test_outputs_that_are_not_finite_are_said_to_be_the_reason() -> None:
+    model, images = angles(1.0), noise(*SIZE)
+    model.get_layer("last").bias.assign(np.full(8, np.nan))
+    for explain in (tfviz.Saliency(model), tfviz.GradCAM(model).explain):
+        with pytest.warns(
+            UserWarning, match="hold NaN or infinity: so does what 'last' gives, and with it the network's output"
+        ):
+            explain(images, 1)
+
+
+def test_a_relu_in_another_type_than_its_input_is_redirected() -> None:
+    inputs = keras.Input(SIZE)
+    x = layers.MaxPooling2D()(conv(8, "c1", activation=None)(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(dtype="float32", name="relu")(x))
+    model = alive(keras.Model(inputs, layers.Dense(3, dtype="float32")(x)), 1)
+    for method in ("deconvnet", "guided_backprop", "excitation_backprop"):
+        attribution = tfviz.METHODS[method](model)(noise(*SIZE), 1).numpy()
+        assert np.isfinite(attribution).all()
+        assert np.any(attribution)
+    assert tf.is_tensor(tfviz.Deconvnet(model)(noise(*SIZE), 1))

@@ -1,0 +1,249 @@
+"""The folder of a run: what is written, in which order, and how a run is gone on with."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.snapshot_material import assert_complete, records
+
+from tfviz.errors import OutputError, SnapshotsError
+from tfviz.snapshots import folder as folders
+from tfviz.snapshots.folder import RunFolder, check_folder, packed
+from tfviz.snapshots.index import add_line, cut_rest
+from tfviz.snapshots.reading import read_run
+from tfviz.snapshots.snapshot import Snapshot
+
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), dtype=np.uint8))
+ABOUT = {"model": "m", "labels": None, "methods": [{"name": "grad_cam", "key": "grad_cam"}]}
+
+
+def snapshot(step: int = 0) -> Snapshot:
+    maps = {"grad_cam": np.full((2, 3, 3), step, np.float32)}
+    record = {"step": step, "methods": ["grad_cam"], "logs": {"loss": None, "name": 0.25}}
+    return Snapshot(record, IMAGES, {"grad_cam": IMAGES}, maps)
+
+
+Opening = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opening]:
+    """Opens the folder of a run; the one that was opened before is closed then, and the last one at the end."""
+    before: list[RunFolder] = []
+
+    def opening(path: Path, about: dict[str, Any] = ABOUT) -> RunFolder:
+        for folder in before:
+            folder.close()
+        folder = RunFolder(path, IMAGES, about)
+        folder.open()
+        before.append(folder)
+        return folder
+
+    yield opening
+    for folder in before:
+        folder.close()
+
+
+def test_a_snapshot_is_in_the_index_when_all_of_its_files_are_there(
+    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = opened(tmp_path)
+    seen: list[list[str]] = []
+
+    def noting(path: Path, record: Any) -> None:
+        seen.append(sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("0000*") if file.is_file()))
+        seen.append(sorted(file.name for file in (tmp_path / "pictures").rglob("*.png")))
+        add_line(path, record)
+
+    monkeypatch.setattr(folders, "add_line", noting)
+    numbered = folder.add(snapshot(5))
+    assert seen == [["maps/00000000.npz"], ["0.png", "1.png"]]
+    assert numbered.record["number"] == 0
+    assert assert_complete(tmp_path) == [{"number": 0, **snapshot(5).record}]
+
+
+def test_numbers_and_steps_go_on_and_the_run_stays_the_same(tmp_path: Path, opened: Opening) -> None:
+    first = opened(tmp_path)
+    for step in (0, 4):
+        first.add(snapshot(step))
+    other = {**ABOUT, "methods": [{"name": "saliency", "key": "saliency"}]}
+    second = opened(tmp_path, other)
+    assert second.step == 4
+    assert second.add(snapshot(8)).record["number"] == 2
+    assert second.run["id"] == first.run["id"] == read_run(tmp_path)["id"]
+    assert [method["name"] for method in read_run(tmp_path)["methods"]] == ["saliency", "grad_cam"]
+
+
+@pytest.mark.parametrize("rest", [b'{"number":1,"st', b"x" * 200_000])
+def test_what_a_killed_writer_left_is_cut_off(tmp_path: Path, opened: Opening, rest: bytes) -> None:
+    opened(tmp_path).add(snapshot(3))
+    with (tmp_path / "snapshots.jsonl").open("ab") as index:
+        index.write(rest)
+    stray = tmp_path / "pictures" / "00000001" / "old_method"
+    stray.mkdir(parents=True)
+    (stray / "0.png").write_bytes(b"half")
+    opened(tmp_path).add(snapshot(4))
+    assert [record["step"] for record in assert_complete(tmp_path)] == [3, 4]
+    assert not stray.exists()
+
+
+def test_an_index_of_a_rest_alone_becomes_empty(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    path.write_bytes(b"abc")
+    cut_rest(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_line_that_does_not_fit_leaves_the_index_as_it_was(
+    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = opened(tmp_path)
+    folder.add(snapshot(1))
+    before = (tmp_path / "snapshots.jsonl").read_bytes()
+    real = Path.open
+
+    class Full:
+        """Takes three bytes of what is written, as a disk does that is almost full."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: bytes) -> int:
+            return self.file.write(data[:3])
+
+    def almost_full(path: Path, mode: str = "r", **options: Any) -> Any:
+        file = real(path, mode, **options)
+        return Full(file) if path.name == "snapshots.jsonl" else file
+
+    monkeypatch.setattr(Path, "open", almost_full)
+    with pytest.raises(OSError) as caught:
+        folder.add(snapshot(2))
+    monkeypatch.undo()
+    assert caught.value.errno == errno.ENOSPC
+    assert (tmp_path / "snapshots.jsonl").read_bytes() == before
+    assert not (tmp_path / "pictures" / "00000001").exists() and not (tmp_path / "maps" / "00000001.npz").exists()
+    assert folder.add(snapshot(3)).record["number"] == 1
+    assert [record["step"] for record in assert_complete(tmp_path)] == [1, 3]
+
+
+def test_a_removed_folder_begins_another_run_at_zero(tmp_path: Path, opened: Opening) -> None:
+    path = tmp_path / "run"
+    folder = opened(path)
+    folder.add(snapshot(1))
+    before = folder.run["id"]
+    path.rename(tmp_path / "away")
+    with pytest.raises(OSError):
+        folder.add(snapshot(2))
+    assert folder.was_removed()
+    folder.open()
+    assert folder.add(snapshot(3)).record["number"] == 0
+    assert read_run(path)["id"] == folder.run["id"] != before
+    assert [record["step"] for record in assert_complete(path)] == [3]
+
+
+def test_a_run_file_that_vanished_is_written_again(tmp_path: Path, opened: Opening) -> None:
+    folder = opened(tmp_path)
+    folder.add(snapshot(1))
+    (tmp_path / "run.json").unlink()
+    folder.open()
+    folder.add(snapshot(2))
+    assert read_run(tmp_path)["id"] == folder.run["id"]
+    assert [record["step"] for record in assert_complete(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([0.0, 0.5, 1.0], np.float16),
+        ([0.0, 3e-5, 1e-4], np.float16),
+        ([0.0, 1e-9, 5e-8], np.float32),
+        ([0.0, 2e4, 7e4], np.float32),
+        ([0.0, 0.0, 0.0], np.float16),
+        ([-3.0, 1e-9, np.nan], np.float16),
+        ([-3.0, 1e9, np.inf], np.float32),
+    ],
+)
+def test_maps_are_kept_in_half_precision_where_that_keeps_them(tmp_path: Path, values: list[float], dtype: Any) -> None:
+    maps = np.array([[values], [[0, 1, 0.5]]], np.float32)
+    path = tmp_path / "maps.npz"
+    path.write_bytes(packed({"a": maps, "b": maps}))
+    with np.load(path) as kept:
+        assert set(kept) == {"a", "b"}
+        assert kept["a"].dtype == dtype
+        finite = np.isfinite(maps)
+        largest = np.abs(np.where(finite, maps, 0)).max(axis=(1, 2), keepdims=True)
+        difference = kept["a"][finite].astype(np.float64) - maps[finite]
+        assert (abs(difference) <= 1e-3 * np.broadcast_to(largest, maps.shape)[finite]).all()
+        np.testing.assert_array_equal(np.isfinite(kept["a"]), finite)
+
+
+def test_a_folder_with_other_images_is_refused(tmp_path: Path, opened: Opening) -> None:
+    opened(tmp_path)
+    check_folder(tmp_path, IMAGES)
+    for others in (IMAGES[::-1], IMAGES[:1], [image[:5] for image in IMAGES]):
+        with pytest.raises(OutputError, match="holds a run of other images"):
+            check_folder(tmp_path, others)
+
+
+def test_snapshots_without_their_run_file_are_refused(tmp_path: Path, opened: Opening) -> None:
+    opened(tmp_path).add(snapshot(1))
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(
+        OutputError, match=r"holds snapshots \(snapshots.jsonl\) of a run whose run.json is gone. Put that file"
+    ):
+        check_folder(tmp_path, IMAGES)
+
+
+@pytest.mark.parametrize("index", [b"", b'{"number":0,"st'])
+def test_an_index_without_snapshots_and_a_run_file_is_begun(tmp_path: Path, opened: Opening, index: bytes) -> None:
+    (tmp_path / "snapshots.jsonl").write_bytes(index)
+    check_folder(tmp_path, IMAGES)
+    opened(tmp_path).add(snapshot(1))
+    assert [record["step"] for record in assert_complete(tmp_path)] == [1]
+
+
+def test_a_run_of_images_one_pixel_high_is_gone_on_with(tmp_path: Path) -> None:
+    images = [image[:1] for image in IMAGES]
+    folder = RunFolder(tmp_path, images, ABOUT)
+    folder.open()
+    folder.close()
+    check_folder(tmp_path, images)
+    with pytest.raises(OutputError, match="holds a run of other images"):
+        check_folder(tmp_path, images[::-1])
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OutputError, match=r"log_dir: .* cannot be made"):
+            check_folder(path, IMAGES)
+
+
+def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, opened: Opening) -> None:
+    opened(tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**run, "format": 2}))
+    with pytest.raises(SnapshotsError, match="Install a newer tfviz"):
+        check_folder(tmp_path, IMAGES)
+
+
+def test_the_index_is_strict_json(tmp_path: Path, opened: Opening) -> None:
+    folder = opened(tmp_path)
+    with pytest.raises(ValueError, match="Out of range float"):
+        folder.add(Snapshot({"step": 0, "methods": [], "time": float("nan")}, IMAGES, {}, {}))
+    assert records(tmp_path) == []

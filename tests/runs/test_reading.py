@@ -1,0 +1,157 @@
+"""Reading a run's folder while somebody else writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.fake_runs import FakeTrainer
+
+from tfviz.snapshots.reading import (
+    Follower,
+    SnapshotsError,
+    find_runs,
+    image_path,
+    is_run,
+    maps_path,
+    picture_path,
+    read_records,
+    read_run,
+)
+
+ID = "a" * 32
+
+
+def numbers(records: list[dict]) -> list[int]:
+    return [record["number"] for record in records]
+
+
+def test_a_run_and_its_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(3)
+    assert read_run(trainer.folder) == trainer.run
+    assert numbers(read_records(trainer.folder)) == [0, 1, 2]
+    assert read_records(trainer.folder)[2]["step"] == 20
+    assert image_path(trainer.folder, 1).is_file()
+    assert picture_path(trainer.folder, 2, "grad_cam", 1).is_file()
+    assert maps_path(trainer.folder, 17) == trainer.folder / "maps" / "00000017.npz"
+
+
+def test_a_follower_gives_each_record_once_and_only_when_its_line_is_whole(tmp_path: Path) -> None:
+    follower = Follower(tmp_path / "run")
+    assert follower.look() == []  # the folder is not there yet
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(2)
+    assert numbers(follower.look()) == [0, 1]
+    assert follower.look() == []
+    index = trainer.folder / "snapshots.jsonl"
+    line = json.dumps({"number": 2}).encode() + b"\n"
+    with index.open("ab") as file:
+        file.write(line[:7])
+    assert follower.look() == []
+    with index.open("ab") as file:
+        file.write(line[7:])
+    assert numbers(follower.look()) == [2]
+    assert follower.last == 2
+
+
+def test_a_rest_that_was_cut_off_and_written_anew_is_read(tmp_path: Path) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap()
+    index = trainer.folder / "snapshots.jsonl"
+    whole = index.stat().st_size
+    with index.open("ab") as file:
+        file.write(b'{"number": 1, "half')
+    follower = Follower(trainer.folder)
+    assert numbers(follower.look()) == [0]
+    os.truncate(index, whole)
+    trainer.snap()
+    assert numbers(follower.look()) == [1]
+    assert follower.restarts == 0
+
+
+def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(2)
+    with (trainer.folder / "snapshots.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe\n[1]\n{"number": 1}\n{"number": "3"}\n' + b"[" * 100_000 + b"\n")
+    trainer.snap()
+    assert numbers(read_records(trainer.folder)) == [0, 1, 2]
+
+
+def test_a_folder_that_vanishes_and_comes_back_is_read_from_the_start(tmp_path: Path) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(5)
+    follower = Follower(trainer.folder)
+    assert len(follower.look()) == 5
+    shutil.rmtree(trainer.folder)
+    assert follower.look() == []
+    FakeTrainer(tmp_path / "run", "b" * 32).snap(2)
+    assert numbers(follower.look()) == [0, 1]
+    assert follower.restarts == 1
+
+
+def test_an_index_that_was_cut_short_is_read_from_the_start(tmp_path: Path) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(5)
+    follower = Follower(trainer.folder)
+    follower.look()
+    index = trainer.folder / "snapshots.jsonl"
+    index.write_bytes(index.read_bytes().split(b"\n")[0] + b"\n")
+    assert numbers(follower.look()) == [0]
+    assert (follower.restarts, follower.last) == (1, 0)
+
+
+def test_an_index_larger_than_one_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfviz.snapshots.reading._LARGEST_READ_BYTES", 1000)
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(50, with_pictures=False)
+    assert numbers(read_records(trainer.folder)) == list(range(50))
+
+
+def test_runs_are_found_at_most_three_folders_deep_and_never_behind_links(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    near, deep = root / "b", root / "a" / "a" / "a"
+    for number, folder in enumerate((near, deep, root / "c" / "c" / "c" / "c", root / ".hidden", near / "pictures" / "x")):
+        FakeTrainer(folder, f"{number}" * 32)
+    FakeTrainer(tmp_path / "elsewhere", "e" * 32)
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    assert find_runs(root) == [deep, near]
+    assert find_runs(near) == [near]
+    assert find_runs(tmp_path / "nowhere") == []
+    assert is_run(near)
+    assert not is_run(root)
+
+
+def test_a_run_inside_the_folder_of_another_is_found(tmp_path: Path) -> None:
+    FakeTrainer(tmp_path, ID)
+    FakeTrainer(tmp_path / "received-bbbbbbbb", "b" * 32)
+    assert find_runs(tmp_path) == [tmp_path, tmp_path / "received-bbbbbbbb"]
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (None, "There is no run in .*run.json cannot be read .No such file"),
+        (b"{", "is not the run.json that a SnapshotCallback writes"),
+        (b"[]", "is not the run.json"),
+        (b'{"id": 3, "format": 1}', "is not the run.json"),
+        (b'{"id": "a", "format": 2}', "has format 2; this tfviz reads format 1"),
+    ],
+)
+def test_what_is_no_run_is_refused_by_name(tmp_path: Path, content: bytes | None, match: str) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(SnapshotsError, match=match):
+        read_run(tmp_path)
+
+
+def test_reading_needs_neither_numpy_nor_tensorflow() -> None:
+    code = "import sys, tfviz.snapshots.reading; print(sorted({'numpy', 'tensorflow', 'keras', 'cv2'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,425 @@
+"""What the callback takes, when, and what it says of it, compared with what the training itself did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import snapshot_material as material
+from support.snapshot_material import Eager, assert_complete, at_batch
+
+import tfviz
+from tfviz.snapshots.callback import SnapshotCallback
+from tfviz.snapshots.faults import SnapshotWarning
+from tfviz.snapshots.named_methods import foreign_to, named_methods
+
+
+@pytest.fixture(scope="module")
+def shared_eager() -> Eager:
+    return Eager()
+
+
+@pytest.fixture
+def eager(shared_eager: Eager) -> Eager:
+    shared_eager.reset()
+    return shared_eager
+
+
+class Weights(keras.callbacks.Callback):
+    """The weights before training, after each batch and each epoch, and at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: dict[Any, list[np.ndarray]] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.at["start"] = self.model.get_weights()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.at[self.epoch, batch + 1] = self.model.get_weights()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.at[epoch, None] = self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.at["end"] = self.model.get_weights()
+
+    def of(self, record: dict[str, Any]) -> list[np.ndarray]:
+        return self.at.get(record["when"]) or self.at[record["epoch"], record["batch"]]
+
+
+def summary(folder: Path) -> list[tuple[Any, ...]]:
+    return [(record["when"], record["epoch"], record["batch"], record["step"]) for record in assert_complete(folder)]
+
+
+@pytest.mark.parametrize("every", ["epoch", 2])
+def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Eager, every: str | int) -> None:
+    weights = Weights()
+    eager.fit(eager.callback(tmp_path, every=every), weights, epochs=2)
+    records = assert_complete(tmp_path)
+    for record in records:
+        eager.model.set_weights(weights.of(record))
+        expected = eager.explainer(eager.images[:2]).numpy()
+        with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
+            np.testing.assert_allclose(maps["grad_cam"], expected, atol=1e-3 * abs(expected).max())
+        said = eager.model.predict(eager.images[:2], verbose=0)
+        for prediction, outputs in zip(record["predictions"], said, strict=True):
+            assert prediction["class"] == outputs.argmax()
+            assert prediction["score"] == pytest.approx(outputs.max(), rel=1e-5)
+        drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap")
+        picture = tfviz.read_image(tmp_path / "pictures" / f"{record['number']:08d}" / "grad_cam" / "1.png")
+        assert abs(picture.astype(int) - drawn[1]).max() <= 1
+    assert len(records) == {"epoch": 4, 2: 7}[every]
+
+
+def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_path: Path, eager: Eager) -> None:
+    before = time.time()
+    history = eager.fit(eager.callback(tmp_path), epochs=2, validation_data=material.data(8, seed=4)).history
+    records = assert_complete(tmp_path)
+    assert [record["when"] for record in records] == ["start", "epoch", "epoch", "end"]
+    for record in records[1:]:
+        assert record["logs"] == {name: values[record["epoch"]] for name, values in history.items()}
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} == set(records[1]["logs"])
+    times = [record["time"] for record in records]
+    assert before <= times[0] and times == sorted(times) and times[-1] <= time.time()
+
+
+def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eager) -> None:
+    """Though it is drawn later, when a callback that comes after has added to the logs, as ReduceLROnPlateau does."""
+    has_added = threading.Event()
+
+    class Held(tfviz.Sink):
+        def write(self, snapshot: Any) -> None:
+            assert has_added.wait(20)
+
+    class Adding(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["added"] = 1.0
+            has_added.set()
+
+    eager.fit(eager.callback(tmp_path, sinks=[Held()]), Adding())
+    assert set(assert_complete(tmp_path)[1]["logs"]) == {"loss", "accuracy"}
+
+
+def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
+    found: list[dict[str, float]] = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: found.append(dict(logs)))
+    eager.fit(eager.callback(tmp_path, every=3), note, epochs=2)
+    assert summary(tmp_path) == [
+        ("start", 0, None, 0), ("batch", 0, 3, 3), ("batch", 1, 1, 6), ("batch", 1, 4, 9), ("end", 1, None, 10)
+    ]  # fmt: skip
+    for record in assert_complete(tmp_path)[1:-1]:
+        assert record["logs"] == found[record["step"] - 1]
+
+
+def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
+    callback = eager.callback(tmp_path)
+    for _ in range(2):
+        eager.fit(callback)
+    once = [("start", 0, None, 0), ("epoch", 0, None, 5), ("end", 0, None, 5)]
+    assert summary(tmp_path) == [*once, ("start", 0, None, 5), ("epoch", 0, None, 10), ("end", 0, None, 10)]
+
+
+def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path, every=4))
+    first = tfviz.snapshots.reading.read_run(tmp_path)
+    with (tmp_path / "snapshots.jsonl").open("a") as index:
+        index.write('{"number": 3, "when": "ba')  # A writer that was killed in the middle.
+    eager.fit(eager.callback(tmp_path, every=4), initial_epoch=1, epochs=2)
+    assert summary(tmp_path) == [
+        ("start", 0, None, 0), ("batch", 0, 4, 4), ("end", 0, None, 5),
+        ("start", 1, None, 5), ("batch", 1, 3, 8), ("end", 1, None, 10),
+    ]  # fmt: skip
+    second = tfviz.snapshots.reading.read_run(tmp_path)
+    assert (second["id"], second["started"]) == (first["id"], first["started"])
+
+
+def test_early_stopping_ends_with_the_weights_that_it_restored(tmp_path: Path, eager: Eager) -> None:
+    stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9, restore_best_weights=True)
+    eager.fit(stop, eager.callback(tmp_path), epochs=5)
+    records = assert_complete(tmp_path)
+    assert [(record["when"], record["epoch"]) for record in records] == [
+        ("start", 0), ("epoch", 0), ("epoch", 1), ("end", 1)
+    ]  # fmt: skip
+    assert records[-1]["predictions"] == records[1]["predictions"] != records[2]["predictions"]
+
+
+def test_stopping_within_an_epoch_keeps_the_snapshot_that_was_due(tmp_path: Path, eager: Eager) -> None:
+    def stop() -> None:
+        eager.model.stop_training = True
+
+    eager.fit(at_batch(2, stop), eager.callback(tmp_path, every=2), epochs=3)
+    assert summary(tmp_path) == [("start", 0, None, 0), ("batch", 0, 2, 2), ("end", 0, None, 2)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), KeyboardInterrupt()])
+def test_after_an_exception_in_training_what_was_taken_is_complete(tmp_path: Path, eager: Eager, error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)), eager.callback(tmp_path, every=1, max_queued=100) as callback:
+        eager.fit(at_batch(4, fail), callback)
+    assert summary(tmp_path) == [("start", 0, None, 0), *(("batch", 0, count, count) for count in (1, 2, 3))]
+
+
+def test_after_an_exception_another_callback_goes_on_where_the_first_one_stopped(tmp_path: Path, eager: Eager) -> None:
+    """As in a notebook, where the first one lives on, and may still be writing."""
+    first = eager.callback(tmp_path, every=1, sinks=[Slow()])
+    with pytest.raises(ZeroDivisionError):
+        eager.fit(at_batch(4, lambda: 1 / 0), first)
+    eager.fit(eager.callback(tmp_path, every=5))
+    assert [record["step"] for record in assert_complete(tmp_path)] == [0, 1, 2, 3, 3, 5, 8]
+    assert first is not None
+
+
+class Slow(tfviz.Sink):
+    def write(self, snapshot: Any) -> None:
+        time.sleep(0.05)
+
+
+STOPPED = """
+import os, signal, sys, threading
+from support import snapshot_material as material
+
+import tfviz
+
+class Said(tfviz.Sink):
+    def write(self, snapshot):
+        print("written", snapshot.record["step"])
+
+    def close(self):
+        print("closed")
+
+eager = material.Eager()
+eager.reset()
+callback = eager.callback(sys.argv[1], every=1, max_queued=100, sinks=[Said()])
+if sys.argv[2] == "raise":
+    stop = lambda: 1 / 0
+else:
+    stop = lambda: os.kill(os.getpid(), signal.SIGINT)
+eager.fit(material.at_batch(4, stop), callback, epochs=100)
+"""
+
+
+@pytest.mark.parametrize("how", ["raise", "interrupt"])
+def test_a_program_that_is_stopped_writes_what_was_taken_before_it_ends(tmp_path: Path, how: str) -> None:
+    tests = Path(__file__).parents[1]
+    code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(tests.parent)!r}]\n{STOPPED}"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), how], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert {"raise": "ZeroDivisionError", "interrupt": "KeyboardInterrupt"}[how] in done.stderr
+    records = assert_complete(tmp_path)
+    assert [record["step"] for record in records][:4] == [0, 1, 2, 3]
+    assert "end" not in [record["when"] for record in records]
+    assert done.stdout.splitlines() == [*(f"written {record['step']}" for record in records), "closed"]
+
+
+def test_two_callbacks_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) -> None:
+    with pytest.raises(tfviz.OptionError, match="two callbacks cannot both write to"):
+        eager.fit(eager.callback(tmp_path), eager.callback(tmp_path))
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from tfviz.snapshots.locking import FolderLock
+
+lock = FolderLock()
+lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="goes without locks")
+def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) -> None:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, cwd=root) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(tfviz.OutputError, match="another training is writing to"):
+            eager.fit(eager.callback(tmp_path))
+        other.kill()
+    eager.fit(eager.callback(tmp_path))
+    assert len(assert_complete(tmp_path)) == 3
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from tfviz.snapshots.locking import FolderLock
+
+folder = Path(sys.argv[1])
+lock = FolderLock()
+lock.take(folder)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+lock.release()
+try:
+    FolderLock().take(folder)
+    print("free")
+finally:
+    os.kill(child, 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="goes without locks")
+def test_a_child_of_the_training_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """Such as one that loads data and lives on."""
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.stdout == "free\n", done.stderr
+
+
+def test_explainers_are_traced_once(tmp_path: Path, eager: Eager) -> None:
+    explainer = tfviz.VisualBackProp(eager.model)
+    callback = eager.callback(tmp_path, explainers=explainer, every=1)
+    for _ in range(2):
+        eager.fit(callback, epochs=2)
+    assert len(assert_complete(tmp_path)) == 2 * 12
+    assert explainer.traces == 1
+
+
+def test_an_explainer_of_another_model_that_shares_layers_is_explained_live(tmp_path: Path, eager: Eager) -> None:
+    body = keras.Model(eager.model.inputs, eager.model.get_layer("conv").output)
+    explainer = tfviz.Saliency(body, score="outputs")
+
+    def brightness(outputs: Any) -> Any:
+        return keras.ops.sum(outputs, axis=(1, 2, 3))
+
+    eager.fit(eager.callback(tmp_path, explainers=[explainer], target=brightness, strict=True))
+    expected = explainer(eager.images[:2], brightness).numpy()
+    with np.load(tmp_path / "maps" / "00000002.npz") as maps:
+        np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
+    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # its outputs are no classes
+
+
+def test_an_explainer_of_a_model_that_is_not_trained_is_warned_of_in_each_training(tmp_path: Path, eager: Eager) -> None:
+    other = material.plain_network()
+    callback = eager.callback(tmp_path / "run", explainers=[tfviz.GradCAM(other), eager.explainer])
+    for _ in range(2):
+        with pytest.warns(SnapshotWarning) as caught:
+            eager.fit(callback)
+        (said,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
+        assert f"grad_cam explains '{other.name}', which has no weight of '{eager.model.name}'" in said
+        assert "give its key, 'grad_cam'" in said
+    with pytest.raises(tfviz.OptionError, match="has no weight of"):
+        eager.fit(eager.callback(tmp_path / "strict", explainers=tfviz.GradCAM(other), strict=True))
+    assert list((tmp_path / "strict").iterdir()) == []
+
+
+class Unnamed:
+    """A function that has weights, and nothing else that a model has."""
+
+    variables = (tf.Variable(1.0),)
+
+    def __call__(self, images: Any) -> Any:
+        return tf.reduce_mean(images, (1, 2)) * self.variables[0]
+
+
+def test_an_explainer_that_has_a_part_in_the_training_is_not_warned_of(eager: Eager) -> None:
+    model = eager.model
+    features = keras.Model(model.inputs, model.get_layer("conv").output)
+    whole = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Rescaling(2.0), model])
+    weightless = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+    module = tf.Module()
+    module.kernel = model.get_layer("conv").kernel.value
+    module.__class__ = type(
+        "Called", (tf.Module,), {"__call__": lambda self, images: tf.nn.conv2d(images, self.kernel, 1, "SAME")}
+    )
+    pairs = [(model, features), (features, model), (model, whole), (whole, model), (model, module)]
+    pairs += [(model, weightless), (model, lambda images: tf.reduce_mean(images, (1, 2))), (model, Unnamed())]
+    for trained, explained in pairs:
+        (method,) = named_methods([tfviz.Saliency(explained)], trained)
+        assert foreign_to(trained, method) is None, explained
+
+
+def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_names(tmp_path: Path, eager: Eager) -> None:
+    explainers = ["visual-backprop", eager.explainer, tfviz.GradCAM(eager.model)]
+    eager.fit(eager.callback(tmp_path, explainers=explainers))
+    methods = tfviz.snapshots.reading.read_run(tmp_path)["methods"]
+    assert [method["name"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam-2"]
+    assert [method["key"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam"]
+    assert [method["title"] for method in methods] == ["VisualBackProp", "Grad-CAM (conv)", "Grad-CAM (conv)"]
+    assert [method["layer"] for method in methods] == [None, "conv", "conv"]
+    assert assert_complete(tmp_path)[-1]["methods"] == ["visual_backprop", "grad_cam", "grad_cam-2"]
+
+
+def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path / "first", labels=["a", "b", "c", "d"]))
+    run = tfviz.snapshots.reading.read_run(tmp_path / "first")
+    assert (run["name"], run["labels"], run["model"]) == ("first", ["a", "b", "c", "d"], eager.model.name)
+    assert run["images"] == [{"height": 16, "width": 16}] * 2
+    assert abs(run["started"] - time.time()) < 60
+    image = tfviz.read_image(tmp_path / "first" / "images" / "1.png")
+    np.testing.assert_array_equal(image, np.rint(eager.images[1] * 255).astype(np.uint8))
+
+
+def test_a_class_of_one_sigmoid_unit_is_said_with_its_own_probability(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(1, activation="sigmoid"))
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    images = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
+    model.fit(images, np.zeros(6), verbose=0, callbacks=[SnapshotCallback("saliency", images, log_dir=tmp_path)])
+    said = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
+    outputs = model.predict(images, verbose=0)[:, 0]
+    assert {name for name, _ in said} == {0, 1}
+    for (name, score), output in zip(said, outputs, strict=True):
+        assert score == pytest.approx(output if name == 1 else 1 - output, rel=1e-5)
+        assert score >= 0.5
+
+
+def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path), initial_epoch=3, epochs=3)
+    assert assert_complete(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"explainers": []}, tfviz.OptionError, "expected one explainer or method key at least"),
+        ({"explainers": "gradcam"}, tfviz.UnknownMethodError, "Did you mean 'grad_cam'"),
+        ({"explainers": [keras.layers.ReLU()]}, tfviz.OptionError, "expected explainers, such as tfviz.GradCAM"),
+        ({"every": 0}, tfviz.OptionError, "expected 'epoch' or a whole number of batches, 1 at least; got 0"),
+        ({"every": "batch"}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
+        ({"every": True}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
+        ({"max_queued": 0}, tfviz.OptionError, "max_queued: expected a whole number"),
+        ({"max_images": 0}, tfviz.OptionError, "max_images: expected a whole number"),
+        ({"token": "secret"}, tfviz.OptionError, "give its address too"),
+        ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.Sink"),
+        ({"sinks": None}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]; got None"),
+        ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]"),
+        ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "token: expected letters, digits and signs"),
+        ({"tensorboard": 5}, tfviz.OptionError, "tensorboard: expected True, False or the path of a folder; got 5"),
+        ({"log_dir": None}, tfviz.OptionError, "log_dir: expected the path of a folder, such as 'runs/1'; got None"),
+        ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images; got 3"),
+        ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once(
+    tmp_path: Path, eager: Eager, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        eager.callback(tmp_path, **options)
+
+
+def test_what_does_not_fit_the_model_is_refused_before_training(tmp_path: Path, eager: Eager) -> None:
+    before = eager.model.get_weights()
+    with pytest.raises(tfviz.TargetError, match="target 9 is out of range"):
+        eager.fit(eager.callback(tmp_path / "a", target=9))
+    with pytest.raises(tfviz.ImageError, match="takes images"):
+        eager.fit(eager.callback(tmp_path / "b", images=np.zeros((2, 9, 9, 3), np.float32)))
+    for was, now in zip(before, eager.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)

@@ -1,0 +1,200 @@
+"""Which images are taken, from what, and that taking them leaves no trace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from support.snapshot_material import assert_complete
+
+import tfviz
+from tfviz.snapshots.callback import SnapshotCallback
+from tfviz.snapshots.fixed_images import fixed_images
+
+IMAGES = np.random.default_rng(0).uniform(size=(7, 6, 5, 3)).astype(np.float32)
+LABELS = np.arange(7)
+
+
+class Noisy(keras.utils.PyDataset):
+    """Batches of two with labels, by a reader that draws global random numbers."""
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__()
+        self.count = count
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.count
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        random.random(), np.random.random()
+        return IMAGES[2 * number : 2 * number + 2], LABELS[2 * number : 2 * number + 2]
+
+
+def dataset() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: IMAGES,
+        lambda: tf.constant(IMAGES),
+        lambda: list(IMAGES),
+        lambda: dataset(),
+        lambda: dataset().batch(2),
+        lambda: dataset().batch(4).repeat(),
+        lambda: dataset().map(lambda image, label: image).batch(3),
+        lambda: dataset().map(lambda image, label: {"image": image}),
+        lambda: Noisy(4),
+        lambda: Noisy(None),
+    ],
+)
+def test_the_first_images_are_taken_in_order(given: Callable[[], Any]) -> None:
+    taken = fixed_images(given(), 5)
+    np.testing.assert_array_equal(keras.tree.flatten(taken.inputs)[0], IMAGES[:5])
+    np.testing.assert_array_equal(np.stack(taken.pictures), np.rint(IMAGES[:5] * 255))
+    assert len(taken) == 5
+
+
+def test_where_there_are_fewer_all_are_taken() -> None:
+    for given in (IMAGES, dataset().batch(4), Noisy(4)):
+        np.testing.assert_array_equal(fixed_images(given, 16).inputs, IMAGES)
+
+
+def test_the_target_is_cut_like_the_images(tmp_path: Path) -> None:
+    model = small_model()
+    explainer = tfviz.Saliency(model)
+    for number, (target, expected) in enumerate([(LABELS, LABELS[:3]), (LABELS[1:4], LABELS[1:4]), (2, 2), ([2], 2)]):
+        folder = tmp_path / str(number)
+        callback = SnapshotCallback(explainer, IMAGES, target=target, max_images=3, log_dir=folder, strict=True)
+        model.fit(IMAGES, LABELS, verbose=0, callbacks=[callback])
+        with np.load(folder / "maps" / "00000002.npz") as maps:
+            wanted = explainer(IMAGES[:3], expected).numpy()
+            np.testing.assert_allclose(maps["saliency"], wanted, atol=1e-3 * abs(wanted).max())
+        assert len(assert_complete(folder)[0]["predictions"]) == 3
+
+
+@pytest.mark.parametrize("reshuffles", [True, False])
+def test_reading_a_shuffled_dataset_leaves_its_order_and_takes_its_first_images(reshuffles: bool) -> None:
+    def shuffled() -> tf.data.Dataset:
+        keras.utils.set_random_seed(1)
+        first = tf.data.Dataset.range(20).shuffle(20, reshuffle_each_iteration=reshuffles)
+        first = first.map(lambda number: tf.fill((4, 4, 3), number) + tf.random.uniform((4, 4, 3), 0, 2, tf.int64))
+        return first.batch(4).shuffle(2, seed=5, reshuffle_each_iteration=reshuffles).prefetch(1)
+
+    def two_epochs(data: tf.data.Dataset) -> list[np.ndarray]:
+        return [np.concatenate(list(data.as_numpy_iterator())) for _ in range(2)]
+
+    expected, data = two_epochs(shuffled()), shuffled()
+    taken = [fixed_images(data, 3).inputs for _ in range(2)]
+    found = two_epochs(data)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(taken, [expected[0][:3]] * 2)
+    assert np.array_equal(*expected) is not reshuffles
+
+
+class Drawing(Noisy):
+    """Draws what it is told to."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        super().__init__(4)
+        self.draw = draw
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        self.draw(), self.draw()
+        return super().__getitem__(number)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        random.random,
+        np.random.random,
+        lambda: float(tf.random.normal(())),
+        lambda: float(tf.random.normal((), seed=1)),
+        lambda: float(keras.random.normal(())),
+    ],
+    ids=["python", "numpy", "tensorflow", "tensorflow-seeded", "keras"],
+)
+@pytest.mark.parametrize("before", [0, 1])
+def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], before: int) -> None:
+    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py` looks."""
+    keras.utils.set_random_seed(0)
+    expected = [draw() for _ in range(before + 2)]
+    keras.utils.set_random_seed(0)
+    found = [draw() for _ in range(before)]
+    fixed_images(Drawing(draw), 7)
+    assert [*found, draw(), draw()] == expected
+
+
+def test_a_dataset_that_cannot_be_copied_is_read_itself() -> None:
+    """One made from a Python generator, inside a shuffle."""
+    spec = tf.TensorSpec((6, 5, 3))
+    data = tf.data.Dataset.from_generator(lambda: iter(IMAGES), output_signature=spec).shuffle(1)
+    np.testing.assert_array_equal(fixed_images(data, 4).inputs, IMAGES[:4])
+
+
+def small_model() -> keras.Model:
+    model = keras.Sequential([keras.Input((6, 5, 3)), layers.Conv2D(4, 3, activation="relu"), layers.Flatten()])
+    model.add(layers.Dense(7, activation="softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+def test_maps_are_drawn_over_pictures_of_ones_own(tmp_path: Path) -> None:
+    """Of any size, and another one for each image."""
+    pictures = [np.random.default_rng(n).integers(0, 256, (12 + n, 10, 3), dtype=np.uint8) for n in range(7)]
+    model = small_model()
+    callback = SnapshotCallback("grad_cam", IMAGES, pictures=pictures, max_images=5, log_dir=tmp_path, strict=True)
+    model.fit(IMAGES, LABELS, verbose=0, callbacks=[callback])
+    assert len(assert_complete(tmp_path)) == 3
+    drawn = tfviz.overlay(pictures[:5], list(tfviz.GradCAM(model)(IMAGES[:5]).numpy()), style="heatmap")
+    for number in range(5):
+        np.testing.assert_array_equal(tfviz.read_image(tmp_path / "images" / f"{number}.png"), pictures[number])
+        picture = tfviz.read_image(tmp_path / "pictures" / "00000002" / "grad_cam" / f"{number}.png")
+        assert abs(picture.astype(int) - drawn[number]).max() <= 1
+    with pytest.raises(tfviz.ImageError, match="pictures: expected one for each of the 5 images; got 4"):
+        fixed_images(IMAGES, 5, pictures[:4])
+
+
+def test_a_model_of_several_inputs_has_the_first_picture_drawn(tmp_path: Path) -> None:
+    vector, image = keras.Input((3,), name="vector"), keras.Input((6, 5, 3), name="image")
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(image))
+    outputs = layers.Dense(3, activation="softmax")(layers.Concatenate()([x, vector]))
+    model = keras.Model([vector, image], outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    inputs = [np.ones((7, 3), np.float32), IMAGES]
+    callback = SnapshotCallback(["saliency", "grad_cam"], inputs, max_images=2, log_dir=tmp_path, strict=True)
+    model.fit(inputs, LABELS % 3, verbose=0, callbacks=[callback])
+    record = assert_complete(tmp_path)[-1]
+    assert record["methods"] == ["saliency", "grad_cam"]
+    with np.load(tmp_path / "maps" / "00000002.npz") as maps:
+        expected = tfviz.Saliency(model)([part[:2] for part in inputs])[1].numpy()
+        np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ("photos", "expected images as an array"),
+        (None, "expected images as an array"),
+        (np.zeros((0, 6, 5, 3)), "expected at least one image"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES[:0]), "expected at least one image"),
+        (np.zeros((6, 5, 3)), r"got shapes \(6, 5, 3\); of a single image pass image\[None\]"),
+        (np.zeros((4, 10)), r"got shapes \(4, 10\)"),
+        ([np.zeros((6, 5, 3)), np.zeros((5, 5, 3))], "expected images of one size"),
+        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "as many images for each input"),
+        (np.zeros((2, 6, 5, 4)), r"the images have shape \(2, 6, 5, 4\). Give pictures too.*pictures=images\[\.\.\., :3\]"),
+    ],
+)
+def test_what_holds_no_images_is_refused(images: Any, words: str) -> None:
+    with pytest.raises(tfviz.ImageError, match=words):
+        fixed_images(images, 4)

@@ -51,9 +51,10 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
-def call_number(node: Node) -> int:
-    """The position of a call among all calls of its operation, in the order in which they were made."""
-    return next(number for number, other in enumerate(node.operation._inbound_nodes) if other is node)
+def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
+    """The position of each call among all calls of its operation, in the order in which they were made, by the node's id."""
+    called = {id(node.operation): node.operation for node in nodes(functional)}
+    return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
 
 def input_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
@@ -120,8 +121,8 @@ def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 def symbolic_graph(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
-) -> keras.Function:
-    """The graph that Keras records while `call` runs a layer's code on symbolic tensors.
+) -> tuple[keras.Function, dict[int, int]]:
+    """The graph that Keras records while `call` runs a layer's code on symbolic tensors, and its `call_numbers`.
 
     Nothing is left behind on the layers inside. What the code raises is raised.
     """
@@ -131,11 +132,12 @@ def symbolic_graph(
         with untouched(layer):
             outputs = call()
         function = keras.Function(symbols, outputs)
+        numbers = call_numbers(function)
     finally:
         for one, inbound, outbound in before:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
     _forget(function)
-    return function
+    return function, numbers
 
 
 def _forget(function: keras.Function) -> None:

@@ -13,10 +13,10 @@ from keras import layers
 from support import networks
 
 import tfviz
-from tfviz.graph.logits import scored
-from tfviz.graph.graph import Graph
-from tfviz.reading.reader import graph_of
 from tfviz.graph.backprop import inputs_of, run
+from tfviz.graph.graph import Graph
+from tfviz.graph.logits import scored
+from tfviz.reading.reader import graph_of
 
 
 def trunk() -> tuple[Any, Any]:
@@ -80,7 +80,7 @@ def test_looking_for_the_logits_twice_finds_the_same(name: str) -> None:
     graph = scored(graph_of(ending(ENDINGS[name])), "logits")
     again = scored(graph, "logits")
     assert again.outputs == graph.outputs
-    assert len(again.places) == len(graph.steps)
+    assert len(again.steps) == len(graph.steps)
 
 
 @pytest.mark.parametrize("name", ["fused softmax", "Softmax", "nested", "operation"])
@@ -222,7 +222,7 @@ STAYING: dict[str, Callable[[Any], Any]] = {
 def test_what_cannot_be_taken_off_is_said(name: str, recwarn: pytest.WarningsRecorder) -> None:
     model = ending(STAYING[name])
     with pytest.warns(
-        UserWarning, match=r"are computed from a (softmax|sigmoid) \(.*cannot be taken off.*score='outputs'"
+        UserWarning, match=r"are computed from a (softmax|sigmoid) \(.*cannot be removed.*score='outputs'"
     ) as caught:
         tfviz.Saliency(model)
     assert caught[0].filename == __file__

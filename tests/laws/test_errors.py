@@ -106,14 +106,14 @@ def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
 def test_what_is_no_model_is_refused(method: str) -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"expected a keras\.Model, got str \('vgg16'\)"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"Expected a keras\.Model\. Received: str \('vgg16'\)"):
         tfviz.METHODS[method]("vgg16")
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
 def test_a_sequential_that_was_never_called_is_refused(method: str) -> None:
     model = keras.Sequential([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(2)], name="fresh")
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*call it once on an image"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*Call it once on an image"):
         tfviz.METHODS[method](model)
 
 
@@ -122,7 +122,7 @@ def test_channels_first_is_refused_by_the_layers_name(method: str) -> None:
     inputs = keras.Input((3, 9, 9))
     x = layers.Conv2D(4, 3, data_format="channels_first", name="odd_one")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"layer 'odd_one' has data_format='channels_first'.*same weights"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"Layer 'odd_one' has data_format='channels_first'.*same weights"):
         tfviz.METHODS[method](model)
 
 
@@ -155,12 +155,10 @@ def test_visual_backprop_names_the_operation_that_it_cannot_go_back_through() ->
 def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="below")(inputs)
-    x = layers.Maximum(name="largest")([x, layers.Conv2D(4, 3, name="other")(inputs)])
+    x = layers.Subtract(name="difference")([x, layers.Conv2D(4, 3, name="other")(inputs)])
     x = layers.Conv2D(4, 3, activation="relu", name="above")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    message = (
-        r"excitation backprop has no rule for 'largest' \(Maximum\).*saliency or guided_backprop, or explain a layer above it"
-    )
+    message = r"Excitation backprop has no rule for 'difference' \(Subtract\).*or explain a layer above it"
     for layer in (None, "below"):
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
             tfviz.METHODS[method](model, layer)
@@ -168,7 +166,7 @@ def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> N
 
 
 def test_contrastive_refuses_a_layer_behind_the_last_linear_map(model: keras.Model) -> None:
-    with pytest.raises(tfviz.UnknownLayerError, match="layer 'out' lies behind the last linear map, where the contrast begins"):
+    with pytest.raises(tfviz.UnknownLayerError, match="Layer 'out' lies behind the last linear map, where the contrast begins"):
         tfviz.ContrastiveExcitationBackprop(model, "out")
 
 
@@ -192,7 +190,7 @@ def test_an_unknown_output_lists_those_that_there_are() -> None:
     inputs = keras.Input((6, 6, 3))
     x = layers.Flatten()(inputs)
     model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "colour": layers.Dense(3)(x)})
-    with pytest.raises(tfviz.OptionError, match="the model has no output 'kid'; it has 2: 'colour', 'kind'"):
+    with pytest.raises(tfviz.OptionError, match=r"The model has no output 'kid'\. Its outputs are 'colour', 'kind'"):
         tfviz.Saliency(model, output="kid")
 
 
@@ -233,7 +231,7 @@ def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[w
     inputs = keras.Input((6, 6, 3))
     x = Closed()(layers.Conv2D(3, 3, activation="relu")(inputs))
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
-    assert any("does not see into layer 'closed' (Closed)" in str(warning.message) for warning in warned)
+    assert any("cannot see into layer 'closed' (Closed)" in str(warning.message) for warning in warned)
 
 
 HIDING = {
@@ -252,7 +250,7 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     x = layers.Lambda(HIDING[name], output_shape=(4, 4, 3), name="hidden")(x)
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
-    assert "does not see into layer 'hidden" in str(warning.message)
+    assert "cannot see into layer 'hidden" in str(warning.message)
     assert ": a ReLU inside it keeps its own derivative" in str(warning.message)
 
 

@@ -10,9 +10,9 @@ import pytest
 from support.golden import GOLDEN, golden
 
 import tfviz
+from tfviz.graph.backprop import inputs_of, run
 from tfviz.graph.logits import scored
 from tfviz.reading.reader import graph_of
-from tfviz.graph.backprop import inputs_of, run
 
 TOLERANCE = 1e-4  # of the largest value
 MASK_TOLERANCE = 1e-3

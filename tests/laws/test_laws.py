@@ -11,10 +11,10 @@ from support import networks
 from support.networks import CAMS, NETWORKS
 
 import tfviz
-from tfviz.graph.logits import scored
-from tfviz.reading.reader import graph_of
 from tfviz.graph.backprop import backpropagate, inputs_of
+from tfviz.graph.logits import scored
 from tfviz.methods import guided_backprop
+from tfviz.reading.reader import graph_of
 from tfviz.rules.excitation import Excitation
 
 CLOSE = 1e-5  # of the largest value
@@ -233,7 +233,7 @@ def test_one_function_as_target_traces_once_and_many_do_not_pile_up() -> None:
     assert explainer.traces == 1
     for i in range(40):
         explainer(images, lambda outputs, i=i: outputs[:, i % 4])
-    assert len(explainer._compiled) <= 32
+    assert len(explainer._functions) <= 32
 
 
 def first_output(outputs: tf.Tensor) -> tf.Tensor:

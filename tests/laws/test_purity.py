@@ -14,6 +14,7 @@ from support.networks import NETWORKS
 from support.purity import assert_untouched, regularized, snapshot
 
 import tfviz
+from tfviz.graph.operations import Relu
 from tfviz.methods.explainer import Explainer
 
 
@@ -75,7 +76,7 @@ def test_the_model_is_untouched_after_a_rule_has_failed(method: str, monkeypatch
         raise RuntimeError("a rule failed")
 
     patched = {
-        "guided_backprop": ("tfviz.methods.guided_backprop.GuidedBackprop.rules", {"relu": failing}),
+        "guided_backprop": ("tfviz.methods.guided_backprop.GuidedBackprop.rules", {Relu: failing}),
         "excitation_backprop": ("tfviz.rules.excitation._share_of", failing),
         "visual_backprop": ("tfviz.methods.visual_backprop.masks_of_inputs", failing),
     }

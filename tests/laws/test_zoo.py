@@ -15,7 +15,7 @@ from support.second_route import assert_equal, build, call, second_route
 from support.zoo import ZOO, Species
 
 import tfviz
-from tfviz.methods.explainer import Explainer
+from tfviz.methods.compilation import CompiledFunctions
 
 
 @pytest.fixture(scope="module", params=ZOO)
@@ -100,21 +100,21 @@ def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
     images = species.images(model)
     before, want = snapshot(model), np.asarray(model(images, training=False))
     with monkeypatch.context() as patch:
-        patch.setattr("tfviz.methods.explainer.Explainer._traced", failing_in_the_middle(tfviz.METHODS[method]))
+        patch.setattr(CompiledFunctions, "_compiled", failing_in_the_middle())
         with pytest.raises(ZeroDivisionError):
             call(tfviz.METHODS[method](model), images, 1)
     assert_untouched(model, before)
     np.testing.assert_array_equal(model(images, training=False), want)
 
 
-def failing_in_the_middle(cls: type[Explainer]) -> Any:
-    """`Explainer._traced`, in which the place in the middle of the graph fails."""
-    traced = cls._traced
+def failing_in_the_middle() -> Any:
+    """`CompiledFunctions._compiled`, in which the step in the middle of the graph fails."""
+    compiled = CompiledFunctions._compiled
 
-    def broken(self: Explainer, computation: Any, target: Any) -> Any:
-        place = self.graph.steps[len(self.graph.steps) // 2]
-        vars(place)["compute"] = lambda inputs: 1 / 0
-        return traced(self, computation, target)
+    def broken(self: CompiledFunctions, computation: Any, specs: Any, target: Any) -> Any:
+        steps = computation.__self__.graph.steps
+        vars(steps[len(steps) // 2])["compute"] = lambda inputs: 1 / 0
+        return compiled(self, computation, specs, target)
 
     return broken
 
@@ -126,11 +126,11 @@ def test_nothing_gathers_over_200_calls(name: str) -> None:
     images = ZOO[name].images(model)
     explainer = tfviz.GuidedBackprop(model)
     explainer(images, 1)
-    before, compiled = snapshot(model), len(explainer._compiled)
+    before, compiled = snapshot(model), len(explainer._functions)
     objects = objects_after(lambda: explainer(images, 1), 5)
     assert objects_after(lambda: explainer(images, 1), 200) < objects + 100
     assert explainer.traces == 1
-    assert len(explainer._compiled) == compiled
+    assert len(explainer._functions) == compiled
     assert_untouched(model, before)
 
 

@@ -18,12 +18,12 @@ from support.vgg_files import random_vgg, write_npy, write_python_2_npy
 import tfviz
 from tfviz import models
 from tfviz.errors import MissingPackageError, OptionError, WeightsError
-from tfviz.graph.logits import scored
-from tfviz.reading.reader import graph_of
 from tfviz.graph.backprop import inputs_of, run
+from tfviz.graph.logits import scored
 from tfviz.labels import Labels
 from tfviz.models import labels_of, load_model, preprocessing_of
 from tfviz.preprocessing import Preprocessing, named
+from tfviz.reading.reader import graph_of
 from tfviz.weights import stored_arrays
 from tfviz.weights.torchvision import LAYOUTS
 

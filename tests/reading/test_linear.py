@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tfviz
-from tfviz.reading.reader import graph_of
 from tfviz.graph.backprop import inputs_of, run
+from tfviz.reading.reader import graph_of
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_the_other_methods_say_that_saliency_does(method: str) -> None:
 
 
 def test_a_subclassed_model_that_was_never_called_is_refused() -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match="the Subclassed model 'subclassed' has never been called"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="The Subclassed model 'subclassed' has never been called"):
         tfviz.GradCAM(Subclassed())
 
 

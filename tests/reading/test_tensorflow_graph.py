@@ -17,8 +17,10 @@ from support.purity import assert_untouched, snapshot
 from support.zoo import alive, conv, head_of, noise, weighted_like
 
 import tfviz
-from tfviz import keras_internals
-from tfviz.graph.tensorflow_graph import functions_opened, recorded_calls
+from tfviz.graph import operations
+from tfviz.reading.tensorflow_tracer import recorded_calls
+from tfviz.reading.trace import called
+from tfviz.tensorflow_internals import inlined_functions
 
 SIZE = (12, 10, 3)
 
@@ -120,10 +122,13 @@ def test_excitation_knows_the_functions_too() -> None:
 def test_places_are_named_as_the_layers_and_functions_are() -> None:
     model = mixed()
     graph = tfviz.Saliency(model).graph
-    kinds = {place.path: place.kind for place in graph.steps}
-    wanted = {"first": "linear", "relu": "relu", "relu_1": "relu", "concatenate": "reshape", "relu6": "relu"}
-    wanted |= {"conv2d": "linear", "mean": "average_pool", "maxpool": "max_pool", "drop": "identity"}
+    kinds = {step.path: type(step.operation) for step in graph.steps}
+    relu, linear, window = operations.Relu, operations.Linear, operations.Window
+    wanted = {"first": linear, "relu": relu, "relu_1": relu, "concatenate": operations.Concatenate, "relu6": relu}
+    wanted |= {"conv2d": linear, "mean": window, "maxpool": window, "drop": operations.Identity}
     assert wanted.items() <= kinds.items()
+    maxima = {step.path: step.operation.is_max for step in graph.steps if isinstance(step.operation, window)}
+    assert {"mean": False, "maxpool": True}.items() <= maxima.items()
     assert tfviz.GradCAM(model).layer_path == "relu_2"
     assert tfviz.GradCAM(model, model.third).layer_path == "third"
     assert "inner:1/inner_relu" in kinds
@@ -249,7 +254,9 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
     model, images = of_lambda(OTHERS[name]), tf.constant(noise(*SIZE))
-    assert [place.path for place in tfviz.Saliency(model).graph.steps if place.kind == "relu"] == ["last"]
+    assert [place.path for place in tfviz.Saliency(model).graph.steps if isinstance(place.operation, operations.Relu)] == [
+        "last"
+    ]
     with tf.GradientTape() as tape:
         tape.watch(images)
         score = tf.reduce_sum(model(images)[:, 1])
@@ -363,7 +370,9 @@ def test_a_function_may_call_layers_of_the_users() -> None:
     networks.with_random_weights(inner, 3)
     model = of_lambda(lambda x: tf.nn.relu(inner(tf.identity(x))))
     graph = tfviz.GuidedBackprop(model).graph
-    assert {"own/caught": "linear", "own/relu": "relu"}.items() <= {place.path: place.kind for place in graph.steps}.items()
+    assert {"own/caught": operations.Linear, "own/relu": operations.Relu}.items() <= {
+        step.path: type(step.operation) for step in graph.steps
+    }.items()
     marks, losses = len(inner._inbound_nodes), list(inner._losses)
     tfviz.GuidedBackprop(model)
     assert len(inner._inbound_nodes) == marks
@@ -374,7 +383,7 @@ def test_excitation_refuses_a_function_by_its_name() -> None:
     model = of_lambda(lambda x: tf.cumsum(x, axis=1))
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'own/cumsum' \(Cumsum\)"):
         tfviz.ExcitationBackprop(model)
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"does not see into 'own/cumsum' \(Cumsum\)"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot scale its mask back through 'own/cumsum' \(Cumsum\)"):
         tfviz.VisualBackProp(of_lambda(lambda x: tf.cumsum(tf.nn.relu(x), axis=1)))(noise(*SIZE))
     assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
 
@@ -413,7 +422,7 @@ def test_what_draws_at_random_is_run_as_a_whole() -> None:
     inputs = keras.Input(SIZE)
     x = Noisy(name="noisy")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
-    with pytest.warns(UserWarning, match=r"does not see into layer 'noisy' \(Noisy\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot see into layer 'noisy' \(Noisy\): a ReLU inside it"):
         assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
 
 
@@ -454,7 +463,7 @@ class Branching(layers.Layer):
 def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
     inputs = keras.Input(size)
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(Branching()(conv(6, "c1")(inputs))), None)), 1)
-    with pytest.warns(UserWarning, match=r"does not see into layer 'branching' \(Branching\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot see into layer 'branching' \(Branching\): a ReLU inside it"):
         tfviz.GuidedBackprop(model)
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'branching' \(Branching\)"):
         tfviz.ExcitationBackprop(model)
@@ -513,7 +522,7 @@ def test_layers_of_one_name_are_told_apart() -> None:
     model = Blocks()
     model(noise(*SIZE))
     alive(model, 1)
-    with pytest.raises(tfviz.UnknownLayerError, match=r"'conv2d' has several places in this model; choose one of 'conv2d:0'"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"'conv2d' is called several times .* Choose one of 'conv2d:0'"):
         tfviz.GradCAM(model, "conv2d")
     images = noise(*SIZE)
     for number, block in enumerate(model.blocks):
@@ -580,7 +589,7 @@ def test_functions_are_opened_for_this_thread_only() -> None:
     own, other = [], []
     function = tf.function(lambda x: own.append(x) or x + 1)
     beside = tf.function(lambda x: other.append(x) or x + 1)
-    with functions_opened():
+    with inlined_functions():
         function(tf.constant(1.0))
         function(tf.constant(1.0))
         thread = threading.Thread(target=lambda: [beside(tf.constant(1.0)) for _ in range(3)])
@@ -650,9 +659,9 @@ def test_keras_still_calls_a_layer_through_the_class() -> None:
         wrapped(x)
         keras.Sequential([dense])(x)
     assert [type(call.operation).__name__ for call in calls] == ["Dense", "TimeDistributed", "Sequential"]
-    node = keras_internals.called(dense, (keras.KerasTensor((None, 3)), 2), {"k": 1}, [])
-    assert len(node.input_tensors) == 1
-    assert node.arguments.fill_in({id(node.input_tensors[0]): "x"}) == (("x", 2), {"k": 1})
+    call = called(dense, (keras.KerasTensor((None, 3)), 2), {"k": 1}, [])
+    assert len(call.inputs) == 1
+    assert call.on(["x"]) == (("x", 2), {"k": 1})
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "grad_cam", "excitation_backprop", "visual_backprop"])

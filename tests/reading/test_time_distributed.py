@@ -46,7 +46,7 @@ def test_a_layer_inside_is_found_by_name_path_and_object(model: keras.Model) -> 
 
 def test_a_time_distributed_stands_for_its_output(model: keras.Model) -> None:
     graph = graph_of(model)
-    assert graph.shapes[graph.names["frames"]] == (None, 3, 6)
+    assert graph.names["frames"].shape == (None, 3, 6)
     assert graph.names["frames"] == graph.names["frames/around/d1"]
 
 
@@ -101,8 +101,8 @@ def test_a_layer_with_a_mask_is_run_as_a_whole() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tfviz.GuidedBackprop(model)
-    assert any("does not see into layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught)
-    with pytest.raises(tfviz.UnsupportedModelError, match="excitation backprop has no rule for"):
+    assert any("cannot see into layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught)
+    with pytest.raises(tfviz.UnsupportedModelError, match="Excitation backprop has no rule for"):
         tfviz.ExcitationBackprop(model)
     explanation = tfviz.Saliency(model).with_outputs(series, 1)
     np.testing.assert_allclose(explanation.outputs, model(series), rtol=1e-5)
@@ -119,5 +119,5 @@ def test_an_lstm_over_the_frames_raises_no_false_alarm(model: keras.Model, films
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'memory' \(LSTM\)"):
         tfviz.ExcitationBackprop(recurrent)
     hidden = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5, activation="relu", name="memory")(frames)))
-    with pytest.warns(UserWarning, match=r"does not see into layer 'memory' \(LSTM\)"):
+    with pytest.warns(UserWarning, match=r"cannot see into layer 'memory' \(LSTM\)"):
         tfviz.GuidedBackprop(hidden)

@@ -20,9 +20,10 @@ from support.reference.linear import Convolution
 from support.reference.windows import Window
 
 import tfviz
-from tfviz.graph.logits import scored
-from tfviz.reading.reader import graph_of
 from tfviz.graph.backprop import backpropagate, inputs_of
+from tfviz.graph.logits import scored
+from tfviz.graph.operations import Product
+from tfviz.reading.reader import graph_of
 from tfviz.rules.excitation import Excitation
 from tfviz.rules.visual_backprop import masks_of_inputs, scale_up
 
@@ -315,7 +316,7 @@ def test_a_mask_goes_back_through_a_transposed_convolution_as_a_convolution_with
     model = keras.Sequential([keras.Input((*size, 2)), layers.Conv2DTranspose(3, kernel, **window)])
     (place,) = graph_of(model).places
     mask = np.random.default_rng(seed).uniform(size=(2, *model.output_shape[1:3])).astype(np.float32)
-    (got,) = masks_of_inputs(graph_of(model), place, tf.constant(mask[..., None]), [size])
+    (got,) = masks_of_inputs(place, tf.constant(mask[..., None]), [size])
     assert got.shape == (2, *size, 1)
     if window["padding"] == "valid" or all(k >= s for k, s in zip(kernel, window["strides"], strict=True)):
         ones = Convolution(np.ones((*kernel, 1, 1)), Window(kernel, window["strides"], window["padding"]))
@@ -353,15 +354,15 @@ def test_a_mask_is_cropped_padded_and_averaged_back() -> None:
     }
     for layer, size, expected in want.values():
         graph = graph_of(keras.Sequential([keras.Input((*size, 1)), layer]))
-        (got,) = masks_of_inputs(graph, graph.steps[0], mask, [size])
+        (got,) = masks_of_inputs(graph.steps[0], mask, [size])
         np.testing.assert_array_equal(got[0, ..., 0], expected)
 
 
 def test_the_gated_branch_gets_the_mask_and_the_gate_nothing() -> None:
     graph = graph_of(networks.build("gated"))
-    place = next(place for place in graph.steps if place.kind == "multiply")
+    place = next(place for place in graph.steps if isinstance(place.operation, Product))
     mask = tf.ones((1, 16, 16, 1))
-    assert [part is None for part in masks_of_inputs(graph, place, mask, [(16, 16), (1, 1)])] == [False, True]
+    assert [part is None for part in masks_of_inputs(place, mask, [(16, 16), (1, 1)])] == [False, True]
 
 
 def test_a_map_that_only_leads_to_a_gate_plays_no_part() -> None:

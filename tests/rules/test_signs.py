@@ -42,7 +42,7 @@ def crelu(turned: Callable[[Any], Any]) -> keras.Model:
 @pytest.mark.parametrize("name", TURNED)
 def test_what_turns_signs_over_has_no_rule(name: str, method: str) -> None:
     model = crelu(TURNED[name])
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* it turns signs over, so that what excites"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* it negates its input"):
         tfviz.METHODS[method](model)
     assert np.any(tfviz.METHODS[method](model, "last")(noise(*SIZE), 1))
     assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))

@@ -85,7 +85,7 @@ def size_of(folder: Path) -> int:
 
 def images_for(explainer: Explainer, count: int, seed: int = 5) -> np.ndarray:
     """New images, as the model takes them; 24 × 20 pixels where the size is free."""
-    shape = explainer.graph.shapes[explainer.graph.inputs[0]][1:]
+    shape = explainer.graph.inputs[0].shape[1:]
     size = [n or free for n, free in zip(shape, (24, 20, 3), strict=True)]
     return np.random.default_rng(seed).normal(size=(count, *size)).astype("float32")
 

@@ -201,7 +201,7 @@ class Matrix:
         want = rewritten.cam(method, A, G)
         if method == "guided_grad_cam":
             want = self._back(rewritten.Guided) * rewritten.resized(want, self.images.shape[1:3])[..., None]
-        if explainer.graph.shapes[explainer.layer][1:] != tuple(A.shape[1:]):
+        if explainer.layer.shape[1:] != tuple(A.shape[1:]):
             self.wrong.append(f"{method}: its automatic layer {explainer.layer_path} is not {path}")
         return self._compared(method, got, want, f"two-output model at `{path}`")
 

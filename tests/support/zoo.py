@@ -652,8 +652,8 @@ def activation_named(function: str) -> Callable[[Head], keras.Model]:
 
 
 NO_RELU = {"visual_backprop": "has no ReLU with height and width"}
-NO_RULE = dict.fromkeys(EXCITATIONS, "excitation backprop has no rule for")
-NO_MAPS = dict.fromkeys(ALL_CAMS, "has no place with height and width")
+NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
+NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width")
 SMOOTH = {"errors": NO_RELU, "warns": "has none"}
 
 ZOO: dict[str, Species] = {
@@ -685,7 +685,7 @@ ZOO: dict[str, Species] = {
     "not square": Species(of_size(24, 9, 3), "last"),
     "one channel": Species(of_size(14, 14, 1), "last"),
     "four channels": Species(of_size(14, 14, 4), "last"),
-    "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first'; tfviz reads")),
+    "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first', and")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
     "ReLUs written out": Species(
         relus_written_out, "last", twin=lambda model: weighted_like(model, relus_written_out(None, is_twin=True))

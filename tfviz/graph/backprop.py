@@ -123,6 +123,9 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
     return Backward(values, filled)
 
 
+Way = Callable[[], list[tf.Tensor | None]]
+
+
 def _first_finite(
     way: Callable[[], list[tf.Tensor | None]], other: Callable[[], list[tf.Tensor | None]]
 ) -> list[tf.Tensor | None]:
@@ -158,6 +161,6 @@ def _require_floats(graph: Graph, value: Value) -> None:
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(
-            f"'{graph.name_of(value)}' is {value.dtype}, and integers have no gradient. Build the model with a float Input (the "
-            "same weights fit), name a layer, or use a CAM."
+            f"'{graph.name_of(value)}' is {value.dtype}, and integers have no gradient. Build the model with a float Input "
+            "(the same weights fit), name a layer, or use a CAM."
         )

@@ -1,7 +1,7 @@
 """Which input of an operation carries the signal, and which only weight it.
 
-In a product the signal is weighted by gates, as in squeeze-and-excitation and in attention over positions. Where all inputs of a
-sum or a difference but one are constants, that one carries the signal.
+In a product the signal is weighted by gates, as in squeeze-and-excitation and in attention over positions. Where all
+inputs of a sum or a difference but one are constants, that one carries the signal.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import keras
 from keras import tree
@@ -50,8 +50,11 @@ class Value:
         return len(self.shape)
 
 
+O_co = TypeVar("O_co", bound=Operation, covariant=True)
+
+
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Generic[O_co]):
     """One call of one operation.
 
     Attributes:
@@ -64,7 +67,7 @@ class Step:
     """
 
     path: str
-    operation: Operation
+    operation: O_co
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     compute: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]

@@ -127,9 +127,9 @@ def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
         seen.add(step)
         if isinstance(step.operation, FINAL):
             warn(
-                f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that cannot "
-                "be removed, so the outputs themselves are explained: where it saturates, their gradient vanishes. If that is "
-                "intended, set score='outputs'."
+                f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
+                "cannot be removed, so the outputs themselves are explained: where it saturates, their gradient vanishes. If "
+                "that is intended, set score='outputs'."
             )
             return
         # A linear map, or a layer that is opaque, makes something new of it.
@@ -212,7 +212,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
         chosen = [value for value in dict.fromkeys(outputs) if graph.names.get(str(output)) is value]
     if len(chosen) != 1:
         raise OptionError(
-            f"The model has no output {output!r}. It has {len(outputs)}: {', '.join(map(repr, output_names(graph)))}. Give one of "
+            f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Give one of "
             "these, or a number from 0."
         )
     return replace(graph, output_structure=chosen[0])

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
 Sizes = tuple[int, ...]
-Kernel = tf.Tensor
+Kernel: TypeAlias = tf.Tensor
 LinearMap = Callable[[tf.Tensor, Kernel], tf.Tensor]  # (x, W) -> y
 
 

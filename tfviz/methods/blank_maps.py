@@ -5,15 +5,15 @@ One image whose map is blank is run once more, without the method's rules: what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfviz import targets
+from tfviz import keras_internals, targets
 from tfviz.errors import warn
-from tfviz import keras_internals
 from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Step, Value
 from tfviz.graph.layer_search import is_on_every_path
@@ -57,13 +57,22 @@ def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
     blank, broken = blank_rows(maps), broken_rows(maps)
-    with keras_internals.untouched(explainer.model):
-        if broken.any():
-            holds = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
-            warn(f"{holds}: {_reason_of_broken(explainer, image)}")
-        else:
-            reason = _reason(explainer, image, target)
-            warn(f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere: {reason}")
+    if broken.any():
+        found = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
+        reason = _diagnosis(explainer, lambda: _reason_of_broken(explainer, image))
+    else:
+        found = f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere"
+        reason = _diagnosis(explainer, lambda: _reason(explainer, image, target))
+    warn(f"{found}: {reason}" if reason else f"{found}.")
+
+
+def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
+    """The reason for a map; "" where looking for it fails, since a map must not be lost to its diagnosis."""
+    try:
+        with keras_internals.untouched(explainer.model):
+            return reason()
+    except Exception:
+        return ""
 
 
 def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
@@ -120,5 +129,10 @@ def _can_die(step: Step) -> bool:
 
 def _score_moves(explainer: Any, flat: list[Any], target: Any, at: list[Value]) -> bool:
     prepared = targets.prepare(target, explainer._output_shapes(), 1)
-    gradients = backpropagate(explainer.graph, inputs_of(explainer.graph, flat), targets.seed_for(prepared), at).gradients
-    return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)
+
+    # Compiled: an eager tape would also run the gradients of the kernels, which crash in TensorFlow 2.21 for some convolutions.
+    @tf.function(autograph=False)
+    def gradients(images: list[Any]) -> list[Any]:
+        return backpropagate(explainer.graph, inputs_of(explainer.graph, images), targets.seed_for(prepared), at).gradients
+
+    return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients(flat))

@@ -27,6 +27,9 @@ class CompiledFunctions:
         self.traces = 0
         self._known: dict[Any, Callable[..., Any]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def run(self, computation: Computation, graph: Graph, images: Images, target: Any) -> Nested[tf.Tensor]:
         """Runs a computation, compiled for images of this size and this form of target.
 

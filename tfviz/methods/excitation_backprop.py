@@ -68,7 +68,8 @@ class ExcitationBackprop(Explainer):
         self.excitation.require_rules(self.at)
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' lies behind the last linear map, where the contrast begins. Choose a layer before it."
+                f"Layer '{self.layer_path}' lies behind the last linear map, where the contrast begins. Choose a layer "
+                "before it."
             )
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:

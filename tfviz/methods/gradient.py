@@ -38,8 +38,8 @@ def warn_without_relu(graph: Graph, method: str) -> None:
         met = {operation.function for operation in operations.values() if _is_activation(operation)}
         met |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
-            f"{method} redirects ReLUs, and '{graph.model_name}' has none (its activations: {', '.join(sorted(met)) or 'none'}), "
-            "so its maps are the plain gradient."
+            f"{method} redirects ReLUs, and '{graph.model_name}' has none (its activations: "
+            f"{', '.join(sorted(met)) or 'none'}), so its maps are the plain gradient."
         )
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:

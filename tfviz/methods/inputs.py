@@ -48,8 +48,9 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
     """What a dict holds for each input. A model of several inputs in a list takes one too: Keras goes by the inputs' names."""
-    takes_dict = isinstance(graph.input_structure, dict)
-    names = list(graph.input_structure) if takes_dict else [graph.name_of(value) for value in graph.inputs]
+    structure = graph.input_structure
+    takes_dict = isinstance(structure, dict)
+    names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
     if not isinstance(images, dict) or set(images) != set(names):
         got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
         raise ImageError(f"the model '{graph.model_name}' takes a dict of {', '.join(map(repr, names))}; got {got}")

@@ -93,8 +93,8 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot see into layer {step.label}: a ReLU inside it is not among its maps. Build that part "
-                "as a Functional model to include it."
+                f"{VisualBackProp.key} cannot see into layer {step.label}: a ReLU inside it is not among its maps. Build that "
+                "part as a Functional model to include it."
             )
 
 

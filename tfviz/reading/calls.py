@@ -18,7 +18,7 @@ from tfviz import keras_internals
 from tfviz.nesting import Nested
 from tfviz.reading import keras_tracer, tensorflow_tracer
 from tfviz.reading.keras_layers import can_only_be_traced_by_keras
-from tfviz.reading.trace import Call, NotReadable, Trace, recorded
+from tfviz.reading.trace import Call, NotReadable, Trace, recorded_trace
 
 Runner = Callable[..., Any]  # a layer, or its `call`
 
@@ -43,7 +43,7 @@ def calls_of(
 def _inside_model(model: Any) -> Trace | NotReadable:
     functional = keras_internals.functional_of(model)
     if functional is not None:
-        return recorded(functional, is_recorded=True)
+        return recorded_trace(functional)
     if not isinstance(model, keras.Model):
         return NotReadable("is not a keras.Model")
     if not model.built:

@@ -63,16 +63,16 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
         raise _unfaithful(graph, images)
 
 
-def noise_for(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
-    """Noise images of these shapes, a batch of one or as many as the model takes."""
-    pairs = zip(graph.inputs, shapes, strict=True)
-    return noise([(((value.shape or (None,))[0] or 1, *shape), value.dtype or "float32") for value, shape in pairs])
+def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
+    """Noise images of these sizes, a batch of one or as many as the model takes."""
+    pairs = zip(graph.inputs, sizes, strict=True)
+    return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
-def noise(specs: Sequence[tuple[tuple[int, ...], str]]) -> list[tf.Tensor]:
+def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
     """Normal noise for each (shape, dtype); of integers 0 and 1 above all. It draws from no generator of the user's."""
     random = np.random.default_rng(0)
-    return [tf.cast(random.normal(size=shape), dtype) for shape, dtype in specs]
+    return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 
 
 def _are_near(got: Sequence[object], want: Sequence[object]) -> bool:

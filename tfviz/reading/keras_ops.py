@@ -251,10 +251,7 @@ def operation_of(call: Call) -> Operation:
     row = TABLE.get(_name(call))
     if row is None:
         return Opaque(name=_name(call))
-    operation = row(call)
-    # Each output of an identity of several tensors is one of the inputs: the first does not carry all of the signal.
-    is_several = isinstance(operation, Identity) and len(call.outputs) > 1
-    return Move(name=_name(call)) if is_several else operation
+    return row(call)
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.nesting import Nested
-from tfviz.reading.trace import Call, NotReadable, Trace, recorded
+from tfviz.reading.trace import Call, NotReadable, Trace, trace_of_graph
 
 
 def traced(
@@ -28,7 +28,7 @@ def traced(
     if layer is not None and keras_internals.owns_variables(layer):
         return NotReadable("has weights of its own, which its code may read in any way")
     try:
-        trace = recorded(keras_internals.symbolic_graph(layer, symbols, call), is_recorded=False)
+        trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
     except Exception as error:  # The user's own code, run on what it was not written for: it may raise anything.
         return NotReadable("cannot be called on Keras' symbolic tensors", error)
     own = {id(one) for one in keras_internals.layers_of(layer)}

@@ -83,6 +83,8 @@ class TracedContents:
 
 def _is_relu(layer: keras.Layer) -> bool:
     functions = [getattr(layer, name, None) for name in ("activation", "recurrent_activation")]
-    operations = [stage.operation for stage in stages_of(layer) or ()]
-    operations += [operation_of_function(one, "") for one in functions if one is not None]
+    operations = [
+        *(stage.operation for stage in stages_of(layer) or ()),
+        *(operation_of_function(one, "") for one in functions if one is not None),
+    ]
     return any(isinstance(operation, Relu) for operation in operations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 import keras
@@ -14,7 +15,7 @@ from tfviz.graph.logits import scored, with_output
 from tfviz.reading.fidelity import noise_for, require_faithful
 from tfviz.reading.reader import graph_of, graph_of_anything
 
-Model = keras.Model | Callable[[tf.Tensor], tf.Tensor]
+Model: TypeAlias = keras.Model | Callable[[tf.Tensor], tf.Tensor]
 Sizes = tuple[tuple[int | None, ...], ...]  # of each input, without the batch
 
 

@@ -26,7 +26,7 @@ from tfviz.reading.relu_patterns import Expression, WrittenRelu, relu_of
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.tensorflow_ops import Piece
 from tfviz.reading.time_distributed import over_time, shape_over_time
-from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for
+from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, recorded_trace
 
 
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
@@ -84,8 +84,8 @@ def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
         )
     if symbolic_images(model) is None:
         return UnsupportedModelError(
-            f"{kind} does not know the shape of its images. Set it by model.build((None, height, width, channels)), which leaves "
-            "the weights as they are."
+            f"{kind} does not know the shape of its images. Set it by model.build((None, height, width, channels)), which "
+            "leaves the weights as they are."
         )
     cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
     return UnsupportedModelError(
@@ -154,7 +154,7 @@ class _Reader:
         values.update({id(tensor): inside[id(symbol)] for symbol, tensor in pairs})
 
     def _open_model(self, model: keras.Model, call: Call, values: dict[int, Value], path: str) -> None:
-        trace = calls_of(model)
+        trace = recorded_trace(model)
         given = inputs_for(trace, call)
         pairs = zip(tree.flatten(trace.inputs), given, strict=True)
         inputs = [self._fitted(symbol, tensor, values[id(tensor)], path) for symbol, tensor in pairs]
@@ -250,6 +250,9 @@ class _Reader:
         run = _caller(call, self.is_in_code) if compute is None else _masked(layer, compute)
         if isinstance(operation, Opaque):
             operation = _with_contents(operation, layer, run, inputs)
+        if isinstance(operation, Identity) and len(outputs) > 1:
+            # Each output is one of the inputs: the first does not carry all of the signal.
+            operation = Move(name=operation.name)
         self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
@@ -304,7 +307,7 @@ def _paths(trace: Trace) -> list[str]:
         order[names[id(call.operation)]].append(position)
     paths = [""] * len(trace.calls)
     for name, positions in order.items():
-        first = {}
+        first: dict[int, int] = {}
         for position in positions:
             first.setdefault(id(trace.calls[position].operation), position)
         positions.sort(key=lambda i: (first[id(trace.calls[i].operation)], trace.calls[i].number, i))
@@ -377,7 +380,7 @@ def _holds_layers(layer: keras.Layer) -> bool:
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 
-def _require_channels_last(operation: object) -> None:
+def _require_channels_last(operation: keras.Operation) -> None:
     if getattr(operation, "data_format", None) == "channels_first":
         raise UnsupportedModelError(
             f"Layer '{operation.name}' has data_format='channels_first', and tfviz reads images as (height, width, channels). "

@@ -61,8 +61,13 @@ def relu_of(expression: Expression) -> WrittenRelu | None:
         return WrittenRelu(operands[0], ops.relu6, 6.0)
     if primitive in (Primitive.MAXIMUM, Primitive.MINIMUM) and (limits := _clip(expression)):
         return WrittenRelu(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
-    find = {Primitive.MAXIMUM: _of_maximum, Primitive.WHERE: _of_choice, Primitive.MULTIPLY: _of_product}.get(primitive)
-    x = find(expression) if find else None
+    x = None
+    if primitive is Primitive.MAXIMUM:
+        x = _of_maximum(expression)
+    elif primitive is Primitive.WHERE:
+        x = _of_choice(expression)
+    elif primitive is Primitive.MULTIPLY:
+        x = _of_product(expression)
     return None if x is None else WrittenRelu(x, ops.relu)
 
 

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from tfviz.reading.tensorflow_ops import is_constant, is_variable_read
 
+RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
+
 
 class Replay:
     """From some tensors of a traced function to others that are made of them.
@@ -46,9 +48,7 @@ class Replay:
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         known = self.given | {x.name: tensor for x, tensor in zip(self.reads, tensors, strict=True)}
         *before, last = self.operations
-        for operation in before:
-            outputs = run(operation, [known[x.name] for x in operation.inputs])
-            known.update({x.name: y for x, y in zip(operation.outputs, outputs, strict=True)})
+        run_all(before, known)
         found = run(last, self._inputs_of_last(last, known, tensors))
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
@@ -74,10 +74,28 @@ def can_run(operation: tf.Operation) -> bool:
     return hasattr(tf.raw_ops, operation.type) and not any("func" in attribute.type for attribute in operation.op_def.attr)
 
 
-def run(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """The outputs of the same operation on other inputs."""
+def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run_one: RunOne | None = None) -> None:
+    """Runs operations in order; `known` leads from the names of the graph's tensors to the new ones, and gets their outputs.
+
+    Args:
+        run_one: runs one operation on its new inputs; None runs the same operation (see `run`).
+    """
+    for operation in operations:
+        outputs = (run_one or run)(operation, [known[x.name] for x in operation.inputs])
+        known.update({x.name: y for x, y in zip(operation.outputs, outputs, strict=True)})
+
+
+def run(
+    operation: tf.Operation, inputs: Sequence[tf.Tensor], dtype_of: Callable[[tf.DType], tf.DType] = lambda dtype: dtype
+) -> Sequence[tf.Tensor]:
+    """The outputs of the same operation on other inputs.
+
+    Args:
+        dtype_of: the dtype to compute in, for one that the operation names.
+    """
     if is_constant(operation):
-        return [tf.constant(tf.make_ndarray(operation.get_attr("value")))]
+        value = tf.make_ndarray(operation.get_attr("value"))
+        return [tf.constant(value, dtype_of(operation.outputs[0].dtype))]
     if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
         return [inputs[0].read_value()]  # whoever exports the function finds the variable
     given, rest = [], list(inputs)
@@ -89,11 +107,19 @@ def run(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Ten
         else:
             given.append(rest.pop(0))
     parameters, attributes = _parameters(operation)
-    kwargs = dict(zip(parameters, given, strict=True)) | {name: operation.get_attr(name) for name in attributes}
+    kwargs = dict(zip(parameters, given, strict=True)) | {name: _attribute(operation, name, dtype_of) for name in attributes}
     outputs = getattr(tf.raw_ops, operation.type)(**kwargs, name=operation.name)
     if isinstance(outputs, tf.Operation) or outputs is None:
         return []
     return [outputs] if tf.is_tensor(outputs) else tf.nest.flatten(outputs)
+
+
+def _attribute(operation: tf.Operation, name: str, dtype_of: Callable[[tf.DType], tf.DType]) -> Any:
+    value = operation.get_attr(name)
+    if isinstance(value, tf.DType):
+        return dtype_of(value)
+    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], tf.DType)
+    return [dtype_of(dtype) for dtype in value] if is_list else value
 
 
 def _length(operation: tf.Operation, argument: Any) -> int:

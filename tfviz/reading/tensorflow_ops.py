@@ -323,10 +323,8 @@ TABLE: Mapping[str, Row] = {
     "MatMul": _product("transpose_a", "transpose_b"),
     "BatchMatMulV2": _product("adj_x", "adj_y"),
     **_rows(_of(Contraction), "BatchMatMulV3 Einsum"),
-    **_rows(
-        _function(0), "FloorDiv FloorMod Select SelectV2 SquaredDifference Floor Ceil Round Rint Sign Reciprocal Inv Rsqrt"
-    ),
-    **_rows(_function(0), "Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erfc Erfinv Xlogy Xdivy StopGradient"),
+    **_rows(_function(0), "FloorDiv FloorMod Select SelectV2 SquaredDifference Floor Ceil Round Rint Sign Reciprocal Inv"),
+    **_rows(_function(0), "Rsqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erfc Erfinv Xlogy Xdivy StopGradient"),
     **_rows(_function(0), "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsNan IsInf"),
     **_rows(_function(0), "IsFinite"),
 }
@@ -350,15 +348,13 @@ def description_of(cut: Cut) -> Operation:
     if any("func" in attribute.type for one in (cut.operation, *cut.inside) for attribute in one.op_def.attr):
         return Opaque(name=cut.name, reason="runs functions of the user's", runs_functions=True)
     row = TABLE.get(cut.operation.type)
-    operation = _unknown(cut) if row is None else row(cut)
-    is_several = isinstance(operation, Identity) and len(cut.outputs) > 1
-    return Move(name=cut.name) if is_several else operation
+    return _unknown(cut) if row is None else row(cut)
 
 
 def expression_of(operation: tf.Operation) -> Expression:
     """An operation in the patterns of written-out ReLUs."""
     operands = tuple(_constant_or_tensor(x) for x in operation.inputs)
-    return Expression(PRIMITIVES.get(operation.type), operands, lambda tensor: expression_of(tensor.op))
+    return Expression(PRIMITIVES.get(operation.type), operands, lambda x: expression_of(x.op) if tf.is_tensor(x) else None)
 
 
 def _constant_or_tensor(tensor: tf.Tensor) -> Any:
@@ -383,6 +379,11 @@ SILU = Elementwise(name="Silu", function="silu")
 def is_variable_read(operation: tf.Operation) -> bool:
     """Whether an operation reads the value of a variable."""
     return operation.type == "ReadVariableOp"
+
+
+def is_shape(operation: tf.Operation) -> bool:
+    """Whether an operation gives the sizes of its inputs."""
+    return operation.type in ("Shape", "ShapeN")
 
 
 def is_constant(operation: tf.Operation) -> bool:
@@ -464,7 +465,7 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
     return node.op in ("Relu", "Relu6") or (node.op == "Maximum" and any(not value.any() for value in constants))
 
 
-def ending(function: Any) -> Operation | None:
+def ending(function: Any) -> Elementwise | None:
     """The operation that gives the first output of a traced function, as if it were a function of each element."""
     operation = function.outputs[0].op if function.outputs else None
     while operation is not None and operation.type in _PASSED_OVER:

@@ -31,7 +31,7 @@ from tfviz.reading.trace import Call, Code, NotReadable, Trace, called
 _patching = threading.RLock()
 
 
-class _HasOwnGradient(Exception):
+class _OwnGradientError(Exception):
     """A gradient of the user's own is bound to the trace and cannot be cut out of it."""
 
 
@@ -101,7 +101,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
             if not computes_as(found, trace.function):
                 return NotReadable("computes something else than its operations do one by one")
             return found
-    except _HasOwnGradient:
+    except _OwnGradientError:
         return NotReadable("has a gradient of its own (tf.custom_gradient)")
     except Exception as error:  # The user's own code: it may raise anything.
         return NotReadable("cannot be traced by TensorFlow", error)
@@ -182,7 +182,7 @@ class _FunctionTrace:
         if tensorflow_internals.has_own_gradient(operation):
             x = tensorflow_ops.silu_argument(operation)
             if x is None:
-                raise _HasOwnGradient
+                raise _OwnGradientError
             return _OperationCall(operation, [x], [], is_silu=True)
         reads, inside, wanted = list(filter(self._is_given, operation.inputs)), [], list(operation.inputs)
         known = {tensor.name for tensor in reads}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,9 +12,6 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.nesting import Nested
-
-if TYPE_CHECKING:
-    from tfviz.reading.tensorflow_ops import Piece
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +25,7 @@ class Call:
         number: the position among the calls of the operation, in the order in which they were made.
     """
 
-    operation: keras.Operation | Piece
+    operation: keras.Operation  # or a `tensorflow_ops.Piece`
     arguments: Any  # keras.src.ops.symbolic_arguments.SymbolicArguments
     outputs: list[keras.KerasTensor]
     number: int = 0
@@ -74,11 +71,16 @@ class NotReadable:
 Code = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]
 
 
-def recorded(functional: keras.Model | keras.Function, *, is_recorded: bool) -> Trace:
-    """The trace that Keras keeps of a Functional or Sequential model, or of a keras.Function."""
-    nodes = keras_internals.nodes(functional)
-    calls = [Call(node.operation, node.arguments, list(node.outputs), keras_internals.call_number(node)) for node in nodes]
-    inputs, outputs = keras_internals.input_structure(functional), keras_internals.output_structure(functional)
+def recorded_trace(model: keras.Model) -> Trace:
+    """The trace that Keras keeps of a Functional or Sequential model (see `keras_internals.functional_of`)."""
+    return trace_of_graph(model, keras_internals.call_numbers(model), is_recorded=True)
+
+
+def trace_of_graph(graph: keras.Model | keras.Function, numbers: Mapping[int, int], *, is_recorded: bool = False) -> Trace:
+    """A graph of Keras' nodes as a trace; `numbers` as `keras_internals.call_numbers` gives them."""
+    nodes = keras_internals.nodes(graph)
+    calls = [Call(node.operation, node.arguments, list(node.outputs), numbers.get(id(node), 0)) for node in nodes]
+    inputs, outputs = keras_internals.input_structure(graph), keras_internals.output_structure(graph)
     return Trace(calls, inputs, outputs, is_recorded)
 
 

@@ -148,7 +148,7 @@ class Excitation:
         linear = step.operation
         kernel = linear.read_kernel(_precise(a).name)
         if step in self.batch_norms:
-            kernel = linear.scale_outputs(kernel, self.batch_norms[step].channel_scale())
+            kernel = linear.scale_outputs(kernel, self.batch_norms[step]())
         positive = tf.nn.relu(kernel if sign > 0 else -kernel)
         return _share_of(a, p, lambda a: linear.apply(a, positive))
 
@@ -254,19 +254,20 @@ def _leads_to(graph: Graph, step: Step, other: Step) -> bool:
     return bool(graph.after(step.outputs).intersection(other.inputs))
 
 
-def _batch_norms_to_merge(graph: Graph) -> dict[Step, Normalization]:
-    """For each linear map that a BatchNormalization of its channels, and nothing else, follows: that normalization.
+def _batch_norms_to_merge(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
+    """For each linear map that a BatchNormalization of its channels, and nothing else, follows: the scale of the channels.
 
     Warns of those that follow a linear map alone, and cannot be merged all the same.
     """
-    merged, left = {}, []
+    merged: dict[Step, Callable[[], tf.Tensor]] = {}
+    left = []
     for step in graph.steps:
         readers = graph.consumers(step.outputs[0]) if isinstance(step.operation, Linear) else []
         norm = readers[0].operation if len(readers) == 1 else None
         if not isinstance(norm, Normalization) or not norm.is_batch_norm or step.outputs[0] in graph.outputs:
             continue
         if norm.channel_scale is not None and step.operation.scale_outputs is not None:
-            merged[step] = norm
+            merged[step] = norm.channel_scale
         else:
             left.append(readers[0].path)
     if left:

@@ -66,8 +66,8 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
         found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"{step.label} makes an array of shape {found.shape} of one image: it mixes the images of a batch. Keep the batch axis "
-            "as it is, or use a gradient method such as guided_backprop or grad_cam."
+            f"{step.label} makes an array of shape {found.shape} of one image: it mixes the images of a batch. Keep the batch "
+            "axis as it is, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (pixels of the output, channels)
     if (found == found[:, :1]).all():

@@ -12,9 +12,9 @@ def require_one_pixel(step: Step) -> None:
     if _mixes_pixels(step.operation):
         cause = step.operation.cause if isinstance(step.operation, Opaque) else None
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale its mask back through {step.label}: it is opaque or a product, and a pixel of its output "
-            "reads other pixels than its own (a convolution, pooling, attention …). Build that part of Keras layers such as "
-            "Conv2D, or use a gradient method such as guided_backprop or grad_cam."
+            f"VisualBackProp cannot scale its mask back through {step.label}: it is opaque or a product, and a pixel of its "
+            "output reads other pixels than its own (a convolution, pooling, attention …). Build that part of Keras layers "
+            "such as Conv2D, or use a gradient method such as guided_backprop or grad_cam."
         ) from cause
 
 

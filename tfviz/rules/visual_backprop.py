@@ -94,8 +94,8 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
     back = _back(step.operation, mask, size)
     if tuple(back.shape[1:-1]) != tuple(size):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. It "
-            "has rules for convolutions, pooling, padding, cropping, upsampling and what moves pixels in an image. Use a "
+            f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. "
+            "It has rules for convolutions, pooling, padding, cropping, upsampling and what moves pixels in an image. Use a "
             "gradient method such as guided_backprop or grad_cam."
         )
     return back

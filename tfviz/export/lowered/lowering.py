@@ -14,6 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.graph.backprop import traced_for_float32
+from tfviz.reading import replay
+from tfviz.reading.replay import run_all
+from tfviz.reading.tensorflow_ops import is_input, is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
 Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
@@ -40,35 +43,32 @@ def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Map
 
     def again(*inputs: Any) -> Any:
         copy = _Copy(function, replacements, weights or {})
-        copy.known.update({x.ref(): tensor for x, tensor in zip(given, inputs, strict=True)})
-        for operation in function.graph.get_operations():
-            copy.run(operation)
-        return tf.nest.pack_sequence_as(function.structured_outputs, [copy.known[x.ref()] for x in function.outputs])
+        known = copy.captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
+        operations = [one for one in function.graph.get_operations() if one.outputs and not is_input(one)]
+        run_all(operations, known, copy.run)
+        return tf.nest.pack_sequence_as(function.structured_outputs, [known[x.name] for x in function.outputs])
 
     return tf.function(again, autograph=False).get_concrete_function(*specs)
 
 
 class _Copy:
-    """A graph on its way into another. `known` leads from the tensors of the old one to those of the new one."""
+    """Runs the operations of a function into another graph.
+
+    `captured` leads from the names of what the function reads from outside to the new tensors.
+    """
 
     def __init__(self, function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray]) -> None:
         self.replacements, self.weights = replacements, weights
         self.variables = function.graph.variables
         self.constants: dict[int, Any] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
-        self.known = {x.ref(): _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
+        self.captured = {x.name: _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
-    def run(self, operation: Any) -> None:
-        if operation.type == "Placeholder" or not operation.outputs:
-            return
-        inputs = [self.known[x.ref()] for x in operation.inputs]
-        outputs = self._outputs(operation, inputs)
-        self.known.update({old.ref(): new for old, new in zip(operation.outputs, outputs, strict=True)})
-
-    def _outputs(self, operation: Any, inputs: list[Any]) -> Sequence[Any]:
-        if operation.type == "ReadVariableOp":
+    def run(self, operation: tf.Operation, inputs: list[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """The outputs of an operation, or of what replaces it."""
+        if is_variable_read(operation):
             return [self._weight(inputs[0])]
-        if operation.type in ("Shape", "ShapeN"):
+        if is_shape(operation):
             return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]  # a constant where it is known
         if operation.type in self.replacements:
             outputs = self.replacements[operation.type](operation, *inputs)
@@ -85,15 +85,9 @@ class _Copy:
         return self.constants[id(handle)]
 
 
-def same(operation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
-    """The outputs of the same operation on other inputs."""
-    types = [_precision(x.dtype) for x in operation.outputs]
-    if operation.type == "Const" and operation.outputs[0].dtype in _OTHER_PRECISIONS:
-        return [tf.constant(tf.make_ndarray(operation.get_attr("value")).astype("float32"))]
-    # What begins with "_" is no part of the operation: devices, and gradients that were taken already.
-    attributes = {name: _in_float32(value) for name, value in operation.node_def.attr.items() if name[0] != "_"}
-    graph = tf.compat.v1.get_default_graph()
-    return graph.create_op(operation.type, list(inputs), types, name=operation.name, attrs=attributes).outputs
+def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    """The outputs of the same operation on other inputs, in float32."""
+    return replay.run(operation, inputs, _precision)
 
 
 def _inside(tensor: Any) -> Any:
@@ -111,14 +105,3 @@ def _precision(dtype: tf.DType) -> tf.DType:
 
 def _single(tensor: Any) -> Any:
     return tf.cast(tensor, tf.float32) if tensor.dtype in _OTHER_PRECISIONS else tensor
-
-
-def _in_float32(attribute: Any) -> Any:
-    """An attribute of an operation, with float32 where it names another precision."""
-    changed = type(attribute)()
-    changed.CopyFrom(attribute)
-    if changed.HasField("type"):
-        changed.type = _precision(tf.as_dtype(changed.type)).as_datatype_enum
-    for number, dtype in enumerate(changed.list.type if changed.HasField("list") else ()):
-        changed.list.type[number] = _precision(tf.as_dtype(dtype)).as_datatype_enum
-    return changed

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
+from tape import compiled_gradient
 from test_purity import assert_untouched, snapshot
 from zoo import alive, conv, head_of, noise, weighted_like
 
@@ -250,10 +251,8 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
     model, images = of_lambda(OTHERS[name]), tf.constant(noise(*SIZE))
     assert [place.path for place in tfviz.Saliency(model).graph.places if place.kind == "relu"] == ["last"]
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
-    assert_same(tfviz.Saliency(model, score="outputs")(images, 1), tape.gradient(score, images))
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
+    assert_same(tfviz.Saliency(model, score="outputs")(images, 1), want)
 
 
 class Product(layers.Layer):
@@ -395,10 +394,8 @@ def test_a_gradient_of_the_users_own_is_kept() -> None:
     x = Straight(name="straight")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
     images = tf.constant(noise(*SIZE))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
-    assert_same(tfviz.Saliency(model)(images, 1), tape.gradient(score, images))
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
+    assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
 class Noisy(layers.Layer):
@@ -461,10 +458,8 @@ def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
     explainer = tfviz.Saliency(model)
     for scale in (0.01, 1.0, 30.0):
         images = tf.constant(noise(*SIZE) * scale)
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            score = tf.reduce_sum(model(images)[:, 1])
-        assert_same(explainer(images, 1), tape.gradient(score, images))
+        want = compiled_gradient(lambda x: model(x)[:, 1], images)
+        assert_same(explainer(images, 1), want)
 
 
 class Faded(layers.Layer):
@@ -551,11 +546,9 @@ def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
     model(noise(*SIZE))
     alive(model, 1)
     images = tf.constant(noise(*SIZE))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
     assert_same(tfviz.GuidedBackprop(model).with_outputs(images).outputs, model(images))
-    assert_same(tfviz.Saliency(model)(images, 1), tape.gradient(score, images))
+    assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
 # --- what is done to look -----------------------------------------------------------------------------------------------

@@ -126,6 +126,18 @@ def fitted(symbol: Any, x: Any) -> Any:
     return with_mask_of(x, keras.ops.cast(y, symbol.dtype))
 
 
+def masks_on(values: dict[int, Any]) -> dict[int, Any]:
+    """The masks over time that Keras keeps on some of these tensors, which a function does not return with them."""
+    return {value: mask for value, x in values.items() if (mask := get_keras_mask(x)) is not None}
+
+
+def with_masks(values: dict[int, Any], masks: dict[int, Any]) -> dict[int, Any]:
+    """These tensors, with the masks that were on them."""
+    for value, mask in masks.items():
+        set_keras_mask(values[value], mask)
+    return values
+
+
 def with_mask_of(x: Any, y: Any) -> Any:
     """y, and on it the mask over time that Keras keeps on x, where there is one and y has none."""
     mask = get_keras_mask(x)

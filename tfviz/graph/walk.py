@@ -77,10 +77,25 @@ def backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequenc
     """Runs the graph from known values, and carries the seed from its outputs back to the values `at`, by the rules.
 
     The part below `at` is a plain forward pass, neither recorded nor redirected, and what is known already is not run.
+    Called eagerly, it compiles itself.
 
     Raises:
         UnknownLayerError: when a value of `at` has no part in the outputs.
     """
+    if not tf.executing_eagerly():
+        return _backpropagate(graph, known, seed, at, rules)
+
+    # An eager tape computes the gradients of kernels too, which nobody asked for; compiled, they are left out. TensorFlow
+    # 2.21 corrupts the heap where it computes that of a 1x1 convolution of stride 2 on some processors.
+    def traced() -> tuple[dict[Value, Any], dict[Value, Any], list[Any]]:
+        backward = _backpropagate(graph, known, seed, at, rules)
+        return backward.values, keras_graph.masks_on(backward.values), backward.gradients
+
+    values, masks, gradients = tf.function(traced, autograph=False).get_concrete_function()()
+    return Backward(keras_graph.with_masks(values, masks), gradients)
+
+
+def _backpropagate(graph: Graph, known: dict[Value, Any], seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     values = run(known, graph.before(at, given=known))
     # A layer may return the very tensor it got (Dropout, at inference); a tensor of its own keeps the two apart.
     values.update({value: keras_graph.with_mask_of(values[value], tf.identity(values[value])) for value in at})

@@ -1,10 +1,12 @@
 """Maps that are zero everywhere, and why: a closed ReLU, a score that nothing moves, or a layer that speaks against it.
 
-One image whose map is blank is run once more, without the method's rules: what is zero on that way names the reason.
+One image whose map is blank is run once more, without the method's rules: what is zero on that way names the reason. Where
+that run fails the warning gives no reason.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,13 +60,21 @@ def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
     blank, broken = blank_rows(maps), broken_rows(maps)
-    with keras_graph.untouched(explainer.model):
-        if broken.any():
-            holds = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
-            warn(f"{holds}: {_reason_of_broken(explainer, image)}")
-        else:
-            reason = _reason(explainer, image, target)
-            warn(f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere: {reason}")
+    if broken.any():
+        found, look = f"{int(broken.sum())} of {len(broken)}", lambda: _reason_of_broken(explainer, image)
+        warn(f"{found} maps of {explainer.key}{where} hold NaN or infinity{_because(explainer, look)}")
+    else:
+        found, look = f"{int(blank.sum())} of {len(blank)}", lambda: _reason(explainer, image, target)
+        warn(f"{found} maps of {explainer.key}{where} are zero everywhere{_because(explainer, look)}")
+
+
+def _because(explainer: Any, look: Callable[[], str]) -> str:
+    """The end of a warning: the reason that `look` finds, or none where it fails."""
+    try:
+        with keras_graph.untouched(explainer.model):
+            return f": {look()}"
+    except Exception:  # Whatever it is, the user's map is there, and a map without its reason is better than none.
+        return "."
 
 
 def _reason_of_broken(explainer: Any, images: list[Any]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +19,19 @@ pytest.register_assert_rewrite("support")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup() -> Iterator[None]:
-    """Whatever a fixture draws, it draws the same in any order of tests."""
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no gradient of a filter eagerly."""
     _seed()
-    return (yield)
+    with _no_eager_filter_gradient(request.node):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call() -> Iterator[None]:
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """So does a test."""
     _seed()
-    return (yield)
+    with _no_eager_filter_gradient(pyfuncitem):
+        return (yield)
 
 
 def _seed() -> None:
@@ -35,6 +39,42 @@ def _seed() -> None:
     np.random.seed(0)
     if "keras" in sys.modules:  # some tests look at what is imported
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+FILTER_GRADIENTS = (
+    *("conv2d_backprop_filter", "conv2d_backprop_filter_v2", "depthwise_conv2d_native_backprop_filter"),
+    *("conv3d_backprop_filter", "conv3d_backprop_filter_v2", "dilation2d_backprop_filter"),
+)
+
+
+@contextmanager
+def _no_eager_filter_gradient(node: Any) -> Iterator[None]:
+    """A law: nothing computes the gradient of a filter eagerly, but what is marked `trains_eagerly`.
+
+    TensorFlow 2.21 corrupts the heap there on some processors. In a function that is traced one is allowed: it is left out
+    where nobody asks for it.
+    """
+    if "tensorflow" not in sys.modules or node.get_closest_marker("trains_eagerly"):
+        yield
+        return
+    from tensorflow.python.ops import gen_nn_ops
+
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FILTER_GRADIENTS:
+            patch.setattr(gen_nn_ops, name, _only_traced(name, getattr(gen_nn_ops, name), seen))
+        yield
+    assert not seen, f"computed eagerly, and the error was caught: {seen}"
+
+
+def _only_traced(name: str, operation: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if sys.modules["tensorflow"].executing_eagerly():
+            seen.append(name)
+            raise AssertionError(f"{name} runs eagerly: compile what runs the tape (see tests/support/tape.py)")
+        return operation(*args, **kwargs)
+
+    return checked
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,17 @@ def owns_variables(layer: keras.Layer) -> bool:
 # --- masks over time --------------------------------------------------------------------------------------------------
 
 
+def masks_on(tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
+    """The masks that Keras keeps on some of these tensors, by position: a function does not return them with its tensors."""
+    return {number: mask for number, x in enumerate(tensors) if (mask := get_keras_mask(x)) is not None}
+
+
+def set_masks(tensors: Sequence[tf.Tensor], masks: Mapping[int, tf.Tensor]) -> None:
+    """Puts masks on tensors by position (see `masks_on`)."""
+    for number, mask in masks.items():
+        set_keras_mask(tensors[number], mask)
+
+
 def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """y, and on it the mask over time that Keras keeps on x, where there is one and y has none."""
     mask = get_keras_mask(x)

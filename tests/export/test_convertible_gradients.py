@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.tape import compiled
 
 from tfviz.export.lowered.convertible import REPLACEMENTS
 from tfviz.export.lowered.lowering import lowered, traced
@@ -26,7 +27,7 @@ def numbers(*shape: int, ties: bool = False) -> np.ndarray:
 
 
 def gradient_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """x -> (the gradient of function at x for a p of random numbers)."""
+    """x -> (the gradient of function at x for a p of random numbers), to be compiled."""
 
     def gradient(x: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -112,7 +113,7 @@ def test_the_way_back_through_a_convolution_is_one_over_its_output_spread_out(
     windows = Windows.of(convolution, size, kernel)
     p = tf.constant(numbers(*function.outputs[0].shape))
     got = tf.nn.conv2d(windows.spread(p), tf.transpose(tf.reverse(weights, [0, 1]), [0, 1, 3, 2]), 1, "VALID")
-    want = gradient_of(lambda x: tf.nn.conv2d(x, weights, strides, given))(tf.constant(x))
+    want = compiled(gradient_of(lambda x: tf.nn.conv2d(x, weights, strides, given)), x)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * max(abs(want.numpy()).max(), 1e-30))
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 from support import networks
 from support.networks import CAMS, NETWORKS
+from support.tape import compiled_gradient
 
 import tfviz
 from tfviz.graph.backprop import backpropagate, inputs_of
@@ -27,11 +28,7 @@ def assert_close(got: object, want: object, label: str = "") -> None:
 
 def plain_gradient(model: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
     """The tape's own gradient of an output of the model, by the model's own call."""
-    x = tf.constant(images)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        score = model(x, training=False)[:, target]
-    return tape.gradient(score, x).numpy()
+    return compiled_gradient(lambda x: model(x, training=False)[:, target], images).numpy()
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------

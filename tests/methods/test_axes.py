@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
+from support.tape import compiled
 from support.zoo import alive, conv, head_of, noise
 
 import tfviz
@@ -75,10 +76,15 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
     explainer, films = tfviz.HiResCAM(model), noise(3, 10, 9, 2)
     assert explainer.layer_path == "memory"
     two = keras.Model(inputs, [model.get_layer("memory").output, model.output])
-    with tf.GradientTape() as tape:
-        A, logits = two(films)
-        score = logits[:, 1]
-    G = tape.gradient(score, A)
+
+    def maps_and_gradient(films: Any) -> tuple[Any, Any]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(films)
+            A, logits = two(films)
+            score = logits[:, 1]
+        return A, tape.gradient(score, A)
+
+    A, G = compiled(maps_and_gradient, films)
     np.testing.assert_allclose(explainer(films, 1), tf.nn.relu(tf.reduce_sum(A * G, -1)), rtol=1e-4, atol=1e-7)
     with pytest.raises(tfviz.UnknownLayerError, match="which lacks the axes of the image"):
         tfviz.GuidedGradCAM(model)

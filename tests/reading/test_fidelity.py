@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
+from support.tape import compiled_gradient
 from support.zoo import ZOO, noise
 
 import tfviz
@@ -73,17 +74,14 @@ SEVERAL: dict[str, tuple[Callable[[], keras.Model], str, Callable[[Any], Any]]] 
 
 def logit_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
     """That of the logit of class 1, by way of the model's own probabilities: d log(p / (1 - p)), or of log p + log Σ exp z."""
-    x = tf.constant(images)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
+
+    def score(x: Any) -> Any:
         out = tf.cast(model(x, training=False)[name], tf.float32)
         if name == "logit":
-            score = out[:, 0]
-        elif out.shape[-1] == 1:
-            score = tf.math.log(out[:, 0] / (1 - out[:, 0]))
-        else:
-            score = out[:, 1]
-    return tape.gradient(score, x).numpy()
+            return out[:, 0]
+        return tf.math.log(out[:, 0] / (1 - out[:, 0])) if out.shape[-1] == 1 else out[:, 1]
+
+    return compiled_gradient(score, images).numpy()
 
 
 @pytest.mark.parametrize("name", SEVERAL)
@@ -109,11 +107,7 @@ def softmax_taken_off_gradient(model: keras.Model, images: Any, name: str) -> np
     layer = next(layer for layer in dense if layer.output is model.output[name] or len(dense) == 1 or name in "coarse")
     layer = dense[-1] if name in ("fine", "kind") else layer
     inner = keras.Model(model.inputs, layer.input)
-    x = tf.constant(images)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        score = (tf.matmul(inner(x), layer.kernel) + layer.bias)[:, 1]
-    return tape.gradient(score, x).numpy()
+    return compiled_gradient(lambda x: (tf.matmul(inner(x), layer.kernel) + layer.bias)[:, 1], images).numpy()
 
 
 def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
@@ -273,11 +267,8 @@ def assert_reads_as_it_computes(model: keras.Model, images: Any, methods: Any = 
     """The outputs are the model's own, and saliency is the tape's gradient through the model's own call."""
     explained = tfviz.Saliency(model, score="outputs").with_outputs(images, 1)
     np.testing.assert_allclose(explained.outputs, model(images, training=False), atol=1e-5)
-    flat = [tf.constant(x) for x in keras.tree.flatten(images)]
-    with tf.GradientTape() as tape:
-        tape.watch(flat)
-        score = model(keras.tree.pack_sequence_as(images, flat), training=False)[:, 1]
-    for got, want in zip(keras.tree.flatten(explained.attribution), tape.gradient(score, flat), strict=True):
+    wanted = compiled_gradient(lambda given: model(given, training=False)[:, 1], images)
+    for got, want in zip(keras.tree.flatten(explained.attribution), keras.tree.flatten(wanted), strict=True):
         assert_same(got, want)
 
 
@@ -374,13 +365,14 @@ def test_a_softmax_or_sigmoid_in_the_users_own_code_is_taken_off(last: Callable[
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, last()(layers.Dense(6)(layers.Flatten()(inputs)))))
     images = tf.constant(noise(*SIZE))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        outputs = model(images)
+    outputs = model(images)
+
+    def score(x: Any) -> Any:
         # The logit of class 0 against all others is log(p / (1 − p)), for a sigmoid and, by softmax's own gradient, here too.
-        chosen = outputs[:, 0]
-        score = tf.math.log(chosen) - tf.math.log(1 - chosen) if outputs.shape[-1] == 1 else tf.math.log(chosen)
-    want = tape.gradient(score, images)
+        chosen = model(x)[:, 0]
+        return tf.math.log(chosen) - tf.math.log(1 - chosen) if outputs.shape[-1] == 1 else tf.math.log(chosen)
+
+    want = compiled_gradient(score, images)
     weights = [[1.0] + [0.0] * (outputs.shape[-1] - 1)] if outputs.shape[-1] > 1 else [[0.0, 1.0]]
     got = tfviz.Saliency(model)(images, np.array(weights) - softmax_of(outputs) if outputs.shape[-1] > 1 else 1)
     assert_same(got, want)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras import layers, ops
 from support import networks
 from support.purity import assert_untouched, snapshot
+from support.tape import compiled_gradient
 from support.zoo import alive, conv, head_of, noise, weighted_like
 
 import tfviz
@@ -254,13 +255,10 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
     model, images = of_lambda(OTHERS[name]), tf.constant(noise(*SIZE))
-    assert [place.path for place in tfviz.Saliency(model).graph.steps if isinstance(place.operation, operations.Relu)] == [
-        "last"
-    ]
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
-    assert_same(tfviz.Saliency(model, score="outputs")(images, 1), tape.gradient(score, images))
+    relus = [step.path for step in tfviz.Saliency(model).graph.steps if isinstance(step.operation, operations.Relu)]
+    assert relus == ["last"]
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
+    assert_same(tfviz.Saliency(model, score="outputs")(images, 1), want)
 
 
 class Product(layers.Layer):
@@ -404,10 +402,8 @@ def test_a_gradient_of_the_users_own_is_kept() -> None:
     x = Straight(name="straight")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
     images = tf.constant(noise(*SIZE))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
-    assert_same(tfviz.Saliency(model)(images, 1), tape.gradient(score, images))
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
+    assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
 class Noisy(layers.Layer):
@@ -470,10 +466,8 @@ def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
     explainer = tfviz.Saliency(model)
     for scale in (0.01, 1.0, 30.0):
         images = tf.constant(noise(*SIZE) * scale)
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            score = tf.reduce_sum(model(images)[:, 1])
-        assert_same(explainer(images, 1), tape.gradient(score, images))
+        want = compiled_gradient(lambda x: model(x)[:, 1], images)
+        assert_same(explainer(images, 1), want)
 
 
 class Faded(layers.Layer):
@@ -560,11 +554,9 @@ def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
     model(noise(*SIZE))
     alive(model, 1)
     images = tf.constant(noise(*SIZE))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        score = tf.reduce_sum(model(images)[:, 1])
+    want = compiled_gradient(lambda x: model(x)[:, 1], images)
     assert_same(tfviz.GuidedBackprop(model).with_outputs(images).outputs, model(images))
-    assert_same(tfviz.Saliency(model)(images, 1), tape.gradient(score, images))
+    assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
 # --- what is done to look -----------------------------------------------------------------------------------------------

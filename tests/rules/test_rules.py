@@ -22,7 +22,7 @@ from support.reference.windows import Window
 import tfviz
 from tfviz.graph.backprop import backpropagate, inputs_of
 from tfviz.graph.logits import scored
-from tfviz.graph.operations import Product
+from tfviz.graph.operations import Extent, Product
 from tfviz.reading.reader import graph_of
 from tfviz.rules.excitation import Excitation
 from tfviz.rules.visual_backprop import masks_of_inputs, scale_up
@@ -304,7 +304,8 @@ def test_scaling_up_is_the_transposed_convolution_with_ones(
 ) -> None:
     window = Window(kernel, strides, padding, dilation)
     mask = np.random.default_rng(seed).uniform(size=(batch, *window.output_size(size)))
-    got = scale_up(tf.constant(mask[..., None], tf.float32), size, kernel, strides, padding, dilation)
+    extent = Extent(size=kernel, strides=strides, padding=padding, dilation=dilation)
+    got = scale_up(tf.constant(mask[..., None], tf.float32), size, extent)
     np.testing.assert_allclose(got[..., 0], reference.scale_up(mask, size, window), rtol=1e-5)
 
 
@@ -314,7 +315,7 @@ def test_a_mask_goes_back_through_a_transposed_convolution_as_a_convolution_with
     kernel: Any, window: dict[str, Any], size: Any, seed: int
 ) -> None:
     model = keras.Sequential([keras.Input((*size, 2)), layers.Conv2DTranspose(3, kernel, **window)])
-    (place,) = graph_of(model).places
+    (place,) = graph_of(model).steps
     mask = np.random.default_rng(seed).uniform(size=(2, *model.output_shape[1:3])).astype(np.float32)
     (got,) = masks_of_inputs(place, tf.constant(mask[..., None]), [size])
     assert got.shape == (2, *size, 1)

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from support.tape import compiled
 
 import tfviz
 from support import rewritten
@@ -189,9 +190,15 @@ class Matrix:
         maps = pools[-1].input
         path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)
         two = keras.Model(self.twin.input, [maps, self.twin.output])
-        with tf.GradientTape() as tape:
-            A, logits = two(self.images.astype(np.float64), training=False)
-        return path, A.numpy(), tape.gradient(logits, A, output_gradients=tf.constant(self.seed)).numpy()
+
+        def maps_and_gradient(images: Any) -> tuple[Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(images)
+                A, logits = two(images, training=False)
+            return A, tape.gradient(logits, A, output_gradients=tf.constant(self.seed))
+
+        A, G = compiled(maps_and_gradient, self.images.astype(np.float64))
+        return path, A.numpy(), G.numpy()
 
     def _cam(self, method: str) -> str:
         with warnings.catch_warnings():

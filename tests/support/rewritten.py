@@ -1,9 +1,8 @@
 """A second route to every method: a model whose layers are rewritten by hand, run by Keras itself.
 
 No graph is read here. Each layer's `call` is replaced by one that computes the same and gives back what the method's rule
-says; Keras runs the model eagerly on a tape, so that nested, shared and subclassed models need nothing of their own. The
-model must be a twin of the one that tfviz explains, with its logits at the end: its layers are changed, until the `with` block
-ends.
+says; Keras runs the model on a tape, so that nested, shared and subclassed models need nothing of their own. The model must
+be a twin of the one that tfviz explains, with its logits at the end: its layers are changed, until the `with` block ends.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
+from support.tape import compiled
 
 LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
@@ -42,7 +42,7 @@ def redirected(output: Any, inputs: Sequence[Any], share: Share) -> Any:
 
 
 class Rewritten:
-    """A model in whose layers one method's rule is written; after a run `outputs[name]` lists what each layer gave."""
+    """A model in whose layers one method's rule is written; in a run `outputs[name]` lists what each layer gave."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -92,17 +92,31 @@ class Rewritten:
     def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] | None = ()) -> tuple[list[Any], Any]:
         """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order.
 
-        at: None is all the cuts.
+        at: None is all the cuts. Of the outputs those of the layers named here are kept.
         """
-        flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
-        self.start(flat)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(flat)
-            outputs = run(self.model, tree.pack_sequence_as(images, flat))
-        places = [self.calls[number][2] for number in self.cuts()] if at is None else [self.output_of(name) for name in at]
-        seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
-        found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
-        return found[: len(places)], found[len(places) :]
+
+        def way(flat: list[Any]) -> tuple[list[Any], list[Any], Any]:
+            self.start(flat)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(flat)
+                outputs = run(self.model, tree.pack_sequence_as(images, flat))
+            places = [self.calls[number][2] for number in self.cuts()] if at is None else [self.output_of(name) for name in at]
+            seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
+            found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
+            return found, places if at else [], self.noted()
+
+        found, kept, noted = compiled(way, tree.flatten(images))
+        self.outputs = {name: [output] for name, output in zip(at or (), kept, strict=True)}
+        self.note(noted)
+        count = len(found) - len(tree.flatten(images))
+        return found[:count], found[count:]
+
+    def noted(self) -> Any:
+        """Tensors that a run finds besides."""
+        return {}
+
+    def note(self, noted: Any) -> None:
+        """Keeps them, once they have values."""
 
 
 def run(model: Any, images: Any) -> Any:
@@ -188,7 +202,7 @@ class Excitation(Rewritten):
 
     def start(self, images: list[Any]) -> None:
         super().start(images)
-        self.lost: dict[str, float] = {}
+        self.lost: dict[str, Any] = {}
         # What is only a moved or scaled image, with 1 where it comes from the image and 0 where it was padded.
         self.pictures = {id(x): (x, tf.ones_like(x)) for x in images}
 
@@ -271,9 +285,14 @@ class Excitation(Rewritten):
         return a * tape.gradient(z, a, output_gradients=tf.math.divide_no_nan(p, z))
 
     def _lose(self, operation: Any, p: Any, z: Any) -> None:
-        lost = float(tf.reduce_sum(tf.where(z == 0, p, tf.zeros_like(p))))
-        if lost:
-            self.lost[operation.name] = self.lost.get(operation.name, 0.0) + lost
+        lost = tf.reduce_sum(tf.where(z == 0, p, tf.zeros_like(p)))
+        self.lost[operation.name] = self.lost.get(operation.name, 0.0) + lost
+
+    def noted(self) -> Any:
+        return self.lost
+
+    def note(self, noted: Any) -> None:
+        self.lost = {name: float(lost) for name, lost in noted.items() if lost}
 
 
 class Contrastive(Excitation):
@@ -356,17 +375,20 @@ class Masks(Rewritten):
 
     def masks(self, images: Any) -> list[Any]:
         """The mask (N, h, w) of each input; None for one that no map is made of."""
-        flat = [tf.convert_to_tensor(x) for x in tree.flatten(images)]
-        self.start(flat)
-        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
-            tape.watch(flat)
-            run(self.model, tree.pack_sequence_as(images, flat))
-        deepest, rest = [], self.maps
-        while rest:
-            *rest, last = rest
-            deepest.append(last)
-            rest = [x for x, p in zip(rest, tape.gradient(last, rest), strict=True) if p is None]
-        found = tape.gradient(deepest, flat, output_gradients=[tf.ones_like(x) for x in deepest])
+
+        def way(flat: list[Any]) -> list[Any]:
+            self.start(flat)
+            with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+                tape.watch(flat)
+                run(self.model, tree.pack_sequence_as(images, flat))
+            deepest, rest = [], self.maps
+            while rest:
+                *rest, last = rest
+                deepest.append(last)
+                rest = [x for x, p in zip(rest, tape.gradient(last, rest), strict=True) if p is None]
+            return tape.gradient(deepest, flat, output_gradients=[tf.ones_like(x) for x in deepest])
+
+        found = compiled(way, tree.flatten(images))
         return [None if mask is None else unit_range(mask[..., 0].numpy()) for mask in found]
 
 

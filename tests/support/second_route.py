@@ -50,7 +50,7 @@ def second_route(method: str, species: Species, twin: Any, images: Any) -> list[
 
 
 def seed_of(species: Species) -> Any:
-    return species.seed or (lambda outputs: np.eye(outputs.shape[-1], dtype=np.float32)[[species.target] * len(outputs)])
+    return species.seed or (lambda outputs: np.eye(outputs.shape[-1], dtype=np.float32)[[species.target] * outputs.shape[0]])
 
 
 def cam(method: str, species: Species, twin: Any, images: Any) -> list[Any]:

@@ -85,13 +85,31 @@ def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
     """Runs the graph from known values, and carries the seed from its outputs back to the values `at`, by the rules.
 
-    The part below `at` is a plain forward pass, neither recorded nor redirected, and what is known already is not run. Call it
-    inside a tf.function only: an eager tape would compute the gradients of the kernels, too.
+    The part below `at` is a plain forward pass, neither recorded nor redirected, and what is known already is not run.
+    Called eagerly, it compiles itself.
 
     Raises:
         UnknownLayerError: when a value of `at` does not contribute to the outputs.
         UnsupportedModelError: when nothing can come back to a value of `at`.
     """
+    if not tf.executing_eagerly():
+        return _backpropagate(graph, known, seed, at, rules)
+    found: list[Value] = []
+
+    # An eager tape also computes the gradients of kernels, which nobody asked for; compiled, they are left out. TensorFlow
+    # 2.21 corrupts the heap where it computes that of a 1×1 convolution of stride 2 on some processors.
+    def traced() -> tuple[list[tf.Tensor], dict[int, tf.Tensor], list[tf.Tensor]]:
+        backward = _backpropagate(graph, known, seed, at, rules)
+        found.extend(backward.values)
+        tensors = list(backward.values.values())
+        return tensors, keras_internals.masks_on(tensors), backward.gradients
+
+    tensors, masks, gradients = tf.function(traced, autograph=False).get_concrete_function()()
+    keras_internals.set_masks(tensors, masks)
+    return Backward(dict(zip(found, tensors, strict=True)), gradients)
+
+
+def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     values = run(known, graph.before(at, given=known))
     # A layer may return the very tensor that it received (Dropout, at inference); a tensor of its own keeps the two apart.
     values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in at})

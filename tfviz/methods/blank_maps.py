@@ -1,6 +1,7 @@
 """Maps that are zero everywhere, and why: a closed ReLU, a score that nothing moves, or a layer that speaks against it.
 
-One image whose map is blank is run once more, without the method's rules: what is zero on that way names the reason.
+One image whose map is blank is run once more, without the method's rules: what is zero on that way names the reason. If
+that run fails, the warning gives no reason.
 """
 
 from __future__ import annotations
@@ -129,10 +130,5 @@ def _can_die(step: Step) -> bool:
 
 def _score_moves(explainer: Any, flat: list[Any], target: Any, at: list[Value]) -> bool:
     prepared = targets.prepare(target, explainer._output_shapes(), 1)
-
-    # Compiled: an eager tape would also run the gradients of the kernels, which crash in TensorFlow 2.21 for some convolutions.
-    @tf.function(autograph=False)
-    def gradients(images: list[Any]) -> list[Any]:
-        return backpropagate(explainer.graph, inputs_of(explainer.graph, images), targets.seed_for(prepared), at).gradients
-
-    return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients(flat))
+    gradients = backpropagate(explainer.graph, inputs_of(explainer.graph, flat), targets.seed_for(prepared), at).gradients
+    return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

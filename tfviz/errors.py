@@ -91,6 +91,11 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     return f"There are: {shown}{f' and {rest} more' if rest > 0 else ''}."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def warn(message: str) -> None:
     """Warns, and points at the line of the user's that led here, however deep in tfviz that is."""
     frame, depth = sys._getframe(1), 2

@@ -10,7 +10,7 @@ import pytest
 
 import tfviz
 from tfviz.cli.main import main
-from tfviz.cli.quiet import held_back
+from tfviz.cli.terminal import held_back
 
 OPTIONS = ("model", "weights", "preprocess", "method", "layer", "target", "labels", "output", "batch-size", "image-size", "raw")
 

@@ -96,13 +96,13 @@ def test_where_no_picture_can_be_read_the_page_says_so(run, tmp_path):
 
 def test_a_file_that_vanishes_meanwhile_is_one_failure(run, tmp_path, capsys, monkeypatch):
     save_pictures(tmp_path / "in", ["a.png", "b.png"])
-    add_picture = Results.add_picture
+    add_image = Results.add_image
 
     def and_delete(self, *arguments):
         (tmp_path / "in/b.png").unlink(missing_ok=True)
-        add_picture(self, *arguments)
+        add_image(self, *arguments)
 
-    monkeypatch.setattr(Results, "add_picture", and_delete)
+    monkeypatch.setattr(Results, "add_image", and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
     assert out.startswith("1 of 2") and f"Not explained: There is no file {tmp_path / 'in/b.png'}." in out
@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, m
 def test_ctrl_c_before_the_first_picture_leaves_an_older_page_alone(run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/index.html").write_text("older")
-    monkeypatch.setattr(Results, "add_picture", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Results, "add_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(save_pictures(tmp_path / "in", ["a.png"])) == 130
     assert (tmp_path / "out/index.html").read_text() == "older"
 

@@ -9,7 +9,7 @@ import pytest
 from support.cli_material import save_pictures
 
 from tfviz.cli.jobs import find_jobs, require_writable
-from tfviz.cli.progress import Progress
+from tfviz.cli.terminal import Progress
 from tfviz.errors import ImageError, OutputError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.images import find_images, read_image
-from tfviz.preprocessing import MODES, Preprocessing, from_file, named, preprocessing_from
+from tfviz.images.preprocessing import MODES, Preprocessing, from_file, named, preprocessing_from
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCH: dict[str, Any] = {"formula": "(x/255 - mean)/std", "mean": MEAN, "std": STD}

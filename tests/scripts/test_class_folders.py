@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_folders import class_numbers, find_labelled_images
 
-from tfviz.class_folders import class_numbers, find_labelled_images
 from tfviz.errors import ImageError, LabelsError
 from tfviz.images import write_image
-from tfviz.labels import Labels
+from tfviz.models.labels import Labels
 
 
 def folder_of(root: Path, *names: str) -> Path:

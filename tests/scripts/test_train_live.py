@@ -96,7 +96,7 @@ def test_digits_of_a_file_are_learned(
 
 
 def test_small_digits_are_enlarged_for_the_network(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz import digits
+    import digits
 
     rng = np.random.default_rng(0)
     monkeypatch.setattr(

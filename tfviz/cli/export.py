@@ -8,10 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.columns import aligned
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
-from tfviz.cli.progress import Progress, tell
-from tfviz.cli.quiet import import_tensorflow
+from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
 from tfviz.errors import OptionError
 from tfviz.export import FORMATS, export, format_named
 
@@ -90,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explainer(args: argparse.Namespace, model: Any, progress: Progress) -> Any:
-    from tfviz.cli.choice import explainers_for
-    from tfviz.cli.predictions import Predictor
+    from tfviz.class_scores import Classifier
+    from tfviz.cli.explainers import explainers_for
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(f"--method {args.method}: an export holds one method. Export each to a folder of its own.")
-    (explainer,) = explainers_for(model, [args.method], args.layer, Predictor(model).classes, progress.say)
+    (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
     return explainer
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import count, listed, new_parser
-from tfviz.cli.progress import Progress, tell
+from tfviz.cli.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
@@ -92,5 +92,5 @@ def _closing_lines(film: Film) -> list[str]:
 def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from error

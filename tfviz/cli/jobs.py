@@ -1,4 +1,4 @@
-"""What is read and where its results go: one job for each picture."""
+"""What is read and where its results go: one job for each image."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfviz.errors import ImageError, OptionError, OutputError
-from tfviz.images import FoundImage, find_images, shown
+from tfviz.images.files import shown
+from tfviz.images.folders import FoundImage, find_images
 
-# A picture's folder must not be called like a file that is written beside it.
-_SUFFIXES_OF_RESULTS = (".png", ".npy", ".html")
+# An image's folder must not have the name of a file that is written beside it.
+_EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
+    """One image. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
 
     path: Path
     folder: Path
@@ -44,7 +45,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """A folder for each picture: its path without the ending, or with it where that is taken."""
+    """A folder for each image: its path without the extension, or with it where that is taken."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -56,7 +57,7 @@ def _folders(relatives: Sequence[Path]) -> list[Path]:
 
 def _candidates(relative: Path) -> Iterator[Path]:
     bare = relative.with_suffix("")
-    if bare.suffix.lower() not in _SUFFIXES_OF_RESULTS:
+    if bare.suffix.lower() not in _EXTENSIONS_OF_RESULTS:
         yield bare
     number = 1
     while True:

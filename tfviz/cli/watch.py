@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tfviz.cli.progress import tell
+from tfviz.cli.terminal import tell
 
 _ABOUT = """\
 Shows the snapshots of runs in LOG_DIR while they train, and afterwards: pictures, a time slider, and the curves of loss

@@ -1,4 +1,4 @@
-"""Pictures sorted into folders by their class, root/CLASS/picture, as most tools for training have them."""
+"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.models.labels import Labels
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A picture, the name of its class's folder, and the picture's path in there for its results, without an ending."""
+    """An image, the name of its class's folder, and the image's path in there for its results, without an ending."""
 
     path: Path
     class_name: str
@@ -22,21 +22,20 @@ class LabelledImage:
 
 
 def find_labelled_images(root: str | Path) -> list[LabelledImage]:
-    """The pictures in root/CLASS/..., in sorted order; what is hidden does not count.
+    """The images in root/CLASS/..., in sorted order; what is hidden does not count.
 
-    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of them no pictures.
+    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of them no images.
     """
     root = Path(root)
     if not root.is_dir():
-        raise ImageError(f"There is no folder {shown(root)}; expected one laid out as ROOT/CLASS/picture.jpg.")
+        raise ImageError(f"There is no folder {shown(root)}; expected one laid out as ROOT/CLASS/image.jpg.")
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     if files := [entry for entry in entries if not entry.is_dir()]:
         raise ImageError(
-            f"{shown(files[0])} is a file where a class's folder is expected: ROOT/CLASS/picture.jpg. Move it into one, "
-            "or away."
+            f"{shown(files[0])} is a file where a class's folder is expected: ROOT/CLASS/image.jpg. Move it into one, or away."
         )
     if not entries:
-        raise ImageError(f"The folder {shown(root)} holds no folders of classes; expected ROOT/CLASS/picture.jpg.")
+        raise ImageError(f"The folder {shown(root)} holds no folders of classes; expected ROOT/CLASS/image.jpg.")
     return [image for folder in entries for image in _in_folder(folder)]
 
 

@@ -84,7 +84,7 @@ class Classifier:
             outputs = tf.nest.flatten(self._forward(images))[0]
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
-            raise ImageError(f"The model cannot take a picture of {size} pixels ({first_line(error)}).") from error
+            raise ImageError(f"The model cannot take an image of {size} pixels ({first_line(error)}).") from error
         scores = np.asarray(outputs, np.float32)
         return both_classes(scores) if self._is_binary else scores
 

@@ -33,7 +33,7 @@ def test_help_names_every_option_of_explain(capsys):
     assert main(["explain", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"--{option} " in text for option in OPTIONS)
-    assert "exit code: 0 all pictures explained" in text and "default: tfviz-output" in text
+    assert "exit code: 0 all images explained" in text and "default: tfviz-output" in text
 
 
 @pytest.mark.parametrize(

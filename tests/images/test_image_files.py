@@ -278,7 +278,7 @@ def test_the_ending_decides_the_format_that_is_written(tmp_path: Path, suffix: s
 
 @pytest.mark.parametrize("wrong", [smooth().astype(np.float32), smooth()[..., 0], smooth()[None], smooth()[:0], [[1]]])
 def test_only_pictures_are_written(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(ImageError, match=r"Expected a picture: a uint8 RGB array \(height, width, 3\).* Got "):
+    with pytest.raises(ImageError, match=r"Expected an image, a uint8 RGB array \(height, width, 3\).* Got "):
         write_image(tmp_path / "a.png", wrong)
 
 

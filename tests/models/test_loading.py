@@ -166,7 +166,7 @@ def test_a_size_that_trained_weights_cannot_take_is_refused(monkeypatch: Any) ->
 
 
 def test_a_size_that_a_network_cannot_take_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"MobileNetV2 cannot take pictures of 8x8 pixels: .*at least 32"):
+    with pytest.raises(OptionError, match=r"MobileNetV2 cannot take images of 8x8 pixels: .*at least 32"):
         load_model("mobilenetv2", weights=None, size=(8, 8))
 
 
@@ -214,7 +214,7 @@ def test_preprocessing_can_be_given_as_a_name_a_file_or_an_object(tmp_path: Path
         model = load_model(path, preprocessing=given)
         assert preprocessing_of(model) == Preprocessing((16, 16), formula="x/255")
         assert is_preprocessing_known(model)
-    with pytest.raises(OptionError, match="gives pictures of 8x8 pixels; the network takes 16x16"):
+    with pytest.raises(OptionError, match="gives images of 8x8 pixels; the network takes 16x16"):
         load_model(path, preprocessing=Preprocessing((8, 8)))
 
 
@@ -229,7 +229,7 @@ def test_a_network_for_any_size_takes_the_size_that_is_asked_for(tmp_path: Path)
 
 
 def test_a_network_for_one_size_refuses_another(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"takes pictures of \(16, 16\) \(height, width\) only; got size=\(20, 20\)"):
+    with pytest.raises(OptionError, match=r"takes images of \(16, 16\) \(height, width\) only; got size=\(20, 20\)"):
         load_model(saved(tmp_path, network(), "model.keras"), size=(20, 20))
 
 

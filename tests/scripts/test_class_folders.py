@@ -39,7 +39,7 @@ def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_where_a_class_folder_is_expected_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"b\.jpg is a file where a class's folder is expected: ROOT/CLASS/picture\.jpg"):
+    with pytest.raises(ImageError, match=r"b\.jpg is a file where a class's folder is expected: ROOT/CLASS/image\.jpg"):
         find_labelled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
 
 

@@ -22,29 +22,29 @@ EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
-Writes, for every picture, coloured maps of what the network looks at, and OUTPUT/index.html, which shows them all
+Writes, for every image, colored maps of what the network looks at, and OUTPUT/index.html, which shows them all
 beside the predicted classes and opens from disk:
 
   OUTPUT/index.html
-  OUTPUT/PICTURE/image.png               the part of the picture that the network sees (at most 1600 pixels a side)
-  OUTPUT/PICTURE/METHOD.png              the map, for the top class or a method that takes no target
-  OUTPUT/PICTURE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
-  OUTPUT/PICTURE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
+  OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
+  OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
+  OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
+  OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
                                          layer's resolution, or (height, width, channels) of the network's input
 
-PICTURE is the file's path inside the folder that was given, without its ending (with it, where two would be one).
+IMAGE is the file's path inside the folder that was given, without its extension (with it, where two would be one).
 """
 _EXIT_CODES = """\
-exit code: 0 all pictures explained; 1 some picture could not be read or explained (the last lines say which, and why);
+exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
 2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C (what was made stays).
 """
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
-    parser = new_parser(subparsers.add_parser, "explain", help="explain pictures", description=_ABOUT, epilog=_EXIT_CODES)
+    parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="picture files, and folders of them (walked)")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, and folders of them (walked)")
     add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
     add_preprocess(parser)
     parser.add_argument(
@@ -63,8 +63,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="pictures at a time; default: %(default)s")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take pictures of any size")
+    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser
 

@@ -25,21 +25,21 @@ class Job:
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
-    """One job for each picture among `paths`, files and folders, in the order of the page.
+    """One job for each image among `paths`, files and folders, in the order of the page.
 
-    What an earlier run left in the output folder is no picture to explain, unless it is named itself.
+    What an earlier run left in the output folder is no image to explain, unless it is named itself.
 
-    Raises ImageError for a path that does not exist and a folder without pictures, OptionError where the output would
-    land among the pictures.
+    Raises ImageError for a path that does not exist and a folder without images, OptionError where the output would
+    land among the images.
     """
     root = output.resolve()
     for path in map(Path, paths):
         if path.is_dir() and path.resolve() == root:
-            raise OptionError(f"--output {shown(output)} is the folder of the pictures themselves. Name another.")
+            raise OptionError(f"--output {shown(output)} is the folder of the images themselves. Name another.")
     is_within = any(root in Path(path).resolve().parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in one.path.resolve().parents]
     if not found:
-        raise ImageError(f"There are no pictures but those in the output folder {shown(output)}.")
+        raise ImageError(f"There are no images but those in the output folder {shown(output)}.")
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
 

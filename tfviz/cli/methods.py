@@ -24,7 +24,7 @@ def run(_args: argparse.Namespace) -> int:
 
     rows = [("method", "question it answers", "layer", "target")]
     for key, method in METHODS.items():
-        default = "automatic" if method.needs_layer else "the picture"
+        default = "automatic" if method.needs_layer else "the image"
         layer = f"--layer, else {default}" if takes_layer(method) else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
     tell(aligned(rows))

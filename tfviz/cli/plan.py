@@ -57,8 +57,8 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     name = shown(Path(args.model).name)
     if not is_preprocessing_known(model):
         say(
-            f"Note: {name} does not say how it wants its pictures; they are given as they are, RGB, 0..255. If it was "
-            "trained on others, say so by --preprocess."
+            f"Note: no preprocessing is known for {name}; images are fed as RGB in 0..255. If it was trained on other "
+            "values, pass --preprocess."
         )
     classifier = Classifier(model)
     labels = labels_of(model)
@@ -68,7 +68,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
-        say("Note: each picture is explained at its own size, and each new size is compiled for; --image-size sets one.")
+        say("Note: each image is explained at its own size, and each new size is compiled for; --image-size sets one.")
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name
     return Plan(title, preprocessing, labels, classifier, explainers, targets)
 

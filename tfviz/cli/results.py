@@ -113,12 +113,12 @@ def write_page(plan: Plan, results: Results) -> Path | None:
 
 
 def closing_lines(plan: Plan, results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
-    """The last lines: how many pictures are explained, where they are, and which are not and why."""
+    """The last lines: how many images are explained, where they are, and which are not and why."""
     place = f": {shown(page)}" if page else ""
     if is_stopped:
-        return [f"Stopped after {len(results.entries)} of {total} pictures; what was made stays{place}"]
+        return [f"Stopped after {len(results.entries)} of {total} images; what was made stays{place}"]
     methods = len(plan.explainers)
-    lines = [f"{len(results.entries)} of {total} pictures explained by {methods} method{'s' * (methods > 1)}{place}"]
+    lines = [f"{len(results.entries)} of {total} images explained by {methods} method{'s' * (methods > 1)}{place}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 

@@ -47,7 +47,7 @@ class Progress:
         self._replace("")
 
     def show(self, done: float, text: str) -> None:
-        """Draws the bar: `done` of all pictures, a part of one included, and what is at work."""
+        """Draws the bar: `done` of all images, a part of one included, and what is at work."""
         full = int(_BAR_WIDTH * done / max(self.total, 1))
         bar = "#" * full + "." * (_BAR_WIDTH - full)
         self._replace(f"[{bar}] {int(done)}/{self.total} {text}")

@@ -21,7 +21,7 @@ from tfviz.images.formats import EXTENSIONS, FORMATS, describe
 MIN_SIDE_PX = 2
 MAX_SIDE_PX = 16384
 
-# All three together: keep the channels and the depth of the file, yet turn the picture as its EXIF data ask. (OpenCV's
+# All three together: keep the channels and the depth of the file, yet turn the image as its EXIF data ask. (OpenCV's
 # IMREAD_UNCHANGED keeps alpha but does not turn; IMREAD_COLOR turns but drops alpha.)
 _AS_STORED_BUT_TURNED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 _log_level_lock = threading.Lock()
@@ -51,7 +51,7 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
         raise ImageError(f"{name} is not a {FORMATS} file: it begins with {data[:12]!r}. Convert it, or leave it out.")
     if not container.is_whole:
         raise ImageError(
-            f"{name} is cut short or damaged: the {container.kind} data end before the picture does. Copy it anew."
+            f"{name} is cut short or damaged: the {container.kind} data end before the image does. Copy the file again."
         )
     if container.size:
         _check_size(name, least_px, *container.size)
@@ -113,16 +113,16 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
 
 
 def _rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
-    """OpenCV's grey, BGR or BGRA to RGB. From 8-bit TIFF files, libtiff delivers colours already times alpha."""
+    """OpenCV's gray, BGR or BGRA to RGB. From 8-bit TIFF files, libtiff delivers colors already times alpha."""
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     if channels == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    colour, alpha = pixels[..., 2::-1].astype(np.float32), pixels[..., 3:].astype(np.float32)
+    color, alpha = pixels[..., 2::-1].astype(np.float32), pixels[..., 3:].astype(np.float32)
     if not is_premultiplied:
-        colour *= alpha / 255
-    return np.clip(np.rint(colour + (255 - alpha)), 0, 255).astype(np.uint8)
+        color *= alpha / 255
+    return np.clip(np.rint(color + (255 - alpha)), 0, 255).astype(np.uint8)
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> Path:
@@ -155,7 +155,7 @@ def require_image(rgb: object) -> np.ndarray:
     if isinstance(rgb, np.ndarray) and rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size:
         return rgb
     came = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
-    raise ImageError(f"Expected a picture: a uint8 RGB array (height, width, 3), as read_image returns. Got {came}.")
+    raise ImageError(f"Expected an image, a uint8 RGB array (height, width, 3), as read_image returns. Got {came}.")
 
 
 def shown(path: str | Path) -> str:

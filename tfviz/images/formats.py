@@ -1,8 +1,7 @@
-"""What an image file says of itself before it is decoded: its format, its size, whether it is whole.
+"""The containers of image files, read before decoding: the format, the size, and whether the file is complete.
 
-Decoders differ on files that were cut short: some refuse them, some fill the rest with grey and say nothing. So the
-end of the data is looked for here, in the container, whatever the decoder would do. Bytes after that end are allowed:
-cameras and phones append previews and videos.
+Decoders differ on truncated files: some fail, some fill the rest with gray and report nothing. So the end of the data is
+looked for here, in the container. Bytes after that end are allowed, because cameras and phones append previews and videos.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Container:
     """An image file's own description.
 
     `size` is (height, width) in pixels as stored, before any EXIF rotation, or None where the header does not easily
-    tell (TIFF). `is_whole` is False where the data end before the picture does or a checksum is wrong; for BMP and
+    tell (TIFF). `is_whole` is False where the data end before the image does or a checksum is wrong; for BMP and
     TIFF it is always True, since their decoders refuse what is missing.
     """
 
@@ -51,7 +50,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Segments are stepped over by their length, so a thumbnail's own end marker is not taken for the picture's."""
+    """Segments are stepped over by their length, so a thumbnail's own end marker is not taken for the image's."""
     size, at = None, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()

@@ -1,7 +1,7 @@
-"""From a picture to what a network takes: which part of it, at which size, in which numbers.
+"""Preprocessing: from an image to the tensor that a network takes, by region, size and values.
 
-Three things must agree, or a map is drawn in the wrong place: the region of the picture that the network sees, the
-tensor made of it, and the picture that the map is laid over. One object, `Preprocessing`, gives all three.
+Three things must agree, or a map is drawn in the wrong place: the region of the image that the network sees, the
+tensor made from it, and the image that the map is drawn over. `Preprocessing` provides all three.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its pictures.
+    """How a network takes its images.
 
-    size: (height, width) of the tensor; None: the size of the crop, else the picture's own.
+    size: (height, width) of the tensor; None: the size of the crop, else the image's own.
     channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
-    formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255; blanks do not count,
+    formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255; spaces are ignored,
         and a remark in parentheses may follow.
     mean, std: one number per channel, in `channel_order`, where the formula names them.
-    resize: "stretch" (the whole picture, whatever its proportions), or "short side 256, centre crop 224" (the middle
-        of the picture, as large as a 224 square would be in a picture whose short side is 256).
+    resize: "stretch" (the whole image, whatever its proportions), or "short side 256, centre crop 224" (the middle
+        of the image, as large as a 224 square would be in an image whose short side is 256).
 
     Raises OptionError for anything else.
     """
@@ -97,7 +97,7 @@ class Preprocessing:
         raise OptionError(f"Unknown formula {self.formula!r}. There are: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """(short side, height, width) in pixels of the resized picture, or None for "stretch"."""
+        """(short side, height, width) in pixels of the resized image, or None for "stretch"."""
         if self.resize == "stretch":
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
@@ -115,7 +115,7 @@ class Preprocessing:
 
     @property
     def output_size(self) -> Size | None:
-        """(height, width) of every tensor, or None where it is each picture's own size."""
+        """(height, width) of every tensor, or None where it is each image's own size."""
         crop = self.crop()
         return self.size or (crop[1:] if crop else None)
 
@@ -129,12 +129,12 @@ class Preprocessing:
             return replace(self, size=size)
         if size not in (None, self.output_size):
             raise OptionError(
-                f"The preprocessing gives pictures of {_by(self.output_size)} pixels; the network takes {_by(size)}."
+                f"The preprocessing gives images of {_by(self.output_size)} pixels; the network takes {_by(size)}."
             )
         return self
 
     def crop_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the region that the network sees, in pixels of a picture of that size."""
+        """(top, left, bottom, right) of the region that the network sees, in pixels of an image of that size."""
         crop = self.crop()
         if crop is None:
             return 0, 0, height, width
@@ -144,7 +144,7 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """The region that the network sees, at the picture's own resolution: uint8 RGB; maps are drawn on it."""
+        """The region that the network sees, at the image's own resolution: uint8 RGB; maps are drawn on it."""
         return self._region(rgb).copy()
 
     def _region(self, rgb: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ class Preprocessing:
         return rgb[top:bottom, left:right]
 
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
-        """What the network takes for a picture (uint8 RGB): float32 (height, width, channels).
+        """What the network takes for an image (uint8 RGB): float32 (height, width, channels).
 
         Shrinking averages the pixels under each new one (so that fine texture does not turn into a pattern that is
         not there), enlarging interpolates; either axis on its own.
@@ -210,7 +210,7 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
 
 
 _OTHER_CHANNELS = (
-    'Pictures from files have 3 channels, or 1 as luminance ("tf", "unit", "none", or a file with '
+    'Images from files have 3 channels, or 1 as luminance ("tf", "unit", "none", or a file with '
     '"channel_order": "gray"); for others, give the arrays to the method from Python.'
 )
 

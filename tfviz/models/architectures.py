@@ -1,4 +1,4 @@
-"""Networks by name, those of keras.applications and tfviz' own: their input sizes, how each wants its pictures.
+"""Networks by name, those of keras.applications and tfviz' own: their input sizes and their preprocessing.
 
 A table, so that names can be listed and checked without importing TensorFlow; the tests compare every row with Keras.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 # module of keras.applications, preprocessing, {constructor: side of the square input in pixels}.
-# "none": the network scales its pictures itself.
+# "none": the network scales its images itself.
 _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("vgg16", "caffe", {"VGG16": 224}),
     ("vgg19", "caffe", {"VGG19": 224}),
@@ -70,8 +70,8 @@ class Architecture:
                 widths = networks.standard_widths(self.name) | {"predictions": classes}
                 return networks.build(self.name, widths, size)
             return self._construct(weights=None, classes=classes, input_shape=(*size, 3))
-        except ValueError as error:  # the network would shrink such pictures to nothing
-            raise OptionError(f"{self.name} cannot take pictures of {size[0]}x{size[1]} pixels: {error}") from error
+        except ValueError as error:  # the network would shrink such images to nothing
+            raise OptionError(f"{self.name} cannot take images of {size[0]}x{size[1]} pixels: {error}") from error
 
     def _construct(self, **options: Any) -> keras.Model:
         applications: Any = importlib.import_module("keras.applications")

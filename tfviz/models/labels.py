@@ -1,4 +1,4 @@
-"""Names of classes. A class without a name is called by its number, so that labels are never a reason to fail."""
+"""Class names. A class without a name is called by its number, so missing labels never cause a failure."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def read_labels(path: str | Path) -> Labels:
 
     .json: a list of names; a list of {"id": 0, "name": "tench"}; Keras' {"0": ["n01440764", "tench"]}; {"0": "tench"};
     a data generator's class_indices {"tench": 0}; or an object with any of these under "labels".
-    Any other ending: text in UTF-8, one name a line, the first line being class 0.
+    Any other extension: UTF-8 text, one name per line, the first line being class 0.
 
     Raises LabelsError for anything else, and for a file without names.
     """

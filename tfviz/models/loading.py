@@ -75,8 +75,8 @@ def load_model(
         taken: Keras' .weights.h5, .h5 or .keras; torchvision's VGG16, VGG19 (both also with batch normalization) and
         ResNet50 as .safetensors, .pth, .pt or .pth.tar (needs PyTorch); the vgg16.npy and vgg19.npy of TensorFlow 1.
         For a model file, Keras' weights replace those in it.
-    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By default what belongs to
-        the name, or to weights of another tool; a model file says nothing, so pictures are given as they are, 0..255.
+    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By default that of
+        the name, or of the weights of another tool. A model file has none: its images are fed as RGB in 0..255.
     labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of keras.applications.
     size: (height, width) in pixels, for a network that can take more than one.
 
@@ -107,17 +107,17 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """How the model wants its pictures: what `load_model` knows, else "none" (0..255, as they are) at its own size.
+    """The preprocessing that `load_model` noted for the model, or else "none" (RGB in 0..255) at the model's own size.
 
-    Raises UnsupportedModelError for a model that does not take one picture, OptionError where it takes channels that
-    pictures do not have.
+    Raises UnsupportedModelError for a model that does not take one image, OptionError where it takes channels that
+    images do not have.
     """
     known = _notes.get(model, _Notes()).preprocessing
     return known or named("none", *_image_input(model))
 
 
 def is_preprocessing_known(model: keras.Model) -> bool:
-    """Whether somebody said how the model wants its pictures: its architecture does, or whoever loaded it."""
+    """Whether the preprocessing was given, by the architecture or by the caller of `load_model`."""
     return _notes.get(model, _Notes()).is_preprocessing_given
 
 
@@ -127,9 +127,9 @@ def labels_of(model: keras.Model) -> Labels:
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> np.ndarray:
-    """The pictures in image files, and in folders of them (walked, sorted), as `for_`, a model or a Preprocessing, takes them.
+    """The images in image files, and in folders of them (walked, sorted), as `for_`, a model or a Preprocessing, takes them.
 
-    Returns float32 (N, height, width, channels). Raises ImageError for a file that cannot be used, and for pictures of
+    Returns float32 (N, height, width, channels). Raises ImageError for a file that cannot be used, and for images of
     several sizes where `for_` sets none.
     """
     preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_of(for_)
@@ -141,9 +141,7 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
     for file, tensor in zip(files, tensors, strict=True):
         if tensor.shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensor.shape[:2]}"
-            raise ImageError(
-                f"Pictures of one batch must have one size (height, width): {sizes}. Give a size to bring them to."
-            )
+            raise ImageError(f"Images of one batch must have one size (height, width): {sizes}. Give a size to resize them to.")
     return np.stack(tensors)
 
 
@@ -245,19 +243,19 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
         return None
     own, channels = _image_input(model)
     if size and own not in (None, size):
-        raise OptionError(f"The model takes pictures of {own} (height, width) only; got size={size}.")
+        raise OptionError(f"The model takes images of {own} (height, width) only; got size={size}.")
     if not isinstance(given, Preprocessing):
         given = preprocessing_from(given or "none", own, channels)
     return (replace(given, size=size) if size else given).for_input(own, channels)
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """The size (None: any) and the number of channels of the pictures that the model takes."""
+    """The size (None: any) and the number of channels of the images that the model takes."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         came = ", ".join(map(str, shapes)) or "none that is declared"
         raise UnsupportedModelError(
-            f"Pictures from files can be given to a model with one input (batch, height, width, channels); this one's "
+            f"Images from files can be given to a model with one input (batch, height, width, channels); this one's "
             f"inputs: {came}. From Python, give the arrays themselves."
         )
     _, height, width, channels = shapes[0]

@@ -70,7 +70,7 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for pictures of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
+    """The network for images of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
     import keras
     from keras import layers
 

@@ -42,7 +42,7 @@ def standard_widths(name: str) -> dict[str, int]:
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for pictures of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
+    """The network for images of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
     import keras
     from keras import layers
 

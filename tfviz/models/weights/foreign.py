@@ -35,7 +35,7 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """The network `name`, such as "VGG19", with the weights in a file of another tool, and how it wants its pictures.
+    """The network `name`, such as "VGG19", with the weights in a file of another tool, and its preprocessing.
 
     The widths of the layers and the number of classes are the file's. `size` is (height, width) in pixels.
 

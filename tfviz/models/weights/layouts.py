@@ -2,7 +2,7 @@
 
 A layout lists every array that a file must hold: under which name, for which weight of which layer, and what each of
 its axes counts. So the widths of the layers can be read off a file, what does not fit can be called by its name, and
-each array can be turned the way Keras wants it.
+each array can be transposed to Keras' order.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Layout:
 
     network: the name that `networks.build` knows.
     arrays: what the file holds.
-    fixed_size: (height, width) in pixels, the only size of picture that the network can take; None: any.
-    preprocessing: how a network trained for such files wants pictures of a size.
+    fixed_size: (height, width) in pixels, the only size of image that the network can take; None: any.
+    preprocessing: of a network with such weights, for images of a size.
     """
 
     network: str

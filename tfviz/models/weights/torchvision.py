@@ -13,7 +13,7 @@ from tfviz.models.networks import resnet, vgg
 from tfviz.models.weights.layouts import Layout, StoredArray
 
 _VGG_SIZE = (224, 224)
-_LAST_MAP = (7, 7)  # height and width of the last map of a VGG for such pictures
+_LAST_MAP = (7, 7)  # height and width of the last map of a VGG for such images
 _CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # dropout and ReLU stand between
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 

@@ -14,7 +14,7 @@ from tfviz.models.labels import Labels
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image, the name of its class's folder, and the image's path in there for its results, without an ending."""
+    """An image, the name of its class's folder, and the image's path in there for its results, without the extension."""
 
     path: Path
     class_name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tfviz.images.files import read_image, write_image
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.models.labels import Labels
 from tfviz.models.loading import labels_of, load_model, preprocessing_of
 from tfviz.render import overlay, standardized
 
@@ -55,7 +57,7 @@ def explain_file(
     method: str = "grad_cam",
     target: int | str | None = None,
     weights: str | Path | None = "imagenet",
-    labels: Any = None,
+    labels: Labels | Sequence[str] | str | Path | None = None,
     **options: Any,
 ) -> Path:
     """Explains one image by one method, and writes the result as a picture.

@@ -6,7 +6,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
@@ -30,7 +30,7 @@ beside the predicted classes and opens from disk:
   OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
   OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
   OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
-                                         layer's resolution, or (height, width, channels) of the network's input
+                                       layer's resolution, or (height, width, channels) of the network's input
 
 IMAGE is the file's path inside the folder that was given, without its extension (with it, where two would be one).
 """
@@ -40,7 +40,7 @@ exit code: 0 all images explained; 1 some image could not be read or explained (
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")

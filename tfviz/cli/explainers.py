@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+
 from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
 from tfviz.graph.layers import require_height_and_width
 from tfviz.methods import METHODS, ExcitationBackprop, method_named
@@ -31,7 +33,7 @@ def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
 
 
 def explainers_for(
-    model: Any, names: Sequence[str] | None, layer: str | None, classes: int | None, say: Callable[[str], None]
+    model: keras.Model, names: Sequence[str] | None, layer: str | None, classes: int | None, say: Callable[[str], None]
 ) -> list[Explainer]:
     """The chosen methods, built on the model.
 
@@ -70,7 +72,7 @@ def _require_some(built: Sequence[Explainer], refusals: Sequence[TfvizError], la
 
 
 def _built(
-    method: type[Explainer], model: Any, layer: str | None, classes: int | None, say: Callable[[str], None]
+    method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None, say: Callable[[str], None]
 ) -> Explainer:
     if method.takes_target and classes is None:
         raise TargetError(

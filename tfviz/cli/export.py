@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ from tfviz.errors import OptionError
 from tfviz.export import FORMATS, export, format_named
 
 if TYPE_CHECKING:
+    import keras
+
     from tfviz.export.manifest import Manifest
+    from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
 Writes a method on a network to a folder that explains pictures without tfviz: arrays as the network takes them go in,
@@ -30,7 +34,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     formats = aligned([("  " + key, one.says) for key, one in FORMATS.items()])
     parser = new_parser(
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _explainer(args: argparse.Namespace, model: Any, progress: Progress) -> Any:
+def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress) -> Explainer:
     from tfviz.class_scores import Classifier
     from tfviz.cli.explainers import explainers_for
 
@@ -97,7 +101,7 @@ def _explainer(args: argparse.Namespace, model: Any, progress: Progress) -> Any:
     return explainer
 
 
-def _options(args: argparse.Namespace, explainer: Any) -> dict[str, Any]:
+def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
     """What is given to the format, None left out later: a format refuses what it does not take."""
     from tfviz.models import labels_of, preprocessing_of
 
@@ -149,7 +153,7 @@ def _shown(tensors: list[dict[str, Any]]) -> str:
     return ", ".join(f"{one['name']} {_size(one['shape'])}" for one in tensors)
 
 
-def _size(shape: Any) -> str:
+def _size(shape: Sequence[int | None]) -> str:
     return f"({', '.join('any' if side is None else str(side) for side in shape)})"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
 from tfviz.cli.terminal import Progress, tell
@@ -27,7 +27,7 @@ needs: pip install 'tfviz[film]'
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     parser = new_parser(
         subparsers.add_parser, "film", help="make a film of a training run", description=_ABOUT, epilog=_EXAMPLES

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tfviz.cli.options import new_parser
 from tfviz.cli.terminal import aligned, import_tensorflow, tell
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     parser = new_parser(subparsers.add_parser, "methods", help="list the methods", description="Lists the methods.")
     parser.set_defaults(module="tfviz.cli.methods")

@@ -17,11 +17,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from support.tape import compiled
 
 import tfviz
 from support import rewritten
-from tfviz.architectures import ARCHITECTURES
+from support.tape import compiled
+from tfviz.models.architectures import ARCHITECTURES
 
 CLASSES = 10
 # With these random weights a network has no map that is zero by itself, which would show nothing.

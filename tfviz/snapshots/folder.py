@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
@@ -34,7 +35,6 @@ from tfviz.snapshots.reading import (
     read_run,
 )
 from tfviz.snapshots.snapshot import Snapshot
-from tfviz.writing import write_atomically
 
 _ACCURACY = 1e-3  # of a map's largest value
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import tree
 
+from tfviz import class_scores
 from tfviz.errors import OptionError
-from tfviz.graph.logits import ends_in_sigmoid
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.render.titles import title_of
@@ -37,28 +35,9 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[dict[str, Any] | None]:
-        """For each image the class that the model itself finds and its output there; None where it names no class.
-
-        outputs: the model's own. One sigmoid unit p has two classes: 0 with 1 − p, and 1 with p.
-        """
-        flat = tree.flatten(outputs)
-        if len(flat) != 1 or flat[0].ndim != 2:
-            return [None] * (len(flat[0]) if flat else 0)
-        scores = flat[0]
-        if scores.shape[1] == 1:
-            if not self._ends_in_sigmoid():
-                return [None] * len(scores)
-            scores = np.concatenate([1 - scores, scores], axis=1)
-        return [_top(row) for row in scores]
-
-    def _ends_in_sigmoid(self) -> bool:
-        return ends_in_sigmoid(self.explainer.whole)
-
-
-def _top(scores: np.ndarray) -> dict[str, Any] | None:
-    if not np.isfinite(scores).all():
-        return None
-    return {"class": int(scores.argmax()), "score": float(scores.max())}
+        """For each image the class that the model itself finds and its output there; None where it names no class."""
+        found = class_scores.predictions(outputs, self.explainer.whole)
+        return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tfviz.containers import describe
+from tfviz.images.formats import describe
 from tfviz.viewer.forms import ImageSize
 
 _BIT_DEPTH_AT = 24  # in the header of a PNG

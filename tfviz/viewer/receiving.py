@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError
 from tfviz.snapshots.reading import INDEX_FILE, RUN_FILE
 from tfviz.viewer import pictures, refusals
@@ -21,7 +22,6 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.refusals import RefusalError
 from tfviz.viewer.runs import RECEIVED_FILE, KnownRun, is_inside
 from tfviz.viewer.store import News, Store
-from tfviz.writing import write_atomically
 
 _MOST_NAME = 60  # characters of a run's name in its folder's
 _PREFIXES = (8, 32)  # characters of the id in it: the second where the first is taken

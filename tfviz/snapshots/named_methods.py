@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from tfviz.graph.layers import model_name
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.render.titles import title_of
+from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, Style, shortened
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,18 @@ class NamedMethod:
     title: str
     explainer: Explainer
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Method:
         """What run.json says of it."""
+        layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
             "key": self.explainer.key,
-            "title": self.title,
-            "layer": getattr(self.explainer, "layer_path", None),
-            "style": self.explainer.style,
+            "title": shortened(self.title),
+            "layer": None if layer is None else shortened(layer),
+            "style": cast(Style, self.explainer.style),
         }
 
-    def predictions(self, outputs: Any) -> list[dict[str, Any] | None]:
+    def predictions(self, outputs: Any) -> list[Prediction | None]:
         """For each image the class that the model itself finds and its output there; None where it names no class.
 
         outputs: the model's own. One sigmoid unit p has two classes: 0 with 1 − p, and 1 with p.
@@ -58,7 +61,7 @@ class NamedMethod:
         return place is not None and place.activation == "sigmoid"
 
 
-def _top(scores: np.ndarray) -> dict[str, Any] | None:
+def _top(scores: np.ndarray) -> Prediction | None:
     if not np.isfinite(scores).all():
         return None
     return {"class": int(scores.argmax()), "score": float(scores.max())}
@@ -68,12 +71,14 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """What was given as a list; keys are known ones.
 
     Raises:
-        OptionError: nothing, or something that is neither an explainer nor a key.
+        OptionError: nothing, more than a run holds, or something that is neither an explainer nor a key.
         UnknownMethodError: a key that no method has.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
         raise OptionError("expected one explainer or method key at least, such as 'grad_cam'; got none")
+    if len(given) > MAX_METHODS:
+        raise OptionError(f"expected at most {MAX_METHODS} explainers, as many as a run holds; got {len(given)}")
     for one in given:
         if isinstance(one, str):
             method_named(one)
@@ -81,6 +86,8 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
             raise OptionError(
                 f"expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'; got {one!r}"
             )
+        elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
+            raise OptionError(f"expected explainers whose key is a short name such as 'grad_cam'; got {one.key!r}")
     return given
 
 

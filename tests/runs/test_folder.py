@@ -58,10 +58,10 @@ def test_a_snapshot_is_in_the_index_when_all_of_its_files_are_there(
     folder = opened(tmp_path)
     seen: list[list[str]] = []
 
-    def noting(path: Path, line: bytes) -> None:
+    def noting(path: Path, record: Any) -> None:
         seen.append(sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("0000*") if file.is_file()))
         seen.append(sorted(file.name for file in (tmp_path / "pictures").rglob("*.png")))
-        add_line(path, line)
+        add_line(path, record)
 
     monkeypatch.setattr(folders, "add_line", noting)
     numbered = folder.add(snapshot(5))

@@ -92,7 +92,7 @@ def test_tensorboard_finds_images_and_scalars_at_their_steps(tmp_path: Path, eag
 
 
 def test_a_viewer_is_sent_the_run(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz.snapshots.upload import upload_thread
+    from tfviz.snapshots.sinks import viewer
 
     made: list[tuple[str, str | None]] = []
 
@@ -101,6 +101,6 @@ def test_a_viewer_is_sent_the_run(tmp_path: Path, eager: Eager, monkeypatch: pyt
             super().__init__()
             made.append((url, token))
 
-    monkeypatch.setattr(uploading, "ViewerSink", Recorded)
+    monkeypatch.setattr(viewer, "ViewerSink", Recorded)
     eager.fit(eager.callback(tmp_path, viewer="http://127.0.0.1:1337", token="secret"))
     assert made == [("http://127.0.0.1:1337", "secret")]

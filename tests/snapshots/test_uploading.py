@@ -32,8 +32,8 @@ PICTURES = 4  # of a snapshot: two methods, two images
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploading, "FIRST_RETRY_S", 0.02)
-    monkeypatch.setattr(uploading, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(upload_thread, "FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr(upload_thread, "LAST_RETRY_S", 0.05)
 
 
 @pytest.fixture

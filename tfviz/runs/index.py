@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from tfviz.runs.schema import line_of
 
 _TAIL_BYTES = 1 << 16
 
 
-def add_line(path: Path, line: bytes) -> None:
-    """Adds a line in one write. Where that fails, the file is as it was.
+def add_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Adds a record in one write. Where that fails, the file is as it was.
 
     Raises OSError; FileNotFoundError where there is no index: a line of a later number must never begin one.
     """
+    line = line_of(record) + b"\n"
     with path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
-            if file.write(line + b"\n") != len(line) + 1:  # A disk that fills up takes a part.
+            if file.write(line) != len(line):  # A disk that fills up takes a part.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             file.truncate(size)

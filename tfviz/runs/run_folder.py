@@ -26,7 +26,7 @@ from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, is_run, maps_pat
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
 from tfviz.runs.snapshot import Snapshot
-from tfviz.runs.validation import record_fault, run_fault
+from tfviz.runs.validation import record_fault, run_fault, size_fault
 from tfviz.writing import write_atomically
 
 _ACCURACY = 1e-3  # of a map's largest value
@@ -97,8 +97,9 @@ class RunFolder:
             "methods": _united(known["methods"] if known else [], self._about["methods"]),
             "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
         }
+        _require(RUN_FILE, run_fault(run))
         content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
-        _require(run_fault(run), len(content), MAX_RUN_BYTES, RUN_FILE)
+        _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))
         for number, image in enumerate(self._images):
             write_image(image_path(self.path, number), image)
         write_atomically(self.path / RUN_FILE, content)
@@ -111,19 +112,23 @@ class RunFolder:
         """
         number = self._next
         numbered = replace(snapshot, record={"number": number, **snapshot.record})
-        line = _line(numbered.record, self.run)
+        self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
         shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
-            add_line(self._index, line)
+            add_line(self._index, numbered.record)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             maps.unlink(missing_ok=True)
             raise
         self._next = number + 1
         return numbered
+
+    def _check(self, record: Mapping[str, Any]) -> None:
+        _require("The record", record_fault(record, self.run))
+        _require("The record", size_fault(line_of(record), MAX_RECORD_BYTES))
 
     def _write_pictures(self, number: int, snapshot: Snapshot) -> None:
         for name, pictures in snapshot.pictures.items():
@@ -179,17 +184,8 @@ def _compact(maps: np.ndarray) -> np.ndarray:
     return (half if is_kept.all() else flat).reshape(maps.shape)
 
 
-def _line(record: Mapping[str, Any], run: Run | None) -> bytes:
-    fault = record_fault(record, run)
-    line = b"" if fault is not None else line_of(record)
-    _require(fault, len(line), MAX_RECORD_BYTES, "the record")
-    return line
-
-
-def _require(fault: str | None, size: int, most: int, what: str) -> None:
+def _require(what: str, fault: str | None) -> None:
     """Raises OutputError for what the viewer would not show."""
-    if fault is None and size > most:
-        fault = f"expected at most {most} bytes, got {size}"
     if fault is not None:
         raise OutputError(f"{what} does not conform to the schema of run folders: {fault}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tfviz.errors import OutputError
 from tfviz.runs.index import add_line, cut_rest
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE
-from tfviz.runs.schema import Record, Run, line_of, names_of
+from tfviz.runs.schema import Record, Run, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer import http_errors, png
 from tfviz.viewer.http_errors import HttpError
@@ -114,7 +114,7 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
         if number > known.last:
             if known.last != before or not known.is_received:
                 raise _not_next(known)
-            _append(known.folder / INDEX_FILE, line_of(record), known.folder)
+            _append(known.folder / INDEX_FILE, record, known.folder)
             had_news = known.poll()
         return [News(known.run["id"], known.last)] if had_news else []
 
@@ -123,13 +123,13 @@ def _not_next(known: KnownRun) -> HttpError:
     return HttpError(http_errors.CONFLICT, f"the next snapshot is {known.last + 1}", is_ordinary=True, last=known.last)
 
 
-def _append(path: Path, line: bytes, folder: Path) -> None:
-    """Adds a line as a whole or not at all; the rest of a line that was cut off, as by a power failure, goes first."""
+def _append(path: Path, record: Record, folder: Path) -> None:
+    """Adds a record as a whole or not at all; the rest of a line that was cut off, as by a power failure, goes first."""
     _check_place(path, folder)
     with _writing():
         path.touch()
         cut_rest(path)
-        add_line(path, line)
+        add_line(path, record)
 
 
 def _check_place(path: Path, folder: Path) -> None:

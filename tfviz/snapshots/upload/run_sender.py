@@ -14,15 +14,15 @@ from tfviz.runs.schema import Record, Run, line_of
 from tfviz.snapshots.upload.viewer_client import ViewerAwayError, ViewerClient, ViewerError, ViewerRefusalError
 
 _NOT_NEXT = 409
-_ABOUT_THE_CONTENT = (400, 413, 415, 422)  # the others are about the token, the run or the order
+_ABOUT_THE_PICTURE = (400, 413, 415, 422)  # the others are about the token, the run or the order
 _MOST_SURPRISES = 3
 
 
 class RunSender:
     """Sends one run to one viewer.
 
-    last: the number of the last snapshot that the viewer has, as far as is known. left_out: about the first picture or
-    record that the viewer did not take; the others are sent without it.
+    last: the number of the last snapshot that the viewer has, as far as is known. left_out: about the first picture that
+    the viewer did not take; the other pictures of that snapshot, and its record, are sent without it.
     """
 
     def __init__(self, client: ViewerClient, folder: Path) -> None:
@@ -61,7 +61,8 @@ class RunSender:
             if is_over():
                 self._run = None
                 break
-            if record["number"] > self.last and self._send_snapshot(run, record):
+            if record["number"] > self.last:
+                self._send_snapshot(run, record)
                 self.last = record["number"]
                 count += 1
         return count
@@ -80,14 +81,13 @@ class RunSender:
         self._run = run
         return run
 
-    def _send_snapshot(self, run: Run, record: Record) -> bool:
-        """Whether the viewer has taken the record."""
+    def _send_snapshot(self, run: Run, record: Record) -> None:
         run_id, number = run["id"], record["number"]
         for method in record["methods"]:
             for image in range(len(run["images"])):
                 path = picture_path(self.folder, number, method, image)
                 self._send_picture(path, self.client.put_picture, run_id, number, self.last, method, image)
-        return self._is_taken("snapshot", self.client.put_record, run_id, number, self.last, line_of(record))
+        self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
         """Sends a picture that is there; one that is lost, or that the viewer does not take, is no reason to stop."""
@@ -95,16 +95,11 @@ class RunSender:
             content = read_regular(path)
         except OSError:
             return
-        self._is_taken("picture", put, *where, content)
-
-    def _is_taken(self, what: str, put: Callable[..., None], *arguments: Any) -> bool:
         try:
-            put(*arguments)
+            put(*where, content)
         except ViewerRefusalError as refusal:
-            if refusal.status not in _ABOUT_THE_CONTENT:
+            if refusal.status not in _ABOUT_THE_PICTURE:
                 raise
             if self.left_out is None:
-                self.left_out = ViewerError(f"A {what} was left out: {refusal}")
+                self.left_out = ViewerError(f"A picture was left out: {refusal}")
                 self.left_out.__cause__ = refusal
-            return False
-        return True

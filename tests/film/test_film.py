@@ -22,9 +22,9 @@ from tfviz.errors import MissingPackageError, OptionError, OutputError, Snapshot
 from tfviz.film.film import Film, write_film
 from tfviz.film.frame_layout import Box, FrameLayout, layout_for
 from tfviz.film.frames import EMPTY, FramePainter, caption_of
-from tfviz.film.lettering import line_height, text_width, write_line
 from tfviz.film.loss_curve import LossCurve
-from tfviz.film.pacing import HOLD_S, pace_for
+from tfviz.film.pace import HOLD_S, pace_for
+from tfviz.film.typography import line_height, text_width, write_line
 from tfviz.images import write_image
 from tfviz.render.pictures import shrunk_or_enlarged
 

@@ -31,13 +31,14 @@ FLOORS = [
     ["methods"],
     ["render"],
     ["explanations"],
+    ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
     ["cli"],
     ["__main__"],
 ]
 WITHOUT_TENSORFLOW = ["tfviz", "tfviz.errors", "tfviz.images", "tfviz.render", "tfviz.cli.main", "tfviz.film.film"]
-WITHOUT_TENSORFLOW += ["tfviz.snapshots.reading", "tfviz.viewer"]
+WITHOUT_TENSORFLOW += ["tfviz.runs.run_reader", "tfviz.viewer"]
 PRIVATE_KERAS = ["_functional", "_nodes_by_depth", "_inputs_struct", "_outputs_struct", "_keras_history", "_inbound_nodes"]
 PRIVATE_KERAS += ["_outbound_nodes", "_losses", "_loss_ids", "_flatten_layers"]
 # Explainer.export is a method, as users look for it; what it calls is loaded at that moment.

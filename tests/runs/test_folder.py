@@ -13,19 +13,21 @@ import pytest
 from support.snapshot_material import assert_complete, records
 
 from tfviz.errors import OutputError, SnapshotsError
-from tfviz.snapshots import folder as folders
-from tfviz.snapshots.folder import RunFolder, check_folder, packed
-from tfviz.snapshots.index import add_line, cut_rest
-from tfviz.snapshots.reading import read_run
-from tfviz.snapshots.snapshot import Snapshot
+from tfviz.runs import run_folder as folders
+from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.run_folder import RunFolder, check_folder, packed
+from tfviz.runs.run_reader import read_run
+from tfviz.runs.snapshot import Snapshot
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), dtype=np.uint8))
-ABOUT = {"model": "m", "labels": None, "methods": [{"name": "grad_cam", "key": "grad_cam"}]}
+GRAD_CAM = {"name": "grad_cam", "key": "grad_cam", "title": "Grad-CAM", "layer": None, "style": "heatmap"}
+ABOUT = {"model": "m", "labels": None, "methods": [GRAD_CAM]}
 
 
 def snapshot(step: int = 0) -> Snapshot:
     maps = {"grad_cam": np.full((2, 3, 3), step, np.float32)}
-    record = {"step": step, "methods": ["grad_cam"], "logs": {"loss": None, "name": 0.25}}
+    record = {"when": "batch", "epoch": 0, "batch": step, "step": step, "time": 1.7e9, "logs": {"loss": None, "name": 0.25}}
+    record |= {"predictions": [None, None], "methods": ["grad_cam"], "errors": {}}
     return Snapshot(record, IMAGES, {"grad_cam": IMAGES}, maps)
 
 
@@ -72,7 +74,7 @@ def test_numbers_and_steps_go_on_and_the_run_stays_the_same(tmp_path: Path, open
     first = opened(tmp_path)
     for step in (0, 4):
         first.add(snapshot(step))
-    other = {**ABOUT, "methods": [{"name": "saliency", "key": "saliency"}]}
+    other = {**ABOUT, "methods": [{**GRAD_CAM, "name": "saliency", "key": "saliency"}]}
     second = opened(tmp_path, other)
     assert second.step == 4
     assert second.add(snapshot(8)).record["number"] == 2
@@ -244,6 +246,6 @@ def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, opened: Opening) -> 
 
 def test_the_index_is_strict_json(tmp_path: Path, opened: Opening) -> None:
     folder = opened(tmp_path)
-    with pytest.raises(ValueError, match="Out of range float"):
-        folder.add(Snapshot({"step": 0, "methods": [], "time": float("nan")}, IMAGES, {}, {}))
+    with pytest.raises(OutputError, match="time: expected a finite number"):
+        folder.add(Snapshot({**snapshot().record, "time": float("nan")}, IMAGES, {}, {}))
     assert records(tmp_path) == []

@@ -10,19 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.fake_runs import FakeTrainer
+from support.fake_runs import FakeTrainer, record_of
 
-from tfviz.snapshots.reading import (
-    Follower,
-    SnapshotsError,
-    find_runs,
-    image_path,
-    is_run,
-    maps_path,
-    picture_path,
-    read_records,
-    read_run,
-)
+from tfviz.errors import SnapshotsError
+from tfviz.runs.layout import find_runs, image_path, is_run, maps_path, picture_path
+from tfviz.runs.run_reader import IndexReader, read_records, read_run
 
 ID = "a" * 32
 
@@ -42,22 +34,22 @@ def test_a_run_and_its_records_are_read_as_they_were_written(tmp_path: Path) -> 
     assert maps_path(trainer.folder, 17) == trainer.folder / "maps" / "00000017.npz"
 
 
-def test_a_follower_gives_each_record_once_and_only_when_its_line_is_whole(tmp_path: Path) -> None:
-    follower = Follower(tmp_path / "run")
-    assert follower.look() == []  # the folder is not there yet
+def test_an_index_reader_gives_each_record_once_and_only_when_its_line_is_whole(tmp_path: Path) -> None:
+    reader = IndexReader(tmp_path / "run")
+    assert reader.poll() == []  # the folder is not there yet
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(2)
-    assert numbers(follower.look()) == [0, 1]
-    assert follower.look() == []
+    assert numbers(reader.poll()) == [0, 1]
+    assert reader.poll() == []
     index = trainer.folder / "snapshots.jsonl"
-    line = json.dumps({"number": 2}).encode() + b"\n"
+    line = json.dumps(record_of(2)).encode() + b"\n"
     with index.open("ab") as file:
         file.write(line[:7])
-    assert follower.look() == []
+    assert reader.poll() == []
     with index.open("ab") as file:
         file.write(line[7:])
-    assert numbers(follower.look()) == [2]
-    assert follower.last == 2
+    assert numbers(reader.poll()) == [2]
+    assert reader.last == 2
 
 
 def test_a_rest_that_was_cut_off_and_written_anew_is_read(tmp_path: Path) -> None:
@@ -67,12 +59,12 @@ def test_a_rest_that_was_cut_off_and_written_anew_is_read(tmp_path: Path) -> Non
     whole = index.stat().st_size
     with index.open("ab") as file:
         file.write(b'{"number": 1, "half')
-    follower = Follower(trainer.folder)
-    assert numbers(follower.look()) == [0]
+    reader = IndexReader(trainer.folder)
+    assert numbers(reader.poll()) == [0]
     os.truncate(index, whole)
     trainer.snap()
-    assert numbers(follower.look()) == [1]
-    assert follower.restarts == 0
+    assert numbers(reader.poll()) == [1]
+    assert reader.restarts == 0
 
 
 def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
@@ -87,28 +79,28 @@ def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
 def test_a_folder_that_vanishes_and_comes_back_is_read_from_the_start(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5)
-    follower = Follower(trainer.folder)
-    assert len(follower.look()) == 5
+    reader = IndexReader(trainer.folder)
+    assert len(reader.poll()) == 5
     shutil.rmtree(trainer.folder)
-    assert follower.look() == []
+    assert reader.poll() == []
     FakeTrainer(tmp_path / "run", "b" * 32).snap(2)
-    assert numbers(follower.look()) == [0, 1]
-    assert follower.restarts == 1
+    assert numbers(reader.poll()) == [0, 1]
+    assert reader.restarts == 1
 
 
 def test_an_index_that_was_cut_short_is_read_from_the_start(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5)
-    follower = Follower(trainer.folder)
-    follower.look()
+    reader = IndexReader(trainer.folder)
+    reader.poll()
     index = trainer.folder / "snapshots.jsonl"
     index.write_bytes(index.read_bytes().split(b"\n")[0] + b"\n")
-    assert numbers(follower.look()) == [0]
-    assert (follower.restarts, follower.last) == (1, 0)
+    assert numbers(reader.poll()) == [0]
+    assert (reader.restarts, reader.last) == (1, 0)
 
 
 def test_an_index_larger_than_one_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfviz.snapshots.reading._LARGEST_READ_BYTES", 1000)
+    monkeypatch.setattr("tfviz.runs.run_reader._LARGEST_READ_BYTES", 1000)
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(50, with_pictures=False)
     assert numbers(read_records(trainer.folder)) == list(range(50))
@@ -152,6 +144,6 @@ def test_what_is_no_run_is_refused_by_name(tmp_path: Path, content: bytes | None
 
 
 def test_reading_needs_neither_numpy_nor_tensorflow() -> None:
-    code = "import sys, tfviz.snapshots.reading; print(sorted({'numpy', 'tensorflow', 'keras', 'cv2'} & set(sys.modules)))"
+    code = "import sys, tfviz.runs.run_reader; print(sorted({'numpy', 'tensorflow', 'keras', 'cv2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

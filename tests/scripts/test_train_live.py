@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tfviz.runs.layout import find_runs, image_path, picture_path
 
 from tfviz.images import read_image
-from tfviz.snapshots.reading import find_runs, image_path, picture_path, read_records, read_run
+from tfviz.runs.run_reader import read_records, read_run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_live"
 

@@ -133,7 +133,7 @@ def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
 
 def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path, every=4))
-    first = tfviz.snapshots.reading.read_run(tmp_path)
+    first = tfviz.runs.run_reader.read_run(tmp_path)
     with (tmp_path / "snapshots.jsonl").open("a") as index:
         index.write('{"number": 3, "when": "ba')  # A writer that was killed in the middle.
     eager.fit(eager.callback(tmp_path, every=4), initial_epoch=1, epochs=2)
@@ -141,7 +141,7 @@ def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager
         ("start", 0, None, 0), ("batch", 0, 4, 4), ("end", 0, None, 5),
         ("start", 1, None, 5), ("batch", 1, 3, 8), ("end", 1, None, 10),
     ]  # fmt: skip
-    second = tfviz.snapshots.reading.read_run(tmp_path)
+    second = tfviz.runs.run_reader.read_run(tmp_path)
     assert (second["id"], second["started"]) == (first["id"], first["started"])
 
 
@@ -233,7 +233,7 @@ def test_two_callbacks_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from tfviz.snapshots.locking import FolderLock
+from tfviz.runs.folder_lock import FolderLock
 
 lock = FolderLock()
 lock.take(Path(sys.argv[1]))
@@ -257,7 +257,7 @@ def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) 
 FORKING = """
 import os, sys, time
 from pathlib import Path
-from tfviz.snapshots.locking import FolderLock
+from tfviz.runs.folder_lock import FolderLock
 
 folder = Path(sys.argv[1])
 lock = FolderLock()
@@ -349,7 +349,7 @@ def test_an_explainer_that_has_a_part_in_the_training_is_not_warned_of(eager: Ea
 def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_names(tmp_path: Path, eager: Eager) -> None:
     explainers = ["visual-backprop", eager.explainer, tfviz.GradCAM(eager.model)]
     eager.fit(eager.callback(tmp_path, explainers=explainers))
-    methods = tfviz.snapshots.reading.read_run(tmp_path)["methods"]
+    methods = tfviz.runs.run_reader.read_run(tmp_path)["methods"]
     assert [method["name"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam-2"]
     assert [method["key"] for method in methods] == ["visual_backprop", "grad_cam", "grad_cam"]
     assert [method["title"] for method in methods] == ["VisualBackProp", "Grad-CAM (conv)", "Grad-CAM (conv)"]
@@ -359,7 +359,7 @@ def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_n
 
 def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path / "first", labels=["a", "b", "c", "d"]))
-    run = tfviz.snapshots.reading.read_run(tmp_path / "first")
+    run = tfviz.runs.run_reader.read_run(tmp_path / "first")
     assert (run["name"], run["labels"], run["model"]) == ("first", ["a", "b", "c", "d"], eager.model.name)
     assert run["images"] == [{"height": 16, "width": 16}] * 2
     assert abs(run["started"] - time.time()) < 60

@@ -18,7 +18,7 @@ import pytest
 from support.snapshot_material import Eager, assert_complete, at_batch
 
 import tfviz
-from tfviz.snapshots import folder as folders
+from tfviz.runs import run_folder as folders
 from tfviz.snapshots.faults import SnapshotWarning
 from tfviz.snapshots.sinks import Sink
 
@@ -205,7 +205,7 @@ def test_a_folder_that_is_removed_begins_another_run(tmp_path: Path, eager: Eage
     assert [record["step"] for record in assert_complete(path)] == [3, 4, 5, 5]
     assert [entry for entry in opened if not isinstance(entry, str)] == [0, 1, 2, 0, 1, 2, 3]
     first, second = (entry for entry in opened if isinstance(entry, str) and entry != "closed")
-    assert second == tfviz.snapshots.reading.read_run(path)["id"] != first
+    assert second == tfviz.runs.run_reader.read_run(path)["id"] != first
     assert opened.count("closed") == 2 and opened[-1] == "closed"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support.snapshot_material import Eager, assert_complete
+from tfviz.runs.snapshot import Snapshot
 
 import tfviz
 from tfviz.snapshots.sinks import Sink
-from tfviz.snapshots.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_sink_gets_what_the_folder_has(tmp_path: Path, eager: Eager) -> None:
     for _ in range(2):
         eager.fit(callback)
     assert kept.events == ["open", "write", "write", "write", "close"] * 2
-    assert kept.run == tfviz.snapshots.reading.read_run(tmp_path)
+    assert kept.run == tfviz.runs.run_reader.read_run(tmp_path)
     assert [snapshot.record for snapshot in kept.snapshots] == assert_complete(tmp_path)
     for snapshot in kept.snapshots:
         number = snapshot.record["number"]
@@ -92,7 +92,7 @@ def test_tensorboard_finds_images_and_scalars_at_their_steps(tmp_path: Path, eag
 
 
 def test_a_viewer_is_sent_the_run(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz.snapshots import uploading
+    from tfviz.snapshots.sinks import viewer
 
     made: list[tuple[str, str | None]] = []
 
@@ -101,6 +101,6 @@ def test_a_viewer_is_sent_the_run(tmp_path: Path, eager: Eager, monkeypatch: pyt
             super().__init__()
             made.append((url, token))
 
-    monkeypatch.setattr(uploading, "ViewerSink", Recorded)
+    monkeypatch.setattr(viewer, "ViewerSink", Recorded)
     eager.fit(eager.callback(tmp_path, viewer="http://127.0.0.1:1337", token="secret"))
     assert made == [("http://127.0.0.1:1337", "secret")]

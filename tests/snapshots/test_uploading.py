@@ -20,11 +20,11 @@ from support.fake_runs import FakeTrainer
 from support.fake_viewer import FakeViewer, eventually
 
 from tfviz.errors import OptionError
-from tfviz.snapshots import uploading
+from tfviz.runs.run_reader import read_records
 from tfviz.snapshots.faults import SnapshotWarning
-from tfviz.snapshots.reading import read_records
-from tfviz.snapshots.uploading import ViewerSink
-from tfviz.snapshots.viewer_client import ViewerAwayError, ViewerError, ViewerRefusalError
+from tfviz.snapshots.sinks.viewer import ViewerSink
+from tfviz.snapshots.upload import upload_thread
+from tfviz.snapshots.upload.viewer_client import ViewerAwayError, ViewerError, ViewerRefusalError
 
 ID = "0123456789abcdef" * 2
 PICTURES = 4  # of a snapshot: two methods, two images
@@ -32,8 +32,8 @@ PICTURES = 4  # of a snapshot: two methods, two images
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploading, "FIRST_RETRY_S", 0.02)
-    monkeypatch.setattr(uploading, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(upload_thread, "FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr(upload_thread, "LAST_RETRY_S", 0.05)
 
 
 @pytest.fixture
@@ -380,13 +380,13 @@ def test_the_thread_ends_with_the_training_and_begins_with_the_next(viewer: Fake
 def test_a_fault_of_our_own_is_told_and_does_not_end_the_sending(
     viewer: FakeViewer, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true, calls = uploading.RunSender.send_all, [0]
+    true, calls = upload_thread.RunSender.send_all, [0]
 
     def broken(self: Any, is_over: Any) -> int:
         calls[0] += 1
         return 1 // 0 if calls[0] == 1 else true(self, is_over)
 
-    monkeypatch.setattr(uploading.RunSender, "send_all", broken)
+    monkeypatch.setattr(upload_thread.RunSender, "send_all", broken)
     training = Training(trainer, viewer.url)
     training.snap()
     training.close()

@@ -25,8 +25,8 @@ from support.viewer_material import Sender, until  # noqa: E402
 
 from tfviz.errors import OptionError  # noqa: E402
 from tfviz.viewer.guard import is_loopback, is_own_name  # noqa: E402
-from tfviz.viewer.journal import on_one_line  # noqa: E402
 from tfviz.viewer.limits import Limits  # noqa: E402
+from tfviz.viewer.log import on_one_line  # noqa: E402
 from tfviz.viewer.server import Viewer  # noqa: E402
 
 ID, OTHER = "a" * 32, "b" * 32
@@ -313,12 +313,11 @@ def test_a_full_disk_is_told_to_the_trainer_and_nothing_half_written_stays(
         """An index whose disk takes half of a line."""
 
         def __init__(self, path: Path) -> None:
-            self.file = opened(path, "ab")
-            self.truncate, self.flush = self.file.truncate, self.file.flush
+            self.file = opened(path, "r+b", buffering=0)
+            self.truncate, self.seek, self.read = self.file.truncate, self.file.seek, self.file.read
 
         def write(self, line: bytes) -> None:
             self.file.write(line[:9])
-            self.file.flush()
             raise OSError(28, "No space left on device")
 
         def __enter__(self) -> Full:
@@ -327,7 +326,9 @@ def test_a_full_disk_is_told_to_the_trainer_and_nothing_half_written_stays(
         def __exit__(self, *_: object) -> None:
             self.file.close()
 
-    monkeypatch.setattr(Path, "open", lambda path, mode="r", *rest: Full(path) if mode == "ab" else opened(path, mode, *rest))
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **options: Full(path) if mode == "r+b" else opened(path, mode, **options)
+    )
     refused = sender.put("/snapshots/1", json=record_of(1))
     assert (refused.status_code, refused.json()["detail"]) == (
         507,

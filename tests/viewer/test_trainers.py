@@ -16,10 +16,11 @@ pytest.importorskip("httpx")
 
 from support.fake_runs import FakeTrainer
 from support.viewer_material import until
+from tfviz.runs.layout import find_runs
 
-from tfviz.snapshots.reading import find_runs, read_records, read_run
-from tfviz.snapshots.uploading import ViewerSink
-from tfviz.snapshots.viewer_client import ViewerError
+from tfviz.runs.run_reader import read_records, read_run
+from tfviz.snapshots.sinks.viewer import ViewerSink
+from tfviz.snapshots.upload.viewer_client import ViewerError
 from tfviz.viewer.server import Viewer
 
 NEWS: Any = None  # the sink reads from the folder; what it is handed only wakes it

@@ -8,10 +8,9 @@ the loss as a curve. The run may still be going on: the film shows what is there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,10 +18,12 @@ from tfviz.errors import OptionError, SnapshotsError, near_matches
 from tfviz.film.film_files import film_file, kind_of, pyav
 from tfviz.film.frame_layout import layout_for
 from tfviz.film.frames import FramePainter
-from tfviz.film.pacing import Pace, pace_for
+from tfviz.film.pace import Pace, pace_for
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
-from tfviz.snapshots.reading import find_runs, read_records, read_run
+from tfviz.runs.layout import find_runs
+from tfviz.runs.run_reader import read_records, read_run
+from tfviz.runs.schema import Run, names_of
 
 _SAMPLES = 12  # frames that choose the colours of a GIF
 _LISTED_RUNS = 8  # in an error
@@ -106,8 +107,8 @@ def the_run(log_dir: str | Path) -> Path:
     return runs[0]
 
 
-def _chosen_methods(run: Mapping[str, Any], names: Sequence[str] | None) -> list[str]:
-    known = [method["name"] for method in run["methods"]]
+def _chosen_methods(run: Run, names: Sequence[str] | None) -> list[str]:
+    known = names_of(run)
     if names is None:
         return known
     chosen = [name.replace("-", "_") if name not in known else name for name in names]
@@ -119,7 +120,7 @@ def _chosen_methods(run: Mapping[str, Any], names: Sequence[str] | None) -> list
     return list(dict.fromkeys(chosen))
 
 
-def _chosen_images(run: Mapping[str, Any], numbers: Sequence[int] | None) -> list[int]:
+def _chosen_images(run: Run, numbers: Sequence[int] | None) -> list[int]:
     count = len(run["images"])
     chosen = list(range(count)) if numbers is None else list(dict.fromkeys(numbers))
     if not chosen or not all(0 <= number < count for number in chosen):

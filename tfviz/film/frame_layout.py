@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfviz.errors import OptionError
-from tfviz.film.lettering import line_height
+from tfviz.film.typography import line_height
 
 NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from tfviz.errors import ImageError
 from tfviz.film.frame_layout import Box, FrameLayout
-from tfviz.film.lettering import Color, text_width, write_line
 from tfviz.film.loss_curve import LossCurve
+from tfviz.film.typography import Color, text_width, write_line
 from tfviz.images import read_image
 from tfviz.render.pictures import Picture, shrunk_or_enlarged
-from tfviz.snapshots.reading import image_path, picture_path
+from tfviz.runs.layout import image_path, picture_path
+from tfviz.runs.schema import Record, Run
 
 GROUND: Color = (22, 24, 28)
 EMPTY: Color = (38, 41, 47)
@@ -36,16 +36,16 @@ class FramePainter:
     def __init__(
         self,
         folder: Path,
-        run: Mapping[str, Any],
+        run: Run,
         images: Sequence[int],
         methods: Sequence[str],
         layout: FrameLayout,
-        records: Sequence[Mapping[str, Any]],
+        records: Sequence[Record],
     ) -> None:
         self.folder, self.run, self.images, self.methods, self.layout = folder, run, images, methods, layout
         self.records = records
         self.missing = 0
-        self._curve = LossCurve([(record.get("logs") or {}).get("loss") for record in records], layout.curve)
+        self._curve = LossCurve([record["logs"].get("loss") for record in records], layout.curve)
         self._still = self._still_parts()
         self._last: dict[tuple[int, str], Picture] = {}
         self._slots = self._caption_widths()
@@ -65,7 +65,7 @@ class FramePainter:
         """What is the same on all frames: ground, titles, the images themselves."""
         layout = self.layout
         frame = np.full((layout.height, layout.width, 3), GROUND, np.uint8)
-        titles = {method["name"]: method.get("title") or method["name"] for method in self.run["methods"]}
+        titles = {method["name"]: method["title"] or method["name"] for method in self.run["methods"]}
         for tile, image in enumerate(self.images):
             self._place(frame, tile, 0, self._read(image_path(self.folder, image)))
             if tile < layout.columns:
@@ -77,9 +77,9 @@ class FramePainter:
         middle = tile.left + tile.width // 2
         write_line(frame, title, middle, self.layout.titles_top, self.layout.text, QUIET, align="center", width=tile.width)
 
-    def _draw_map(self, frame: Picture, tile: int, column: int, record: Mapping[str, Any], method: str, image: int) -> None:
+    def _draw_map(self, frame: Picture, tile: int, column: int, record: Record, method: str, image: int) -> None:
         picture = None
-        if method in record.get("methods", ()):
+        if method in record["methods"]:
             picture = self._read(picture_path(self.folder, record["number"], method, image))
         if picture is not None:
             self._last[tile, method] = picture
@@ -100,24 +100,24 @@ class FramePainter:
     def _read(self, path: Path) -> Picture | None:
         """None where there is no such picture, or one that is damaged: a film is made of what there is."""
         try:
-            return read_image(path)
+            return read_image(path) if path.is_file() else None
         except ImageError:
             return None
 
-    def _write_prediction(self, frame: Picture, tile: int, image: int, record: Mapping[str, Any]) -> None:
-        predictions = record.get("predictions") or []
+    def _write_prediction(self, frame: Picture, tile: int, image: int, record: Record) -> None:
+        predictions = record["predictions"]
         said = predictions[image] if image < len(predictions) else None
         if said is not None:
             box = self.layout.tile(tile, 0)
-            words = f"{self._label(said['class'])}  {_number(said.get('score'))}"
+            words = f"{self._label(said['class'])}  {_number(said['score'])}"
             top, width = box.top + box.height, self.layout.group_width
             write_line(frame, words, box.left, top, self.layout.text, TEXT, width=width)
 
     def _label(self, number: int) -> str:
-        labels = self.run.get("labels") or []
+        labels = self.run["labels"] or []
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
-    def _write_caption(self, frame: Picture, record: Mapping[str, Any]) -> None:
+    def _write_caption(self, frame: Picture, record: Record) -> None:
         """The moment and the logs at the left, as many as there is room for, and the run's name at the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
@@ -126,7 +126,7 @@ class FramePainter:
                 break
             write_line(frame, word, left, layout.caption_top, size, TEXT, width=end - left)
             left += slot + round(1.5 * size)
-        name = str(self.run.get("name", ""))
+        name = self.run["name"]
         if left + text_width(name, size) <= end:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
@@ -136,12 +136,11 @@ class FramePainter:
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
-def caption_of(record: Mapping[str, Any]) -> list[str]:
+def caption_of(record: Record) -> list[str]:
     """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count from 1 here."""
-    step = record.get("step") or 0
-    logs = dict(record.get("logs") or {})
+    step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
-    words = [f"epoch {record.get('epoch', 0) + 1}" if step else "before training", f"step {step:,}"]
+    words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]
     return words + [f"{name} {_number(value)}" for name, value in logs.items()]
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from tfviz.film.frame_layout import Box
-from tfviz.film.lettering import Color
+from tfviz.film.typography import Color
 from tfviz.render.pictures import Picture
 
 PAST: Color = (240, 180, 90)

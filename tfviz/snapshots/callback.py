@@ -16,19 +16,20 @@ from typing import Any
 
 import keras
 
-from tfviz.errors import OptionError
+from tfviz.errors import LabelsError, OptionError
 from tfviz.models.labels import labels_from
+from tfviz.runs.folder_lock import FolderInUseError
+from tfviz.runs.run_folder import RunFolder, check_folder
+from tfviz.runs.schema import MAX_LABELS, MAX_LABELS_BYTES, MAX_TEXT, shortened
 from tfviz.snapshots.camera import Camera, checked_target
+from tfviz.snapshots.exposure import Moment
 from tfviz.snapshots.faults import Faults
 from tfviz.snapshots.fixed_images import fixed_images
-from tfviz.snapshots.folder import RunFolder, check_folder
-from tfviz.snapshots.locking import FolderInUseError
 from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, foreign_to, named_methods
 from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, close_other_session
-from tfviz.snapshots.sinks import Sink, own_sinks
-from tfviz.snapshots.snapshot import Moment
+from tfviz.snapshots.sinks import Sink, sinks_for
 from tfviz.snapshots.writer import Writer
 
 Logs = Mapping[str, Any]
@@ -62,8 +63,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         strict: what goes wrong raises in the training thread, in place of one warning each (`SnapshotWarning`).
 
     Raises:
-        OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: what was given cannot be used;
-            before anything is trained.
+        OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: what was given cannot be used, or
+            exceeds what a run holds (see `tfviz.runs.schema`); before anything is trained.
 
     Nothing about it disturbs the training: explainers run without dropout or augmentation, draw no random numbers and
     assign no variable. Where other callbacks change the model's weights, put this one last.
@@ -103,8 +104,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._schedule = Schedule(every)
         self._images = fixed_images(images, max_images, pictures)
         self._target = checked_target(target, self._images)
-        self._labels = list(labels_from(labels).names) or None
-        self._sinks = own_sinks(self.log_dir, tensorboard, viewer, token, sinks)
+        self._labels = _checked_labels(labels)
+        self._sinks = sinks_for(self.log_dir, {"tensorboard": tensorboard, "viewer": viewer}, token, sinks)
         self._max_queued, self._strict = max_queued, strict
         check_folder(self.log_dir, self._images.pictures)
         self._methods: list[NamedMethod] = []
@@ -162,7 +163,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def _opened_folder(self) -> RunFolder:
         about = {
-            "model": self.model.name,
+            "model": shortened(self.model.name),
             "labels": self._labels,
             "methods": [method.described() for method in self._methods],
         }
@@ -176,7 +177,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         return folder
 
     def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:
-        assert self._session is not None
+        if self._session is None:
+            raise OptionError("The SnapshotCallback was closed while fit was running. Close it afterwards.")
         # Keras' own dict is shared by all callbacks, and those that come later add to it.
         moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), dict(logs or {}))
         self._session.put(moment, self._camera.exposures())
@@ -202,3 +204,19 @@ class SnapshotCallback(keras.callbacks.Callback):
         if self._session is not None:
             self._faults.strict = False
             self.close()
+
+
+def _checked_labels(labels: Any) -> list[str] | None:
+    """The names of the classes, within the limits of a run. Raises LabelsError."""
+    names = list(labels_from(labels).names)
+    if len(names) > MAX_LABELS:
+        raise LabelsError(f"labels: expected at most {MAX_LABELS} names, as many as a run holds; got {len(names)}")
+    for number, name in enumerate(names):
+        if len(name) > MAX_TEXT:
+            raise LabelsError(
+                f"labels: the name of class {number} has {len(name)} characters; expected at most {MAX_TEXT}: {name[:60]!r}…"
+            )
+    size = sum(len(name.encode("utf-8", "replace")) for name in names)
+    if size > MAX_LABELS_BYTES:
+        raise LabelsError(f"labels: expected at most {MAX_LABELS_BYTES} bytes of names, got {size}. Give shorter names.")
+    return [shortened(name) for name in names] or None

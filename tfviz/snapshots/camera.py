@@ -9,10 +9,10 @@ import numpy as np
 from keras import tree
 
 from tfviz.errors import TargetError, TfvizError
+from tfviz.snapshots.exposure import Exposure
 from tfviz.snapshots.faults import Faults, reason
 from tfviz.snapshots.fixed_images import FixedImages
 from tfviz.snapshots.named_methods import NamedMethod
-from tfviz.snapshots.snapshot import Exposure
 from tfviz.targets import At
 
 

@@ -14,7 +14,7 @@ class SnapshotWarning(UserWarning):
 class Faults:
     """Collects faults from any thread until the training thread asks for them.
 
-    Each cause is reported once: as a warning, or where `strict` is set by raising the error itself.
+    Each cause is reported once: as a warning whose `__cause__` is the error, or where `strict` is set by raising the error.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -37,8 +37,9 @@ class Faults:
             if self.strict:
                 raise error
             # With a registry of its own: Python would keep the same words back in the next training.
-            said = f"{message} Training goes on."
-            warnings.warn_explicit(said, SnapshotWarning, __file__, 0, module=__name__, registry={})
+            warning = SnapshotWarning(f"{message} Training goes on.")
+            warning.__cause__ = error
+            warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 
 
 def reason(error: BaseException) -> str:

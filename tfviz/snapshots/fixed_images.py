@@ -13,6 +13,7 @@ from keras import tree
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.render.pictures import Picture, pictures_of
+from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.datasets import unconnected
 from tfviz.snapshots.generators import global_generators_kept
 
@@ -45,14 +46,16 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
         pictures: (N, H, W, 3) or (N, H, W, 1) or a list, what to draw over in place of the images; None: the images.
 
     Raises:
-        ImageError: none, or no images, or a picture missing.
+        ImageError: none, or no images, or a picture missing; or more or larger ones than a run holds.
         OptionError: `most` is no number of images.
     """
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"max_images: expected a whole number, 1 at least; got {most!r}")
     with global_generators_kept():
-        inputs = _first(_batches(images), int(most))
+        inputs = _first(_batches(images), min(int(most), MAX_IMAGES + 1))
     flat = tree.flatten(inputs)
+    if len(flat[0]) > MAX_IMAGES:
+        raise ImageError(f"A run holds at most {MAX_IMAGES} images; more were given. Give fewer, or max_images={MAX_IMAGES}.")
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
@@ -62,6 +65,13 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
     drawn = pictures_of(flat[shown] if pictures is None else pictures)
     if len(drawn) < count:
         raise ImageError(f"pictures: expected one for each of the {count} images; got {len(drawn)}")
+    for number, picture in enumerate(drawn[:count]):
+        if max(picture.shape[:2]) > MAX_SIDE_PX:
+            height, width = picture.shape[:2]
+            raise ImageError(
+                f"Image {number} is {height} pixels high and {width} wide; a run holds images of at most {MAX_SIDE_PX} pixels "
+                "a side. Give smaller pictures to draw over, pictures=..., or smaller images."
+            )
     return FixedImages(inputs, drawn[:count], shown, _count(images, count))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
@@ -14,6 +15,7 @@ from tfviz.errors import OptionError
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.render.titles import title_of
+from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, Style, shortened
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,18 @@ class NamedMethod:
     title: str
     explainer: Explainer
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Method:
         """What run.json says of it."""
+        layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
             "key": self.explainer.key,
-            "title": self.title,
-            "layer": getattr(self.explainer, "layer_path", None),
-            "style": self.explainer.style,
+            "title": shortened(self.title),
+            "layer": None if layer is None else shortened(layer),
+            "style": cast(Style, self.explainer.style),
         }
 
-    def predictions(self, outputs: Any) -> list[dict[str, Any] | None]:
+    def predictions(self, outputs: Any) -> list[Prediction | None]:
         """For each image the class that the model itself finds and its output there; None where it names no class."""
         found = class_scores.predictions(outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
@@ -44,12 +47,14 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """What was given as a list; keys are known ones.
 
     Raises:
-        OptionError: nothing, or something that is neither an explainer nor a key.
+        OptionError: nothing, more than a run holds, or something that is neither an explainer nor a key.
         UnknownMethodError: a key that no method has.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
         raise OptionError("expected one explainer or method key at least, such as 'grad_cam'; got none")
+    if len(given) > MAX_METHODS:
+        raise OptionError(f"expected at most {MAX_METHODS} explainers, as many as a run holds; got {len(given)}")
     for one in given:
         if isinstance(one, str):
             method_named(one)
@@ -57,6 +62,8 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
             raise OptionError(
                 f"expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'; got {one!r}"
             )
+        elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
+            raise OptionError(f"expected explainers whose key is a short name such as 'grad_cam'; got {one.key!r}")
     return given
 
 

@@ -1,17 +1,19 @@
-"""One training's snapshots on their way to the folder."""
+"""One training's snapshots on their way to the folder: one thread, in order, and only so much of it waiting."""
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tfviz.errors import OptionError
-from tfviz.snapshots.background import Background
-from tfviz.snapshots.snapshot import Exposure, Moment
+from tfviz.snapshots.exposure import Exposure, Moment
 from tfviz.snapshots.writer import Writer
 
-_under_way: dict[Path, tuple[weakref.finalize, Background]] = {}
+_under_way: dict[Path, tuple[weakref.finalize, _Background]] = {}
 
 
 class Session:
@@ -23,7 +25,7 @@ class Session:
 
     def __init__(self, writer: Writer, max_queued: int) -> None:
         self.writer = writer
-        self._background = Background(max_queued)
+        self._background = _Background(max_queued)
         path = writer.folder.path.resolve()
         self._finish = weakref.finalize(self, _finish, path, self._background, writer)
         _under_way[path] = self._finish, self._background
@@ -51,10 +53,51 @@ def close_other_session(path: Path) -> None:
         background.wait()
 
 
-def _finish(path: Path, background: Background, writer: Writer) -> None:
+def _finish(path: Path, background: _Background, writer: Writer) -> None:
     def last_job() -> None:
         writer.close()
         if path in _under_way and _under_way[path][1] is background:
             del _under_way[path]
 
     background.finish(last_job)
+
+
+class _Background:
+    """A thread that does one job after the other.
+
+    Nothing is dropped: where `most_waiting` jobs wait already, `do` waits for room. What was handed over is done in any
+    case: after an exception in the training, when this object is forgotten, and when the program ends, for Python itself
+    waits for an executor's jobs then.
+    """
+
+    def __init__(self, most_waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="tfviz-snapshots")
+        self._room = threading.BoundedSemaphore(most_waiting)
+
+    def do(self, job: Callable[..., None], *args: Any) -> None:
+        """Hands a job over; waits while there is no room. Jobs must not raise."""
+        self._room.acquire()
+        try:
+            self._executor.submit(_done_and_room_made, self._room, job, args)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def finish(self, last_job: Callable[[], None]) -> None:
+        """Nothing more will come: does the last job after all others, without waiting for it."""
+        try:
+            self._executor.submit(last_job)
+        except RuntimeError:  # The program is ending: all others are done, and threads take nothing new.
+            last_job()
+        self._executor.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Waits, after `finish`, until everything is done."""
+        self._executor.shutdown(wait=True)
+
+
+def _done_and_room_made(room: threading.BoundedSemaphore, job: Callable[..., None], args: tuple[Any, ...]) -> None:
+    try:
+        job(*args)
+    finally:
+        room.release()

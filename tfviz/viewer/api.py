@@ -5,6 +5,7 @@ GET /api/runs/{id}/state                               {"snapshots", "last", "im
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
 PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
+    both with ?after=N where the snapshot before is not number - 1 but N, since the lines between are damaged
 GET /api/runs                                          all runs
 GET /api/runs/{id}/snapshots?after=N                   the records after number N, so many at a time
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
@@ -16,30 +17,31 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ValidationError
 
-from tfviz.viewer import receiving, refusals
+from tfviz.runs.run_reader import parsed
+from tfviz.runs.schema import ID_PATTERN, MAX_IMAGES, MAX_SNAPSHOTS, METHOD_PATTERN, Record, Run, line_of
+from tfviz.runs.validation import record_fault, run_fault
+from tfviz.viewer import http_errors, uploads
 from tfviz.viewer.assets import Asset
-from tfviz.viewer.bodies import read_body
+from tfviz.viewer.bodies import Bodies
 from tfviz.viewer.events import Events
-from tfviz.viewer.forms import ID_PATTERN, METHOD_PATTERN, Record, Run, reason
 from tfviz.viewer.guard import is_loopback
-from tfviz.viewer.limits import MAX_IMAGES, MAX_SNAPSHOTS, Limits
-from tfviz.viewer.refusals import RefusalError
-from tfviz.viewer.runs import KnownRun
+from tfviz.viewer.http_errors import HttpError
+from tfviz.viewer.known_run import KnownRun
+from tfviz.viewer.limits import Limits
 from tfviz.viewer.store import News, Store
 
-Form = TypeVar("Form", bound=BaseModel)
 RunId = Annotated[str, Path(pattern=ID_PATTERN)]
 Number = Annotated[int, Path(ge=0, lt=MAX_SNAPSHOTS)]
 MethodName = Annotated[str, Path(pattern=METHOD_PATTERN)]
 Image = Annotated[int, Path(ge=0, lt=MAX_IMAGES)]
 After = Annotated[int, Query(ge=-1, lt=MAX_SNAPSHOTS)]
+Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _KEPT = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _ASKED_AGAIN = "no-cache"  # kept, but asked about each time
@@ -48,20 +50,21 @@ _WORTH_PACKING_BYTES = 2000
 
 def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, Asset]) -> APIRouter:
     """The addresses, for the runs of `store`."""
-    router = APIRouter()
+    router, bodies = APIRouter(), Bodies(limits)
 
     def known(run_id: str) -> KnownRun:
         found = store.runs.get(run_id)
         if found is None:
-            raise RefusalError(refusals.UNKNOWN, "there is no such run", is_ordinary=True)
+            raise HttpError(http_errors.NOT_FOUND, "there is no such run", is_ordinary=True)
         return found
 
     @router.put("/api/runs/{run_id}", status_code=204)
     async def put_run(request: Request, run_id: RunId) -> None:
-        run = _parsed(Run, await read_body(request, limits.run_bytes, limits))
-        if run.id != run_id:
-            raise RefusalError(refusals.MISFIT, "the id in the address is not the one in the run")
-        events.tell(await run_in_threadpool(receiving.receive_run, store, limits, run))
+        async with bodies.received(request, limits.run_bytes) as data:
+            run = await run_in_threadpool(_run_of, data)
+            if run["id"] != run_id:
+                raise HttpError(http_errors.UNPROCESSABLE, "the id in the address is not the one in the run")
+            events.tell(await run_in_threadpool(uploads.receive_run, store, limits, run))
 
     @router.get("/api/runs/{run_id}/state")
     async def get_state(run_id: RunId) -> dict[str, int]:
@@ -72,29 +75,32 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.put("/api/runs/{run_id}/images/{image}.png", status_code=204)
     async def put_image(request: Request, run_id: RunId, image: Image) -> None:
         run = known(run_id)
-        data = await read_body(request, receiving.largest_picture_bytes(run, image), limits)
-        await run_in_threadpool(receiving.receive_image, run, image, data)
+        async with bodies.received(request, uploads.largest_picture_bytes(run, image)) as data:
+            await run_in_threadpool(uploads.receive_image, run, image, data)
 
     @router.put("/api/runs/{run_id}/pictures/{number}/{method}/{image}.png", status_code=204)
-    async def put_picture(request: Request, run_id: RunId, number: Number, method: MethodName, image: Image) -> None:
-        run = known(run_id)
-        data = await read_body(request, receiving.largest_picture_bytes(run, image), limits)
-        await run_in_threadpool(receiving.receive_picture, run, number, method, image, data)
+    async def put_picture(
+        request: Request, run_id: RunId, number: Number, method: MethodName, image: Image, after: Before = None
+    ) -> None:
+        run, before = known(run_id), number - 1 if after is None else after
+        async with bodies.received(request, uploads.largest_picture_bytes(run, image)) as data:
+            await run_in_threadpool(uploads.receive_picture, run, number, before, method, image, data)
 
     @router.put("/api/runs/{run_id}/snapshots/{number}", status_code=204)
-    async def put_record(request: Request, run_id: RunId, number: Number) -> None:
-        run = known(run_id)
-        record = _parsed(Record, await read_body(request, limits.record_bytes, limits))
-        events.tell(await run_in_threadpool(receiving.receive_record, run, number, record))
+    async def put_record(request: Request, run_id: RunId, number: Number, after: Before = None) -> None:
+        run, before = known(run_id), number - 1 if after is None else after
+        async with bodies.received(request, limits.record_bytes) as data:
+            record = await run_in_threadpool(_record_of, data)
+            events.tell(await run_in_threadpool(uploads.receive_record, run, number, before, record))
 
     @router.get("/api/runs")
     async def get_runs(request: Request) -> Response:
-        runs = sorted(store.known(), key=lambda run: run.run.started, reverse=True)
+        runs = sorted(store.known(), key=lambda run: run.run["started"], reverse=True)
         return await run_in_threadpool(_json_of, request, [_summary(run) for run in runs])
 
     @router.get("/api/runs/{run_id}/snapshots")
     async def get_records(request: Request, run_id: RunId, after: After = -1) -> Response:
-        lines = known(run_id).lines[after + 1 : after + 1 + limits.records]
+        lines = known(run_id).lines_after(after, limits.records)
         return await run_in_threadpool(_json_of, request, lines)
 
     @router.get("/api/runs/{run_id}/images/{image}.png")
@@ -111,8 +117,8 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.get("/api/events")
     async def get_events() -> Response:
         if events.count >= limits.readers:
-            raise RefusalError(refusals.TOO_MANY, f"{events.count} pages are open already")
-        now = [News(run.run.id, run.last) for run in store.known()]
+            raise HttpError(http_errors.TOO_MANY, f"{events.count} pages are open already")
+        now = [News(run.run["id"], run.last) for run in store.known()]
         return StreamingResponse(events.stream(now), media_type="text/event-stream")
 
     @router.get("/")
@@ -122,22 +128,32 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.get("/{name}")
     async def get_asset(request: Request, name: str) -> Response:
         if name not in assets:
-            raise RefusalError(refusals.UNKNOWN, "there is nothing at this address")
+            raise HttpError(http_errors.NOT_FOUND, "there is nothing at this address")
         return _asset(request, assets[name])
 
     return router
 
 
-def _parsed(form: type[Form], data: bytes) -> Form:
-    try:
-        return form.model_validate_json(data)
-    except ValidationError as error:
-        raise RefusalError(refusals.MISFIT, reason(error)) from error
+def _run_of(data: bytes) -> Run:
+    run = parsed(data)
+    _require(run_fault(run))
+    return run
+
+
+def _record_of(data: bytes) -> Record:
+    record = parsed(data)
+    _require(record_fault(record))
+    return record
+
+
+def _require(fault: str | None) -> None:
+    if fault is not None:
+        raise HttpError(http_errors.UNPROCESSABLE, fault)
 
 
 def _summary(known: KnownRun) -> bytes:
     counts = {"snapshots": len(known.lines), "last_time": known.last_time}
-    return known.run.line()[:-1] + b"," + json.dumps(counts).encode()[1:]
+    return line_of(known.run)[:-1] + b"," + json.dumps(counts).encode()[1:]
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
@@ -152,7 +168,7 @@ def _json_of(request: Request, items: list[bytes]) -> Response:
 
 def _png(data: bytes | None, caching: str) -> Response:
     if data is None:
-        raise RefusalError(refusals.UNKNOWN, "there is no such picture", is_ordinary=True)
+        raise HttpError(http_errors.NOT_FOUND, "there is no such picture", is_ordinary=True)
     return Response(data, media_type="image/png", headers={"Cache-Control": caching})
 
 

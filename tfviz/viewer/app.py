@@ -1,4 +1,4 @@
-"""The application: the addresses behind their guard, and the following that goes on beside them."""
+"""The application: the addresses behind their guard, and the polling that goes on beside them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from tfviz.viewer.api import make_router
 from tfviz.viewer.assets import read_assets
 from tfviz.viewer.events import Events
-from tfviz.viewer.following import follow
 from tfviz.viewer.guard import Guard, note
+from tfviz.viewer.http_errors import UNPROCESSABLE, HttpError
 from tfviz.viewer.limits import Limits
-from tfviz.viewer.refusals import MISFIT, RefusalError
+from tfviz.viewer.polling import poll
 from tfviz.viewer.store import Store
 
 
@@ -35,38 +35,43 @@ def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(store.find)
-        following = asyncio.create_task(follow(store, events))
+        polling = asyncio.create_task(poll(store, events))
         yield
-        following.cancel()
+        polling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await following
+            await polling
 
     # FastAPI's own pages of documentation load their scripts from elsewhere.
-    app = FastAPI(title="tfviz", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="tfviz",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        exception_handlers={
+            HttpError: _answer_error,
+            RequestValidationError: _answer_invalid,
+            HTTPException: _answer_starlette,
+        },
+    )
     app.state.store, app.state.events = store, events
     app.include_router(make_router(store, events, limits or Limits(), assets))
-    app.add_exception_handler(RefusalError, _answer_refusal)
-    app.add_exception_handler(RequestValidationError, _answer_misfit)
-    app.add_exception_handler(HTTPException, _answer_http)
     app.add_middleware(Guard, token=token, host=host, sign_in=assets["sign_in.html"].content)
     return app
 
 
-async def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RefusalError)
+async def _answer_error(request: Request, error: HttpError) -> JSONResponse:
     note(request.scope, "" if error.is_ordinary else error.reason)
     return JSONResponse({"detail": error.reason, **error.facts}, error.status)
 
 
-async def _answer_misfit(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     why = f"{first['loc'][-1]}: {first['msg']}"
     note(request.scope, why)
-    return JSONResponse({"detail": why}, MISFIT)
+    return JSONResponse({"detail": why}, UNPROCESSABLE)
 
 
-async def _answer_http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+async def _answer_starlette(request: Request, error: HTTPException) -> JSONResponse:
     note(request.scope, error.detail)
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tfviz.viewer.journal import journal, on_one_line
+from tfviz.viewer.log import log, on_one_line
 
 COOKIE = "tfviz_viewer"
 READING = ("GET", "HEAD")
@@ -143,4 +143,4 @@ def _log(scope: Scope, status: int) -> None:
     if status < 400 or reason == "":
         return
     client = (scope.get("client") or ("?",))[0]
-    journal.warning("%s", on_one_line(f"{client} {scope['method']} {scope['path']} -> {status} {reason or ''}".rstrip()))
+    log.warning("%s", on_one_line(f"{client} {scope['method']} {scope['path']} -> {status} {reason or ''}".rstrip()))

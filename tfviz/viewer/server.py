@@ -15,6 +15,7 @@ try:
     import uvicorn
 
     from tfviz.viewer.app import make_app
+    from tfviz.viewer.connections import allowed, protocol_for
 except ImportError as error:
     raise MissingPackageError(
         f"The live page needs FastAPI and uvicorn ({error.name} is not installed): pip install 'tfviz[viewer]'."
@@ -55,10 +56,13 @@ class Viewer:
         limits: Limits | None = None,
     ) -> None:
         _check(Path(folder), host, token)
+        limits = limits or Limits()
         self._app = make_app(folder, token=token, host=host, limits=limits)
         self._socket = _listening(host, port)
         config = uvicorn.Config(
             self._app,
+            http=protocol_for(limits),
+            backlog=allowed(limits)[1],
             log_config=None,
             access_log=False,
             ws="none",
@@ -113,6 +117,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn."""
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)  # asyncio has shortened the queue to what it accepts at once
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,7 +141,8 @@ def _check(folder: Path, host: str, token: str | None) -> None:
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer waits for 40 ms.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))

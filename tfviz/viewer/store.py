@@ -7,12 +7,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from tfviz.snapshots.reading import RUN_FILE, find_runs
-from tfviz.viewer.forms import Run, reason
-from tfviz.viewer.journal import journal
-from tfviz.viewer.runs import KnownRun, Stamp, is_inside, stamp_of
+from tfviz.runs.layout import RUN_FILE, find_runs
+from tfviz.runs.regular_files import read_regular
+from tfviz.runs.run_reader import parsed
+from tfviz.runs.schema import MAX_RUN_BYTES, Run
+from tfviz.runs.validation import run_fault
+from tfviz.viewer.known_run import KnownRun, Stamp, is_inside, stamp_of
+from tfviz.viewer.log import log
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Store:
             news = [News(id, -1, True) for id in self._gone()]
             return news + [found for folder in folders if (found := self.learn(folder)) is not None]
 
-    def look(self) -> list[News]:
+    def poll(self) -> list[News]:
         """Looks for snapshots that are new in the runs that are known."""
-        return [News(known.run.id, known.last) for known in self.known() if known.look()]
+        return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
         """Reads run.json, if it is new or has changed."""
@@ -62,27 +63,28 @@ class Store:
                 old.stamp = stamp
                 return None
             if old:
-                del self.runs[old.run.id]
+                del self.runs[old.run["id"]]
             known = KnownRun(folder, run, stamp)
-            known.look()
-            self.runs[run.id] = known
-            return News(run.id, known.last, is_new=True)
+            known.poll()
+            self.runs[run["id"]] = known
+            return News(run["id"], known.last, is_new=True)
 
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
         """The run in the folder; one that cannot be used is named once, until its file changes."""
         try:
-            run = Run.model_validate_json((folder / RUN_FILE).read_bytes())
-        except OSError:
+            run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))  # twice: white space makes it legible
+            fault = run_fault(run)
+        except FileNotFoundError:
             return None  # gone since
-        except ValidationError as error:
-            fault = reason(error)
-        else:
-            other = self.runs.get(run.id)
+        except OSError as error:
+            fault = error.strerror or type(error).__name__
+        if fault is None:
+            other = self.runs.get(run["id"])
             if other is None or other.folder == folder:
                 return run
             fault = f"it has the id of the run in {other.folder}; is it a copy?"
         self._refused[folder] = stamp
-        journal.warning("%s is left out: %s", folder / RUN_FILE, fault)
+        log.warning("%s is left out: %s", folder / RUN_FILE, fault)
         return None
 
     def _gone(self) -> list[str]:
@@ -96,5 +98,5 @@ class Store:
         if not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):
-            return path.read_bytes()
+            return read_regular(path)
         return None

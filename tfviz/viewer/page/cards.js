@@ -115,7 +115,7 @@ function makeCard(run, other, image, methods) {
         history.draw(records, image);
         drawn = records.length;
       }
-      history.mark(Math.min(record.number, Math.max(drawn - 1, 0)));
+      history.mark(Math.min(state.at, Math.max(drawn - 1, 0)));
     },
   };
 }

@@ -51,7 +51,7 @@ function forget(id) {
   wanted.delete(id);
 }
 
-// News from the server: the run has snapshots up to `last`.
+// News from the server: the run has snapshots up to the number `last`. Damaged ones are missing from the records.
 export function heard(id, last) {
   wanted.set(id, last);
   const run = runs.get(id);
@@ -70,18 +70,19 @@ export function load(id) {
   return fetching.get(id);
 }
 
+const lastOf = (found) => (found.length ? found[found.length - 1].number : -1);
+
 async function catchUp(id) {
   for (let round = 1; ; round++) {
-    const last = wanted.get(id) ?? (runs.get(id)?.snapshots ?? 0) - 1;
     let have = records.get(id) ?? [];
-    if (last < have.length - 1) have = []; // the run has begun anew
-    if (last > have.length - 1) {
-      const found = await asked(`api/runs/${id}/snapshots?after=${have.length - 1}`);
-      if (!found.length || !runs.has(id)) return;
-      have.push(...found);
-      runs.get(id).last_time = found[found.length - 1].time;
-    }
-    const isDone = have.length - 1 >= (wanted.get(id) ?? last);
+    if (wanted.get(id) < lastOf(have)) have = []; // the run has begun again
+    const found = wanted.get(id) === lastOf(have) ? [] : await asked(`api/runs/${id}/snapshots?after=${lastOf(have)}`);
+    const run = runs.get(id);
+    if (!run) return;
+    have.push(...found);
+    if (found.length) run.last_time = found[found.length - 1].time;
+    run.snapshots = have.length;
+    const isDone = !found.length || lastOf(have) >= wanted.get(id);
     records.set(id, have);
     if (isDone || round % SHOWN_EVERY === 0) changed();
     if (isDone) return;

@@ -54,7 +54,7 @@ export function drawTimeline() {
   slider.style.setProperty("--share", last ? at / last : 0);
   const when = moment(record);
   slider.setAttribute("aria-valuetext", `snapshot ${at + 1} of ${records.length}, ${when}`);
-  drawMoment(record, when, records.length);
+  drawMoment(record, when, at, records.length);
   byId("play").setAttribute("aria-label", state.playing ? "Pause" : "Play");
   byId("play").classList.toggle("playing", state.playing);
   byId("live").setAttribute("aria-pressed", state.live);
@@ -65,10 +65,10 @@ export function drawTimeline() {
   announce(records);
 }
 
-function drawMoment(record, when, count) {
+function drawMoment(record, when, at, count) {
   setText(byId("moment-main"), when);
   setText(byId("moment-more"), clock(record.time));
-  setText(byId("position"), `${step(record.number + 1)} of ${step(count)}`);
+  setText(byId("position"), `${step(at + 1)} of ${step(count)}`);
 }
 
 let said = null;

@@ -5,15 +5,15 @@ The event files are written by TensorFlow itself; only looking at them takes the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tfviz.snapshots.reading import image_path, picture_path
-from tfviz.snapshots.sinks import Sink
-from tfviz.snapshots.snapshot import Snapshot
+from tfviz.runs.layout import image_path, picture_path
+from tfviz.runs.schema import Run
+from tfviz.runs.snapshot import Snapshot
+from tfviz.snapshots.sinks.sink import Sink
 
 _SCALAR, _IMAGES = 1, 3  # TensorBoard's numbers for classes of data
 
@@ -26,7 +26,7 @@ class TensorBoardSink(Sink):
         self._run_folder = Path()
         self._writer: Any = None
 
-    def open(self, run: Mapping[str, Any], folder: Path) -> None:
+    def open(self, run: Run, folder: Path) -> None:
         self.close()
         self._run_folder = folder
         self._writer = tf.summary.create_file_writer(str(self.folder))

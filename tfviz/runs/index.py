@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tfviz.runs.schema import line_of
 
 _TAIL_BYTES = 1 << 16
 
@@ -17,7 +18,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
 
     Raises OSError; FileNotFoundError where there is no index: a line of a later number must never begin one.
     """
-    line = (json.dumps(record, allow_nan=False, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+    line = line_of(record) + b"\n"
     with path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:

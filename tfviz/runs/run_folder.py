@@ -1,4 +1,4 @@
-"""The folder of a run, as it is written. `reading.py` says what is where, and reads it.
+"""The folder of a run, as it is written.
 
 A snapshot is in the folder when its line is in the index; that is written last. What fails in between leaves nothing.
 """
@@ -21,20 +21,13 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
-from tfviz.snapshots.index import add_line, cut_rest
-from tfviz.snapshots.locking import FolderLock
-from tfviz.snapshots.reading import (
-    FORMAT,
-    INDEX_FILE,
-    RUN_FILE,
-    image_path,
-    is_run,
-    maps_path,
-    picture_path,
-    read_records,
-    read_run,
-)
-from tfviz.snapshots.snapshot import Snapshot
+from tfviz.runs.folder_lock import FolderLock
+from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, is_run, maps_path, picture_path
+from tfviz.runs.run_reader import read_records, read_run
+from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
+from tfviz.runs.snapshot import Snapshot
+from tfviz.runs.validation import record_fault, run_fault, size_fault
 
 _ACCURACY = 1e-3  # of a map's largest value
 
@@ -42,12 +35,13 @@ _ACCURACY = 1e-3  # of a map's largest value
 class RunFolder:
     """Begins a run in a folder, or goes on with the one that is there.
 
-    path: the log_dir. images: uint8 RGB. about: what run.json says of the model, its labels and the methods.
+    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels" and "methods" of run.json.
+    run: what run.json says; None before the run is open.
     """
 
     def __init__(self, path: Path, images: Sequence[Picture], about: Mapping[str, Any]) -> None:
         self.path, self._images, self._about = path, images, about
-        self.run: dict[str, Any] = {}
+        self.run: Run | None = None
         self.step = 0  # of the last snapshot
         self._next = 0
         self._lock = FolderLock()
@@ -59,7 +53,7 @@ class RunFolder:
         for a run that is damaged.
         """
         has_index = self._index.exists()
-        if self.run and has_index:
+        if self.run is not None and has_index:
             if not is_run(self.path):  # run.json alone was removed
                 self._write_run(self.run)
             return
@@ -71,7 +65,7 @@ class RunFolder:
             self._next = 0
             self._index.touch()
             cut_rest(self._index)
-            self._write_run({})
+            self._write_run(None)
 
     def close(self) -> None:
         """Lets others write."""
@@ -79,7 +73,7 @@ class RunFolder:
 
     def was_removed(self) -> bool:
         """Whether a run was begun here and is there no more."""
-        return bool(self.run) and not self._index.exists()
+        return self.run is not None and not self._index.exists()
 
     @property
     def _index(self) -> Path:
@@ -92,30 +86,38 @@ class RunFolder:
             self._next, self.step = records[-1]["number"] + 1, int(records[-1]["step"])
         self._write_run(read_run(self.path))
 
-    def _write_run(self, known: Mapping[str, Any]) -> None:
-        run = {
+    def _write_run(self, known: Run | None) -> None:
+        run: Run = {
             "format": FORMAT,
-            "id": known.get("id", uuid.uuid4().hex),
-            "name": self.path.resolve().name,
-            "started": known.get("started", time.time()),
-            **self._about,
-            "methods": _united(known.get("methods", []), self._about["methods"]),
+            "id": known["id"] if known else uuid.uuid4().hex,
+            "name": shortened(self.path.resolve().name),
+            "started": known["started"] if known else time.time(),
+            "model": self._about["model"],
+            "labels": self._about["labels"],
+            "methods": _united(known["methods"] if known else [], self._about["methods"]),
             "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
         }
+        _require(RUN_FILE, run_fault(run))
+        content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
+        _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))
         for number, image in enumerate(self._images):
             write_image(image_path(self.path, number), image)
-        write_atomically(self.path / RUN_FILE, json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1))
+        write_atomically(self.path / RUN_FILE, content)
         self.run = run
 
     def add(self, snapshot: Snapshot) -> Snapshot:
-        """Writes a snapshot, and returns it with its number. Raises OSError or OutputError; nothing is left then."""
+        """Writes a snapshot, and returns it with its number.
+
+        Raises OSError or OutputError, also for a record that does not conform to the schema; nothing is left then.
+        """
         number = self._next
+        numbered = replace(snapshot, record={"number": number, **snapshot.record})
+        self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
         shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
-            numbered = replace(snapshot, record={"number": number, **snapshot.record})
             add_line(self._index, numbered.record)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -123,6 +125,10 @@ class RunFolder:
             raise
         self._next = number + 1
         return numbered
+
+    def _check(self, record: Mapping[str, Any]) -> None:
+        _require("The record", record_fault(record, self.run))
+        _require("The record", size_fault(line_of(record), MAX_RECORD_BYTES))
 
     def _write_pictures(self, number: int, snapshot: Snapshot) -> None:
         for name, pictures in snapshot.pictures.items():
@@ -150,7 +156,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
                 "give a new folder."
             )
         return
-    if len(read_run(path).get("images", [])) != len(images) or not all(
+    if len(read_run(path)["images"]) != len(images) or not all(
         np.array_equal(read_written(image_path(path, number)), image)
         for number, image in enumerate(images)
         if image_path(path, number).exists()
@@ -178,7 +184,13 @@ def _compact(maps: np.ndarray) -> np.ndarray:
     return (half if is_kept.all() else flat).reshape(maps.shape)
 
 
-def _united(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _require(what: str, fault: str | None) -> None:
+    """Raises OutputError for what the viewer would not show."""
+    if fault is not None:
+        raise OutputError(f"{what} does not conform to the schema of run folders: {fault}")
+
+
+def _united(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
     """The methods of a continued run: those of now, and those whose pictures are there from before."""
     names = {method["name"] for method in now}
-    return [*now, *(method for method in before if method.get("name") not in names)]
+    return [*now, *(method for method in before if method["name"] not in names)]

@@ -1,10 +1,4 @@
-"""Snapshots to a viewer on another machine.
-
-    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…")
-
-They are read from the folder, by a thread of its own that asks the viewer what it has and sends what it lacks, in order.
-Training never waits for it, and nothing is lost while the viewer is away: when it is back, it gets what it missed.
-"""
+"""The thread that sends a run to a viewer while the training goes on."""
 
 from __future__ import annotations
 
@@ -13,66 +7,16 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from tfviz.snapshots.reading import read_records
-from tfviz.snapshots.sending import RunSender
-from tfviz.snapshots.sinks import Sink
-from tfviz.snapshots.snapshot import Snapshot
-from tfviz.snapshots.viewer_client import ViewerClient, ViewerError, ViewerRefusalError
+from tfviz.runs.run_reader import read_records
+from tfviz.snapshots.upload.run_sender import RunSender
+from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRefusalError
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # each wait is twice the one before
 REFUSAL_RETRY_S = 30.0  # a wrong token stays wrong, but the viewer may be started again with this one
-_FIRST_CONTACT_S = 1.0
 
 
-class ViewerSink(Sink):
-    """Sends snapshots to the viewer at `url`, which was started with `token` or without one.
-
-    timeout_s: how long each step of an exchange may take. drain_timeout_s: how long `close` waits, at most, until all is
-    sent. What stops the sending is raised once, as ViewerError, by the next call of `open`, `write` or `close`; when it
-    goes on, a line on stderr says so.
-
-    Raises OptionError for a url or token that cannot be one.
-    """
-
-    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 10.0, drain_timeout_s: float = 10.0) -> None:
-        self._new_client = lambda: ViewerClient(url, token, timeout_s)
-        self.url, self.drain_timeout_s = self._new_client().url, drain_timeout_s
-        self._upload: _Upload | None = None
-
-    def open(self, run: Mapping[str, Any], folder: Path) -> None:
-        """Begins to send what is in the folder, and waits a moment for the first answer: an address may be mistyped."""
-        self._upload = _Upload(RunSender(self._new_client(), Path(folder)))
-        self._upload.start()
-        self._upload.has_tried.wait(_FIRST_CONTACT_S)
-        self._upload.raise_trouble()
-
-    def write(self, snapshot: Snapshot) -> None:
-        """Says that there is something new; returns at once."""
-        if self._upload is not None:
-            self._upload.wake()
-            self._upload.raise_trouble()
-
-    def close(self) -> None:
-        """Waits until all is sent, but no longer than `drain_timeout_s`. Raises ViewerError where something is left."""
-        upload, self._upload = self._upload, None
-        if upload is None:
-            return
-        upload.finish(self.drain_timeout_s)
-        left, folder = upload.count_left(), upload.sender.folder
-        if left:
-            raise ViewerError(
-                f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
-                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {folder}: the next training into that folder "
-                f"sends them, and `tfviz watch {folder}` shows them."
-            )
-        upload.raise_trouble()
-
-
-class _Upload:
+class UploadThread:
     """A thread that sends whenever it is woken, tries again while it fails, and ends when it is told to finish.
 
     has_tried: set after the first attempt. trouble: what stops the sending just now, or None.
@@ -131,7 +75,9 @@ class _Upload:
         except ViewerError as error:
             self._note_trouble(error)
         except Exception as error:  # a fault of ours must not end the sending without a word
-            self._note_trouble(ViewerError(f"Sending to the viewer failed ({type(error).__name__}: {error})."))
+            failure = ViewerError(f"Sending to the viewer failed ({type(error).__name__}: {error}).")
+            failure.__cause__ = error
+            self._note_trouble(failure)
         else:
             self._note_success(count)
         return self.trouble
@@ -149,7 +95,7 @@ class _Upload:
             self.trouble = self._untold = None
         if self.sender.left_out is not None and not self._has_told_left_out:
             self._has_told_left_out = True
-            self._untold = ViewerError(f"A picture was left out: {self.sender.left_out}")
+            self._untold = self.sender.left_out
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._deadline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-journal = logging.getLogger("tfviz.viewer")
+log = logging.getLogger("tfviz.viewer")
 
 
 def on_one_line(text: str, most: int = 300) -> str:

@@ -6,14 +6,14 @@ import asyncio
 import time
 
 from tfviz.viewer.events import Events
-from tfviz.viewer.journal import journal
+from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
 _SHARE = 10  # looking for runs in a large tree of folders takes at most one part of the time in so many
 
 
-async def follow(store: Store, events: Events) -> None:
+async def poll(store: Store, events: Events) -> None:
     """Tells what is new, for ever. Snapshots are looked for every PAUSE_S, runs less often where that takes long."""
     next_find_s = 0.0
     while True:
@@ -24,8 +24,8 @@ async def follow(store: Store, events: Events) -> None:
                 news += await asyncio.to_thread(store.find)
                 end_s = time.monotonic()
                 next_find_s = end_s + max(PAUSE_S, _SHARE * (end_s - start_s))
-            news += await asyncio.to_thread(store.look)
+            news += await asyncio.to_thread(store.poll)
         except Exception:  # one bad moment of a file system must not end the following
-            journal.exception("looking for snapshots failed; it is tried again")
+            log.exception("Looking for snapshots failed; it is tried again.")
         events.tell(news)
         await asyncio.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""A snapshot: first as the training thread takes it, then as it is drawn, kept and shown."""
+"""What the training thread takes: the moment, and what each explainer gave then."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from tfviz.render.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,3 @@ class Exposure:
     outputs: Any = None
     maps: np.ndarray | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A snapshot as the folder has it.
-
-    record: its line in snapshots.jsonl. images: the fixed images, uint8 RGB (H, W, 3). pictures: for each method's name the
-    maps drawn over them. maps: for each name the raw maps (N, …), float32.
-    """
-
-    record: Mapping[str, Any]
-    images: list[Picture]
-    pictures: Mapping[str, list[Picture]]
-    maps: Mapping[str, np.ndarray]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_right
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from tfviz.snapshots.reading import INDEX_FILE, RUN_FILE, Follower, image_path, picture_path
-from tfviz.viewer.forms import Record, Run, reason
-from tfviz.viewer.journal import journal
+from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, picture_path
+from tfviz.runs.run_reader import IndexReader
+from tfviz.runs.schema import Run, line_of, names_of
+from tfviz.runs.validation import record_fault
+from tfviz.viewer.log import log
 
 RECEIVED_FILE = ".received"  # marks the folder of a run that a trainer sends; others belong to whoever writes them
 
@@ -20,54 +21,52 @@ Stamp = tuple[int, int, int]
 class KnownRun:
     """A run, followed in its folder. `folder` is a real path: no part of it is a link.
 
-    lines: compact JSON, one for each snapshot; the n-th has the number n.
+    numbers: of the snapshots, rising; damaged ones are missing. lines: compact JSON, one for each of them.
     """
 
     def __init__(self, folder: Path, run: Run, stamp: Stamp) -> None:
         self.folder, self.run, self.stamp = folder, run, stamp
+        self.numbers: list[int] = []
         self.lines: list[bytes] = []
         self.last_time: float | None = None
         self.is_received = (folder / RECEIVED_FILE).is_file()
         self.lock = threading.RLock()  # one thread at a time looks or adds
-        self._follower = Follower(folder)
+        self._index = IndexReader(folder, lambda value: record_fault(value, run))
         self._restarts = 0
-        self._is_damaged = False
+        self._has_told_fault = False
 
     @property
     def last(self) -> int:
         """The number of the last snapshot, or -1."""
-        return len(self.lines) - 1
+        return self.numbers[-1] if self.numbers else -1
 
-    def look(self) -> bool:
-        """Takes in what the folder has got since the last look; True where that is anything."""
+    @property
+    def method_names(self) -> list[str]:
+        """The names of its methods."""
+        return names_of(self.run)
+
+    def poll(self) -> bool:
+        """Takes in what the folder has got since the last poll; True where that is anything."""
         with self.lock:
             if not is_inside(self.folder / INDEX_FILE, self.folder):
                 return False
-            records = self._follower.look()
-            has_news = bool(records)
-            if self._follower.restarts != self._restarts:
-                self._restarts, self.lines, self._is_damaged, has_news = self._follower.restarts, [], False, True
+            records = self._index.poll()
+            has_restarted = self._index.restarts != self._restarts
+            if has_restarted:
+                self._restarts, self.numbers, self.lines, self._has_told_fault = self._index.restarts, [], [], False
             for record in records:
-                self._take(record)
-            return has_news
+                self.lines.append(line_of(record))
+                self.numbers.append(record["number"])
+                self.last_time = record["time"]
+            if self._index.fault is not None and not self._has_told_fault:
+                self._has_told_fault = True
+                log.warning("%s: a snapshot is left out: %s", self.folder / INDEX_FILE, self._index.fault)
+            return bool(records) or has_restarted
 
-    def _take(self, found: dict) -> None:
-        try:
-            record = Record.model_validate(found)
-            fault = record.misfit(self.run) or self._gap(record)
-        except ValidationError as error:
-            fault = reason(error)
-        if fault is None:
-            self.lines.append(record.line())
-            self.last_time = record.time
-        elif not self._is_damaged:  # said once: whatever comes after it has no place either
-            self._is_damaged = True
-            journal.warning("%s: a snapshot is left out, and those after it: %s", self.folder / INDEX_FILE, fault)
-
-    def _gap(self, record: Record) -> str | None:
-        if record.number == len(self.lines):
-            return None
-        return f"expected number {len(self.lines)}, got {record.number}"
+    def lines_after(self, number: int, most: int) -> list[bytes]:
+        """The lines of the snapshots after that number, at most so many."""
+        start = bisect_right(self.numbers, number)
+        return self.lines[start : start + most]
 
     def image(self, image: int) -> Path:
         """Where the image lies, or would lie."""
@@ -79,11 +78,11 @@ class KnownRun:
 
     def count_images(self) -> int:
         """How many of the images are there."""
-        return sum(self.image(number).is_file() for number in range(len(self.run.images)))
+        return sum(self.image(number).is_file() for number in range(len(self.run["images"])))
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """What changes when run.json is written anew; None where there is none, or only a link to one elsewhere."""
+    """What changes when run.json is written again; None where there is none, or only a link to one elsewhere."""
     path = folder / RUN_FILE
     try:
         found = path.stat()

@@ -1,12 +1,12 @@
-"""What the server answers when it does not do what was asked."""
+"""The errors that the server answers with."""
 
 from __future__ import annotations
 
-UNKNOWN, NOT_NEXT, TOO_LARGE, MISFIT, TOO_MANY, FULL = 404, 409, 413, 422, 429, 507
+NOT_FOUND, CONFLICT, TOO_LARGE, UNPROCESSABLE, TOO_MANY, FULL = 404, 409, 413, 422, 429, 507
 
 
-class RefusalError(Exception):
-    """An answer other than success: its HTTP status, why in one line, and facts for the sender's program.
+class HttpError(Exception):
+    """An answer other than success: its HTTP status, the reason in one line, and facts for the sender's program.
 
     is_ordinary: it happens to those who do everything right, such as asking for a run that has not come yet; such
     answers are not logged.

@@ -71,14 +71,13 @@ class ViewerClient:
         """Sends one of the fixed images."""
         self._put(f"/api/runs/{run_id}/images/{image}.png", png, _PNG)
 
-    def put_picture(self, run_id: str, number: int, method: str, image: int, png: bytes) -> None:
-        """Sends the picture of a snapshot by a method of an image."""
-        self._put(f"/api/runs/{run_id}/pictures/{number}/{method}/{image}.png", png, _PNG)
+    def put_picture(self, run_id: str, number: int, last: int, method: str, image: int, png: bytes) -> None:
+        """Sends the picture of a snapshot by a method of an image. last: the number of the snapshot before it."""
+        self._put(f"/api/runs/{run_id}/pictures/{number}/{method}/{image}.png{_after(number, last)}", png, _PNG)
 
-    def put_record(self, run_id: str, record: dict[str, Any]) -> None:
-        """Sends a snapshot's record, after its pictures."""
-        content = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
-        self._put(f"/api/runs/{run_id}/snapshots/{record['number']}", content, _JSON)
+    def put_record(self, run_id: str, number: int, last: int, record: bytes) -> None:
+        """Sends a snapshot's record, after its pictures. last: the number of the snapshot before it."""
+        self._put(f"/api/runs/{run_id}/snapshots/{number}{_after(number, last)}", record, _JSON)
 
     def close(self) -> None:
         """Closes the connection; the next request opens a new one."""
@@ -134,6 +133,11 @@ class ViewerClient:
 
     def _no_viewer(self, said: str) -> str:
         return f"What answers at {self.url} is no viewer; it said {said!r}. Give the address that `tfviz watch` prints."
+
+
+def _after(number: int, last: int) -> str:
+    """Says that the numbers between are missing in the folder too: their records are damaged."""
+    return "" if last == number - 1 else f"?after={last}"
 
 
 def _address(url: str) -> tuple[Any, str, int | None, str]:

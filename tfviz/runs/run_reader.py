@@ -1,0 +1,121 @@
+"""Reading a run, also while somebody else writes it.
+
+    run = read_run(folder)                 what run.json says
+    index = IndexReader(folder)
+    records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfviz.errors import SnapshotsError
+from tfviz.runs.layout import INDEX_FILE, RUN_FILE
+from tfviz.runs.regular_files import open_regular, read_regular
+from tfviz.runs.schema import FORMAT, Record, Run
+from tfviz.runs.validation import record_fault, run_fault
+
+_LARGEST_READ_BYTES = 1 << 24  # of the index at a time
+
+
+def read_run(folder: str | Path) -> Run:
+    """What run.json says. Raises SnapshotsError where there is none, or one that cannot be read."""
+    path = Path(folder) / RUN_FILE
+    try:
+        run = parsed(read_regular(path))
+    except OSError as error:
+        raise SnapshotsError(
+            f"There is no run in {folder}: {RUN_FILE} cannot be read ({error.strerror}). "
+            "Give the log_dir of a SnapshotCallback."
+        ) from error
+    if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
+        raise SnapshotsError(
+            f"{path} has format {run.get('format')!r}; this tfviz reads format {FORMAT}. Install a newer tfviz."
+        )
+    if (fault := run_fault(run, is_strict=False)) is not None:
+        raise SnapshotsError(f"{path} is not the {RUN_FILE} that a SnapshotCallback writes ({fault}). Is it damaged?")
+    return run
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """The records of all snapshots that are complete, in order; none where there is no run yet."""
+    return IndexReader(folder).poll()
+
+
+class IndexReader:
+    """Reads a run's index as it grows.
+
+    The folder may appear later, vanish and come back. A line counts when it is complete. A damaged line, or one whose
+    number does not rise, is left out by itself. `restarts` grows by one when the index is another one than before, or
+    shorter: the records that follow then start at the beginning again.
+
+    fault_of: what is wrong with a record, or None; by default its form is checked. fault: the first that was found.
+    """
+
+    def __init__(self, folder: str | Path, fault_of: Callable[[Any], str | None] | None = None) -> None:
+        self.folder = Path(folder)
+        self.last = -1  # the number of the last record that was given
+        self.restarts = 0
+        self.fault: str | None = None
+        self._fault_of = fault_of or (lambda value: record_fault(value, is_strict=False))
+        self._offset = 0
+        self._is_inside_line = False  # a line longer than one read is damaged, and passed over
+        self._file: tuple[int, int] | None = None
+
+    def poll(self) -> list[Record]:
+        """The records that are new since the last poll, in order; an empty list where there are none."""
+        records: list[Record] = []
+        while data := self._next_lines():
+            records += [record for line in data.split(b"\n") if line and (record := self._record(line)) is not None]
+        return records
+
+    def _next_lines(self) -> bytes:
+        """The next whole lines, and the offset moved behind them."""
+        try:
+            with open_regular(self.folder / INDEX_FILE) as index:
+                self._notice_another_file(os.fstat(index.fileno()))
+                index.seek(self._offset)
+                data = index.read(_LARGEST_READ_BYTES)
+        except OSError:
+            return b""
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) == _LARGEST_READ_BYTES:
+            self._offset += len(data)
+            self._is_inside_line = True
+            return b"\n"
+        self._offset += end
+        if end and self._is_inside_line:
+            self._is_inside_line = False
+            return data[data.index(b"\n") : end]
+        return data[:end]
+
+    def _notice_another_file(self, found: os.stat_result) -> None:
+        file = (found.st_dev, found.st_ino)
+        if self._file is not None and (file != self._file or found.st_size < self._offset):
+            self.restarts += 1
+            self._offset, self.last, self.fault, self._is_inside_line = 0, -1, None, False
+        self._file = file
+
+    def _record(self, line: bytes) -> Record | None:
+        """The record, if the line holds one that is new."""
+        record = parsed(line)
+        fault = self._fault_of(record)
+        if fault is None and record["number"] <= self.last:
+            fault = f"number {record['number']} comes after number {self.last}"
+        if fault is not None:
+            self.fault = self.fault or fault
+            return None
+        self.last = record["number"]
+        return record
+
+
+def parsed(data: bytes) -> Any:
+    """The JSON value; None where the bytes are not JSON in UTF-8."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,146 @@
+"""What trainers send, written into folders of the same form as a SnapshotCallback's.
+
+A run that is found in a folder of others is never written to. Sending such a run is not refused, since the trainer may
+well write where the server looks: what the folder has already is taken as received.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfviz.atomic_files import write_atomically
+from tfviz.errors import OutputError
+from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.layout import INDEX_FILE, RUN_FILE
+from tfviz.runs.schema import Record, Run, names_of
+from tfviz.runs.validation import record_fault
+from tfviz.viewer import http_errors, png
+from tfviz.viewer.http_errors import HttpError
+from tfviz.viewer.known_run import RECEIVED_FILE, KnownRun, is_inside
+from tfviz.viewer.limits import Limits
+from tfviz.viewer.log import log
+from tfviz.viewer.store import News, Store
+
+_MOST_NAME = 60  # characters of a run's name in its folder's
+_PREFIXES = (8, 32)  # characters of the id in it: the second where the first is taken
+
+
+def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
+    """Creates a run, or updates what is known of it."""
+    with store.lock:
+        known = store.runs.get(run["id"])
+        if known is None:
+            if len(store.runs) >= limits.runs:
+                raise HttpError(http_errors.TOO_MANY, f"there are {len(store.runs)} runs already: remove some folders")
+            folder = _new_folder(store.folder, run)
+            log.info("receiving run %s into %s", run["id"], folder)
+        elif known.is_received and known.run != run:
+            _check_change(known, run)
+            folder = known.folder
+        else:
+            return []
+        with _writing():
+            write_atomically(folder / RECEIVED_FILE, b"")
+            write_atomically(folder / RUN_FILE, json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+        news = store.learn(folder)
+        return [news] if news else []
+
+
+def _new_folder(root: Path, run: Run) -> Path:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", run["name"]).strip(".-_")[:_MOST_NAME] or "run"
+    for prefix in _PREFIXES:
+        folder = root / f"{plain}-{run['id'][:prefix]}"
+        if not os.path.lexists(folder):
+            return folder
+    raise HttpError(http_errors.CONFLICT, f"the folder {folder.name} is there already, without a run that can be read")
+
+
+def _check_change(known: KnownRun, run: Run) -> None:
+    """What the records refer to must stay, once there are records."""
+    if known.lines and (run["images"] != known.run["images"] or not set(known.method_names) <= set(names_of(run))):
+        raise HttpError(http_errors.UNPROCESSABLE, "the images and methods of a run with snapshots cannot be changed")
+
+
+def receive_image(known: KnownRun, image: int, data: bytes) -> None:
+    """Keeps one of the images."""
+    _receive_picture(known, known.image(image), image, data)
+
+
+def receive_picture(known: KnownRun, number: int, before: int, method: str, image: int, data: bytes) -> None:
+    """Keeps a picture of the next snapshot, the one after `before`.
+
+    One of an earlier snapshot is taken as received if it is there.
+    """
+    known.poll()
+    if number > known.last != before:
+        raise _not_next(known)
+    if method not in known.method_names:
+        raise HttpError(http_errors.UNPROCESSABLE, f"the run has no method {method}")
+    _receive_picture(known, known.picture(number, method, image), image, data)
+
+
+def largest_picture_bytes(known: KnownRun, image: int) -> int:
+    """How large the PNG of this image, or of a map of it, may be."""
+    if image >= len(known.run["images"]):
+        raise HttpError(
+            http_errors.UNPROCESSABLE, f"the run has {len(known.run['images'])} images, counted from 0; got {image}"
+        )
+    return png.largest_png_bytes(known.run["images"][image])
+
+
+def _receive_picture(known: KnownRun, path: Path, image: int, data: bytes) -> None:
+    fault = png.misfit(data, known.run["images"][image])
+    if fault is not None:
+        raise HttpError(http_errors.UNPROCESSABLE, fault)
+    if known.is_received and not path.is_file():
+        _check_place(path, known.folder)
+        with _writing():
+            write_atomically(path, data)
+
+
+def receive_record(known: KnownRun, number: int, before: int, record: Record) -> list[News]:
+    """Adds a snapshot, the one after `before`, whose pictures have come before it."""
+    if record["number"] != number:
+        raise HttpError(http_errors.UNPROCESSABLE, f"the address has number {number}, the record {record['number']}")
+    if (fault := record_fault(record, known.run)) is not None:
+        raise HttpError(http_errors.UNPROCESSABLE, fault)
+    with known.lock:
+        had_news = known.poll()
+        if number > known.last:
+            if known.last != before or not known.is_received:
+                raise _not_next(known)
+            _append(known.folder / INDEX_FILE, record, known.folder)
+            had_news = known.poll()
+        return [News(known.run["id"], known.last)] if had_news else []
+
+
+def _not_next(known: KnownRun) -> HttpError:
+    return HttpError(http_errors.CONFLICT, f"the next snapshot is {known.last + 1}", is_ordinary=True, last=known.last)
+
+
+def _append(path: Path, record: Record, folder: Path) -> None:
+    """Adds a record as a whole or not at all; the rest of a line that was cut off, as by a power failure, goes first."""
+    _check_place(path, folder)
+    with _writing():
+        path.touch()
+        cut_rest(path)
+        add_line(path, record)
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    if not is_inside(path, folder) or (path.exists() and not path.is_file()):
+        raise HttpError(http_errors.CONFLICT, "a link, or no regular file, stands where this should be written")
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, OutputError) as error:
+        fault = getattr(error.__cause__ or error, "strerror", None) or type(error).__name__
+        raise HttpError(http_errors.FULL, f"the viewer cannot write to its folder ({fault})") from error

@@ -84,7 +84,7 @@ def images() -> np.ndarray:
     return noise(*SIZE, count=1)
 
 
-@pytest.mark.trains_eagerly
+@pytest.mark.eager_filter_gradient
 def test_the_count_sees_them(images: np.ndarray) -> None:
     """In a model without the shortcut, whose training is safe."""
     model = keras.Sequential(

@@ -23,6 +23,7 @@ from tensorflow.python.eager import context
 
 import tfviz
 from tfviz import targets
+from tfviz.graph import keras_graph
 from tfviz.methods import blank_maps
 
 SIZE = (24, 24, 3)
@@ -148,6 +149,20 @@ def test_the_computation_called_eagerly_gives_what_a_call_gives(images: np.ndarr
         attribution = explainer.compute([tf.constant(images)], target).attribution
         want = explainer(images, 1 if explainer.takes_target else None)
         np.testing.assert_allclose(attribution, want, rtol=0, atol=1e-5 * np.abs(want).max(), err_msg=method)
+
+
+def test_the_masks_over_time_are_kept_on_what_an_eager_walk_gives() -> None:
+    inputs = keras.Input((8, 3))
+    x = layers.Dense(5, "relu", name="last")(layers.Masking()(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+    series = noise(8, 3)
+    series[:, 5:] = 0
+    explainer = tfviz.Saliency(model)
+    _, values = explainer.attribute([tf.constant(series)], targets.seed_for(None))
+    masks = keras_graph.masks_on(values)
+    assert explainer.graph.names["last"] in masks
+    for mask in masks.values():
+        np.testing.assert_array_equal(mask, [[True] * 5 + [False] * 3] * 2)
 
 
 # --- a search for the reason that fails ---------------------------------------------------------------------------------

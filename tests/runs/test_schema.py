@@ -1,0 +1,79 @@
+"""The schema of run folders: what conforms to it, and how a misfit is named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.fake_runs import record_of, run_of
+
+from tfviz.runs import schema
+from tfviz.runs.validation import record_fault, run_fault
+
+ID = "a" * 32
+RUN, RECORD = run_of(ID), record_of(3)
+
+
+def test_what_a_callback_writes_conforms() -> None:
+    assert run_fault(RUN) is None
+    assert record_fault(RECORD) is None
+    assert record_fault(RECORD, RUN) is None
+    assert json.loads(schema.line_of(RECORD)) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"images": [{"height": 4096, "width": 1}] * 257}, "images: expected 1 to 256 items, got 257"),
+        ({"images": [{"height": 4097, "width": 1}]}, "images.0.height: expected 1 to 4096"),
+        ({"labels": ["a", "x" * 501]}, "labels.1: expected 0 to 500 characters, got 501"),
+        ({"labels": [""] * 100_001}, "labels: expected 0 to 100000 items, got 100001"),
+        ({"methods": RUN["methods"][:1] * 2}, "the names of the methods are not unique: visual_backprop, visual_backprop"),
+        ({"id": "A" * 32}, "id: expected text that matches ^[0-9a-f]{32}$"),
+        ({"id": ID + "\n"}, "id: expected text that matches"),
+        ({"started": -1}, "started: expected 0 or more"),
+        ({"name": "\ud800"}, "name: expected text that UTF-8 can encode"),
+        ({"more\ud800\n": 1}, r"more\ud800\n: unexpected field"),
+    ],
+)
+def test_a_run_beyond_the_schema_is_named(change: dict[str, Any], fault: str) -> None:
+    assert fault in (run_fault({**RUN, **change}) or "")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"number": 1_000_000}, "number: expected 0 to 999999"),
+        ({"step": 2**53 + 1}, "step: expected 0 to 9007199254740992"),
+        ({"time": 10**400}, "time: expected a finite number"),
+        ({"logs": {f"m{number}": 0.5 for number in range(201)}}, "logs: expected 0 to 200 items, got 201"),
+        ({"logs": {"loss": True}}, "logs.loss: expected a finite number"),
+        ({"predictions": [{"class": 1, "score": None}, None]}, "predictions.0.score: expected a finite number"),
+        ({"errors": {"grad_cam": "x" * 20_001}}, "errors.grad_cam: expected 0 to 20000 characters, got 20001"),
+        ({"when": "later"}, "when: expected one of start, epoch, batch, end"),
+        ({"methods": "grad_cam"}, "methods: expected a list"),
+        ({"predictions": []}, "expected 2 predictions, one for each image, got 0"),
+        ({"methods": ["saliency"]}, "the run has no method saliency"),
+    ],
+)
+def test_a_record_beyond_the_schema_is_named(change: dict[str, Any], fault: str) -> None:
+    assert fault in (record_fault({**RECORD, **change}, RUN) or "")
+
+
+@pytest.mark.parametrize("field", RECORD)
+def test_a_missing_field_is_named(field: str) -> None:
+    rest = {name: value for name, value in RECORD.items() if name != field}
+    assert record_fault(rest) == record_fault(rest, is_strict=False) == f"{field}: the field is missing"
+
+
+def test_readers_of_folders_allow_what_exceeds_the_limits_and_what_newer_versions_add() -> None:
+    assert run_fault({**RUN, "images": RUN["images"] * 200, "more": 1}, is_strict=False) is None
+    assert record_fault({**RECORD, "logs": dict.fromkeys(map(str, range(300)), 0.5)}, is_strict=False) is None
+    assert record_fault({**RECORD, "logs": []}, is_strict=False) == "logs: expected an object"
+
+
+def test_text_is_shortened_to_its_limit_and_can_be_encoded() -> None:
+    assert schema.shortened("x" * 500) == "x" * 500
+    assert schema.shortened("x" * 501) == "x" * 499 + "…"
+    assert schema.shortened("a\udc80") == "a?"

@@ -1,0 +1,40 @@
+"""Opening regular files only.
+
+A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, and a device may never end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """The file, open for reading. Raises OSError, also where something else than a regular file is there."""
+    _require_regular(Path(path).stat(), path)  # before it is opened: opening a device may do something
+    descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
+    try:
+        _require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, most: int | None = None) -> bytes:
+    """The content of the file. Raises OSError, also where it is larger than `most` bytes."""
+    with open_regular(path) as file:
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
+
+
+def _require_regular(found: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -1,0 +1,129 @@
+"""The schema of a run folder: the fields of run.json and of a line of the index, their types and their limits.
+
+The callback checks the same limits before it writes, so the viewer can show whatever the callback accepts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+FORMAT: Final = 1
+MAX_IMAGES = 256  # of a run
+MAX_METHODS = 64  # of a run
+MAX_SNAPSHOTS = 1_000_000  # of a run
+MAX_SIDE_PX = 4096
+MAX_LABELS = 100_000
+MAX_LOGS = 200  # metrics of a snapshot
+MAX_TEXT = 500  # characters of a name
+MAX_ERROR_TEXT = 20_000  # characters
+MAX_RUN_BYTES = 8 << 20  # of run.json
+MAX_LABELS_BYTES = 7 << 20  # of the labels in it
+MAX_RECORD_BYTES = 1 << 20  # of a line of the index
+MAX_COUNT = 2**53  # JavaScript represents every integer up to here exactly
+
+ID_PATTERN = r"^[0-9a-f]{32}$"
+METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest and the largest number."""
+
+    least: float
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class Length:
+    """The smallest and the largest number of characters or items."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A regular expression that the whole text matches."""
+
+    expression: str
+
+
+Text = Annotated[str, Length(0, MAX_TEXT)]
+MethodName = Annotated[str, Pattern(METHOD_PATTERN)]
+Count = Annotated[int, Range(0, MAX_COUNT)]
+Side = Annotated[int, Range(1, MAX_SIDE_PX)]
+Style = Literal["heatmap", "signed", "grey"]
+Seconds = Annotated[float, Range(0)]  # since 1970
+
+
+class Method(TypedDict):
+    """A method of a run. `name` is unique in the run; `key` is the method's key in tfviz.METHODS."""
+
+    name: MethodName
+    key: MethodName
+    title: Text
+    layer: Text | None
+    style: Style
+
+
+class ImageSize(TypedDict):
+    """The size of an image in pixels."""
+
+    height: Side
+    width: Side
+
+
+class Run(TypedDict):
+    """run.json."""
+
+    format: Literal[1]
+    id: Annotated[str, Pattern(ID_PATTERN)]
+    name: Text
+    started: Seconds
+    model: Text
+    labels: Annotated[list[Text], Length(0, MAX_LABELS)] | None
+    methods: Annotated[list[Method], Length(1, MAX_METHODS)]
+    images: Annotated[list[ImageSize], Length(1, MAX_IMAGES)]
+
+
+# The top class of an image and the model's output for it. The functional form allows the key "class".
+Prediction = TypedDict("Prediction", {"class": Count, "score": float})
+
+
+class Record(TypedDict):
+    """A line of the index: one snapshot.
+
+    epoch: counted from 0, as in `fit`. batch: batches trained in this epoch; None where the snapshot is not about a batch.
+    step: batches trained in the whole run. logs: None stands for NaN and infinity. predictions: one for each image.
+    methods: those that drew pictures. errors: what the others said.
+    """
+
+    number: Annotated[int, Range(0, MAX_SNAPSHOTS - 1)]
+    when: Literal["start", "epoch", "batch", "end"]
+    epoch: Count
+    batch: Count | None
+    step: Count
+    time: Seconds
+    logs: Annotated[dict[Text, float | None], Length(0, MAX_LOGS)]
+    predictions: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
+    methods: Annotated[list[MethodName], Length(0, MAX_METHODS)]
+    errors: Annotated[dict[MethodName, Annotated[str, Length(0, MAX_ERROR_TEXT)]], Length(0, MAX_METHODS)]
+
+
+def names_of(run: Run) -> list[str]:
+    """The names of a run's methods."""
+    return [method["name"] for method in run["methods"]]
+
+
+def line_of(value: Mapping[str, Any]) -> bytes:
+    """A run or a record as one line of strict, compact JSON, without the line's end."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+
+
+def shortened(text: str, most: int = MAX_TEXT) -> str:
+    """The text within its limit. Characters that UTF-8 cannot encode become question marks."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= most else text[: most - 1] + "…"

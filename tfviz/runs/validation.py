@@ -1,0 +1,202 @@
+"""Whether a value that was read from JSON conforms to the schema.
+
+A strict check enforces the limits too and allows no other fields: the viewer applies it to what it shows, and the callback
+to what it writes. A check that is not strict looks for missing fields and wrong types only, so that runs with more images
+than the viewer shows, or with fields of a newer version, remain readable.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
+
+Check = Callable[[Any], None]  # raises _MisfitError
+
+
+class _MisfitError(Exception):
+    """A value does not conform. path: where it is, from the outside in."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, [".".join(self.path), self.args[0]]))
+
+    def within(self, place: str) -> _MisfitError:
+        """The same error, as seen from one level further out."""
+        self.path.insert(0, place)
+        return self
+
+
+def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
+    """What is wrong with the content of a run.json, in one line without the value itself; None if it conforms."""
+    fault = _fault(Run, value, is_strict)
+    if fault is None and is_strict and len(set(names_of(value))) < len(value["methods"]):
+        return f"the names of the methods are not unique: {', '.join(names_of(value))}"
+    return fault
+
+
+def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
+    """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it conforms."""
+    fault = _fault(Record, value, is_strict)
+    if fault is not None or run is None:
+        return fault
+    if len(value["predictions"]) != len(run["images"]):
+        return f"expected {len(run['images'])} predictions, one for each image, got {len(value['predictions'])}"
+    strange = sorted({*value["methods"], *value["errors"]} - set(names_of(run)))
+    return f"the run has no method {', '.join(strange)}" if strange else None
+
+
+def size_fault(content: bytes, most: int) -> str | None:
+    """What is wrong with the size of a run.json or of a line of the index."""
+    return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
+
+
+def _fault(kind: type, value: Any, is_strict: bool) -> str | None:
+    try:
+        _check_of(kind, is_strict)(value)
+    except _MisfitError as error:
+        return str(error)
+    return None
+
+
+@cache
+def _check_of(kind: Any, is_strict: bool) -> Check:
+    """The check for a type of the schema."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        checks = [_check_of(arguments[0], is_strict), *(map(_limit, arguments[1:]) if is_strict else ())]
+        return _all(checks)
+    if origin in (Union, types.UnionType):
+        (other,) = (one for one in arguments if one is not types.NoneType)
+        return _optional(_check_of(other, is_strict))
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin is list:
+        return _items(_check_of(arguments[0], is_strict))
+    if origin is dict:
+        return _entries(_check_of(arguments[0], is_strict), _check_of(arguments[1], is_strict))
+    if is_typeddict(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return _fields({name: _check_of(hint, is_strict) for name, hint in hints.items()}, is_strict)
+    return _SCALARS[kind]
+
+
+def _integer(value: Any) -> None:
+    if type(value) is not int:
+        raise _MisfitError("expected a whole number")
+
+
+def _number(value: Any) -> None:
+    try:
+        is_finite = type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        is_finite = False
+    if not is_finite:
+        raise _MisfitError("expected a finite number")
+
+
+def _text(value: Any) -> None:
+    if type(value) is not str:
+        raise _MisfitError("expected text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _MisfitError("expected text that UTF-8 can encode") from error
+
+
+_SCALARS: dict[type, Check] = {int: _integer, float: _number, str: _text}
+
+
+def _all(checks: list[Check]) -> Check:
+    def check(value: Any) -> None:
+        for one in checks:
+            one(value)
+
+    return check
+
+
+def _limit(limit: Range | Length | Pattern) -> Check:
+    if isinstance(limit, Range):
+        return partial(_check_range, limit)
+    return partial(_check_length, limit) if isinstance(limit, Length) else partial(_check_pattern, limit)
+
+
+def _check_range(limit: Range, value: float) -> None:
+    if value < limit.least or (limit.most is not None and value > limit.most):
+        raise _MisfitError(f"expected {limit.least}{' or more' if limit.most is None else f' to {limit.most}'}")
+
+
+def _check_length(limit: Length, value: str | list | dict) -> None:
+    if not limit.least <= len(value) <= limit.most:
+        unit = "characters" if isinstance(value, str) else "items"
+        raise _MisfitError(f"expected {limit.least} to {limit.most} {unit}, got {len(value)}")
+
+
+def _check_pattern(limit: Pattern, value: str) -> None:
+    if re.fullmatch(limit.expression, value) is None:
+        raise _MisfitError(f"expected text that matches {limit.expression}")
+
+
+def _optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _one_of(values: tuple[Any, ...]) -> Check:
+    def check(value: Any) -> None:
+        if not any(type(value) is type(one) and value == one for one in values):
+            raise _MisfitError(f"expected one of {', '.join(map(str, values))}")
+
+    return check
+
+
+def _items(check_item: Check) -> Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, list):
+            raise _MisfitError("expected a list")
+        for place, item in enumerate(value):
+            try:
+                check_item(item)
+            except _MisfitError as error:
+                raise error.within(str(place)) from None
+
+    return check
+
+
+def _entries(check_key: Check, check_value: Check) -> Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            raise _MisfitError("expected an object")
+        for key, item in value.items():
+            try:
+                check_key(key)
+                check_value(item)
+            except _MisfitError as error:
+                raise error.within(ascii(key)[1:-1]) from None
+
+    return check
+
+
+def _fields(checks: dict[str, Check], is_strict: bool) -> Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, dict):
+            raise _MisfitError("expected an object")
+        for name, check_field in checks.items():
+            try:
+                if name not in value:
+                    raise _MisfitError("the field is missing")
+                check_field(value[name])
+            except _MisfitError as error:
+                raise error.within(name) from None
+        for name in value if is_strict and len(value) > len(checks) else ():
+            if name not in checks:
+                raise _MisfitError("unexpected field").within(ascii(name)[1:-1])
+
+    return check

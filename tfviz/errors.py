@@ -6,7 +6,7 @@
     ├── UnknownMethodError      no such method
     ├── TargetError             the target does not fit the model's outputs
     ├── OptionError             an option has a value that it cannot take
-    ├── ImageError              a picture, or an array of pictures, that cannot be used
+    ├── ImageError              an image, or an array of images, that cannot be used
     ├── WeightsError            a model or weights file that cannot be loaded
     ├── LabelsError             a labels file that cannot be used
     ├── OutputError             a result that cannot be written
@@ -50,7 +50,7 @@ class OptionError(TfvizError):
 
 
 class ImageError(TfvizError):
-    """A picture, or an array of pictures, cannot be used."""
+    """An image, or an array of images, cannot be used."""
 
 
 class WeightsError(TfvizError):
@@ -89,6 +89,11 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     shown = ", ".join(map(repr, known[:most]))
     rest = len(known) - most
     return f"There are: {shown}{f' and {rest} more' if rest > 0 else ''}."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def warn(message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import tfviz
 from tfviz.cli.main import main
-from tfviz.cli.quiet import held_back
+from tfviz.cli.terminal import held_back
 
 OPTIONS = ("model", "weights", "preprocess", "method", "layer", "target", "labels", "output", "batch-size", "image-size", "raw")
 
@@ -33,7 +33,7 @@ def test_help_names_every_option_of_explain(capsys):
     assert main(["explain", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"--{option} " in text for option in OPTIONS)
-    assert "exit code: 0 all pictures explained" in text and "default: tfviz-output" in text
+    assert "exit code: 0 all images explained" in text and "default: tfviz-output" in text
 
 
 @pytest.mark.parametrize(

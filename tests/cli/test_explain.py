@@ -70,7 +70,7 @@ def test_one_overlay_for_each_picture_and_method_and_a_page(explain, capsys):
     text = page(folder)
     assert all(f'src="{file}"' in text for file in expected)
     assert "What tiny net.keras looks at" in text and "Layer: conv2" in text
-    assert capsys.readouterr().out == f"3 of 3 pictures explained by 2 methods: {folder / 'index.html'}\n"
+    assert capsys.readouterr().out == f"3 of 3 images explained by 2 methods: {folder / 'index.html'}\n"
 
 
 def test_all_methods(explain):
@@ -153,7 +153,9 @@ def test_a_model_that_does_not_say_how_it_wants_pictures_is_remarked_on(explain,
     explain()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert re.search(r"Note: tiny net\.keras does not say how it wants its pictures.*0\.\.255.*--preprocess", error)
+    assert re.search(
+        r"Note: no preprocessing is known for tiny net\.keras; images are fed as RGB in 0\.\.255.*--preprocess", error
+    )
 
 
 def test_weights_replace_those_in_the_file(explain, tmp_path):
@@ -232,7 +234,7 @@ def test_a_second_run_does_not_explain_what_the_first_one_wrote(model_file, tmp_
     monkeypatch.chdir(save_pictures(tmp_path / "in", ["a.png"]))
     for _ in range(2):
         assert main(["explain", ".", "--model", str(model_file)]) == 0
-        assert capsys.readouterr().out.startswith("1 of 1 pictures explained")
+        assert capsys.readouterr().out.startswith("1 of 1 images explained")
 
 
 def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys):

@@ -65,7 +65,7 @@ def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, cap
     assert run(tmp_path / "in", "--preprocess", "none") == 1
     said = capsys.readouterr()
     first, last = said.out.splitlines()
-    assert first.startswith("2 of 3 pictures explained by 2 methods: ")
+    assert first.startswith("2 of 3 images explained by 2 methods: ")
     assert last.startswith(f"Not explained: {bad}") and reason in last
     assert said.err == last.replace("Not explained", "Skipped") + "\n"
     assert all((tmp_path / f"out/{name}/grad_cam.png").is_file() for name in "az")
@@ -96,13 +96,13 @@ def test_where_no_picture_can_be_read_the_page_says_so(run, tmp_path):
 
 def test_a_file_that_vanishes_meanwhile_is_one_failure(run, tmp_path, capsys, monkeypatch):
     save_pictures(tmp_path / "in", ["a.png", "b.png"])
-    add_picture = Results.add_picture
+    add_image = Results.add_image
 
     def and_delete(self, *arguments):
         (tmp_path / "in/b.png").unlink(missing_ok=True)
-        add_picture(self, *arguments)
+        add_image(self, *arguments)
 
-    monkeypatch.setattr(Results, "add_picture", and_delete)
+    monkeypatch.setattr(Results, "add_image", and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
     assert out.startswith("1 of 2") and f"Not explained: There is no file {tmp_path / 'in/b.png'}." in out
@@ -126,7 +126,7 @@ def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsy
     save_pictures(tmp_path / "in", ["a.png"])
     cv2.imwrite(str(tmp_path / "in/small.png"), picture(0, 5, 7))
     assert run(tmp_path / "in", model=tmp_path / "any.keras") == 1
-    assert "small.png: The model cannot take a picture of 5x7 pixels" in capsys.readouterr().out.splitlines()[-1]
+    assert "small.png: The model cannot take an image of 5x7 pixels" in capsys.readouterr().out.splitlines()[-1]
     assert (tmp_path / "out/a/grad_cam.png").is_file()
 
 
@@ -154,7 +154,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("missing.jpg", r"There is no file or folder missing\.jpg"),
         ("in missing.jpg", r"There is no file or folder missing\.jpg"),
         ("void", r"The folder void holds no image"),
-        ("in --output in", r"--output in is the folder of the pictures themselves"),
+        ("in --output in", r"--output in is the folder of the images themselves"),
         ("in --output notes.txt", r"notes\.txt is not a folder"),
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
@@ -171,7 +171,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --labels notes.txt", r"1 names; the model has 4 outputs"),
         ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
         ("in --preprocess notes.txt", r"is not JSON"),
-        ("in --image-size 64x64", r"takes pictures of \(32, 32\).* only"),
+        ("in --image-size 64x64", r"takes images of \(32, 32\).* only"),
         ("in --weights notes.txt", r"notes\.txt is not a file that can be loaded"),
         ("in --weights gone.weights.h5", r"There is no file gone\.weights\.h5"),
         ("in --model vgg61", r"no network and no file 'vgg61'.*Did you mean .*'vgg16'"),
@@ -255,7 +255,7 @@ def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, m
     save_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
     assert run(tmp_path / "in", "--method", "grad_cam,saliency", "--batch-size", 1) == 130
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"Stopped after 2 of 3 pictures; what was made stays: {tmp_path / 'out/index.html'}"]
+    assert lines == [f"Stopped after 2 of 3 images; what was made stays: {tmp_path / 'out/index.html'}"]
     page = (tmp_path / "out/index.html").read_text("utf-8")
     assert "a/saliency.png" in page and "b/grad_cam.png" in page and "b/saliency.png" not in page
 
@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, m
 def test_ctrl_c_before_the_first_picture_leaves_an_older_page_alone(run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/index.html").write_text("older")
-    monkeypatch.setattr(Results, "add_picture", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Results, "add_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(save_pictures(tmp_path / "in", ["a.png"])) == 130
     assert (tmp_path / "out/index.html").read_text() == "older"
 

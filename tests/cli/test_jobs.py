@@ -9,7 +9,7 @@ import pytest
 from support.cli_material import save_pictures
 
 from tfviz.cli.jobs import find_jobs, require_writable
-from tfviz.cli.progress import Progress
+from tfviz.cli.terminal import Progress
 from tfviz.errors import ImageError, OutputError
 
 
@@ -41,7 +41,7 @@ def test_results_are_no_pictures_unless_named(tmp_path):
     assert folders([tmp_path], tmp_path / "out") == ["a"]
     assert folders([tmp_path / "out/a/image.png"], tmp_path / "out") == ["image"]
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImageError, match="no pictures but those in the output folder"):
+    with pytest.raises(ImageError, match="no images but those in the output folder"):
         folders([tmp_path], tmp_path / "out")
 
 

@@ -18,7 +18,7 @@ def test_every_method_has_a_line_with_its_question(capsys):
     assert all(METHODS[line.split()[0]].question in line for line in lines)
     ends = {line.split()[0]: line.split("?")[1].split("  ") for line in lines}
     assert [word.strip() for word in ends["grad_cam"] if word] == ["--layer, else automatic", "--target"]
-    assert [word.strip() for word in ends["excitation_backprop"] if word] == ["--layer, else the picture", "--target"]
+    assert [word.strip() for word in ends["excitation_backprop"] if word] == ["--layer, else the image", "--target"]
     assert [word.strip() for word in ends["visual_backprop"] if word] == ["none", "none"]
 
 

@@ -18,12 +18,13 @@ from support import cli_material
 from support.exported import assert_near
 
 import tfviz
-from tfviz.cli.batches import _shrunk
 from tfviz.cli.main import main
 from tfviz.export.pictures.coloring import overlaid
 from tfviz.export.pictures.decoding import decoded
 from tfviz.export.pictures.encoded_images import network_input, region_of, shown
 from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.images.batches import shrunk
+from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
 
 @functools.cache
@@ -217,7 +218,7 @@ def test_the_networks_input_is_what_preprocessing_gives(name: str) -> None:
 def test_large_pictures_are_drawn_as_large_as_on_the_command_line() -> None:
     for size in ((40, 1601), (3201, 100), (1600, 20)):
         large = picture(*size)
-        np.testing.assert_array_equal(run(shown, tf.constant(large)), _shrunk(large))
+        np.testing.assert_array_equal(run(shown, tf.constant(large)), shrunk(large, MAX_DRAWN_SIDE_PX))
 
 
 # --- colours --------------------------------------------------------------------------------------------------------

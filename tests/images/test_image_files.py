@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
-from tfviz.containers import describe
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import ImageError, OutputError
 from tfviz.images import find_images, read_image, write_image
-from tfviz.writing import write_atomically
+from tfviz.images.formats import describe
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "BMP": {}, "WEBP": {"lossless": True, "exact": True}, "TIFF": {}}
 FORMATS = {**LOSSLESS, "JPEG": {"quality": 100, "subsampling": 0}}
@@ -278,12 +278,12 @@ def test_the_ending_decides_the_format_that_is_written(tmp_path: Path, suffix: s
 
 @pytest.mark.parametrize("wrong", [smooth().astype(np.float32), smooth()[..., 0], smooth()[None], smooth()[:0], [[1]]])
 def test_only_pictures_are_written(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(ImageError, match=r"Expected a picture: a uint8 RGB array \(height, width, 3\).* Got "):
+    with pytest.raises(ImageError, match=r"Expected an image, a uint8 RGB array \(height, width, 3\).* Got "):
         write_image(tmp_path / "a.png", wrong)
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"expected an ending such as \.bmp"):
+    with pytest.raises(OutputError, match=r"expected a file extension such as \.bmp"):
         write_image(tmp_path / "picture.xyz", smooth())
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.images import find_images, read_image
-from tfviz.preprocessing import MODES, Preprocessing, from_file, named, preprocessing_from
+from tfviz.images.preprocessing import MODES, Preprocessing, from_file, named, preprocessing_from
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCH: dict[str, Any] = {"formula": "(x/255 - mean)/std", "mean": MEAN, "std": STD}
@@ -140,7 +140,7 @@ def test_the_picture_given_is_not_changed() -> None:
 
 @pytest.mark.parametrize("wrong", [noise().astype(np.float32), noise()[..., :2], noise()[None]])
 def test_only_uint8_rgb_pictures_are_taken(wrong: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="Expected a picture: a uint8 RGB array"):
+    with pytest.raises(ImageError, match="Expected an image, a uint8 RGB array"):
         named("tf").tensor(wrong)
 
 
@@ -211,7 +211,7 @@ def test_a_user_names_a_mode_or_a_file(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, {"size": [9, 9]})
-    with pytest.raises(OptionError, match="gives pictures of 9x9 pixels; the network takes 4x5"):
+    with pytest.raises(OptionError, match="gives images of 9x9 pixels; the network takes 4x5"):
         preprocessing_from(path, (4, 5))
     with pytest.raises(OptionError, match="gives 3 channels; the network takes 1"):
         preprocessing_from(path, (9, 9), channels=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import subprocess
 import sys
@@ -14,25 +15,26 @@ import pytest
 import tfviz
 
 ROOT = Path(tfviz.__file__).parent
-MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
-# From the ground up; a module imports from its own floor or from below. What is named nowhere is material: images, models,
-# labels, targets and their like, which know nothing of graphs, rules and methods.
-MATERIAL = 2
+# From the ground up; a module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["numerics"],
-    [],
+    ["numerics", "atomic_files"],
+    ["images", "shapes"],
+    ["models", "targets"],
     ["graph"],
-    ["rules"],
+    ["rules", "class_scores"],
     ["methods"],
-    ["explain"],
     ["render"],
-    ["picture_files"],
+    ["explanations"],
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
-    ["cli", "plain_errors"],
+    ["cli"],
     ["__main__"],
 ]
 WITHOUT_TENSORFLOW = ["tfviz", "tfviz.errors", "tfviz.images", "tfviz.render", "tfviz.cli.main", "tfviz.film.film"]
@@ -46,7 +48,7 @@ TYPED = ["METHODS", "explain", "with_visual_backprop", "overlay", "plot", "conta
 
 def floor(module: str) -> int:
     name = module.split(".")[1] if "." in module else "__main__"
-    return next((number for number, names in enumerate(FLOORS) if name in names), MATERIAL)
+    return next(number for number, names in enumerate(FLOORS) if name in names)
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -64,6 +66,14 @@ def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None
     for other in imported(MODULES[module]):
         is_door = any(module == inside and other.startswith(above) for inside, above in DOORS)
         assert other == "tfviz" or is_door or floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not inside functions either."""
+    imports = {module: set(imported(path)) - {module} for module, path in MODULES.items()}
+    for inside, above in DOORS:
+        imports[inside] = {other for other in imports[inside] if not other.startswith(above)}
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "tfviz.graph.keras_graph"])
@@ -88,6 +98,20 @@ def test_every_public_name_leads_somewhere() -> None:
     for name in tfviz.__all__:
         assert getattr(tfviz, name) is not None
     assert set(tfviz.__all__) <= set(dir(tfviz))
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """Importing such a module replaces the function by the module, from then on and for everybody."""
+    assert not {f"tfviz.{name}" for name in tfviz.__all__} & set(MODULES)
+
+
+@pytest.mark.parametrize("name", [name for name in tfviz.__all__ if name.islower() and not name.startswith("_")])
+def test_a_public_function_stays_callable_whatever_was_imported_before(name: str) -> None:
+    modules = [module for module in MODULES if module != "tfviz.__main__"]
+    code = "import importlib, sys, tfviz\nfor module in sys.argv[2:]: importlib.import_module(module)\n"
+    code += "before = getattr(tfviz, sys.argv[1])\nassert callable(before)\n"
+    code += "importlib.import_module(before.__module__)\nassert getattr(tfviz, sys.argv[1]) is before"
+    subprocess.run([sys.executable, "-c", code, name, *modules], check=True, cwd=ROOT.parent)
 
 
 def test_nothing_that_users_type_is_missing() -> None:

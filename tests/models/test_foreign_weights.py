@@ -16,16 +16,15 @@ from support import vgg_files
 from support.vgg_files import random_vgg, write_npy, write_python_2_npy
 
 import tfviz
-from tfviz import models
 from tfviz.errors import MissingPackageError, OptionError, WeightsError
 from tfviz.graph.head import scored
 from tfviz.graph.reading import graph_of
 from tfviz.graph.walk import inputs_of, run
-from tfviz.labels import Labels
-from tfviz.models import labels_of, load_model, preprocessing_of
-from tfviz.preprocessing import Preprocessing, named
-from tfviz.weights import stored_arrays
-from tfviz.weights.torchvision import LAYOUTS
+from tfviz.images.preprocessing import Preprocessing, named
+from tfviz.models import labels_of, load_model, loading, preprocessing_of
+from tfviz.models.labels import Labels
+from tfviz.models.weights import stored_arrays
+from tfviz.models.weights.torchvision import LAYOUTS
 
 SIDE = 224
 TORCHVISION = ("vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "resnet50")
@@ -208,7 +207,7 @@ def test_torchvision_weights_bring_mean_and_deviation(tmp_path: Path) -> None:
 
 
 def test_a_thousand_classes_are_those_of_imagenet(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(models, "imagenet_labels", lambda: Labels(("tench",)))
+    monkeypatch.setattr(loading, "imagenet_labels", lambda: Labels(("tench",)))
     for classes, name in ((1000, "tench"), (9, "class 0")):
         path = written(tmp_path / f"{classes}.safetensors", small("vgg16", classes=classes).state_dict())
         assert labels_of(load_model("vgg16", weights=path)).name(0) == name
@@ -229,7 +228,7 @@ def test_a_network_from_other_weights_is_an_ordinary_model(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
 def test_the_plain_vgg_is_that_of_keras(tmp_path: Path, name: str) -> None:
-    from tfviz import networks
+    from tfviz.models import networks
 
     own = networks.build(name.upper(), networks.standard_widths(name.upper()) | {"fc1": 8, "fc2": 8}, (SIDE, SIDE))
     theirs = getattr(keras.applications, name.upper())(weights=None, include_top=False)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfviz import labels
 from tfviz.errors import LabelsError, TargetError
-from tfviz.labels import Labels, imagenet_labels, labels_from, read_labels
+from tfviz.models import labels
+from tfviz.models.labels import Labels, imagenet_labels, labels_from, read_labels
 
 PETS = Labels(("tabby, tabby cat", "Egyptian_cat", "crane", "crane", "golden retriever"))
 

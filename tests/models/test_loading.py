@@ -19,14 +19,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfviz import architectures, models
-from tfviz.architectures import ARCHITECTURES, Architecture, find_architecture
 from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError
 from tfviz.images import write_image
-from tfviz.labels import Labels
-from tfviz.models import is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
-from tfviz.preprocessing import Preprocessing, named
-from tfviz.weights import stored_arrays
+from tfviz.images.preprocessing import Preprocessing, named
+from tfviz.models import architectures, is_preprocessing_known, labels_of, load_images, load_model, loading, preprocessing_of
+from tfviz.models.architectures import ARCHITECTURES, Architecture, find_architecture
+from tfviz.models.labels import Labels
+from tfviz.models.weights import stored_arrays
 
 
 def network(classes: int = 5, width: int = 4, *, deep: bool = False, size: Any = (16, 16), channels: int = 3) -> keras.Model:
@@ -140,8 +139,8 @@ def test_imagenet_weights_without_a_network_say_how_to_pass_a_file(monkeypatch: 
 def test_labels_of_imagenet_belong_to_a_named_network_with_trained_weights(
     small: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(models, "imagenet_labels", lambda: Labels(("tench",)))
-    monkeypatch.setattr(models, "_IMAGENET_CLASSES", 7)
+    monkeypatch.setattr(loading, "imagenet_labels", lambda: Labels(("tench",)))
+    monkeypatch.setattr(loading, "_IMAGENET_CLASSES", 7)
     path = saved(tmp_path, network(5), "five.weights.h5")
     assert labels_of(load_model(small)).name(0) == "tench"
     assert labels_of(load_model(small, weights=None)).name(0) == "class 0"
@@ -167,7 +166,7 @@ def test_a_size_that_trained_weights_cannot_take_is_refused(monkeypatch: Any) ->
 
 
 def test_a_size_that_a_network_cannot_take_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"MobileNetV2 cannot take pictures of 8x8 pixels: .*at least 32"):
+    with pytest.raises(OptionError, match=r"MobileNetV2 cannot take images of 8x8 pixels: .*at least 32"):
         load_model("mobilenetv2", weights=None, size=(8, 8))
 
 
@@ -215,7 +214,7 @@ def test_preprocessing_can_be_given_as_a_name_a_file_or_an_object(tmp_path: Path
         model = load_model(path, preprocessing=given)
         assert preprocessing_of(model) == Preprocessing((16, 16), formula="x/255")
         assert is_preprocessing_known(model)
-    with pytest.raises(OptionError, match="gives pictures of 8x8 pixels; the network takes 16x16"):
+    with pytest.raises(OptionError, match="gives images of 8x8 pixels; the network takes 16x16"):
         load_model(path, preprocessing=Preprocessing((8, 8)))
 
 
@@ -230,7 +229,7 @@ def test_a_network_for_any_size_takes_the_size_that_is_asked_for(tmp_path: Path)
 
 
 def test_a_network_for_one_size_refuses_another(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"takes pictures of \(16, 16\) \(height, width\) only; got size=\(20, 20\)"):
+    with pytest.raises(OptionError, match=r"takes images of \(16, 16\) \(height, width\) only; got size=\(20, 20\)"):
         load_model(saved(tmp_path, network(), "model.keras"), size=(20, 20))
 
 
@@ -260,7 +259,7 @@ def test_the_packaged_network_brings_its_preprocessing_and_labels(tmp_path: Path
     saved(tmp_path, network(), "shapes.keras")
     about = {"preprocessing": {"formula": "x/127.5 - 1", "size": [16, 16]}, "labels": list("abcde"), "accuracy": 0.97}
     (tmp_path / "shapes.json").write_text(json.dumps(about))
-    monkeypatch.setattr(models, "_PACKAGED_FOLDER", tmp_path)
+    monkeypatch.setattr(loading, "_PACKAGED_FOLDER", tmp_path)
     model = load_model("shapes")
     assert preprocessing_of(model) == named("tf", (16, 16))
     assert is_preprocessing_known(model) and labels_of(model).name(4) == "e"
@@ -397,7 +396,7 @@ def test_images_are_loaded_as_the_model_takes_them(tmp_path: Path) -> None:
 
 def test_nothing_here_imports_tensorflow_before_it_is_needed() -> None:
     code = "import sys, tfviz.models, tfviz.images; sys.exit(any(m in sys.modules for m in ('keras', 'tensorflow', 'h5py')))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(models.__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(loading.__file__).parents[2]).returncode == 0
 
 
 # Real networks

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_folders import class_numbers, find_labelled_images
 
-from tfviz.class_folders import class_numbers, find_labelled_images
 from tfviz.errors import ImageError, LabelsError
 from tfviz.images import write_image
-from tfviz.labels import Labels
+from tfviz.models.labels import Labels
 
 
 def folder_of(root: Path, *names: str) -> Path:
@@ -39,7 +39,7 @@ def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_where_a_class_folder_is_expected_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"b\.jpg is a file where a class's folder is expected: ROOT/CLASS/picture\.jpg"):
+    with pytest.raises(ImageError, match=r"b\.jpg is a file where a class's folder is expected: ROOT/CLASS/image\.jpg"):
         find_labelled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import digits
 import numpy as np
 import pytest
+from digits import Digits, double_pictures, share_in_half, single_pictures
 
 import tfviz
-from tfviz import digits
-from tfviz.digits import Digits, double_pictures, share_in_half, single_pictures
 from tfviz.errors import MissingPackageError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def test_a_notebook_is_kept_without_outputs(notebook: object) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_notebook_runs_and_draws(notebook: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES[0].parents[1]))
+    root = EXAMPLES[0].parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (root, root / "scripts"))))
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -212,7 +212,7 @@ def test_each_class_has_its_own_panels(script: Script, weights: Any, tmp_path: P
 
 def test_the_digits_are_told_apart(script: Script, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("sklearn")
-    from tfviz import digits
+    import digits
 
     monkeypatch.setattr(digits, "_mnist", lambda: None)
     code, out, _ = script("excitation_digits", "--pictures", 50, "--seed", 3, "--output", tmp_path / "digits.png")

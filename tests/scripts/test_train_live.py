@@ -40,7 +40,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 def ran(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
     """The exit code."""
     monkeypatch.setattr(sys, "argv", ["train_live", *map(str, words)])
-    return script.run_plainly("train_live", lambda: script.run(script.arguments()))
+    return script.exit_code("train_live", lambda: script.run(script.arguments()))
 
 
 def test_a_run_of_the_shapes_is_left_in_a_folder_of_its_own(
@@ -97,7 +97,7 @@ def test_digits_of_a_file_are_learned(
 
 
 def test_small_digits_are_enlarged_for_the_network(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz import digits
+    import digits
 
     rng = np.random.default_rng(0)
     monkeypatch.setattr(

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import tfviz
 from support import rewritten
-from tfviz.architectures import ARCHITECTURES
+from tfviz.models.architectures import ARCHITECTURES
 
 CLASSES = 10
 # With these random weights a network has no map that is zero by itself, which would show nothing.

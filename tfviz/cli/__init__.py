@@ -1,1 +1,1 @@
-"""The command line: `tfviz explain`, `tfviz methods`, `tfviz layers`."""
+"""The command line: a module for each command of `tfviz`."""

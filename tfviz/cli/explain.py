@@ -1,36 +1,85 @@
-"""`tfviz explain`: find the pictures, plan, explain them batch by batch, and say how it went."""
+"""`tfviz explain`: finds the images, plans, explains them batch by batch, and prints how it went."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfviz.cli.jobs import Job, find_jobs, require_writable
-from tfviz.cli.progress import Progress, tell
-from tfviz.cli.quiet import import_tensorflow
+from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
-    from tfviz.cli.batches import Picture
+    from tfviz.cli.jobs import Job
     from tfviz.cli.plan import Plan
     from tfviz.cli.results import Results
+    from tfviz.images.batches import ImageBatch
 
-EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as shells have it
-_Fail = Callable[[Job, ImageError], None]
+EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
+DEFAULT_OUTPUT = "tfviz-output"
+
+_ABOUT = """\
+Writes, for every image, colored maps of what the network looks at, and OUTPUT/index.html, which shows them all
+beside the predicted classes and opens from disk:
+
+  OUTPUT/index.html
+  OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
+  OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
+  OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
+  OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
+                                       layer's resolution, or (height, width, channels) of the network's input
+
+IMAGE is the file's path inside the folder that was given, without its extension (with it, where two would be one).
+"""
+_EXIT_CODES = """\
+exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
+2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C (what was made stays).
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Adds the command to those of `tfviz`."""
+    parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
+    parser.set_defaults(module="tfviz.cli.explain")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, and folders of them (walked)")
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_preprocess(parser)
+    parser.add_argument(
+        "--method",
+        type=listed,
+        metavar="A,B,...",
+        help="methods, or all that suit the model (see `tfviz methods`); default: grad_cam,guided_backprop",
+    )
+    parser.add_argument("--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`)")
+    parser.add_argument(
+        "--target",
+        type=listed,
+        default=["top"],
+        metavar="T,...",
+        help="classes to explain, by number or name; top: the highest (default); top3: the three highest",
+    )
+    parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
+    parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
+    parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
+    return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explains the pictures, and returns the exit code."""
+    """Explains the images, and returns the exit code."""
+    from tfviz.cli.jobs import find_jobs, require_writable
+
     jobs = find_jobs(args.paths, args.output)
     require_writable(args.output)
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.report import closing_lines, write_page
-        from tfviz.cli.results import Results
+        from tfviz.cli.results import Results, closing_lines, write_page
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
@@ -47,42 +96,50 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
-    from tfviz.cli.batches import read_batches
+    from tfviz.images.batches import read_batches
+    from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
-    def fail(job: Job, error: ImageError) -> None:
-        progress.say(f"Skipped: {results.fail(job, error)}")
+    def fail(number: int, error: ImageError) -> None:
+        progress.say(f"Skipped: {results.fail(jobs[number], error)}")
 
     progress.show(0, "reading")
-    for batch in read_batches(jobs, plan.preprocessing, batch_size, fail):
+    paths = [job.path for job in jobs]
+    for batch in read_batches(paths, plan.preprocessing, batch_size, fail, max_side_px=MAX_DRAWN_SIDE_PX):
         try:
-            _explain(batch, plan, results, progress, fail)
-        except ImageError as error:  # the model cannot take pictures of this size
-            for picture in batch:
-                fail(picture.job, error)
+            _explain(batch, jobs, plan, results, progress, fail)
+        except ImageError as error:  # the model cannot take images of this size
+            for number in batch.numbers:
+                fail(number, error)
 
 
-def _explain(batch: Sequence[Picture], plan: Plan, results: Results, progress: Progress, fail: _Fail) -> None:
-    """Explains one batch. Each map is written before the next method runs, so that little is held in memory."""
+def _explain(
+    batch: ImageBatch,
+    jobs: Sequence[Job],
+    plan: Plan,
+    results: Results,
+    progress: Progress,
+    fail: Callable[[int, ImageError], None],
+) -> None:
+    """Explains one batch. Each map is written before the next method runs, to hold little in memory."""
     import numpy as np
 
-    done = results.count
-    images = np.stack([picture.tensor for picture in batch])
-    scores = plan.predict(images)
-    for number, picture in enumerate(batch):
-        results.add_picture(picture, None if scores is None else scores[number])
+    done, length = results.count, len(batch.numbers)
+    scores = plan.classifier.scores(batch.tensors)
+    for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
+        results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
     for step, (explainer, classes) in enumerate(steps):
-        progress.show(done + len(batch) * step / len(steps), f"{explainer.key} …")  # the first call compiles
+        progress.show(done + length * step / len(steps), f"{explainer.key} …")  # the first call compiles
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            attributions = np.asarray(explainer(images, classes))
+            attributions = np.asarray(explainer(batch.tensors, classes))
         for warning in caught:
             if warning.category is UserWarning:
                 progress.say(f"Note: {warning.message}")
-        for number, picture in enumerate(batch):
-            progress.show(done + (len(batch) * step + number) / len(steps), f"{explainer.key}, {picture.job.name}")
-            target = None if classes is None else int(classes[number])
+        for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
+            job = jobs[number]
+            progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
             try:
-                results.add_map(picture, explainer, target, attributions[number])
+                results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
             except ImageError as error:  # NaN in the map
-                fail(picture.job, error)
+                fail(number, error)

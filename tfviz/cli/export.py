@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.columns import aligned
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
-from tfviz.cli.progress import Progress, tell
-from tfviz.cli.quiet import import_tensorflow
+from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
 from tfviz.errors import OptionError
 from tfviz.export import FORMATS, export, format_named
 
 if TYPE_CHECKING:
+    import keras
+
     from tfviz.export.manifest import Manifest
+    from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
 Writes a method on a network to a folder that explains pictures without tfviz: arrays as the network takes them go in,
@@ -32,7 +34,7 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     formats = aligned([("  " + key, one.says) for key, one in FORMATS.items()])
     parser = new_parser(
@@ -89,17 +91,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _explainer(args: argparse.Namespace, model: Any, progress: Progress) -> Any:
-    from tfviz.cli.choice import explainers_for
-    from tfviz.cli.predictions import Predictor
+def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress) -> Explainer:
+    from tfviz.class_scores import Classifier
+    from tfviz.cli.explainers import explainers_for
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(f"--method {args.method}: an export holds one method. Export each to a folder of its own.")
-    (explainer,) = explainers_for(model, [args.method], args.layer, Predictor(model).classes, progress.say)
+    (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
     return explainer
 
 
-def _options(args: argparse.Namespace, explainer: Any) -> dict[str, Any]:
+def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
     """What is given to the format, None left out later: a format refuses what it does not take."""
     from tfviz.models import labels_of, preprocessing_of
 
@@ -151,7 +153,7 @@ def _shown(tensors: list[dict[str, Any]]) -> str:
     return ", ".join(f"{one['name']} {_size(one['shape'])}" for one in tensors)
 
 
-def _size(shape: Any) -> str:
+def _size(shape: Sequence[int | None]) -> str:
     return f"({', '.join('any' if side is None else str(side) for side in shape)})"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
-from tfviz.cli.progress import Progress, tell
+from tfviz.cli.terminal import Progress, tell
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
@@ -27,7 +27,7 @@ needs: pip install 'tfviz[film]'
 """
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the command to those of `tfviz`."""
     parser = new_parser(
         subparsers.add_parser, "film", help="make a film of a training run", description=_ABOUT, epilog=_EXAMPLES
@@ -92,5 +92,5 @@ def _closing_lines(film: Film) -> list[str]:
 def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from error

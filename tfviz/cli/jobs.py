@@ -1,4 +1,4 @@
-"""What is read and where its results go: one job for each picture."""
+"""What is read and where its results go: one job for each image."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfviz.errors import ImageError, OptionError, OutputError
-from tfviz.images import FoundImage, find_images, shown
+from tfviz.images.files import shown
+from tfviz.images.folders import FoundImage, find_images
 
-# A picture's folder must not be called like a file that is written beside it.
-_SUFFIXES_OF_RESULTS = (".png", ".npy", ".html")
+# An image's folder must not have the name of a file that is written beside it.
+_EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
+    """One image. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
 
     path: Path
     folder: Path
@@ -24,27 +25,27 @@ class Job:
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
-    """One job for each picture among `paths`, files and folders, in the order of the page.
+    """One job for each image among `paths`, files and folders, in the order of the page.
 
-    What an earlier run left in the output folder is no picture to explain, unless it is named itself.
+    What an earlier run left in the output folder is no image to explain, unless it is named itself.
 
-    Raises ImageError for a path that does not exist and a folder without pictures, OptionError where the output would
-    land among the pictures.
+    Raises ImageError for a path that does not exist and a folder without images, OptionError where the output would
+    land among the images.
     """
     root = output.resolve()
     for path in map(Path, paths):
         if path.is_dir() and path.resolve() == root:
-            raise OptionError(f"--output {shown(output)} is the folder of the pictures themselves. Name another.")
+            raise OptionError(f"--output {shown(output)} is the folder of the images themselves. Name another.")
     is_within = any(root in Path(path).resolve().parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in one.path.resolve().parents]
     if not found:
-        raise ImageError(f"There are no pictures but those in the output folder {shown(output)}.")
+        raise ImageError(f"There are no images but those in the output folder {shown(output)}.")
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """A folder for each picture: its path without the ending, or with it where that is taken."""
+    """A folder for each image: its path without the extension, or with it where that is taken."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -56,7 +57,7 @@ def _folders(relatives: Sequence[Path]) -> list[Path]:
 
 def _candidates(relative: Path) -> Iterator[Path]:
     bare = relative.with_suffix("")
-    if bare.suffix.lower() not in _SUFFIXES_OF_RESULTS:
+    if bare.suffix.lower() not in _EXTENSIONS_OF_RESULTS:
         yield bare
     number = 1
     while True:

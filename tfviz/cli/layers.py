@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tfviz.cli.columns import aligned
-from tfviz.cli.progress import tell
-from tfviz.cli.quiet import import_tensorflow
+from tfviz.cli.options import add_model, new_parser
+from tfviz.cli.terminal import aligned, import_tensorflow, tell
 from tfviz.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from tfviz.graph.places import Graph
+
+_ABOUT = "Lists the layers of a network; * marks the one that the class activation maps choose by themselves."
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Adds the command to those of `tfviz`."""
+    parser = new_parser(subparsers.add_parser, "layers", help="list a network's layers", description=_ABOUT)
+    parser.set_defaults(module="tfviz.cli.layers")
+    add_model(parser, weights="none", fetched="not needed to list layers;")
+    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _automatic(graph: Any) -> tuple[str | None, str]:
+def _automatic(graph: Graph) -> tuple[str | None, str]:
     """The path of the layer that CAMs choose, and a sentence on it."""
     from tfviz.graph.layers import last_feature_place
 

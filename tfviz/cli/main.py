@@ -1,32 +1,45 @@
-"""The `tfviz` command: parse, run, and say in one line what went wrong."""
+"""The `tfviz` command: parses what was typed, runs the command, and reports an expected error in one line.
+
+Nothing heavy is imported here or at the top of a command, so that help and wrong usage are answered at once.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from tfviz.cli.arguments import parse
-from tfviz.cli.progress import tell
+import tfviz
+from tfviz.cli import explain, export, film, layers, methods, watch
+from tfviz.cli.options import new_parser
+from tfviz.cli.terminal import tell
 from tfviz.errors import TfvizError
 
 WRONG_USAGE = 2
-STOPPED = 130  # 128 + SIGINT, as shells have it
+STOPPED = 130  # 128 + SIGINT, as in shells
+
+_EXAMPLES = """\
+examples:
+  tfviz explain photos --model vgg16                       a folder, a network of keras.applications
+  tfviz explain cat.jpg --model my.keras --preprocess tf   your own network
+  tfviz explain photos --model vgg16 --method all --target top2 --output maps
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code (see `tfviz explain --help`).
 
-    What tfviz raises on purpose becomes one line on stderr; anything else keeps its traceback.
+    A TfvizError becomes one line on stderr; any other exception keeps its traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show must not stop a run
     try:
-        args = parse(argv)
-    except SystemExit as stop:  # argparse has said what there is to say
+        args = _parse(argv)
+    except SystemExit as stop:  # argparse has printed the reason
         return stop.code if isinstance(stop.code, int) else 0
     try:
         return int(importlib.import_module(args.module).run(args))
@@ -36,6 +49,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("Stopped.", sys.stderr)
         return STOPPED
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The typed arguments; `.module` is the command's module. Exits by SystemExit after help and on wrong usage."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command == "explain" and not any(word.startswith("-") for word in rest):
+        args.paths, rest = [*args.paths, *rest], []  # argparse does not take paths that follow an option
+    if rest:
+        parser.error(f"unknown arguments: {' '.join(rest)} (see `tfviz {args.command} --help`)")
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser(
+        argparse.ArgumentParser,
+        prog="tfviz",
+        description="See what a convolutional network looks at.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in (explain, methods, layers, export, watch, film):
+        command.add_parser(commands)
+    return parser
 
 
 def _one_line(error: TfvizError) -> str:

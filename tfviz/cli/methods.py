@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from tfviz.cli.columns import aligned
-from tfviz.cli.progress import tell
-from tfviz.cli.quiet import import_tensorflow
+from tfviz.cli.options import new_parser
+from tfviz.cli.terminal import aligned, import_tensorflow, tell
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Adds the command to those of `tfviz`."""
+    parser = new_parser(subparsers.add_parser, "methods", help="list the methods", description="Lists the methods.")
+    parser.set_defaults(module="tfviz.cli.methods")
+    return parser
 
 
 def run(_args: argparse.Namespace) -> int:
     """Prints the table."""
     import_tensorflow()
-    from tfviz.cli.choice import takes_layer
+    from tfviz.cli.explainers import takes_layer
     from tfviz.methods import METHODS
 
     rows = [("method", "question it answers", "layer", "target")]
     for key, method in METHODS.items():
-        default = "automatic" if method.needs_layer else "the picture"
+        default = "automatic" if method.needs_layer else "the image"
         layer = f"--layer, else {default}" if takes_layer(method) else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
     tell(aligned(rows))

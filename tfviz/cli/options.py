@@ -36,8 +36,8 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
-        help="how a model file wants its pictures: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; networks known by name know it themselves",
+        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
+        "(0..255), or a JSON file; networks known by name bring their own",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is run on every picture: the model, its preprocessing and labels, the methods, the classes."""
+"""What is run on every image: the model, its preprocessing and labels, the methods, the classes."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from tfviz.cli.choice import explainers_for
-from tfviz.cli.predictions import Predictor
-from tfviz.cli.wanted import WantedClasses
+from tfviz.class_scores import Classifier
+from tfviz.cli.explainers import explainers_for
+from tfviz.cli.targets import ClassTargets
 from tfviz.images import shown
-from tfviz.labels import Labels
+from tfviz.images.preprocessing import Preprocessing
 from tfviz.methods.explainer import Explainer
 from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_model, preprocessing_of
-from tfviz.preprocessing import Preprocessing
+from tfviz.models.labels import Labels
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the pictures have in common."""
+    """Everything that the images have in common."""
 
     model_name: str
     preprocessing: Preprocessing
     labels: Labels
-    predict: Predictor
+    classifier: Classifier
     explainers: list[Explainer]
-    wanted: WantedClasses | None
+    targets: ClassTargets | None
 
     def steps(self, scores: np.ndarray | None) -> list[tuple[Explainer, np.ndarray | None]]:
         """Each method with each of its targets, (N,) classes or None, for a batch with these scores (N, classes)."""
-        columns = [] if scores is None or self.wanted is None else self.wanted.columns(scores)
+        columns = [] if scores is None or self.targets is None else self.targets.columns(scores)
         return [(one, column) for one in self.explainers for column in (columns if one.takes_target else [None])]
 
     @property
     def is_top_only(self) -> bool:
         """Whether the highest class alone is explained."""
-        return self.wanted is None or self.wanted.is_top_only
+        return self.targets is None or self.targets.is_top_only
 
     @property
     def layers(self) -> list[str]:
@@ -56,23 +57,23 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     name = shown(Path(args.model).name)
     if not is_preprocessing_known(model):
         say(
-            f"Note: {name} does not say how it wants its pictures; they are given as they are, RGB, 0..255. If it was "
-            "trained on others, say so by --preprocess."
+            f"Note: no preprocessing is known for {name}; images are fed as RGB in 0..255. If it was trained on other "
+            "values, pass --preprocess."
         )
-    predict = Predictor(model)
+    classifier = Classifier(model)
     labels = labels_of(model)
-    if predict.classes == 1 and not labels.names:
+    if classifier.classes == 1 and not labels.names:
         labels = Labels(("output",))  # one number is no class
-    explainers = explainers_for(model, args.method, args.layer, predict.classes, say)
-    wanted = WantedClasses(args.target, labels, predict.classes) if predict.classes is not None else None
+    explainers = explainers_for(model, args.method, args.layer, classifier.classes, say)
+    targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
-        say("Note: each picture is explained at its own size, and each new size is compiled for; --image-size sets one.")
+        say("Note: each image is explained at its own size, and each new size is compiled for; --image-size sets one.")
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name
-    return Plan(title, preprocessing, labels, predict, explainers, wanted)
+    return Plan(title, preprocessing, labels, classifier, explainers, targets)
 
 
-def load(name: str, weights: str, **options: Any) -> Any:
+def load(name: str, weights: str, **options: Any) -> keras.Model:
     """The model for `--model` and `--weights`; the progress of a download goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return load_model(name, weights=None if weights.lower() == "none" else weights, **options)

@@ -1,4 +1,4 @@
-"""What is written: pictures, maps and arrays into one folder for each picture, and the page about them."""
+"""What `tfviz explain` writes: a folder of overlays and maps for each image, the page, and the closing lines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tfviz.cli.batches import Picture
+from tfviz.atomic_files import write_atomically
+from tfviz.class_scores import ranked_classes
 from tfviz.cli.jobs import Job
+from tfviz.cli.plan import Plan
 from tfviz.errors import ImageError
 from tfviz.images import shown, write_image
-from tfviz.labels import Labels
 from tfviz.methods.explainer import Explainer
-from tfviz.render import GalleryEntry, GalleryMap, overlay, title_of
-from tfviz.writing import write_atomically
+from tfviz.models.labels import Labels
+from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, overlay, title_of, write_gallery
 
 _MOST_PREDICTIONS = 5
 _MAX_NAME_LENGTH = 40  # letters of a class's name in a file's name
@@ -36,29 +37,29 @@ class Results:
         self.failure_lines: list[str] = []
         self.blank_maps: Counter[str] = Counter()  # by the method's key
 
-    def add_picture(self, picture: Picture, scores: np.ndarray | None) -> None:
-        """Writes the picture itself and notes what the model says, scores (classes,), about it."""
-        job, path = picture.job, picture.job.folder / "image.png"
-        write_image(self.folder / path, picture.shown)
-        height, width = picture.shown.shape[:2]
+    def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
+        """Writes the image that maps are drawn on, and notes the model's scores (classes,) of it."""
+        path = job.folder / "image.png"
+        write_image(self.folder / path, image)
+        height, width = image.shape[:2]
         self._maps[job] = []
         self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], (height, width))
 
     def _best(self, scores: np.ndarray | None) -> list[tuple[str, float]]:
         if scores is None:
             return []
-        best = np.argsort(-scores, kind="stable")[:_MOST_PREDICTIONS]
+        best = ranked_classes(scores)[:_MOST_PREDICTIONS]
         return [(self.labels.name(int(index)), float(scores[index])) for index in best]
 
-    def add_map(self, picture: Picture, explainer: Explainer, target: int | None, attribution: np.ndarray) -> None:
-        """Writes one method's map of a picture, and the array if asked for. Raises ImageError for NaN in the map."""
-        if picture.job in self.failures:
+    def add_map(self, job: Job, image: np.ndarray, explainer: Explainer, target: int | None, attribution: np.ndarray) -> None:
+        """Writes one method's map over the image, and the array if asked for. Raises ImageError for NaN in the map."""
+        if job in self.failures:
             return
-        path = picture.job.folder / f"{self._stem(explainer, target)}.png"
-        maps = self._maps[picture.job]
+        path = job.folder / f"{self._stem(explainer, target)}.png"
+        maps = self._maps[job]
         if any(path == one.path for one in maps):  # one class, asked for by name and by rank
             return
-        write_image(self.folder / path, overlay(picture.shown, attribution, style=explainer.style))
+        write_image(self.folder / path, overlay(image, attribution, style=explainer.style))
         self.blank_maps[explainer.key] += not attribution.any()
         if self.is_raw:
             self._write_array(path.with_suffix(".npy"), attribution)
@@ -83,7 +84,7 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Notes that a picture cannot be explained, and returns the line about it; it is taken off the page."""
+        """Notes that an image cannot be explained, removes it from the page, and returns the line about it."""
         self.entries.pop(job, None)
         path, reason = shown(job.path), str(error)
         self.failures[job] = reason.removeprefix(path).strip()
@@ -92,5 +93,35 @@ class Results:
 
     @property
     def count(self) -> int:
-        """How many pictures have been begun or given up."""
+        """The number of images that were begun or given up."""
         return len(self.entries) + len(self.failures)
+
+
+def write_page(plan: Plan, results: Results) -> Path | None:
+    """Writes index.html about all there is; None, and an older page stays, where there is nothing to tell."""
+    if not results.entries and not results.failures:
+        return None
+    layers = ", ".join(plan.layers)
+    return write_gallery(
+        results.folder,
+        list(results.entries.values()),
+        title=f"What {plan.model_name} looks at",
+        subtitle=f"Layer: {layers}" if layers else "",
+        failures=[GalleryFailure(job.name, reason) for job, reason in results.failures.items()],
+        questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
+    )
+
+
+def closing_lines(plan: Plan, results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
+    """The last lines: how many images are explained, where they are, and which are not and why."""
+    place = f": {shown(page)}" if page else ""
+    if is_stopped:
+        return [f"Stopped after {len(results.entries)} of {total} images; what was made stays{place}"]
+    methods = len(plan.explainers)
+    lines = [f"{len(results.entries)} of {total} images explained by {methods} method{'s' * (methods > 1)}{place}"]
+    lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
+    return lines + [f"Not explained: {line}" for line in results.failure_lines]
+
+
+def _maps(count: int) -> str:
+    return f"{count} map{'s' * (count > 1)}"

@@ -93,7 +93,7 @@ def export(
         OutputError: a place that cannot be written.
     """
     from tfviz.export import folders
-    from tfviz.export.manifest import Manifest
+    from tfviz.export.signatures import manifest_of
 
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
@@ -101,7 +101,7 @@ def export(
     with _ONE_AT_A_TIME:
         folder = folders.destination(path, overwrite=overwrite)
         module.check(explainer, **options)
-        manifest = Manifest.of(explainer, key, preprocessing=preprocessing, labels=labels)
+        manifest = manifest_of(explainer, key, preprocessing=preprocessing, labels=labels)
         with folders.written_whole(folder) as unfinished:
             module.write(explainer, unfinished, manifest, **options)
             manifest.write(unfinished)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfviz.errors import ImageError, TargetError
 from tfviz.export.manifest import Input, Manifest, flat_names, nested
-from tfviz.labels import Labels
+from tfviz.models.labels import Labels
 
 TOP_CLASS = -1
 

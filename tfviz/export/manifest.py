@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import ExportError
 from tfviz.images import shown
-from tfviz.preprocessing import Preprocessing
-from tfviz.writing import write_atomically
+from tfviz.images.preprocessing import Preprocessing
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
@@ -72,13 +72,6 @@ class Manifest:
     style: str
     versions: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, explainer: Any, format: str, *, preprocessing: Any = None, labels: Any = None) -> Manifest:
-        """What is known of an explainer before it is written. Needs TensorFlow, which reading a manifest does not."""
-        from tfviz.export.signatures import described
-
-        return cls(format=format, **described(explainer, preprocessing, labels))
 
     def write(self, folder: Path) -> Path:
         """Writes tfviz.json into the folder."""

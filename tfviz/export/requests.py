@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz import targets
+from tfviz.class_scores import is_classifier
 from tfviz.errors import ExportError, TargetError
 from tfviz.export.manifest import Manifest
 from tfviz.export.signatures import (
@@ -23,7 +24,6 @@ from tfviz.export.signatures import (
     TOP_CLASS,
     explained,
     fix_image_shape,
-    is_classifier,
     named_results,
     require_sizes,
     specs_of,
@@ -51,7 +51,7 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -
             raise TargetError(f"{explainer.key} explains no single class and takes no target; got target={target!r}")
         return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
     fixed = _fixed(explainer, manifest, target)
-    if is_classifier(explainer):
+    if is_classifier(explainer.graph):
         return _of_classes(explainer, manifest, fixed)
     manifest.targets = ["fixed"]
     requests = {"serving_default": _always(explainer, manifest, fixed)}
@@ -69,7 +69,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Any, image_sha
     """
     fix_image_shape(manifest, image_shape)
     require_sizes(manifest, what)
-    if target is not None or not (explainer.takes_target and is_classifier(explainer)):
+    if target is not None or not (explainer.takes_target and is_classifier(explainer.graph)):
         request = requests_for(explainer, manifest, target)["serving_default"]
         manifest.targets = ["fixed"] if explainer.takes_target else []
         return request
@@ -81,7 +81,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Any, image_sha
 def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
     """The target that serving_default explains, in one of the forms of `targets.prepare`."""
     shapes = _score_shapes(explainer)
-    if target is None and not is_classifier(explainer):
+    if target is None and not is_classifier(explainer.graph):
         raise ExportError(
             f"the model '{manifest.model}' has no single output (N, classes), but {shapes}: there is no top class to explain. "
             "Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map of classes, "

@@ -15,15 +15,16 @@ import tensorflow as tf
 from keras import tree
 
 import tfviz
+from tfviz.class_scores import is_classifier
 from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
 from tfviz.export.manifest import FORMAT_VERSION, NO_PARAMETERS, Input, Manifest, flat_names, map_name, plain_names
 from tfviz.graph.head import output_names
 from tfviz.graph.layers import model_name
 from tfviz.graph.walk import name_of
-from tfviz.labels import labels_from
+from tfviz.images.preprocessing import Preprocessing, preprocessing_from
 from tfviz.methods.explainer import Explainer, Explanation
 from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
-from tfviz.preprocessing import Preprocessing, preprocessing_from
+from tfviz.models.labels import labels_from
 
 TOP_CLASS, NO_CLASS = -1, -2
 
@@ -58,12 +59,6 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
 
     outputs, _, attribution = explainer.compute(images, score)
     return Explanation(outputs, tf.broadcast_to(classes[0], tf.shape(images[0])[:1]), attribution)
-
-
-def is_classifier(explainer: Explainer) -> bool:
-    """Whether the model has one output (N, classes), so that one class can be explained."""
-    structure, shapes = explainer.graph.output_structure, explainer.graph.shapes
-    return isinstance(structure, int) and len(shapes[structure]) in (0, 2)
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
@@ -132,42 +127,43 @@ def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any
     return results | dict(zip(flat_names(manifest.attribution), maps, strict=True))
 
 
-def described(explainer: Explainer, preprocessing: Any = None, labels: Any = None) -> dict[str, Any]:
-    """What a manifest says of an explainer, whatever the format."""
+def manifest_of(explainer: Explainer, format: str, *, preprocessing: Any = None, labels: Any = None) -> Manifest:
+    """The manifest of an explainer, as far as it is known before the explainer is written."""
     inputs = _inputs(explainer)
     graph, whole = explainer.graph, explainer.whole
     names = dict(zip(graph.inputs, (one.name for one in inputs), strict=True))
     outputs = dict(zip(whole.outputs, _output_names(explainer), strict=True))
     layer = getattr(explainer, "layer_path", None)
-    can_choose = explainer.takes_target and is_classifier(explainer)
-    return {
-        "method": explainer.key,
-        "options": {name: value for name, value in explainer.options.items() if name != "layer"},
-        "layer": None if layer == "image" else layer,
-        "model": model_name(graph),
-        "inputs": inputs,
-        "input_structure": tree.map_structure(names.__getitem__, graph.input_structure),
-        "outputs": tree.map_structure(outputs.__getitem__, whole.output_structure),
-        "attribution": "attribution",
-        "takes_target": explainer.takes_target,
-        "targets": ["top", "class"] if can_choose else [],
-        "classes": _classes(explainer),
-        "scores": list(graph.shapes[graph.output_structure]) if isinstance(graph.output_structure, int) else None,
-        "preprocessing": _preprocessing(explainer, preprocessing),
-        "labels": _labels(explainer, labels),
-        "style": explainer.style,
-        "versions": {
+    can_choose = explainer.takes_target and is_classifier(explainer.graph)
+    return Manifest(
+        format=format,
+        method=explainer.key,
+        options={name: value for name, value in explainer.options.items() if name != "layer"},
+        layer=None if layer == "image" else layer,
+        model=model_name(graph),
+        inputs=inputs,
+        input_structure=tree.map_structure(names.__getitem__, graph.input_structure),
+        outputs=tree.map_structure(outputs.__getitem__, whole.output_structure),
+        attribution="attribution",
+        takes_target=explainer.takes_target,
+        targets=["top", "class"] if can_choose else [],
+        classes=_classes(explainer),
+        scores=list(graph.shapes[graph.output_structure]) if isinstance(graph.output_structure, int) else None,
+        preprocessing=_preprocessing(explainer, preprocessing),
+        labels=_labels(explainer, labels),
+        style=explainer.style,
+        versions={
             "tfviz": tfviz.__version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "format_version": FORMAT_VERSION,
         },
-    }
+    )
 
 
 def _classes(explainer: Explainer) -> int | None:
     shape = explainer.graph.shapes[explainer.graph.outputs[0]]
-    return shape[-1] if is_classifier(explainer) and shape else None
+    return shape[-1] if is_classifier(explainer.graph) and shape else None
 
 
 def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
@@ -27,7 +28,6 @@ from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
 from tfviz.runs.snapshot import Snapshot
 from tfviz.runs.validation import record_fault, run_fault, size_fault
-from tfviz.writing import write_atomically
 
 _ACCURACY = 1e-3  # of a map's largest value
 

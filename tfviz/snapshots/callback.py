@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from tfviz.errors import LabelsError, OptionError
-from tfviz.labels import labels_from
+from tfviz.models.labels import labels_from
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder
 from tfviz.runs.schema import MAX_LABELS, MAX_LABELS_BYTES, MAX_TEXT, shortened
@@ -53,7 +53,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         max_images: how many images are taken. All of them are run at once.
         pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves.
         labels: names of the classes: in order, by number, a data generator's class_indices, or a file (see
-            `tfviz.labels.read_labels`).
+            `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.
         viewer: the address of a viewer ("http://host:1337") to which the run is sent too.
         token: the viewer's.

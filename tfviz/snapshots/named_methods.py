@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import tree
 
+from tfviz import class_scores
 from tfviz.errors import OptionError
-from tfviz.graph.head import last_activation
 from tfviz.graph.layers import model_name
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
@@ -41,30 +39,9 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """For each image the class that the model itself finds and its output there; None where it names no class.
-
-        outputs: the model's own. One sigmoid unit p has two classes: 0 with 1 − p, and 1 with p.
-        """
-        flat = tree.flatten(outputs)
-        if len(flat) != 1 or flat[0].ndim != 2:
-            return [None] * (len(flat[0]) if flat else 0)
-        scores = flat[0]
-        if scores.shape[1] == 1:
-            if not self._ends_in_sigmoid():
-                return [None] * len(scores)
-            scores = np.concatenate([1 - scores, scores], axis=1)
-        return [_top(row) for row in scores]
-
-    def _ends_in_sigmoid(self) -> bool:
-        graph = self.explainer.whole
-        place = last_activation(graph, graph.outputs[0])
-        return place is not None and place.activation == "sigmoid"
-
-
-def _top(scores: np.ndarray) -> Prediction | None:
-    if not np.isfinite(scores).all():
-        return None
-    return {"class": int(scores.argmax()), "score": float(scores.max())}
+        """For each image the class that the model itself finds and its output there; None where it names no class."""
+        found = class_scores.predictions(outputs, self.explainer.whole)
+        return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:

@@ -7,7 +7,7 @@ import threading
 import cv2
 import numpy as np
 
-from tfviz.containers import describe
+from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
 _BIT_DEPTH_AT = 24  # in the header of a PNG

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError
 from tfviz.runs.index import add_line, cut_rest
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE
@@ -24,7 +25,6 @@ from tfviz.viewer.known_run import RECEIVED_FILE, KnownRun, is_inside
 from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
-from tfviz.writing import write_atomically
 
 _MOST_NAME = 60  # characters of a run's name in its folder's
 _PREFIXES = (8, 32)  # characters of the id in it: the second where the first is taken

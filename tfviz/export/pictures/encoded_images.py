@@ -23,7 +23,7 @@ from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.coloring import overlaid
 from tfviz.export.pictures.decoding import decoded
 from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
-from tfviz.preprocessing import Preprocessing
+from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
 _NAMES = {"serving_default": ("image", "overlay"), "explain": ("explain_image", "explain_overlay")}

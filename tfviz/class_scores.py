@@ -1,0 +1,96 @@
+"""A model's outputs as scores of classes: which outputs name classes, what the scores are, and which classes are on top.
+
+A model names classes if it has one output (N, classes). A single sigmoid unit p counts as two classes, as it does for
+targets: class 0 with 1 − p, and class 1 with p.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ImageError, UnsupportedModelError, first_line
+from tfviz.graph.head import last_activation
+from tfviz.graph.places import Graph
+from tfviz.graph.reading import graph_of
+
+
+def is_classifier(graph: Graph) -> bool:
+    """Whether the model has one output (N, classes), so that a class can be chosen. An output of unknown rank counts."""
+    output = graph.output_structure
+    return isinstance(output, int) and len(graph.shapes[output]) in (0, 2)
+
+
+def ends_in_sigmoid(graph: Graph) -> bool:
+    """Whether the model's first output is a sigmoid."""
+    place = last_activation(graph, graph.outputs[0])
+    return place is not None and place.activation == "sigmoid"
+
+
+def both_classes(p: np.ndarray) -> np.ndarray:
+    """The scores (N, 2) of a single sigmoid unit's output (N, 1)."""
+    return np.concatenate([1 - p, p], axis=1)
+
+
+def ranked_classes(scores: np.ndarray) -> np.ndarray:
+    """The classes of each image from the highest score to the lowest, (N, classes) int32; equal scores in class order."""
+    return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
+
+
+def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
+    """The top class of each image and its score; None where the model names no class, or a score is not finite.
+
+    Args:
+        outputs: what the model returned for a batch.
+        graph: the model with its last activation.
+    """
+    flat = keras.tree.flatten(outputs)
+    if len(flat) != 1 or flat[0].ndim != 2:
+        return [None] * (len(flat[0]) if flat else 0)
+    scores = flat[0]
+    if scores.shape[1] == 1:
+        if not ends_in_sigmoid(graph):  # a number, not a class
+            return [None] * len(scores)
+        scores = both_classes(scores)
+    return [(int(row.argmax()), float(row.max())) if np.isfinite(row).all() else None for row in scores]
+
+
+class Classifier:
+    """A model as a compiled function from images to scores of classes.
+
+    `classes` is their number, or None if the model does not have one output (N, classes).
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        shapes = [tuple(tensor.shape) for tensor in model.outputs]
+        is_one_row = len(shapes) == 1 and len(shapes[0]) == 2
+        self._is_binary = shapes == [(None, 1)] and _model_ends_in_sigmoid(model)
+        self.classes: int | None = (2 if self._is_binary else shapes[0][1]) if is_one_row else None
+        self._forward = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)],
+            autograph=False,
+        )
+
+    def scores(self, images: np.ndarray) -> np.ndarray | None:
+        """The scores (N, classes), float32, of preprocessed images (N, H, W, C); None if the model names no classes.
+
+        Raises ImageError for images of a size that the model cannot take.
+        """
+        if self.classes is None:
+            return None
+        try:
+            outputs = tf.nest.flatten(self._forward(images))[0]
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            size = "x".join(map(str, images.shape[1:3]))
+            raise ImageError(f"The model cannot take an image of {size} pixels ({first_line(error)}).") from error
+        scores = np.asarray(outputs, np.float32)
+        return both_classes(scores) if self._is_binary else scores
+
+
+def _model_ends_in_sigmoid(model: keras.Model) -> bool:
+    try:
+        return ends_in_sigmoid(graph_of(model))
+    except UnsupportedModelError:  # the methods say why; a forward pass does not need the graph
+        return False

@@ -1,0 +1,105 @@
+"""The containers of image files, read before decoding: the format, the size, and whether the file is complete.
+
+Decoders differ on truncated files: some fail, some fill the rest with gray and report nothing. So the end of the data is
+looked for here, in the container. Bytes after that end are allowed, because cameras and phones append previews and videos.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+
+FORMATS = "JPEG, PNG, BMP, WebP or TIFF"
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"})
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# Any marker but the ones that may stand inside the compressed data (stuffed zero, restart, fill byte).
+_JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
+_JPEG_START, _JPEG_END = 0xD8, 0xD9
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+@dataclass(frozen=True)
+class Container:
+    """An image file's own description.
+
+    `size` is (height, width) in pixels as stored, before any EXIF rotation, or None where the header does not easily
+    tell (TIFF). `is_whole` is False where the data end before the image does or a checksum is wrong; for BMP and
+    TIFF it is always True, since their decoders refuse what is missing.
+    """
+
+    kind: str
+    size: tuple[int, int] | None
+    is_whole: bool
+
+
+def describe(data: bytes) -> Container | None:
+    """The description of an image file's bytes, or None where they are of none of the FORMATS."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(_PNG_START):
+        return _png(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp(data)
+    if data.startswith(b"BM"):
+        return _bmp(data)
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return Container("TIFF", None, True)
+    return None
+
+
+def _jpeg(data: bytes) -> Container:
+    """Segments are stepped over by their length, so a thumbnail's own end marker is not taken for the image's."""
+    size, at = None, 0
+    while marker := _JPEG_MARKER.search(data, at):
+        code, at = marker[1][0], marker.end()
+        if code == _JPEG_END:
+            return Container("JPEG", size, size is not None)
+        if code == _JPEG_START:
+            continue
+        if code in _JPEG_FRAMES:
+            size = _big(data, at + 3, 2), _big(data, at + 5, 2)
+        at += _big(data, at, 2)
+    return Container("JPEG", size, False)
+
+
+def _png(data: bytes) -> Container:
+    size = _big(data, 20, 4), _big(data, 16, 4)
+    at, view = len(_PNG_START), memoryview(data)
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 8 + _big(data, at, 4)
+        is_critical = name[:1].isupper()
+        if is_critical and zlib.crc32(view[at + 4 : end]) != _big(data, end, 4):
+            break
+        if name == b"IEND":
+            return Container("PNG", size, True)
+        at = end + 4
+    return Container("PNG", size, False)
+
+
+def _webp(data: bytes) -> Container:
+    chunk, is_whole = data[12:16], len(data) >= _little(data, 4, 4) + 8
+    if chunk == b"VP8X":
+        size = _little(data, 27, 3) + 1, _little(data, 24, 3) + 1
+    elif chunk == b"VP8L":  # 14 bits of width - 1, then 14 bits of height - 1
+        bits = _little(data, 21, 4)
+        size = (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    else:
+        size = _little(data, 28, 2) & 0x3FFF, _little(data, 26, 2) & 0x3FFF
+    return Container("WebP", size, is_whole)
+
+
+def _bmp(data: bytes) -> Container:
+    if _little(data, 14, 4) == 12:  # the header of OS/2, with sizes in 16 bits
+        return Container("BMP", (_little(data, 20, 2), _little(data, 18, 2)), True)
+    height = int.from_bytes(data[22:26], "little", signed=True)  # negative: stored from the top down
+    return Container("BMP", (abs(height), _little(data, 18, 4)), True)
+
+
+def _big(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(data[at : at + count], "big")
+
+
+def _little(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(data[at : at + count], "little")

@@ -1,0 +1,5 @@
+"""Models by name or from a file, with their preprocessing and their labels."""
+
+from tfviz.models.loading import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
+
+__all__ = ["PACKAGED", "is_preprocessing_known", "labels_of", "load_images", "load_model", "preprocessing_of"]

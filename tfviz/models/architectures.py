@@ -1,0 +1,92 @@
+"""Networks by name, those of keras.applications and tfviz' own: their input sizes and their preprocessing.
+
+A table, so that names can be listed and checked without importing TensorFlow; the tests compare every row with Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tfviz.errors import OptionError
+from tfviz.models import networks
+
+if TYPE_CHECKING:
+    import keras
+
+# module of keras.applications, preprocessing, {constructor: side of the square input in pixels}.
+# "none": the network scales its images itself.
+_FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
+    ("vgg16", "caffe", {"VGG16": 224}),
+    ("vgg19", "caffe", {"VGG19": 224}),
+    ("resnet", "caffe", {"ResNet50": 224, "ResNet101": 224, "ResNet152": 224}),
+    ("resnet_v2", "tf", {"ResNet50V2": 224, "ResNet101V2": 224, "ResNet152V2": 224}),
+    ("inception_v3", "tf", {"InceptionV3": 299}),
+    ("inception_resnet_v2", "tf", {"InceptionResNetV2": 299}),
+    ("xception", "tf", {"Xception": 299}),
+    ("mobilenet", "tf", {"MobileNet": 224}),
+    ("mobilenet_v2", "tf", {"MobileNetV2": 224}),
+    ("mobilenet_v3", "none", {"MobileNetV3Small": 224, "MobileNetV3Large": 224}),
+    ("densenet", "torch", {"DenseNet121": 224, "DenseNet169": 224, "DenseNet201": 224}),
+    ("nasnet", "tf", {"NASNetMobile": 224, "NASNetLarge": 331}),
+    ("efficientnet", "none", {"EfficientNetB0": 224, "EfficientNetB1": 240, "EfficientNetB2": 260}),
+    ("efficientnet", "none", {"EfficientNetB3": 300, "EfficientNetB4": 380, "EfficientNetB5": 456}),
+    ("efficientnet", "none", {"EfficientNetB6": 528, "EfficientNetB7": 600}),
+    ("efficientnet_v2", "none", {"EfficientNetV2B0": 224, "EfficientNetV2B1": 240, "EfficientNetV2B2": 260}),
+    ("efficientnet_v2", "none", {"EfficientNetV2B3": 300, "EfficientNetV2S": 384}),
+    ("efficientnet_v2", "none", {"EfficientNetV2M": 480, "EfficientNetV2L": 480}),
+    ("convnext", "none", {"ConvNeXtTiny": 224, "ConvNeXtSmall": 224, "ConvNeXtBase": 224}),
+    ("convnext", "none", {"ConvNeXtLarge": 224, "ConvNeXtXLarge": 224}),
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network. `mode` is the name of its preprocessing, `size` its (height, width).
+
+    `module` is its home in keras.applications; "" where Keras has no such network, and no weights for it.
+    """
+
+    name: str
+    module: str
+    mode: str
+    size: tuple[int, int]
+
+    @property
+    def is_in_keras(self) -> bool:
+        return bool(self.module)
+
+    def build(self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None) -> keras.Model:
+        """The network with its classifier; `weights` is "imagenet" or None (random).
+
+        Raises OptionError for a size that it cannot take, and whatever Keras raises where weights cannot be fetched.
+        """
+        size = size or self.size
+        if weights is not None:
+            return self._construct(weights=weights, input_shape=(*size, 3))
+        try:
+            if not self.is_in_keras:
+                widths = networks.standard_widths(self.name) | {"predictions": classes}
+                return networks.build(self.name, widths, size)
+            return self._construct(weights=None, classes=classes, input_shape=(*size, 3))
+        except ValueError as error:  # the network would shrink such images to nothing
+            raise OptionError(f"{self.name} cannot take images of {size[0]}x{size[1]} pixels: {error}") from error
+
+    def _construct(self, **options: Any) -> keras.Model:
+        applications: Any = importlib.import_module("keras.applications")
+        return getattr(applications, self.name)(**options)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    name: Architecture(name, module, mode, (side, side)) for module, mode, sides in _FAMILIES for name, side in sides.items()
+}
+OWN_ARCHITECTURES: dict[str, Architecture] = {
+    name: Architecture(name, "", "torch", (224, 224)) for name in ("VGG16_BN", "VGG19_BN")
+}
+_BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.values(), *OWN_ARCHITECTURES.values())}
+
+
+def find_architecture(name: str) -> Architecture | None:
+    """The network of that name; capitals, "-" and "_" do not count ("resnet50", "mobilenet_v2")."""
+    return _BY_KEY.get(name.lower().replace("-", "").replace("_", "").strip())

@@ -1,0 +1,110 @@
+"""ResNet50 as torchvision has it, with the layers' names of keras.applications.
+
+He et al., 2016, "Deep Residual Learning for Image Recognition". It differs from the network of keras.applications in
+three ways, so that weights of one give wrong outputs in the other: the stride of a block is in its 3x3 convolution
+and not in the 1x1 before it, no convolution has a bias, and the epsilon of the normalization is 1e-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+NAME = "ResNet50"
+_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage -> blocks in it
+_CHANNELS = {2: 64, 3: 128, 4: 256, 5: 512}  # inside the blocks of a stage; four times as many at their end
+_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Block:
+    """One bottleneck: 1x1, 3x3 and 1x1 convolutions beside a shortcut.
+
+    The widths "<name>_1", "<name>_2" are those of the first two convolutions; `output` is the width of the third,
+    which all blocks of a stage share, and `source` that of the block's input.
+    """
+
+    stage: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"conv{self.stage}_block{self.number}"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether its shortcut has a convolution, as that of the first block of a stage."""
+        return self.number == 1
+
+    @property
+    def stride(self) -> int:
+        return 2 if self.is_first and self.stage > 2 else 1
+
+    @property
+    def output(self) -> str:
+        return f"conv{self.stage}"
+
+    @property
+    def source(self) -> str:
+        return f"conv{self.stage - 1}" if self.is_first else self.output
+
+
+def blocks() -> Iterator[Block]:
+    """The blocks in the order in which they run."""
+    for stage, count in _BLOCKS.items():
+        for number in range(1, count + 1):
+            yield Block(stage, number)
+
+
+def standard_widths() -> dict[str, int]:
+    """Channels by the names that `Block` tells, "conv1", and the classes, "predictions"."""
+    widths = {"conv1": 64, "predictions": 1000}
+    for block in blocks():
+        channels = _CHANNELS[block.stage]
+        widths |= {f"{block.name}_1": channels, f"{block.name}_2": channels, block.output: 4 * channels}
+    return widths
+
+
+def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
+    """The network for images of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
+    import keras
+    from keras import layers
+
+    images = keras.Input((*size, 3))
+    x = call(layers.ZeroPadding2D(3, name="conv1_pad"), images)
+    x = _convolved(x, "conv1", widths["conv1"], 7, 2, call)
+    x = call(layers.ReLU(name="conv1_relu"), x)
+    x = call(layers.ZeroPadding2D(1, name="pool1_pad"), x)  # zeros are as good as torch's −inf: nothing is below them
+    x = call(layers.MaxPooling2D(3, 2, name="pool1_pool"), x)
+    for block in blocks():
+        x = _block(x, block, widths, call)
+    x = call(layers.GlobalAveragePooling2D(name="avg_pool"), x)
+    x = call(layers.Dense(widths["predictions"], "softmax", name="predictions"), x)
+    return keras.Model(images, x, name=NAME.lower())
+
+
+def _block(x: Any, block: Block, widths: Mapping[str, int], call: Callable[[Any, Any], Any]) -> Any:
+    from keras import layers
+
+    name, shortcut = block.name, x
+    if block.is_first:
+        shortcut = _convolved(x, f"{name}_0", widths[block.output], 1, block.stride, call)
+    x = _convolved(x, f"{name}_1", widths[f"{name}_1"], 1, 1, call)
+    x = call(layers.ReLU(name=f"{name}_1_relu"), x)
+    x = call(layers.ZeroPadding2D(1, name=f"{name}_2_pad"), x)
+    x = _convolved(x, f"{name}_2", widths[f"{name}_2"], 3, block.stride, call)
+    x = call(layers.ReLU(name=f"{name}_2_relu"), x)
+    x = _convolved(x, f"{name}_3", widths[block.output], 1, 1, call)
+    x = call(layers.Add(name=f"{name}_add"), [shortcut, x])
+    return call(layers.ReLU(name=f"{name}_out"), x)
+
+
+def _convolved(x: Any, name: str, channels: int, kernel: int, stride: int, call: Callable[[Any, Any], Any]) -> Any:
+    from keras import layers
+
+    x = call(layers.Conv2D(channels, kernel, stride, use_bias=False, name=f"{name}_conv"), x)
+    return call(layers.BatchNormalization(momentum=0.9, epsilon=_EPSILON, name=f"{name}_bn"), x)

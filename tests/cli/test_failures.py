@@ -159,8 +159,8 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
-        ("in --layer logits", r"grad_cam: layer 'logits' gives .* no height and width"),
-        ("in --layer logits --method excitation_backprop", r"layer 'logits' gives .* no height and width"),
+        ("in --layer logits", r"grad_cam: Layer 'logits' gives .* no height and width"),
+        ("in --layer logits --method excitation_backprop", r"Layer 'logits' gives .* no height and width"),
         ("in --layer conv1 --method saliency,deconvnet", r"none of the chosen methods takes a layer.*grad_cam"),
         ("in --layer logits --method all", r"no height and width"),
         ("in --target 4", r"4 classes, 0 to 3"),
@@ -201,7 +201,7 @@ def test_a_method_that_does_not_suit_the_model_is_left_out_of_all_only(run, tmp_
     save_pictures(tmp_path / "in", ["a.png"])
     assert run(tmp_path / "in", "--method", "all", model=tmp_path / "dense.keras") == 0
     error = capsys.readouterr().err
-    assert "Left out grad_cam: the model" in error and "Left out visual_backprop: " in error
+    assert "Left out grad_cam: The model" in error and "Left out visual_backprop: " in error
     assert {path.name for path in (tmp_path / "out/a").iterdir()} >= {"saliency.png", "excitation_backprop.png"}
     assert not (tmp_path / "out/a/grad_cam.png").exists()
     assert run(tmp_path / "in", "--method", "saliency,grad_cam", model=tmp_path / "dense.keras") == 2

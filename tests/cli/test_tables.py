@@ -62,7 +62,7 @@ def test_weights_with_other_classes_show_in_the_layers(tmp_path, capsys):
 def test_a_model_without_maps_has_no_automatic_layer(tmp_path, capsys):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
     assert main(["layers", "--model", str(tmp_path / "dense.keras")]) == 0
-    assert "No layer is chosen automatically: the model" in capsys.readouterr().out
+    assert "No layer is chosen automatically: The model" in capsys.readouterr().out
 
 
 def test_layers_of_no_model_is_wrong_usage(capsys):

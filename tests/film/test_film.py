@@ -190,6 +190,15 @@ def test_a_run_that_is_still_written_gives_a_film_of_what_there_is(trainer: Fake
     assert write_film(trainer.folder, tmp_path / "film.mp4", width=200).snapshots == 4
 
 
+@pytest.mark.parametrize("damage", [{"logs": 3}, {"predictions": [{"class": "x"}, None]}, {"epoch": None}])
+def test_a_damaged_record_costs_its_own_frame_only(trainer: FakeTrainer, tmp_path: Path, damage: dict) -> None:
+    trainer.snap(2)
+    trainer.snap(1, **damage)
+    trainer.snap(2)
+    film = write_film(trainer.folder, tmp_path / "film.mp4", width=200, every=1)
+    assert (film.snapshots, len(film.pace.shown), film.missing) == (4, 4, 0)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
 def test_frames_are_not_kept_however_many_there_are(
     trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str

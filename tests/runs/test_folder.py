@@ -244,6 +244,27 @@ def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, opened: Opening) -> 
         check_folder(tmp_path, IMAGES)
 
 
+def test_a_run_that_the_viewer_would_not_show_is_not_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IMAGES, {**ABOUT, "model": "m" * 501})
+    with pytest.raises(OutputError, match=r"run\.json does not conform .*: model: expected 0 to 500 characters, got 501"):
+        folder.open()
+    folder.close()
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_record_that_the_viewer_would_not_show_is_not_written(
+    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = opened(tmp_path)
+    with pytest.raises(OutputError, match=r"record does not conform .*: the run has no method saliency"):
+        folder.add(Snapshot({**snapshot().record, "methods": ["saliency"]}, IMAGES, {}, {}))
+    monkeypatch.setattr(folders, "MAX_RECORD_BYTES", 100)
+    with pytest.raises(OutputError, match=r"record does not conform .*: expected at most 100 bytes, got 1"):
+        folder.add(snapshot())
+    assert records(tmp_path) == []
+    assert not (tmp_path / "pictures").exists()
+
+
 def test_the_index_is_strict_json(tmp_path: Path, opened: Opening) -> None:
     folder = opened(tmp_path)
     with pytest.raises(OutputError, match="time: expected a finite number"):

@@ -76,6 +76,47 @@ def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
     assert numbers(read_records(trainer.folder)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"\0" * 40,
+        b'{"number": 2, "when": "ba',
+        b'{"number": 1000}',
+        json.dumps({**record_of(2), "number": 2000, "logs": 3}).encode(),
+        b"x" * 5000,
+    ],
+    ids=["zeros", "half a line", "number alone", "wrong field", "longer than a read"],
+)
+def test_a_damaged_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes) -> None:
+    monkeypatch.setattr("tfviz.runs.run_reader._LARGEST_READ_BYTES", 1000)
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(5, with_pictures=False)
+    index = trainer.folder / "snapshots.jsonl"
+    lines = index.read_bytes().splitlines()
+    lines[2] = damaged
+    index.write_bytes(b"".join(line + b"\n" for line in lines))
+    reader = IndexReader(trainer.folder)
+    assert numbers(reader.poll()) == [0, 1, 3, 4]
+    assert reader.fault
+    trainer.snap(with_pictures=False)
+    assert numbers(reader.poll()) == [5]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("name", ["run.json", "snapshots.jsonl"])
+def test_a_named_pipe_is_not_opened(tmp_path: Path, name: str) -> None:
+    """Opening it would wait for ever."""
+    os.mkfifo(tmp_path / name)
+    code = (
+        "import sys; from tfviz.errors import SnapshotsError; from tfviz.runs.run_reader import read_records, read_run\n"
+        "print(read_records(sys.argv[1]))\n"
+        "try: read_run(sys.argv[1])\n"
+        "except SnapshotsError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("[]\nThere is no run in")
+
+
 def test_a_folder_that_vanishes_and_comes_back_is_read_from_the_start(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5)

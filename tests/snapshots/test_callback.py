@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -413,6 +414,46 @@ def test_what_cannot_be_used_is_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=words):
         eager.callback(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"images": np.zeros((257, 16, 16, 3), np.float32), "max_images": 300}, tfviz.ImageError, "at most 256 images"),
+        (
+            {"images": np.zeros((1, 4097, 2, 3), np.float32)},
+            tfviz.ImageError,
+            "4097 pixels high .* at most 4096 pixels",
+        ),
+        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 2 pixels high and 4097 wide"),
+        ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 has 501 characters; expected at most 500"),
+        ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 names"),
+        ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes of names"),
+        ({"explainers": ["grad_cam"] * 65}, tfviz.OptionError, "at most 64 explainers"),
+    ],
+)
+def test_what_the_viewer_would_not_show_is_refused_at_once(
+    tmp_path: Path, eager: Eager, options: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        eager.callback(tmp_path, **options)
+
+
+def test_what_is_as_large_as_allowed_is_shown_by_the_viewer(tmp_path: Path, eager: Eager) -> None:
+    pytest.importorskip("fastapi")
+    from tfviz.viewer.store import Store
+
+    images = np.zeros((256, 16, 16, 3), np.float32)
+    metrics = {f"{number:03d}" + "m" * 500: 0.5 for number in range(201)}
+    many = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(metrics))
+    callback = eager.callback(tmp_path, images=images, max_images=300, labels=["x" * 500] * 14_000)
+    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers; a snapshot keeps the first 200"):
+        eager.fit(many, callback)
+    store = Store(tmp_path)
+    store.find()
+    (run,) = store.known()
+    assert run.numbers == list(range(len(assert_complete(tmp_path)))) == [0, 1, 2]
+    assert len(json.loads(run.lines[1])["logs"]) == 200
 
 
 def test_what_does_not_fit_the_model_is_refused_before_training(tmp_path: Path, eager: Eager) -> None:

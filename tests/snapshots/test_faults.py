@@ -302,3 +302,17 @@ def test_a_strict_error_does_not_hide_the_one_that_ended_the_training(tmp_path: 
         callback as snapshots,
     ):
         eager.fit(at_batch(2, lambda: 1 / 0), snapshots)
+
+
+def test_the_warning_names_what_a_sink_raised_and_leads_to_it(tmp_path: Path, eager: Eager) -> None:
+    broken = KeyError("disk 7")
+
+    class Broken(Sink):
+        def write(self, snapshot: Any) -> None:
+            raise broken
+
+    with pytest.warns(SnapshotWarning, match=r"Broken could not be written to: KeyError: 'disk 7'\. Training") as caught:
+        eager.fit(eager.callback(tmp_path, sinks=[Broken()]))
+    (warning,) = caught
+    assert isinstance(warning.message, SnapshotWarning)
+    assert warning.message.__cause__ is broken

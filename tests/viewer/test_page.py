@@ -131,6 +131,27 @@ def test_snapshots_arrive_by_themselves_while_a_trainer_writes(tmp_path: Path, o
         until_shown(page, 13)
 
 
+def test_a_damaged_snapshot_is_left_out_and_those_after_it_arrive(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(5)
+    index = trainer.folder / "snapshots.jsonl"
+    lines = index.read_bytes().splitlines()
+    lines[2] = b"\0" * 30
+    index.write_bytes(b"".join(line + b"\n" for line in lines))
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        until_shown(page, 4)
+        assert at(page) == (3, 3)
+        playwright.expect(page.locator("#position")).to_have_text("4 of 4")
+        page.locator("#previous").click()
+        page.locator("#previous").click()
+        until_shown(page, 1)
+        page.locator("#live").click()
+        trainer.snap()
+        until_shown(page, 5)
+        assert at(page) == (4, 4)
+
+
 def test_screen_readers_are_told_of_news_now_and_then_and_only_while_following(
     tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
 ) -> None:

@@ -88,3 +88,20 @@ def test_a_trainer_that_sends_to_the_viewer_of_its_own_folder_changes_nothing_th
             assert [run["snapshots"] for run in json.load(answer)] == [2]
     assert find_runs(tmp_path) == [trainer.folder]
     assert len(read_records(trainer.folder)) == 2
+
+
+def test_a_damaged_line_in_the_trainers_folder_costs_its_own_snapshot_only(tmp_path: Path) -> None:
+    trainer, viewed = FakeTrainer(tmp_path / "run", "a" * 32), tmp_path / "viewed"
+    trainer.snap(4)
+    index = trainer.folder / "snapshots.jsonl"
+    lines = index.read_bytes().splitlines()
+    lines[1] = b"\0" * 30
+    index.write_bytes(b"".join(line + b"\n" for line in lines))
+    with Viewer(viewed, port=0) as viewer:
+        sink = ViewerSink(viewer.address)
+        sink.open(trainer.run, trainer.folder)
+        trainer.snap()
+        sink.write(NEWS)
+        sink.close()
+    assert [record["number"] for record in read_records(find_runs(viewed)[0])] == [0, 2, 3, 4]
+    assert len(kept(find_runs(viewed)[0])) == 2 + 4 * 4

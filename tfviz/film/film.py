@@ -25,7 +25,7 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that choose the colours of a GIF
+_SAMPLES = 12  # frames that choose the colors of a GIF
 _LISTED_RUNS = 8  # in an error
 
 

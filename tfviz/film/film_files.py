@@ -41,7 +41,7 @@ KINDS = {
     ".gif": FilmKind("gif", "pal8", 800, {}, {"loop": "0"}),
     ".webp": FilmKind("libwebp_anim", "bgra", 800, {"quality": "85"}, {"loop": "0"}),
 }
-_BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers for the colours of HD television, which every player knows
+_BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers for the colors of HD television, which every player knows
 
 
 def kind_of(path: str | Path) -> FilmKind:
@@ -90,7 +90,7 @@ def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iter
     """A film to add frames to. It is at `path` when the block ends; where it fails, what was there before stays.
 
     size: (height, width) of the frames, both even. fps: frames a second. samples: some of the frames, which choose the
-    256 colours of a GIF; not looked at for other kinds.
+    256 colors of a GIF; not looked at for other kinds.
 
     Raises OutputError where the file cannot be written, MissingPackageError without PyAV.
     """

@@ -1,4 +1,4 @@
-"""The 256 colours of a GIF: one palette for the whole film, so that what stands still in it does not flicker."""
+"""The 256 colors of a GIF: one palette for the whole film, so that what stands still in it does not flicker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Frames in the colours that suit some sample frames best, by FFmpeg's own filters.
+    """Frames in the colors that suit some sample frames best, by FFmpeg's own filters.
 
     Called with a frame, it returns the frames that are ready; called with None at the end, the rest.
     """
@@ -41,7 +41,7 @@ class GifColors:
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
-    """A frame of 16 x 16 pixels: the colours."""
+    """A frame of 16 x 16 pixels: the colors."""
     import av
 
     graph = av.filter.Graph()

@@ -1,8 +1,8 @@
 """Reading a run, also while somebody else writes it.
 
-    run = read_run(folder)                 what run.json says
-    index = IndexReader(folder)
-    records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
+run = read_run(folder)                 what run.json says
+index = IndexReader(folder)
+records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class IndexReader:
         if not end and len(data) == _LARGEST_READ_BYTES:
             self._offset += len(data)
             self._is_inside_line = True
+            self.fault = self.fault or f"a line is longer than {_LARGEST_READ_BYTES} bytes"
             return b"\n"
         self._offset += end
         if end and self._is_inside_line:

@@ -46,7 +46,9 @@ def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
             waiting[self] = None
             self._start_timer()
             if len(self.connections) > most:
-                next(iter(waiting)).transport.abort()
+                oldest = next(iter(waiting))
+                del waiting[oldest]  # now: more may be accepted before it is closed
+                oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
             """Called by asyncio."""

@@ -1,11 +1,11 @@
-// What an image was predicted to be over time: the score as a line, and below it a ribbon in the colours of the classes.
+// What an image was predicted to be over time: the score as a line, and below it a ribbon in the colors of the classes.
 
 import { make, makeSvg } from "./elements.js";
 
 const COLUMNS = 160;
 const HEIGHT = 30;
 const RIBBON = 5;
-const GOLDEN_ANGLE = 137.508; // neighbouring numbers get colours far apart
+const GOLDEN_ANGLE = 137.508; // neighboring numbers get colors far apart
 
 export function classColor(index) {
   return `hsl(${Math.round((210 + index * GOLDEN_ANGLE) % 360)} 62% 52%)`;

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfviz.errors import TargetError
+from tfviz.errors import TargetError, first_line
 
 Target = Any  # None, int, (N,) ints, floats like the outputs, At, or outputs -> (N,)
 Prepared = Any  # None, a function outputs -> (N,), an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes)
@@ -219,6 +219,32 @@ def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 def _is_symbolic(array: Any) -> bool:
     return tf.is_tensor(array) and not hasattr(array, "numpy")
+
+
+def check_function(function: Callable[..., Any], outputs: Any) -> None:
+    """Traces a target function on the outputs of a batch, without running it.
+
+    Args:
+        function: outputs -> (N,).
+        outputs: the tensor specs of the outputs of a batch of N, nested as the model returns them.
+
+    Raises:
+        TargetError: when it does not return one number for each image, or cannot take a batch of this size.
+    """
+    count = tree.flatten(outputs)[0].shape[0]
+    try:
+        score = tf.function(function, autograph=False).get_concrete_function(outputs).structured_outputs
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:  # of shapes that do not fit
+        raise TargetError(
+            f"The target function cannot take the outputs of a batch of {count}: {first_line(error)}. It must return one "
+            "number for each image, shape (N,), for batches of any size."
+        ) from error
+    shape = getattr(score, "shape", None)
+    if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
+        raise TargetError(
+            f"The target function must return one number for each image. It returned {shape[0]} for a batch of {count}: it may "
+            "compare the outputs with an array of another length. With explain, set batch_size to that length."
+        )
 
 
 def seed_for(target: Any) -> Seed:

@@ -158,7 +158,7 @@ def _first_finite(
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
     """What came back to a value; zeros for one of several inputs that does not contribute to the outputs."""
     if gradient is not None:
-        return gradient
+        return tf.convert_to_tensor(gradient)  # tf.gather gives IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))
     if contributes:
         _require_floats(graph, value)

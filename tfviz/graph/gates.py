@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
-    Constant,
     Difference,
     Elementwise,
     Identity,
@@ -25,7 +24,7 @@ from tfviz.graph.operations import (
 
 def with_carriers(graph: Graph) -> Graph:
     """The graph with the signal marked in each product, and in each operation that reads constants beside it."""
-    constants = _constants(graph)
+    constants = graph.constants
     steps = []
     for step in graph.steps:
         operation = _with_constants(step, constants)
@@ -33,15 +32,6 @@ def with_carriers(graph: Graph) -> Graph:
             operation = replace(operation, carrier=_signal_of(graph, step, constants))
         steps.append(step if operation is step.operation else replace(step, operation=operation))
     return replace(graph, steps=steps)
-
-
-def _constants(graph: Graph) -> set[Value]:
-    """The values that do not depend on the values of the inputs, at most on their sizes."""
-    found: set[Value] = set()
-    for step in graph.steps:
-        if isinstance(step.operation, Constant) or found.issuperset(step.inputs):
-            found.update(step.outputs)
-    return found
 
 
 def _with_constants(step: Step, constants: set[Value]) -> Operation:

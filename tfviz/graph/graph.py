@@ -155,6 +155,15 @@ class Graph:
         return ranks
 
     @cached_property
+    def constants(self) -> set[Value]:
+        """The values that do not depend on the values of the inputs, at most on their sizes."""
+        found: set[Value] = set()
+        for step in self.steps:
+            if isinstance(step.operation, Constant) or found.issuperset(step.inputs):
+                found.update(step.outputs)
+        return found
+
+    @cached_property
     def _producers(self) -> dict[Value, Step]:
         return {value: step for step in self.steps for value in step.outputs}
 

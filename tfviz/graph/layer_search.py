@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
@@ -90,8 +92,9 @@ def last_feature_map(graph: Graph) -> Step:
         UnsupportedModelError: when there is none.
     """
     ends = _outputs_in_other_forms(graph) | moved_channels(graph)
+    maps = _maps(graph)
     for step in reversed(graph.before(graph.outputs)):
-        if _holds_features(step) and ends.isdisjoint(step.outputs):
+        if _holds_features(step) and ends.isdisjoint(step.outputs) and step.outputs[0] in maps:
             value = step.outputs[0]
             if has_height_and_width(value) and covers_image(graph, value) and is_on_every_path(graph, value):
                 if _only_cuts_patches(graph, value):
@@ -102,6 +105,31 @@ def last_feature_map(graph: Graph) -> Step:
         "the output goes through (the tokens of a transformer have none). Name a layer, or use a method that needs none: "
         "saliency, guided_backprop."
     )
+
+
+def _maps(graph: Graph) -> set[Value]:
+    """The values whose axes are still those of the image: not the tokens of a transformer, split into heads or not.
+
+    A window gives a map; so does what keeps the axes of one. A reshape to tokens ends it.
+    """
+    found = {value for value in graph.inputs if has_height_and_width(value)}
+    for step in graph.steps:
+        operation, signals = step.operation, step.signal_inputs
+        is_window = isinstance(operation, (Linear, Window)) and operation.extent is not None
+        is_product = isinstance(operation, (Contraction, Attention))
+        if is_window or (not is_product and any(x in found and _keeps_axes(step, x) for x in signals)):
+            found.update(step.outputs)
+    return found
+
+
+def _keeps_axes(step: Step, value: Value) -> bool:
+    """Whether a step leaves the axes of a map what they are: not where it makes one axis of height and width."""
+    made = step.outputs[0]
+    if made.rank != value.rank:
+        return False
+    sizes = [size for size in value.shape[1:-1] if size is not None]
+    is_free_move = type(step.operation) is Move and len(sizes) == value.rank - 2 and min(sizes, default=1) > 1
+    return not (is_free_move and math.prod(sizes) in made.shape[1:])
 
 
 def _holds_features(step: Step) -> bool:

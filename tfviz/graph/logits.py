@@ -33,9 +33,7 @@ def scored(graph: Graph, score: str) -> Graph:
         OptionError: another score.
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
-    if score not in ("logits", "outputs"):
-        raise OptionError(f"`score` must be 'logits' or 'outputs'. Received: {score!r}.")
-    if score == "outputs":
+    if checked_score(score) == "outputs":
         return graph
     for number in range(len(graph.outputs)):
         output = graph.outputs[number]
@@ -51,6 +49,17 @@ def scored(graph: Graph, score: str) -> Graph:
             _require_removable(graph, output)
             _warn_of_what_stays_on(graph, output)
     return graph
+
+
+def checked_score(score: str) -> str:
+    """The score.
+
+    Raises:
+        OptionError: another score than "logits" and "outputs".
+    """
+    if score not in ("logits", "outputs"):
+        raise OptionError(f"`score` must be 'logits' or 'outputs'. Received: {score!r}.")
+    return score
 
 
 def final_activation(graph: Graph, output: Value) -> Step | None:

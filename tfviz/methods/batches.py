@@ -14,7 +14,7 @@ from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import blank_rows, broken_rows, warn_of
-from tfviz.methods.inputs import checked_images
+from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
@@ -57,12 +57,15 @@ class _Reader:
     """
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
-        self.batch_size = batch_size
+        self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
         # A model that cannot be read is taken to read images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:
+        require_dense(images)
+        if not self.is_nested:
+            require_no_labels(self.graph, images)
         if isinstance(images, tf.data.Dataset):
             yield from self._from_dataset(images)
         elif isinstance(images, keras.utils.PyDataset):
@@ -81,12 +84,17 @@ class _Reader:
             count, spec = int(images.cardinality()), tree.flatten(images.element_spec)[0]
             is_single = len(getattr(spec, "shape", ())) == self.rank - 1
             return count if count >= 0 and is_single else None
-        if isinstance(images, keras.utils.PyDataset):
+        if isinstance(images, (keras.utils.PyDataset, tf.RaggedTensor, tf.SparseTensor)):
             return None
         first = tree.flatten(images)[0] if self.is_nested else images
         return len(first) if hasattr(first, "__len__") else None
 
     def _from_dataset(self, dataset: tf.data.Dataset) -> Iterator[Any]:
+        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ImageError(
+                "The dataset is infinite (it repeats without a count), so explaining it would never end. Pass a part of it, "
+                "such as dataset.take(100)."
+            )
         dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
         if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
             raise ImageError(
@@ -103,7 +111,8 @@ class _Reader:
             yield images  # The explainer says what is wrong with it.
             return
         for start in range(0, len(first), self.batch_size):
-            yield tree.map_structure(lambda array: array[start : start + self.batch_size], images)  # noqa: B023
+            rows = slice(start, start + self.batch_size)
+            yield tree.map_structure(lambda array: None if array is None else array[rows], images)  # noqa: B023
 
 
 def _shown(came: Any) -> str:

@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from tfviz import targets
-from tfviz.errors import UnknownLayerError
+from tfviz.errors import UnknownLayerError, warn
 from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.channels import has_channels, require_channels_last
@@ -59,7 +59,7 @@ class ExcitationBackprop(Explainer):
         output: str | int | None = None,
     ) -> None:
         super().__init__(model, score=score, output=output)
-        self.at = self.graph.inputs if layer is None else [layer_search.find(self.graph, layer)]
+        self.at = self._explained_inputs() if layer is None else [layer_search.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else self.graph.name_of(self.at[0])
         self.sum_channels = sum_channels
         if layer is not None and sum_channels:
@@ -75,8 +75,22 @@ class ExcitationBackprop(Explainer):
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
-        relevances = [self._reduced(at, tf.cast(p, tf.float32)) for at, p in zip(self.at, backward.gradients, strict=True)]
-        return like_inputs(self.graph, relevances), backward.values
+        found = dict(zip(self.at, backward.gradients, strict=True))
+        if self.at[0] in self.graph.inputs:  # others beside the images may have no rules
+            found = {x: found.get(x, tf.zeros(tf.shape(image))) for x, image in zip(self.graph.inputs, images, strict=True)}
+        return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
+
+    def _explained_inputs(self) -> list[Value]:
+        """The images; and the other inputs as far as there are rules on their way."""
+        images = [value for value in self.graph.inputs if layer_search.has_height_and_width(value)] or self.graph.inputs
+        excitation = Excitation(self.graph)
+        explained = [value for value in self.graph.inputs if value in images or excitation.has_rules([value])]
+        if left := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
+            warn(
+                f"Excitation backprop has no rule on the way to {', '.join(map(repr, left))}, beside the images. The "
+                "attribution there is 0 throughout."
+            )
+        return explained
 
     def _reduced(self, at: Value, p: tf.Tensor) -> tf.Tensor:
         is_summed = self.sum_channels and len(p.shape) > 2 and has_channels(self.graph, at)

@@ -15,9 +15,10 @@ from keras import tree
 from tfviz import keras_internals, targets
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
+from tfviz.graph.logits import checked_score
 from tfviz.methods import batches
 from tfviz.methods.blank_maps import warn_of_empty_maps
-from tfviz.methods.compilation import CompiledFunctions
+from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.nesting import Nested
@@ -63,9 +64,12 @@ class Explainer(abc.ABC):
         self.score = score
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
-        self.graph = self.read.scored(score, output)  # shares its values with `whole`
+        score = checked_score(score)
+        # Shares its values with `whole`. A method without a target looks at no score.
+        self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._behind_the_score = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions()
+        self._checked: list[tuple[Callable[..., Any], int]] = []  # target functions, and the batch sizes they were checked for
         self._has_warned = False
 
     @property
@@ -182,13 +186,33 @@ class Explainer(abc.ABC):
             raise targets.TargetError(f"{self.key} explains no single class and takes no target. Received: {target!r}.")
         prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
+        if callable(prepared):
+            self._check_function(prepared, images[0].shape[0])
         return self._functions.run(computation, self.graph, images, prepared)
+
+    def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
+        """Checks a target function once for each batch size, where the sizes of the outputs are known."""
+        if count is None or (target, count) in self._checked or any(not value.shape for value in self.graph.outputs):
+            return
+        specs = tree.map_structure(
+            lambda value: tf.TensorSpec((count, *value.shape[1:]), value.dtype or "float32"), self.graph.output_structure
+        )
+        targets.check_function(target, specs)
+        self._checked = [*self._checked[-MOST_KEPT:], (target, count)]
 
     def _output_shapes(self) -> Any:
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
+    def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
+        """An explainer is pickled and copied as its class, its model and its options; it compiles anew."""
+        return _rebuilt, (type(self), self.model, self.options)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.graph.model_name!r})"
+
+
+def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:
+    return cls(model, **options)
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:

@@ -25,10 +25,22 @@ class GradientExplainer(Explainer):
         super().__init__(model, score=score, output=output)
         if Relu in self.rules:
             warn_without_relu(self.graph, self.key)
+        warn_of_integers(self.graph, self.key)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, self.rules)
         return like_inputs(self.graph, backward.gradients), backward.values
+
+
+def warn_of_integers(graph: Graph, method: str) -> None:
+    """Warns of integer inputs beside the image on which the outputs depend: they have no gradient."""
+    integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
+    silent = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
+    if silent and len(graph.inputs) > 1:
+        warn(
+            f"{', '.join(map(repr, silent))}: integers have no gradient, so {method} gives 0 there, whatever the outputs owe "
+            "to them. To explain such an input, give the model its one-hot or embedded form as a float input."
+        )
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:

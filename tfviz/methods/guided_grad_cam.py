@@ -24,7 +24,7 @@ from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
-from tfviz.methods.gradient import warn_without_relu
+from tfviz.methods.gradient import warn_of_integers, warn_without_relu
 from tfviz.nesting import Nested
 from tfviz.rules.relu import GUIDED
 
@@ -51,6 +51,7 @@ class GuidedGradCAM(GradCAM):
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         warn_without_relu(self.graph, self.key)
+        warn_of_integers(self.graph, self.key)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)

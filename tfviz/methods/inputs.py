@@ -20,7 +20,31 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
         ImageError: wrong number of inputs, rank, size or channels; NaN or infinity among the values.
     """
     flat = _flatten(graph, images)
-    return [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
+    checked = [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
+    counts = [x.shape[0] for x in checked]
+    if len({count for count in counts if count is not None}) > 1:
+        rows = ", ".join(f"{count} for '{graph.name_of(value)}'" for value, count in zip(graph.inputs, counts, strict=True))
+        raise ImageError(f"The inputs must have the same number of rows, one for each image. Received: {rows}.")
+    return checked
+
+
+def require_no_labels(graph: Graph, images: Any) -> None:
+    """Raises for an (images, labels) pair, as a dataset gives it."""
+    is_pair = isinstance(images, tuple) and len(images) in (2, 3) and all(hasattr(x, "shape") for x in images)
+    rank = graph.inputs[0].rank
+    if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
+        shapes = ", ".join(str(tuple(x.shape)) for x in images)
+        raise ImageError(
+            f"Expected images alone. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
+            "labels. Pass the first of them, or the dataset itself to explain()."
+        )
+
+
+def require_dense(images: Any) -> None:
+    """Raises ImageError for ragged and sparse tensors."""
+    if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
+        kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
+        raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it by {recipe} first.")
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
@@ -34,6 +58,7 @@ def warn_of_preprocessor(model: Any, method: str) -> None:
 
 def _flatten(graph: Graph, images: Any) -> list[Any]:
     if len(graph.inputs) == 1 and not isinstance(images, dict):
+        require_no_labels(graph, images)
         return [images[0] if _is_structure_of_one(images) else images]
     if isinstance(images, dict) or isinstance(graph.input_structure, dict):
         return _by_name(graph, images)
@@ -63,6 +88,12 @@ def _is_structure_of_one(images: Any) -> bool:
 
 def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     expected = value.shape
+    if images is None:
+        raise ImageError(
+            f"Input '{graph.name_of(value)}' is None, and tfviz needs a value for each input. Pass an array "
+            f"{_shown(expected)}, or build a model without that input."
+        )
+    require_dense(images)
     try:
         array = images if tf.is_tensor(images) else np.asarray(images)
         dtype = tf.as_dtype(array.dtype)

@@ -47,6 +47,8 @@ Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
 
+_LAST = "channels_last"  # said each time: keras.json may name the other order as the default
+
 # --- linear maps ------------------------------------------------------------------------------------------------------
 
 
@@ -89,7 +91,9 @@ def _convolution(layer: Layer) -> list[Stage]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if layer.padding == "causal":  # Conv1D pads by itself, in its `call`.
             x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
-            return ops.conv(x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate)
+            return ops.conv(
+                x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate, data_format=_LAST
+            )
         if _has_a_group_for_each_channel(layer, kernel):
             return _apply_depthwise(layer, x, ops.swapaxes(kernel, -1, -2))
         return layer.convolution_op(x, kernel)
@@ -108,7 +112,9 @@ def _has_a_group_for_each_channel(layer: Layer, kernel: tf.Tensor) -> bool:
 
 
 def _apply_depthwise(layer: Layer, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    return ops.depthwise_conv(x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate)
+    return ops.depthwise_conv(
+        x, kernel, strides=layer.strides, padding=layer.padding, dilation_rate=layer.dilation_rate, data_format=_LAST
+    )
 
 
 def _depthwise_map(layer: Layer, kernel_name: str) -> Linear:
@@ -122,7 +128,7 @@ def _depthwise(layer: Layer) -> list[Stage]:
 
 def _separable(layer: Layer) -> list[Stage]:
     def apply_pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return ops.conv(x, kernel, strides=1, padding="valid")
+        return ops.conv(x, kernel, strides=1, padding="valid", data_format=_LAST)
 
     pointwise = _linear(layer, apply_pointwise, "pointwise_kernel", _scale_last)
     return [_forward(layer, _depthwise_map(layer, "depthwise_kernel"), has_bias=False), _forward(layer, pointwise)]
@@ -137,6 +143,7 @@ def _transposed(layer: Layer) -> list[Stage]:
             padding=layer.padding,
             output_padding=layer.output_padding,
             dilation_rate=layer.dilation_rate,
+            data_format=_LAST,
         )
 
     extent = replace(_extent(layer), is_transposed=True)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfviz import keras_internals
+from tfviz.errors import UnsupportedModelError
 from tfviz.graph.graph import Graph
 from tfviz.graph.logits import scored, with_output
 from tfviz.reading.fidelity import noise_for, require_faithful
@@ -84,6 +85,7 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     Raises:
         UnsupportedModelError: a model that cannot be read.
     """
+    _require_tensorflow(model)
     known = _known.get(id(model))
     if known is None or known.model is not model or not known.is_current():
         known = ReadModel(model, graph_of_anything(model) if accept_opaque else graph_of(model))
@@ -91,3 +93,22 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     if not accept_opaque and known.is_opaque:
         graph_of(model)  # raises the reason
     return known
+
+
+def _require_tensorflow(model: Model) -> None:
+    """Raises where Keras runs on another backend, eager execution is off, or the model is one of Keras 2."""
+    if keras.backend.backend() != "tensorflow":
+        raise UnsupportedModelError(
+            f"tfviz needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Set the environment variable "
+            "KERAS_BACKEND=tensorflow before keras is imported, and load the model again; its file fits."
+        )
+    if not tf.compat.v1.executing_eagerly_outside_functions():
+        raise UnsupportedModelError(
+            "tfviz needs TensorFlow's eager execution, which is off. Remove tf.compat.v1.disable_eager_execution() or "
+            "tf.compat.v1.disable_v2_behavior()."
+        )
+    if not isinstance(model, keras.Layer) and any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__):
+        raise UnsupportedModelError(
+            f"'{getattr(model, 'name', 'model')}' is a model of Keras 2 (tf_keras), and tfviz reads models of Keras 3. Save it "
+            "by model.save('model.h5') and load it by tfviz.load_model('model.h5')."
+        )

@@ -52,8 +52,10 @@ class Replay:
         found = run(last, self._inputs_of_last(last, known, tensors))
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
-            if not hasattr(known[x.name], "numpy") and x.shape.rank is not None and None not in x.shape[1:]:
-                known[x.name].set_shape([None, *x.shape[1:]])  # a resize to the size of another map may not know it here
+            shape = tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else None
+            # A resize to the size of another map may not know it here. A layer may declare another shape than it gives.
+            if shape is not None and not hasattr(known[x.name], "numpy") and known[x.name].shape.is_compatible_with(shape):
+                known[x.name].set_shape(shape)
         return [known[x.name] for x in self.outputs]
 
     def _inputs_of_last(

@@ -167,6 +167,10 @@ def _cast(cut: Cut) -> Operation:
     return Identity(name=cut.name)
 
 
+def _rounding(cut: Cut) -> Operation:
+    return keras_ops.affine(cut.name)
+
+
 def _pool(is_max: bool) -> Row:
     def row(cut: Cut) -> Operation:
         size, strides = _inner(cut.operation, "ksize"), _inner(cut.operation, "strides")
@@ -311,6 +315,9 @@ TABLE: Mapping[str, Row] = {
     **_rows(_of(Choice), "Maximum Minimum ClipByValue"),
     **_rows(_of(Normalization), "FusedBatchNormV3 LRN"),
     **_rows(_of(Identity), "Identity EnsureShape CheckNumerics"),
+    # Quantization rounds each element, and its gradient is that of the identity.
+    **_rows(_rounding, "FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel"),
+    **_rows(_rounding, "QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4"),
     "Cast": _cast,
     **_rows(_of(Move), "Reshape Squeeze ExpandDims Slice Tile Roll BroadcastTo DepthToSpace SpaceToDepth IdentityN"),
     **_rows(_of(Move), "Pack Unpack Pad PadV2 MirrorPad StridedSlice SplitV Split GatherV2 ReverseV2 ResizeNearestNeighbor"),
@@ -347,8 +354,17 @@ def description_of(cut: Cut) -> Operation:
     """The description of an operation of a traced function."""
     if any("func" in attribute.type for one in (cut.operation, *cut.inside) for attribute in one.op_def.attr):
         return Opaque(name=cut.name, reason="runs functions of the user's", runs_functions=True)
+    if _reads_sizes_only(cut):
+        return Constant(name=cut.name)
     row = TABLE.get(cut.operation.type)
     return _unknown(cut) if row is None else row(cut)
+
+
+def _reads_sizes_only(cut: Cut) -> bool:
+    """Whether an operation depends on the sizes of what it is given, and not on the values: tf.ones(tf.shape(x))."""
+    names = {x.name for x in cut.reads}
+    readers = [one for one in (cut.operation, *cut.inside) if any(x.name in names for x in one.inputs)]
+    return bool(readers) and all(map(is_shape, readers))
 
 
 def expression_of(operation: tf.Operation) -> Expression:
@@ -466,8 +482,41 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def ending(function: Any) -> Elementwise | None:
-    """The operation that gives the first output of a traced function, as if it were a function of each element."""
-    operation = function.outputs[0].op if function.outputs else None
-    while operation is not None and operation.type in _PASSED_OVER:
-        operation = operation.inputs[0].op
-    return None if operation is None else keras_ops.elementwise(operation.type, operation.type.lower())
+    """The operation that gives the first output of a traced function, as if it were a function of each element.
+
+    Calls of functions are followed, as those in a SavedModel are.
+    """
+    if not function.outputs:
+        return None
+    output = _behind_moves(function.outputs[0])
+    operation = output.op
+    kind = operation.type
+    if calls_function(operation):
+        library = {one.signature.name: one for one in function.graph.as_graph_def().library.function}
+        position = [x.name for x in operation.outputs].index(output.name)
+        kind = _ending_in_library(library, operation.get_attr("f").name, position)
+    return keras_ops.elementwise(kind, kind.lower())
+
+
+def _behind_moves(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type in _PASSED_OVER:
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _ending_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
+    """The type of the operation that gives an output of a function in a graph's library; "" where that is unknown."""
+    definition = library.get(name)
+    if definition is None:
+        return ""
+    nodes = {node.name: node for node in definition.node_def}
+    tensor = definition.ret[definition.signature.output_arg[position].name]
+    node = nodes.get(tensor.split(":")[0])
+    while node is not None and node.op in _PASSED_OVER:
+        tensor = node.input[0]
+        node = nodes.get(tensor.split(":")[0])
+    if node is None:
+        return ""
+    if node.op in _CALLS:
+        return _ending_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
+    return str(node.op)

@@ -90,6 +90,14 @@ class Excitation:
                     "guided_backprop, or explain a layer above it."
                 ) from getattr(step.operation, "cause", None)
 
+    def has_rules(self, at: Sequence[Value]) -> bool:
+        """Whether every operation on the way from the outputs to `at` has a rule."""
+        try:
+            self.require_rules(at)
+        except UnsupportedModelError:
+            return False
+        return all(value.dtype is None or tf.as_dtype(value.dtype).is_floating for value in at)
+
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
         """Whether each of these values goes through a last linear map on its way to the outputs, if it is on any."""
         behind = [self.graph.after([value]) for value in at]
@@ -226,7 +234,8 @@ def _values_before_first_linear_map(graph: Graph) -> set[Value]:
     """The image, and all that is made of it without a linear map or a pooling."""
     found = set(graph.inputs)
     for step in graph.steps:
-        if _keeps_image(step) and step.signal_inputs and found.issuperset(step.signal_inputs):
+        signals = set(step.signal_inputs) - graph.constants
+        if _keeps_image(step) and signals and found.issuperset(signals):
             found.update(step.outputs)
     return found
 

@@ -39,6 +39,8 @@ from tfviz.graph.operations import Concatenate, Crop, Extent, Linear, Move, Oper
 from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
 
+_LAST = "channels_last"  # said each time: keras.json may name the other order as the default
+
 
 def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int = 0) -> list[Tensor | None]:
     """What each input of a step gets of the mask (N, height, width, 1) at one of its outputs; None for nothing.
@@ -131,12 +133,14 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
     """Every element gets what its copies hold, on average."""
-    return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid")
+    return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
 def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
     if extent.is_transposed:  # the convolution with ones
-        return ops.conv(mask, _ones(extent.size, extent.dilation), strides=list(extent.strides), padding=extent.padding)
+        return ops.conv(
+            mask, _ones(extent.size, extent.dilation), strides=list(extent.strides), padding=extent.padding, data_format=_LAST
+        )
     return scale_up(mask, size, extent)
 
 
@@ -160,10 +164,10 @@ def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
         mask = mask[(slice(None), *(slice(0, n + b) for n, b in zip(size, before, strict=True)))]
     pads = [(r - 1 - b, n + b - m) for r, b, n, m in zip(reach, before, size, mask.shape[1:-1], strict=True)]
     if max(reach) > 1 and pads == [((r - 1) // 2, r // 2) for r in reach]:
-        return ops.conv(mask, _ones(kernel, dilation), padding="same")
+        return ops.conv(mask, _ones(kernel, dilation), padding="same", data_format=_LAST)
     if any(map(any, pads)):
         mask = ops.pad(mask, [(0, 0), *pads, (0, 0)])
-    return ops.conv(mask, _ones(kernel, dilation), padding="valid") if max(reach) > 1 else mask
+    return ops.conv(mask, _ones(kernel, dilation), padding="valid", data_format=_LAST) if max(reach) > 1 else mask
 
 
 def _spread(mask: Tensor, strides: Size) -> Tensor:

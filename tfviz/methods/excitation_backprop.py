@@ -82,7 +82,8 @@ class ExcitationBackprop(Explainer):
 
     def _explained_inputs(self) -> list[Value]:
         """The images; and the other inputs as far as there are rules on their way."""
-        images = [value for value in self.graph.inputs if layer_search.has_height_and_width(value)] or self.graph.inputs
+        rank = max(value.rank for value in self.graph.inputs)
+        images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
         explained = [value for value in self.graph.inputs if value in images or excitation.has_rules([value])]
         if left := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:

@@ -1,0 +1,142 @@
+"""Inputs and targets that do not fit, side inputs without a rule, and copies of explainers."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+from support import networks
+
+import tfviz
+
+SIZE = (10, 9, 3)
+
+
+def with_side(kind: str) -> tuple[keras.Model, keras.Model]:
+    """A model of an image and something beside it, and the same model where that is a vector already."""
+    image = keras.Input(SIZE, name="image")
+    features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="features")(image))
+    if kind == "embedding":
+        side = keras.Input((1,), dtype="int32", name="side")
+        vector = layers.Flatten()(layers.Embedding(3, 4)(side))
+    elif kind == "lstm":
+        side = keras.Input((5, 2), name="side")
+        vector = layers.LSTM(4)(side)
+    else:
+        side = keras.Input((4,), name="side")
+        vector = ops.sin(side)
+    head = layers.Dense(3, name="head")
+    model = keras.Model([image, side], head(layers.Concatenate()([features, vector])))
+    networks.with_random_weights(model, 1)
+    given = keras.Input((4,), name="vector")
+    return model, keras.Model([image, given], head(layers.Concatenate()([features, given])))
+
+
+def side_of(model: keras.Model) -> np.ndarray:
+    shape, dtype = model.inputs[1].shape[1:], model.inputs[1].dtype
+    return np.random.default_rng(0).integers(0, 3, size=(2, *shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "lstm", "sine"])
+def test_a_branch_beside_the_image_needs_no_rule(kind: str) -> None:
+    model, twin = with_side(kind)
+    side = side_of(model)
+    images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
+    vector_layer = next(layer for layer in model.layers if isinstance(layer, layers.Concatenate))
+    vector = keras.Model(model.inputs, vector_layer.input[1])([images, side])
+    with pytest.warns(UserWarning, match=r"no rule on the way to 'side', beside the images"):
+        explainer = tfviz.ExcitationBackprop(model)
+    got, beside = explainer([images, side], 1)
+    want, _ = tfviz.ExcitationBackprop(twin)([images, vector], 1)
+    assert np.any(want)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * abs(np.asarray(want)).max())
+    assert not np.any(beside)
+    np.testing.assert_allclose(
+        tfviz.ExcitationBackprop(model, "features")([images, side], 1),
+        tfviz.ExcitationBackprop(twin, "features")([images, vector], 1),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_a_tensor_of_the_images_size_is_a_constant() -> None:
+    inputs = keras.Input(SIZE)
+    x = layers.Lambda(lambda t: tf.concat([t, tf.ones_like(t[..., :1])], -1))(inputs)
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    model = networks.with_random_weights(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))), 0)
+    p = np.asarray(tfviz.ExcitationBackprop(model)(networks.pictures(model), 1))
+    assert p.min() >= 0
+    assert 0 < p.sum() <= 2.001
+
+
+def test_integers_beside_the_image_are_said_to_have_no_gradient() -> None:
+    model, _ = with_side("embedding")
+    with pytest.warns(UserWarning, match=r"'side': integers have no gradient, so saliency gives 0 there"):
+        explainer = tfviz.Saliency(model)
+    images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
+    assert not np.any(explainer([images, side_of(model)], 1)[1])
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return networks.build("plain")
+
+
+def test_an_infinite_dataset_is_refused_at_once(model: keras.Model) -> None:
+    dataset = tf.data.Dataset.from_tensor_slices(networks.pictures(model)).batch(2).repeat()
+    with pytest.raises(tfviz.ImageError, match=r"infinite.*dataset\.take"):
+        tfviz.Saliency(model).explain(dataset, 1, verbose=0)
+    assert len(tfviz.Saliency(model).explain(dataset.take(2), 1, verbose=0)) == 4
+
+
+def test_images_with_labels_are_named_as_such(model: keras.Model) -> None:
+    images = networks.pictures(model)
+    for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):
+        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass the first of them"):
+            call((images, np.array([1, 2])))
+
+
+def test_ragged_and_sparse_tensors_are_refused_with_the_recipe(model: keras.Model) -> None:
+    images = networks.pictures(model)
+    with pytest.raises(tfviz.ImageError, match=r"ragged tensor.*to_tensor\(\)"):
+        tfviz.Saliency(model)(tf.RaggedTensor.from_tensor(tf.constant(images)))
+    with pytest.raises(tfviz.ImageError, match=r"sparse tensor.*to_dense\(\)"):
+        tfviz.explain(model, tf.sparse.from_dense(images), "saliency")
+
+
+def test_inputs_of_unequal_rows_and_missing_ones_are_refused() -> None:
+    _, twin = with_side("embedding")
+    images = np.ones((2, *SIZE), np.float32)
+    with pytest.raises(tfviz.ImageError, match=r"same number of rows.*2 for 'image', 1 for 'vector'"):
+        tfviz.Saliency(twin)([images, np.ones((1, 4), np.float32)], 1)
+    with pytest.raises(tfviz.ImageError, match=r"'vector' is None.*needs a value for each input"):
+        tfviz.Saliency(twin)([images, None], 1)
+
+
+def test_a_target_function_gives_one_number_for_each_image(model: keras.Model) -> None:
+    images = networks.pictures(model, 4)
+    reference = np.asarray(model(images))
+    similarity: Any = lambda outputs: tf.reduce_sum(outputs * reference, -1)  # noqa: E731
+    want = tfviz.Saliency(model).explain(images, similarity, batch_size=4, verbose=0)
+    assert np.any(want)
+    for size in (1, 2, 3):
+        with pytest.raises(tfviz.TargetError, match=r"one number for each image"):
+            tfviz.Saliency(model).explain(images, similarity, batch_size=size, verbose=0)
+
+
+@pytest.mark.parametrize("method", tfviz.METHODS)
+def test_an_explainer_is_copied_and_pickled_with_its_options(method: str, model: keras.Model) -> None:
+    options = {"layer": "c2"} if method == "grad_cam" else {"score": "outputs"}
+    explainer, images = tfviz.METHODS[method](model, **options), networks.pictures(model)
+    target = 1 if explainer.takes_target else None
+    want = np.asarray(explainer(images, target))
+    for twin in (copy.copy(explainer), copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):
+        assert type(twin) is type(explainer)
+        assert twin.options == explainer.options
+        np.testing.assert_allclose(twin(images, target), want, rtol=0, atol=1e-6 * max(abs(want).max(), 1e-9))

@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.tape import compiled
 
-from tfviz.export.lowering.litert_operations import REPLACEMENTS
 from tfviz.export.lowering.graph_copy import lowered, traced
+from tfviz.export.lowering.litert_operations import REPLACEMENTS
 from tfviz.export.lowering.windows import Windows
 
 PADDINGS = st.sampled_from(["SAME", "VALID"])

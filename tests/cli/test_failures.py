@@ -205,7 +205,7 @@ def test_a_method_that_does_not_suit_the_model_is_left_out_of_all_only(run, tmp_
     assert {path.name for path in (tmp_path / "out/a").iterdir()} >= {"saliency.png", "excitation_backprop.png"}
     assert not (tmp_path / "out/a/grad_cam.png").exists()
     assert run(tmp_path / "in", "--method", "saliency,grad_cam", model=tmp_path / "dense.keras") == 2
-    assert "tfviz explain: error: grad_cam: the model" in capsys.readouterr().err
+    assert "tfviz explain: error: grad_cam: The model" in capsys.readouterr().err
 
 
 def test_a_guided_method_without_relu_is_remarked_on(run, tmp_path, capsys):

@@ -83,9 +83,11 @@ def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
         b'{"number": 2, "when": "ba',
         b'{"number": 1000}',
         json.dumps({**record_of(2), "number": 2000, "logs": 3}).encode(),
+        json.dumps(record_of(2000)).encode(),
+        json.dumps(record_of(1)).encode(),
         b"x" * 5000,
     ],
-    ids=["zeros", "half a line", "number alone", "wrong field", "longer than a read"],
+    ids=["zeros", "half a line", "number alone", "wrong field", "number too large", "repeated number", "longer than a read"],
 )
 def test_a_damaged_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes) -> None:
     monkeypatch.setattr("tfviz.runs.run_reader._LARGEST_READ_BYTES", 1000)

@@ -16,8 +16,8 @@ pytest.importorskip("httpx")
 
 from support.fake_runs import FakeTrainer
 from support.viewer_material import until
-from tfviz.runs.layout import find_runs
 
+from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.snapshots.sinks.viewer import ViewerSink
 from tfviz.snapshots.upload.viewer_client import ViewerError

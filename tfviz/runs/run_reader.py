@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class IndexReader:
     """Reads a run's index as it grows.
 
     The folder may appear later, vanish and come back. A line counts when it is complete. A damaged line, or one whose
-    number does not rise, is left out by itself. `restarts` grows by one when the index is another one than before, or
+    number is out of order, is left out by itself. `restarts` grows by one when the index is another one than before, or
     shorter: the records that follow then start at the beginning again.
 
     fault_of: what is wrong with a record, or None; by default its form is checked. fault: the first that was found.
@@ -68,10 +69,14 @@ class IndexReader:
 
     def poll(self) -> list[Record]:
         """The records that are new since the last poll, in order; an empty list where there are none."""
-        records: list[Record] = []
+        found: list[Record] = []
+        restarts = self.restarts
         while data := self._next_lines():
-            records += [record for line in data.split(b"\n") if line and (record := self._record(line)) is not None]
-        return records
+            if restarts != self.restarts:  # what was found before is the old file's
+                restarts, found = self.restarts, []
+            found += [record for line in data.split(b"\n") if line and (record := self._conforming(line)) is not None]
+        following = [record["number"] for record in found[1:]]
+        return [record for record, after in zip_longest(found, following) if self._is_in_order(record["number"], after)]
 
     def _next_lines(self) -> bytes:
         """The next whole lines, and the offset moved behind them."""
@@ -101,17 +106,22 @@ class IndexReader:
             self._offset, self.last, self.fault, self._is_inside_line = 0, -1, None, False
         self._file = file
 
-    def _record(self, line: bytes) -> Record | None:
-        """The record, if the line holds one that is new."""
+    def _conforming(self, line: bytes) -> Record | None:
+        """The record, if the line holds one without a fault."""
         record = parsed(line)
         fault = self._fault_of(record)
-        if fault is None and record["number"] <= self.last:
-            fault = f"number {record['number']} comes after number {self.last}"
-        if fault is not None:
-            self.fault = self.fault or fault
-            return None
-        self.last = record["number"]
-        return record
+        self.fault = self.fault or fault
+        return record if fault is None else None
+
+    def _is_in_order(self, number: int, following: int | None) -> bool:
+        """Whether the number rises; one that rises beyond the number after it is damaged itself."""
+        is_beyond = following is not None and self.last < following < number
+        if number <= self.last or is_beyond:
+            neighbor = f"before number {following}" if is_beyond else f"after number {self.last}"
+            self.fault = self.fault or f"number {number} comes {neighbor}"
+            return False
+        self.last = number
+        return True
 
 
 def parsed(data: bytes) -> Any:

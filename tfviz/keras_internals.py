@@ -2,7 +2,7 @@
 
 Keras records how a Functional model was made as a graph of nodes, one for each call of an operation. There is no public
 way to read it: `clone_model(call_function=...)` comes close, but leaves a new node on the user's layers at each use.
-`tests/test_keras_internals.py` fails, and names what changed, when a new Keras moves any of this.
+`tests/reading/test_keras_internals.py` fails, and names what changed, when a new Keras moves any of this.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The only module that touches what TensorFlow keeps private.
 
-`tests/test_tensorflow_internals.py` fails, and names what changed, when a new TensorFlow moves any of this.
+`tests/reading/test_tensorflow_internals.py` fails, and names what changed, when a new TensorFlow moves any of this.
 """
 
 from __future__ import annotations
@@ -43,3 +43,10 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """A function traced once, whose graph can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
+
+
+def portable_stablehlo(text: str, version: str) -> bytes:
+    """A StableHLO program in the form that other versions of StableHLO read."""
+    from tensorflow.compiler.mlir.stablehlo import stablehlo
+
+    return bytes(stablehlo.serialize_portable_artifact_str(text, version))

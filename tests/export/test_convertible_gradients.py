@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.tape import compiled
 
-from tfviz.export.lowered.convertible import REPLACEMENTS
-from tfviz.export.lowered.lowering import lowered, traced
-from tfviz.export.lowered.windows import Windows
+from tfviz.export.lowering.graph_copy import lowered, traced
+from tfviz.export.lowering.litert_operations import REPLACEMENTS
+from tfviz.export.lowering.windows import Windows
 
 PADDINGS = st.sampled_from(["SAME", "VALID"])
 FEW = settings(max_examples=25, deadline=None)

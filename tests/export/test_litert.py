@@ -21,7 +21,7 @@ from support.purity import assert_untouched, snapshot
 
 import tfviz
 from tfviz.export import int8_weights
-from tfviz.export.lowered.lowering import traced
+from tfviz.export.lowering.graph_copy import traced
 from tfviz.methods.explainer import Explainer
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")

@@ -4,7 +4,8 @@
                         asked for (−1 is the top class); outputs: as tfviz.json names them
 
 TensorFlow's converter writes it. What it cannot convert, gradients most of all, is made of other operations first (see
-`convertible`). A file is for one size of images and of batches; one that is read back takes batches of any length.
+`lowering.litert_operations`). A file is for one size of images and of batches; one that is read back takes batches of any
+length.
 
 LiteRT wants the kernels of each direction in an order of their own. A file of a class activation map or of VisualBackProp is
 about as large as the model's weights; one that goes back to the image through all layers twice, and one of excitation
@@ -21,19 +22,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from tfviz.errors import ExportError, OptionError, TfvizError
 from tfviz.export.int8_weights import rounded, with_int8_weights
 from tfviz.export.litert_loading import FILE, SIGNATURE, LiteRTExplainer, interpreter_class
-from tfviz.export.lowered.convertible import REPLACEMENTS
-from tfviz.export.lowered.lowering import lowered, traced
+from tfviz.export.lowering.graph_copy import lowered, traced
+from tfviz.export.lowering.litert_operations import REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
 from tfviz.export.signatures import listed, specs_of
-from tfviz.methods.explainer import Explainer
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
 _INSTEAD = 'format="saved_model" holds every method'

@@ -15,19 +15,21 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ExportError, MissingPackageError, TfvizError
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
-from tfviz.export.lowered.lowering import lowered, traced
-from tfviz.export.lowered.onnx_operations import HANDLERS, REPLACEMENTS
+from tfviz.export.lowering.graph_copy import lowered, traced
+from tfviz.export.lowering.onnx_operations import HANDLERS, REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
 from tfviz.export.signatures import listed, specs_of
-from tfviz.methods.explainer import Explainer
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
 _OPSET = 17  # what onnxruntime reads since 2022

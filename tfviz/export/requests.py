@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from keras import tree
@@ -29,8 +29,10 @@ from tfviz.export.signatures import (
     specs_of,
 )
 from tfviz.graph.graph import Value
-from tfviz.methods.explainer import Explainer
-from tfviz.methods.explanation import Explanation
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
+    from tfviz.methods.explanation import Explanation
 
 Results = dict[str, Any]
 

@@ -14,7 +14,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +25,9 @@ from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.requests import Request, requests_for
 from tfviz.export.signatures import fix_image_shape, listed, specs_of
-from tfviz.methods.explainer import Explainer
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
 
 _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -21,10 +21,12 @@ from tfviz.export.manifest import FORMAT_VERSION, NO_PARAMETERS, Input, Manifest
 from tfviz.graph.graph import Value
 from tfviz.graph.logits import output_names
 from tfviz.images.preprocessing import Preprocessing, preprocessing_from
-from tfviz.methods.explainer import Explainer
-from tfviz.methods.explanation import Explanation
 from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
 from tfviz.models.labels import labels_from
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
+    from tfviz.methods.explanation import Explanation
 
 TOP_CLASS, NO_CLASS = -1, -2
 
@@ -57,8 +59,8 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
             seed += tf.cast(weights, logits.dtype)
         return tf.reduce_sum(logits * tf.stop_gradient(seed), axis=-1)
 
-    outputs, _, attribution = explainer.compute(images, score)
-    return Explanation(outputs, tf.broadcast_to(classes[0], tf.shape(images[0])[:1]), attribution)
+    explanation = explainer.compute(images, score)
+    return explanation._replace(target=tf.broadcast_to(classes[0], tf.shape(images[0])[:1]))
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:

@@ -15,18 +15,21 @@ import dataclasses
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfviz import tensorflow_internals
 from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
-from tfviz.methods.explainer import Explainer
+
+if TYPE_CHECKING:  # Explainer.export imports this package
+    from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
 # The form that every reader since 2024 knows. StableHLO promises to read its portable artifacts for five years.
@@ -88,7 +91,7 @@ def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[b
     try:
         concrete = function.get_concrete_function(*specs)
         text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
-        program = _portable(text)
+        program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.
@@ -99,13 +102,6 @@ def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[b
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
     return program, weights, dict(zip(names, concrete.outputs, strict=True))
-
-
-def _portable(text: str) -> bytes:
-    """The program in the form that other versions of StableHLO read."""
-    from tensorflow.compiler.mlir.stablehlo import stablehlo
-
-    return stablehlo.serialize_portable_artifact_str(text, _STABLEHLO_VERSION)
 
 
 def _captured(concrete: Any) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Re
 from tfviz.nesting import Nested
 from tfviz.reading import keras_layers, keras_ops
 from tfviz.reading.calls import calls_of, step_of, symbolic_images, takes_training
-from tfviz.reading.opaque import TracedContents
+from tfviz.reading.opaque_contents import TracedContents
 from tfviz.reading.relu_patterns import Expression, WrittenRelu, relu_of
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.tensorflow_ops import Piece

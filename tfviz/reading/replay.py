@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.reading.tensorflow_ops import is_constant, is_variable_read
+from tfviz.reading.tensorflow_ops import is_constant, is_variable_read, takes_functions
 
 RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
 
@@ -73,7 +73,7 @@ class Replay:
 
 def can_run(operation: tf.Operation) -> bool:
     """Whether one operation can be run by itself: not where it calls functions."""
-    return hasattr(tf.raw_ops, operation.type) and not any("func" in attribute.type for attribute in operation.op_def.attr)
+    return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 
 def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run_one: RunOne | None = None) -> None:

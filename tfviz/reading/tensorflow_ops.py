@@ -352,7 +352,7 @@ PRIMITIVES = {
 
 def description_of(cut: Cut) -> Operation:
     """The description of an operation of a traced function."""
-    if any("func" in attribute.type for one in (cut.operation, *cut.inside) for attribute in one.op_def.attr):
+    if any(map(takes_functions, (cut.operation, *cut.inside))):
         return Opaque(name=cut.name, reason="runs functions of the user's", runs_functions=True)
     if _reads_sizes_only(cut):
         return Constant(name=cut.name)
@@ -425,6 +425,11 @@ _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV
 _MOVING |= {"FFT2D", "RFFT2D", "IFFT2D"}
 _BATCH_PRODUCTS = frozenset({"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
 _PASSED_OVER = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient"})
+
+
+def takes_functions(operation: tf.Operation) -> bool:
+    """Whether an operation runs functions that it is given, as a loop or a condition does."""
+    return any("func" in attribute.type for attribute in operation.op_def.attr)
 
 
 def calls_function(operation: tf.Operation) -> bool:

@@ -24,24 +24,13 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from tfviz import keras_internals
-from tfviz.errors import UnsupportedModelError, warn
+from tfviz.errors import UnsupportedModelError
 from tfviz.graph.backprop import Rules, inputs_of, run
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import has_two_classes
-from tfviz.graph.operations import (
-    Choice,
-    Elementwise,
-    Identity,
-    Linear,
-    Move,
-    Normalization,
-    Operation,
-    Product,
-    Relu,
-    Sum,
-    Window,
-)
+from tfviz.graph.operations import Choice, Elementwise, Identity, Linear, Move, Normalization, Product, Relu, Sum, Window
 from tfviz.numerics import safe_divide
+from tfviz.rules.batch_norm import batch_norm_scales
 from tfviz.rules.redirect import redirect
 
 Tensors = Sequence[tf.Tensor]
@@ -71,7 +60,7 @@ class Excitation:
         self.contrastive = contrastive
         # Of one sigmoid unit, class 0 comes back as −p: the evidence for it is what −W lets through.
         self.has_two_signs = has_two_classes(graph)
-        self.batch_norms = _batch_norms_to_merge(graph) if merge_batch_norm else {}
+        self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
 
     def require_rules(self, at: Sequence[Value]) -> None:
         """Raises UnsupportedModelError for the first operation on the way from the outputs to `at` that has no rule."""
@@ -83,7 +72,7 @@ class Excitation:
                     "inhibition. Put the sign into the weights of the layer before, use a gradient method such as saliency or "
                     "guided_backprop, or explain a layer above it."
                 )
-            if not _has_rule(step.operation):
+            if not _has_rule(step):
                 raise UnsupportedModelError(
                     f"Excitation backprop has no rule for {step.label}. It has rules for linear layers, pooling, activations, "
                     "normalization, sums, products with a gate and reshaping. Use a gradient method such as saliency or "
@@ -106,7 +95,6 @@ class Excitation:
 
     def rules(self, images: Tensors) -> Rules:
         """The rules for one batch of images (flat, as the graph takes them)."""
-        responses = _Responses(self.graph, images, self.reads_image)
 
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """The paper's P(a_j | a_i) = Z_i · a_j · w_ji where w_ji is 0 or more, otherwise 0; Z_i makes the sum 1.
@@ -114,17 +102,17 @@ class Excitation:
             An excitatory neuron is a likelier parent the more it fires and the stronger its link. a is cut at 0, since the
             paper takes responses not to be negative. The bias is nobody's response.
             """
-            return redirect(output, inputs, lambda p: [self._share(step, responses.of(step, inputs[0]), p)])
+            return redirect(output, inputs, lambda p: [self._share(step, self._response(step, inputs[0], images), p)])
 
         def window(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """An average is a linear map with weights that are all alike: p is shared out by a, as in the paper."""
             if step.operation.is_max:
                 return output
 
-            def share(p: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
-                return [_share_of(responses.of(step, x), p, lambda a: step.compute([a])[0])]
+            def backward(p: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
+                return [_share_of(self._response(step, x, images), p, lambda a: step.compute([a])[0])]
 
-            return redirect(output, inputs, self._of_each_sign(step, inputs, share))
+            return redirect(output, inputs, self._of_each_sign(step, inputs, backward))
 
         def total(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """A sum is a linear map whose links all weigh the same: p is shared out by a. So TorchRay's `EltwiseSum`."""
@@ -132,17 +120,37 @@ class Excitation:
 
         return {**dict.fromkeys(_CARRIED, _carried), Linear: linear, Window: window, Sum: total}
 
-    def _of_each_sign(self, step: Step, inputs: Tensors, share: Callable[..., list[tf.Tensor]]) -> Backward:
-        """`share(p, *inputs)`, and above the linear map of one sigmoid unit, where p may be below 0, what speaks against it."""
+    def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
+        """a for a linear map: max(x, 0), and for one that reads the image, x shifted to start at 0."""
+        value = step.inputs[0]
+        if value not in self.reads_image:
+            return keras_internals.with_mask_of(x, tf.nn.relu(x))
+        axes = list(range(1, len(x.shape)))
+        if not any(isinstance(other.operation, Move) for other in self.graph.before([value])):
+            return x - tf.reduce_min(x, axis=axes, keepdims=True)
+        mask = self._mask(value, images)
+        smallest = tf.reduce_min(tf.where(mask > 0, x, x.dtype.max), axis=axes, keepdims=True)
+        return (x - smallest) * mask
+
+    def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
+        """1 where the value comes from the image, 0 where it was padded."""
+        keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
+        steps = self.graph.before([value])
+        fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
+        ones, zeros = (run(inputs_of(self.graph, fill), steps, keep)[value] for fill in fills)
+        return ones - zeros  # a padding of another value than 0 is the same in both
+
+    def _of_each_sign(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
+        """`backward(p, *inputs)`; p may be negative above the linear map of one sigmoid unit: the evidence against it."""
         if not (self.has_two_signs and step in self.above_last_maps):
-            return lambda p: share(p, *inputs)
+            return lambda p: backward(p, *inputs)
 
-        def share_of_each(p: tf.Tensor) -> list[tf.Tensor]:
+        def backward_of_each(p: tf.Tensor) -> list[tf.Tensor]:
             negated = [keras_internals.with_mask_of(x, -x) for x in inputs]
-            pairs = zip(share(tf.nn.relu(p), *inputs), share(tf.nn.relu(-p), *negated), strict=True)
-            return [with_it - against for with_it, against in pairs]
+            pairs = zip(backward(tf.nn.relu(p), *inputs), backward(tf.nn.relu(-p), *negated), strict=True)
+            return [evidence - against for evidence, against in pairs]
 
-        return share_of_each
+        return backward_of_each
 
     def _share(self, step: Step, a: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
         if step in self.last_maps and self.contrastive:
@@ -161,10 +169,10 @@ class Excitation:
         return _share_of(a, p, lambda a: linear.apply(a, positive))
 
 
-def _has_rule(operation: Operation) -> bool:
-    if isinstance(operation, Elementwise):
-        return operation.sign != 0
-    return isinstance(operation, (*_CARRIED, *_OWN_DERIVATIVE, Linear, Window, Sum))
+def _has_rule(step: Step) -> bool:
+    if isinstance(step.operation, Elementwise):
+        return step.operation.sign != 0
+    return isinstance(step.operation, (*_CARRIED, *_OWN_DERIVATIVE, Linear, Window, Sum))
 
 
 def _share_of(a: tf.Tensor, p: tf.Tensor, positive_map: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
@@ -226,7 +234,7 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 def _keeps_image(step: Step) -> bool:
     """Whether a step gives image values for image values: a function of one pixel, or a move."""
-    is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step.operation) and len(step.signal_inputs) == 1
+    is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 
 
@@ -249,68 +257,12 @@ def _last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
     way: set[Step] = set()
     needed = set(graph.outputs)
     for step in reversed(graph.steps):
-        if needed.intersection(step.outputs):
-            if isinstance(step.operation, Linear):
-                found.add(step)
-                continue
+        if needed.isdisjoint(step.outputs):
+            continue
+        if isinstance(step.operation, Linear):
+            found.add(step)
+        else:
             way.add(step)
             needed.update(step.signal_inputs)
-    behind = {other for other in found if any(_leads_to(graph, other, last) for last in found if last is not other)}
-    return found - behind, way
-
-
-def _leads_to(graph: Graph, step: Step, other: Step) -> bool:
-    return bool(graph.after(step.outputs).intersection(other.inputs))
-
-
-def _batch_norms_to_merge(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """For each linear map that a BatchNormalization of its channels, and nothing else, follows: the scale of the channels.
-
-    Warns of those that follow a linear map alone, and cannot be merged all the same.
-    """
-    merged: dict[Step, Callable[[], tf.Tensor]] = {}
-    left = []
-    for step in graph.steps:
-        readers = graph.consumers(step.outputs[0]) if isinstance(step.operation, Linear) else []
-        norm = readers[0].operation if len(readers) == 1 else None
-        if not isinstance(norm, Normalization) or not norm.is_batch_norm or step.outputs[0] in graph.outputs:
-            continue
-        if norm.channel_scale is not None and step.operation.scale_outputs is not None:
-            merged[step] = norm.channel_scale
-        else:
-            left.append(readers[0].path)
-    if left:
-        warn(
-            f"merge_batch_norm=True leaves {', '.join(map(repr, left))} as it is: only a BatchNormalization of the last axis, "
-            "behind a Dense layer or a convolution, can be merged."
-        )
-    return merged
-
-
-_FILLS = (tf.ones_like, tf.zeros_like)
-
-
-class _Responses:
-    """What linear maps read: activations, and the image where it comes first."""
-
-    def __init__(self, graph: Graph, images: Tensors, reads_image: set[Value]) -> None:
-        self.graph, self.images, self.reads_image = graph, images, reads_image
-
-    def of(self, step: Step, x: tf.Tensor) -> tf.Tensor:
-        """a for a linear map: max(x, 0), and for one that reads the image, x shifted to start at 0."""
-        value = step.inputs[0]
-        if value not in self.reads_image:
-            return keras_internals.with_mask_of(x, tf.nn.relu(x))
-        axes = list(range(1, len(x.shape)))
-        if not any(isinstance(other.operation, Move) for other in self.graph.before([value])):
-            return x - tf.reduce_min(x, axis=axes, keepdims=True)
-        mask = self._mask(value)
-        smallest = tf.reduce_min(tf.where(mask > 0, x, x.dtype.max), axis=axes, keepdims=True)
-        return (x - smallest) * mask
-
-    def _mask(self, value: Value) -> tf.Tensor:
-        """1 where the value comes from the image, 0 where it was padded."""
-        keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
-        steps = self.graph.before([value])
-        found = [run(inputs_of(self.graph, list(map(fill, self.images))), steps, keep)[value] for fill in _FILLS]
-        return found[0] - found[1]  # a padding of another value than 0 is the same in both
+    read = {value for step in found for value in step.inputs}
+    return {step for step in found if graph.after(step.outputs).isdisjoint(read)}, way

@@ -1,89 +1,20 @@
-"""Imports point one way, are cheap, and lead to all that is promised."""
+"""The public names lead to all that is promised, and importing them is cheap."""
 
 from __future__ import annotations
 
-import ast
-import graphlib
 import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from support.package_source import MODULES, ROOT
 
 import tfviz
 
-ROOT = Path(tfviz.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(ROOT.rglob("*.py"))
-}
-
-# From the ground up; a module imports from its own floor or from below.
-FLOORS = [
-    ["errors"],
-    ["numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
-    ["images", "shapes"],
-    ["models", "targets"],
-    ["graph"],
-    ["reading"],
-    ["rules", "class_scores"],
-    ["methods"],
-    ["render"],
-    ["explanations"],
-    ["runs"],
-    ["snapshots", "export"],
-    ["viewer", "film"],
-    ["cli"],
-    ["__main__"],
-]
 WITHOUT_TENSORFLOW = ["tfviz", "tfviz.errors", "tfviz.images", "tfviz.render", "tfviz.cli.main", "tfviz.film.film"]
 WITHOUT_TENSORFLOW += ["tfviz.runs.run_reader", "tfviz.viewer"]
-PRIVATE_KERAS = ["_functional", "_nodes_by_depth", "_inputs_struct", "_outputs_struct", "_keras_history", "_inbound_nodes"]
-PRIVATE_KERAS += ["_outbound_nodes", "_losses", "_loss_ids", "_flatten_layers"]
-# Explainer.export is a method, as users look for it; what it calls is loaded at that moment.
-DOORS = [("tfviz.methods.explainer", "tfviz.export")]
 TYPED = ["METHODS", "explain", "with_visual_backprop", "overlay", "plot", "contact_sheet", "load_model", "load_images"]
-
-
-def floor(module: str) -> int:
-    name = module.split(".")[1] if "." in module else "__main__"
-    return next(number for number, names in enumerate(FLOORS) if name in names)
-
-
-def imported(path: Path) -> Iterator[str]:
-    """The modules of tfviz that a file imports, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("tfviz."))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tfviz":
-            inside = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in MODULES else node.module for name in inside)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None:
-    for other in imported(MODULES[module]):
-        is_door = any(module == inside and other.startswith(above) for inside, above in DOORS)
-        assert other == "tfviz" or is_door or floor(other) <= floor(module), f"{module} imports {other}, which stands above it"
-
-
-def test_no_modules_import_each_other() -> None:
-    """Not inside functions either."""
-    imports = {module: set(imported(path)) - {module} for module, path in MODULES.items()}
-    for inside, above in DOORS:
-        imports[inside] = {other for other in imports[inside] if not other.startswith(above)}
-    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
-
-
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "tfviz.keras_internals"])
-def test_what_keras_keeps_private_is_used_in_one_file(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert not used.intersection(PRIVATE_KERAS)
-    sources = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not any(source.startswith("keras.src") for source in sources)
 
 
 @pytest.mark.parametrize("module", WITHOUT_TENSORFLOW)

@@ -1,6 +1,6 @@
 """The gradients that a walk leaves in a graph, in operations that ONNX has.
 
-Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `lowering`): derivatives of activations become
+Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `graph_copy`): derivatives of activations become
 arithmetic, and the ways back through pooling become gradients of a depthwise convolution. HANDLERS then tell tf2onnx how a
 gradient of a convolution is written: ONNX's ConvTranspose, which takes groups, pads and dilations as they are.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ExportError
-from tfviz.export.lowered import convertible_activations
-from tfviz.export.lowered.lowering import Replacement
-from tfviz.export.lowered.windows import Windows
+from tfviz.export.lowering import activation_gradients
+from tfviz.export.lowering.graph_copy import Replacement
+from tfviz.export.lowering.windows import Windows
 
 
 def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
@@ -123,7 +123,7 @@ def _sizes(shape: Any) -> list[Any]:
 
 # ONNX has the error function itself.
 REPLACEMENTS: Mapping[str, Replacement] = {
-    **{name: row for name, row in convertible_activations.REPLACEMENTS.items() if name != "Erf"},
+    **{name: row for name, row in activation_gradients.REPLACEMENTS.items() if name != "Erf"},
     "Erfc": lambda operation, x: 1 - tf.math.erf(x),
     "MaxPoolGrad": _max_pool_gradient,
     "AvgPoolGrad": _average_pool_gradient,

@@ -1,6 +1,6 @@
 """Operations that LiteRT does not have, made of those that it has: most of them gradients.
 
-Each is one row of REPLACEMENTS (see `lowering`): the type of a TensorFlow operation, and a function of the operation and its
+Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a function of the operation and its
 new inputs. All give what TensorFlow gives, also where it has a choice: of equal maxima in a window of max pooling the first
 takes all.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfviz.export.lowered import convertible_activations, convertible_moves
-from tfviz.export.lowered.lowering import Replacement, same
-from tfviz.export.lowered.windows import Windows
+from tfviz.export.lowering import activation_gradients, move_gradients
+from tfviz.export.lowering.graph_copy import Replacement, same
+from tfviz.export.lowering.windows import Windows
 
 
 def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
@@ -101,6 +101,6 @@ REPLACEMENTS: Mapping[str, Replacement] = {
     "Conv2DBackpropInput": _convolution_input_gradient,
     "DepthwiseConv2dNativeBackpropInput": _depthwise_input_gradient,
     "BatchMatMulV3": _whole_number_product,
-    **convertible_activations.REPLACEMENTS,
-    **convertible_moves.REPLACEMENTS,
+    **activation_gradients.REPLACEMENTS,
+    **move_gradients.REPLACEMENTS,
 }

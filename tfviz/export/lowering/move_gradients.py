@@ -1,4 +1,4 @@
-"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see `convertible`).
+"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see `litert_operations`).
 
 Resizing, mirrored padding and slicing are linear, and one axis at a time: each axis has a matrix, which the operation itself
 gives when it is run on the unit matrix, and the way back is its transpose.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.export.lowered.lowering import Replacement, same
+from tfviz.export.lowering.graph_copy import Replacement, same
 
 _MOST_AXES = 4  # that every kernel of LiteRT takes
 

@@ -1,4 +1,4 @@
-"""The derivatives of activations, and a few functions of one element, by arithmetic (see `convertible`).
+"""The derivatives of activations, and a few functions of one element, by arithmetic (see `litert_operations`).
 
 x is what the activation got, y what it gave, p what comes back to it.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfviz.errors import ExportError
-from tfviz.export.lowered.lowering import Replacement
+from tfviz.export.lowering.graph_copy import Replacement
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 

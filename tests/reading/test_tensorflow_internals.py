@@ -1,0 +1,55 @@
+"""What tfviz reads of TensorFlow's private parts is still there and means the same. A failure here says what has moved."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import tensorflow as tf
+
+from tfviz import tensorflow_internals
+
+
+@tf.function
+def doubled(x: tf.Tensor) -> tf.Tensor:
+    return 2 * x
+
+
+@tf.custom_gradient
+def halved(x: tf.Tensor) -> tuple:
+    return x / 2, lambda p: p
+
+
+def calls_a_function() -> bool:
+    """Whether a call of a tf.function stays a call in the graph of what calls it."""
+    graph = tf.function(lambda x: doubled(x), autograph=False).get_concrete_function(tf.TensorSpec([3])).graph
+    return any("PartitionedCall" in operation.type for operation in graph.get_operations())
+
+
+def test_a_tf_function_becomes_a_part_of_what_calls_it_in_this_thread_only() -> None:
+    elsewhere: list[bool] = []
+    with tensorflow_internals.inlined_functions():
+        thread = threading.Thread(target=lambda: elsewhere.append(calls_a_function()))
+        thread.start()
+        thread.join()
+        assert not calls_a_function(), "the class of a tf.function, its `__call__` or its `python_function` has changed"
+    assert elsewhere == [True]
+    assert calls_a_function()
+
+
+def test_a_gradient_of_its_own_is_seen_in_the_graph() -> None:
+    graph = tensorflow_internals.wrapped(halved, [tf.TensorSpec([3])]).graph
+    own = [tensorflow_internals.has_own_gradient(operation) for operation in graph.get_operations()]
+    assert own.count(True) == 1, "the attribute `_gradient_op_type` of the end of a tf.custom_gradient has changed"
+
+
+def test_a_wrapped_function_can_be_pruned_to_any_of_its_tensors() -> None:
+    function = tensorflow_internals.wrapped(lambda x: tf.square(x + 1), [tf.TensorSpec([])])
+    (total,) = (one.outputs[0] for one in function.graph.get_operations() if one.type in ("Add", "AddV2"))
+    assert float(function.prune(function.inputs[0], total)(tf.constant(2.0))) == 3
+
+
+def test_a_stablehlo_program_becomes_portable() -> None:
+    pytest.importorskip("tensorflow.compiler.mlir.stablehlo")
+    text = "module { func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> } }"
+    assert tensorflow_internals.portable_stablehlo(text, "1.0.0").startswith(b"ML\xefR")

@@ -232,14 +232,15 @@ def check_function(function: Callable[..., Any], outputs: Any) -> None:
         TargetError: when it does not return one number for each image, or cannot take a batch of this size.
     """
     count = tree.flatten(outputs)[0].shape[0]
+    returned: list[Any] = []
     try:
-        score = tf.function(function, autograph=False).get_concrete_function(outputs).structured_outputs
+        tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:  # of shapes that do not fit
         raise TargetError(
             f"The target function cannot take the outputs of a batch of {count}: {first_line(error)}. It must return one "
             "number for each image, shape (N,), for batches of any size."
         ) from error
-    shape = getattr(score, "shape", None)
+    shape = returned[0].shape if tf.is_tensor(returned[0]) else None  # anything else is refused when it is compiled
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
             f"The target function must return one number for each image. It returned {shape[0]} for a batch of {count}: it may "

@@ -39,7 +39,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\), got \(4, 16, 17, 3\)"),
     "no image": (lambda x: x[:0], r"expected at least one image, got an empty batch \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", "expected images as an array of numbers .* got str"),
-    "nothing": (lambda x: None, "expected images as an array of numbers .* got NoneType"),
+    "nothing": (lambda x: None, "Input 'input_layer.*' is None, and tfviz needs a value for each input"),
     "different sizes": (lambda x: [x[0], x[0, :5]], "expected images as an array of numbers .* got list"),
 }
 

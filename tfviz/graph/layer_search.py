@@ -18,6 +18,7 @@ from tfviz.graph.operations import (
     Linear,
     Move,
     Normalization,
+    Opaque,
     Relu,
     Window,
 )
@@ -125,6 +126,8 @@ def _maps(graph: Graph) -> set[Value]:
 def _keeps_axes(step: Step, value: Value) -> bool:
     """Whether a step leaves the axes of a map what they are: not where it makes one axis of height and width."""
     made = step.outputs[0]
+    if isinstance(step.operation, Opaque):
+        return made.rank >= min(4, value.rank)  # a ConvLSTM gives one map of a video
     if made.rank != value.rank:
         return False
     sizes = [size for size in value.shape[1:-1] if size is not None]

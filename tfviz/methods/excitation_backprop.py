@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from tfviz import targets
-from tfviz.errors import UnknownLayerError, warn
+from tfviz.errors import UnknownLayerError, UnsupportedModelError, warn
 from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.channels import has_channels, require_channels_last
@@ -85,7 +85,7 @@ class ExcitationBackprop(Explainer):
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
-        explained = [value for value in self.graph.inputs if value in images or excitation.has_rules([value])]
+        explained = [value for value in self.graph.inputs if value in images or _has_rules(excitation, value)]
         if left := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             warn(
                 f"Excitation backprop has no rule on the way to {', '.join(map(repr, left))}, beside the images. The "
@@ -96,3 +96,12 @@ class ExcitationBackprop(Explainer):
     def _reduced(self, at: Value, p: tf.Tensor) -> tf.Tensor:
         is_summed = self.sum_channels and len(p.shape) > 2 and has_channels(self.graph, at)
         return tf.reduce_sum(p, axis=-1) if is_summed else p
+
+
+def _has_rules(excitation: Excitation, value: Value) -> bool:
+    """Whether every operation on the way from the outputs to a value has a rule, and floats come back to it."""
+    try:
+        excitation.require_rules([value])
+    except UnsupportedModelError:
+        return False
+    return value.dtype is None or tf.as_dtype(value.dtype).is_floating

@@ -79,14 +79,6 @@ class Excitation:
                     "guided_backprop, or explain a layer above it."
                 ) from getattr(step.operation, "cause", None)
 
-    def has_rules(self, at: Sequence[Value]) -> bool:
-        """Whether every operation on the way from the outputs to `at` has a rule."""
-        try:
-            self.require_rules(at)
-        except UnsupportedModelError:
-            return False
-        return all(value.dtype is None or tf.as_dtype(value.dtype).is_floating for value in at)
-
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
         """Whether each of these values goes through a last linear map on its way to the outputs, if it is on any."""
         behind = [self.graph.after([value]) for value in at]

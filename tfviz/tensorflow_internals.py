@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 _patching = threading.RLock()
 _Function: Any = type(tf.function(lambda: None))
@@ -50,3 +53,37 @@ def portable_stablehlo(text: str, version: str) -> bytes:
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     return bytes(stablehlo.serialize_portable_artifact_str(text, version))
+
+
+@contextmanager
+def collectable_gradients() -> Iterator[None]:
+    """Lets the graph that is being traced own the custom gradients that the block adds to it.
+
+    `tf.custom_gradient` leaves an entry in TensorFlow's registry at each trace, which nothing removes and which keeps the
+    graph, and the model whose weights it captures, alive. Here the registry refers to the gradient weakly, and its entry
+    goes with the graph.
+    """
+    registry = ops.gradient_registry._registry
+    last = next(reversed(registry), None)
+    yield
+    graph = tf.compat.v1.get_default_graph()
+    owned = getattr(graph, "tfviz_gradients", [])
+    graph.tfviz_gradients = owned
+    # The collector may have removed `last` meanwhile; then the ones before it are weak already.
+    added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
+    for name in list(added):
+        function = registry[name]["type"]
+        owned.append(function)
+        registry[name]["type"] = _weak(weakref.ref(function))
+        weakref.finalize(graph, registry.pop, name, None)
+
+
+def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
+    def gradient(operation: tf.Operation, *given: tf.Tensor) -> Any:
+        function = reference()
+        if function is None:
+            raise LookupError("the graph of this gradient is gone")
+        return function(operation, *given)
+
+    gradient.is_weak = True  # type: ignore[attr-defined]
+    return gradient

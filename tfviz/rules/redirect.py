@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from tfviz.tensorflow_internals import collectable_gradients
+
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
     """`output`, unchanged; backward, `backward(p)` returns what each of the inputs receives of p.
@@ -26,4 +28,5 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
         with tf.control_dependencies([p]):
             return tuple(tf.cast(part, x.dtype) for part, x in zip(backward(p), inputs, strict=True))
 
-    return pass_on(*inputs)
+    with collectable_gradients():
+        return pass_on(*inputs)

@@ -1,0 +1,76 @@
+"""An explainer, its compiled functions and its model are collected once nobody holds them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from tensorflow.python.framework import ops
+
+import tfviz
+from tfviz.reading.read_model import read_model
+
+
+def small(size: int | None = 16) -> keras.Model:
+    inputs = keras.Input((size, size, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="features")(inputs)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+def collected() -> int:
+    """The number of gradients that TensorFlow's registry holds, after a collection."""
+    keras.backend.clear_session()
+    gc.collect()
+    return len(ops.gradient_registry._registry)
+
+
+@pytest.mark.parametrize("method", tfviz.METHODS)
+def test_a_model_and_its_explainer_are_collected(method: str) -> None:
+    before = collected()
+    model = small()
+    explainer = tfviz.METHODS[method](model)
+    explainer(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)).astype(np.float32))
+    references = [weakref.ref(model), weakref.ref(explainer), weakref.ref(explainer.read)]
+    del model, explainer
+    assert collected() <= before
+    assert [reference() for reference in references] == [None, None, None]
+
+
+def test_functions_of_sizes_that_are_no_longer_kept_are_collected() -> None:
+    explainer = tfviz.GuidedBackprop(small(None))
+    before = collected()
+    for size in range(8, 8 + 50):
+        explainer(np.random.default_rng(0).uniform(size=(1, size, 9, 3)).astype(np.float32))
+    assert explainer.traces == 50
+    assert collected() - before <= 32  # one ReLU in each function that is kept
+
+
+def test_a_kept_function_still_has_its_gradient() -> None:
+    """A user may take the gradient of a map: what the registry holds weakly is there as long as the function is."""
+    explainer = tfviz.GuidedBackprop(small())
+    images = tf.constant(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), tf.float32)
+    explainer(images, 1)
+    gc.collect()
+
+    @tf.function(autograph=False)
+    def gradient(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(explainer(x, 1) * x)
+        return tape.gradient(total, x)
+
+    assert np.any(gradient(images))
+
+
+def test_all_methods_of_one_model_read_it_once() -> None:
+    model = small()
+    explainers = [method(model) for method in tfviz.METHODS.values()]
+    assert len({id(explainer.read) for explainer in explainers}) == 1
+    assert read_model(model) is explainers[0].read
+    model.get_layer("features").activation = keras.activations.tanh
+    assert read_model(model) is not explainers[0].read, "a model that was modified is read again"

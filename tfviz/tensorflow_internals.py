@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 _patching = threading.RLock()
 _Function: Any = type(tf.function(lambda: None))
@@ -43,3 +45,22 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """A function traced once, whose graph can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
+
+
+def separate_operation_seeds() -> Callable[[], None]:
+    """Gives eager operations other seeds where a global seed is set; the function that it returns puts the own ones back.
+
+    Restoring the generator of these seeds would not be enough: TensorFlow caches operations by their seeds, and a cached one
+    continues where it was.
+    """
+    eager = context.context()
+    seed, generator = getattr(eager, "_seed", None), getattr(eager, "_rng", None)
+    if seed is None:
+        return lambda: None
+    eager._rng = random.Random(str(seed))
+    eager._seed = eager._rng.getrandbits(31)
+
+    def restore() -> None:
+        eager._seed, eager._rng = seed, generator
+
+    return restore

@@ -7,7 +7,7 @@ that run fails, the warning gives no reason.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,18 +21,13 @@ from tfviz.graph.layer_search import is_on_every_path
 from tfviz.graph.operations import Elementwise, Linear, Product, Relu
 from tfviz.nesting import Nested
 
-if TYPE_CHECKING:
-    from tfviz.methods.explainer import Explainer
-
 
 def blank_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
     """For each image whether its map, of every input, is zero everywhere: (N,) bool."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
-def warn_of_empty_maps(
-    explainer: Explainer, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target
-) -> bool:
+def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
     """Warns that maps of a batch are blank or not finite, and why; returns whether it did.
 
     Args:
@@ -55,7 +50,7 @@ def broken_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
-def warn_of(explainer: Explainer, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
+def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
     """Warns of the blank and the broken ones among maps, with the reason for the one of `image`.
 
     Args:
@@ -73,7 +68,7 @@ def warn_of(explainer: Explainer, maps: Nested[np.ndarray], image: list[tf.Tenso
     warn(f"{found}: {reason}" if reason else f"{found}.")
 
 
-def _diagnosis(explainer: Explainer, reason: Callable[[], str]) -> str:
+def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
     """The reason for a map; "" where looking for it fails, since a map must not be lost to its diagnosis."""
     try:
         with keras_internals.untouched(explainer.model):
@@ -82,7 +77,7 @@ def _diagnosis(explainer: Explainer, reason: Callable[[], str]) -> str:
         return ""
 
 
-def _reason_of_broken(explainer: Explainer, images: list[tf.Tensor]) -> str:
+def _reason_of_broken(explainer: Any, images: list[tf.Tensor]) -> str:
     graph = explainer.graph
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     for step in graph.before(graph.outputs):
@@ -96,7 +91,7 @@ def _reason_of_broken(explainer: Explainer, images: list[tf.Tensor]) -> str:
     )
 
 
-def _reason(explainer: Explainer, images: list[tf.Tensor], target: targets.Target) -> str:
+def _reason(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
     """Why the map of one image is blank, and what to do."""
     graph, at = explainer.graph, _looked_at(explainer)
     dead = _dead_step(explainer, run(inputs_of(graph, images), graph.before(graph.outputs)))
@@ -114,12 +109,12 @@ def _reason(explainer: Explainer, images: list[tf.Tensor], target: targets.Targe
     return "nothing there speaks for the target (the wrong layer, perhaps). Try another target, layer or method"
 
 
-def _looked_at(explainer: Explainer) -> list[Value]:
+def _looked_at(explainer: Any) -> list[Value]:
     layer = getattr(explainer, "layer", None)
     return [layer] if layer is not None else getattr(explainer, "at", explainer.graph.inputs)
 
 
-def _dead_step(explainer: Explainer, values: Values) -> str | None:
+def _dead_step(explainer: Any, values: Values) -> str | None:
     """The first place that everything goes through and that gives nothing but zeros."""
     graph = explainer.graph
     for step in graph.before(graph.outputs):
@@ -134,7 +129,7 @@ def _can_die(step: Step) -> bool:
     return is_activation or isinstance(step.operation, (Relu, Linear, Product))
 
 
-def _score_moves(explainer: Explainer, flat: list[tf.Tensor], target: targets.Target, at: list[Value]) -> bool:
+def _score_moves(explainer: Any, flat: list[tf.Tensor], target: targets.Target, at: list[Value]) -> bool:
     prepared = targets.prepare(target, explainer._output_shapes(), 1)
     gradients = backpropagate(explainer.graph, inputs_of(explainer.graph, flat), targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

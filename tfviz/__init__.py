@@ -10,7 +10,51 @@ Importing tfviz is cheap: TensorFlow is imported at the first use of a name that
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Editors and type checkers read this list, Python the table below.
+    from tfviz.errors import ExportError as ExportError
+    from tfviz.errors import ImageError as ImageError
+    from tfviz.errors import LabelsError as LabelsError
+    from tfviz.errors import MissingPackageError as MissingPackageError
+    from tfviz.errors import OptionError as OptionError
+    from tfviz.errors import OutputError as OutputError
+    from tfviz.errors import SnapshotsError as SnapshotsError
+    from tfviz.errors import TargetError as TargetError
+    from tfviz.errors import TfvizError as TfvizError
+    from tfviz.errors import UnknownLayerError as UnknownLayerError
+    from tfviz.errors import UnknownMethodError as UnknownMethodError
+    from tfviz.errors import UnsupportedModelError as UnsupportedModelError
+    from tfviz.errors import WeightsError as WeightsError
+    from tfviz.explanations import explain as explain
+    from tfviz.explanations import explain_file as explain_file
+    from tfviz.export import load_explainer as load_explainer
+    from tfviz.film.film import write_film as write_film
+    from tfviz.images import read_image as read_image
+    from tfviz.images import write_image as write_image
+    from tfviz.images.preprocessing import Preprocessing as Preprocessing
+    from tfviz.methods import METHODS as METHODS
+    from tfviz.methods import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
+    from tfviz.methods import Deconvnet as Deconvnet
+    from tfviz.methods import ExcitationBackprop as ExcitationBackprop
+    from tfviz.methods import GradCAM as GradCAM
+    from tfviz.methods import GradCAMPlusPlus as GradCAMPlusPlus
+    from tfviz.methods import GuidedBackprop as GuidedBackprop
+    from tfviz.methods import GuidedGradCAM as GuidedGradCAM
+    from tfviz.methods import HiResCAM as HiResCAM
+    from tfviz.methods import LayerCAM as LayerCAM
+    from tfviz.methods import Saliency as Saliency
+    from tfviz.methods import VisualBackProp as VisualBackProp
+    from tfviz.methods.visual_backprop_model import with_visual_backprop as with_visual_backprop
+    from tfviz.models import load_images as load_images
+    from tfviz.models import load_model as load_model
+    from tfviz.render import contact_sheet as contact_sheet
+    from tfviz.render import overlay as overlay
+    from tfviz.render import plot as plot
+    from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
+    from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
+    from tfviz.snapshots.sinks import Sink as Sink
+    from tfviz.targets import At as At
 
 __version__ = "0.1.0"
 
@@ -62,12 +106,14 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [*sorted(_HOME_OF), "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'tfviz' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # To a type checker it would mean that every name exists.
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'tfviz' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 from keras import tree
+from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 from keras.src.ops.symbolic_arguments import SymbolicArguments
@@ -230,3 +231,32 @@ def _put_contents_back(contents: _Contents) -> None:
 
 def _is_tensor(value: object) -> bool:
     return isinstance(value, keras.KerasTensor) or tf.is_tensor(value)
+
+
+# --- global state -----------------------------------------------------------------------------------------------------
+
+_GENERATOR = "global_seed_generator"
+
+
+def global_generator() -> keras.random.SeedGenerator | None:
+    """The generator behind `keras.random` without a seed; None where nothing was drawn from it yet."""
+    return global_state.get_global_attribute(_GENERATOR)
+
+
+def forget_global_generator() -> None:
+    """Removes that generator; Keras makes a new one at the next draw."""
+    global_state.set_global_attribute(_GENERATOR, None)
+
+
+# --- layers of keras.applications -------------------------------------------------------------------------------------
+
+
+def application_layers() -> dict[str, type[keras.Layer]]:
+    """The layers that keras.applications defines for its own networks, by name."""
+    from keras.src.applications import convnext, inception_resnet_v2
+
+    return {
+        "LayerScale": convnext.LayerScale,
+        "StochasticDepth": convnext.StochasticDepth,
+        "CustomScaleLayer": inception_resnet_v2.CustomScaleLayer,
+    }

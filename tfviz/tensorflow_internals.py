@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from itertools import takewhile
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
 
 _patching = threading.RLock()
@@ -87,3 +89,22 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
 
     gradient.is_weak = True  # type: ignore[attr-defined]
     return gradient
+
+
+def separate_operation_seeds() -> Callable[[], None]:
+    """Gives eager operations other seeds where a global seed is set; the function that it returns puts the own ones back.
+
+    Restoring the generator of these seeds would not be enough: TensorFlow caches operations by their seeds, and a cached one
+    continues where it was.
+    """
+    eager = context.context()
+    seed, generator = getattr(eager, "_seed", None), getattr(eager, "_rng", None)
+    if seed is None:
+        return lambda: None
+    eager._rng = random.Random(str(seed))
+    eager._seed = eager._rng.getrandbits(31)
+
+    def restore() -> None:
+        eager._seed, eager._rng = seed, generator
+
+    return restore

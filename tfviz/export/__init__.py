@@ -17,14 +17,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tfviz.errors import ExportError, OptionError, near_matches
 
 if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not wait for more.
     from tfviz.export.loading import LoadedExplainer
+    from tfviz.images.preprocessing import Preprocessing
+    from tfviz.methods.explainer import Explainer
+    from tfviz.models.labels import LabelSource
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Format:
     says: str
     extra: str | None = None
 
-    def load(self) -> Any:
+    def load(self) -> ModuleType:
         """The module with `check`, `write` and `read`."""
         return importlib.import_module(self.module)
 
@@ -64,13 +69,13 @@ def format_named(key: str) -> Format:
 
 
 def export(
-    explainer: Any,
+    explainer: Explainer,
     path: str | Path,
     *,
     format: str = "saved_model",
     overwrite: bool = False,
-    preprocessing: Any = None,
-    labels: Any = None,
+    preprocessing: str | Path | Preprocessing | None = None,
+    labels: LabelSource = None,
     **options: Any,
 ) -> Path:
     """Writes an explainer to a folder that runs without tfviz, whole or not at all.
@@ -131,7 +136,7 @@ def load_explainer(path: str | Path) -> LoadedExplainer:
         return FORMATS[manifest.format].load().read(folder, manifest)
 
 
-def _check_options(key: str, module: Any, options: dict[str, Any]) -> None:
+def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) -> None:
     _, _, _, *taken = inspect.signature(module.write).parameters
     for name in options:
         if name not in taken:

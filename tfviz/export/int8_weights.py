@@ -10,9 +10,14 @@ activations rounded to eight bits too; of what excitation backprop divides by sm
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
 _SMALLEST = 1024  # numbers; what is smaller stays as it is, as in LiteRT's converter
 _KEPT_SHARE = 0.1  # of all weights
@@ -23,7 +28,7 @@ _TO_SHARE = 16  # numbers of a channel, which has its size of step stored beside
 _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 
 
-def rounded(function: Any) -> dict[int, np.ndarray]:
+def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
     """The weights that a concrete function reads, rounded, by the id of the variable's handle.
 
     The smallest layers keep their own, up to a tenth of all weights: among them are those near the image, and what these
@@ -45,7 +50,7 @@ def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
     return np.round(values / steps) * steps
 
 
-def _read_depthwise(function: Any) -> set[int]:
+def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int]:
     """The weights whose last two axes are both of channels."""
     captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     handles = {x.ref(): id(outside) for x, outside in zip(captures, function.captured_inputs, strict=True)}
@@ -109,7 +114,9 @@ def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return abs(counts - np.round(counts)).max(axis=1, initial=0) < _TOLERANCE
 
 
-def _store(whole: Any, graph: Any, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: Any) -> None:
+def _store(
+    whole: ModelT, graph: SubGraphT, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: ModuleType
+) -> None:
     """Puts an int8 tensor in front of this one, which is computed from it when the file is opened."""
     tensor = graph.tensors[number]
     whole.buffers[tensor.buffer].data = counts.reshape(-1).view(np.uint8)
@@ -130,7 +137,7 @@ def _store(whole: Any, graph: Any, number: int, counts: np.ndarray, steps: np.nd
     graph.operators.insert(0, back)
 
 
-def _dequantize(whole: Any, schema: Any) -> int:
+def _dequantize(whole: ModelT, schema: ModuleType) -> int:
     """The number of the operation DEQUANTIZE in the file's table."""
     code = schema.BuiltinOperator.DEQUANTIZE
     codes = [max(row.builtinCode, row.deprecatedBuiltinCode) for row in whole.operatorCodes]

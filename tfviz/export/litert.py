@@ -20,9 +20,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -32,8 +32,9 @@ from tfviz.export.litert_loading import FILE, SIGNATURE, LiteRTExplainer, interp
 from tfviz.export.lowering.graph_copy import lowered, traced
 from tfviz.export.lowering.litert_operations import REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
-from tfviz.export.requests import one_request
+from tfviz.export.requests import Results, one_request
 from tfviz.export.signatures import listed, specs_of
+from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
@@ -44,7 +45,7 @@ _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)"
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
-def check(explainer: Explainer, **options: Any) -> None:
+def check(explainer: Explainer, **options: object) -> None:
     """Raises MissingPackageError without LiteRT, OptionError for an option with a value that it cannot take."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
@@ -64,7 +65,7 @@ def write(
     quantize: str | None = None,
     batch_size: int = 1,
     image_shape: tuple[int | None, ...] | None = None,
-    target: Any = None,
+    target: Target = None,
 ) -> None:
     """Fills the folder.
 
@@ -95,7 +96,9 @@ def write(
     }
 
 
-def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool) -> Any:
+def _convertible(
+    compute: Callable[..., Results], specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool
+) -> tf.types.experimental.ConcreteFunction:
     """The computation as a concrete function of named inputs and outputs, in operations that convert."""
     try:
         function = traced(compute, specs)
@@ -109,7 +112,7 @@ def _convertible(compute: Any, specs: list[tf.TensorSpec], manifest: Manifest, i
         ) from error
 
 
-def _converted(function: Any, manifest: Manifest, in_float16: bool) -> bytes:
+def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manifest, in_float16: bool) -> bytes:
     try:
         with _quiet():
             converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
@@ -127,7 +130,7 @@ def _converted(function: Any, manifest: Manifest, in_float16: bool) -> bytes:
         ) from error
 
 
-def _lacking(error: Exception, function: Any) -> str:
+def _lacking(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
     """What the converter could not convert, and where in the graph it stands."""
     said = str(error)
     types = {name.strip() for names in _NOT_BUILT_IN.findall(said) for name in names.split(",")} | set(_UNKNOWN.findall(said))

@@ -6,14 +6,16 @@ Nothing heavy is imported here: each format brings its own runtime.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tfviz.errors import ImageError, TargetError
 from tfviz.export.manifest import Input, Manifest, flat_names, nested
 from tfviz.models.labels import Labels
+from tfviz.nesting import Nested
 
 TOP_CLASS = -1
 
@@ -53,7 +55,7 @@ class LoadedExplainer(abc.ABC):
             target: (N,) int32 classes, float32 weights of the outputs, or None: the top class.
         """
 
-    def __call__(self, images: Any, target: Any = None) -> Any:
+    def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
         """The attribution of one batch, float32 NumPy.
 
         Args:
@@ -67,12 +69,12 @@ class LoadedExplainer(abc.ABC):
         """
         return self.with_outputs(images, target).attribution
 
-    def with_outputs(self, images: Any, target: Any = None) -> LoadedExplanation:
+    def with_outputs(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> LoadedExplanation:
         """The model's outputs, the class explained, and the attribution. Args, Raises: as for a call."""
         arrays = self._images(images)
         return LoadedExplanation(*self._run(arrays, self._target(target, len(arrays[0]))))
 
-    def _nested(self, results: dict[str, Any]) -> tuple[Any, np.ndarray | None, Any]:
+    def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
         """What `_run` returns, from arrays by their names."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
@@ -108,7 +110,7 @@ class LoadedExplainer(abc.ABC):
             )
         return dict(zip(names, found, strict=True))
 
-    def _target(self, target: Any, count: int) -> np.ndarray | None:
+    def _target(self, target: npt.ArrayLike | None, count: int) -> np.ndarray | None:
         if target is None:
             return None
         if not self.takes_target:
@@ -152,12 +154,12 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
     return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape[1:])), np.float32)
 
 
-def _is_structure_of_one(images: Any, rank: int) -> bool:
+def _is_structure_of_one(images: object, rank: int) -> bool:
     """Whether images are [batch], as a model takes them whose inputs are a list of one."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 
-def _image(expected: Input, images: Any) -> np.ndarray:
+def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
     array = np.asarray(images)
     if array.dtype.kind not in "biuf":
         raise ImageError(f"expected {expected.name} as an array of numbers; got {type(images).__name__}")

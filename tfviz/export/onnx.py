@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,12 @@ from tfviz.export.lowering.onnx_operations import HANDLERS, REPLACEMENTS
 from tfviz.export.manifest import Input, Manifest
 from tfviz.export.requests import one_request
 from tfviz.export.signatures import listed, specs_of
+from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
+
     from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
@@ -38,7 +43,7 @@ _TRIED_IMAGES = 3
 _MOST_DEVIATION = 0.1  # of all numbers together: where two values almost tie, rounding sends a gradient another way
 
 
-def check(explainer: Explainer, **options: Any) -> None:
+def check(explainer: Explainer, **options: object) -> None:
     """Raises MissingPackageError where the packages are not installed."""
     for name in ("onnx", "tf2onnx", "onnxruntime"):
         _package(name)
@@ -50,7 +55,7 @@ def write(
     manifest: Manifest,
     *,
     image_shape: tuple[int | None, ...] | None = None,
-    target: Any = None,
+    target: Target = None,
 ) -> None:
     """Fills the folder.
 
@@ -62,7 +67,7 @@ def write(
     request = one_request(explainer, manifest, target, image_shape, "an ONNX file")
     names: list[str] = []
 
-    def compute(*given: Any) -> list[Any]:
+    def compute(*given: tf.Tensor) -> list[tf.Tensor]:
         results = request.compute(*given)
         names[:] = results
         return [results[name] for name in names]
@@ -97,7 +102,7 @@ def write(
 _INSTEAD = 'format="saved_model" holds every method'
 
 
-def _converted(function: Any, names: list[str]) -> Any:
+def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
     """The ONNX model of a concrete function; its inputs are called as they are there, its outputs by `names`."""
     graph = function.graph.as_graph_def()
     for node in graph.node:
@@ -124,7 +129,7 @@ def _converted(function: Any, names: list[str]) -> Any:
     return model
 
 
-def _weights_taken_out(graph: Any) -> dict[str, np.ndarray]:
+def _weights_taken_out(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """The weights by name, which become inputs of the graph for a while.
 
     Otherwise what can be computed of them beforehand would be: transposed and positive weights, each stored once more.
@@ -147,7 +152,7 @@ def _outputs(names: Iterable[str], taken: Iterable[str]) -> list[str]:
     return [f"{name}_out" if name in taken else name for name in names]
 
 
-def _require_known(model: Any, manifest: Manifest) -> None:
+def _require_known(model: ModelProto, manifest: Manifest) -> None:
     has = _package("onnx").defs.has
     unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
     if unknown:
@@ -157,7 +162,7 @@ def _require_known(model: Any, manifest: Manifest) -> None:
         )
 
 
-def _require_same(model: Any, function: Any, manifest: Manifest) -> None:
+def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFunction, manifest: Manifest) -> None:
     """That onnxruntime gives what TensorFlow gives, on random images."""
     given = [_random(x) for x in function.inputs[: len(function.inputs) - len(function.captured_inputs)]]
     wanted = [tf.cast(x, tf.float32).numpy() for x in function(*given)]
@@ -171,7 +176,7 @@ def _require_same(model: Any, function: Any, manifest: Manifest) -> None:
             )
 
 
-def _random(x: Any) -> tf.Tensor:
+def _random(x: tf.Tensor) -> tf.Tensor:
     """Images like those that a placeholder takes; or classes by turns, the top class and the first."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
@@ -180,18 +185,18 @@ def _random(x: Any) -> tf.Tensor:
     return tf.cast(random.normal(size=shape) if x.dtype.is_floating else random.integers(0, 2, shape), x.dtype)
 
 
-def _single(x: Any) -> tf.Tensor:
+def _single(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32) if x.dtype.is_floating else x
 
 
-def _session(model: bytes | str) -> Any:
+def _session(model: bytes | str) -> InferenceSession:
     onnxruntime = _package("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
 
 
-def _package(name: str) -> Any:
+def _package(name: str) -> ModuleType:
     """onnx, tf2onnx or onnxruntime."""
     try:
         with _quiet():

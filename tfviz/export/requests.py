@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from keras import tree
@@ -28,13 +28,15 @@ from tfviz.export.signatures import (
     require_sizes,
     specs_of,
 )
-from tfviz.graph.graph import Value
+from tfviz.graph.graph import Shape, Value
+from tfviz.nesting import Nested
+from tfviz.targets import Prepared, Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
     from tfviz.methods.explanation import Explanation
 
-Results = dict[str, Any]
+Results = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Request:
     specs: list[tf.TensorSpec] = field(default_factory=list)
 
 
-def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -> dict[str, Request]:
+def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None) -> dict[str, Request]:
     """The signatures by name; the manifest learns which targets the file takes.
 
     Raises TargetError for a target that does not fit, ExportError where there must be one.
@@ -65,7 +67,7 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Any = None) -
     return requests
 
 
-def one_request(explainer: Explainer, manifest: Manifest, target: Any, image_shape: Any, what: str) -> Request:
+def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
     """The one function of a file that has only one: of the images, and of the class, where one can be asked for.
 
     what: such a file, which is for one size of images, as errors call it. Raises: as `fix_image_shape`, `require_sizes` and
@@ -82,7 +84,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Any, image_sha
     return Request(lambda *given: named_results(explained(explainer, [*given[:-1]], given[-1]), manifest), [classes])
 
 
-def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
+def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared:
     """The target that serving_default explains, in one of the forms of `targets.prepare`."""
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
@@ -100,33 +102,33 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Any) -> Any:
     return prepared
 
 
-def _score_shapes(explainer: Explainer) -> Any:
+def _score_shapes(explainer: Explainer) -> Nested[Shape]:
     return tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
 
 
-def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Any) -> dict[str, Request]:
+def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Prepared) -> dict[str, Request]:
     """Three ways to ask, and one graph for all of them, since a class is a weight of 1."""
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes
     target, weights = tf.TensorSpec([None], tf.int32, "target"), tf.TensorSpec([None, classes], tf.float32, "weights")
     none = tf.zeros([1, classes or 1])
 
-    def all_ways(*given: Any) -> Results:
+    def all_ways(*given: tf.Tensor) -> Results:
         *images, target, weights = given
         return _results(explained(explainer, images, target, weights), manifest)
 
     graph = tf.function(all_ways, input_signature=[*specs_of(manifest), target, weights], autograph=False)
 
-    def default(*images: Any) -> Results:
+    def default(*images: tf.Tensor) -> Results:
         if fixed is None or fixed.dtype == tf.int32:
             return graph(*images, tf.fill(tf.shape(images[0])[:1], TOP_CLASS if fixed is None else fixed[0]), none)
         return _without_target(graph(*images, [NO_CLASS], fixed))
 
-    def of_class(*given: Any) -> Results:
+    def of_class(*given: tf.Tensor) -> Results:
         *images, target = given
         return graph(*images, _checked(target, classes, tf.shape(images[0])[0]), none)
 
-    def weighted(*given: Any) -> Results:
+    def weighted(*given: tf.Tensor) -> Results:
         *images, weights = given
         return _without_target(graph(*images, [NO_CLASS], weights))
 
@@ -137,7 +139,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Any) -> dict[st
     }
 
 
-def _checked(target: Any, classes: int | None, count: Any) -> Any:
+def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
     """The classes, (N,); running it fails where one is none of the model's: a map of zeros would be no answer."""
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     said = f"target must be classes from 0 to {classes - 1}" if classes is not None else "target must be classes from 0"
@@ -145,7 +147,7 @@ def _checked(target: Any, classes: int | None, count: Any) -> Any:
         return tf.broadcast_to(target, [count])
 
 
-def _always(explainer: Explainer, manifest: Manifest, fixed: Any) -> Request:
+def _always(explainer: Explainer, manifest: Manifest, fixed: Prepared) -> Request:
     return Request(lambda *images: _results(explainer.compute(list(images), fixed), manifest))
 
 

@@ -23,8 +23,9 @@ from tfviz.errors import ExportError, ImageError, TfvizError
 from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
-from tfviz.export.requests import Request, requests_for
-from tfviz.export.signatures import fix_image_shape, listed, specs_of
+from tfviz.export.requests import Request, Results, requests_for
+from tfviz.export.signatures import Described, fix_image_shape, listed, specs_of
+from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # Explainer.export imports this package
 _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
-def check(explainer: Explainer, **options: Any) -> None:
+def check(explainer: Explainer, **options: object) -> None:
     """Raises OptionError or ExportError where the options do not go together with the explainer."""
     check_options(options.get("include"), options.get("overlay", False))
 
@@ -42,7 +43,7 @@ def write(
     folder: Path,
     manifest: Manifest,
     *,
-    target: Any = None,
+    target: Target = None,
     include: str | None = None,
     overlay: bool = False,
     image_shape: tuple[int | None, ...] | None = None,
@@ -76,7 +77,7 @@ def write(
         )
 
 
-def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, Any]:
+def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.types.experimental.ConcreteFunction]:
     try:
         functions = {
             name: _function(request.compute, [*specs_of(manifest), *request.specs]) for name, request in requests.items()
@@ -99,11 +100,11 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, Any]:
     return functions
 
 
-def _function(compute: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
+def _function(compute: Callable[..., Results], specs: list[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
     return tf.function(compute, autograph=False).get_concrete_function(*specs)
 
 
-def _require_exportable(graph: Any, manifest: Manifest) -> None:
+def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
@@ -113,13 +114,13 @@ def _require_exportable(graph: Any, manifest: Manifest) -> None:
         )
 
 
-def _described(function: Any) -> dict[str, Any]:
+def _described(function: tf.types.experimental.ConcreteFunction) -> dict[str, list[Described]]:
     """What a signature takes and gives, for tfviz.json: names, shapes (None is free) and types."""
     taken = {spec.name: spec for spec in function.structured_input_signature[0]}
     return {"inputs": listed(taken), "outputs": listed(function.structured_outputs)}
 
 
-def _variables(functions: dict[str, Any]) -> list[tf.Variable]:
+def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> list[tf.Variable]:
     found = {id(variable): variable for function in functions.values() for variable in function.graph.variables}
     return list(found.values())
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import tree
 
@@ -18,11 +20,11 @@ import tfviz
 from tfviz.class_scores import is_classifier
 from tfviz.errors import ExportError, LabelsError, OptionError, TargetError
 from tfviz.export.manifest import FORMAT_VERSION, NO_PARAMETERS, Input, Manifest, flat_names, map_name, plain_names
-from tfviz.graph.graph import Value
+from tfviz.graph.graph import Shape, Value
 from tfviz.graph.logits import output_names
 from tfviz.images.preprocessing import Preprocessing, preprocessing_from
 from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
-from tfviz.models.labels import labels_from
+from tfviz.models.labels import LabelSource, labels_from
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
@@ -31,7 +33,17 @@ if TYPE_CHECKING:  # Explainer.export imports this package
 TOP_CLASS, NO_CLASS = -1, -2
 
 
-def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any = None) -> Explanation:
+class Described(TypedDict):
+    """A tensor in tfviz.json. None in a shape is free."""
+
+    name: str
+    shape: list[int | None]
+    dtype: str
+
+
+def explained(
+    explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
+) -> Explanation:
     """The computation that is exported, to be traced on symbolic tensors.
 
     Args:
@@ -46,7 +58,7 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
         return explainer.compute(images)
     classes = []
 
-    def score(logits: Any) -> Any:
+    def score(logits: tf.Tensor) -> tf.Tensor:
         if len(logits.shape) != 2:
             raise TargetError(
                 f"the model's output is {tuple(logits.shape)}, not (N, classes); fix a target: export(target=...)"
@@ -63,7 +75,7 @@ def explained(explainer: Explainer, images: list[Any], target: Any, weights: Any
     return explanation._replace(target=tf.broadcast_to(classes[0], tf.shape(images[0])[:1]))
 
 
-def fix_image_shape(manifest: Manifest, image_shape: Any) -> None:
+def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     """Gives the manifest's one input a shape (height, width, channels), where the model leaves it free or does not say.
 
     The preprocessing of pictures learns it too. Raises OptionError where it does not fit, ExportError where it is needed.
@@ -111,12 +123,12 @@ def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
 
 
-def listed(tensors: Mapping[str, Any]) -> list[dict[str, Any]]:
+def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> list[Described]:
     """What tfviz.json says of tensors: names, shapes (None is free) and types."""
     return [{"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()]
 
 
-def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any]:
+def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
     """Outputs, target and attribution under their names in the manifest, which learns here how the maps are nested."""
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
@@ -129,7 +141,9 @@ def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, Any
     return results | dict(zip(flat_names(manifest.attribution), maps, strict=True))
 
 
-def manifest_of(explainer: Explainer, format: str, *, preprocessing: Any = None, labels: Any = None) -> Manifest:
+def manifest_of(
+    explainer: Explainer, format: str, *, preprocessing: str | Path | Preprocessing | None = None, labels: LabelSource = None
+) -> Manifest:
     """The manifest of an explainer, as far as it is known before the explainer is written."""
     inputs = _inputs(explainer)
     graph, whole = explainer.graph, explainer.whole
@@ -168,7 +182,7 @@ def _classes(explainer: Explainer) -> int | None:
     return shape[-1] if is_classifier(explainer.graph) and shape else None
 
 
-def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
+def _preprocessing(explainer: Explainer, given: str | Path | Preprocessing | None) -> dict[str, Any] | None:
     model = explainer.model
     if given is None:
         known = isinstance(model, keras.Model) and is_preprocessing_known(model)
@@ -185,7 +199,7 @@ def _preprocessing(explainer: Explainer, given: Any) -> dict[str, Any] | None:
     return asdict(given.for_input(size, channels))
 
 
-def _labels(explainer: Explainer, given: Any) -> list[str] | None:
+def _labels(explainer: Explainer, given: LabelSource) -> list[str] | None:
     is_model = isinstance(explainer.model, keras.Model)
     names = list((labels_of(explainer.model) if given is None and is_model else labels_from(given)).names)
     classes = _classes(explainer)

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import importlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
+from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
@@ -39,7 +41,7 @@ _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @(\w+)")
 
 
-def check(explainer: Explainer, **options: Any) -> None:
+def check(explainer: Explainer, **options: object) -> None:
     """Raises OptionError for a batch size that is none."""
     batch_size = options.get("batch_size", 1)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -53,7 +55,7 @@ def write(
     *,
     batch_size: int = 1,
     image_shape: tuple[int | None, ...] | None = None,
-    target: Any = None,
+    target: Target = None,
 ) -> None:
     """Fills the folder.
 
@@ -78,11 +80,13 @@ def write(
     np.savez(folder / WEIGHTS, **stored)
 
 
-def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
+def _compiled(
+    request: Request, specs: list[tf.TensorSpec], manifest: Manifest
+) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
     """The program, the weights that it takes after the arguments, in order, and its results."""
     names: list[str] = []
 
-    def compute(*given: Any) -> list[Any]:
+    def compute(*given: tf.Tensor) -> list[tf.Tensor]:
         results = request.compute(*given)
         names[:] = results
         return [results[name] for name in names]
@@ -104,7 +108,7 @@ def _compiled(request: Request, specs: list[Any], manifest: Manifest) -> tuple[b
     return program, weights, dict(zip(names, concrete.outputs, strict=True))
 
 
-def _captured(concrete: Any) -> dict[str, np.ndarray]:
+def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
     """What the function reads beside its arguments, by name, in the order in which the program takes it."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
@@ -115,14 +119,14 @@ def _captured(concrete: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _free(name: str, taken: dict[str, Any]) -> str:
+def _free(name: str, taken: Mapping[str, object]) -> str:
     number, free = 1, name
     while free in taken or free in ("file", "allow_pickle"):  # np.savez takes these for its own
         number, free = number + 1, f"{name}_{number + 1}"
     return free
 
 
-def _require_portable(text: str, arguments: list[Any], manifest: Manifest) -> None:
+def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], manifest: Manifest) -> None:
     """That the program takes just these arguments, and calls nothing that only one kind of device has."""
     main = _MAIN.search(text)
     taken = _PARAMETER.findall(main[1]) if main else []
@@ -138,7 +142,7 @@ def _require_portable(text: str, arguments: list[Any], manifest: Manifest) -> No
         )
 
 
-def _mlir_type(array: Any) -> str:
+def _mlir_type(array: tf.TensorSpec | np.ndarray) -> str:
     name = tf.as_dtype(array.dtype).name
     for long, short in (("bool", "i1"), ("bfloat", "bf"), ("float", "f"), ("uint", "ui"), ("int", "i")):
         if name.startswith(long):

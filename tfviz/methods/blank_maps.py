@@ -19,14 +19,15 @@ from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Step, Value
 from tfviz.graph.layer_search import is_on_every_path
 from tfviz.graph.operations import Elementwise, Linear, Product, Relu
+from tfviz.nesting import Nested
 
 
-def blank_rows(attributions: Any) -> np.ndarray:
+def blank_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
     """For each image whether its map, of every input, is zero everywhere: (N,) bool."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
-def warn_of_empty_maps(explainer: Any, attribution: Any, images: list[Any], target: Any) -> bool:
+def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
     """Warns that maps of a batch are blank or not finite, and why; returns whether it did.
 
     Args:
@@ -43,13 +44,13 @@ def warn_of_empty_maps(explainer: Any, attribution: Any, images: list[Any], targ
     return bool(rows.any())
 
 
-def broken_rows(attributions: Any) -> np.ndarray:
+def broken_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
     """For each image whether its map, of any input, holds NaN or infinity: (N,) bool."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
-def warn_of(explainer: Any, maps: Any, image: list[Any], target: Any) -> None:
+def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
     """Warns of the blank and the broken ones among maps, with the reason for the one of `image`.
 
     Args:
@@ -76,7 +77,7 @@ def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
         return ""
 
 
-def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
+def _reason_of_broken(explainer: Any, images: list[tf.Tensor]) -> str:
     graph = explainer.graph
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     for step in graph.before(graph.outputs):
@@ -90,7 +91,7 @@ def _reason_of_broken(explainer: Any, images: list[Any]) -> str:
     )
 
 
-def _reason(explainer: Any, images: list[Any], target: Any) -> str:
+def _reason(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
     """Why the map of one image is blank, and what to do."""
     graph, at = explainer.graph, _looked_at(explainer)
     dead = _dead_step(explainer, run(inputs_of(graph, images), graph.before(graph.outputs)))
@@ -128,7 +129,7 @@ def _can_die(step: Step) -> bool:
     return is_activation or isinstance(step.operation, (Relu, Linear, Product))
 
 
-def _score_moves(explainer: Any, flat: list[Any], target: Any, at: list[Value]) -> bool:
+def _score_moves(explainer: Any, flat: list[tf.Tensor], target: targets.Target, at: list[Value]) -> bool:
     prepared = targets.prepare(target, explainer._output_shapes(), 1)
     gradients = backpropagate(explainer.graph, inputs_of(explainer.graph, flat), targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Number
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
@@ -78,7 +78,10 @@ def _keys(name: str) -> set[str]:
     return {_key(name), *map(_key, name.split(","))}
 
 
-def labels_from(source: Labels | Iterable[Any] | Mapping[Any, Any] | str | Path | None) -> Labels:
+LabelSource: TypeAlias = "Labels | Iterable[object] | Mapping[object, object] | str | Path | None"
+
+
+def labels_from(source: LabelSource) -> Labels:
     """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no names).
 
     Numbers are names too, and None is no name. A mapping leads from numbers to names or, as a data generator's class_indices,

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
-from keras.src.backend.common import global_state
-from tensorflow.python.eager import context
 
-_KERAS = "global_seed_generator"
+from tfviz import keras_internals, tensorflow_internals
 
 
 @contextmanager
@@ -20,7 +18,7 @@ def global_generators_kept() -> Iterator[None]:
     TensorFlow and Keras have no public way to read theirs; `tests/snapshots/test_fixed_images.py` fails when one moves.
     """
     with ExitStack() as stack:
-        for restoring in (_python(), _numpy(), _tensorflow(), _keras()):
+        for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):
             stack.callback(restoring)
         yield
 
@@ -35,32 +33,13 @@ def _numpy() -> Callable[[], None]:
     return lambda: np.random.set_state(state)
 
 
-def _tensorflow() -> Callable[[], None]:
-    """Of the seeds that eager operations get where a global one was set; in the block it is another.
-
-    To put the generator of these seeds back would not be enough: TensorFlow keeps operations, by their seeds, and one that is
-    kept goes on where it was.
-    """
-    eager = context.context()
-    seed, generator = getattr(eager, "_seed", None), getattr(eager, "_rng", None)
-    if seed is None:
-        return lambda: None
-    eager._rng = random.Random(str(seed))
-    eager._seed = eager._rng.getrandbits(31)
-
-    def restore() -> None:
-        eager._seed, eager._rng = seed, generator
-
-    return restore
-
-
 def _keras() -> Callable[[], None]:
-    generator = global_state.get_global_attribute(_KERAS)
+    generator = keras_internals.global_generator()
     state = None if generator is None else generator.state.numpy()
 
     def restore() -> None:
         if generator is None:
-            global_state.set_global_attribute(_KERAS, None)
+            keras_internals.forget_global_generator()
         elif (generator.state.numpy() != state).any():
             generator.state.assign(state)
 

@@ -6,7 +6,6 @@ x is what the activation got, y what it gave, p what comes back to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 
@@ -16,38 +15,46 @@ from tfviz.export.lowering.graph_copy import Replacement
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
-def _relu(operation: Any, p: Any, x: Any) -> Any:
+def _relu(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return _where(x > 0, p)
 
 
-def _relu6(operation: Any, p: Any, x: Any) -> Any:
+def _relu6(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return _where(tf.logical_and(x > 0, x < 6), p)
 
 
-def _leaky_relu(operation: Any, p: Any, x: Any) -> Any:
+def _leaky_relu(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return tf.where(x > 0, p, operation.get_attr("alpha") * p)
 
 
-def _elu(operation: Any, p: Any, y: Any) -> Any:
+def _elu(operation: tf.Operation, p: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.where(y < 0, (y + 1) * p, p)
 
 
-def _selu(operation: Any, p: Any, y: Any) -> Any:
+def _selu(operation: tf.Operation, p: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.where(y < 0, (y + _SELU_SCALE * _SELU_ALPHA) * p, _SELU_SCALE * p)
 
 
-def _softsign(operation: Any, p: Any, x: Any) -> Any:
+def _softsign(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return p / tf.square(1 + tf.abs(x))
 
 
-def _error_function(operation: Any, x: Any) -> Any:
+def _error_function(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
     """Abramowitz & Stegun, 7.1.26: within 1.5e-7, as precise as float32 is near 1."""
     t = 1 / (1 + 0.3275911 * tf.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return tf.sign(x) * (1 - series * tf.exp(-tf.square(x)))
 
 
-def _batch_norm(operation: Any, p: Any, x: Any, scale: Any, mean: Any, variance: Any, *unused: Any) -> Any:
+def _batch_norm(
+    operation: tf.Operation,
+    p: tf.Tensor,
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    *unused: tf.Tensor,
+) -> list[tf.Tensor]:
     if operation.get_attr("is_training"):
         raise ExportError(
             f"'{operation.name}' is a BatchNormalization that runs as in training, by the statistics of each batch, whose "
@@ -56,7 +63,7 @@ def _batch_norm(operation: Any, p: Any, x: Any, scale: Any, mean: Any, variance:
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 
 
-def _response_norm(operation: Any, p: Any, x: Any, y: Any) -> Any:
+def _response_norm(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """y = x · s^−β with s = bias + α Σ x², the sum over the channels nearby: ∂ = p · s^−β − 2αβ · x · Σ (p · y / s)."""
     radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
     alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")
@@ -64,13 +71,13 @@ def _response_norm(operation: Any, p: Any, x: Any, y: Any) -> Any:
     return p * tf.pow(s, -beta) - 2 * alpha * beta * x * _sum_nearby(p * y / s, radius)
 
 
-def _sum_nearby(x: Any, radius: int) -> Any:
+def _sum_nearby(x: tf.Tensor, radius: int) -> tf.Tensor:
     channels = x.shape[-1]
     padded = tf.pad(x, [(0, 0), (0, 0), (0, 0), (radius, radius)])
     return tf.add_n([padded[..., i : i + channels] for i in range(2 * radius + 1)])
 
 
-def _where(condition: Any, p: Any) -> Any:
+def _where(condition: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     return tf.where(condition, p, tf.zeros_like(p))
 
 

@@ -8,29 +8,35 @@ double precision is computed in float32. The model, and the function that was tr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfviz.graph.backprop import traced_for_float32
+from tfviz.nesting import Nested
 from tfviz.reading import replay
 from tfviz.reading.replay import run_all
 from tfviz.reading.tensorflow_ops import is_input, is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
-Replacement = Callable[..., Any]  # (operation, *inputs) -> its outputs, or its only one
+Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]  # (operation, *inputs) -> its outputs, or its only one
 
 _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 
 
-def traced(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
+def traced(
+    function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
+) -> tf.types.experimental.ConcreteFunction:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
     with inlined_functions(), traced_for_float32():
         return tf.function(function, autograph=False).get_concrete_function(*specs)  # no call of a function: it stays one
 
 
-def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray] | None = None) -> Any:
+def lowered(
+    function: tf.types.experimental.ConcreteFunction,
+    replacements: Mapping[str, Replacement],
+    weights: Mapping[int, np.ndarray] | None = None,
+) -> tf.types.experimental.ConcreteFunction:
     """The concrete function without variables, and with these replacements by type of operation.
 
     Args:
@@ -41,7 +47,7 @@ def lowered(function: Any, replacements: Mapping[str, Replacement], weights: Map
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
-    def again(*inputs: Any) -> Any:
+    def again(*inputs: tf.Tensor) -> Nested[tf.Tensor]:
         copy = _Copy(function, replacements, weights or {})
         known = copy.captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
         operations = [one for one in function.graph.get_operations() if one.outputs and not is_input(one)]
@@ -57,10 +63,15 @@ class _Copy:
     `captured` leads from the names of what the function reads from outside to the new tensors.
     """
 
-    def __init__(self, function: Any, replacements: Mapping[str, Replacement], weights: Mapping[int, np.ndarray]) -> None:
+    def __init__(
+        self,
+        function: tf.types.experimental.ConcreteFunction,
+        replacements: Mapping[str, Replacement],
+        weights: Mapping[int, np.ndarray],
+    ) -> None:
         self.replacements, self.weights = replacements, weights
         self.variables = function.graph.variables
-        self.constants: dict[int, Any] = {}
+        self.constants: dict[int, tf.Tensor] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
         self.captured = {x.name: _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
@@ -75,7 +86,7 @@ class _Copy:
             return outputs if isinstance(outputs, (list, tuple)) else [outputs]
         return same(operation, inputs)
 
-    def _weight(self, handle: Any) -> Any:
+    def _weight(self, handle: tf.Tensor) -> tf.Tensor:
         """The value of a variable as a constant, one for all that read it."""
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
@@ -90,7 +101,7 @@ def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Te
     return replay.run(operation, inputs, _precision)
 
 
-def _inside(tensor: Any) -> Any:
+def _inside(tensor: tf.Tensor) -> tf.Tensor:
     """What the function reads from outside: as a constant of the new graph, of whatever size; a variable stays one."""
     if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
         return _single(tensor)
@@ -103,5 +114,5 @@ def _precision(dtype: tf.DType) -> tf.DType:
     return tf.float32 if dtype in _OTHER_PRECISIONS else dtype
 
 
-def _single(tensor: Any) -> Any:
+def _single(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float32) if tensor.dtype in _OTHER_PRECISIONS else tensor

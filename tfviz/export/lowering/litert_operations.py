@@ -7,8 +7,7 @@ takes all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -17,7 +16,7 @@ from tfviz.export.lowering.graph_copy import Replacement, same
 from tfviz.export.lowering.windows import Windows
 
 
-def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
+def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows, left, shares = _pooling(operation, x), p, []
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
@@ -26,29 +25,29 @@ def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
     return windows.put_back(shares)
 
 
-def _max_pool_3d(operation: Any, x: Any) -> Any:
+def _max_pool_3d(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
     first, *others = _pooling(operation, x).elements(x, x.dtype.min)
     for element in others:
         first = tf.maximum(first, element)
     return first
 
 
-def _average_pool_gradient(operation: Any, size: Any, p: Any) -> Any:
+def _average_pool_gradient(operation: tf.Operation, size: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation, operation.outputs[0])
     share = p / windows.filled()
     return windows.put_back([share for _ in windows.offsets()])
 
 
-def _average_pool_3d(operation: Any, x: Any) -> Any:
+def _average_pool_3d(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation, x)
     return tf.add_n(list(windows.elements(x, 0.0))) / windows.filled()
 
 
-def _pooling(operation: Any, x: Any) -> Windows:
+def _pooling(operation: tf.Operation, x: tf.Tensor) -> Windows:
     return Windows.of(operation, x.shape[1:-1], operation.get_attr("ksize")[1:-1])
 
 
-def _depthwise_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) -> Any:
+def _depthwise_input_gradient(operation: tf.Operation, size: tf.Tensor, kernel: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     *sides, channels, multiplier = kernel.shape
     windows = Windows.of(operation, operation.outputs[0].shape[1:-1], sides)
     mirrored = tf.reshape(tf.reverse(kernel, [0, 1]), [*sides, channels * multiplier, 1])
@@ -59,7 +58,7 @@ def _depthwise_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) ->
     return tf.reduce_sum(tf.reshape(back, [*back.shape[:-1], channels, multiplier]), axis=-1)
 
 
-def _convolution(operation: Any, x: Any, kernel: Any) -> Any:
+def _convolution(operation: tf.Operation, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
     groups = x.shape[-1] // kernel.shape[2]
     if groups == 1:
         return same(operation, [x, kernel])
@@ -67,7 +66,9 @@ def _convolution(operation: Any, x: Any, kernel: Any) -> Any:
     return tf.concat([same(operation, part)[0] for part in parts], axis=-1)
 
 
-def _convolution_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) -> Any:
+def _convolution_input_gradient(
+    operation: tf.Operation, size: tf.Tensor, kernel: tf.Tensor, p: tf.Tensor
+) -> tf.Tensor | Sequence[tf.Tensor]:
     groups = operation.outputs[0].shape[-1] // kernel.shape[2]
     windows = Windows.of(operation, operation.outputs[0].shape[1:-1], kernel.shape[:2])
     is_plain = operation.get_attr("padding") != b"EXPLICIT" and set(windows.dilations) == {1}
@@ -77,12 +78,12 @@ def _convolution_input_gradient(operation: Any, size: Any, kernel: Any, p: Any) 
     return tf.concat([_back(kernel, spread, windows) for kernel, spread in parts], axis=-1)
 
 
-def _back(kernel: Any, spread: Any, windows: Windows) -> Any:
+def _back(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> tf.Tensor:
     mirrored = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
     return tf.nn.conv2d(spread, mirrored, 1, "VALID", dilations=windows.dilations)
 
 
-def _whole_number_product(operation: Any, x: Any, y: Any) -> Any:
+def _whole_number_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
     """A product of int8 matrices, as of a quantised Dense layer: in float32, where whole numbers below 2^24 are exact."""
     if operation.outputs[0].dtype != tf.int32:
         return same(operation, [x, y])

@@ -6,8 +6,7 @@ gives when it is run on the unit matrix, and the way back is its transpose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +16,8 @@ from tfviz.export.lowering.graph_copy import Replacement, same
 _MOST_AXES = 4  # that every kernel of LiteRT takes
 
 
-def _resize(run: Callable[..., Any]) -> Replacement:
-    def gradient(operation: Any, p: Any, size: Any) -> Any:
+def _resize(run: Callable[..., tf.Tensor]) -> Replacement:
+    def gradient(operation: tf.Operation, p: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         options = {name: operation.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
         for axis in (1, 2):
             n, m = operation.outputs[0].shape[axis], p.shape[axis]
@@ -31,7 +30,7 @@ def _resize(run: Callable[..., Any]) -> Replacement:
     return gradient
 
 
-def _mirror_pad(operation: Any, p: Any, pads: Any) -> Any:
+def _mirror_pad(operation: tf.Operation, p: tf.Tensor, pads: tf.Tensor) -> tf.Tensor:
     mode = operation.get_attr("mode").decode().lower()
     for axis, (before, after) in enumerate(tf.get_static_value(pads)):
         size = operation.outputs[0].shape[axis]
@@ -39,7 +38,9 @@ def _mirror_pad(operation: Any, p: Any, pads: Any) -> Any:
     return p
 
 
-def _strided_slice(operation: Any, shape: Any, begin: Any, end: Any, strides: Any, p: Any) -> Any:
+def _strided_slice(
+    operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
+) -> tf.Tensor:
     sizes = operation.outputs[0].shape.as_list()
     names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
     bounds = {name: tf.get_static_value(x) for name, x in (("begin", begin), ("end", end), ("strides", strides))}
@@ -56,7 +57,7 @@ def _strided_slice(operation: Any, shape: Any, begin: Any, end: Any, strides: An
     return p
 
 
-def _sum(operation: Any, x: Any, axes: Any) -> Any:
+def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
     """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbours that are summed, or kept, become one."""
     summed = tf.get_static_value(axes)
     if len(x.shape) <= _MOST_AXES or summed is None:
@@ -74,7 +75,7 @@ def _sum(operation: Any, x: Any, axes: Any) -> Any:
     return tf.reshape(total, operation.outputs[0].shape)
 
 
-def _back_along(axis: int, p: Any, matrix: np.ndarray) -> Any:
+def _back_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
     """p (…, m, …) times the transpose of a matrix (m, n) along an axis: (…, n, …)."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +19,11 @@ from tfviz.export.lowering import activation_gradients
 from tfviz.export.lowering.graph_copy import Replacement
 from tfviz.export.lowering.windows import Windows
 
+if TYPE_CHECKING:
+    from tf2onnx.graph import Graph, Node
 
-def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
+
+def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows, left, shares = _pooling(operation), p, []
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
@@ -30,16 +33,16 @@ def _max_pool_gradient(operation: Any, x: Any, y: Any, p: Any) -> Any:
     return _put_back(operation, x, tf.stack(shares, axis=-1), kernel)
 
 
-def _average_pool_gradient(operation: Any, size: Any, p: Any) -> Any:
+def _average_pool_gradient(operation: tf.Operation, size: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation)
     return _put_back(operation, size, (p / windows.filled())[..., None], np.ones([*windows.kernel, 1, 1], "float32"))
 
 
-def _pooling(operation: Any) -> Windows:
+def _pooling(operation: tf.Operation) -> Windows:
     return Windows.of(operation, operation.outputs[0].shape[1:-1], operation.get_attr("ksize")[1:-1])
 
 
-def _put_back(operation: Any, x: Any, shares: Any, kernel: np.ndarray) -> Any:
+def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
     """Each window's shares (N, h, w, C, K) at their places in the input (N, H, W, C); kernel (high, wide, 1, K)."""
     *_, channels, count = shares.shape
     return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
@@ -52,7 +55,7 @@ def _put_back(operation: Any, x: Any, shares: Any, kernel: np.ndarray) -> Any:
     )
 
 
-def _summed_axes(operation: Any, *shapes: Any) -> list[Any]:
+def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
     """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
     first, second = (_sizes(shape) for shape in operation.inputs)
     rank = max(len(first), len(second))
@@ -61,7 +64,7 @@ def _summed_axes(operation: Any, *shapes: Any) -> list[Any]:
     return [tf.constant(rows, tf.int32) for rows in axes]
 
 
-def _concatenated_at(operation: Any, axis: Any, *shapes: Any) -> list[Any]:
+def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tensor) -> list[tf.Tensor]:
     """Where each of several concatenated arrays begins: 0 along all axes but one."""
     is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
     starts = [tf.zeros_like(shapes[0])]
@@ -70,12 +73,14 @@ def _concatenated_at(operation: Any, axis: Any, *shapes: Any) -> list[Any]:
     return starts
 
 
-def _stitched(operation: Any, places: Any, axes: Any, sizes: Any, ones: Any) -> Any:
+def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes: tf.Tensor, ones: tf.Tensor) -> tf.Tensor:
     """The shape that the gradient of a sum or mean is brought to: `sizes`, with 1 at the summed axes."""
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
-def _strided_slice_gradient(operation: Any, shape: Any, begin: Any, end: Any, strides: Any, p: Any) -> Any:
+def _strided_slice_gradient(
+    operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
+) -> tf.Tensor:
     """What a slice took goes back to its place; elsewhere is 0. The batch must have been taken whole."""
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
     names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -97,10 +102,10 @@ def _strided_slice_gradient(operation: Any, shape: Any, begin: Any, end: Any, st
     return p
 
 
-def _resize_gradient(run: Callable[..., Any]) -> Replacement:
+def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
     """Resizing is linear, and one axis at a time: each has a matrix (m, n), and the way back is its transpose."""
 
-    def gradient(operation: Any, p: Any, size: Any) -> Any:
+    def gradient(operation: tf.Operation, p: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         options = {name: operation.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
         for axis in (1, 2):
             n, m = operation.outputs[0].shape[axis], p.shape[axis]
@@ -114,7 +119,7 @@ def _resize_gradient(run: Callable[..., Any]) -> Replacement:
     return gradient
 
 
-def _sizes(shape: Any) -> list[Any]:
+def _sizes(shape: tf.Tensor) -> list[int | None]:
     """What is known of a shape that is computed: ints, and None for the batch."""
     if shape.op.type in ("Shape", "ShapeN"):
         return shape.op.inputs[shape.value_index].shape.as_list()
@@ -137,7 +142,7 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 }
 
 
-def _transposed_convolution(ctx: Any, node: Any, name: str, args: Any) -> None:
+def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
     """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel, p) -> (N, H, W, C)."""
     _, kernel, p, *bias = node.input  # tf2onnx joins a bias that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
@@ -168,14 +173,14 @@ def _transposed_convolution(ctx: Any, node: Any, name: str, args: Any) -> None:
     ctx.make_node("Transpose", back.output, attr={"perm": [0, 2, 3, 1]}, outputs=node.output, shapes=[shape], dtypes=[dtype])
 
 
-def _reshaped(ctx: Any, tensor: str, shape: Sequence[int]) -> str:
+def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
     return ctx.make_node("Reshape", [tensor, ctx.make_const(f"{tensor}_shape", np.array(shape, np.int64)).output[0]]).output[0]
 
 
-def _windows(node: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
+def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
     """Those of a node of tf2onnx, whose attributes are TensorFlow's."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 
 _GRADIENTS = ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput")
-HANDLERS: dict[str, tuple[Callable[..., None], list[Any]]] = {name: (_transposed_convolution, []) for name in _GRADIENTS}
+HANDLERS: dict[str, tuple[Callable[..., None], list[str]]] = {name: (_transposed_convolution, []) for name in _GRADIENTS}

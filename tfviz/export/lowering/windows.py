@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +28,7 @@ class Windows:
     dilations: Size
 
     @classmethod
-    def of(cls, operation: Any, size: Sequence[int], kernel: Sequence[int]) -> Windows:
+    def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
         """Those of a TensorFlow operation with the attributes strides, padding and, perhaps, dilations."""
         attributes = operation.node_def.attr
         strides = _between(operation.get_attr("strides"))
@@ -60,27 +60,27 @@ class Windows:
         """Where in the window each of its elements lies, the last axis fastest: TensorFlow's order."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilations, strict=True)))
 
-    def elements(self, x: Any, fill: float) -> Iterator[Any]:
+    def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
         """For each offset what all windows have there, (N, *count, C); `fill` outside the input."""
         x = tf.pad(x, [(0, 0), *self.pads, (0, 0)], constant_values=fill) if any(map(any, self.pads)) else x
         for offset in self.offsets():
             ends = (o + (n - 1) * s + 1 for o, n, s in zip(offset, self.count, self.strides, strict=True))
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
-    def put_back(self, elements: Sequence[Any]) -> Any:
+    def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
         """The transpose of `elements`: (N, *size, C), at each place the sum of what the windows have there."""
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
         return elements[0]
 
-    def _along(self, axis: int, elements: Sequence[Any]) -> Any:
+    def _along(self, axis: int, elements: Sequence[tf.Tensor]) -> tf.Tensor:
         """(N, …, count, …, C) for each offset along one axis -> (N, …, size, …, C)."""
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.reach[axis] - 1) // stride
         # What lies at the same place modulo the stride is summed, then the sums are put side by side.
-        sums: list[Any] = [None] * stride
+        sums: list[tf.Tensor | None] = [None] * stride
         for number, element in enumerate(elements):
             steps, rest = divmod(number * dilation, stride)
             element = tf.reshape(element, [before, count, behind])
@@ -95,7 +95,7 @@ class Windows:
         spread = tf.pad(spread, [(0, 0), (0, missing), (0, 0)]) if missing else spread
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
-    def spread(self, x: Any) -> Any:
+    def spread(self, x: tf.Tensor) -> tf.Tensor:
         """(N, *count, C) with zeros in between and around: a convolution over it with the mirrored kernel is the way back."""
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))

@@ -5,8 +5,6 @@ See `render.colors` for the three styles and their scales.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfviz.export.pictures.resampling import resized_map
@@ -15,7 +13,7 @@ from tfviz.render.colors import PERCENTILES, ramp
 ALPHA = 0.5  # as the command line draws
 
 
-def overlaid(picture: Any, values: Any, style: str) -> Any:
+def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
     """A map (h, w, C) over a picture (H, W, 3) uint8; a grey map takes its place. A map without channels has C = 1."""
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
@@ -24,7 +22,7 @@ def overlaid(picture: Any, values: Any, style: str) -> Any:
     return tf.cast(tf.round(mixed), tf.uint8)
 
 
-def colored(values: Any, style: str, size: Any) -> Any:
+def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
     """The map (h, w, C) in the colours of its style, at a size: (height, width, 3) uint8."""
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
@@ -34,7 +32,7 @@ def colored(values: Any, style: str, size: Any) -> Any:
     return tf.gather(tf.constant(ramp(style)), tf.cast(tf.round(position[..., 0] * 255), tf.int32))
 
 
-def scaled(values: Any, style: str) -> Any:
+def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
     """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for grey RGB only."""
     values = tf.debugging.check_numerics(values, "the attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
@@ -48,7 +46,7 @@ def scaled(values: Any, style: str) -> Any:
     return _divided(tf.clip_by_value(values, -limit, limit), limit)
 
 
-def _limit(values: Any, percentile: float) -> Any:
+def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
     """The percentile of the sizes that are not zero, the next higher of them; 0 where all are zero."""
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)
@@ -57,5 +55,5 @@ def _limit(values: Any, percentile: float) -> Any:
     return largest[-1]
 
 
-def _divided(values: Any, largest: Any) -> Any:
+def _divided(values: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(values, largest)

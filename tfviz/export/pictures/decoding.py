@@ -6,8 +6,6 @@ decoders do not look at that, so the few bytes that say it are read here.
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
@@ -18,7 +16,7 @@ _FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
 _ORIENTATION_TAG = 0x0112
 
 
-def decoded(data: Any) -> Any:
+def decoded(data: tf.Tensor) -> tf.Tensor:
     """The picture in a file's bytes, a scalar string: uint8 (height, width, 3), RGB, turned, transparency laid on white.
 
     Running it fails for anything but whole JPEG and PNG files of 2 to 16384 pixels a side.
@@ -30,14 +28,14 @@ def decoded(data: Any) -> Any:
         return tf.cond(is_jpeg, lambda: _jpeg(data), lambda: _png(data))
 
 
-def _jpeg(data: Any) -> Any:
+def _jpeg(data: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(data)[:2])]):
         pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     raw = tf.io.decode_raw(data, tf.uint8)
     return turned(pixels, orientation(raw, _exif_of_jpeg(raw)))
 
 
-def _png(data: Any) -> Any:
+def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
         # Of a picture without alpha, one colour may be said to be transparent; as in read_image, grey takes no notice of it.
@@ -53,17 +51,17 @@ def _png(data: Any) -> Any:
     return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
 
 
-def _deep_png(data: Any, channels: int) -> Any:
+def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
     """16 bits for all: those that have them are rounded to 8 later, as read_image does it, and not cut. 0: as in the file."""
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
 
-def _require_size(sides: Any) -> Any:
+def _require_size(sides: tf.Tensor) -> tf.Operation:
     fits = tf.reduce_all((sides >= MIN_SIDE_PX) & (sides <= MAX_SIDE_PX))
     return tf.debugging.Assert(fits, [f"image_bytes: pictures have {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels a side; got", sides])
 
 
-def turned(pixels: Any, orientation: Any) -> Any:
+def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """A picture as its EXIF orientation, 1 to 8, asks: mirrored at the diagonal, then upside down, then left to right."""
     swaps = orientation >= 5
     upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
@@ -73,11 +71,11 @@ def turned(pixels: Any, orientation: Any) -> Any:
     return tf.ensure_shape(pixels, (None, None, 3))
 
 
-def orientation(data: Any, start: Any) -> Any:
+def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """What the EXIF data say that begin at `start` of a file's bytes, (n,) uint8: 1 to 8; 1 for nothing, or a start of 0."""
     is_little = tf.equal(_at(data, start), ord("I"))
 
-    def number(at: Any, count: int) -> Any:
+    def number(at: tf.Tensor, count: int) -> tf.Tensor:
         return _number(data, at, count, is_little)
 
     table = start + number(start + 4, 4)
@@ -87,13 +85,13 @@ def orientation(data: Any, start: Any) -> Any:
     return tf.where((start > 0) & (said >= 1) & (said <= 8), said, 1)
 
 
-def _exif_of_jpeg(data: Any) -> Any:
+def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
     """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length, fill bytes one by one."""
 
-    def goes_on(at: Any, start: Any) -> Any:
+    def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
 
-    def step(at: Any, start: Any) -> Any:
+    def step(at: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_exif = tf.equal(_at(data, at + 1), _APP1) & tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"Exif", "big"))
         is_fill = tf.equal(_at(data, at + 1), _FILL)
         return tf.where(is_fill, at + 1, at + 2 + _number(data, at + 2, 2, False)), tf.where(is_exif, at + 10, 0)
@@ -101,30 +99,30 @@ def _exif_of_jpeg(data: Any) -> Any:
     return tf.while_loop(goes_on, step, [_int64(2), _int64(0)])[1]
 
 
-def _exif_of_png(data: Any) -> Any:
+def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
     """The same for the chunks of a PNG file: length, name, content, checksum."""
 
-    def goes_on(at: Any, start: Any) -> Any:
+    def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (at < tf.size(data, tf.int64))
 
-    def step(at: Any, start: Any) -> Any:
+    def step(at: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_exif = tf.equal(_number(data, at + 4, 4, False), int.from_bytes(b"eXIf", "big"))
         return at + 12 + _number(data, at, 4, False), tf.where(is_exif, at + 8, 0)
 
     return tf.while_loop(goes_on, step, [_int64(8), _int64(0)])[1]
 
 
-def _int64(value: int) -> Any:
+def _int64(value: int) -> tf.Tensor:
     return tf.constant(value, tf.int64)
 
 
-def _at(data: Any, at: Any) -> Any:
+def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
     """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says nothing."""
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)
 
 
-def _number(data: Any, at: Any, count: int, is_little: Any) -> Any:
+def _number(data: tf.Tensor, at: tf.Tensor | list[int], count: int, is_little: tf.Tensor | bool) -> tf.Tensor:
     """The numbers of `count` bytes that begin at these places."""
     values = tf.constant([256**i for i in range(count)], tf.int64)
     bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))

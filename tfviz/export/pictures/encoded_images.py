@@ -29,10 +29,10 @@ from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 _NAMES = {"serving_default": ("image", "overlay"), "explain": ("explain_image", "explain_overlay")}
 _LARGE = ("attribution", "size")
 _FILES = tf.TensorSpec([None], tf.string, "image_bytes")
-Results = dict[str, Any]
+Results = dict[str, tf.Tensor]
 
 
-def require_drawable(manifest: Manifest, attribution: Any) -> None:
+def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
     """Raises ExportError where pictures cannot be taken, or maps not be drawn on them; `attribution`: what the file gives."""
     if manifest.preprocessing is None:
         raise ExportError(
@@ -53,7 +53,7 @@ def require_drawable(manifest: Manifest, attribution: Any) -> None:
         )
 
 
-def check_options(include: Any, overlay: Any) -> None:
+def check_options(include: object, overlay: object) -> None:
     """Raises OptionError for values that `include` and `overlay` cannot take."""
     if include not in (None, "image"):
         raise OptionError(f"include: expected 'image', or None for the model's own input only; got {include!r}")
@@ -61,7 +61,9 @@ def check_options(include: Any, overlay: Any) -> None:
         raise OptionError("overlay=True draws on the pictures that include='image' takes; give both")
 
 
-def image_functions(functions: dict[str, Any], manifest: Manifest, overlay: bool) -> dict[str, Any]:
+def image_functions(
+    functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The signatures for files, by name, made of those for tensors."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
@@ -76,16 +78,20 @@ def image_functions(functions: dict[str, Any], manifest: Manifest, overlay: bool
     return made
 
 
-def _compiled(compute: Callable[..., Results], specs: list[tf.TensorSpec]) -> Any:
+def _compiled(compute: Callable[..., Results], specs: list[tf.TensorSpec]) -> tf.types.experimental.ConcreteFunction:
     return tf.function(compute, autograph=False).get_concrete_function(*specs)
 
 
-def _without_large(whole: Any) -> Callable[..., Results]:
+def _without_large(whole: tf.types.experimental.ConcreteFunction) -> Callable[..., Results]:
     return lambda *given: {name: value for name, value in whole(*given).items() if name not in _LARGE}
 
 
-def _pipeline(reader: Any, explain: Any, painter: Any) -> Callable[..., Results]:
-    def compute(image_bytes: Any, *asked: Any) -> Results:
+def _pipeline(
+    reader: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+    explain: Callable[..., Results],
+    painter: Callable[..., Results],
+) -> Callable[..., Results]:
+    def compute(image_bytes: tf.Tensor, *asked: tf.Tensor) -> Results:
         pictures, sizes, tensors = reader(image_bytes)
         results = dict(explain(tensors, *asked))
         return results | painter(pictures, sizes, results["attribution"])
@@ -100,13 +106,15 @@ class _Reader:
         self.input = manifest.inputs[0]
         self.preprocessing: Any = manifest.picture_preprocessing  # there is one: see `require_drawable`
 
-    def __call__(self, image_bytes: Any) -> tuple[Any, Any, Any]:
+    def __call__(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         count = tf.shape(image_bytes)[0]
         pictures = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
         sizes = tf.TensorArray(tf.int32, count, element_shape=(2,))
         tensors = tf.TensorArray(self.input.dtype, count, element_shape=self.input.shape[1:])
 
-        def step(i: Any, pictures: Any, sizes: Any, tensors: Any) -> Any:
+        def step(
+            i: tf.Tensor, pictures: tf.TensorArray, sizes: tf.TensorArray, tensors: tf.TensorArray
+        ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
             region = region_of(decoded(image_bytes[i]), self.preprocessing)
             picture = shown(region)
             tensor = tf.cast(network_input(region, self.preprocessing), tensors.dtype)
@@ -123,7 +131,7 @@ class _Painter:
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay
 
-    def __call__(self, pictures: Any, sizes: Any, attribution: Any) -> Results:
+    def __call__(self, pictures: tf.Tensor, sizes: tf.Tensor, attribution: tf.Tensor) -> Results:
         if len(attribution.shape) == 3:
             results = self(pictures, sizes, attribution[..., None])
             return results | {"attribution": results["attribution"][..., 0]}
@@ -133,7 +141,7 @@ class _Painter:
         maps = tf.TensorArray(tf.float32, count, element_shape=(None, None, attribution.shape[-1]))
         drawn = tf.TensorArray(tf.string, count, element_shape=())
 
-        def step(i: Any, maps: Any, drawn: Any) -> Any:
+        def step(i: tf.Tensor, maps: tf.TensorArray, drawn: tf.TensorArray) -> tuple[tf.Tensor | tf.TensorArray, ...]:
             values, size = attribution[i], sizes[i]
             room = most - size
             maps = maps.write(i, tf.pad(resized_map(values, size), [[0, room[0]], [0, room[1]], [0, 0]]))
@@ -147,7 +155,7 @@ class _Painter:
         return results | ({"overlay_bytes": drawn.stack()} if self.overlay else {})
 
 
-def region_of(rgb: Any, preprocessing: Preprocessing) -> Any:
+def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """The part of a picture that the network sees (see `Preprocessing.crop_box`)."""
     crop = preprocessing.crop()
     if crop is None:
@@ -160,21 +168,21 @@ def region_of(rgb: Any, preprocessing: Preprocessing) -> Any:
     return tf.slice(rgb, [top_left[0], top_left[1], 0], [box[0], box[1], 3])
 
 
-def shown(region: Any) -> Any:
+def shown(region: tf.Tensor) -> tf.Tensor:
     """The picture that maps are drawn on: the region, made smaller where a side is longer than 1600 pixels."""
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
     return smaller_picture(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
 
 
-def network_input(region: Any, preprocessing: Preprocessing) -> Any:
+def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """What the network takes for a region (see `Preprocessing.tensor`): float32 (height, width, channels)."""
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
     x = tf.cast(resized_picture(_in_channels(region, preprocessing.channel_order), size), tf.float32)
     return preprocessing.numbers(x)
 
 
-def _in_channels(rgb: Any, order: str) -> Any:
+def _in_channels(rgb: tf.Tensor, order: str) -> tf.Tensor:
     if order == "gray":  # in whole numbers, as OpenCV has it
         weighted = tf.reduce_sum(tf.cast(rgb, tf.int32) * [9798, 19235, 3735], axis=2, keepdims=True)
         return tf.cast((weighted + 16384) // 32768, tf.uint8)

@@ -9,7 +9,7 @@ Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Ta
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -21,11 +21,11 @@ _CUBIC = -0.75
 class Taps(NamedTuple):
     """Each new pixel's taps: `places` (new, taps) int32 among the old pixels, `weights` (new, taps) float32."""
 
-    places: Any
-    weights: Any
+    places: tf.Tensor
+    weights: tf.Tensor
 
 
-def area_taps(old: Any, new: Any) -> Taps:
+def area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
     """For new <= old: the taps are the pixels under the new one, each with its share of it."""
     size = tf.cast(old, tf.float64)
     step = size / tf.cast(new, tf.float64)
@@ -41,25 +41,25 @@ def area_taps(old: Any, new: Any) -> Taps:
     return Taps(tf.cast(tf.clip_by_value(place, 0, size - 1), tf.int32), tf.cast(share / whole, tf.float32))
 
 
-def _not_tiny(share: Any) -> Any:
+def _not_tiny(share: tf.Tensor) -> tf.Tensor:
     return tf.where(share > _SMALLEST_SHARE, share, 0)
 
 
-def _middle(old: Any, new: Any) -> tuple[Any, Any]:
+def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Where the middle of each new pixel lies among the old ones, (new, 1): the pixel before it, and how far behind that."""
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
     return tf.cast(tf.floor(at), tf.int32), at - tf.floor(at)
 
 
-def linear_taps(old: Any, new: Any) -> Taps:
+def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
     """The two nearest pixels, beyond the border the last one; the weights are whole numbers, of 2048."""
     place, behind = _middle(old, new)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
 
 
-def cubic_taps(old: Any, new: Any) -> Taps:
+def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
     """The four nearest pixels; at the border the last one stands for those beyond."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
@@ -69,11 +69,11 @@ def cubic_taps(old: Any, new: Any) -> Taps:
     return Taps(tf.clip_by_value(place + tf.range(-1, 3), 0, old - 1), tf.concat(weights, 1))
 
 
-def _summed(x: Any, taps: Taps, axis: int) -> Any:
+def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
     """x (H, W, C) with its axis 0 or 1 at the new size, float32. One tap after the other: little memory is held."""
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
 
-    def step(number: Any, total: Any) -> Any:
+    def step(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         part = tf.cast(tf.gather(x, taps.places[:, number], axis=axis), tf.float32)
         return number + 1, total + part * tf.reshape(taps.weights[:, number], shape)
 
@@ -82,11 +82,11 @@ def _summed(x: Any, taps: Taps, axis: int) -> Any:
     return tf.while_loop(lambda number, _: number < count, step, [tf.constant(0), total])[1]
 
 
-def smaller_picture(pixels: Any, size: Any) -> Any:
+def smaller_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """A picture (H, W, C) uint8 at a size that is smaller or the same along each axis."""
     old = tf.shape(pixels)[:2]
 
-    def shrunk() -> Any:
+    def shrunk() -> tf.Tensor:
         across = _summed(pixels, area_taps(old[1], size[1]), 1)
         mean = _summed(across, area_taps(old[0], size[0]), 0)
         is_half = tf.reduce_all(tf.equal(old, 2 * size))  # OpenCV rounds up there, and to even elsewhere
@@ -95,11 +95,11 @@ def smaller_picture(pixels: Any, size: Any) -> Any:
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, shrunk)
 
 
-def larger_picture(pixels: Any, size: Any) -> Any:
+def larger_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """A picture (H, W, C) uint8 at a size that is larger or the same along each axis."""
     old = tf.shape(pixels)[:2]
 
-    def enlarged() -> Any:
+    def enlarged() -> tf.Tensor:
         across = tf.cast(_summed(pixels, linear_taps(old[1], size[1]), 1), tf.int32)
         places, weights = linear_taps(old[0], size[0])
         rows = tf.gather(across, tf.transpose(places)) // 16 * tf.cast(tf.transpose(weights), tf.int32)[..., None, None]
@@ -108,12 +108,12 @@ def larger_picture(pixels: Any, size: Any) -> Any:
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, enlarged)
 
 
-def resized_picture(pixels: Any, size: Any) -> Any:
+def resized_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """As `Preprocessing` resizes: shrinking averages, enlarging interpolates; either axis on its own."""
     return larger_picture(smaller_picture(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
 
 
-def resized_map(values: Any, size: Any) -> Any:
+def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink, else cubic."""
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)
@@ -125,5 +125,5 @@ def resized_map(values: Any, size: Any) -> Any:
     return tf.clip_by_value(found, tf.reduce_min(values), tf.reduce_max(values))
 
 
-def _eight_bits(values: Any) -> Any:
+def _eight_bits(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(values, 0, 255), tf.uint8)

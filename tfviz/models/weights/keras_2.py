@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 
 Config = dict[str, Any]
@@ -81,14 +82,7 @@ def load(path: Path, config: str) -> keras.Model:
 
 def _known_layers() -> dict[str, Any]:
     """Layers that a config may name and Keras 3 does not find by that name."""
-    from keras.src.applications import convnext, inception_resnet_v2
-
-    return {
-        "TFOpLambda": TensorFlowFunction,
-        "LayerScale": convnext.LayerScale,
-        "StochasticDepth": convnext.StochasticDepth,
-        "CustomScaleLayer": inception_resnet_v2.CustomScaleLayer,
-    }
+    return {"TFOpLambda": TensorFlowFunction, **keras_internals.application_layers()}
 
 
 @keras.saving.register_keras_serializable("tfviz")

@@ -1,0 +1,77 @@
+"""Users and readers see real types."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tfviz
+
+ROOT = Path(tfviz.__file__).parent
+MOST_ANY = 0.1  # of all parameters
+SCRIPT = """
+import tfviz
+
+model = tfviz.load_model("shapes")
+images = tfviz.load_images("photos", model)
+explainer = tfviz.GradCAM(model, layer="block1_pool")
+attribution = explainer(images, target=3)
+tfviz.explain(model, images, method="grad_cam")
+tfviz.overlay(images, attribution)
+tfviz.plot(images, {"grad_cam": attribution})
+with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1"):
+    pass
+tfviz.write_film("runs/1", "run.mp4")
+tfviz.with_visual_backprop(model)
+for key, method in tfviz.METHODS.items():
+    print(key.upper(), method.question)
+try:
+    tfviz.read_image("missing.png")
+except tfviz.ImageError as error:
+    print(error)
+"""
+
+
+def parameters(path: Path) -> list[ast.arg]:
+    functions = [
+        n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    found = [arg for function in functions for arg in ast.walk(function.args) if isinstance(arg, ast.arg)]
+    return [arg for arg in found if arg.arg not in ("self", "cls")]
+
+
+def test_few_parameters_are_of_any_type() -> None:
+    every = [arg for path in ROOT.rglob("*.py") for arg in parameters(path)]
+    loose = [arg for arg in every if arg.annotation and "Any" in {getattr(n, "id", "") for n in ast.walk(arg.annotation)}]
+    assert len(loose) <= MOST_ANY * len(every)
+
+
+def test_type_checkers_see_what_the_lazy_table_names() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text("utf-8"))
+    (block,) = [n for n in tree.body if isinstance(n, ast.If) and isinstance(n.test, ast.Name)]
+    imports = [one for one in block.body if isinstance(one, ast.ImportFrom)]
+    seen = {(one.module, alias.name) for one in imports for alias in one.names}
+    assert seen == {(module, name) for module, names in tfviz._HOMES.items() for name in names}
+
+
+@pytest.mark.parametrize(("wrong", "said"), [("", ""), ("tfviz.GradCAM(model, layr=1)", "layr"), ("tfviz.GradCam", "GradCam")])
+def test_mypy_accepts_a_script_and_finds_wrong_use(tmp_path: Path, wrong: str, said: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"{SCRIPT}{wrong}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT.parent / "setup.cfg"), str(script)]
+    environment = os.environ | {"MYPYPATH": str(ROOT.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.returncode != 0) == bool(wrong), done.stdout
+    assert said in done.stdout
+
+
+def test_editors_complete_names_and_arguments() -> None:
+    jedi = pytest.importorskip("jedi")
+    assert {"GradCAM", "explain", "overlay"} <= {one.name for one in jedi.Script("import tfviz\ntfviz.").complete(2, 6)}
+    (signature, *_) = jedi.Script("import tfviz\ntfviz.GradCAM(").get_signatures(2, 14)
+    assert {"model", "layer"} <= {one.name for one in signature.params}

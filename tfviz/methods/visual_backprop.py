@@ -6,9 +6,9 @@ Answers: which parts of the image does the network use for its output?
     between, times the average of that map; at the end each mask is brought to [0, 1]
                           Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-Scaling up is a transposed convolution of one channel with weights of one (see `rules.visual_backprop`). There is no backward pass: the
-cost is a small part of a forward pass, so that it can run in every training step. It misleads as an explanation of a
-class: it takes no target, and it shows what the network reads, not what it concludes.
+Scaling up is a transposed convolution of one channel with weights of one (see `rules.visual_backprop`). There is no
+backward pass: the cost is a small part of a forward pass, so it can run in every training step. It misleads as an
+explanation of a class: it takes no target, and it shows what the network reads, not what it concludes.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tfviz.graph.reading import graph_of
 
 import tfviz
 from tfviz.class_scores import Classifier, is_classifier, predictions, ranked_classes
 from tfviz.errors import ImageError
+from tfviz.reading.reader import graph_of
 
 
 def network(units: int, activation: str | None) -> keras.Model:

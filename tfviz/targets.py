@@ -1,6 +1,6 @@
 """What is explained: a class, a weighting of the classes, or a function of the outputs.
 
-Whatever the user gives becomes a seed: an array like the outputs, which starts the way back. For a class it is 1 at that
+Every target becomes a seed: an array like the outputs, with which the backward pass starts. For a class it is 1 at that
 class and 0 elsewhere; for a function it is the function's gradient. The score of the target is Σ seed · outputs.
 
 A function is traced on its first use, and what it reads from around it (`k` in `lambda outputs: outputs[:, k]`) stays as it
@@ -31,12 +31,12 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class At:
-    """One class at some places of a map of classes, as the target for a network that says something of every pixel.
+    """One class at some positions, as the target for a network with an output for every pixel.
 
     class_index: an int, or (N,) ints.
     where: a mask (h, w) or (N, h, w), bool or float, at the output's resolution; or one pixel as (row, column).
 
-    The score is the sum of the class's outputs over the mask. Of N classes or masks each is for its own image.
+    The score is the sum of the class's outputs over the mask. N classes or masks are for N images, one each.
     """
 
     class_index: Any
@@ -263,7 +263,7 @@ def _distribution(target: Any, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _gradient_of(function: Callable[[Any], Any], outputs: Any) -> Any:
-    # One tensor may be several outputs (logits beside the softmax that was taken off): only copies tell them apart.
+    # One tensor may be several outputs (logits beside the softmax that was removed): only copies tell them apart.
     flat = [tf.identity(x) for x in tree.flatten(outputs)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(flat)

@@ -57,9 +57,9 @@ def test_the_automatic_layer_of_known_architectures(name: str) -> None:
 def test_a_head_of_convolutions_after_the_pooling_is_not_the_automatic_layer() -> None:
     model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3)
     graph = graph_of(model)
-    place = last_feature_map(graph)
-    assert [reader.operation.name for reader in graph.consumers(place.outputs[0])] == ["GlobalAveragePooling2D"]
-    assert place.outputs[0].shape[1:3] == (2, 2)
+    step = last_feature_map(graph)
+    assert [reader.operation.name for reader in graph.consumers(step.outputs[0])] == ["GlobalAveragePooling2D"]
+    assert step.outputs[0].shape[1:3] == (2, 2)
 
 
 def test_a_backbone_nested_in_a_users_model_is_opened_for_the_automatic_layer() -> None:
@@ -116,7 +116,7 @@ def test_the_patches_that_tokens_are_made_of_are_not_the_automatic_layer(convolu
     assert tfviz.GradCAM(model, "c0").layer_path == "c0"
 
 
-def test_a_name_a_path_and_the_object_lead_to_the_same_place(nested: keras.Model) -> None:
+def test_a_name_a_path_and_the_object_lead_to_the_same_value(nested: keras.Model) -> None:
     graph, backbone = graph_of(nested), nested.get_layer("backbone")
     inner = backbone.get_layer("r1")
     assert find(graph, "r1") == find(graph, "backbone/r1") == find(graph, inner)
@@ -170,7 +170,7 @@ def test_the_same_name_in_two_nested_models_must_be_told_apart() -> None:
 # --- a layer that is called more than once --------------------------------------------------------------------------
 
 
-def test_each_call_of_a_shared_layer_is_a_place_of_its_own() -> None:
+def test_each_call_of_a_shared_layer_is_a_step_of_its_own() -> None:
     model = networks.build("shared")
     for layer in ("backbone", "backbone/conv", "conv", model.get_layer("backbone")):
         with pytest.raises(tfviz.UnknownLayerError, match=r"is called several times in this model. Choose one of 'backbone:0"):
@@ -180,7 +180,7 @@ def test_each_call_of_a_shared_layer_is_a_place_of_its_own() -> None:
     assert abs(maps[0] - maps[1]).max() > 1e-3 * abs(maps[0]).max()
 
 
-def test_places_of_a_shared_layer_are_numbered_as_it_was_called() -> None:
+def test_steps_of_a_shared_layer_are_numbered_as_it_was_called() -> None:
     conv, first = layers.Conv2D(3, 3, padding="same", name="conv"), keras.Input((8, 8, 3))
     once = conv(first)
     twice = conv(once)

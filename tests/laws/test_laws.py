@@ -72,7 +72,7 @@ def test_guided_backprop_lets_nothing_through_that_the_gradient_or_the_deconvnet
 
 
 def cascade() -> keras.Model:
-    """No bias, so that what is excited has excitation behind it; every kind of place that hands all of p on."""
+    """No bias, so that what is excited has excitation behind it; every kind of step that passes all of p on."""
     inputs = keras.Input((17, 15, 3))
     x = layers.ZeroPadding2D(1, name="pad")(layers.Rescaling(0.5, offset=0.1, name="scale")(inputs))
     x = layers.Conv2D(6, 3, use_bias=False, activation="relu", name="c1")(x)

@@ -61,9 +61,9 @@ def test_the_model_is_untouched_after_a_failure_in_the_middle_and_the_explainer_
     model = regularized()
     before, images = snapshot(model), networks.pictures(model)
     explainer = tfviz.METHODS[method](model)
-    place = next(place for place in explainer.graph.steps if place.path == "relu")
+    step = next(step for step in explainer.graph.steps if step.path == "relu")
     with monkeypatch.context() as patch:
-        patch.setitem(vars(place), "compute", lambda inputs: 1 / 0)
+        patch.setitem(vars(step), "compute", lambda inputs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             explainer(images)
     assert_untouched(model, before)

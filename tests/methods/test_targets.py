@@ -222,7 +222,7 @@ def test_a_batch_has_as_many_masks_or_one() -> None:
     np.testing.assert_array_equal(one, all_alike)
 
 
-def test_places_of_an_output_whose_size_is_not_known_are_asked_for_by_a_function() -> None:
+def test_positions_of_an_output_whose_size_is_not_known_are_asked_for_by_a_function() -> None:
     kernel = tf.random.normal((3, 3, 3, 2))
     explainer = tfviz.Saliency(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
     with pytest.raises(tfviz.TargetError, match=r"size of the model's output is not known .* by a function"):

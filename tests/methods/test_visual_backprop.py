@@ -1,4 +1,4 @@
-"""VisualBackProp through what moves pixels, what has several outputs or inputs, and what is run as a whole."""
+"""VisualBackProp through what moves pixels, what has several outputs or inputs, and opaque layers."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ def test_a_relu_inside_what_cannot_be_seen_into_is_warned_of() -> None:
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(2)(x)), 0)
     with pytest.warns(UserWarning, match=r"into layer 'hidden' \(SpectralNormalization\): a ReLU inside it is not among"):
         tfviz.with_visual_backprop(model)
-    assert [place.path for place in tfviz.VisualBackProp(model).maps] == ["first", "hidden/inside"]
+    assert [step.path for step in tfviz.VisualBackProp(model).maps] == ["first", "hidden/inside"]
 
 
 def test_without_a_way_back_to_the_image_there_is_an_error_and_no_empty_mask() -> None:

@@ -1,4 +1,4 @@
-"""A model whose layers are changed after an explainer was built is read anew, at the next call."""
+"""A model whose layers are changed after an explainer was built is read again at the next call."""
 
 from __future__ import annotations
 

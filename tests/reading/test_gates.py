@@ -24,7 +24,7 @@ def squeezed_flat(x: Any) -> Any:
     return layers.Reshape((1, 1, 6))(layers.Dense(6, "sigmoid", name="g")(layers.GlobalAveragePooling2D()(x)))
 
 
-def of_places(x: Any) -> Any:
+def of_positions(x: Any) -> Any:
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="g")(x)
 
 
@@ -42,17 +42,17 @@ def residual(x: Any) -> Any:
     return 1.0 + layers.Conv2D(6, 1, activation="sigmoid", name="g")(x)
 
 
-def among_places(x: Any) -> Any:
+def among_positions(x: Any) -> Any:
     flat = layers.Reshape((120, 1))(layers.Conv2D(1, 1, name="g")(x))
     return layers.Reshape((12, 10, 1))(layers.Softmax(axis=1)(flat))
 
 
-def written_out(x: Any) -> Any:
+def by_hand(x: Any) -> Any:
     return ops.relu6(layers.Conv2D(6, 1, name="g")(x) + 3.0) * (1 / 6)
 
 
 GATES: list[Callable[[Any], Any]] = [
-    squeezed, squeezed_flat, of_places, scaled_up, of_both, residual, among_places, written_out,
+    squeezed, squeezed_flat, of_positions, scaled_up, of_both, residual, among_positions, by_hand,
 ]  # fmt: skip
 
 
@@ -101,4 +101,4 @@ def test_the_contrast_does_not_begin_at_a_gate() -> None:
     gate = layers.Dense(3, "sigmoid", name="g")(layers.GlobalAveragePooling2D(keepdims=True)(maps))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Multiply()([maps, gate])))
     explainer = tfviz.ContrastiveExcitationBackprop(alive(model, 1))
-    assert [place.path for place in explainer.excitation.last_maps] == ["maps"]
+    assert [step.path for step in explainer.excitation.last_maps] == ["maps"]

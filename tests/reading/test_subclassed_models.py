@@ -1,4 +1,4 @@
-"""Subclassed models: opened where their layers can be seen; where they cannot, the error says what works all the same."""
+"""Subclassed models are traced; where that fails, the error says what works all the same."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_excitation_knows_the_functions_too() -> None:
         assert_same(tfviz.METHODS[method](model)(images, 1), tfviz.METHODS[method](twin)(images, 1))
 
 
-def test_places_are_named_as_the_layers_and_functions_are() -> None:
+def test_steps_are_named_as_the_layers_and_functions_are() -> None:
     model = mixed()
     graph = tfviz.Saliency(model).graph
     kinds = {step.path: type(step.operation) for step in graph.steps}

@@ -1,4 +1,4 @@
-"""TimeDistributed is opened: the layers inside are places over (N, steps, …)."""
+"""A TimeDistributed is read into steps: the layers inside run on (N, time, …)."""
 
 from __future__ import annotations
 

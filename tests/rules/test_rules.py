@@ -315,9 +315,9 @@ def test_a_mask_goes_back_through_a_transposed_convolution_as_a_convolution_with
     kernel: Any, window: dict[str, Any], size: Any, seed: int
 ) -> None:
     model = keras.Sequential([keras.Input((*size, 2)), layers.Conv2DTranspose(3, kernel, **window)])
-    (place,) = graph_of(model).steps
+    (step,) = graph_of(model).steps
     mask = np.random.default_rng(seed).uniform(size=(2, *model.output_shape[1:3])).astype(np.float32)
-    (got,) = masks_of_inputs(place, tf.constant(mask[..., None]), [size])
+    (got,) = masks_of_inputs(step, tf.constant(mask[..., None]), [size])
     assert got.shape == (2, *size, 1)
     if window["padding"] == "valid" or all(k >= s for k, s in zip(kernel, window["strides"], strict=True)):
         ones = Convolution(np.ones((*kernel, 1, 1)), Window(kernel, window["strides"], window["padding"]))
@@ -361,9 +361,9 @@ def test_a_mask_is_cropped_padded_and_averaged_back() -> None:
 
 def test_the_gated_branch_gets_the_mask_and_the_gate_nothing() -> None:
     graph = graph_of(networks.build("gated"))
-    place = next(place for place in graph.steps if isinstance(place.operation, Product))
+    step = next(step for step in graph.steps if isinstance(step.operation, Product))
     mask = tf.ones((1, 16, 16, 1))
-    assert [part is None for part in masks_of_inputs(place, mask, [(16, 16), (1, 1)])] == [False, True]
+    assert [part is None for part in masks_of_inputs(step, mask, [(16, 16), (1, 1)])] == [False, True]
 
 
 def test_a_map_that_only_leads_to_a_gate_plays_no_part() -> None:

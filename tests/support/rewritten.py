@@ -101,10 +101,12 @@ class Rewritten:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(flat)
                 outputs = run(self.model, tree.pack_sequence_as(images, flat))
-            places = [self.calls[number][2] for number in self.cuts()] if at is None else [self.output_of(name) for name in at]
+            at_layers = (
+                [self.calls[number][2] for number in self.cuts()] if at is None else [self.output_of(name) for name in at]
+            )
             seeds = tree.map_structure(tf.convert_to_tensor, seed(outputs))
-            found = tape.gradient(tree.flatten(outputs), [*places, *flat], output_gradients=tree.flatten(seeds))
-            return found, places if at else [], self.noted()
+            found = tape.gradient(tree.flatten(outputs), [*at_layers, *flat], output_gradients=tree.flatten(seeds))
+            return found, at_layers if at else [], self.noted()
 
         found, kept, noted = compiled(way, tree.flatten(images))
         self.outputs = {name: [output] for name, output in zip(at or (), kept, strict=True)}

@@ -72,8 +72,8 @@ def excitation(method: str, species: Species, twin: Any, images: Any) -> list[An
     at = [species.cam] if "layer" in species.options else []
     is_contrastive = method == "contrastive_excitation_backprop"
     with rewritten.Contrastive(twin, images) if is_contrastive else rewritten.Excitation(twin) as second:
-        places, at_images = second.back(images, seed_of(species), at)
-    found = [np.asarray(p).sum(-1) if len(p.shape) > 2 else np.asarray(p) for p in (places or at_images)]
+        at_layers, at_images = second.back(images, seed_of(species), at)
+    found = [np.asarray(p).sum(-1) if len(p.shape) > 2 else np.asarray(p) for p in (at_layers or at_images)]
     return [np.maximum(p, 0) for p in found] if is_contrastive else found
 
 

@@ -1,1 +1,1 @@
-"""A Keras model as one flat list of places, and how to run it."""
+"""A Keras model as one flat list of typed steps: running it, backpropagating through it, searching it."""

@@ -141,9 +141,6 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
     return Backward(values, filled)
 
 
-Way = Callable[[], list[tf.Tensor | None]]
-
-
 def _first_finite(
     way: Callable[[], list[tf.Tensor | None]], other: Callable[[], list[tf.Tensor | None]]
 ) -> list[tf.Tensor | None]:

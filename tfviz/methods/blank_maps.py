@@ -115,7 +115,7 @@ def _looked_at(explainer: Any) -> list[Value]:
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """The first place that everything goes through and that gives nothing but zeros."""
+    """The first step that everything goes through and that gives nothing but zeros."""
     graph = explainer.graph
     for step in graph.before(graph.outputs):
         zeros = [value for value in step.outputs if not np.any(values[value])]

@@ -1,11 +1,11 @@
 """Deconvnet: the network run backwards, with a ReLU on the way back.
 
-Answers: which pattern in the picture would the network draw from what it found?
+Answers: which pattern in the image would the network draw from what it found?
 
     at each ReLU, p → p · [p > 0]
                           Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
-Max pooling sends p to the place of the maximum, which is the paper's switches. One forward and one backward pass. It
+Max pooling sends p to the position of the maximum, which is the paper's switches. One forward and one backward pass. It
 misleads in the same way as guided backprop, and more: where a ReLU was off, it goes on (Mahendran & Vedaldi, 2016).
 """
 

@@ -7,7 +7,7 @@ Answers: where is the evidence for the class, by how strongly neurons excite eac
 
 A probability goes from the logits down: each neuron passes its own on to those below in proportion to activation times
 positive weight (see `rules.excitation`). On a network without negative activations it sums to 1 at every cut. One forward
-pass, and for each linear map one more with the positive weights and its transpose. It misleads on cluttered pictures:
+pass, and for each linear map one more with the positive weights and its transpose. It misleads on cluttered images:
 what excites every class lights up for each (the contrastive form takes it away), and through BatchNormalization, which
 only `merge_batch_norm` takes into account.
 """

@@ -33,8 +33,8 @@ class Explainer(abc.ABC):
     Args:
         model: a Functional or Sequential keras.Model, nested to any depth. Weights are read live: an explainer built
             before `fit` shows the network as it is now. Where its layers themselves are changed (`quantize`, `enable_lora`,
-            another `activation`, a Sequential's `pop` and `add`) it is read anew at the next call.
-        score: "logits" takes a last softmax or sigmoid off before explaining; "outputs" explains the outputs as they are.
+            another `activation`, a Sequential's `pop` and `add`) it is read again at the next call.
+        score: "logits" explains the outputs before their final softmax or sigmoid; "outputs" explains them with it.
         output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
             leaves all of them, for a target that is a function of them.
 
@@ -112,7 +112,7 @@ class Explainer(abc.ABC):
         return attribution
 
     def with_outputs(self, images: Any, target: Any = None) -> Explanation:
-        """Explains one batch, and says what the model makes of it: one walk through the model gives both.
+        """Explains one batch and returns the model's outputs with it: one pass through the model gives both.
 
         Args, Raises: as for a call.
         """

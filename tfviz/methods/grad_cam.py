@@ -6,7 +6,7 @@ Answers: where is what the network takes for the class?
 
 A channel counts by its mean gradient, so that a channel which helps here and hurts there is averaged away: that is how it
 misleads on layers far from the output, and where a class appears several times (HiResCAM and Layer-CAM do not average).
-One forward pass, and one backward pass through the head only.
+One forward pass, and one backward pass through the steps above the layer only.
 """
 
 from __future__ import annotations

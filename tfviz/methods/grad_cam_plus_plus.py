@@ -1,4 +1,4 @@
-"""Grad-CAM++: Grad-CAM for pictures that show the class several times.
+"""Grad-CAM++: Grad-CAM for images that show the class several times.
 
 Answers: where are all the things that the network takes for the class?
 

@@ -1,12 +1,12 @@
 """Guided backprop: what excites the neurons that speak for the class.
 
-Answers: which fine structures in the picture drive the network?
+Answers: which fine structures in the image drive the network?
 
     at each ReLU, p → p · [p > 0] · [x > 0]
                           Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net", section 3.4
 
-The walk redirects each ReLU, in whichever of its five forms; the rest is the gradient. One forward and one backward pass.
-It misleads as evidence for a class: the picture hardly changes with the target or with the weights of the upper layers
+Each ReLU is redirected, whichever way the model writes it; the rest is the gradient. One forward and one backward pass.
+It misleads as evidence for a class: the map hardly changes with the target or with the weights of the upper layers
 (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). Read it as what the network sees, not as why it decides.
 """
 

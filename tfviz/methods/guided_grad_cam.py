@@ -4,9 +4,9 @@ Answers: which fine structures belong to the class?
 
     guided backprop · Grad-CAM resized to the image          Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-One forward pass serves both: Grad-CAM runs only the head above its layer a second time. The map is resized bilinearly. Of
+One forward pass serves both: Grad-CAM runs only the steps above its layer a second time. The map is resized bilinearly. Of
 several images the layer may see some only: the map lies over those, and over the others it is 0. It misleads as guided
-backprop does: the detail does not depend on the class, only the place does.
+backprop does: the detail does not depend on the class, only the position does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tfviz.rules.relu import GUIDED
 class GuidedGradCAM(GradCAM):
     """Guided backprop times Grad-CAM, signed, (N, H, W, C).
 
-    A vector input beside the image, which has no places, gets guided backprop alone; an image that the layer does not see
+    A vector input beside the image, which has no positions, gets guided backprop alone; an image that the layer does not see
     gets 0.
     """
 

@@ -1,6 +1,6 @@
 """HiResCAM: class activation maps that show what the score is made of.
 
-Answers: which places of a layer raise the score?
+Answers: which positions of a layer raise the score?
 
     relu(Σ_k G_k · A_k)                     Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
 

@@ -1,14 +1,14 @@
-"""VisualBackProp: which parts of the picture the feature maps agree on.
+"""VisualBackProp: which parts of the image the feature maps agree on.
 
-Answers: which parts of the picture go into the network's output, whatever it says?
+Answers: which parts of the image does the network use for its output?
 
     mask = average over channels of the deepest ReLU map; then, from map to shallower map: scaled up through the layers
     between, times the average of that map; at the end each mask is brought to [0, 1]
                           Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-Scaling up is a transposed convolution of one channel with weights of one (see `rules.mask`). There is no backward pass: the
-cost is a small part of a forward pass, so that it can run in every training step. It misleads as an explanation of a
-class: it takes no target, and it shows what the network reads, not what it concludes.
+Scaling up is a transposed convolution of one channel with weights of one (see `rules.visual_backprop`). There is no
+backward pass: the cost is a small part of a forward pass, so it can run in every training step. It misleads as an
+explanation of a class: it takes no target, and it shows what the network reads, not what it concludes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _gives_maps(graph: Graph, step: Step) -> bool:
 
 
 def warn_of_hidden_maps(graph: Graph) -> None:
-    """Warns of layers that are run as a whole, where a ReLU inside could give a map."""
+    """Warns of opaque layers in which a ReLU could give a map."""
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(

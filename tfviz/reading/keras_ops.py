@@ -7,7 +7,7 @@ class's name is the operation's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,7 +40,6 @@ from tfviz.reading.keras_layers import stages_of
 from tfviz.reading.relu_patterns import Primitive
 from tfviz.reading.trace import Call
 
-KerasOp: TypeAlias = Any  # an operation of keras.ops, each class of which has attributes of its own
 Row = Callable[[Call], Operation]
 
 

@@ -1,4 +1,4 @@
-"""What an opaque operation holds: seen by tracing it, without opening it."""
+"""What an opaque operation holds, as far as tracing it shows."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Cut:
 class Piece:
     """An operation of a traced function, called on the tensors that it is given at run time.
 
-    What it reads beside those (weights, constants, shapes) is read anew in each call.
+    What it reads beside those (weights, constants, shapes) is read in each call.
 
     Attributes:
         type_name: what paths and messages call it.

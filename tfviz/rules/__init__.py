@@ -1,1 +1,1 @@
-"""Rules: what each kind of operation gives back on the way from the outputs to the image."""
+"""Rules: how each kind of operation propagates backwards."""

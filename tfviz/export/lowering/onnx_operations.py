@@ -1,4 +1,4 @@
-"""The gradients that a walk leaves in a graph, in operations that ONNX has.
+"""The gradients in an exported graph, in operations that ONNX has.
 
 Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `graph_copy`): derivatives of activations become
 arithmetic, and the ways back through pooling become gradients of a depthwise convolution. HANDLERS then tell tf2onnx how a

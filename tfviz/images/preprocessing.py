@@ -151,6 +151,12 @@ class Preprocessing:
         top, left, bottom, right = self.crop_box(*require_image(rgb).shape[:2])
         return rgb[top:bottom, left:right]
 
+    def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
+        """The region that the network sees, at the size at which it sees it: uint8 RGB."""
+        pixels = self._region(rgb)
+        resized = _resize(pixels, self.output_size or pixels.shape[:2])
+        return resized.copy() if resized is pixels else resized
+
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """What the network takes for an image (uint8 RGB): float32 (height, width, channels).
 

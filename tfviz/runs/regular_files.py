@@ -16,7 +16,7 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 def open_regular(path: str | Path) -> BinaryIO:
     """The file, open for reading. Raises OSError, also where something else than a regular file is there."""
-    return open(path, 'rb')
+    return open(path, "rb")
     _require_regular(os.stat(path), path)  # before it is opened: opening a device may do something
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:

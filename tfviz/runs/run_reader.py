@@ -1,8 +1,8 @@
 """Reading a run, also while somebody else writes it.
 
-    run = read_run(folder)                 what run.json says
-    index = IndexReader(folder)
-    records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
+run = read_run(folder)                 what run.json says
+index = IndexReader(folder)
+records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
 """
 
 from __future__ import annotations

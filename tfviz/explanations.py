@@ -16,7 +16,7 @@ from tfviz.images.preprocessing import Preprocessing
 from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import Labels
-from tfviz.models.loading import labels_of, load_model, preprocessing_of
+from tfviz.models.loading import labels_of, load_model, preprocessing_for_files
 from tfviz.render import overlay, standardized
 
 
@@ -83,7 +83,7 @@ def explain_file(
     if isinstance(model, (str, Path)):
         model = load_model(model, weights=weights, labels=labels)
     explainer = method_named(method)(model, **options)
-    preprocessing, is_alone = preprocessing_of(model), explainer.style == "grey"
+    preprocessing, is_alone = preprocessing_for_files(model), explainer.style == "grey"
     if is_alone:
         preprocessing = _cropped(preprocessing)
     attribution = np.asarray(explainer(preprocessing.tensor(image)[None], _class(model, explainer, target)))[0]

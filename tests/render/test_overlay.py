@@ -168,9 +168,18 @@ def test_floats_in_zero_to_one_are_shown_as_they_are_and_others_are_stretched():
     np.testing.assert_array_equal(overlay(dim, RAMP, alpha=0), np.rint(dim * 255))
     preprocessed = dim * 300 - 123
     expected = np.linspace(0, 255, 192).reshape(1, 8, 8, 3)
-    np.testing.assert_allclose(overlay(preprocessed.astype(np.float32), RAMP, alpha=0), expected, atol=0.51)
+    with pytest.warns(UserWarning, match=r"values from -63 to 57: .* Pass the RGB images themselves.*tfviz\.load_images"):
+        drawn = overlay(preprocessed.astype(np.float32), RAMP, alpha=0)
+    np.testing.assert_allclose(drawn, expected, atol=0.51)
     overlay(np.full((1, 8, 8, 3), 7.0), RAMP)
-    overlay(np.linspace(-1, 1, 192).reshape(1, 8, 8, 3) * 1.7e308, RAMP)
+    with pytest.warns(UserWarning, match="true colors are not known"):
+        overlay(np.linspace(-1, 1, 192).reshape(1, 8, 8, 3) * 1.7e308, RAMP)
+
+
+def test_a_batch_of_unknown_colors_warns_once():
+    with pytest.warns(UserWarning, match="true colors") as caught:
+        overlay(np.full((3, 8, 8, 3), -7.0) + np.arange(3), np.repeat(RAMP, 3, 0))
+    assert len(caught) == 1
 
 
 def test_grey_pictures_become_rgb(picture):

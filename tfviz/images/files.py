@@ -6,25 +6,24 @@ Inside tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Files ar
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import unicodedata
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import ImageError, OutputError
-from tfviz.images.formats import EXTENSIONS, FORMATS, describe
+from tfviz.errors import ImageError, OutputError, warn
+from tfviz.images.decoding import decode, quiet_opencv
+from tfviz.images.formats import EXTENSIONS, FORMATS, Container, describe
 
 MIN_SIDE_PX = 2
 MAX_SIDE_PX = 16384
 
-# All three together: keep the channels and the depth of the file, yet turn the image as its EXIF data ask. (OpenCV's
-# IMREAD_UNCHANGED keeps alpha but does not turn; IMREAD_COLOR turns but drops alpha.)
-_AS_STORED_BUT_TURNED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-_log_level_lock = threading.Lock()
+MAX_JPEG_SCANS = 100  # a progressive JPEG has about ten; each costs as much time as the whole image
+
+_SENSOR_BITS = (8, 10, 12, 14)  # that cameras, microscopes and scanners store in 16 bits
+_ROWS_AT_ONCE = 64
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -33,8 +32,12 @@ def read_image(path: str | Path) -> np.ndarray:
     The EXIF orientation is applied, transparent pixels are blended with white, 16 bits per channel become 8, and gray and
     palette images become RGB. The content decides the format, not the file extension.
 
+    Where 16 bits hold 8, 10, 12 or 14 (a PNG declares it, or no value exceeds them), the full range of those becomes 0-255,
+    with a warning that names it. Only the first page of a TIFF and the first frame of an animation are read, with a
+    warning that names their number.
+
     Raises ImageError for a file that is missing, empty, not an image, truncated or damaged, smaller than 2 pixels on a
-    side or larger than 16384.
+    side or larger than 16384, and for a JPEG of more than 100 scans.
     """
     return _read(path, MIN_SIDE_PX)
 
@@ -49,19 +52,55 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
     container = describe(data)
     if container is None:
         raise ImageError(f"{name} is not a {FORMATS} file: it begins with {data[:12]!r}. Convert it, or leave it out.")
+    if container.kind == "TIFF" and container.size is None:
+        raise ImageError(_unreadable(name, container.kind))
     if not container.is_whole:
         raise ImageError(
             f"{name} is cut short or damaged: the {container.kind} data end before the image does. Copy the file again."
         )
     if container.size:
         _check_size(name, least_px, *container.size)
-    pixels = _decode(data)
+    if container.scans > MAX_JPEG_SCANS:
+        raise ImageError(f"{name} is a JPEG of {container.scans} scans; at most {MAX_JPEG_SCANS} are read. Save it again.")
+    pixels, is_damaged = decode(data)
     if pixels is None:
-        raise ImageError(f"{name} is cut short or damaged, or a kind of {container.kind} that OpenCV cannot read. Try PNG.")
+        raise ImageError(_unreadable(name, container.kind))
+    if is_damaged:
+        raise ImageError(f"{name} is cut short or damaged: its {container.kind} data cannot all be decoded. Copy it again.")
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} holds {pixels.dtype} values; expected 8 or 16 bits per channel. Convert it first.")
-    return _rgb(_eight_bits(pixels), is_premultiplied=container.kind == "TIFF" and pixels.dtype == np.uint8)
+    if container.pages > 1:
+        _warn_of_pages(name, container)
+    scale = 255 if pixels.dtype == np.uint8 else _deep_scale(name, pixels, container.bits)
+    return _rgb(pixels, scale, is_premultiplied=container.kind == "TIFF" and pixels.dtype == np.uint8)
+
+
+def _unreadable(name: str, kind: str) -> str:
+    return f"{name} is cut short or damaged, or a kind of {kind} that OpenCV cannot read. Try PNG."
+
+
+def _warn_of_pages(name: str, container: Container) -> None:
+    if container.kind == "TIFF":
+        warn(
+            f"{name} is a TIFF of {container.pages} pages; only the first is read. To explain the others, save each as a "
+            "file of its own, for instance by cv2.imreadmulti and tfviz.write_image."
+        )
+    else:
+        warn(f"{name} is an animation of {container.pages} frames; only the first is read. Save the others as files.")
+
+
+def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
+    """The value of 16-bit pixels that is white: of the depth that the file declares or else of the one that it uses."""
+    highest = int(pixels.max())
+    bits = declared if declared in range(8, 16) else next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
+    if bits == 16 or highest >= 1 << bits or highest == 0:
+        return 65535
+    warn(
+        f"{name} has 16 bits per channel, and its values lie in {int(pixels.min())}-{highest}: it is read as {bits}-bit data, "
+        f"0-{(1 << bits) - 1} becoming 0-255. For another range, scale it to 8 bits yourself."
+    )
+    return (1 << bits) - 1
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -86,34 +125,27 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
         raise ImageError(f"{said}; at least {least_px} on a side are needed.")
 
 
-def _decode(data: bytes) -> np.ndarray | None:
-    try:
-        with _quiet_opencv():
-            return cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED_BUT_TURNED)
-    except cv2.error:
-        return None
+def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
+    """OpenCV's gray, BGR or BGRA to RGB, a few rows at a time, so that nothing large is held beside the two images.
+
+    From 8-bit TIFF files, libtiff delivers colors already times alpha.
+    """
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top in range(0, len(pixels), _ROWS_AT_ONCE):
+        rows = _eight_bits(pixels[top : top + _ROWS_AT_ONCE], scale)
+        rgb[top : top + _ROWS_AT_ONCE] = _rows_to_rgb(rows, is_premultiplied)
+    return rgb
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """OpenCV would print its own lines about damaged files; the error that is raised says it better."""
-    with _log_level_lock:
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            yield
-        finally:
-            cv2.utils.logging.setLogLevel(level)
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 · 257
+    return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)  # the nearest
 
 
-def _rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
-    """OpenCV's gray, BGR or BGRA to RGB. From 8-bit TIFF files, libtiff delivers colors already times alpha."""
+def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
@@ -138,7 +170,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
             f"{shown(path)} cannot be written: expected a file extension such as {', '.join(sorted(EXTENSIONS))}."
         )
     try:
-        with _quiet_opencv():
+        with quiet_opencv():
             is_encoded, data = cv2.imencode(_ENCODER.get(extension, extension), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     except cv2.error:
         is_encoded = False
@@ -159,5 +191,10 @@ def require_image(rgb: object) -> np.ndarray:
 
 
 def shown(path: str | Path) -> str:
-    """The path for a message, whatever bytes the file system allowed in it."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    """The path for a message, on one line: control codes and what is no text, which file systems allow, are escaped."""
+    text = os.fsencode(path).decode("utf-8", "replace")
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
+
+
+# Control codes, invisible ones (which turn the direction of text around), and separators of lines and paragraphs.
+_UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})

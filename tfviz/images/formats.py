@@ -10,13 +10,15 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from tfviz.images.tiff import read_tiff
+
 FORMATS = "JPEG, PNG, BMP, WebP or TIFF"
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"})
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 # Any marker but the ones that may stand inside the compressed data (stuffed zero, restart, fill byte).
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
-_JPEG_START, _JPEG_END = 0xD8, 0xD9
+_JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -24,14 +26,18 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 class Container:
     """An image file's own description.
 
-    `size` is (height, width) in pixels as stored, before any EXIF rotation, or None where the header does not easily
-    tell (TIFF). `is_whole` is False where the data end before the image does or a checksum is wrong; for BMP and
-    TIFF it is always True, since their decoders refuse what is missing.
+    `size` is (height, width) in pixels as stored, before any EXIF rotation, or None where it is not told. `is_whole` is
+    False where the data end before the image does or a checksum is wrong; for BMP it is always True, since its decoder
+    refuses what is missing. `pages` is the number of images in it. `scans` is how often a JPEG's decoder goes over the
+    whole image. `bits` is how many of 16 bits are used, where the file declares it.
     """
 
     kind: str
     size: tuple[int, int] | None
     is_whole: bool
+    pages: int = 1
+    scans: int = 1
+    bits: int | None = None
 
 
 def describe(data: bytes) -> Container | None:
@@ -45,35 +51,41 @@ def describe(data: bytes) -> Container | None:
     if data.startswith(b"BM"):
         return _bmp(data)
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return Container("TIFF", None, True)
+        tiff = read_tiff(data)
+        return Container("TIFF", tiff.size, tiff.is_whole, tiff.pages)
     return None
 
 
 def _jpeg(data: bytes) -> Container:
     """Segments are stepped over by their length, so a thumbnail's own end marker is not taken for the image's."""
-    size, at = None, 0
+    size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()
         if code == _JPEG_END:
-            return Container("JPEG", size, size is not None)
+            return Container("JPEG", size, size is not None, scans=scans)
         if code == _JPEG_START:
             continue
         if code in _JPEG_FRAMES:
             size = _big(data, at + 3, 2), _big(data, at + 5, 2)
+        scans += code == _JPEG_SCAN
         at += _big(data, at, 2)
-    return Container("JPEG", size, False)
+    return Container("JPEG", size, False, scans=scans)
 
 
 def _png(data: bytes) -> Container:
     size = _big(data, 20, 4), _big(data, 16, 4)
-    at, view = len(_PNG_START), memoryview(data)
+    at, view, frames, bits = len(_PNG_START), memoryview(data), 1, None
     while at + 12 <= len(data):
         name, end = data[at + 4 : at + 8], at + 8 + _big(data, at, 4)
         is_critical = name[:1].isupper()
         if is_critical and zlib.crc32(view[at + 4 : end]) != _big(data, end, 4):
             break
         if name == b"IEND":
-            return Container("PNG", size, True)
+            return Container("PNG", size, True, pages=frames, bits=bits)
+        if name == b"acTL":
+            frames = max(1, _big(data, at + 8, 4))
+        if name == b"sBIT":
+            bits = max(data[at + 8 : end], default=None)
         at = end + 4
     return Container("PNG", size, False)
 
@@ -87,7 +99,8 @@ def _webp(data: bytes) -> Container:
         size = (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
     else:
         size = _little(data, 28, 2) & 0x3FFF, _little(data, 26, 2) & 0x3FFF
-    return Container("WebP", size, is_whole)
+    is_animated = chunk == b"VP8X" and bool(data[20:21] and data[20] & 2)
+    return Container("WebP", size, is_whole, pages=data.count(b"ANMF") if is_animated else 1)
 
 
 def _bmp(data: bytes) -> Container:

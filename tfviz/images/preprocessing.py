@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from tfviz.errors import OptionError, near_matches
-from tfviz.images.files import require_image
+from tfviz.images.files import require_image, shown
 
 Size = tuple[int, int]
 _Formula = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -151,6 +151,12 @@ class Preprocessing:
         top, left, bottom, right = self.crop_box(*require_image(rgb).shape[:2])
         return rgb[top:bottom, left:right]
 
+    def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
+        """The region that the network sees, at the size at which it sees it: uint8 RGB."""
+        pixels = self._region(rgb)
+        resized = _resize(pixels, self.output_size or pixels.shape[:2])
+        return resized.copy() if resized is pixels else resized
+
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """What the network takes for an image (uint8 RGB): float32 (height, width, channels).
 
@@ -224,13 +230,13 @@ def from_file(path: str | Path) -> Preprocessing:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise OptionError(f"The preprocessing file {path} cannot be read ({error.strerror}).") from error
+        raise OptionError(f"The preprocessing file {shown(path)} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise OptionError(f"The preprocessing file {path} is not JSON ({error}).") from error
+        raise OptionError(f"The preprocessing file {shown(path)} is not JSON ({error}).") from error
     try:
         return _from_json(content)
     except OptionError as error:
-        raise OptionError(f"In the preprocessing file {path}: {error}") from error
+        raise OptionError(f"In the preprocessing file {shown(path)}: {error}") from error
 
 
 def _from_json(content: Any) -> Preprocessing:
@@ -261,5 +267,5 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     if isinstance(text, str) and text in _MODES:
         return named(text, size, channels)
     if not Path(text).is_file():
-        raise OptionError(f"Unknown preprocessing {str(text)!r}: expected {', '.join(MODES)} or the path of a JSON file.")
+        raise OptionError(f"Unknown preprocessing '{shown(text)}': expected {', '.join(MODES)} or the path of a JSON file.")
     return from_file(text).for_input(size, channels)

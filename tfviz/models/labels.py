@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
+from tfviz.images.files import shown
 
 # The file that keras.applications itself fetches, keeps in the same place and checks with the same sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
@@ -123,13 +124,13 @@ def read_labels(path: str | Path) -> Labels:
         text = Path(path).read_text(encoding="utf-8-sig")
         names = _from_json(json.loads(text)) if Path(path).suffix.lower() == ".json" else _from_lines(text)
     except OSError as error:
-        raise LabelsError(f"The labels file {path} cannot be read ({error.strerror}).") from error
+        raise LabelsError(f"The labels file {shown(path)} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise LabelsError(f"The labels file {path} is not text in UTF-8 ({error.reason}).") from error
+        raise LabelsError(f"The labels file {shown(path)} is not text in UTF-8 ({error.reason}).") from error
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise LabelsError(f"The labels file {path} is not understood ({error}). {_EXPECTED}") from error
+        raise LabelsError(f"The labels file {shown(path)} is not understood ({error}). {_EXPECTED}") from error
     if not any(names):
-        raise LabelsError(f"The labels file {path} holds no names. {_EXPECTED}")
+        raise LabelsError(f"The labels file {shown(path)} holds no names. {_EXPECTED}")
     return Labels(names)
 
 

@@ -23,9 +23,11 @@ from tfviz.errors import (
     WeightsError,
     first_line,
     near_matches,
+    warn,
 )
 from tfviz.images.files import read_image, shown
 from tfviz.images.folders import find_images
+from tfviz.images.loaded import LoadedImages, loaded
 from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing_from
 from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from
@@ -126,23 +128,45 @@ def labels_of(model: keras.Model) -> Labels:
     return _notes.get(model, _Notes()).labels()
 
 
-def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> np.ndarray:
+def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
     """The images in image files, and in folders of them (walked, sorted), as `for_`, a model or a Preprocessing, takes them.
 
-    Returns float32 (N, height, width, channels). Raises ImageError for a file that cannot be used, and for images of
-    several sizes where `for_` sets none.
+    Returns float32 (N, height, width, channels): an array that also carries the RGB images that it was made from, in
+    `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and `SnapshotCallback` draw those.
+
+    Warns, once for each model, where no preprocessing is known for it. Raises ImageError for a file that cannot be used,
+    and for images of several sizes where `for_` sets none.
     """
-    preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_of(for_)
     named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not named_paths:
         raise ImageError("Expected at least one image file; got none.")
+    preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_for_files(for_)
     files = [file for path in named_paths for file in _files_at(Path(path))]
-    tensors = [preprocessing.tensor(read_image(file)) for file in files]
-    for file, tensor in zip(files, tensors, strict=True):
-        if tensor.shape != tensors[0].shape:
-            sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensor.shape[:2]}"
+    tensors, pictures = [], []
+    for file in files:
+        rgb = read_image(file)
+        tensors.append(preprocessing.tensor(rgb))
+        pictures.append(preprocessing.resized_picture(rgb))
+        if tensors[-1].shape != tensors[0].shape:
+            sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
             raise ImageError(f"Images of one batch must have one size (height, width): {sizes}. Give a size to resize them to.")
-    return np.stack(tensors)
+    return loaded(np.stack(tensors), np.stack(pictures))
+
+
+def preprocessing_for_files(model: keras.Model) -> Preprocessing:
+    """As `preprocessing_of`, with a warning, once for each model, where it is not known."""
+    preprocessing = preprocessing_of(model)
+    if not is_preprocessing_known(model) and model not in _warned:
+        _warned.add(model)
+        warn(
+            f"No preprocessing is known for the model '{model.name}'; images are fed as RGB in 0-255. If it takes other "
+            'numbers, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or give load_images a '
+            'tfviz.images.Preprocessing in place of the model. If 0-255 is right, pass "none".'
+        )
+    return preprocessing
+
+
+_warned: weakref.WeakSet[keras.Model] = weakref.WeakSet()
 
 
 def _files_at(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from string import Template
 from urllib.parse import quote
 
 from tfviz.errors import OutputError
+from tfviz.images import shown
 from tfviz.render.colors import MEANINGS, STYLES, ramp
 
 PAGE = "index.html"
@@ -193,7 +194,7 @@ def _replace(path: Path, content: bytes) -> Path:
         Path(temporary).chmod(0o644)  # mkstemp's own 0600 would hide the page from a web server
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}. Choose a folder that can be written.") from error
+        raise OutputError(f"Cannot write {shown(path)}: {error.strerror}. Choose a folder that can be written.") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

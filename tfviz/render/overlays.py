@@ -17,7 +17,9 @@ def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: f
 
     Args:
         images: (N, H, W, 3) or (N, H, W, 1) pictures, or one without N, or a list of pictures of different sizes.
-            uint8 and floats in [0, 1] are shown as they are, other floats are stretched to their own range.
+            The result of `load_images` is drawn in its true colors, whatever the preprocessing. Of other arrays, uint8
+            and floats in [0, 1] are shown as they are, other floats are stretched to their own range. Negative values
+            and values above 255 cause a warning: nothing tells their colors.
         attribution: raw maps, one for each picture and of any height and width: (N, h, w) or (N, h, w, C).
         style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colours centred on
             zero; summed over channels), "grey" (RGB, zero is grey, drawn in place of the picture), or None to

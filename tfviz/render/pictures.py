@@ -1,7 +1,9 @@
 """What callers hand over, made into what is drawn: uint8 RGB pictures and finite float64 maps.
 
-A picture may be uint8 (taken as it is) or float. Floats within [0, 1] are taken as they are; anything else, such as
-the preprocessed input of a network, is stretched from its own smallest to its own largest value, for display only.
+Images that `load_images` returned carry their RGB pictures, and those are drawn. Any other image may be uint8 (taken as
+it is) or float. Floats within [0, 1] are taken as they are; other floats are stretched from their own smallest to their own
+largest value, for display only. Negative values, or values above 255, were preprocessed in a way that nobody can tell
+from the numbers, BGR among them: they are drawn with a warning.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tfviz.errors import ImageError
+from tfviz.errors import ImageError, warn
+from tfviz.images.loaded import LoadedImages
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it
@@ -32,9 +35,9 @@ def pictures_of(images: Any) -> list[Picture]:
     Raises ImageError for another shape, another number of channels than 1 or 3, NaN, or no picture at all.
     """
     if isinstance(images, list | tuple):
-        arrays = [np.asarray(image) for image in images]
+        arrays = [_known(image) for image in images]
     else:
-        array = np.asarray(images)
+        array = _known(images)
         if array.ndim not in (3, 4):
             raise ImageError(
                 f"Expected pictures of shape (N, height, width, channels) or one of (height, width, channels), "
@@ -43,7 +46,27 @@ def pictures_of(images: Any) -> list[Picture]:
         arrays = [array] if array.ndim == 3 else list(array)
     if not arrays:
         raise ImageError("Expected at least one picture to draw, got none.")
-    return [_picture(array) for array in arrays]
+    pictures = [_picture(array) for array in arrays]
+    _warn_of_unknown_colors(arrays)
+    return pictures
+
+
+def _known(images: Any) -> npt.NDArray[Any]:
+    """The RGB pictures of images that `load_images` returned; other images as they are."""
+    if isinstance(images, LoadedImages) and images.pictures is not None:
+        return images.pictures
+    return np.asarray(images)
+
+
+def _warn_of_unknown_colors(arrays: Sequence[npt.NDArray[Any]]) -> None:
+    lowest = min(float(array.min()) for array in arrays)
+    highest = max(float(array.max()) for array in arrays)
+    if lowest < 0 or highest > 255:
+        warn(
+            f"The images hold values from {lowest:.4g} to {highest:.4g}: they were preprocessed, and their true colors are not "
+            "known (red and blue may be exchanged). Pass the RGB images themselves, uint8 or in 0-1, to draw on (for "
+            "SnapshotCallback: pictures=...), or the array that tfviz.load_images returned, which carries them."
+        )
 
 
 def maps_of(attribution: Any, *, count: int, single: bool = False) -> list[Map]:

@@ -51,7 +51,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         every: "epoch", or a number of batches, counted over the whole run. Where `steps_per_execution` is more than one, a
             snapshot is taken after the execution in which it falls due.
         max_images: how many images are taken. All of them are run at once.
-        pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves.
+        pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves, in their true
+            colors where `load_images` returned them.
         labels: names of the classes: in order, by number, a data generator's class_indices, or a file (see
             `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.

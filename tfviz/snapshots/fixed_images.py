@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import ImageError, OptionError
+from tfviz.images.loaded import LoadedImages
 from tfviz.render.pictures import Picture, pictures_of
 from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.datasets import unconnected
@@ -62,7 +63,7 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
             f"Maps are drawn over pictures of 1 or 3 channels; the images have shape {flat[shown].shape}. Give pictures too, "
             f"one for each image, such as pictures=images[..., :{3 if channels > 3 else 1}]"
         )
-    drawn = pictures_of(flat[shown] if pictures is None else pictures)
+    drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures)
     if len(drawn) < count:
         raise ImageError(f"pictures: expected one for each of the {count} images; got {len(drawn)}")
     for number, picture in enumerate(drawn[:count]):
@@ -73,6 +74,16 @@ def fixed_images(images: Any, most: int, pictures: Any = None) -> FixedImages:
                 "a side. Give smaller pictures to draw over, pictures=..., or smaller images."
             )
     return FixedImages(inputs, drawn[:count], shown, _count(images, count))
+
+
+def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
+    """The images that are drawn, with their RGB pictures where `load_images` returned them; else `taken`."""
+    if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
+        return images[: len(taken)]
+    candidates = [] if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)) else tree.flatten(images)
+    if candidates and isinstance(candidates[shown], LoadedImages):
+        return candidates[shown][: len(taken)]
+    return taken
 
 
 def _count(images: Any, taken: int) -> int:

@@ -11,7 +11,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,7 +76,28 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Bounded:
+    """A file that never allocates room for more than it holds, whatever length the pickle claims."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.readline = file, file.readline
+        start = file.tell()
+        self._end = file.seek(0, 2)
+        file.seek(start)
+
+    def read(self, count: int) -> bytes:
+        if count > self._end - self._file.tell():
+            raise EOFError
+        return self._file.read(count)
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Python's own, whose memo is a dictionary: the one in C makes room for every number up to the one that is named."""
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: run for code, run in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }  # type: ignore[attr-defined]
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
             raise WeightsError(
@@ -111,7 +132,7 @@ def _content(file: Any) -> Any:
     if dtype != np.dtype(object):
         raise WeightsError(f"it holds an array of {dtype} {shape}; expected a dictionary, layer -> [kernel, bias].")
     # "bytes", because Python 2 pickled an array's content as text, which would be decoded and encoded again.
-    objects = _Unpickler(file, encoding="bytes").load().content()
+    objects = _Unpickler(_Bounded(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects
 
 

@@ -1,0 +1,114 @@
+"""Damage, bombs and surprises in image files: said, and never explained as if whole."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfviz.errors import ImageError, WeightsError
+from tfviz.images import read_image, shown
+from tfviz.models.weights.npy import read_npy
+
+PICTURE = cv2.resize(np.random.default_rng(7).integers(0, 256, (12, 12, 3), dtype=np.uint8), (224, 160))
+
+
+def encoded(picture: np.ndarray, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def read(tmp_path: Path, data: bytes) -> np.ndarray:
+    (tmp_path / "file").write_bytes(data)
+    return read_image(tmp_path / "file")
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg"])
+def test_a_tiff_without_its_end_is_refused(tmp_path: Path, compression: str) -> None:
+    data = encoded(PICTURE, "TIFF", compression=compression)
+    assert read(tmp_path, data).shape == PICTURE.shape
+    with pytest.raises(ImageError, match="cut short or damaged"):
+        read(tmp_path, data[: len(data) * 2 // 3])
+
+
+def test_a_flipped_bit_in_deflate_is_refused(tmp_path: Path, capfd: Any) -> None:
+    data = encoded(PICTURE, "TIFF", compression="tiff_adobe_deflate")
+    for at in range(len(data) // 4, len(data) * 3 // 4, len(data) // 16):
+        damaged = bytearray(data)
+        damaged[at] ^= 4
+        with pytest.raises(ImageError, match="damaged"):
+            read(tmp_path, bytes(damaged))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_jpeg_that_libjpeg_only_warns_of_is_refused(tmp_path: Path, capfd: Any) -> None:
+    data = encoded(PICTURE, "JPEG", quality=90)
+    middle = len(data) // 2
+    with pytest.raises(ImageError, match="JPEG data cannot all be decoded"):
+        read(tmp_path, data[:middle] + data[-2:])
+    assert capfd.readouterr().err == ""
+
+
+def test_what_other_code_prints_during_a_decode_is_passed_on(capfd: Any) -> None:
+    from tfviz.images.decoding import _collected
+
+    lines: list[bytes] = []
+    with _collected(lines):
+        os.write(2, b"a line of another thread\nCorrupt JPEG data: bad Huffman code\n")
+    assert capfd.readouterr().err == "a line of another thread\n" and len(lines) == 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_values_of_fewer_bits_in_sixteen_are_scaled_with_a_warning(tmp_path: Path, bits: int) -> None:
+    deep = np.linspace(0, (1 << bits) - 1, 4096).astype(np.uint16).reshape(64, 64)
+    with pytest.warns(UserWarning, match=rf"values lie in 0-{(1 << bits) - 1}: it is read as {bits}-bit data"):
+        got = read(tmp_path, cv2.imencode(".png", deep)[1].tobytes())
+    np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / ((1 << bits) - 1))))
+
+
+def test_further_pages_are_warned_of(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 30)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.warns(UserWarning, match="TIFF of 3 pages; only the first is read"):
+        assert (read(tmp_path, buffer.getvalue()) == 10).all()
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused(tmp_path: Path) -> None:
+    data = encoded(PICTURE, "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    with pytest.raises(ImageError, match="at most 100 are read"):
+        read(tmp_path, data[:-2] + data[start:-2] * 1000 + data[-2:])
+
+
+def test_the_size_of_a_tiff_is_checked_before_it_is_decoded(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="at most 16384"):
+        read(tmp_path, encoded(np.zeros((2, 20_000), np.uint8), "TIFF", compression="tiff_adobe_deflate"))
+
+
+def test_names_are_shown_without_control_codes() -> None:
+    assert shown("a\x1b[31m\nb\u202e.png") == r"a\x1b[31m\nb\u202e.png"
+    assert shown("Zoë и кот 猫.png") == "Zoë и кот 猫.png"
+
+
+@pytest.mark.parametrize("bomb", [b"\x80\x02Nr\xff\xff\xff\x07.", b"\x80\x05\x96" + struct.pack("<Q", 1 << 33) + b"."])
+def test_a_tiny_weights_file_takes_no_memory(tmp_path: Path, bomb: bytes) -> None:
+    import tracemalloc
+
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
+    (tmp_path / "vgg16.npy").write_bytes(buffer.getvalue() + bomb)
+    tracemalloc.start()
+    with pytest.raises(WeightsError):
+        read_npy(tmp_path / "vgg16.npy")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()

@@ -1,0 +1,75 @@
+"""Image arrays that remember their pictures: what a model takes, and the RGB images that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class LoadedImages(np.ndarray):
+    """What a model takes, float32 (N, height, width, channels), or one image of it, as `load_images` returns it.
+
+    pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None. `overlay`, `plot`,
+        `contact_sheet` and `SnapshotCallback` draw them in place of the numbers, whose channel order they cannot know.
+
+    Choosing, adding and joining images along the batch axis keeps both in step. Everything else (arithmetic, a change of
+    the pixels or of the shape) gives an array without pictures, because they may no longer show what the array holds.
+    """
+
+    pictures: np.ndarray | None
+
+    def __array_finalize__(self, source: np.ndarray | None) -> None:
+        self.pictures = None
+
+    def __getitem__(self, key: Any) -> Any:
+        chosen = super().__getitem__(key)
+        if isinstance(chosen, LoadedImages) and self.pictures is not None and _is_along_batch(key, self.ndim):
+            chosen.pictures = self.pictures[key]
+        return chosen
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.pictures = None
+        super().__setitem__(key, value)
+
+    def copy(self, order: Any = "C") -> LoadedImages:
+        return loaded(super().copy(order), self.pictures)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        targets = options.get("out", ())
+        for target in targets:
+            if isinstance(target, LoadedImages):
+                target.pictures = None
+        if targets:
+            options["out"] = tuple(map(_plain, targets))
+        result = getattr(ufunc, method)(*map(_plain, inputs), **options)
+        return targets[0] if len(targets) == 1 else result
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        result = super().__array_function__(function, types, args, options)  # type: ignore[arg-type]
+        if function in (np.stack, np.concatenate) and len(args) == 1 and not options and result.ndim == 4:
+            parts = [getattr(part, "pictures", None) for part in args[0]]
+            if all(part is not None for part in parts):
+                return loaded(result, function(parts))
+        return result
+
+
+def loaded(tensors: np.ndarray, pictures: np.ndarray | None) -> LoadedImages:
+    """The array, without a copy, with the pictures that it shows."""
+    images = np.asarray(tensors).view(LoadedImages)
+    images.pictures = pictures
+    return images
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, LoadedImages) else value
+
+
+def _is_along_batch(key: Any, ndim: int) -> bool:
+    """Whether indexing chooses or reorders whole images, or gives one image a batch axis."""
+    if ndim == 3:
+        return key is None
+    if ndim != 4:
+        return False
+    return isinstance(key, (int, np.integer, slice)) or (isinstance(key, (list, np.ndarray)) and np.ndim(key) == 1)

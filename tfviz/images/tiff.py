@@ -1,0 +1,169 @@
+"""The directories of a TIFF file: its size, its pages, and whether every strip or tile is there and intact.
+
+libtiff reads what is missing as black and tells nobody who does not listen to its messages, so the places of the data and
+the checksums of Deflate are looked at here. PackBits and uncompressed data have no checksum: a wrong value in them cannot
+be told from a right one.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
+_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of the fields that are read here
+_NONE, _DEFLATE, _PACKBITS = 1, (8, 32946), 32773
+_MOST_PAGES = 65536
+_IS_NO_PAGE = 0b101  # a thumbnail or a level of a pyramid; a transparency mask
+
+Tags = dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Tiff:
+    """size: (height, width) of the first page, None where the file does not tell. is_whole: nothing of it is missing."""
+
+    size: tuple[int, int] | None
+    is_whole: bool
+    pages: int
+
+
+class _DirectoryError(Exception):
+    """A directory lies outside the file, or is of a kind that is not read here."""
+
+
+def read_tiff(data: bytes) -> Tiff:
+    """What the directories of a TIFF or BigTIFF file tell."""
+    try:
+        directories = _directories(data)
+    except (_DirectoryError, struct.error):
+        return Tiff(None, False, 1)
+    first = directories[0]
+    size = (first[_HEIGHT][0], first[_WIDTH][0]) if first.get(_WIDTH) and first.get(_HEIGHT) else None
+    pages = sum(not _first(one, _SUBFILE_TYPE, 0) & _IS_NO_PAGE for one in directories)
+    return Tiff(size, size is not None and _is_whole(data, first, *size), max(pages, 1))
+
+
+def _directories(data: bytes) -> list[Tags]:
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    at = _unpacked(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)[0]
+    found: list[Tags] = []
+    seen: set[int] = set()
+    while at and at not in seen and len(found) < _MOST_PAGES:
+        seen.add(at)
+        try:
+            tags, at = _directory(data, at, order, is_big)
+        except (_DirectoryError, struct.error):
+            if not found:
+                raise
+            break
+        found.append(tags)
+    if not found:
+        raise _DirectoryError
+    return found
+
+
+def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
+    """The tags of one directory, and where the next one is (0: nowhere)."""
+    count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
+    (count,) = _unpacked(order + count_format, data, at)
+    at += struct.calcsize(order + count_format)
+    inline = struct.calcsize(order + offset_format)
+    length = struct.calcsize(order + entry_format) + inline
+    if at + count * length > len(data):
+        raise _DirectoryError
+    tags: Tags = {}
+    for entry in range(at, at + count * length, length):
+        tag, kind, values = _unpacked(order + entry_format, data, entry)
+        if kind in _NUMBERS:
+            size = struct.calcsize(order + _NUMBERS[kind]) * values
+            place = entry + length - inline
+            if size > inline:
+                (place,) = _unpacked(order + offset_format, data, place)
+            if place + size <= len(data):
+                tags[tag] = _unpacked(f"{order}{values}{_NUMBERS[kind]}", data, place)
+    return tags, _unpacked(order + offset_format, data, at + count * length)[0]
+
+
+def _unpacked(layout: str, data: bytes, at: int) -> tuple[int, ...]:
+    if at + struct.calcsize(layout) > len(data):
+        raise _DirectoryError
+    return struct.unpack_from(layout, data, at)
+
+
+def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
+    """Whether every strip or tile of a page lies in the file, and is what it is said to be as far as can be told."""
+    is_tiled = _TILE_OFFSETS in tags
+    offsets = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
+    counts = tags.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
+    sizes = _stored_sizes(tags, height, width, is_tiled)
+    compression = _first(tags, _COMPRESSION, _NONE)
+    if not counts and compression == _NONE:  # allowed to be missing there
+        counts = tuple(sizes)
+    if len(offsets) < len(sizes) or len(counts) < len(sizes):
+        return False
+    view = memoryview(data)
+    for at, count, size in zip(offsets, counts, sizes, strict=False):
+        if at + count > len(data):
+            return False
+        if compression == _NONE and count < size:
+            return False
+        if compression in _DEFLATE and not _inflates_to(view[at : at + count], size):
+            return False
+        if compression == _PACKBITS and not _unpacks_to(view[at : at + count], size):
+            return False
+    return True
+
+
+def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
+    """The number of bytes of each strip or tile before compression."""
+    samples = _first(tags, _SAMPLES, 1)
+    planes = samples if _first(tags, _PLANES, 1) == 2 else 1
+    bits = _first(tags, _BITS, 1) * (samples // planes)
+    if is_tiled:
+        high, wide = _first(tags, _TILE_HEIGHT, 0), _first(tags, _TILE_WIDTH, 0)
+        if not high or not wide:
+            return [1]
+        return [high * ((wide * bits + 7) // 8)] * (-(-height // high) * -(-width // wide) * planes)
+    rows = min(_first(tags, _ROWS_PER_STRIP, height), height) or height
+    row_bytes = (width * bits + 7) // 8
+    return [min(rows, height - top) * row_bytes for top in range(0, height, rows)] * planes
+
+
+def _inflates_to(packed: memoryview, size: int) -> bool:
+    """Whether a strip is whole Deflate data of at least `size` bytes with the right checksum; in little memory."""
+    inflater, length = zlib.decompressobj(), 0
+    try:
+        rest: bytes | memoryview = packed
+        while not inflater.eof and length <= 2 * size:
+            part = inflater.decompress(rest, 1 << 16)
+            rest = inflater.unconsumed_tail
+            length += len(part)
+            if not part and not rest:
+                break
+    except zlib.error:
+        return False
+    return inflater.eof and length >= size
+
+
+def _unpacks_to(packed: memoryview, size: int) -> bool:
+    """Whether the runs of PackBits data give at least `size` bytes."""
+    at = length = 0
+    while at < len(packed) and length < size:
+        run = packed[at]
+        at += 1
+        if run < 128:
+            at += run + 1
+            length += run + 1
+        elif run > 128:
+            at += 1
+            length += 257 - run
+    return length >= size and at <= len(packed)
+
+
+def _first(tags: Tags, tag: int, default: int) -> int:
+    return tags[tag][0] if tags.get(tag) else default

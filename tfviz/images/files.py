@@ -93,7 +93,8 @@ def _warn_of_pages(name: str, container: Container) -> None:
 def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
     """The value of 16-bit pixels that is white: of the depth that the file declares or else of the one that it uses."""
     highest = int(pixels.max())
-    bits = declared if declared in range(8, 16) else next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
+    used = next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
+    bits = declared if declared is not None and 8 <= declared < 16 else used
     if bits == 16 or highest >= 1 << bits or highest == 0:
         return 65535
     warn(

@@ -27,7 +27,7 @@ from tfviz.errors import (
 )
 from tfviz.images.files import read_image, shown
 from tfviz.images.folders import find_images
-from tfviz.images.loaded import LoadedImages, loaded
+from tfviz.images.image_array import LoadedImages, loaded
 from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing_from
 from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfviz.errors import ImageError, warn
-from tfviz.images.loaded import LoadedImages
+from tfviz.images.image_array import LoadedImages
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it

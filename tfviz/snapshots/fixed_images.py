@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import ImageError, OptionError
-from tfviz.images.loaded import LoadedImages
+from tfviz.images.image_array import LoadedImages
 from tfviz.render.pictures import Picture, pictures_of
 from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.datasets import unconnected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,14 @@ class LoadedImages(np.ndarray):
         result = getattr(ufunc, method)(*map(_plain, inputs), **options)
         return targets[0] if len(targets) == 1 else result
 
-    def __array_function__(self, function: Callable[..., Any], types: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        result = super().__array_function__(function, types, args, options)  # type: ignore[arg-type]
+    def __array_function__(
+        self, function: Callable[..., Any], types: Iterable[type], args: Iterable[Any], options: Mapping[str, Any]
+    ) -> Any:
+        args = tuple(args)
+        result = super().__array_function__(function, types, args, options)
         if function in (np.stack, np.concatenate) and len(args) == 1 and not options and result.ndim == 4:
-            parts = [getattr(part, "pictures", None) for part in args[0]]
-            if all(part is not None for part in parts):
+            parts = [part.pictures for part in args[0] if getattr(part, "pictures", None) is not None]
+            if len(parts) == len(args[0]):
                 return loaded(result, function(parts))
         return result
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tfviz.runs.layout import find_runs, image_path, picture_path
 
 from tfviz.images import read_image
+from tfviz.runs.layout import find_runs, image_path, picture_path
 from tfviz.runs.run_reader import read_records, read_run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_live"

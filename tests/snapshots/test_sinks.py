@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from support.snapshot_material import Eager, assert_complete
-from tfviz.runs.snapshot import Snapshot
 
 import tfviz
+from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks import Sink
 
 

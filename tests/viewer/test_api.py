@@ -19,8 +19,8 @@ httpx = pytest.importorskip("httpx")
 
 from support.fake_runs import METHODS, FakeTrainer, image_of, map_of, png_of, record_of, run_of  # noqa: E402
 from support.viewer_material import Sender, until  # noqa: E402
-from tfviz.runs.layout import find_runs  # noqa: E402
 
+from tfviz.runs.layout import find_runs  # noqa: E402
 from tfviz.runs.run_reader import read_records, read_run  # noqa: E402
 from tfviz.viewer.limits import Limits  # noqa: E402
 from tfviz.viewer.server import Viewer  # noqa: E402

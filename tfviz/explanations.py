@@ -18,13 +18,14 @@ from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import Labels
 from tfviz.models.loading import labels_of, load_model, preprocessing_for_files
 from tfviz.render import overlay, standardized
+from tfviz.targets import Target
 
 
 def explain(
     model: keras.Model,
     images: Any,
     method: str = "grad_cam",
-    target: Any = None,
+    target: Target = None,
     *,
     batch_size: int = 32,
     verbose: int | str = 0,

@@ -9,19 +9,24 @@ was then: give a new function for another k.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import tensorflow as tf
 from keras import tree
 
 from tfviz.errors import TargetError, first_line
+from tfviz.nesting import Nested
 
-Target = Any  # None, int, (N,) ints, floats like the outputs, At, or outputs -> (N,)
-Prepared = Any  # None, a function outputs -> (N,), an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes)
-Seed = Callable[[Any], Any]
+Outputs: TypeAlias = Nested[tf.Tensor]
+TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
+# The top class, a class, a class for each image, weights of the outputs, a class at positions, or a function.
+Target: TypeAlias = "int | Sequence[int] | Sequence[Sequence[float]] | np.ndarray | tf.Tensor | At | TargetFunction | None"
+# The top class, int32 (N,) or (1,), float32 (N or 1, …, classes), or a function.
+Prepared: TypeAlias = "tf.Tensor | TargetFunction | None"
+Seed = Callable[[Outputs], Outputs]
 
 _FORMS = (
     "None (the top class), an int, (N,) ints, a float array (N, classes) that weights the outputs, or a function "
@@ -43,7 +48,7 @@ class At:
     where: Any
 
 
-def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
+def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     """Checks a target against a batch and brings it to one of four forms.
 
     Args:
@@ -62,7 +67,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Any:
     _require_one_output(outputs)
     if isinstance(target, At):
         return _weights(_weights_at(target, outputs, batch_size), outputs, batch_size)
-    array = target if target is None or tf.is_tensor(target) else _as_array(target)
+    array: tf.Tensor | None = target if target is None or tf.is_tensor(target) else _as_array(target)
     is_whole = array is None or tf.as_dtype(array.dtype).is_integer
     if is_whole:
         _require_classes(outputs)
@@ -85,7 +90,7 @@ def rows(target: Target, outputs: Any) -> int | None:
         if len(counts) > 1:
             raise TargetError(f"expected as many masks as classes; got {len(target.where)} and {len(target.class_index)}")
         return counts.pop() if counts else None
-    array = target if tf.is_tensor(target) else _as_array(target)
+    array: tf.Tensor = target if tf.is_tensor(target) else _as_array(target)
     return len(array) if len(array.shape) > 0 and len(array) != 1 else None
 
 
@@ -104,7 +109,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
     if isinstance(target, At):
         parts = _for_each_image(target, outputs).items()
         return replace(target, **{name: part[here] for name, part in parts if len(part) > 1})
-    return target[here]
+    return cast("tf.Tensor", target)[here]
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def _is_symbolic(array: Any) -> bool:
     return tf.is_tensor(array) and not hasattr(array, "numpy")
 
 
-def check_function(function: Callable[..., Any], outputs: Any) -> None:
+def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> None:
     """Traces a target function on the outputs of a batch, without running it.
 
     Args:
@@ -248,21 +253,25 @@ def check_function(function: Callable[..., Any], outputs: Any) -> None:
         )
 
 
-def seed_for(target: Any) -> Seed:
+def seed_for(target: Prepared) -> Seed:
     """The seed of a prepared target, as a function of the outputs."""
     if callable(target):
         return lambda outputs: _gradient_of(target, outputs)
-    return lambda outputs: tf.broadcast_to(tf.cast(_distribution(target, outputs), outputs.dtype), tf.shape(outputs))
+
+    def seed(outputs: tf.Tensor) -> tf.Tensor:
+        return tf.broadcast_to(tf.cast(_distribution(target, outputs), outputs.dtype), tf.shape(outputs))
+
+    return seed
 
 
-def _distribution(target: Any, outputs: tf.Tensor) -> tf.Tensor:
+def _distribution(target: tf.Tensor | None, outputs: tf.Tensor) -> tf.Tensor:
     classes = tf.shape(outputs)[-1]
     if target is None:
         return tf.one_hot(tf.argmax(outputs, axis=-1), classes)
     return tf.one_hot(target, classes) if target.dtype == tf.int32 else target
 
 
-def _gradient_of(function: Callable[[Any], Any], outputs: Any) -> Any:
+def _gradient_of(function: TargetFunction, outputs: Outputs) -> Outputs:
     # One tensor may be several outputs (logits beside the softmax that was removed): only copies tell them apart.
     flat = [tf.identity(x) for x in tree.flatten(outputs)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:

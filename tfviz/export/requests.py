@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from keras import tree
@@ -93,7 +93,7 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared
             "Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map of classes, "
             "tfviz.At(class, mask); or choose an output when the explainer is built, output=0"
         )
-    prepared = targets.prepare(target, shapes, None)
+    prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
             f"a target that is fixed when exporting is one for all images; got one for each of {prepared.shape[0]}. Ask for "
@@ -106,7 +106,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
     return tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
 
 
-def _of_classes(explainer: Explainer, manifest: Manifest, fixed: Prepared) -> dict[str, Request]:
+def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Three ways to ask, and one graph for all of them, since a class is a weight of 1."""
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes

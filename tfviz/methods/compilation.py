@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfviz.graph.graph import Graph
 from tfviz.nesting import Nested
+from tfviz.targets import Prepared
 
 MOST_KEPT = 32  # each new lambda as a target is one more
 
@@ -30,7 +31,7 @@ class CompiledFunctions:
     def __len__(self) -> int:
         return len(self._known)
 
-    def run(self, computation: Computation, graph: Graph, images: Images, target: Any) -> Nested[tf.Tensor]:
+    def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
         """Runs a computation, compiled for images of this size and this form of target.
 
         Args:
@@ -40,15 +41,15 @@ class CompiledFunctions:
             target: a prepared target (see `targets.prepare`).
         """
         sizes = [tuple(x.shape[1:]) for x in images]
-        form = target.dtype if tf.is_tensor(target) else target
+        form = target.dtype if isinstance(target, tf.Tensor) else target
         key = (computation.__name__, tuple(sizes), form)
         if key not in self._known:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
-        return self._known[key](images, target) if tf.is_tensor(target) else self._known[key](images)
+        return self._known[key](images, target) if isinstance(target, tf.Tensor) else self._known[key](images)
 
-    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Any) -> Callable[..., Any]:
+    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
         def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:
             self.traces += 1
             return computation(images, given)
@@ -57,7 +58,7 @@ class CompiledFunctions:
             self.traces += 1
             return computation(images, target)
 
-        if tf.is_tensor(target):
+        if isinstance(target, tf.Tensor):
             spec = tf.TensorSpec([None] * len(target.shape), target.dtype)
             return tf.function(with_given_target, autograph=False).get_concrete_function(specs, spec)
         return tf.function(with_this_target, autograph=False).get_concrete_function(specs)

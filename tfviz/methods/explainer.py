@@ -86,7 +86,7 @@ class Explainer(abc.ABC):
             seed: what starts at the outputs (see `targets`).
         """
 
-    def __call__(self, images: Any, target: Any = None) -> tf.Tensor:
+    def __call__(self, images: Any, target: targets.Target = None) -> tf.Tensor:
         """Explains one batch.
 
         Args:
@@ -111,7 +111,7 @@ class Explainer(abc.ABC):
             self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
         return attribution
 
-    def with_outputs(self, images: Any, target: Any = None) -> Explanation:
+    def with_outputs(self, images: Any, target: targets.Target = None) -> Explanation:
         """Explains one batch and returns the model's outputs with it: one pass through the model gives both.
 
         Args, Raises: as for a call.
@@ -148,7 +148,7 @@ class Explainer(abc.ABC):
             return tf.argmax(scores, axis=-1, output_type=tf.int32)
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
-    def explain(self, images: Any, target: Any = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
+    def explain(self, images: Any, target: targets.Target = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
         """Explains any number of images, batch by batch.
 
         Args:
@@ -180,7 +180,7 @@ class Explainer(abc.ABC):
             type(self).__init__(self, self.model, **self.options)
             self._functions.traces = functions.traces
 
-    def _run(self, images: list[tf.Tensor], target: Any, computation: Callable[..., Any]) -> Any:
+    def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
         """Runs a compiled computation on images that were checked."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(f"{self.key} explains no single class and takes no target. Received: {target!r}.")

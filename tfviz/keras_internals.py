@@ -8,7 +8,7 @@ way to read it: `clone_model(call_function=...)` comes close, but leaves a new n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,6 +18,7 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 from keras.src.ops.symbolic_arguments import SymbolicArguments
+from keras.src.saving.serialization_lib import SafeModeScope
 
 if TYPE_CHECKING:
     from keras.src.ops.node import Node
@@ -104,6 +105,14 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
 def owns_variables(layer: keras.Layer) -> bool:
     """Whether a layer has weights of its own, not counting those of the layers inside it."""
     return bool(layer._trainable_variables or layer._non_trainable_variables)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def safe_mode() -> AbstractContextManager[None]:
+    """Deserialization in this block runs no code of the file's: Keras refuses Lambda layers there."""
+    return SafeModeScope(True)
 
 
 # --- masks over time --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
+from keras.src.saving import serialization_lib
+from support.tape import compiled_gradient
 from support.zoo import noise
 
 import tfviz
@@ -226,3 +230,82 @@ def test_a_file_that_keras_2_itself_has_written(name: str, tmp_path: Path) -> No
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     np.testing.assert_allclose(new(images), old(images), rtol=1e-4)
     assert np.isfinite(tfviz.ExcitationBackprop(new)(images, 1)).all()
+
+
+def compared(build: Callable[[Any], Any], size: tuple[int, ...], folder: Path) -> tuple[keras.Model, np.ndarray, Any]:
+    """A network of the old Keras behind its own file: outputs agree. Returns the new model, the images, the old model."""
+    old_keras = pytest.importorskip("tf_keras")
+    inputs = old_keras.Input(size)
+    old = old_keras.Model(inputs, build(inputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the old Keras warns of its own file format
+        old.save(folder / "old.h5")
+    new, images = tfviz.load_model(folder / "old.h5"), noise(*size) * 2
+    np.testing.assert_allclose(new(images), old(images), rtol=1e-4, atol=1e-5)
+    return new, images, old
+
+
+def old_layers() -> Any:
+    return pytest.importorskip("tf_keras").layers
+
+
+CHANGED: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
+    "hard_sigmoid": (lambda x: old_layers().Activation("hard_sigmoid")(x), (6, 5, 3)),
+    "hard_sigmoid_in_conv": (lambda x: old_layers().Conv2D(4, 3, activation="hard_sigmoid")(x), (6, 5, 3)),
+    "lstm": (lambda x: old_layers().LSTM(3, recurrent_activation="hard_sigmoid")(x), (4, 3)),
+    "bidirectional": (
+        lambda x: old_layers().Bidirectional(old_layers().GRU(3, recurrent_activation="hard_sigmoid"))(x),
+        (4, 3),
+    ),
+    "conv_lstm": (lambda x: old_layers().ConvLSTM2D(2, 3)(x), (3, 6, 5, 1)),
+    "conv_transpose": (lambda x: old_layers().Conv2DTranspose(4, 2, 2)(x), (6, 5, 3)),
+    "spatial_dropout": (lambda x: old_layers().SpatialDropout2D(0.2)(x), (6, 5, 3)),
+    "softmax": (lambda x: old_layers().Softmax(axis=1)(x), (6, 4)),
+    "slice": (lambda x: x[..., ::-1], (6, 5, 3)),
+    "slice_and_new_axis": (lambda x: x[:, 1:4, None, 0], (6, 5, 3)),
+    "negative": (lambda x: -x, (6, 5, 3)),
+    "preprocess_vgg": (lambda x: pytest.importorskip("tf_keras").applications.vgg16.preprocess_input(x), (6, 5, 3)),
+    "preprocess_torch": (lambda x: pytest.importorskip("tf_keras").applications.densenet.preprocess_input(x), (6, 5, 3)),
+    "resize": (lambda x: tf.image.resize(x, (4, 3)), (6, 5, 3)),
+    "pad": (lambda x: tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]]), (6, 5, 3)),
+    "where": (lambda x: tf.where(x > 0, x, 0.5), (6, 5, 3)),
+    "reduce_all": (lambda x: x - tf.reduce_mean(x, axis=None), (6, 5, 3)),
+    "l2_normalize": (lambda x: tf.math.l2_normalize(x, axis=-1), (6, 5, 3)),
+    "clip": (lambda x: tf.clip_by_value(x, -0.5, 0.7), (6, 5, 3)),
+    "matmul": (lambda x: tf.matmul(x, x, transpose_b=True), (6, 4)),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_what_keras_2_computed_is_computed(case: str, tmp_path: Path) -> None:
+    new, images, _ = compared(*CHANGED[case], tmp_path)
+    new.save(tmp_path / "new.keras")
+    again = tfviz.load_model(tmp_path / "new.keras")
+    np.testing.assert_allclose(again(images), new(images), rtol=1e-5, atol=1e-6)
+
+
+def test_a_stopped_gradient_stays_stopped(tmp_path: Path) -> None:
+    def build(x: Any) -> Any:
+        conv, other = (old_layers().Conv2D(4, 3, padding="same") for _ in range(2))
+        return old_layers().Dense(3)(old_layers().GlobalAveragePooling2D()(conv(x) + tf.stop_gradient(other(x))))
+
+    new, images, old = compared(build, (6, 5, 3), tmp_path)
+    want = compiled_gradient(lambda x: old(x)[:, 1], tf.constant(images))
+    np.testing.assert_allclose(tfviz.Saliency(new)(images, 1), want, rtol=1e-4, atol=1e-6)
+
+
+def test_the_code_of_a_lambda_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras 3.12.0 runs it unless it is told to be safe: the scope must be on while the config is read."""
+    asked: list[Any] = []
+    build = keras.layers.Lambda.from_config.__func__
+
+    def noted(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(serialization_lib.in_safe_mode())
+        return build(cls, *args, **kwargs)
+
+    monkeypatch.setattr(keras.layers.Lambda, "from_config", classmethod(noted))
+    code = {"function": ["4wEAAAA=\n", None, None], "function_type": "lambda", "module": "__main__"}
+    inner = [image("img", 4, 4, 3), entry("Lambda", "twice", "img", **code, output_shape=None, arguments={})]
+    with pytest.raises(tfviz.WeightsError, match="Lambda"):
+        tfviz.load_model(write(tmp_path / "lambda.h5", functional("old", inner, "twice"), {}))
+    assert asked == [True]

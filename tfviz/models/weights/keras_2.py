@@ -7,56 +7,30 @@ calls. Here the file's config is brought to what Keras 3 writes; the arrays are 
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import keras
-from keras import layers, ops
 
 from tfviz import keras_internals
-from tfviz.errors import UnsupportedModelError
+from tfviz.models.weights.keras_2_functions import TensorFlowFunction, keras_2_hard_sigmoid, parameters_of
 
 Config = dict[str, Any]
 
-# What Keras 2 calls a function, in TFOpLambda, and the same in keras.ops.
-_FUNCTIONS: dict[str, Any] = {
-    "__operators__.add": lambda x, y: x + y,
-    "math.add": lambda x, y: x + y,
-    "math.subtract": lambda x, y: x - y,
-    "math.multiply": lambda x, y: x * y,
-    "math.divide": lambda x, y: x / y,
-    "math.truediv": lambda x, y: x / y,
-    "math.pow": lambda x, y: ops.power(x, y),
-    "math.abs": ops.absolute,
-    "math.square": ops.square,
-    "math.sqrt": ops.sqrt,
-    "math.exp": ops.exp,
-    "math.sigmoid": ops.sigmoid,
-    "math.tanh": ops.tanh,
-    "nn.tanh": ops.tanh,
-    "nn.sigmoid": ops.sigmoid,
-    "nn.relu": ops.relu,
-    "nn.relu6": ops.relu6,
-    "nn.elu": ops.elu,
-    "nn.selu": ops.selu,
-    "nn.silu": ops.silu,
-    "nn.gelu": lambda x, approximate=False: ops.gelu(x, approximate),
-    "nn.leaky_relu": lambda x, alpha=0.2: ops.leaky_relu(x, alpha),
-    "nn.softmax": lambda x, axis=None: ops.softmax(x, -1 if axis is None else axis),
-    "math.reduce_mean": lambda x, axis=None, keepdims=False: ops.mean(x, axis, keepdims),
-    "math.reduce_max": lambda x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
-    "concat": lambda x, axis: ops.concatenate(x, axis),
-    "reshape": lambda x, shape: ops.reshape(x, shape),
-    "expand_dims": lambda x, axis: ops.expand_dims(x, axis),
-    "cast": lambda x, dtype: ops.cast(x, dtype),
-    "identity": lambda x: x,
-    "stop_gradient": lambda x: x,
-}
-_SAME = {"math.truediv": "__operators__.truediv", "nn.silu": "nn.swish", "concat": "concatenate"}
-_FUNCTIONS.update({other: _FUNCTIONS[name] for name, other in _SAME.items()})
 _DROPPED = ("module", "rng_type", "time_major", "renorm", "virtual_batch_size", "fused")
+# Arguments of these kinds that Keras 2 writes down and Keras 3 does not take; none of them changes what is computed.
+_DROPPED_FROM = {
+    "Conv1DTranspose": ("groups",),
+    "Conv2DTranspose": ("groups",),
+    "Conv3DTranspose": ("groups",),
+    "SpatialDropout1D": ("noise_shape", "trainable"),
+    "SpatialDropout2D": ("noise_shape", "trainable"),
+    "SpatialDropout3D": ("noise_shape", "trainable"),
+    "Softmax": ("robust_masking",),
+    "Embedding": ("activity_regularizer", "input_length", "sparse"),
+    "EinsumDense": ("activity_regularizer",),
+}
 _DROPPED_FROM_DEPTHWISE = ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _MODELS = ("Functional", "Model", "Sequential")
 
@@ -74,7 +48,8 @@ def load(path: Path, config: str) -> keras.Model:
     """
     translated = _translated(json.loads(config))
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
-    with keras.utils.custom_object_scope(_known_layers()):
+    # Some versions of Keras run the code of a Lambda unless the safe mode is asked for.
+    with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
     model.load_weights(str(path))
     return model
@@ -82,31 +57,8 @@ def load(path: Path, config: str) -> keras.Model:
 
 def _known_layers() -> dict[str, Any]:
     """Layers that a config may name and Keras 3 does not find by that name."""
-    return {"TFOpLambda": TensorFlowFunction, **keras_internals.application_layers()}
-
-
-@keras.saving.register_keras_serializable("tfviz")
-class TensorFlowFunction(layers.Layer):
-    """A function of TensorFlow in the graph of a Keras 2 model, computed by keras.ops.
-
-    Args:
-        function: its name as Keras 2 writes it, such as "math.multiply".
-        arguments: its arguments by name; "x" is the first. A layer's output is None here, and an input of the call.
-    """
-
-    def __init__(self, function: str, arguments: Config, **options: Any) -> None:
-        super().__init__(**options)
-        self.function, self.arguments = function, arguments
-
-    def call(self, inputs: Any) -> Any:
-        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        if isinstance(self.arguments["x"], list):
-            return _FUNCTIONS[self.function](given, **{k: v for k, v in self.arguments.items() if k != "x"})
-        filled = {name: given.pop(0) if value is None else value for name, value in self.arguments.items()}
-        return _FUNCTIONS[self.function](filled.pop("x"), **filled)
-
-    def get_config(self) -> Config:
-        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+    functions = {"TFOpLambda": TensorFlowFunction, "SlicingOpLambda": TensorFlowFunction}
+    return {**functions, **keras_internals.application_layers()}
 
 
 # --- the config -----------------------------------------------------------------------------------------------------
@@ -118,7 +70,7 @@ def _translated(layer: Config) -> Config:
     new: Config = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
     if kind in _MODELS:
         return {**new, "config": _translated_model(config)}
-    if kind == "TFOpLambda":
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
         return {**new, **_translated_function(layer)}
     config.update({key: _translated_inside(config[key]) for key in ("layer", "backward_layer") if config.get(key)})
     return {**new, "config": _known_arguments(kind, config)}
@@ -136,6 +88,7 @@ def _translated_inside(layer: Config) -> Config:
 def _known_arguments(kind: str, config: Config) -> Config:
     """Without the arguments that Keras 3 has dropped, and with a name that it takes."""
     dropped = {*_DROPPED, *(_DROPPED_FROM_DEPTHWISE if kind.startswith(("Depthwise", "Separable")) else ())}
+    dropped.update(_DROPPED_FROM.get(kind, ()))
     if kind != "InputLayer":
         dropped.add("batch_input_shape")  # The model's own InputLayer says the same.
     new = {key: value for key, value in config.items() if key not in dropped}
@@ -145,6 +98,9 @@ def _known_arguments(kind: str, config: Config) -> Config:
         new["dtype"] = new["dtype"]["config"]["name"]
     if kind == "LeakyReLU" and "alpha" in new:
         new["negative_slope"] = new.pop("alpha")
+    for key in ("activation", "recurrent_activation"):
+        if new.get(key) == "hard_sigmoid":
+            new[key] = keras.saving.serialize_keras_object(keras_2_hard_sigmoid)
     return new
 
 
@@ -201,19 +157,15 @@ def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ())
 def _translated_function(layer: Config) -> Config:
     """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the inputs of the call."""
     function, name = layer["config"]["function"], layer["config"]["name"]
-    if function not in _FUNCTIONS:
-        raise UnsupportedModelError(
-            f"the model calls the TensorFlow function tf.{function} (layer '{name}'), which tfviz cannot read from a file of "
-            f"Keras 2; it knows {', '.join(sorted(_FUNCTIONS))}. Build the model anew in Keras 3 with keras.ops, and load "
-            "the weights: model.load_weights(file)"
-        )
+    first_name, *others = parameters_of(function, name)
     (node,) = layer["inbound_nodes"]
     is_list = not isinstance(node[0], str)
     first, given = (list(node) if is_list else node), (node[0] if is_list else node)[3]
-    arguments: Config = {"x": [None] * len(first) if is_list else node[2] if node[0] == "_CONSTANT_VALUE" else None}
-    taken = inspect.signature(_FUNCTIONS[function]).parameters
-    arguments.update({key: None if _is_reference(v) else v for key, v in given.items() if key in taken and key != "x"})
+    own = [None] * len(first) if is_list else node[2] if node[0] == "_CONSTANT_VALUE" else None
+    given = {key: value for key, value in given.items() if key in others}
+    arguments = {first_name: own, **{key: None if _is_reference(value) else value for key, value in given.items()}}
+    constants = [key for key, value in given.items() if value is None]
     inputs = [[*part[:3]] for part in (first if is_list else [node])] + [v for v in given.values() if _is_reference(v)]
     inputs = [[*part, {}] for part in inputs if part[0] != "_CONSTANT_VALUE"]
-    config = {"name": name.replace("/", "_"), "function": function, "arguments": arguments}
+    config = {"name": name.replace("/", "_"), "function": function, "arguments": arguments, "constants": constants}
     return {"config": config, "inbound_nodes": [inputs]}

@@ -151,6 +151,7 @@ def test_with_int8_weights_the_maps_of_golden_networks_look_the_same(name: str, 
     ("name", "key"),
     [("squeezenet_imagenet", "guided_grad_cam"), ("mobilenet_v2_imagenet", "contrastive_excitation_backprop")],
 )
+@pytest.mark.filterwarnings("ignore:No preprocessing is known")
 def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Path, tmp_path: Path) -> None:
     explainer = tfviz.METHODS[key](tfviz.load_model(shared / "data" / "models" / f"{name}.keras"))
     images = np.asarray(tfviz.load_images(sorted((shared / "data" / "photos").glob("*.jpg"))[:IMAGES], explainer.model))

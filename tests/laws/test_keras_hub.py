@@ -83,7 +83,7 @@ def classifier(backbone: str, **options: Any) -> Callable[[Head], Any]:
 
 NO_RELU = {"visual_backprop": "has no ReLU with height and width"}
 NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
-NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width .*the tokens of a transformer have none")
+NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width.*the tokens of a transformer have none")
 
 CLASSIFIERS = {
     "ResNet": Species(classifier("ResNet", block_type="basic_block", **RESNET), "stack1_block0_out"),

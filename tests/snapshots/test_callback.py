@@ -368,6 +368,7 @@ def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
     np.testing.assert_array_equal(image, np.rint(eager.images[1] * 255).astype(np.uint8))
 
 
+@pytest.mark.filterwarnings("ignore:The images hold values")  # noise, of no known colors
 def test_a_class_of_one_sigmoid_unit_is_said_with_its_own_probability(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()])
     model.add(keras.layers.Dense(1, activation="sigmoid"))

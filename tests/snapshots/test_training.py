@@ -131,6 +131,7 @@ def sampled() -> tf.data.Dataset:
     return tf.data.Dataset.sample_from_datasets(halves, [0.5, 0.5], rerandomize_each_iteration=True).batch(8).take(5)
 
 
+@pytest.mark.filterwarnings("ignore:The images hold values")  # noise, of no known colors
 @pytest.mark.parametrize("dataset", [augmented, noisy, sampled])
 def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callable[[], tf.data.Dataset]) -> None:
     def build() -> keras.Model:

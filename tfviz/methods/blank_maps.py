@@ -94,13 +94,14 @@ def _reason_of_broken(explainer: Any, images: list[tf.Tensor]) -> str:
 def _reason(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
     """Why the map of one image is blank, and what to do."""
     graph, at = explainer.graph, _looked_at(explainer)
-    dead = _dead_step(explainer, run(inputs_of(graph, images), graph.before(graph.outputs)))
+    values = run(inputs_of(graph, images), graph.before(graph.outputs))
+    dead = _dead_step(explainer, values)
     if dead:
         return (
             f"all of '{dead}' is 0 for such an image, and everything goes through it (dead activations). Look at its weights, "
             "and at how the images are preprocessed"
         )
-    if explainer.takes_target and not _score_moves(explainer, images, target, at):
+    if explainer.takes_target and not _score_moves(explainer, values, target, at):
         flat = ", at the flat end of a softmax or a sigmoid: explain the logits, score='logits'"
         return (
             f"the score does not change with anything there (it is saturated{flat if explainer.score == 'outputs' else ''}; "
@@ -129,7 +130,9 @@ def _can_die(step: Step) -> bool:
     return is_activation or isinstance(step.operation, (Relu, Linear, Product))
 
 
-def _score_moves(explainer: Any, flat: list[tf.Tensor], target: targets.Target, at: list[Value]) -> bool:
-    prepared = targets.prepare(target, explainer._output_shapes(), 1)
-    gradients = backpropagate(explainer.graph, inputs_of(explainer.graph, flat), targets.seed_for(prepared), at).gradients
+def _score_moves(explainer: Any, values: Values, target: targets.Target, at: list[Value]) -> bool:
+    prepared, graph = targets.prepare(target, explainer._output_shapes(), 1), explainer.graph
+    behind = graph.after(at)
+    known = {value: x for value, x in values.items() if value in at or value not in behind}  # only the rest is compiled
+    gradients = backpropagate(graph, known, targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfviz.errors import MissingPackageError
+from tfviz.errors import MissingPackageError, install_command
 
 if TYPE_CHECKING:
     import keras
@@ -55,8 +55,8 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "MNIST cannot be fetched here, and scikit-learn, which has digits of its own, is not installed: "
-            "pip install 'tfviz[digits]'."
+            "MNIST cannot be fetched here, and scikit-learn, which has digits of its own, is not installed. "
+            f"Run: {install_command('digits')}"
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be fetched here"

@@ -366,9 +366,9 @@ def test_what_litert_lacks_is_named_and_nothing_is_written(tmp_path: Path, capfd
 def test_without_litert_the_line_to_install_it_is_named(model: keras.Model, tmp_path: Path, monkeypatch: Any) -> None:
     folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install ai-edge-litert"):
         tfviz.GradCAM(model).export(tmp_path / "other", format="litert")
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install ai-edge-litert"):
         tfviz.load_explainer(folder)
     assert not (tmp_path / "other").exists()
 

@@ -254,7 +254,7 @@ def test_without_jax_a_folder_is_written_but_not_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
     folder = explainer.export(tmp_path / "explainer", format="stablehlo")
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[stablehlo\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install jax"):
         tfviz.load_explainer(folder)
 
 

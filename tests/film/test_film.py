@@ -286,7 +286,7 @@ def test_a_folder_without_a_run_or_with_several_says_so(trainer: FakeTrainer, tm
 
 def test_without_pyav_it_is_said_what_to_install(trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingPackageError, match=r"encoded by PyAV, which is not installed: pip install 'tfviz\[film\]'"):
+    with pytest.raises(MissingPackageError, match=r"PyAV, which encodes films, is not installed. Run: pip install av"):
         write_film(trainer.folder, "film.mp4")
 
 

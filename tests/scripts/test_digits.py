@@ -83,7 +83,7 @@ def test_a_download_that_fails_or_hangs_is_given_up(monkeypatch: Any) -> None:
 def test_without_either_the_error_says_what_to_install(monkeypatch: Any) -> None:
     without_network(monkeypatch)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'tfviz\[digits\]'"):
+    with pytest.raises(MissingPackageError, match=r"Run: pip install scikit-learn"):
         digits.load_digits()
 
 

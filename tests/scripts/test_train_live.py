@@ -190,7 +190,7 @@ def test_without_the_extra_the_page_says_what_to_install(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"pip install 'tfviz\[viewer\]'. Or train without it: --no-page"
+    message = r"Run: pip install fastapi uvicorn. Or train without it: --no-page"
     with pytest.raises(script.MissingPackageError, match=message), script.page(tmp_path, None):
         pass
 

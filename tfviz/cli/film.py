@@ -23,7 +23,7 @@ examples:
   tfviz film runs/1 --output run.gif --images 0,3 --width 600          for a README
   tfviz film runs/1 --output run.mp4 --methods grad_cam --seconds 20
 
-needs: pip install 'tfviz[film]'
+needs: pip install av
 """
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz import tensorflow_internals
-from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
+from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError, install_command
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
@@ -235,5 +235,7 @@ def _jax() -> Any:
         import jax
         import jax.export
     except ImportError as error:
-        raise MissingPackageError("StableHLO is run by JAX, which is not installed: pip install 'tfviz[stablehlo]'.") from error
+        raise MissingPackageError(
+            f"JAX, which runs StableHLO, is not installed. Run: {install_command('stablehlo')}"
+        ) from error
     return jax

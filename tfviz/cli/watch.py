@@ -10,14 +10,15 @@ from urllib.parse import quote
 from tfviz.cli.terminal import tell
 
 _ABOUT = """\
-Shows the snapshots of runs in LOG_DIR while they train, and afterwards: pictures, a time slider, and the curves of loss
-and metrics. It follows the folders that SnapshotCallback writes, wherever they are in LOG_DIR, and receives what
-trainers on other machines send with viewer="http://THIS_MACHINE:PORT", which it keeps in LOG_DIR too.
+Shows the snapshots of runs in LOG_DIR while they train, and afterwards: maps, a time slider, and
+the curves of loss and metrics. It follows the folders that SnapshotCallback writes anywhere in
+LOG_DIR. Trainers on other machines send theirs with viewer="http://THIS_MACHINE:PORT"; LOG_DIR
+keeps those too.
 """
 _EXAMPLES = """\
 examples:
-  tfviz watch runs                                         on this machine, at http://127.0.0.1:1337/
-  tfviz watch runs --host 0.0.0.0 --token SECRET           for other machines too: the page asks for the token
+  tfviz watch runs                                  this machine only, at http://127.0.0.1:1337/
+  tfviz watch runs --host 0.0.0.0 --token SECRET    other machines too; the page asks for the token
 """
 
 
@@ -36,7 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument("--port", type=_port, default=1337, metavar="P", help="0: any free one; default: %(default)s")
     parser.add_argument(
-        "--token", metavar="T", help="what pages and trainers must bring; needed for a host that other machines can reach"
+        "--token",
+        metavar="T",
+        help="secret that pages and trainers must send; required for a host that other machines can reach; default: none",
     )
     return parser
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from interpreter import require_packages
+
 from tfviz.cli.terminal import import_tensorflow
 from tfviz.errors import TfvizError
 
@@ -16,6 +18,7 @@ def exit_code(script: str, main: Callable[[], list[TfvizError]]) -> int:
 
     A TfvizError becomes one line on stderr and exit code 2; Ctrl-C gives 130. Any other exception keeps its traceback.
     """
+    require_packages()
     import_tensorflow()  # without what it prints about the machine
     try:
         failures = main()

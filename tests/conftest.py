@@ -42,7 +42,9 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     if "keras" in sys.modules:  # some tests look at what is imported
-        sys.modules["keras"].utils.set_random_seed(0)
+        from support.seeds import set_random_seed
+
+        set_random_seed(0)
 
 
 FILTER_GRADIENTS = (

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import snapshot_material as material
+from support.seeds import set_random_seed
 
 import tfviz
 from tfviz.snapshots.callback import SnapshotCallback
@@ -73,7 +74,7 @@ def both_ways(folder: Path, build: Callable[[], keras.Model], epochs: int = 1, *
     """Trains twice from the same seeds, without and with snapshots of the dataset's own images; compares everything."""
     found, model = [], None
     for is_watched in (False, True):
-        keras.utils.set_random_seed(3)
+        set_random_seed(3)
         model, dataset = build(), options.get("dataset", shuffled)()
         watched = getattr(model, "inner", model)
         callbacks = []
@@ -145,7 +146,7 @@ def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callabl
 
 def shuffled_again() -> tf.data.Dataset:
     """The dataset as it was when the snapshots' images were taken: the same seeds, the same number of draws before."""
-    keras.utils.set_random_seed(3)
+    set_random_seed(3)
     material.disturbed_network()
     return shuffled()
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from support.seeds import set_random_seed
 from tfviz.snapshots.callback import SnapshotCallback
 
 CLASSES = 4
@@ -88,7 +89,7 @@ class Eager:
     def __init__(self) -> None:
         import tfviz
 
-        keras.utils.set_random_seed(0)
+        set_random_seed(0)
         self.model = plain_network()
         self.explainer = tfviz.GradCAM(self.model, "conv")
         self.images, self.labels = data()

@@ -95,7 +95,7 @@ def tensor(picture, manifest):
 
 
 def seen(picture, how):
-    """The part of the picture that the network sees: the middle, for "short side 256, centre crop 224"."""
+    """The part of the picture that the network sees: the middle, for "short side 256, center crop 224"."""
     if how["resize"] == "stretch":
         return picture
     short, *crop = map(int, re.findall(r"\d+", how["resize"]))
@@ -106,7 +106,7 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid grey is 0 if a map has signs."""
+    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid gray is 0 if a map has signs."""
     if path.suffix == ".npz":
         np.savez(path, **results)
         return
@@ -120,13 +120,13 @@ def write_map(path, results, manifest, picture_path):
         sys.exit(f"{path}: this map, {attribution.shape}, is no picture; give a name that ends in .npy")
     import cv2
 
-    grey = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
-    grey = grey / (abs(grey).max() or 1)
-    grey = (grey + 1) / 2 if grey.min() < 0 else grey
+    gray = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
+    gray = gray / (abs(gray).max() or 1)
+    gray = (gray + 1) / 2 if gray.min() < 0 else gray
     if picture_path.suffix not in (".npy", ".npz"):
         height, width = seen(read_picture(picture_path), manifest["preprocessing"]).shape[:2]
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
-    if not cv2.imwrite(str(path), np.rint(255 * grey).clip(0, 255).astype(np.uint8)):
+        gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR)
+    if not cv2.imwrite(str(path), np.rint(255 * gray).clip(0, 255).astype(np.uint8)):
         sys.exit(f"{path}: cannot be written")
 
 

@@ -13,7 +13,7 @@ from tfviz.models.labels import Labels
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class LabeledImage:
     """An image, the name of its class's folder, and the image's path in there for its results, without the extension."""
 
     path: Path
@@ -21,7 +21,7 @@ class LabelledImage:
     name: str
 
 
-def find_labelled_images(root: str | Path) -> list[LabelledImage]:
+def find_labeled_images(root: str | Path) -> list[LabeledImage]:
     """The images in root/CLASS/..., in sorted order; what is hidden does not count.
 
     Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of them no images.
@@ -39,7 +39,7 @@ def find_labelled_images(root: str | Path) -> list[LabelledImage]:
     return [image for folder in entries for image in _in_folder(folder)]
 
 
-def _in_folder(folder: Path) -> list[LabelledImage]:
+def _in_folder(folder: Path) -> list[LabeledImage]:
     found = find_images(folder)
     counts = Counter(str(one.relative.with_suffix("")).casefold() for one in found)
 
@@ -47,7 +47,7 @@ def _in_folder(folder: Path) -> list[LabelledImage]:
         bare = str(relative.with_suffix(""))
         return bare if counts[bare.casefold()] == 1 else str(relative)  # cat.jpg beside cat.png
 
-    return [LabelledImage(one.path, folder.name, name(one.relative)) for one in found]
+    return [LabeledImage(one.path, folder.name, name(one.relative)) for one in found]
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:

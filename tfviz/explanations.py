@@ -98,7 +98,7 @@ def _cropped(preprocessing: Preprocessing) -> Preprocessing:
     if preprocessing.resize != "stretch" or preprocessing.size is None:
         return preprocessing
     height, width = preprocessing.size
-    return replace(preprocessing, resize=f"short side {max(height, width)}, centre crop {height}x{width}")
+    return replace(preprocessing, resize=f"short side {max(height, width)}, center crop {height}x{width}")
 
 
 def _class(model: keras.Model, explainer: Explainer, target: int | str | None) -> int | None:

@@ -244,7 +244,7 @@ def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys)
     assert capsys.readouterr().err == ""
 
 
-def test_photos_are_recognised(shared, tmp_path):
+def test_photos_are_recognized(shared, tmp_path):
     data = shared / "data"
     model = data / "models/mobilenet_v2_imagenet"
     argv = ["explain", data / "photos", "--model", f"{model}.keras", "--preprocess", f"{model}.json"]

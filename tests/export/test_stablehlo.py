@@ -284,7 +284,7 @@ def test_the_example_explains_a_batch_with_jax_alone(exported: Path, explainer: 
 
 
 HOW: list[dict[str, Any]] = [
-    {"formula": "x/127.5 - 1", "resize": "short side 40, centre crop 30x26"},
+    {"formula": "x/127.5 - 1", "resize": "short side 40, center crop 30x26"},
     {"formula": "x - mean", "channel_order": "BGR", "mean": [103.9, 116.8, 123.7]},
     {"formula": "(x/255 - mean)/std", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]},
 ]
@@ -307,8 +307,8 @@ def test_the_example_explains_a_picture_as_tfviz_does(
     assert done.returncode == 0, done.stderr
     outputs, _, attribution = explainer.with_outputs(preprocessing.tensor(pixels)[None])
     assert f"class {outputs.numpy().argmax()} {labels[outputs.numpy().argmax()]}" in done.stdout
-    grey = attribution.numpy()[0].sum(axis=-1)
-    want = cv2.resize((grey / abs(grey).max() + 1) / 2, preprocessing.picture(pixels).shape[1::-1])
+    gray = attribution.numpy()[0].sum(axis=-1)
+    want = cv2.resize((gray / abs(gray).max() + 1) / 2, preprocessing.picture(pixels).shape[1::-1])
     got = cv2.imread(str(tmp_path / "map.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(got, 255 * want, rtol=0, atol=0.6)
 

@@ -383,7 +383,7 @@ def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
     assert heights[0] <= 13 and 60 <= heights[1] <= 68
     assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
     past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)
-    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and grey
+    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and gray
     for losses in ([None, None], [2.0], [1.0, 1.0]):  # nothing to compare with
         LossCurve(losses, box).draw(frame, len(losses) - 1)
 

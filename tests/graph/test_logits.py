@@ -162,19 +162,19 @@ def test_one_unit_without_a_sigmoid_is_one_output() -> None:
 
 def test_each_of_several_outputs_is_taken_before_its_softmax() -> None:
     inputs, x = trunk()
-    outputs = {"kind": layers.Dense(3, activation="softmax")(x), "colour": layers.Softmax()(layers.Dense(2)(x))}
+    outputs = {"kind": layers.Dense(3, activation="softmax")(x), "color": layers.Softmax()(layers.Dense(2)(x))}
     model = networks.with_random_weights(keras.Model(inputs, outputs), 0)
     images = networks.pictures(model)
     seen = {}
 
     def target(outputs: dict[str, tf.Tensor]) -> tf.Tensor:
         seen.update({name: tuple(value.shape) for name, value in outputs.items()})
-        return outputs["kind"][:, 1] + outputs["colour"][:, 0]
+        return outputs["kind"][:, 1] + outputs["color"][:, 0]
 
     both = tfviz.Saliency(model)(images, target)
-    assert seen == {"kind": (None, 3), "colour": (None, 2)}
-    kind, colour = tfviz.Saliency(model, output="kind")(images, 1), tfviz.Saliency(model, output="colour")(images, 0)
-    np.testing.assert_allclose(both, kind + colour, rtol=1e-4, atol=1e-6)
+    assert seen == {"kind": (None, 3), "color": (None, 2)}
+    kind, color = tfviz.Saliency(model, output="kind")(images, 1), tfviz.Saliency(model, output="color")(images, 0)
+    np.testing.assert_allclose(both, kind + color, rtol=1e-4, atol=1e-6)
     probabilities = tfviz.Saliency(model, score="outputs")(images, target)
     assert abs(both - probabilities).numpy().max() > 1e-3
 

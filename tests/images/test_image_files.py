@@ -104,7 +104,7 @@ def test_sixteen_bits_become_the_nearest_eight(tmp_path: Path, kind: str) -> Non
     assert np.array_equal(got, np.dstack([expected] * 3))
 
 
-def test_sixteen_bits_with_colour_and_alpha(tmp_path: Path) -> None:
+def test_sixteen_bits_with_color_and_alpha(tmp_path: Path) -> None:
     bgra = np.zeros((4, 4, 4), np.uint16)
     bgra[..., 2], bgra[..., 3] = 65535, 65535 * 3 // 5
     _, data = cv2.imencode(".png", bgra)
@@ -112,12 +112,12 @@ def test_sixteen_bits_with_colour_and_alpha(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA", "P"])
-def test_grey_bilevel_and_palette_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_gray_bilevel_and_palette_pictures_become_rgb(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(smooth()).convert(mode)
     assert np.array_equal(read(tmp_path, encoded(picture, "PNG")), np.asarray(picture.convert("RGB")))
 
 
-def test_a_cmyk_jpeg_is_read_in_its_colours(tmp_path: Path) -> None:
+def test_a_cmyk_jpeg_is_read_in_its_colors(tmp_path: Path) -> None:
     got = read(tmp_path, encoded(Image.fromarray(smooth()).convert("CMYK"), "JPEG"))
     assert np.abs(got.astype(int) - smooth()).mean() < 3
 

@@ -227,7 +227,7 @@ def test_merge_batch_norm_changes_a_network_that_has_one_after_a_convolution(key
 def test_explain_equals_a_call_whatever_the_batches(explainer: Explainer, images: np.ndarray) -> None:
     want = explainer(images).numpy()
     dataset = tf.data.Dataset.from_tensor_slices(images)
-    labelled = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(2)
+    labeled = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(2)
     for source in (
         images,
         list(images),
@@ -235,7 +235,7 @@ def test_explain_equals_a_call_whatever_the_batches(explainer: Explainer, images
         dataset,
         dataset.batch(3),
         dataset.batch(64),
-        labelled,
+        labeled,
         Chunks(images),
     ):
         got = explainer.explain(source, batch_size=2, verbose=0)

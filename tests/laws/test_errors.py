@@ -34,7 +34,7 @@ def images(model: keras.Model) -> np.ndarray:
 CHANGES: dict[str, tuple[Any, str]] = {
     "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\), got one image \(20, 17, 3\); pass image\[None\]"),
     "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\), got \(1, 4, 20, 17, 3\)"),
-    "grey for colour": (lambda x: x[..., :1], r"takes images \(N, 20, 17, 3\), got \(4, 20, 17, 1\); resize them, or check"),
+    "gray for color": (lambda x: x[..., :1], r"takes images \(N, 20, 17, 3\), got \(4, 20, 17, 1\); resize them, or check"),
     "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"takes images \(N, 20, 17, 3\), got \(4, 3, 20, 17\)"),
     "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\), got \(4, 16, 17, 3\)"),
     "no image": (lambda x: x[:0], r"expected at least one image, got an empty batch \(0, 20, 17, 3\)"),
@@ -189,8 +189,8 @@ def test_batch_size_is_a_whole_number_of_images(batch_size: Any, model: keras.Mo
 def test_an_unknown_output_lists_those_that_there_are() -> None:
     inputs = keras.Input((6, 6, 3))
     x = layers.Flatten()(inputs)
-    model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "colour": layers.Dense(3)(x)})
-    with pytest.raises(tfviz.OptionError, match=r"The model has no output 'kid'\. Its outputs are 'colour', 'kind'"):
+    model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "color": layers.Dense(3)(x)})
+    with pytest.raises(tfviz.OptionError, match=r"The model has no output 'kid'\. Its outputs are 'color', 'kind'"):
         tfviz.Saliency(model, output="kid")
 
 

@@ -72,10 +72,10 @@ def test_the_contrast_takes_the_other_object_away(model, scenes):
         assert after < before / 3
 
 
-def test_every_map_points_better_than_the_centre_does(model, scenes):
+def test_every_map_points_better_than_the_center_does(model, scenes):
     drawn, _, _ = scenes
-    centre = np.zeros(drawn[0].picture.shape[:2])
-    centre[centre.shape[0] // 2, centre.shape[1] // 2] = 1
+    center = np.zeros(drawn[0].picture.shape[:2])
+    center[center.shape[0] // 2, center.shape[1] // 2] = 1
     for key in ("grad_cam", "guided_backprop", "excitation_backprop"):
         for which, (hit, _) in enumerate(measured(model, scenes, key)):
-            assert hit > 2 * hits([centre] * SCENES, drawn, which)
+            assert hit > 2 * hits([center] * SCENES, drawn, which)

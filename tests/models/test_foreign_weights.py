@@ -140,7 +140,7 @@ def test_a_resnet_takes_pictures_of_another_size(tmp_path: Path) -> None:
     model = load_model("resnet50", weights=written(tmp_path / "a.pth", network.state_dict()), size=(96, 64))
     pictures = images()[:, :96, :64]
     assert_close(logits_of(model, pictures), torch_logits(network, pictures))
-    assert preprocessing_of(model).resize == "short side 110, centre crop 96x64"
+    assert preprocessing_of(model).resize == "short side 110, center crop 96x64"
 
 
 def test_a_vgg_with_trained_weights_takes_one_size(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_torchvision_weights_bring_mean_and_deviation(tmp_path: Path) -> None:
     path = written(tmp_path / "a.safetensors", small("vgg19").state_dict())
     own = preprocessing_of(load_model("vgg19", weights=path))
     torch = named("torch")
-    assert own == Preprocessing(None, "RGB", torch.formula, torch.mean, torch.std, "short side 256, centre crop 224x224")
+    assert own == Preprocessing(None, "RGB", torch.formula, torch.mean, torch.std, "short side 256, center crop 224x224")
     assert preprocessing_of(load_model("vgg19", weights=path, preprocessing="tf")) == named("tf", (SIDE, SIDE))
 
 

@@ -105,7 +105,7 @@ def new_network() -> keras.Model:
     return keras.Model(inputs, layers.Dense(4, activation="softmax", name="out")(ops.mean(x, axis=(1, 2))))
 
 
-def randomised(model: keras.Model) -> keras.Model:
+def randomized(model: keras.Model) -> keras.Model:
     random = np.random.default_rng(3)
     for weight in model.weights:
         values = random.normal(size=weight.shape) * (0.4 if len(weight.shape) > 1 else 0.2)
@@ -132,7 +132,7 @@ def write(path: Path, config: Config, arrays: dict[str, list[np.ndarray]]) -> Pa
 
 @pytest.fixture(scope="module")
 def new() -> keras.Model:
-    return randomised(new_network())
+    return randomized(new_network())
 
 
 @pytest.fixture(scope="module")

@@ -203,8 +203,8 @@ def test_a_file_that_says_nothing_takes_pictures_as_they_are(tmp_path: Path) -> 
     model = load_model(saved(tmp_path, network(), "model.keras"))
     assert preprocessing_of(model) == Preprocessing((16, 16))
     assert not is_preprocessing_known(model)
-    grey = load_model(saved(tmp_path, network(channels=1), "grey.keras"))
-    assert preprocessing_of(grey) == Preprocessing((16, 16), "gray")
+    gray = load_model(saved(tmp_path, network(channels=1), "gray.keras"))
+    assert preprocessing_of(gray) == Preprocessing((16, 16), "gray")
 
 
 def test_preprocessing_can_be_given_as_a_name_a_file_or_an_object(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_network_for_any_size_takes_the_size_that_is_asked_for(tmp_path: Path)
     model = load_model(path, size=(20, 30))
     assert preprocessing_of(model) == Preprocessing((20, 30))
     assert not is_preprocessing_known(model)
-    crop = Preprocessing(resize="short side 50, centre crop 40")
+    crop = Preprocessing(resize="short side 50, center crop 40")
     assert preprocessing_of(load_model(path, preprocessing=crop, size=(20, 20))).output_size == (20, 20)
 
 

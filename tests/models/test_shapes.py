@@ -150,12 +150,12 @@ def test_backgrounds_are_textured_and_within_range():
 
 
 def filled(kind: str, degrees: float = 0.0, mirrored: bool = False) -> np.ndarray:
-    """The shape in a 128 x 128 picture, its centre in the middle, filled with 1."""
+    """The shape in a 128 x 128 picture, its center in the middle, filled with 1."""
     points = [np.round(part).astype(np.int32) for part in placed(kind, np.array([64.0, 64.0]), 50, degrees, mirrored)]
     return cv2.fillPoly(np.zeros((128, 128), np.uint8), points, 1)
 
 
-def test_outlines_are_centred_and_about_one_unit_long():
+def test_outlines_are_centerd_and_about_one_unit_long():
     for kind, polygons in OUTLINES.items():
         lengths = np.linalg.norm(np.concatenate(polygons), axis=1)
         assert 0.85 <= lengths.max() <= FARTHEST_CORNER, kind

@@ -603,7 +603,7 @@ def test_pictures_in_whole_numbers_have_no_gradient_and_that_is_said(dtype: str,
     assert np.any(tfviz.GradCAM(model, "c1")(given, 1))
 
 
-class Standardised(layers.Conv2D):
+class Standardized(layers.Conv2D):
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         return super().convolution_op(inputs, kernel)
@@ -611,7 +611,7 @@ class Standardised(layers.Conv2D):
 
 def test_a_convolution_with_a_map_of_its_own_is_the_map_that_it_computes() -> None:
     inputs = keras.Input(SIZE)
-    model = alive(keras.Model(inputs, head(Standardised(4, 3, name="own")(inputs))))
+    model = alive(keras.Model(inputs, head(Standardized(4, 3, name="own")(inputs))))
     twin = keras.Model(inputs, head(layers.Conv2D(4, 3, name="own")(inputs)))
     kernel, *rest = model.get_weights()
     twin.set_weights([kernel - kernel.mean((0, 1, 2), keepdims=True), *rest])
@@ -671,11 +671,11 @@ def test_an_output_is_called_by_the_nested_model_that_gives_it() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Flatten()(conv(2)(inputs))
     kinds = keras.Sequential([keras.Input((180,)), layers.Dense(3), layers.Softmax()], name="kind")
-    colours = keras.Sequential([keras.Input((180,)), layers.Dense(2)], name="colour")
-    model = alive(keras.Model(inputs, [colours(x), kinds(x)]))
+    colors = keras.Sequential([keras.Input((180,)), layers.Dense(2)], name="color")
+    model = alive(keras.Model(inputs, [colors(x), kinds(x)]))
     by_name, by_number = (tfviz.Saliency(model, output=output)(noise(*SIZE), 1) for output in ("kind", 1))
     np.testing.assert_array_equal(by_name, by_number)
-    with pytest.raises(tfviz.OptionError, match=r"no output 'size'. Its outputs are 'colour', 'kind'"):
+    with pytest.raises(tfviz.OptionError, match=r"no output 'size'. Its outputs are 'color', 'kind'"):
         tfviz.Saliency(model, output="size")
 
 
@@ -723,11 +723,11 @@ def test_a_layer_caught_in_a_closure_is_not_marked() -> None:
     assert (len(inner._inbound_nodes), len(inner._outbound_nodes)) == before
 
 
-class Normalised(keras.Model):
+class Normalized(keras.Model):
     """Reads a weight by itself: a graph of it would hold the weight's present value."""
 
     def __init__(self) -> None:
-        super().__init__(name="normalised")
+        super().__init__(name="normalized")
         self.pool, self.out = layers.GlobalAveragePooling2D(), layers.Dense(3)
 
     def call(self, x: Any) -> Any:
@@ -735,7 +735,7 @@ class Normalised(keras.Model):
 
 
 def test_a_number_made_of_a_weight_is_read_live() -> None:
-    model = Normalised()
+    model = Normalized()
     model(noise(*SIZE))
     explainer = tfviz.Saliency(model)
     before = np.asarray(explainer(noise(*SIZE), 1))

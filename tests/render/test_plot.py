@@ -82,7 +82,7 @@ def test_the_legend_names_each_style_once():
     legend = sorted(text.get_text() for axes in figure.axes[15:] for text in axes.texts)
     assert legend == [
         "negative to positive, black is zero",
-        "negative to positive, grey is zero",
+        "negative to positive, gray is zero",
         "zero to the strongest of each map",
     ]
 

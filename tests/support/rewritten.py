@@ -432,7 +432,7 @@ def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Linearly along each axis, the centres of pixels on the centres: (N, h, w) to (N, *size), and of any other rank."""
+    """Linearly along each axis, the centers of pixels on the centers: (N, h, w) to (N, *size), and of any other rank."""
     for axis, n in enumerate(size, start=1):
         m = maps.shape[axis]
         at = (np.arange(n) + 0.5) * m / n - 0.5

@@ -163,17 +163,17 @@ def image_and_vector(activation: Head) -> keras.Model:
 def trunk_of_two(activation: Head) -> tuple[Any, Any, Any]:
     inputs = keras.Input((14, 12, 3))
     x = conv(6, "last")(conv(6, "c1")(inputs))
-    return inputs, head_of(x, activation, 3, "colour"), head_of(x, activation, 4, "kind")
+    return inputs, head_of(x, activation, 3, "color"), head_of(x, activation, 4, "kind")
 
 
 def outputs_in_a_dict(activation: Head) -> keras.Model:
-    inputs, colour, kind = trunk_of_two(activation)
-    return alive(keras.Model(inputs, {"colour": colour, "kind": kind}))
+    inputs, color, kind = trunk_of_two(activation)
+    return alive(keras.Model(inputs, {"color": color, "kind": kind}))
 
 
 def outputs_in_a_list(activation: Head) -> keras.Model:
-    inputs, colour, kind = trunk_of_two(activation)
-    return alive(keras.Model(inputs, [colour, kind]))
+    inputs, color, kind = trunk_of_two(activation)
+    return alive(keras.Model(inputs, [color, kind]))
 
 
 def one_output(build: Callable[[Head], Any], name: str) -> Callable[[Any], Any]:
@@ -401,7 +401,7 @@ def custom_layer(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 
-class Centred(layers.Layer):
+class Centered(layers.Layer):
     """A layer whose difference of two maps excitation has no rule for."""
 
     def call(self, x: Any) -> Any:
@@ -410,7 +410,7 @@ class Centred(layers.Layer):
 
 def layer_without_a_rule(activation: Head) -> keras.Model:
     inputs = keras.Input((16, 14, 3))
-    x = Centred(name="centred")(conv(5, "c1")(inputs))
+    x = Centered(name="centered")(conv(5, "c1")(inputs))
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 
@@ -669,9 +669,7 @@ ZOO: dict[str, Species] = {
     "outputs in a dict": Species(
         outputs_in_a_dict, "last", twin=one_output(outputs_in_a_dict, "kind"), options={"output": "kind"}
     ),
-    "outputs in a list": Species(
-        outputs_in_a_list, "last", twin=one_output(outputs_in_a_list, "colour"), options={"output": 0}
-    ),
+    "outputs in a list": Species(outputs_in_a_list, "last", twin=one_output(outputs_in_a_list, "color"), options={"output": 0}),
     "segmentation, a mask": Species(segmentation, "last", target=tfviz.At(1, MASK), seed=mask_seed),
     "segmentation, a pixel": Species(segmentation, "last", target=tfviz.At(2, (4, 3)), seed=pixel_seed),
     "regression": Species(regression, "last", target=0),

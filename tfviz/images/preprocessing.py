@@ -56,7 +56,7 @@ class Preprocessing:
     formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255; spaces are ignored,
         and a remark in parentheses may follow.
     mean, std: one number per channel, in `channel_order`, where the formula names them.
-    resize: "stretch" (the whole image, whatever its proportions), or "short side 256, centre crop 224" (the middle
+    resize: "stretch" (the whole image, whatever its proportions), or "short side 256, center crop 224" (the middle
         of the image, as large as a 224 square would be in an image whose short side is 256).
 
     Raises OptionError for anything else.
@@ -102,7 +102,7 @@ class Preprocessing:
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
         if parts is None:
-            raise OptionError(f'resize must be "stretch" or like "short side 256, centre crop 224"; got {self.resize!r}.')
+            raise OptionError(f'resize must be "stretch" or like "short side 256, center crop 224"; got {self.resize!r}.')
         short, height, width = int(parts[1]), int(parts[2]), int(parts[3] or parts[2])
         if not 0 < min(height, width) <= max(height, width) <= short:
             raise OptionError(f'The crop must be at least 1 and at most the short side; got resize="{self.resize}".')

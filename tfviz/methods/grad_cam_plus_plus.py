@@ -28,6 +28,6 @@ class GradCAMPlusPlus(CAM):
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         axes = spatial_axes(A)
         total = tf.reduce_sum(A, axis=axes, keepdims=True)  # (N, 1, 1, K)
-        # α with G² cancelled, for it is 0 in float32 where a gradient is small. Where G is 0, so is relu(G).
+        # α with G² canceled, for it is 0 in float32 where a gradient is small. Where G is 0, so is relu(G).
         weights = tf.reduce_sum(safe_divide(tf.nn.relu(G), 2 + total * G), axis=axes, keepdims=True)
         return tf.reduce_sum(weights * A, axis=-1)

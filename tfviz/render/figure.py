@@ -40,7 +40,7 @@ def plot(
         attributions: method key -> its maps, as for `overlay`. The key in words is the column's title.
         captions: one for each picture, written below it, such as "tabby cat 0.83".
         styles: method key -> style, for those that shall not be drawn as `overlay` would choose.
-        alpha: strength of the colours over the pictures, from 0 to 1.
+        alpha: strength of the colors over the pictures, from 0 to 1.
 
     Returns: a Matplotlib figure that pyplot does not know of. Its axes are the pictures row by row, then the legend.
 
@@ -134,7 +134,7 @@ def _write(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
 
 
 def _draw_legend(figure: Figure, layout: _Layout, styles: Sequence[str]) -> None:
-    """What each style's colours mean, a line each, along the bottom."""
+    """What each style's colors mean, a line each, along the bottom."""
     for line, style in enumerate(reversed(styles)):
         axes = layout.add(figure, MARGIN, MARGIN + line * LEGEND_LINE, LEGEND_STRIP, LEGEND_LINE * 0.7)
         axes.imshow(ramp(style)[None], aspect="auto")

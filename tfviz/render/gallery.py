@@ -25,7 +25,7 @@ class GalleryMap:
     """A map as a picture file.
 
     method: the method in words. target: what is explained, in words; "" where a method takes no target.
-    path: the picture, relative to the gallery's folder. style: how it is coloured, for the legend.
+    path: the picture, relative to the gallery's folder. style: how it is colored, for the legend.
     """
 
     method: str

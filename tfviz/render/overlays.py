@@ -1,4 +1,4 @@
-"""Maps in colour over the pictures that they explain."""
+"""Maps in color over the pictures that they explain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.render.pictures import Map, Picture, is_single, maps_of, pictures_of
 
 
 def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: float = 0.5) -> Any:
-    """Draw each map in colour over its picture.
+    """Draw each map in color over its picture.
 
     Args:
         images: (N, H, W, 3) or (N, H, W, 1) pictures, or one without N, or a list of pictures of different sizes.
@@ -21,10 +21,10 @@ def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: f
             and floats in [0, 1] are shown as they are, other floats are stretched to their own range. Negative values
             and values above 255 cause a warning: nothing tells their colors.
         attribution: raw maps, one for each picture and of any height and width: (N, h, w) or (N, h, w, C).
-        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colours centred on
-            zero; summed over channels), "grey" (RGB, zero is grey, drawn in place of the picture), or None to
-            choose: grey for maps with channels, signed where a value is negative, else heatmap.
-        alpha: strength of the colours, from 0 (picture alone) to 1 (colours alone). It does not apply to grey.
+        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colors centered on
+            zero; summed over channels), "grey" (RGB, zero is gray, drawn in place of the picture), or None to
+            choose: gray for maps with channels, signed where a value is negative, else heatmap.
+        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply to gray.
 
     Returns: uint8 RGB pictures of the size of `images`: (N, H, W, 3), or (H, W, 3), or a list, as `images` came.
 
@@ -42,9 +42,9 @@ def overlay(images: Any, attribution: Any, *, style: str | None = None, alpha: f
 
 
 def blended(picture: Picture, values: Map, style: str, alpha: float) -> Picture:
-    """One map over one picture (H, W, 3): (1 − alpha) · picture + alpha · colours; grey takes the picture's place."""
+    """One map over one picture (H, W, 3): (1 − alpha) · picture + alpha · colors; gray takes the picture's place."""
     if not 0 <= alpha <= 1:
-        raise OptionError(f"alpha: expected a strength from 0 (picture) to 1 (colours), got {alpha!r}.")
+        raise OptionError(f"alpha: expected a strength from 0 (picture) to 1 (colors), got {alpha!r}.")
     colors = colored(values, style, *picture.shape[:2])
     if style == "grey":
         return colors

@@ -100,7 +100,7 @@ def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> np
 def _picture(array: npt.NDArray[Any]) -> Picture:
     if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
         raise ImageError(
-            f"Expected a picture of shape (height, width, 3), or (height, width, 1) for a grey one, got shape {array.shape}."
+            f"Expected a picture of shape (height, width, 3), or (height, width, 1) for a gray one, got shape {array.shape}."
         )
     if array.dtype != np.uint8:
         array = _stretched(_floats(array))

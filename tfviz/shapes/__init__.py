@@ -1,4 +1,4 @@
-"""Drawn scenes of shapes, and the small network that recognises them: what tfviz shows itself on.
+"""Drawn scenes of shapes, and the small network that recognizes them: what tfviz shows itself on.
 
 The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Backgrounds to put shapes on: muted colours, a texture, and clutter that is none of the kinds of shape.
+"""Backgrounds to put shapes on: muted colors, a texture, and clutter that is none of the kinds of shape.
 
 A background is float32 (size, size, 3), RGB in [0, 1]. Whatever is random is drawn in units of the picture's side, so
 the same seed gives the same background at every size.
@@ -26,7 +26,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
-    """Two neighbouring colours of little saturation, (2, 3)."""
+    """Two neighboring colors of little saturation, (2, 3)."""
     hue, value = rng.uniform(0, 360), rng.uniform(0.25, 0.9)
     hsv = [(hue, rng.uniform(0.05, 0.35), value), ((hue + rng.uniform(-50, 50)) % 360, rng.uniform(0.05, 0.35), value)]
     pair = cv2.cvtColor(np.array([hsv], np.float32), cv2.COLOR_HSV2RGB)[0]
@@ -47,7 +47,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Smooth noise in [-1, 1] or a little beyond, (size, size, 3), mostly in brightness and a little in colour."""
+    """Smooth noise in [-1, 1] or a little beyond, (size, size, 3), mostly in brightness and a little in color."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -82,18 +82,18 @@ _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
 def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """Draws one open stroke or one small splinter, in a colour near the background's, into `picture`."""
+    """Draws one open stroke or one small splinter, in a color near the background's, into `picture`."""
     size = len(picture)
     at = rng.uniform(0, 1, 2)
     under = picture[tuple((at[::-1] * size).astype(int))]
-    colour = np.clip(under + rng.uniform(-75, 75) + rng.uniform(-30, 30, 3), 0, 255)
+    color = np.clip(under + rng.uniform(-75, 75) + rng.uniform(-30, 30, 3), 0, 255)
     corners = at + (_stroke(rng) if rng.random() < 0.7 else _splinter(rng))
     points = np.round(corners * size * 2**_SUBPIXEL_BITS).astype(np.int32)
     if len(points) == 3:
-        cv2.fillPoly(picture, [points], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(picture, [points], color.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
     else:
         thickness = max(1, round(size / 96 * rng.choice([1, 1, 2])))
-        cv2.polylines(picture, [points], False, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(picture, [points], False, color.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The kinds of shape, as outlines that are easy to tell apart whichever way they are turned.
 
-An outline is a list of closed polygons around the origin, (x, y) with y downwards, about one unit from the centre to
+An outline is a list of closed polygons around the origin, (x, y) with y downwards, about one unit from the center to
 the farthest corner. A point belongs to the shape where an odd number of the polygons contain it: that makes the ring.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-FARTHEST_CORNER = 1.16  # from the centre, of any outline
+FARTHEST_CORNER = 1.16  # from the center, of any outline
 
 Outline = list[np.ndarray]  # polygons (points, 2), float64
 
 
-def _arc(radius: float, from_degrees: float, to_degrees: float, centre_x: float = 0.0) -> np.ndarray:
+def _arc(radius: float, from_degrees: float, to_degrees: float, center_x: float = 0.0) -> np.ndarray:
     angles = np.radians(np.linspace(from_degrees, to_degrees, 48))
-    return np.stack([centre_x + radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+    return np.stack([center_x + radius * np.cos(angles), radius * np.sin(angles)], axis=1)
 
 
 def _circle(radius: float) -> np.ndarray:
@@ -31,7 +31,7 @@ def _spokes(radii: list[float]) -> np.ndarray:
 def _crescent() -> np.ndarray:
     """A disc of radius 1 without the disc of radius 0.8 that lies 0.45 to its right, moved to the middle."""
     outer = _arc(1.0, 51.3, 308.7)
-    inner = _arc(0.8, 282.6, 77.4, centre_x=0.45)
+    inner = _arc(0.8, 282.6, 77.4, center_x=0.45)
     return np.concatenate([outer, inner]) + np.array([0.2, 0.0])
 
 
@@ -67,9 +67,9 @@ KINDS: tuple[str, ...] = tuple(OUTLINES)
 """The names of the kinds; a kind's place in this tuple is its class index."""
 
 
-def placed(kind: str, centre: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
-    """The outline of `kind`, turned by `degrees`, `radius` long and moved to `centre` (x, y)."""
+def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
+    """The outline of `kind`, turned by `degrees`, `radius` long and moved to `center` (x, y)."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     flip = np.array([-1.0 if mirrored else 1.0, 1.0])
-    return [(polygon * flip) @ turn * radius + centre for polygon in OUTLINES[kind]]
+    return [(polygon * flip) @ turn * radius + center for polygon in OUTLINES[kind]]

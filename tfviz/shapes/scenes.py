@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes on cluttered backgrounds, with the place of every object.
+"""Scenes of colored shapes on cluttered backgrounds, with the place of every object.
 
     scene = draw_scene(np.random.default_rng(7), kinds=["heart", "ring"])
     scene.picture                 # uint8 RGB
@@ -26,7 +26,7 @@ LEAST_SIZE = 32  # pixels; below, the shapes are not to be told apart
 
 _OVERSAMPLING = 4  # outlines are filled at 4 x 4 points a pixel, which makes their edges smooth
 _SUBPIXEL_BITS = 6  # cv2 takes corners in 64ths of a pixel
-_COLOUR_DISTANCE = 38.0  # between an object's colour and what is around it, in CIE L*a*b* (2.3 is just noticeable)
+_COLOUR_DISTANCE = 38.0  # between an object's color and what is around it, in CIE L*a*b* (2.3 is just noticeable)
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
     _check(kinds, size)
     covers = _place(rng, kinds, size)
     picture = draw_background(rng, size)
-    colours: list[np.ndarray] = []
+    colors: list[np.ndarray] = []
     for cover in covers:
-        colours.append(_contrasting_colour(rng, picture, cover, colours))
-        _paint(rng, picture, cover, colours[-1])
+        colors.append(_contrasting_color(rng, picture, cover, colors))
+        _paint(rng, picture, cover, colors[-1])
     pixels = np.round(picture * 255).astype(np.uint8)
     return Scene(pixels, tuple(_objects(kinds, covers)))
 
@@ -90,8 +90,8 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
     while True:
         circles = _circles(rng, len(kinds))
         outlines = [
-            placed(kind, centre, radius, rng.uniform(0, 360), bool(rng.integers(2)))
-            for kind, (centre, radius) in zip(kinds, circles, strict=True)
+            placed(kind, center, radius, rng.uniform(0, 360), bool(rng.integers(2)))
+            for kind, (center, radius) in zip(kinds, circles, strict=True)
         ]
         covers = [_cover(outline, size) for outline in outlines]
         if min(_visible_shares(covers)) >= LEAST_VISIBLE:
@@ -99,14 +99,14 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Circles (centre, radius) inside the unit square that overlap a little at most."""
+    """Circles (center, radius) inside the unit square that overlap a little at most."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
         margin = FARTHEST_CORNER * radius + 0.005
-        centre = rng.uniform(margin, 1 - margin, 2)
-        if all(np.linalg.norm(centre - other) > 0.65 * (radius + reach) for other, reach in circles):
-            circles.append((centre, radius))
+        center = rng.uniform(margin, 1 - margin, 2)
+        if all(np.linalg.norm(center - other) > 0.65 * (radius + reach) for other, reach in circles):
+            circles.append((center, radius))
     return circles
 
 
@@ -145,34 +145,34 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> None:
+def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
     """Paints one object into `picture`: a soft shadow, a shaded fill and, for some, a darker rim."""
     size = len(picture)
     shift = rng.uniform(0.005, 0.02, 2) * size
     thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
     picture *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
-    fill = colour * _shading(rng, size)[:, :, None]
+    fill = color * _shading(rng, size)[:, :, None]
     if rng.random() < 0.5:
         inside = cv2.GaussianBlur(cover, (0, 0), size * 0.012)
         fill *= 1 - rng.uniform(0.3, 0.6) * np.clip(2 * (1 - inside), 0, 1)[:, :, None]
     picture += (np.clip(fill, 0, 1) - picture) * cover[:, :, None]
 
 
-def _contrasting_colour(
+def _contrasting_color(
     rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """A strong RGB colour, float32 (3,), unlike the other objects' and unlike the mean of what the object will hide."""
+    """A strong RGB color, float32 (3,), unlike the other objects' and unlike the mean of what the object will hide."""
     hidden = np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
-    unlike = np.stack([_lab(colour) for colour in (hidden, *others)])
+    unlike = np.stack([_lab(color) for color in (hidden, *others)])
     while True:
         hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.45, 1.0), rng.uniform(0.45, 1.0)]]], np.float32)
-        colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
-        if np.linalg.norm(_lab(colour) - unlike, axis=1).min() > _COLOUR_DISTANCE:
-            return colour
+        color = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+        if np.linalg.norm(_lab(color) - unlike, axis=1).min() > _COLOUR_DISTANCE:
+            return color
 
 
-def _lab(colour: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(colour.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+def _lab(color: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(color.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
 
 
 def _shading(rng: np.random.Generator, size: int) -> np.ndarray:

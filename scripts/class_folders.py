@@ -1,4 +1,6 @@
-"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have them."""
+"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tfviz.models.labels import Labels
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """An image, the name of its class's folder, and the image's path in there for its results, without the extension."""
+    """An image, the name of its class's folder, and the image's path in there for its results,
+    without the extension.
+    """
 
     path: Path
     class_name: str
@@ -24,7 +28,8 @@ class LabeledImage:
 def find_labeled_images(root: str | Path) -> list[LabeledImage]:
     """The images in root/CLASS/..., in sorted order; what is hidden does not count.
 
-    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of them no images.
+    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of
+    them no images.
     """
     root = Path(root)
     if not root.is_dir():
@@ -51,10 +56,11 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Which of a network's classes each folder means: by its label, or its number; else by the folders' sorted order.
+    """Which of a network's classes each folder means: by its label, or its number; else by the
+    folders' sorted order.
 
-    The order counts where no folder says, and there are as many as classes, as torchvision's ImageFolder has it.
-    Raises LabelsError where neither tells.
+    The order counts where no folder says, and there are as many as classes, as torchvision's
+    ImageFolder has it. Raises LabelsError where neither tells.
     """
     names = sorted(set(folders))
     try:

@@ -1,4 +1,6 @@
-"""The Python that runs a script: the one that was typed, or that of .venv where the typed one lacks the packages."""
+"""The Python that runs a script: the one that was typed, or that of .venv where the typed one lacks
+the packages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ WRONG_USAGE = 2
 
 
 def require_packages() -> None:
-    """Returns if the packages are there; otherwise starts the script again in .venv, or says how to make it."""
+    """Returns if the packages are there; otherwise starts the script again in .venv, or says how to
+    make it.
+    """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
         return

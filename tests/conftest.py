@@ -24,7 +24,9 @@ pytest.register_assert_rewrite("support")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no gradient of a filter eagerly."""
+    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no
+    gradient of a filter eagerly.
+    """
     _seed()
     with _no_eager_filter_gradient(request.node):
         return (yield)
@@ -55,10 +57,11 @@ FILTER_GRADIENTS = (
 
 @contextmanager
 def _no_eager_filter_gradient(node: Any) -> Iterator[None]:
-    """A law: nothing computes the gradient of a filter eagerly, but a step of training, which asks for it.
+    """A law: nothing computes the gradient of a filter eagerly, but a step of training, which asks
+    for it.
 
-    TensorFlow 2.21 corrupts the heap there on some processors. In a function that is traced one is allowed: it is left out
-    where nobody asks for it.
+    TensorFlow 2.21 corrupts the heap there on some processors. In a function that is traced one is
+    allowed: it is left out where nobody asks for it.
     """
     if "tensorflow" not in sys.modules or node.get_closest_marker("eager_filter_gradient"):
         yield
@@ -93,7 +96,9 @@ def _is_training() -> bool:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of larger test material beside the checkout; tests that need it are skipped where it is absent."""
+    """The folder of larger test material beside the checkout; tests that need it are skipped where
+    it is absent.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("the shared test material is not here")

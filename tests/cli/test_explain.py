@@ -1,4 +1,6 @@
-"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has its effect."""
+"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has
+its effect.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def page(folder: Path) -> str:
 
 
 def tensors(photos: Path, names: str = "abc") -> np.ndarray:
-    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and parts of them."""
+    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and
+    parts of them.
+    """
     return np.stack([cv2.resize(cv2.imread(str(photos / f"{n}.png"))[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
                      for n in names]).astype(np.float32)  # fmt: skip
 

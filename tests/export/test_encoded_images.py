@@ -1,4 +1,6 @@
-"""Files in, pictures out: the signatures that take JPEG and PNG give what the files give inside tfviz."""
+"""Files in, pictures out: the signatures that take JPEG and PNG give what the files give inside
+tfviz.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,7 @@ def saved(path: Path, content: bytes) -> Path:
     return path
 
 
-# --- decoding -------------------------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
 rgb, rgba, gray = picture(), picture(channels=4, seed=1), picture(channels=1, seed=2)[..., 0]
 deep = np.random.default_rng(0).integers(0, 65536, (20, 31, 3), dtype=np.uint16)
@@ -151,7 +153,7 @@ def test_a_file_that_is_no_whole_picture_is_refused(name: str) -> None:
         run(decoded, tf.constant(content))
 
 
-# --- sizes ----------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 SIZES = [(24, 24), (37, 52), (37, 20), (80, 99), (20, 90), (90, 20), (2, 3), (36, 51), (74, 104), (38, 53)]
 
@@ -221,7 +223,7 @@ def test_large_pictures_are_drawn_as_large_as_on_the_command_line() -> None:
         np.testing.assert_array_equal(run(shown, tf.constant(large)), shrunk(large, MAX_DRAWN_SIDE_PX))
 
 
-# --- colors --------------------------------------------------------------------------------------------------------
+# --- colors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
@@ -253,7 +255,7 @@ def test_a_map_with_nan_is_not_drawn() -> None:
         run(overlaid_in("heatmap", 1), tf.constant(picture(9, 9)), values)
 
 
-# --- the whole way --------------------------------------------------------------------------------------------------
+# --- the whole way --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

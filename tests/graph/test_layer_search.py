@@ -23,7 +23,7 @@ def nested() -> keras.Model:
     return networks.build("nested")
 
 
-# --- the automatic choice -------------------------------------------------------------------------------------------
+# --- the automatic choice -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, case in NETWORKS.items() if case.automatic])
@@ -35,7 +35,8 @@ def test_the_automatic_layer_is_the_last_with_height_and_width_on_every_path(nam
         assert path == NETWORKS[name].automatic
 
 
-# Beside each network: where two other libraries look at the 1×1 classifier, one branch of several, or a shortcut.
+# Beside each network: where two other libraries look at the 1×1 classifier, one branch of several,
+# or a shortcut.
 AUTOMATIC = {
     "VGG16": "block5_conv3",
     "ResNet50": "conv5_block3_out",
@@ -73,7 +74,7 @@ def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
         tfviz.GradCAM(networks.build("dense"))
 
 
-# --- by name, path and object ---------------------------------------------------------------------------------------
+# --- by name, path and object ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_the_same_name_in_two_nested_models_must_be_told_apart() -> None:
     assert tfviz.GradCAM(model, "left/conv").layer_path == "left/conv"
 
 
-# --- a layer that is called more than once --------------------------------------------------------------------------
+# --- a layer that is called more than once --------------------------------------------------------
 
 
 def test_each_call_of_a_shared_layer_is_a_step_of_its_own() -> None:
@@ -190,7 +191,7 @@ def test_steps_of_a_shared_layer_are_numbered_as_it_was_called() -> None:
     assert graph.producer(find(graph, "conv:1")).inputs == (find(graph, "conv:0"),)
 
 
-# --- height and width -----------------------------------------------------------------------------------------------
+# --- height and width -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

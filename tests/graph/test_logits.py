@@ -108,7 +108,7 @@ def test_the_name_of_a_softmax_layer_leads_to_the_logits() -> None:
     assert graph.names["softmax"] == graph.outputs[0] == graph.names["flat"]
 
 
-# --- one sigmoid unit -----------------------------------------------------------------------------------------------
+# --- one sigmoid unit -----------------------------------------------------------------------------
 
 
 def one_unit(units: int = 1) -> keras.Model:
@@ -157,7 +157,7 @@ def test_one_unit_without_a_sigmoid_is_one_output() -> None:
     np.testing.assert_array_equal(tfviz.Saliency(model)(images), tfviz.Saliency(model)(images, 0))
 
 
-# --- several outputs ------------------------------------------------------------------------------------------------
+# --- several outputs ------------------------------------------------------------------------------
 
 
 def test_each_of_several_outputs_is_taken_before_its_softmax() -> None:
@@ -179,7 +179,7 @@ def test_each_of_several_outputs_is_taken_before_its_softmax() -> None:
     assert abs(both - probabilities).numpy().max() > 1e-3
 
 
-# --- several activations, and those that stay on ----------------------------------------------------------------------
+# --- several activations, and those that stay on --------------------------------------------------
 
 
 TOGETHER: dict[str, Callable[[Any, bool], Any]] = {

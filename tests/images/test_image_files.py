@@ -1,4 +1,6 @@
-"""Image files: every kind that people have comes out as the picture they see, and every broken one by name."""
+"""Image files: every kind that people have comes out as the picture they see, and every broken one
+by name.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ FORMATS = {**LOSSLESS, "JPEG": {"quality": 100, "subsampling": 0}}
 
 
 def smooth(height: int = 40, width: int = 60) -> np.ndarray:
-    """A picture without sharp edges, which JPEG would blur, and with four different corners, which show any turn."""
+    """A picture without sharp edges, which JPEG would blur, and with four different corners, which
+    show any turn.
+    """
     coarse = np.random.default_rng(7).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -85,7 +89,8 @@ def test_transparency_is_laid_on_white_and_turned_with_the_picture(tmp_path: Pat
     rgba = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(float)
     share = rgba[..., 3:] / 255
     expected = rgba[..., :3] * share + 255 * (1 - share)
-    assert np.abs(read(tmp_path, data) - expected).max() <= 1  # libtiff rounds the product once more
+    # libtiff rounds the product once more
+    assert np.abs(read(tmp_path, data) - expected).max() <= 1
 
 
 def test_a_palette_with_transparency_is_laid_on_white(tmp_path: Path) -> None:

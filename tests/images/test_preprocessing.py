@@ -1,4 +1,6 @@
-"""From picture to tensor: the numbers of keras.applications, and one region for tensor and picture alike."""
+"""From picture to tensor: the numbers of keras.applications, and one region for tensor and picture
+alike.
+"""
 
 from __future__ import annotations
 

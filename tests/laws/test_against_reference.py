@@ -26,7 +26,9 @@ class Subject:
         self.weights = np.eye(self.net.logits(self.images).shape[1])[TARGETS]
 
     def check(self, method: str, layer: str | None = None, **options: object) -> None:
-        """Compares one method, at one layer where it takes one, with the function of its name in the reference."""
+        """Compares one method, at one layer where it takes one, with the function of its name in
+        the reference.
+        """
         ours, theirs = named(layer) if layer else (None, None)
         at = {"layer": ours} if ours else {}
         at |= {"sum_channels": False} if method in EXCITATIONS else {}

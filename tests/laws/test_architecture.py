@@ -1,6 +1,7 @@
 """The architecture as laws over the source code: who may import what, and who may know which names.
 
-Each check is a function of a syntax tree, and is tried on a line that breaks the law as well as on the package.
+Each check is a function of a syntax tree, and is tried on a line that breaks the law as well as on
+the package.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 from support.package_source import MODULES, body_lines, code_lines, functions_of, imports_of, tree_of
 
-# --- floors and cycles ------------------------------------------------------------------------------------------------
+# --- floors and cycles ----------------------------------------------------------------------------
 
 # From the ground up; a module imports from its own floor or from below.
 FLOORS = [
@@ -50,7 +51,9 @@ def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None
 
 
 def import_graph() -> dict[str, set[str]]:
-    """What must be loaded for each module: what it imports, and the packages that these are in. tfviz itself loads nothing."""
+    """What must be loaded for each module: what it imports, and the packages that these are in.
+    tfviz itself loads nothing.
+    """
     return {module: set(_loaded(module)) for module in MODULES if module != "tfviz"}
 
 
@@ -63,7 +66,8 @@ def _loaded(module: str) -> Iterator[str]:
 
 def test_no_modules_import_each_other() -> None:
     """Not inside functions either."""
-    graphlib.TopologicalSorter(import_graph()).prepare()  # raises CycleError, which names the modules
+    # raises CycleError, which names the modules
+    graphlib.TopologicalSorter(import_graph()).prepare()
 
 
 def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
@@ -72,7 +76,7 @@ def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
     assert set(imports_of("", ast.parse(code))) == {"tfviz.errors", "tfviz.export.folders", "tfviz.export.onnx"}
 
 
-# --- names of layers and operations -----------------------------------------------------------------------------------
+# --- names of layers and operations ---------------------------------------------------------------
 
 TRANSLATORS = {"tfviz.reading.keras_layers", "tfviz.reading.keras_ops", "tfviz.reading.tensorflow_ops"}
 # Other places that know such names, and why.
@@ -125,7 +129,9 @@ def dispatches_on_names(tree: ast.AST) -> list[str]:
 
 
 def _compared(node: ast.AST) -> list[ast.expr]:
-    """What decides: the sides of a comparison, the key that is looked up, the subject of a match."""
+    """What decides: the sides of a comparison, the key that is looked up, the subject of
+    a match.
+    """
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, ast.Subscript):
@@ -137,14 +143,18 @@ def _compared(node: ast.AST) -> list[ast.expr]:
 
 
 def _is_name_of_type(node: ast.expr) -> bool:
-    """Whether an expression is `x.type`, `x.op`, `type(x).__name__` or the like, maybe in lower case."""
+    """Whether an expression is `x.type`, `x.op`, `type(x).__name__` or the like, maybe in lower
+    case.
+    """
     while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         node = node.func.value
     return isinstance(node, ast.Attribute) and node.attr in ("type", "op", "op_type", "type_name", "__name__")
 
 
 def _looked_up(node: ast.AST) -> list[ast.expr]:
-    """What a name may be compared with: the sides of a comparison, the keys of a dict, the elements of a collection."""
+    """What a name may be compared with: the sides of a comparison, the keys of a dict, the elements
+    of a collection.
+    """
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, ast.Dict):
@@ -221,7 +231,7 @@ def test_what_knows_no_name_passes(code: str) -> None:
     assert not dispatches_on_names(ast.parse(code))
 
 
-# --- private parts ----------------------------------------------------------------------------------------------------
+# --- private parts --------------------------------------------------------------------------------
 
 INTERNALS = {
     "tfviz.keras_internals": ("keras.src",),
@@ -311,7 +321,7 @@ def test_a_private_attribute_is_seen(code: str) -> None:
     assert private_attributes(ast.parse(code))
 
 
-# --- habits -----------------------------------------------------------------------------------------------------------
+# --- habits ---------------------------------------------------------------------------------------
 
 LONG_BODY = 30
 ADJECTIVES = {"opaque", "faithful", "linear", "convertible", "private", "common", "misc", "general", "generic", "internal"}
@@ -345,7 +355,9 @@ def test_no_module_asserts(module: str) -> None:
 
 
 def is_adjective(name: str) -> bool:
-    """Whether a module is named after an adjective or a participle, which tell of nothing that is in it."""
+    """Whether a module is named after an adjective or a participle, which tell of nothing that is
+    in it.
+    """
     last = name.rpartition("_")[2]
     has_ending = last.endswith(("ing", "ed", "able", "ible", "ful", "less", "ive", "ous"))
     return not {name, last} & NOUNS and (bool({name, last} & ADJECTIVES) or has_ending)
@@ -365,7 +377,9 @@ def test_nine_functions_in_ten_are_short(folder: str) -> None:
 
 
 def broad_handlers(tree: ast.AST) -> list[str]:
-    """The functions that go on after an exception of any kind, neither raising it again nor another one."""
+    """The functions that go on after an exception of any kind, neither raising it again nor another
+    one.
+    """
     found = []
     for function in functions_of(tree):
         for node in ast.walk(function):
@@ -397,7 +411,7 @@ def test_habits_are_seen() -> None:
         assert not broad_handlers(ast.parse(handler.format(kinds, "raise ValueError")))
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 EXCITATION, GUIDED_BACKPROP, CAM = 150, 15, 10  # lines
 CAMS = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]

@@ -51,7 +51,9 @@ def test_functions_of_sizes_that_are_no_longer_kept_are_collected() -> None:
 
 
 def test_a_kept_function_still_has_its_gradient() -> None:
-    """A user may take the gradient of a map: what the registry holds weakly is there as long as the function is."""
+    """A user may take the gradient of a map: what the registry holds weakly is there as long as the
+    function is.
+    """
     explainer = tfviz.GuidedBackprop(small())
     images = tf.constant(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), tf.float32)
     explainer(images, 1)

@@ -65,7 +65,7 @@ def is_different(first: Any, second: Any) -> bool:
     return first.shape != second.shape or abs(first - second).max() > 1e-3 * abs(second).max()
 
 
-# --- what a method says of itself -----------------------------------------------------------------------------------
+# --- what a method says of itself -----------------------------------------------------------------
 
 
 def test_a_method_describes_itself(method: str) -> None:
@@ -93,7 +93,7 @@ def test_a_method_shows_which_model_it_is_on(explainer: Explainer, model: keras.
     assert repr(explainer) == f"{type(explainer).__name__}({model.name!r})"
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------------------
 
 
 def test_the_attribution_is_finite_float32_of_the_promised_shape(explainer: Explainer, images: np.ndarray) -> None:
@@ -117,7 +117,7 @@ def test_visual_backprop_fills_the_range_from_0_to_1(model: keras.Model, images:
     np.testing.assert_array_equal(masks.max(axis=(1, 2)), 1)
 
 
-# --- what goes in ---------------------------------------------------------------------------------------------------
+# --- what goes in ---------------------------------------------------------------------------------
 
 
 def test_images_may_be_arrays_lists_or_tensors_of_any_number_type(explainer: Explainer, images: np.ndarray) -> None:
@@ -172,7 +172,7 @@ def test_a_method_without_a_target_refuses_one(model: keras.Model, images: np.nd
         tfviz.VisualBackProp(model)(images, 3)
 
 
-# --- options --------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 def test_a_target_on_the_outputs_is_explained_through_the_softmax(method: str, model: keras.Model, images: np.ndarray) -> None:
@@ -221,7 +221,7 @@ def test_merge_batch_norm_changes_a_network_that_has_one_after_a_convolution(key
             assert is_different(*pair) == case.merges, name
 
 
-# --- explain --------------------------------------------------------------------------------------------------------
+# --- explain --------------------------------------------------------------------------------------
 
 
 def test_explain_equals_a_call_whatever_the_batches(explainer: Explainer, images: np.ndarray) -> None:

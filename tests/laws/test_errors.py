@@ -1,4 +1,6 @@
-"""Bad input: each kind has an error of its own, which says what was expected, what came, and what to do."""
+"""Bad input: each kind has an error of its own, which says what was expected, what came, and what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def images(model: keras.Model) -> np.ndarray:
     return networks.pictures(model, 4)
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
     "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\), got one image \(20, 17, 3\); pass image\[None\]"),
@@ -101,7 +103,7 @@ def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
         function(np.zeros((1, 24, 24, 3), np.float32))
 
 
-# --- models ---------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
@@ -170,7 +172,7 @@ def test_contrastive_refuses_a_layer_behind_the_last_linear_map(model: keras.Mod
         tfviz.ContrastiveExcitationBackprop(model, "out")
 
 
-# --- methods and options --------------------------------------------------------------------------------------------
+# --- methods and options --------------------------------------------------------------------------
 
 
 def test_an_unknown_method_lists_what_is_near(model: keras.Model, images: np.ndarray) -> None:
@@ -194,7 +196,7 @@ def test_an_unknown_output_lists_those_that_there_are() -> None:
         tfviz.Saliency(model, output="kid")
 
 
-# --- warnings -------------------------------------------------------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -217,7 +219,9 @@ def test_a_guided_method_warns_where_there_is_no_relu(method: str, warned: list[
 
 
 class Closed(layers.Layer):
-    """A layer with a ReLU inside that cannot be seen: a function of Python is called in the middle of TensorFlow's."""
+    """A layer with a ReLU inside that cannot be seen: a function of Python is called in the middle
+    of TensorFlow's.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="closed")
@@ -271,7 +275,7 @@ def test_maps_that_are_zero_everywhere_are_counted_in_a_warning(warned: list[war
     assert warning.filename == __file__
 
 
-# --- near matches ---------------------------------------------------------------------------------------------------
+# --- near matches ---------------------------------------------------------------------------------
 
 
 def test_near_matches_are_near_or_the_first_there_are() -> None:

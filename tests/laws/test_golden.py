@@ -1,4 +1,6 @@
-"""The float64 answers on small networks, and the published masks of the steering network, through the public classes."""
+"""The float64 answers on small networks, and the published masks of the steering network, through
+the public classes.
+"""
 
 from __future__ import annotations
 

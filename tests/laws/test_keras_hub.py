@@ -1,4 +1,6 @@
-"""KerasHub's image classifiers, with random weights: every method right, or the documented error."""
+"""KerasHub's image classifiers, with random weights: every method right, or the
+documented error.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ RESNET = {
     "stackwise_num_blocks": [1, 1],
     "stackwise_num_strides": [1, 2],
 }
-# Without sums and gates: KerasHub makes these layers in `call`, where no second route could rewrite them.
+# Without sums and gates: KerasHub makes these layers in `call`, where no second route could rewrite
+# them.
 EFFICIENTNET = {
     "stackwise_kernel_sizes": [3, 3],
     "stackwise_num_repeats": [1, 1],

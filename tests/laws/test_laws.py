@@ -31,7 +31,7 @@ def plain_gradient(model: keras.Model, images: np.ndarray, target: int) -> np.nd
     return compiled_gradient(lambda x: model(x, training=False)[:, target], images).numpy()
 
 
-# --- gradients ------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -68,11 +68,13 @@ def test_guided_backprop_lets_nothing_through_that_the_gradient_or_the_deconvnet
         np.testing.assert_array_equal(tfviz.METHODS[method](model)(x, 0), [p])
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 def cascade() -> keras.Model:
-    """No bias, so that what is excited has excitation behind it; every kind of step that passes all of p on."""
+    """No bias, so that what is excited has excitation behind it; every kind of step that passes all
+    of p on.
+    """
     inputs = keras.Input((17, 15, 3))
     x = layers.ZeroPadding2D(1, name="pad")(layers.Rescaling(0.5, offset=0.1, name="scale")(inputs))
     x = layers.Conv2D(6, 3, use_bias=False, activation="relu", name="c1")(x)
@@ -139,7 +141,7 @@ def test_a_gate_is_a_weight_and_gets_nothing() -> None:
     np.testing.assert_array_equal(backward.gradients[0], 0)
 
 
-# --- maps -----------------------------------------------------------------------------------------------------------
+# --- maps -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["residual", "depthwise", "separable", "transposed"])
@@ -151,7 +153,9 @@ def test_under_global_average_pooling_grad_cam_and_hires_cam_agree(name: str) ->
 
 
 def flipped(model: keras.Model) -> keras.Model:
-    """The same network with each kernel mirrored from left to right. (No equal pixels may meet in max pooling.)"""
+    """The same network with each kernel mirrored from left to right. (No equal pixels may meet in
+    max pooling.)
+    """
     mirrored = keras.models.clone_model(model)
     for layer, old in zip(mirrored.layers, model.layers, strict=True):
         layer.set_weights([w[:, ::-1] if w.ndim == 4 else w for w in old.get_weights()])
@@ -197,7 +201,7 @@ def test_a_constant_image_and_dead_relus_give_no_nan(method: str) -> None:
     assert np.isfinite(tfviz.METHODS[method](model)(np.zeros((2, *model.input_shape[1:]), np.float32))).all()
 
 
-# --- compilation ----------------------------------------------------------------------------------------------------
+# --- compilation ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
@@ -259,7 +263,7 @@ def test_an_explainer_first_used_inside_a_tf_function_can_be_used_outside() -> N
     assert explainer.traces == 1
 
 
-# --- the rules can be broken, and these tests see it ------------------------------------------------------------------
+# --- the rules can be broken, and these tests see it ----------------------------------------------
 
 
 def test_the_cams_differ_from_each_other() -> None:

@@ -32,7 +32,9 @@ def test_no_cell_is_empty_and_one_that_is_not_defined_says_why(row: matrix.Matri
 
 
 def test_a_mistake_is_seen() -> None:
-    """The second route tells guided backprop from the plain gradient, and one class from another."""
+    """The second route tells guided backprop from the plain gradient, and one class from
+    another.
+    """
     row = matrix.Matrix("MobileNet")
     got = tfviz.GuidedBackprop(row.precise)(row.images, row.target).numpy()
     assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Rewritten), "the gradient")

@@ -1,7 +1,7 @@
 """A law: an explanation computes no gradient of a filter, in a compiled function or outside of one.
 
-Nobody asks for it, it costs as much as the gradient that is asked for, and TensorFlow 2.21 corrupts the heap where it computes
-that of a 1x1 convolution of stride 2 on some processors.
+Nobody asks for it, it costs as much as the gradient that is asked for, and TensorFlow 2.21 corrupts
+the heap where it computes that of a 1x1 convolution of stride 2 on some processors.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ SIZE = (24, 24, 3)
 
 
 def kernels_run(function: Callable[[], Any]) -> Counter[str]:
-    """How many kernels of each kind are in the graphs that TensorFlow runs while this function does, eager ones among them."""
+    """How many kernels of each kind are in the graphs that TensorFlow runs while this function
+    does, eager ones among them.
+    """
     context.context().clear_kernel_cache()  # a graph is noted when its kernels are made
     context.context().enable_run_metadata()
     try:
@@ -59,7 +61,9 @@ def residual() -> keras.Model:
 
 
 def blank() -> keras.Model:
-    """No class is spoken for: the maps of every layer are zero, and the gradient of the score is not."""
+    """No class is spoken for: the maps of every layer are zero, and the gradient of the score is
+    not.
+    """
     model = residual()
     model.get_layer("main").kernel.assign(tf.zeros_like(model.get_layer("main").kernel))
     model.get_layer("shortcut").kernel.assign(abs(model.get_layer("shortcut").kernel))
@@ -110,7 +114,8 @@ def test_the_count_sees_them(images: np.ndarray) -> None:
 @pytest.mark.parametrize("model", [residual, blank, saturated, broken])
 @pytest.mark.filterwarnings("ignore:.*(zero everywhere|NaN or infinity)")
 def test_no_method_computes_one(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
-    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}  # below the convolutions
+    # below the convolutions
+    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}
     explainer = tfviz.METHODS[method](model(), **options)
     target = 1 if explainer.takes_target else None
     ways: dict[str, Callable[[], Any]] = {
@@ -164,7 +169,7 @@ def test_the_masks_over_time_are_kept_on_what_an_eager_run_gives() -> None:
         np.testing.assert_array_equal(mask, [[True] * 5 + [False] * 3] * 2)
 
 
-# --- a search for the reason that fails ---------------------------------------------------------------------------------
+# --- a search for the reason that fails -----------------------------------------------------------
 
 
 FAILURES = [tf.errors.AbortedError(None, None, "corrupt"), MemoryError(), AssertionError(), KeyError("a")]
@@ -205,7 +210,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return fails
 
 
-# --- the law that conftest lays on every test ---------------------------------------------------------------------------
+# --- the law that conftest lays on every test -----------------------------------------------------
 
 
 def test_an_eager_one_fails_its_test_even_where_the_error_is_caught(images: np.ndarray, request: pytest.FixtureRequest) -> None:

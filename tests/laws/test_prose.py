@@ -1,4 +1,6 @@
-"""Prose fits 100 columns: comments and docstrings, and pages of Markdown outside tables and output."""
+"""Prose fits 100 columns: comments and docstrings, and pages of Markdown outside tables
+and output.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("tfviz", "tests", "scripts", "examples", ".ci")
 COLUMNS = 100
-_PRAGMAS = ("noqa", "type: ignore", "fmt:")
+_PRAGMAS = ("noqa", "type: ignore", "fmt:", "codespell:")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -41,7 +43,9 @@ def long_prose(source: str) -> Iterator[int]:
 
 
 def long_paragraphs(page: str) -> Iterator[int]:
-    """The numbers of lines of a page that are too long. Tables, images and output can't be wrapped."""
+    """The numbers of lines of a page that are too long. Tables, images and output can't
+    be wrapped.
+    """
     block = ""
     for number, line in enumerate(page.splitlines(), 1):
         if line.startswith("```"):

@@ -32,7 +32,9 @@ def test_every_public_name_leads_somewhere() -> None:
 
 
 def test_no_module_has_the_name_of_a_public_function() -> None:
-    """Importing such a module replaces the function by the module, from then on and for everybody."""
+    """Importing such a module replaces the function by the module, from then on and for
+    everybody.
+    """
     assert not {f"tfviz.{name}" for name in tfviz.__all__} & set(MODULES)
 
 

@@ -116,7 +116,7 @@ def test_random_layers_do_not_move_on_and_stay_off() -> None:
     assert_untouched(model, before)
 
 
-# --- with_visual_backprop -------------------------------------------------------------------------------------------
+# --- with_visual_backprop -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["plain", "residual", "depthwise", "inception", "operations", "called"])
@@ -157,11 +157,13 @@ def test_with_visual_backprop_leaves_the_model_as_it_is_when_it_fails(monkeypatc
     assert_untouched(model, before)
 
 
-# --- weights are read live ------------------------------------------------------------------------------------------
+# --- weights are read live ------------------------------------------------------------------------
 
 
 def compare(explainer: Explainer, model: keras.Model, **options: Any) -> np.ndarray:
-    """The attribution for class 1, after a comparison with what the reference says of the model as it is now."""
+    """The attribution for class 1, after a comparison with what the reference says of the model as
+    it is now.
+    """
     images, net = networks.pictures(model), reference.Network(model)
     weights = np.eye(net.logits(images).shape[1])[[1, 1]]
     got = explainer(images, 1 if explainer.takes_target else None).numpy()

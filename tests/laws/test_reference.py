@@ -1,4 +1,6 @@
-"""The NumPy reference against the golden arrays, against Keras, and against the laws of its own rules."""
+"""The NumPy reference against the golden arrays, against Keras, and against the laws of its own
+rules.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def test_the_steering_networks_masks_are_the_published_ones(shared: Path) -> Non
     np.testing.assert_allclose(net.outputs(images)[:, 0], road["angles"], atol=FLOAT32_ROUNDING)
 
 
-# --- forward: the same numbers as Keras -----------------------------------------------------------------------------
+# --- forward: the same numbers as Keras -----------------------------------------------------------
 
 LAYERS = {
     "conv": lambda: layers.Conv2D(6, (3, 2), padding="same"),
@@ -104,7 +106,9 @@ def test_a_layer_computes_as_in_keras(kind: str) -> None:
 
 
 def forked_model() -> keras.Model:
-    """Nested models, a layer used twice, Add, Multiply and Concatenate as layers and as operations."""
+    """Nested models, a layer used twice, Add, Multiply and Concatenate as layers and as
+    operations.
+    """
     inner = keras.Sequential([layers.BatchNormalization(name="norm")], name="inner")
     twice = keras.Sequential([layers.Conv2D(4, 3, padding="same", activation="relu", name="conv"), inner], name="twice")
     inputs = keras.Input((12, 12, 4))
@@ -146,7 +150,7 @@ def test_logits_are_what_a_softmax_or_sigmoid_at_the_end_reads() -> None:
             np.testing.assert_array_equal(reference.Network(model).logits(x), reference.Network(bare).outputs(x))
 
 
-# --- backward: adjoints and derivatives -----------------------------------------------------------------------------
+# --- backward: adjoints and derivatives -----------------------------------------------------------
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 windows = st.builds(Window, pairs, pairs, st.sampled_from(["same", "valid"]), pairs)
@@ -203,7 +207,7 @@ def test_of_equal_pixels_the_first_wins_max_pooling_and_all_share_global_max_poo
     np.testing.assert_array_equal(shared_out[0, ..., 0], [[2, 2], [2, 2]])
 
 
-# --- the rules ------------------------------------------------------------------------------------------------------
+# --- the rules ------------------------------------------------------------------------------------
 
 
 def test_guided_relu_asks_for_positive_gradient_and_positive_uncapped_input() -> None:

@@ -1,4 +1,6 @@
-"""Every method on every species of model equals the second route, or gives the error that is written down."""
+"""Every method on every species of model equals the second route, or gives the error that is
+written down.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ def failing_in_the_middle() -> Any:
 
 @pytest.mark.parametrize("name", ["sequential with Input", "layer over layers", "subclassed"])
 def test_nothing_gathers_over_200_calls(name: str) -> None:
-    """New functions, nodes and objects are what makes tools slower with every call. `scripts/bench_calls` takes the time."""
+    """New functions, nodes and objects are what makes tools slower with every call.
+    `scripts/bench_calls` takes the time.
+    """
     model = ZOO[name].model()
     images = ZOO[name].images(model)
     explainer = tfviz.GuidedBackprop(model)

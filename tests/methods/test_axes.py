@@ -1,4 +1,6 @@
-"""Which axis is what: pictures without an axis of channels, and maps with fewer axes than the image."""
+"""Which axis is what: pictures without an axis of channels, and maps with fewer axes than the
+image.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def without_channels(way: str) -> keras.Model:
 @pytest.mark.parametrize("way", ["layer", "operation"])
 @pytest.mark.parametrize("method", tfviz.METHODS)
 def test_a_picture_to_which_the_model_adds_its_channel_is_explained_as_one_with_it(method: str, way: str) -> None:
-    """As MNIST is often read: (N, 28, 28), and a Reshape first. Its last axis is width, which nothing may sum over."""
+    """As MNIST is often read: (N, 28, 28), and a Reshape first. Its last axis is width, which
+    nothing may sum over.
+    """
     flat, deep = (tfviz.METHODS[method](model) for model in (without_channels(way), of_one_channel()))
     target = 1 if flat.takes_target else None
     got, want = flat(IMAGES, target).numpy(), deep(IMAGES[..., None], target).numpy()
@@ -90,7 +94,7 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
         tfviz.GuidedGradCAM(model)
 
 
-# --- channels that are moved ---------------------------------------------------------------------------------------------
+# --- channels that are moved ----------------------------------------------------------------------
 
 
 def as_pytorch(back: bool) -> keras.Model:

@@ -113,4 +113,5 @@ def test_a_direct_call_says_it_too_and_once(model: keras.Model) -> None:
     assert caught[0].filename == __file__
     assert_untouched(model, before)
     compiled = tf.function(lambda x: tfviz.GradCAM(model)(x, 1), autograph=False)
-    assert not np.any(compiled(tf.constant(IMAGES)))  # where there are no values yet there is nothing to say
+    # where there are no values yet there is nothing to say
+    assert not np.any(compiled(tf.constant(IMAGES)))

@@ -32,7 +32,8 @@ def test_the_map_of_a_layer_lies_over_the_image_that_it_sees(seen: str, other: s
     assert all(np.any(part) for part in (cam, *tree.flatten(guided)))
     resized = tf.image.resize(cam[..., None], (12, 10))
     np.testing.assert_allclose(found[seen], guided[seen] * resized, rtol=1e-4, atol=1e-7)
-    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))  # It has no place in that map.
+    # It has no place in that map.
+    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))
     np.testing.assert_allclose(found["vector"], guided["vector"], rtol=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""The packaged network on new scenes with two objects: does a map point at the object that was asked for?"""
+"""The packaged network on new scenes with two objects: does a map point at the object that was
+asked for?
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def scenes(model):
-    """Scenes with two kinds of object, that the network has not seen, with images (N, H, W, 3) and classes (N, 2)."""
+    """Scenes with two kinds of object, that the network has not seen, with images (N, H, W, 3) and
+    classes (N, 2).
+    """
     rng = np.random.default_rng(20_000)
     drawn = [draw_scene(rng, [str(kind) for kind in rng.choice(KINDS, 2, replace=False)]) for _ in range(SCENES)]
     images = np.stack([preprocessing_of(model).tensor(scene.picture) for scene in drawn])

@@ -126,11 +126,13 @@ def test_targets_along_a_dataset_must_be_as_many_as_its_images(count: int, messa
         tfviz.Saliency(model).explain(dataset, [0] * count, batch_size=2, verbose=0)
 
 
-# --- one tensor as several outputs ----------------------------------------------------------------------------------
+# --- one tensor as several outputs ----------------------------------------------------------------
 
 
 def outputs_twice(form: str) -> tuple[keras.Model, Callable[[Any], Any], keras.Model]:
-    """A model whose outputs are one tensor once the softmax is off, the target on them, and the model of that output alone."""
+    """A model whose outputs are one tensor once the softmax is off, the target on them, and the
+    model of that output alone.
+    """
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
     z = layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D()(x))
@@ -170,7 +172,7 @@ def test_a_difference_of_two_outputs_that_are_one_tensor() -> None:
     np.testing.assert_allclose(got, tfviz.Saliency(alone)(images, weights), rtol=1e-5, atol=1e-7)
 
 
-# --- masks and classes along the images -----------------------------------------------------------------------------
+# --- masks and classes along the images -----------------------------------------------------------
 
 
 def pixels_of_classes() -> tuple[keras.Model, np.ndarray, np.ndarray]:
@@ -229,7 +231,7 @@ def test_positions_of_an_output_whose_size_is_not_known_are_asked_for_by_a_funct
         explainer(np.zeros((2, 8, 8, 3), np.float32), tfviz.At(1, np.ones((8, 8))))
 
 
-# --- a target inside a user's own function --------------------------------------------------------------------------
+# --- a target inside a user's own function --------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.uint8])

@@ -19,7 +19,9 @@ SIZE = (10, 9, 3)
 
 
 def with_side(kind: str) -> tuple[keras.Model, keras.Model]:
-    """A model of an image and something beside it, and the same model where that is a vector already."""
+    """A model of an image and something beside it, and the same model where that is a vector
+    already.
+    """
     image = keras.Input(SIZE, name="image")
     features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="features")(image))
     if kind == "embedding":

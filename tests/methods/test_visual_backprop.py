@@ -1,4 +1,6 @@
-"""VisualBackProp through what moves pixels, what has several outputs or inputs, and opaque layers."""
+"""VisualBackProp through what moves pixels, what has several outputs or inputs, and
+opaque layers.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def average_of(model: keras.Model, layer: str, images: Array) -> Array:
 
 
 def written_out(model: keras.Model, images: Array, back: Callable[[Array], Array]) -> Array:
-    """The mask (N, height, width), where `back` takes a mask (N, …) from what the second convolution reads to `first`."""
+    """The mask (N, height, width), where `back` takes a mask (N, …) from what the second
+    convolution reads to `first`.
+    """
     deepest = average_of(model, "second", images)
     mask = back(reference.scale_up(deepest, deepest.shape[1:], Window((5, 5), (1, 1), "same", (1, 1))))
     mask = reference.scale_up(mask * average_of(model, "first", images), SIZE, Window((3, 3), (1, 1), "same", (1, 1)))
@@ -46,7 +50,9 @@ def written_out(model: keras.Model, images: Array, back: Callable[[Array], Array
 
 
 def assert_masks(model: keras.Model, back: Callable[[Array], Array]) -> None:
-    """The masks of the explainer and those of the model with a branch are the ones that are written out."""
+    """The masks of the explainer and those of the model with a branch are the ones that are written
+    out.
+    """
     images = networks.pictures(model)
     want = written_out(model, images, back)
     np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=1e-5)
@@ -154,7 +160,7 @@ def test_a_branch_with_a_move_is_saved_and_loaded(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded(images)[1], two(images)[1], atol=1e-6)
 
 
-# --- sums and products with a vector --------------------------------------------------------------------------------
+# --- sums and products with a vector --------------------------------------------------------------
 
 
 def squeezed(x: Any) -> Any:
@@ -195,7 +201,7 @@ def test_excitation_takes_a_vector_beside_a_map_in_whichever_form(kind: str, lay
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-7)
 
 
-# --- what is run as a whole -----------------------------------------------------------------------------------------
+# --- what is run as a whole -----------------------------------------------------------------------
 
 
 class OwnCall(layers.Conv2D):
@@ -206,7 +212,9 @@ class OwnCall(layers.Conv2D):
 
 
 class OwnKernel(layers.Layer):
-    """A convolution by TensorFlow's own function, with a kernel of its own, perhaps inside a tf.function."""
+    """A convolution by TensorFlow's own function, with a kernel of its own, perhaps inside a
+    tf.function.
+    """
 
     def __init__(self, size: int, is_inside: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -296,7 +304,9 @@ class PooledByKeras(layers.Layer):
 
 
 def weighted_like(model: keras.Model, twin: keras.Model) -> keras.Model:
-    """The twin with the model's weights, without what the model has besides (the vector of SpectralNormalization)."""
+    """The twin with the model's weights, without what the model has besides (the vector of
+    SpectralNormalization).
+    """
     wanted = [weight for weight in model.weights if "vector_u" not in weight.path]
     for mine, its in zip(twin.weights, wanted, strict=True):
         mine.assign(np.broadcast_to(its, mine.shape))

@@ -1,4 +1,6 @@
-"""One pass gives the model's outputs, the class that is explained, and the map: the same as when each is asked for alone."""
+"""One pass gives the model's outputs, the class that is explained, and the map: the same as when
+each is asked for alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Weights of other tools: the logits are those of an independent forward pass, and what is wrong with a file is said."""
+"""Weights of other tools: the logits are those of an independent forward pass, and what is wrong
+with a file is said.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +222,8 @@ def test_a_network_from_other_weights_is_an_ordinary_model(tmp_path: Path) -> No
     assert np.array_equal(logits_of(again, images(1)), logits_of(model, images(1)))
     assert type(model.get_layer("fc1").kernel_initializer).__name__ == "GlorotUniform"
     model.compile("sgd", "mse")
-    model.train_on_batch(images(1), np.zeros((1, 9)))  # the memory that was taken over can be written
+    # the memory that was taken over can be written
+    model.train_on_batch(images(1), np.zeros((1, 9)))
 
 
 # The architectures that are defined here

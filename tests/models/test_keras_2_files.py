@@ -58,7 +58,9 @@ def norm(name: str, *inputs: Any) -> Config:
 
 
 def old_config() -> Config:
-    """A network with all that Keras 3 stumbles over: a block of MobileNetV3 behind a nested stem."""
+    """A network with all that Keras 3 stumbles over: a block of MobileNetV3 behind a
+    nested stem.
+    """
     stem = [image("stem_input", 12, 10, 3), convolution("Conv2D", "stem_conv", filters=6)]
     for layer in stem:
         del layer["inbound_nodes"], layer["name"]
@@ -114,7 +116,9 @@ def randomized(model: keras.Model) -> keras.Model:
 
 
 def write(path: Path, config: Config, arrays: dict[str, list[np.ndarray]]) -> Path:
-    """The file that `model.save("model.h5")` wrote in Keras 2; `arrays` lists those of each layer."""
+    """The file that `model.save("model.h5")` wrote in Keras 2; `arrays` lists those of
+    each layer.
+    """
     with h5py.File(path, "w") as file:
         file.attrs.update({"model_config": json.dumps(config), "keras_version": "2.15.0", "backend": "tensorflow"})
         group = file.create_group("model_weights")
@@ -233,7 +237,9 @@ def test_a_file_that_keras_2_itself_has_written(name: str, tmp_path: Path) -> No
 
 
 def compared(build: Callable[[Any], Any], size: tuple[int, ...], folder: Path) -> tuple[keras.Model, np.ndarray, Any]:
-    """A network of the old Keras behind its own file: outputs agree. Returns the new model, the images, the old model."""
+    """A network of the old Keras behind its own file: outputs agree. Returns the new model, the
+    images, the old model.
+    """
     old_keras = pytest.importorskip("tf_keras")
     inputs = old_keras.Input(size)
     old = old_keras.Model(inputs, build(inputs))
@@ -295,7 +301,9 @@ def test_a_stopped_gradient_stays_stopped(tmp_path: Path) -> None:
 
 
 def test_the_code_of_a_lambda_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras 3.12.0 runs it unless it is told to be safe: the scope must be on while the config is read."""
+    """Keras 3.12.0 runs it unless it is told to be safe: the scope must be on while the config is
+    read.
+    """
     asked: list[Any] = []
     build = keras.layers.Lambda.from_config.__func__
 

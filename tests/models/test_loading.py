@@ -192,7 +192,8 @@ def test_a_model_file_is_opened_whole(tmp_path: Path, name: str) -> None:
 def test_a_compiled_model_is_opened_without_its_training_state(tmp_path: Path) -> None:
     model = network()
     model.compile("adam", "mse")
-    model.train_on_batch(np.zeros((2, 16, 16, 3)), np.zeros((2, 5)))  # the optimizer now has arrays of its own
+    # the optimizer now has arrays of its own
+    model.train_on_batch(np.zeros((2, 16, 16, 3)), np.zeros((2, 5)))
     for name in ("model.keras", "model.h5"):
         path = saved(tmp_path, model, name)
         assert not load_model(path).compiled
@@ -315,7 +316,8 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path
     message = (
         r"holds the weights of another network than Small; only there: \S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
     )
-    with pytest.raises(WeightsError, match=message):  # Keras itself would load the first without a word
+    # Keras itself would load the first without a word
+    with pytest.raises(WeightsError, match=message):
         load_model(small, weights=deeper)
     with pytest.raises(WeightsError, match=r"not in the file: conv/kernel \(3, 3, 3, 4\), .* and 3 more; only there: .*9"):
         load_model(small, weights=wider)

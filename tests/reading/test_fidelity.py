@@ -1,4 +1,6 @@
-"""What was read of a model computes what the model itself computes, outputs and gradients, however it is built."""
+"""What was read of a model computes what the model itself computes, outputs and gradients, however
+it is built.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def head(x: Any, units: int = 4, activation: Any = None) -> Any:
     return layers.Dense(units, activation=activation)(layers.GlobalAveragePooling2D()(x))
 
 
-# --- models whose outputs end in an activation that something else reads too ------------------------------------------
+# --- models whose outputs end in an activation that something else reads too ----------------------
 
 
 def mask_and_class() -> keras.Model:
@@ -73,7 +75,9 @@ SEVERAL: dict[str, tuple[Callable[[], keras.Model], str, Callable[[Any], Any]]] 
 
 
 def logit_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
-    """That of the logit of class 1, by way of the model's own probabilities: d log(p / (1 - p)), or of log p + log Σ exp z."""
+    """That of the logit of class 1, by way of the model's own probabilities: d log(p / (1 - p)), or
+    of log p + log Σ exp z.
+    """
 
     def score(x: Any) -> Any:
         out = tf.cast(model(x, training=False)[name], tf.float32)
@@ -99,9 +103,11 @@ def test_taking_an_activation_off_one_output_changes_nothing_for_the_others(name
 
 
 def softmax_taken_off_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
-    """The logit's gradient from probabilities alone: log p is the logit less what all classes share, Σ p dz / dx.
+    """The logit's gradient from probabilities alone: log p is the logit less what all classes
+    share, Σ p dz / dx.
 
-    dz_1 = d log p_1 + Σ_k p_k dz_k cannot be had from p; so the last Dense is given no activation for once instead.
+    dz_1 = d log p_1 + Σ_k p_k dz_k cannot be had from p; so the last Dense is given no activation
+    for once instead.
     """
     dense = [layer for layer in model.layers if getattr(layer, "activation", None) is keras.activations.softmax]
     layer = next(layer for layer in dense if layer.output is model.output[name] or len(dense) == 1 or name in "coarse")
@@ -116,7 +122,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
-# --- inputs by name ---------------------------------------------------------------------------------------------------
+# --- inputs by name -------------------------------------------------------------------------------
 
 
 def of_two(structure: Any = list) -> keras.Model:
@@ -191,7 +197,7 @@ def of_two_like(model: OfADict) -> keras.Model:
     return keras.Model([right, left], model.out(model.pool(x)))
 
 
-# --- what Keras carries along or switches off -------------------------------------------------------------------------
+# --- what Keras carries along or switches off -----------------------------------------------------
 
 
 def masked_inside(reader: Callable[[], layers.Layer], is_opened: bool = True) -> keras.Model:
@@ -264,7 +270,9 @@ def test_augmentation_inside_what_cannot_be_opened_is_off() -> None:
 
 
 def assert_reads_as_it_computes(model: keras.Model, images: Any, methods: Any = ("saliency", "grad_cam")) -> None:
-    """The outputs are the model's own, and saliency is the tape's gradient through the model's own call."""
+    """The outputs are the model's own, and saliency is the tape's gradient through the model's own
+    call.
+    """
     explained = tfviz.Saliency(model, score="outputs").with_outputs(images, 1)
     np.testing.assert_allclose(explained.outputs, model(images, training=False), atol=1e-5)
     wanted = compiled_gradient(lambda given: model(given, training=False)[:, 1], images)
@@ -292,7 +300,7 @@ def test_the_outputs_of_every_species_are_the_models_own(name: str) -> None:
         np.testing.assert_allclose(got, np.asarray(want, np.float32), atol=species.tolerance)
 
 
-# --- activations as functions of the user's ---------------------------------------------------------------------------
+# --- activations as functions of the user's -------------------------------------------------------
 
 
 def own_relu(x: Any) -> Any:
@@ -368,7 +376,8 @@ def test_a_softmax_or_sigmoid_in_the_users_own_code_is_taken_off(last: Callable[
     outputs = model(images)
 
     def score(x: Any) -> Any:
-        # The logit of class 0 against all others is log(p / (1 − p)), for a sigmoid and, by softmax's own gradient, here too.
+        # The logit of class 0 against all others is log(p / (1 − p)), for a sigmoid and, by
+        # softmax's own gradient, here too.
         chosen = model(x)[:, 0]
         return tf.math.log(chosen) - tf.math.log(1 - chosen) if outputs.shape[-1] == 1 else tf.math.log(chosen)
 
@@ -416,7 +425,7 @@ def test_a_closed_model_that_ends_in_a_sigmoid_is_explained_as_it_is_with_a_warn
         np.testing.assert_array_equal(tfviz.Saliency(model, score="outputs")(noise(*SIZE), 0), as_it_is)
 
 
-# --- what Keras does at the door of a nested model --------------------------------------------------------------------
+# --- what Keras does at the door of a nested model ------------------------------------------------
 
 
 @pytest.mark.parametrize("first", [lambda x: x * 2, lambda x: x - 128.0, lambda x: x + x])
@@ -432,7 +441,7 @@ def test_a_nested_model_gets_its_inputs_in_its_own_type(first: Callable[[Any], A
     assert_same(tfviz.GradCAM(model, "inner/c1")(images, 1), plain)
 
 
-# --- code that asks for what is not known yet -------------------------------------------------------------------------
+# --- code that asks for what is not known yet -----------------------------------------------------
 
 
 class SizedMean(layers.Layer):
@@ -501,7 +510,9 @@ def test_an_operation_without_a_gradient_is_named() -> None:
 
 
 class Pyramid(layers.Layer):
-    """Resizes to a size that is read off the maps, by a layer that is made for it: as in DeepLab."""
+    """Resizes to a size that is read off the maps, by a layer that is made for it: as in
+    DeepLab.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="pyramid")
@@ -563,7 +574,7 @@ def test_a_model_that_prepares_its_images_itself_is_warned_of() -> None:
     assert caught[0].filename == __file__
 
 
-# --- other ------------------------------------------------------------------------------------------------------------
+# --- other ----------------------------------------------------------------------------------------
 
 
 class ReLU(layers.Layer):
@@ -691,7 +702,7 @@ def test_of_a_layer_with_several_outputs_one_has_to_be_chosen() -> None:
     assert tfviz.GradCAM(model, "pyramid[1]")(noise(*SIZE), 1).shape == (2, 5, 5)
 
 
-# --- the model is as it was -------------------------------------------------------------------------------------------
+# --- the model is as it was -----------------------------------------------------------------------
 
 
 class Keeping(layers.Layer):

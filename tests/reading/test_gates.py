@@ -1,4 +1,6 @@
-"""Of a product, what is the signal and what the gate: in whichever order, and wherever the gate comes from."""
+"""Of a product, what is the signal and what the gate: in whichever order, and wherever the gate
+comes from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What tfviz reads of Keras' private parts is still there and means the same. A failure here says what Keras has moved."""
+"""What tfviz reads of Keras' private parts is still there and means the same. A failure here says
+what Keras has moved.
+"""
 
 from __future__ import annotations
 

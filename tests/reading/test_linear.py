@@ -1,4 +1,6 @@
-"""Layers taken apart into a linear map and an activation, where the kernel is not simply a float array."""
+"""Layers taken apart into a linear map and an activation, where the kernel is not simply a float
+array.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Code that goes through TensorFlow's own functions: explained as the same network built of Keras layers."""
+"""Code that goes through TensorFlow's own functions: explained as the same network built of Keras
+layers.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,13 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
-# --- a model with all sorts of functions ------------------------------------------------------------------------------
+# --- a model with all sorts of functions ----------------------------------------------------------
 
 
 class Mixed(keras.Model):
-    """Layers, TensorFlow's functions and weights of the model's own, as people write it who know TensorFlow."""
+    """Layers, TensorFlow's functions and weights of the model's own, as people write it who know
+    TensorFlow.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="mixed")
@@ -188,7 +192,7 @@ class HalfReady(Mixed):
         return self.out(tf.reduce_mean(x, axis=[1, 2]))
 
 
-# --- layers and functions in a graph ----------------------------------------------------------------------------------
+# --- layers and functions in a graph --------------------------------------------------------------
 
 
 def of_lambda(function: Callable[[Any], Any], shape: tuple[int, ...] = (12, 10, 6)) -> keras.Model:
@@ -262,7 +266,9 @@ def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
 
 
 class Product(layers.Layer):
-    """A Dense layer in TensorFlow, its kernel as it is or transposed, along all axes or flattened."""
+    """A Dense layer in TensorFlow, its kernel as it is or transposed, along all axes or
+    flattened.
+    """
 
     def __init__(self, is_transposed: bool, is_flat: bool) -> None:
         super().__init__(name="product")
@@ -435,11 +441,13 @@ def test_half_precision_does_not_blur_where_a_mask_goes() -> None:
     assert_same(tfviz.VisualBackProp(model)(noise(*size)), tfviz.VisualBackProp(plain)(noise(*size)), 2e-3)
 
 
-# --- conditions, variables, names ---------------------------------------------------------------------------------------
+# --- conditions, variables, names -----------------------------------------------------------------
 
 
 class Branching(layers.Layer):
-    """One of two layers, as the images have it: each has the names of its own graph, which are those of the other too."""
+    """One of two layers, as the images have it: each has the names of its own graph, which are
+    those of the other too.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="branching")
@@ -559,7 +567,7 @@ def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
     assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
-# --- what is done to look -----------------------------------------------------------------------------------------------
+# --- what is done to look -------------------------------------------------------------------------
 
 
 def test_calls_are_noted_once_and_in_this_thread_only() -> None:
@@ -642,7 +650,9 @@ def test_everything_is_as_before_when_the_users_code_raises() -> None:
 
 
 def test_keras_still_calls_a_layer_through_the_class() -> None:
-    """`recorded_calls` stands on this: a layer, a model and a wrapper are all called by `keras.Layer.__call__`."""
+    """`recorded_calls` stands on this: a layer, a model and a wrapper are all called by
+    `keras.Layer.__call__`.
+    """
     dense, x = layers.Dense(2), np.ones((1, 2, 3), np.float32)
     wrapped = layers.TimeDistributed(layers.Dense(2))
     wrapped(x)

@@ -1,4 +1,6 @@
-"""What tfviz reads of TensorFlow's private parts is still there and means the same. A failure here says what has moved."""
+"""What tfviz reads of TensorFlow's private parts is still there and means the same. A failure here
+says what has moved.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ def test_a_heatmap_takes_magnitudes_and_a_signed_map_sums_over_channels():
     heat = inferno(np.rint(strongest / strongest.max() * 255).astype(int))
     np.testing.assert_array_equal(overlay(GRAYS, channels, style="heatmap", alpha=1), heat)
     blue_red = overlay(GRAYS, channels, style="signed", alpha=1).astype(int)
-    assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8  # a neighboring color, by rounding
+    # a neighboring color, by rounding
+    assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8
     np.testing.assert_array_equal(overlay(GRAYS, -RAMP, style="heatmap"), overlay(GRAYS, RAMP))
 
 

@@ -1,8 +1,9 @@
-"""Normalizations written out, choices and sums with constants, in excitation backprop and VisualBackProp.
+"""Normalizations written out, choices and sums with constants, in excitation backprop and
+VisualBackProp.
 
-Each model is a convolution, the operation, and a convolution after it. The reference is a slow one in float64: excitation
-carries p from the second convolution back to the first by the formula of the paper, and what the operation does to p is written
-down beside the operation.
+Each model is a convolution, the operation, and a convolution after it. The reference is a slow one
+in float64: excitation carries p from the second convolution back to the first by the formula of the
+paper, and what the operation does to p is written down beside the operation.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def before_second(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def through_convolution(x: np.ndarray, kernel: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """p_in = a · Σ_out w⁺ p / Σ_in w⁺ a of a 3×3 convolution with "same" padding, pixel by pixel."""
+    """p_in = a · Σ_out w⁺ p / Σ_in w⁺ a of a 3×3 convolution with "same" padding, pixel
+    by pixel.
+    """
     a, positive = np.maximum(x, 0), np.maximum(kernel, 0)
     padded = np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0)))
     back = np.zeros_like(padded)
@@ -118,7 +121,9 @@ def test_all_of_p_goes_to_the_signal(name: str) -> None:
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_the_mask_passes_to_the_signal_alone(name: str) -> None:
-    """The second route is the same model with the operation left out, run on the maps that the operation gives."""
+    """The second route is the same model with the operation left out, run on the maps that the
+    operation gives.
+    """
     model = around(NORMALIZATIONS[name])
     images = networks.pictures(model)
     first, second = (np.asarray(keras.Model(model.input, model.get_layer(one).output)(images)) for one in ("first", "second"))
@@ -138,7 +143,7 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
     return (mask - low) / (high - low)
 
 
-# --- operations of two branches -----------------------------------------------------------------------------------------
+# --- operations of two branches -------------------------------------------------------------------
 
 Shares = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 

@@ -1,7 +1,7 @@
 """Each rule on one layer, over the settings that the layer takes, against the reference.
 
-Every model here is a single layer between a plain convolution (so that the rule meets activations, not the image) and the
-outputs; hypothesis chooses its settings.
+Every model here is a single layer between a plain convolution (so that the rule meets activations,
+not the image) and the outputs; hypothesis chooses its settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ TOLERANCE = 1e-4
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 paddings = st.sampled_from(["same", "valid"])
-sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))  # The widest window, 3 dilated by 3, reaches over 7.
+# The widest window, 3 dilated by 3, reaches over 7.
+sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))
 counts = st.integers(1, 3)
 seeds = st.integers(0, 9999)
 
@@ -56,7 +57,8 @@ def convolutions(draw: Any) -> Convolution2D:
     options = {"kernel_size": draw(pairs), "use_bias": draw(st.booleans()), **draw(windows())}
     channels, outputs = draw(counts), draw(counts)
     if kind == "separable":
-        channels += 1  # Keras itself fails in TensorFlow's oneDNN on one channel and a kernel of one pixel.
+        # Keras itself fails in TensorFlow's oneDNN on one channel and a kernel of one pixel.
+        channels += 1
     if kind in ("depthwise", "separable"):
         options["strides"] = (options["strides"][0],) * 2  # TensorFlow wants equal strides here.
         options["dilation_rate"] = (1, 1) if options["strides"] != (1, 1) else options["dilation_rate"]
@@ -71,7 +73,9 @@ def convolutions(draw: Any) -> Convolution2D:
 
 
 def around(layer: layers.Layer, size: tuple[int, int], channels: int, seed: int) -> keras.Model:
-    """before (makes activations of either sign) → layer → outputs, one for each element of what the layer gives."""
+    """before (makes activations of either sign) → layer → outputs, one for each element of what the
+    layer gives.
+    """
     inputs = keras.Input((*size, 2))
     x = layer(layers.Conv2D(channels, 1, name="before")(inputs))
     return networks.with_random_weights(keras.Model(inputs, layers.Flatten()(x)), seed)
@@ -89,7 +93,7 @@ def assert_excitation(model: keras.Model, layer: str | None, batch: int, seed: i
     assert_equal(p, reference.excitation_backprop(net, images, weights, layer or "images", **options))
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 @some
@@ -246,7 +250,7 @@ def test_excitation_needs_every_operation_between_the_layer_and_the_outputs() ->
     Excitation(graph).require_rules(graph.inputs)  # It moves elements, which is its own derivative.
 
 
-# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+# --- guided backprop and deconvnet ----------------------------------------------------------------
 
 
 @few
@@ -294,7 +298,7 @@ def test_a_relu_is_one_in_whichever_form(form: str, method: str) -> None:
     assert abs(results[0] - tfviz.Saliency(model)(images, 0)).numpy().max() > 0.01
 
 
-# --- VisualBackProp -------------------------------------------------------------------------------------------------
+# --- VisualBackProp -------------------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)
@@ -378,7 +382,7 @@ def test_a_map_that_only_leads_to_a_gate_plays_no_part() -> None:
     assert_equal(tfviz.VisualBackProp(model)(images), reference.visual_backprop(reference.Network(model), images))
 
 
-# --- rules leave the forward pass alone -----------------------------------------------------------------------------
+# --- rules leave the forward pass alone -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["residual", "depthwise", "inception"])

@@ -68,7 +68,7 @@ def test_a_picture_may_be_turned_over_before_it_is_read(turned: Callable[[Any], 
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
 
 
-# --- one sigmoid unit, whose class 0 comes back with a minus -------------------------------------------------------------
+# --- one sigmoid unit, whose class 0 comes back with a minus --------------------------------------
 
 
 def averaged(units: int, activation: str | None) -> keras.Model:
@@ -102,7 +102,7 @@ def test_one_unit_is_explained_as_two_behind_an_average_or_a_sum(build: Any, tar
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * want.max())
 
 
-# --- what loses or takes probability -------------------------------------------------------------------------------------
+# --- what loses or takes probability --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,13 @@ def test_a_sum_of_a_map_with_itself_passes_all_of_it() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -3.0])
 def test_padding_of_any_value_is_no_part_of_the_picture(value: float) -> None:
-    """A convolution that reads the padding gives the picture the same share, whatever the padding holds."""
+    """A convolution that reads the padding gives the picture the same share, whatever the padding
+    holds.
+    """
     inputs = keras.Input(SIZE)
     x = ops.pad(inputs, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=value)
-    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)  # every place excited, whatever it reads
+    # every place excited, whatever it reads
+    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)
     model = alive(keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x))), 1)
     for weight in model.weights:
         weight.assign(abs(weight) * 0.01)

@@ -1,4 +1,6 @@
-"""Digits: pictures of one and of two, the network, and that the contrastive map finds the digit asked for."""
+"""Digits: pictures of one and of two, the network, and that the contrastive map finds the digit
+asked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""README's commands and Python run as written, in order, in a fresh clone, and print what README says."""
+"""README's commands and Python run as written, in order, in a fresh clone, and print what README
+says.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 LINES = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
-INSTALLING = "scripts/demo"  # CI runs it after the tests; here it would install into the environment of the tests
+# CI runs it after the tests; here it would install into the environment of the tests
+INSTALLING = "scripts/demo"
 ACTIVATING = "source .venv/bin/activate"
 SERVING = "tfviz watch runs"
 MOST_WORDS = 2000
@@ -58,7 +61,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"export PATH={shlex.quote(str(programs))}:$PATH\n")
     (programs / "tfviz").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tfviz "$@"\n')
-    (programs / "pip").write_text("#!/bin/sh\n")  # test_only_extras_are_installed looks at what it would install
+    # test_only_extras_are_installed looks at what it would install
+    (programs / "pip").write_text("#!/bin/sh\n")
     for name in ("tfviz", "pip"):
         (programs / name).chmod(0o755)
     return folder
@@ -70,7 +74,9 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def runnable() -> list[tuple[str, str]]:
-    """README's blocks in order, without what cannot end, and with the environment that was activated before."""
+    """README's blocks in order, without what cannot end, and with the environment that was
+    activated before.
+    """
     found, is_active = [], False
     for kind, text in BLOCKS:
         if kind == "console":

@@ -127,7 +127,9 @@ class Drawing(Noisy):
 )
 @pytest.mark.parametrize("before", [0, 1])
 def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], before: int) -> None:
-    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py` looks."""
+    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py`
+    looks.
+    """
     set_random_seed(0)
     expected = [draw() for _ in range(before + 2)]
     set_random_seed(0)

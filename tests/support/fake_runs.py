@@ -1,4 +1,6 @@
-"""Runs that no network has trained: folders and requests of the documented form, for tests of whatever reads them."""
+"""Runs that no network has trained: folders and requests of the documented form, for tests of
+whatever reads them.
+"""
 
 from __future__ import annotations
 

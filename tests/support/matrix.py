@@ -1,9 +1,10 @@
 """Every method on one network of keras.applications, with random weights, against a second route.
 
-The networks are small in nothing but their input: the smallest square whose last maps still have more than one pixel. Each
-is explained twice: in float32, as users have it, which must be finite, of the right shape and fast; and in float64, where it
-must equal the second route. (In float32 a ReLU at 0 opens or not by the order of sums, and a gradient through hundreds of
-layers changes with it by per cents.)
+The networks are small in nothing but their input: the smallest square whose last maps still have
+more than one pixel. Each is explained twice: in float32, as users have it, which must be finite, of
+the right shape and fast; and in float64, where it must equal the second route. (In float32 a ReLU
+at 0 opens or not by the order of sums, and a gradient through hundreds of layers changes with it by
+per cents.)
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def pictures(name: str, count: int = 2) -> np.ndarray:
 
 
 def alive(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Random scales, shifts and biases; the statistics of each BatchNormalization are those of the images."""
+    """Random scales, shifts and biases; the statistics of each BatchNormalization are those of the
+    images.
+    """
     random = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if len(weight.shape) == 1:
@@ -94,12 +97,15 @@ def with_depthwise(model: keras.Model) -> keras.Model:
 
 
 def depthwise(layer: Any, x: Any, kernel: Any) -> Any:
-    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))  # (height, width, channels, 1)
+    # (height, width, channels, 1)
+    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))
     return tf.nn.depthwise_conv2d(x, kernel, (1, *layer.strides, 1), layer.padding.upper(), dilations=layer.dilation_rate)
 
 
 class Matrix:
-    """One row: `cells[method]` says in words what came of it; `wrong` lists what should not have."""
+    """One row: `cells[method]` says in words what came of it; `wrong` lists what should
+    not have.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -135,7 +141,9 @@ class Matrix:
             return f"**{type(error).__name__}**"
 
     def _explained(self, method: str, **options: Any) -> tuple[Any, np.ndarray]:
-        """The explainer and its attribution; the time is that of building it and of its first call."""
+        """The explainer and its attribution; the time is that of building it and of its
+        first call.
+        """
         start = time.perf_counter()
         explainer = tfviz.METHODS[method](self.model, **options)
         target = self.target if explainer.takes_target else None
@@ -185,7 +193,9 @@ class Matrix:
 
     @cached_property
     def last_maps(self) -> tuple[str, np.ndarray, np.ndarray]:
-        """What the last global pooling reads (VGG: what its last pooling reads): its layer, the maps, the score's gradient."""
+        """What the last global pooling reads (VGG: what its last pooling reads): its layer, the
+        maps, the score's gradient.
+        """
         pools = [layer for layer in self.twin.layers if re.search("Global|MaxPooling", type(layer).__name__)]
         maps = pools[-1].input
         path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)

@@ -1,7 +1,8 @@
 """Small networks with random weights, one for each way in which people build theirs.
 
-Each is built in a moment, has its logits at the end (most behind a softmax), and names the layers worth looking at. The
-reference (tests/support/reference) reads all of them, but for what `no` lists.
+Each is built in a moment, has its logits at the end (most behind a softmax), and names the layers
+worth looking at. The reference (tests/support/reference) reads all of them, but for what `no`
+lists.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ GRADIENTS = ("saliency", "guided_backprop", "deconvnet")
 class Case:
     """A network, and what to ask of it.
 
-    cams: layers with height and width; cuts: layers for excitation, image aside. Where the reference calls a layer otherwise
-    than tfviz, they are written "tfviz = reference". automatic: the layer that a CAM takes by itself, None where there is
-    none. no: methods that cannot explain it, or that the reference does not know here. merges: whether a BatchNormalization
-    alone follows a linear map. seed: one with which no map is all zero.
+    cams: layers with height and width; cuts: layers for excitation, image aside. Where the
+    reference calls a layer otherwise than tfviz, they are written "tfviz = reference". automatic:
+    the layer that a CAM takes by itself, None where there is none. no: methods that cannot explain
+    it, or that the reference does not know here. merges: whether a BatchNormalization alone follows
+    a linear map. seed: one with which no map is all zero.
     """
 
     build: Callable[[], keras.Model]
@@ -44,7 +46,9 @@ def named(layer: str) -> tuple[str, str]:
 
 
 def with_random_weights(model: keras.Model, seed: int) -> keras.Model:
-    """Random everywhere, also where Keras starts with 0 or 1: BatchNormalization gets scales of either sign."""
+    """Random everywhere, also where Keras starts with 0 or 1: BatchNormalization gets scales of
+    either sign.
+    """
     random = np.random.default_rng(seed)
     for weight in model.weights:
         if "float" not in weight.dtype:
@@ -61,7 +65,9 @@ def with_random_weights(model: keras.Model, seed: int) -> keras.Model:
 
 
 def pictures(model: keras.Model, count: int = 2, seed: int = 1) -> np.ndarray:
-    """A float32 batch as the model takes it, negative values too; of 24 × 20 pixels where the size is free."""
+    """A float32 batch as the model takes it, negative values too; of 24 × 20 pixels where the size
+    is free.
+    """
     size = [n or free for n, free in zip(model.input_shape[1:], (24, 20, 3), strict=True)]
     return np.random.default_rng(seed).normal(size=(count, *size)).astype(np.float32)
 
@@ -99,7 +105,9 @@ def residual() -> keras.Model:
 
 
 def depthwise() -> keras.Model:
-    """MobileNet: capped `ReLU` layers, padding of its own, depthwise convolutions, a linear bottleneck."""
+    """MobileNet: capped `ReLU` layers, padding of its own, depthwise convolutions, a linear
+    bottleneck.
+    """
     inputs = keras.Input((19, 19, 3))
     x = layers.ZeroPadding2D(((0, 1), (1, 1)), name="pad")(inputs)
     x = layers.Conv2D(6, 3, 2, use_bias=False, name="c1")(x)
@@ -115,7 +123,9 @@ def depthwise() -> keras.Model:
 
 
 def inception() -> keras.Model:
-    """Branches side by side, overlapping pooling, dilation; logits that are the mean of a ReLU, as in SqueezeNet."""
+    """Branches side by side, overlapping pooling, dilation; logits that are the mean of a ReLU, as
+    in SqueezeNet.
+    """
     inputs = keras.Input((21, 18, 3))
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="c1")(inputs)
     x = layers.MaxPooling2D(3, 2, name="p1")(x)
@@ -130,7 +140,9 @@ def inception() -> keras.Model:
 
 
 def preactivation() -> keras.Model:
-    """BatchNormalization and ReLU before each convolution, dense connections; no activation at the end."""
+    """BatchNormalization and ReLU before each convolution, dense connections; no activation at the
+    end.
+    """
     inputs = keras.Input((17, 19, 3))
     x = layers.Conv2D(6, 3, 2, padding="same", name="c1")(inputs)
     y = layers.Activation("relu", name="r1")(layers.BatchNormalization(name="n1")(x))
@@ -176,7 +188,9 @@ def operations() -> keras.Model:
 
 
 def nested() -> keras.Model:
-    """Transfer learning: augmentation and preprocessing, a backbone and a head, each a model of its own."""
+    """Transfer learning: augmentation and preprocessing, a backbone and a head, each a model of its
+    own.
+    """
     augmentation = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.2)], name="augmentation")
     inputs = keras.Input((18, 16, 3))
     x = layers.Activation("relu", name="r1")(_conv_norm(inputs, 6, "a"))

@@ -30,7 +30,9 @@ def functions_of(tree: ast.AST) -> list[Function]:
 
 
 def imports_of(module: str, tree: ast.Module | None = None) -> Iterator[str]:
-    """The modules of tfviz that a module imports, inside functions and by their names in strings too; not for types only."""
+    """The modules of tfviz that a module imports, inside functions and by their names in strings
+    too; not for types only.
+    """
     for node in _walk_without_types(tree or tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("tfviz."))

@@ -40,7 +40,9 @@ def assert_untouched(model: Any, before: dict[str, Any]) -> None:
 
 
 def regularized() -> keras.Model:
-    """Losses of each sort, a frozen layer, BatchNormalization and random layers, one nested model."""
+    """Losses of each sort, a frozen layer, BatchNormalization and random layers, one
+    nested model.
+    """
     inner = keras.Sequential([layers.RandomFlip(), layers.GaussianNoise(0.1), layers.Rescaling(0.5)], name="inner")
     model = keras.Sequential([
         keras.Input((14, 14, 3)),

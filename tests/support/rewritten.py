@@ -1,8 +1,9 @@
 """A second route to every method: a model whose layers are rewritten by hand, run by Keras itself.
 
-No graph is read here. Each layer's `call` is replaced by one that computes the same and gives back what the method's rule
-says; Keras runs the model on a tape, so that nested, shared and subclassed models need nothing of their own. The model must
-be a twin of the one that tfviz explains, with its logits at the end: its layers are changed, until the `with` block ends.
+No graph is read here. Each layer's `call` is replaced by one that computes the same and gives back
+what the method's rule says; Keras runs the model on a tape, so that nested, shared and subclassed
+models need nothing of their own. The model must be a twin of the one that tfviz explains, with its
+logits at the end: its layers are changed, until the `with` block ends.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def redirected(output: Any, inputs: Sequence[Any], share: Share) -> Any:
 
 
 class Rewritten:
-    """A model in whose layers one method's rule is written; in a run `outputs[name]` lists what each layer gave."""
+    """A model in whose layers one method's rule is written; in a run `outputs[name]` lists what
+    each layer gave.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -78,11 +81,15 @@ class Rewritten:
         self.calls.clear()
 
     def output_of(self, name: str) -> Any:
-        """What a layer's last call gave; an operation without a name of its own may be called "relu6_1"."""
+        """What a layer's last call gave; an operation without a name of its own may be called
+        "relu6_1".
+        """
         return self.outputs[name if name in self.outputs else next(n for n in self.outputs if n.startswith(name))][-1]
 
     def cuts(self) -> list[int]:
-        """The numbers of the calls after which one tensor only is still to be read: all goes through it."""
+        """The numbers of the calls after which one tensor only is still to be read: all goes
+        through it.
+        """
         last_read = {key: number for number, (_, read, _) in enumerate(self.calls) for key in read}
         found, live = [], {key for _, read, _ in self.calls for key in read} - {id(output) for *_, output in self.calls}
         for number, (_, _, output) in enumerate(self.calls):
@@ -91,7 +98,8 @@ class Rewritten:
         return found
 
     def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] | None = ()) -> tuple[list[Any], Any]:
-        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the images; in that order.
+        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the
+        images; in that order.
 
         at: None is all the cuts. Of the outputs those of the layers named here are kept.
         """
@@ -139,11 +147,13 @@ def called(operation: Any) -> str:
     return type(operation).__name__
 
 
-# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+# --- guided backprop and deconvnet ----------------------------------------------------------------
 
 
 class Guided(Rewritten):
-    """p → p · [p > 0] · [x > 0] at each ReLU: x the ReLU's own input, also where it is fused into a layer."""
+    """p → p · [p > 0] · [x > 0] at each ReLU: x the ReLU's own input, also where it is fused into a
+    layer.
+    """
 
     needs_open = True
 
@@ -195,18 +205,21 @@ def relu_range(operation: Any) -> tuple[float, float]:
     return float(getattr(operation, "threshold", 0) or 0), np.inf if highest is None else float(highest)
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 class Excitation(Rewritten):
-    """Marginal winning probability; `lost` is what reached outputs that nothing excites, by layer name."""
+    """Marginal winning probability; `lost` is what reached outputs that nothing excites, by layer
+    name.
+    """
 
     contrastive_at: tuple[str, ...] = ()
 
     def start(self, images: list[Any]) -> None:
         super().start(images)
         self.lost: dict[str, Any] = {}
-        # What is only a moved or scaled image, with 1 where it comes from the image and 0 where it was padded.
+        # What is only a moved or scaled image, with 1 where it comes from the image and 0 where it
+        # was padded.
         self.pictures = {id(x): (x, tf.ones_like(x)) for x in images}
 
     def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
@@ -299,7 +312,9 @@ class Excitation(Rewritten):
 
 
 class Contrastive(Excitation):
-    """The contrastive form; the last linear map is the last that runs, unless `contrastive_at` says otherwise."""
+    """The contrastive form; the last linear map is the last that runs, unless `contrastive_at` says
+    otherwise.
+    """
 
     def __init__(self, model: Any, images: Any, last: tuple[str, ...] = ()) -> None:
         super().__init__(model)
@@ -337,7 +352,7 @@ def summed_to(p: Any, x: Any) -> Any:
     return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
 
 
-# --- VisualBackProp -------------------------------------------------------------------------------------------------
+# --- VisualBackProp -------------------------------------------------------------------------------
 
 
 class Masks(Rewritten):
@@ -415,11 +430,13 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
     return np.divide(mask - low, high - low, out=np.zeros_like(mask), where=high > low)
 
 
-# --- class activation maps ------------------------------------------------------------------------------------------
+# --- class activation maps ------------------------------------------------------------------------
 
 
 def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
-    """A class activation map from a layer's activations and the score's gradient there, (N, ..., K)."""
+    """A class activation map from a layer's activations and the score's gradient there, (N, ...,
+    K).
+    """
     axes = tuple(range(1, A.ndim - 1))
     if method == "grad_cam_plus_plus":
         divisor = 2 * G**2 + A.sum(axes, keepdims=True) * G**3
@@ -432,7 +449,9 @@ def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Linearly along each axis, the centers of pixels on the centers: (N, h, w) to (N, *size), and of any other rank."""
+    """Linearly along each axis, the centers of pixels on the centers: (N, h, w) to (N, *size), and
+    of any other rank.
+    """
     for axis, n in enumerate(size, start=1):
         m = maps.shape[axis]
         at = (np.arange(n) + 0.5) * m / n - 0.5

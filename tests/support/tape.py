@@ -1,6 +1,7 @@
 """Gradients to compare with, by a tape that runs compiled.
 
-A tape that runs eagerly computes the gradients of kernels too, which nobody asks for here (see `graph.backprop`).
+A tape that runs eagerly computes the gradients of kernels too, which nobody asks for here (see
+`graph.backprop`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
-# What TensorFlow changes in a graph before it runs; without these a second route runs the kernels that an eager run does, but
-# those that nobody asks for are left out.
+# What TensorFlow changes in a graph before it runs; without these a second route runs the kernels
+# that an eager run does, but those that nobody asks for are left out.
 CHANGES = ("arithmetic_optimization", "constant_folding", "layout_optimizer", "remapping", "shape_optimization")
 
 

@@ -1,7 +1,7 @@
 """A zoo of small models: every shape in which people build theirs.
 
-Each species is built in a moment. Its builder takes the last activation, so that the same model ends in its logits when that
-is None: the twin that the second route rewrites (see rewritten.py).
+Each species is built in a moment. Its builder takes the last activation, so that the same model
+ends in its logits when that is None: the twin that the second route rewrites (see rewritten.py).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ Head = str | None
 class Species:
     """How to build a model, and what to expect.
 
-    build: makes the model, random weights and all, for a last activation. twin: the plain model of the same weights that
-    ends in the logits to explain; by default the builder's own. cam: the layer that a CAM takes by itself, as the twin calls
-    it. errors: methods, and what they must say instead of explaining. warns: what the guided methods must warn of, for they
-    give the plain gradient there.
+    build: makes the model, random weights and all, for a last activation. twin: the plain model of
+    the same weights that ends in the logits to explain; by default the builder's own. cam: the
+    layer that a CAM takes by itself, as the twin calls it. errors: methods, and what they must say
+    instead of explaining. warns: what the guided methods must warn of, for they give the plain
+        gradient there.
     tolerance: of the largest value.
     """
 
@@ -70,7 +71,9 @@ def noise(*size: int, count: int = 2, seed: int = 1) -> np.ndarray:
 
 
 def alive(model: Any, seed: int = 0) -> Any:
-    """Random weights, kernels rather positive than not, and biases positive: so that of no method all is zero."""
+    """Random weights, kernels rather positive than not, and biases positive: so that of no method
+    all is zero.
+    """
     with_random_weights(model, seed)
     for weight in model.trainable_weights:
         if len(weight.shape) > 1:
@@ -89,7 +92,7 @@ def conv(filters: int, name: str, **options: Any) -> Any:
     return layers.Conv2D(filters, 3, **({"activation": "relu", "padding": "same"} | options), name=name)
 
 
-# --- Sequential and nested ------------------------------------------------------------------------------------------
+# --- Sequential and nested ------------------------------------------------------------------------
 
 
 def stack(activation: Head) -> list[Any]:
@@ -144,7 +147,7 @@ def shared_backbone(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, head_of(x, activation)))
 
 
-# --- inputs and outputs ---------------------------------------------------------------------------------------------
+# --- inputs and outputs ---------------------------------------------------------------------------
 
 
 def two_images(activation: Head) -> keras.Model:
@@ -242,7 +245,7 @@ def softmax_behind_a_reshape(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, layers.Activation(activation or "linear", name="predictions")(x)))
 
 
-# --- ranks, sizes, channels -----------------------------------------------------------------------------------------
+# --- ranks, sizes, channels -----------------------------------------------------------------------
 
 
 def conv1d(activation: Head) -> keras.Model:
@@ -256,7 +259,8 @@ def conv1d(activation: Head) -> keras.Model:
 def conv3d(activation: Head) -> keras.Model:
     inputs = keras.Input((8, 8, 6, 2))
     x = layers.Conv3D(5, 3, padding="same", name="c1")(inputs)
-    # Before the ReLU: of equal maxima TensorFlow's pooling in three dimensions takes one when compiled, all when eager.
+    # Before the ReLU: of equal maxima TensorFlow's pooling in three dimensions takes one when
+    # compiled, all when eager.
     x = layers.ReLU(name="r1")(layers.MaxPooling3D(2, padding="same", name="p1")(x))
     x = layers.Conv3D(5, 3, activation="relu", name="last")(x)
     x = layers.GlobalAveragePooling3D(name="pool")(x)
@@ -278,7 +282,7 @@ def channels_first(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, layers.Dense(4, activation=activation)(x)))
 
 
-# --- operations, custom layers, wrappers ----------------------------------------------------------------------------
+# --- operations, custom layers, wrappers ----------------------------------------------------------
 
 
 def keras_operations(activation: Head) -> keras.Model:
@@ -341,7 +345,8 @@ def film(activation: Head) -> keras.Model:
     """A network for one frame inside a TimeDistributed, another around it, and a head over time."""
     frame = keras.Input((13, 10, 2))
     x = layers.BatchNormalization(name="n1")(conv(5, "c1", activation=None)(layers.ZeroPadding2D(1, name="pad")(frame)))
-    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))  # as in conv3d: no equal maxima
+    # as in conv3d: no equal maxima
+    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))
     x = layers.Add(name="sum")([x, conv(5, "c2")(x)])
     inner = keras.Model(frame, layers.AveragePooling2D((2, 1), name="p2")(conv(4, "last", strides=(2, 1))(x)), name="inner")
     around = keras.Sequential(
@@ -504,7 +509,7 @@ def in_keras(model: InTensorFlow) -> keras.Model:
     return twin
 
 
-# --- precision, adapters, states ------------------------------------------------------------------------------------
+# --- precision, adapters, states ------------------------------------------------------------------
 
 
 def of_policy(policy: str) -> Callable[[Head], keras.Model]:
@@ -609,7 +614,7 @@ def reloaded(suffix: str) -> Callable[[Head], keras.Model]:
     return build
 
 
-# --- gates and activations ------------------------------------------------------------------------------------------
+# --- gates and activations ------------------------------------------------------------------------
 
 
 def squeeze_and_excitation(activation: Head) -> keras.Model:

@@ -1,4 +1,6 @@
-"""The files of the page agree with each other and with the rest of tfviz, and need nothing from elsewhere."""
+"""The files of the page agree with each other and with the rest of tfviz, and need nothing from
+elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another form."""
+"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another
+form.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,8 @@ def test_the_page_takes_the_token_once_and_then_a_cookie_that_cannot_send(guarde
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     assert re.search("HttpOnly.*SameSite=strict", entered.headers["set-cookie"], re.IGNORECASE)
     assert TOKEN not in entered.headers["set-cookie"]
-    assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200  # httpx keeps the cookie
+    # httpx keeps the cookie
+    assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200
     assert guarded.put(f"/api/runs/{OTHER}", json=run_of(OTHER)).status_code == 401
 
 
@@ -437,7 +440,8 @@ def test_a_record_of_another_form_is_refused(steady: tuple[Viewer, Path], record
 
 def test_what_does_not_belong_to_the_run_is_refused(client: httpx.Client) -> None:
     sender = Sender(client, ID)
-    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404  # the run has not come yet
+    # the run has not come yet
+    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404
     sender.open()
     assert sender.put("/images/2.png", content=GOOD).status_code == 422
     assert sender.put("/pictures/0/saliency/0.png", content=GOOD).status_code == 422

@@ -1,4 +1,6 @@
-"""Operations that choose, move or join numbers: max pooling, padding, reshaping, Add, Multiply, Concatenate."""
+"""Operations that choose, move or join numbers: max pooling, padding, reshaping, Add, Multiply,
+Concatenate.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class MaxPool(Operation):
 
 @dataclass(frozen=True)
 class GlobalMaxPool(Operation):
-    """Where several pixels are largest each gets an equal part, as in TensorFlow's derivative of reduce_max."""
+    """Where several pixels are largest each gets an equal part, as in TensorFlow's derivative of
+    reduce_max.
+    """
 
     keepdims: bool = False
 
@@ -48,7 +52,9 @@ class GlobalMaxPool(Operation):
 
 
 class Arranging(Operation):
-    """Moves numbers without changing them, so that `place` may be used on anything shaped as the input."""
+    """Moves numbers without changing them, so that `place` may be used on anything shaped as the
+    input.
+    """
 
     def place(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -1,20 +1,24 @@
 """Excitation backprop (Zhang et al., 2016) and its contrastive form.
 
-p starts at the logits as the target distribution. Through a linear map y = f(x; W) + b, with a = max(x, 0):
+p starts at the logits as the target distribution. Through a linear map y = f(x; W) + b, with a =
+max(x, 0):
 
     p_in = a · fᵀ(W⁺, p / f(a; W⁺)),    0 where the divisor is 0
 
-* Linear maps: Dense, every convolution (separable: its depthwise and its pointwise part, one after the other), average
-  pooling and global average pooling (W = W⁺ = 1 / number of pixels, padding not counted). The bias takes no part.
+* Linear maps: Dense, every convolution (separable: its depthwise and its pointwise part, one after
+  the other), average pooling and global average pooling (W = W⁺ = 1 / number of pixels, padding not
+  counted). The bias takes no part.
 * Add: input i gets p · a_i / Σ a, a_i = max(x_i, 0), 0 where Σ a = 0.
 * Max pooling, padding, cropping, reshaping, concatenation: their own derivative.
 * Activations, BatchNorm, Rescaling, Normalization, Dropout: p unchanged.
-* A linear map that reads the image (with nothing but Rescaling, Normalization, BatchNorm, activations, Dropout,
-  padding, cropping, reshaping before it): a is its input minus the smallest value of it, per image over all positions
-  and channels; pixels that padding added count neither for the smallest value nor get a value: they stay 0.
-* merge_batch_norm: where a BatchNorm is the only reader of a convolution's or Dense layer's output, W is multiplied by
-  the BatchNorm's scale (per output channel) before W⁺ is taken.
-* Contrastive: at the last linear map that has weights p_in(W) − p_in(−W), both with the same p; below as above.
+* A linear map that reads the image (with nothing but Rescaling, Normalization, BatchNorm,
+  activations, Dropout, padding, cropping, reshaping before it): a is its input minus the smallest
+  value of it, per image over all positions and channels; pixels that padding added count neither
+  for the smallest value nor get a value: they stay 0.
+* merge_batch_norm: where a BatchNorm is the only reader of a convolution's or Dense layer's output,
+  W is multiplied by the BatchNorm's scale (per output channel) before W⁺ is taken.
+* Contrastive: at the last linear map that has weights p_in(W) − p_in(−W), both with the same p;
+  below as above.
 """
 
 from __future__ import annotations
@@ -53,7 +57,9 @@ def winning(operation: Linear, p: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 
 def excitation_linear(x: np.ndarray, p: np.ndarray, kernel: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
-    """The rule through one convolution below the first; kernel (kh, kw, inputs / groups, outputs)."""
+    """The rule through one convolution below the first; kernel (kh, kw, inputs / groups,
+    outputs).
+    """
     return winning(Convolution(kernel, window, groups), p, relu(x))
 
 
@@ -89,7 +95,9 @@ def _excite(
 
 
 def _shifted_images(net: Network, values: Values) -> Values:
-    """By name: the image, and what is only a scaled, padded or reshaped image, with its smallest value at 0."""
+    """By name: the image, and what is only a scaled, padded or reshaped image, with its smallest
+    value at 0.
+    """
     is_real = {IMAGES: np.ones(values[IMAGES].shape, bool)}
     for node in net.nodes:
         if node.inputs[0] not in is_real:

@@ -1,4 +1,5 @@
-"""Saliency, guided backprop and deconvnet: the adjoint of each operation, with another rule at each ReLU.
+"""Saliency, guided backprop and deconvnet: the adjoint of each operation, with another rule at each
+ReLU.
 
 Forward x → max(x, 0), backward of p:
     saliency          p · [x > 0]               (the derivative)

@@ -1,4 +1,6 @@
-"""The linear maps y = f(x; W) + b: convolutions, Dense, average pooling, each with its transpose fᵀ."""
+"""The linear maps y = f(x; W) + b: convolutions, Dense, average pooling, each with its transpose
+fᵀ.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from .windows import Window
 
 
 class Linear(Operation):
-    """`apply` is f without the bias; `transpose` is fᵀ; a map without weights has kernel None and W = W⁺."""
+    """`apply` is f without the bias; `transpose` is fᵀ; a map without weights has kernel None and
+    W = W⁺.
+    """
 
     kernel: np.ndarray | None
     bias: np.ndarray | None
@@ -38,13 +42,17 @@ class Linear(Operation):
         return replace(self, kernel=-self.kernel, bias=None)
 
     def scaled(self, scale: np.ndarray) -> Linear:
-        """The map whose output channels are multiplied by scale (channels,); the bias is left out."""
+        """The map whose output channels are multiplied by scale (channels,); the bias is
+        left out.
+        """
         return replace(self, kernel=self.kernel * scale, bias=None)
 
 
 @dataclass(frozen=True)
 class Convolution(Linear):
-    """kernel (kh, kw, inputs / groups, outputs); a depthwise convolution has as many groups as inputs."""
+    """kernel (kh, kw, inputs / groups, outputs); a depthwise convolution has as many groups as
+    inputs.
+    """
 
     kernel: np.ndarray
     window: Window
@@ -82,7 +90,9 @@ class Convolution(Linear):
 
 @dataclass(frozen=True)
 class TransposedConvolution(Linear):
-    """kernel (kh, kw, outputs, inputs): the transpose of the convolution that has this kernel and window."""
+    """kernel (kh, kw, outputs, inputs): the transpose of the convolution that has this kernel and
+    window.
+    """
 
     kernel: np.ndarray
     window: Window

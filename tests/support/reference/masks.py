@@ -1,17 +1,18 @@
 """VisualBackProp (Bojarski et al., 2016): which pixels the deepest feature maps were made from.
 
-Backwards from the deepest ReLU map: mask ← mask · mean over channels of the ReLU's output, then through the layers
-between, up to the image.
+Backwards from the deepest ReLU map: mask ← mask · mean over channels of the ReLU's output, then
+through the layers between, up to the image.
 
-* A ReLU counts where its output has height and width that come from the image's: not one computed from globally pooled
-  or reshaped values only (squeeze-and-excitation gates, heads of 1×1 convolutions). The mask starts as ones at each
-  ReLU from whose output no other such ReLU is computed, so what follows the last one (pooling, BatchNorm, Dense and
-  their ReLUs) plays no part.
-* A convolution or pooling scales the mask up: the transpose of the convolution with the same window whose weights are
-  all one (average pooling: not divided by the window's size). A transposed convolution scales it down, by the transpose
-  of itself with weights of one. Other operations pass the mask as it is.
-* Every input of Add, Concatenate and Multiply gets the whole mask (a gate of another height and width gets none); at a
-  fork the masks coming back are added.
+* A ReLU counts where its output has height and width that come from the image's: not one computed
+  from globally pooled or reshaped values only (squeeze-and-excitation gates, heads of 1×1
+  convolutions). The mask starts as ones at each ReLU from whose output no other such ReLU is
+  computed, so what follows the last one (pooling, BatchNorm, Dense and their ReLUs) plays no part.
+* A convolution or pooling scales the mask up: the transpose of the convolution with the same window
+  whose weights are all one (average pooling: not divided by the window's size). A transposed
+  convolution scales it down, by the transpose of itself with weights of one. Other operations pass
+  the mask as it is.
+* Every input of Add, Concatenate and Multiply gets the whole mask (a gate of another height and
+  width gets none); at a fork the masks coming back are added.
 * At the image there is no product, only min-max per image; a constant mask gives 0.
 """
 

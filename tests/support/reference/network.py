@@ -32,8 +32,9 @@ Rule = Callable[[Node, np.ndarray, tuple[np.ndarray, ...], np.ndarray], tuple[np
 class Network:
     """nodes: in the order of computation.
 
-    A layer's output carries the layer's name ("c1", inside a nested model "backbone/c1", at its second use "c1#1").
-    Where a layer is several operations, the earlier outputs are "c1:0", "c1:1", ...; the image is "images".
+    A layer's output carries the layer's name ("c1", inside a nested model "backbone/c1", at its
+    second use "c1#1"). Where a layer is several operations, the earlier outputs are "c1:0", "c1:1",
+    ...; the image is "images".
     """
 
     def __init__(self, model: Any) -> None:
@@ -57,11 +58,14 @@ class Network:
         return self.forward(images)[self.score]
 
     def name_of(self, layer: str) -> str:
-        """The name of the value that `layer` stands for: a nested model stands for its own output."""
+        """The name of the value that `layer` stands for: a nested model stands for its
+        own output.
+        """
         return self.aliases.get(layer, layer)
 
     def walk_back(self, values: Values, seeds: Values, rule: Rule) -> Values:
-        """Carry `seeds` (by value name) down to the images; what comes back from several consumers is added.
+        """Carry `seeds` (by value name) down to the images; what comes back from several consumers
+        is added.
 
         rule(node, p, inputs, output) says what each input gets of p; None for nothing.
         """

@@ -12,5 +12,7 @@ class Operation:
         raise NotImplementedError
 
     def adjoint(self, p: np.ndarray, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each input the transposed Jacobian at `inputs`, applied to p (shaped as the output)."""
+        """For each input the transposed Jacobian at `inputs`, applied to p (shaped as
+        the output).
+        """
         raise NotImplementedError

@@ -12,7 +12,9 @@ from .operation import Operation
 
 @dataclass(frozen=True)
 class Affine(Operation):
-    """x · scale + shift along the channels: BatchNormalization at inference, Normalization, Rescaling."""
+    """x · scale + shift along the channels: BatchNormalization at inference, Normalization,
+    Rescaling.
+    """
 
     scale: np.ndarray
     shift: np.ndarray
@@ -44,7 +46,9 @@ class Activation(Operation):
 
 @dataclass(frozen=True)
 class Relu(Activation):
-    """Keras' ReLU: x from `threshold` up, cut at `max_value`; below the threshold negative_slope · (x − threshold)."""
+    """Keras' ReLU: x from `threshold` up, cut at `max_value`; below the threshold negative_slope ·
+    (x − threshold).
+    """
 
     max_value: float | None = None
     negative_slope: float = 0.0

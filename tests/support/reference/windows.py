@@ -14,7 +14,8 @@ Pair = tuple[int, int]
 class Window:
     """kernel, strides and dilation are (rows, columns); padding is "same" or "valid".
 
-    "same" gives ceil(size / stride) outputs; where the padding is odd the extra row or column comes after, not before.
+    "same" gives ceil(size / stride) outputs; where the padding is odd the extra row or column comes
+    after, not before.
     """
 
     kernel: Pair
@@ -42,7 +43,9 @@ class Window:
         return x[:, top : top + size[0], left : left + size[1]]
 
     def positions(self, size: Pair) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
-        """(i, j, where): `padded[where]` (N,h,w,C) is what kernel position (i, j) sees for every output."""
+        """(i, j, where): `padded[where]` (N,h,w,C) is what kernel position (i, j) sees for every
+        output.
+        """
         outputs = self.output_size(size)
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):

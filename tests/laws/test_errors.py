@@ -79,7 +79,10 @@ OUT_OF_RANGE = {
     ("float64", "float32"): (1e300, "The model takes float32, which holds .* Received: float64 values from 0 to 1e.300"),
     ("float32", "float16"): (1e5, "The model takes float16, which holds values up to 65504. Received: float32 .* 100000"),
     ("uint16", "float16"): (65535, "The model takes float16, .* Received: uint16 values from 0 to 65535"),
-    ("float32", "uint8"): (256.0, "The model takes uint8, which holds values up to 255. Received: float32 values from 0 to 256"),
+    ("float32", "uint8"): (
+        256.0,
+        "The model takes uint8, .* up to 255. Received: float32 values from 0 to 256",
+    ),
     ("int32", "uint8"): (-1, "The model takes uint8, .* Received: int32 values from -1 to 0"),
 }
 

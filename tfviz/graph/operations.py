@@ -268,13 +268,18 @@ class Opaque(Operation):
         contents: what it holds, looked at only when it is asked for.
         runs_functions: whether it runs functions of the user's, as a loop or a condition does.
         cause: the error that stopped the trace.
+        holds_attention: whether one of the layers in it is attention among positions.
     """
 
     reason: str = "has no description"
     contents: Contents = BuiltIn()
     runs_functions: bool = False
     cause: BaseException | None = None
+    holds_attention: bool = False
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attention(Opaque):
     """Attention among positions."""
+
+    holds_attention: bool = True

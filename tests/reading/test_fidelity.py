@@ -328,7 +328,7 @@ def test_an_activation_is_known_in_whatever_form(relu: str, softmax: str, apart:
     plain = with_functions("relu", "softmax", apart=apart)
     model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(images, target), method(plain)(images, target))
 
 
@@ -709,7 +709,7 @@ def test_what_a_layer_keeps_of_its_last_call_is_left_there() -> None:
     model(noise(*SIZE))
     before = keeping.last
     for key, method in tfviz.METHODS.items():
-        method(model)(noise(*SIZE), None if key == "visual_backprop" else 1)
+        method(model)(noise(*SIZE), 1 if tfviz.METHODS[key].takes_target else None)
         assert keeping.last is before
 
 

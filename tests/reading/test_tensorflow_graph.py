@@ -107,7 +107,7 @@ def test_every_method_sees_the_layers_and_the_functions_between(method: str) -> 
     model = mixed()
     twin, images, before = same_weights(model, of_layers()), noise(*SIZE), snapshot(model)
     np.testing.assert_allclose(model(images), twin(images), rtol=1e-4)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     assert_same(tfviz.METHODS[method](model)(images, target), tfviz.METHODS[method](twin)(images, target))
     assert_untouched(model, before)
 
@@ -226,7 +226,7 @@ def test_a_relu6_is_known_in_whatever_form(name: str) -> None:
     model = of_lambda(lambda x: SIXES[name](8.0 * x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu6(8.0 * x))))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -235,7 +235,7 @@ def test_a_relu_is_known_in_whatever_form(name: str, recwarn: pytest.WarningsRec
     model = of_lambda(RELUS[name])
     plain = weighted_like(model, by_layer(layers.ReLU()))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
     assert not recwarn.list
 
@@ -314,7 +314,7 @@ def test_a_convolution_with_paddings_of_its_own_is_padding_and_a_convolution() -
     model, plain = build(Strided(name="own")), build(of_keras)
     plain.set_weights(model.get_weights())
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -354,7 +354,7 @@ def test_functions_are_known_by_what_they_do(function: Callable[[Any], Any], lay
     model = of_lambda(function, (12, 10, 3 if "split" in str(function.__code__.co_names) else 6))
     plain = weighted_like(model, by_layer(layer))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -660,6 +660,6 @@ def test_keras_still_calls_a_layer_through_the_class() -> None:
 def test_such_a_model_is_exported(method: str, tmp_path: Path) -> None:
     model, images = mixed(), noise(*SIZE)
     explainer = tfviz.METHODS[method](model)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     explainer.export(tmp_path / "explainer")
     assert_same(tfviz.load_explainer(tmp_path / "explainer")(images, target), explainer(images, target))

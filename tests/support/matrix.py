@@ -175,6 +175,10 @@ class Matrix:
             return self._compared(method, got, self._back(rewritten.Rewritten), route)
         return self._compared(method, got, self._back(GUIDED.get(method, rewritten.Rewritten)), "rewritten model")
 
+    def _gradient_times_input(self, method: str = "gradient_times_input") -> str:
+        _, got = self._explained(method)
+        return self._compared(method, got, self.images * self._back(rewritten.Rewritten), "images × rewritten model")
+
     def _back(self, kind: type[rewritten.Rewritten]) -> np.ndarray:
         if kind not in self.backs:
             with kind(self.twin) as second:

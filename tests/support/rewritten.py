@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from support.reference.cams import divided, first_component
 from support.tape import compiled
 
 LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
@@ -420,13 +421,16 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
 
 def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
     """A class activation map from a layer's activations and the score's gradient there, (N, ..., K)."""
+    if method.startswith("eigen"):
+        return first_component(A * G if method == "eigen_grad_cam" else A)
     axes = tuple(range(1, A.ndim - 1))
+    mean = G.mean(axes, keepdims=True)
     if method == "grad_cam_plus_plus":
-        divisor = 2 * G**2 + A.sum(axes, keepdims=True) * G**3
-        alpha = np.divide(G**2, divisor, out=np.zeros_like(G), where=divisor != 0)
+        alpha = divided(G**2, 2 * G**2 + A.sum(axes, keepdims=True) * G**3)
         weights = (alpha * np.maximum(G, 0)).sum(axes, keepdims=True)
+    elif method == "xgrad_cam":
+        weights = divided((A * G).sum(axes, keepdims=True), A.sum(axes, keepdims=True))
     else:
-        mean = G.mean(axes, keepdims=True)
         weights = {"grad_cam": mean, "guided_grad_cam": mean, "hires_cam": G, "layer_cam": np.maximum(G, 0)}[method]
     return np.maximum((weights * A).sum(-1), 0)
 

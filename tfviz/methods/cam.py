@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -24,7 +25,8 @@ class CAM(Explainer):
     `layer_path` says which layer it is. The trunk below the layer is a plain forward pass.
     """
 
-    needs_layer = True
+    needs_layer: ClassVar[bool] = True
+    is_signed: ClassVar[bool] = False  # whether negative values stay
 
     def __init__(
         self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
@@ -44,11 +46,12 @@ class CAM(Explainer):
         """The map (N, h, w), from values that are known already, and all that are known now."""
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
-        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values
+        weighed = self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))
+        return weighed if self.is_signed else tf.nn.relu(weighed), backward.values
 
     @abc.abstractmethod
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
-        """The map (N, h, w) before its ReLU, from activations and gradients (N, h, w, K)."""
+        """The map (N, h, w), before its ReLU where it has one, from activations and gradients (N, h, w, K)."""
 
 
 def spatial_axes(A: tf.Tensor) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ MOST_KEPT = 32  # each new lambda as a target is one more
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
+BoundCall = Callable[[], Nested[tf.Tensor]]
 
 
 class CompiledFunctions:
@@ -32,7 +34,15 @@ class CompiledFunctions:
         return len(self._known)
 
     def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
-        """Runs a computation, compiled for images of this size and this form of target.
+        """Compiles and runs a computation: see `bound`."""
+        return self.bound(computation, graph, images, target)()
+
+    def bound(
+        self, computation: Computation, graph: Graph, images: Images, target: Prepared
+    ) -> Callable[[], Nested[tf.Tensor]]:
+        """A computation compiled for images of this size and this form of target, to be called without arguments.
+
+        Compiling happens here, in Python. The call itself runs in TensorFlow and may be made in another thread.
 
         Args:
             computation: takes the images and the target.
@@ -47,7 +57,8 @@ class CompiledFunctions:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
-        return self._known[key](images, target) if isinstance(target, tf.Tensor) else self._known[key](images)
+        arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
+        return partial(self._known[key], *arguments)
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
         def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from tfviz.methods.blank_maps import warn_of_empty_maps
 from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
+from tfviz.methods.prepared_call import PreparedCall
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 
@@ -104,12 +106,20 @@ class Explainer(abc.ABC):
 
         Warns, once: of maps that are zero everywhere or not finite, and why.
         """
+        return self.prepare(images, target).result()
+
+    def prepare(self, images: Any, target: targets.Target = None) -> PreparedCall:
+        """Checks and compiles one call without running it, so that another thread can run it while the next is compiled.
+
+        Args, Raises: as for a call.
+        """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        attribution = self._run(flat, target, self._attribution)
+        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._warn_of_empty_maps, flat, target))
+
+    def _warn_of_empty_maps(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
         if not self._has_warned:  # to look for the reason takes a run of its own
-            self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
-        return attribution
+            self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target = None) -> Explanation:
         """Explains one batch and returns the model's outputs with it: one pass through the model gives both.
@@ -182,13 +192,17 @@ class Explainer(abc.ABC):
 
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
         """Runs a compiled computation on images that were checked."""
+        return self._bound(images, target, computation)()
+
+    def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
+        """A computation, compiled for images that were checked, to be called without arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(f"{self.key} explains no single class and takes no target. Received: {target!r}.")
         prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
         if callable(prepared):
             self._check_function(prepared, images[0].shape[0])
-        return self._functions.run(computation, self.graph, images, prepared)
+        return self._functions.bound(computation, self.graph, images, prepared)
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
         """Checks a target function once for each batch size, where the sizes of the outputs are known."""

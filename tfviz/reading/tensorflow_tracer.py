@@ -24,7 +24,7 @@ from tfviz.graph.operations import Relu
 from tfviz.nesting import Nested
 from tfviz.reading import tensorflow_ops
 from tfviz.reading.fidelity import computes_as
-from tfviz.reading.relu_patterns import WrittenRelu, relu_of
+from tfviz.reading.relu_patterns import ReluPattern, relu_of
 from tfviz.reading.replay import function_between
 from tfviz.reading.trace import Call, Code, NotReadable, Trace, called
 
@@ -69,7 +69,7 @@ class _OperationCall:
     operation: tf.Operation
     reads: list[tf.Tensor]
     inside: list[tf.Operation]
-    relu: WrittenRelu | None = None
+    relu: ReluPattern | None = None
     is_silu: bool = False
     outputs: list[tf.Tensor] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""One file for each method, and the registry that the command line, the documents and the tests go by."""
+"""One file per method, and the registry that the command line, documents and tests use."""
 
 from __future__ import annotations
 
@@ -35,10 +35,16 @@ METHODS: dict[str, type[Explainer]] = {
 
 
 def method_named(key: str) -> type[Explainer]:
-    """The class for a key such as "grad_cam"; "-" counts as "_".
+    """Return the class for a key such as "grad_cam"; "-" counts as "_".
+
+    Args:
+        key: the key of a method, in any case.
+
+    Returns:
+        The subclass of Explainer.
 
     Raises:
-        UnknownMethodError: with the near matches.
+        UnknownMethodError: there is no such method. The message lists similar names.
     """
     method = METHODS.get(str(key).strip().lower().replace("-", "_"))
     if method is None:

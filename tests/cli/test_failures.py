@@ -55,9 +55,9 @@ def spoil(folder: Path, kind: str) -> Path:
     [
         ("text", "is not a JPEG"),
         ("empty", "is empty"),
-        ("cut", "is cut short or damaged"),
-        ("dot", "at least 2 on a side"),
-        ("wide", "20000 pixels wide"),
+        ("cut", "is truncated or damaged"),
+        ("dot", "must have at least 2"),
+        ("wide", "20000 pixels wide .* at most 16384"),
     ],
 )
 def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, capsys, kind, reason):
@@ -151,9 +151,9 @@ def place(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("missing.jpg", r"There is no file or folder missing\.jpg"),
-        ("in missing.jpg", r"There is no file or folder missing\.jpg"),
-        ("void", r"The folder void holds no image"),
+        ("missing.jpg", r"The file or folder missing\.jpg does not exist"),
+        ("in missing.jpg", r"The file or folder missing\.jpg does not exist"),
+        ("void", r"The folder void contains no image"),
         ("in --output in", r"--output in is the folder of the images themselves"),
         ("in --output notes.txt", r"notes\.txt is not a folder"),
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
@@ -170,7 +170,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --labels nowhere.txt", r"nowhere\.txt cannot be read"),
         ("in --labels notes.txt", r"1 names; the model has 4 outputs"),
         ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
-        ("in --preprocess notes.txt", r"is not JSON"),
+        ("in --preprocess notes.txt", r"is not valid JSON"),
         ("in --image-size 64x64", r"takes images of \(32, 32\).* only"),
         ("in --weights notes.txt", r"notes\.txt is not a file that can be loaded"),
         ("in --weights gone.weights.h5", r"There is no file gone\.weights\.h5"),

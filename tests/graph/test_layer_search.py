@@ -146,7 +146,7 @@ def test_a_fused_activation_belongs_to_its_layer() -> None:
 def test_an_unknown_name_lists_what_is_near() -> None:
     with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'backbone/conv_1'\. Did you mean .*'backbone/block/conv'"):
         tfviz.GradCAM(networks.build("nested"), "backbone/conv_1")
-    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'zzz'\. There are: .*`tfviz layers` lists them all"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'zzz'\. Available: .*`tfviz layers` lists them all"):
         tfviz.GradCAM(networks.build("nested"), "zzz")
 
 

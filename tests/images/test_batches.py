@@ -29,7 +29,7 @@ def test_images_are_read_in_batches_and_bad_ones_skipped(tmp_path: Path) -> None
     assert np.array_equal(batches[1].tensors[0], how.tensor(image(seed=3)))
     ((number, error),) = skipped
     assert number == 1 and "1.png is not a JPEG" in str(error)
-    with pytest.raises(OptionError, match="The batch size must be 1 or more; got 0"):
+    with pytest.raises(OptionError, match=r"The batch size must be at least 1\. Received: 0\."):
         list(read_batches(paths, how, 0, lambda number, error: None))
 
 

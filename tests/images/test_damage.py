@@ -35,7 +35,7 @@ def read(tmp_path: Path, data: bytes) -> np.ndarray:
 def test_a_tiff_without_its_end_is_refused(tmp_path: Path, compression: str) -> None:
     data = encoded(PICTURE, "TIFF", compression=compression)
     assert read(tmp_path, data).shape == PICTURE.shape
-    with pytest.raises(ImageError, match="cut short or damaged"):
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read(tmp_path, data[: len(data) * 2 // 3])
 
 
@@ -52,7 +52,7 @@ def test_a_flipped_bit_in_deflate_is_refused(tmp_path: Path, capfd: Any) -> None
 def test_a_jpeg_that_libjpeg_only_warns_of_is_refused(tmp_path: Path, capfd: Any) -> None:
     data = encoded(PICTURE, "JPEG", quality=90)
     middle = len(data) // 2
-    with pytest.raises(ImageError, match="JPEG data cannot all be decoded"):
+    with pytest.raises(ImageError, match="part of its JPEG data cannot be decoded"):
         read(tmp_path, data[:middle] + data[-2:])
     assert capfd.readouterr().err == ""
 
@@ -69,7 +69,7 @@ def test_what_other_code_prints_during_a_decode_is_passed_on(capfd: Any) -> None
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_values_of_fewer_bits_in_sixteen_are_scaled_with_a_warning(tmp_path: Path, bits: int) -> None:
     deep = np.linspace(0, (1 << bits) - 1, 4096).astype(np.uint16).reshape(64, 64)
-    with pytest.warns(UserWarning, match=rf"values lie in 0-{(1 << bits) - 1}: it is read as {bits}-bit data"):
+    with pytest.warns(UserWarning, match=rf"values in 0-{(1 << bits) - 1}\. It is read as {bits}-bit data"):
         got = read(tmp_path, cv2.imencode(".png", deep)[1].tobytes())
     np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / ((1 << bits) - 1))))
 
@@ -78,14 +78,14 @@ def test_further_pages_are_warned_of(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 30)]
     buffer = io.BytesIO()
     pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
-    with pytest.warns(UserWarning, match="TIFF of 3 pages; only the first is read"):
+    with pytest.warns(UserWarning, match="TIFF with 3 pages, and only the first is read"):
         assert (read(tmp_path, buffer.getvalue()) == 10).all()
 
 
 def test_a_jpeg_of_a_thousand_scans_is_refused(tmp_path: Path) -> None:
     data = encoded(PICTURE, "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
-    with pytest.raises(ImageError, match="at most 100 are read"):
+    with pytest.raises(ImageError, match="at most 100 are supported"):
         read(tmp_path, data[:-2] + data[start:-2] * 1000 + data[-2:])
 
 

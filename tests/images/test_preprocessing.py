@@ -150,20 +150,20 @@ def test_only_uint8_rgb_pictures_are_taken(wrong: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"formula": "x/128 - 1"}, r"Unknown formula 'x/128 - 1'\. There are: x, x/255, "),
+        ({"formula": "x/128 - 1"}, r"Unknown formula 'x/128 - 1'\. Choose one of: x, x/255, "),
         ({"formula": "__import__('os')"}, "Unknown formula"),
         ({"formula": 3}, "Unknown formula 3"),
-        ({"formula": "x - mean"}, r'"x - mean" uses mean; got mean=None'),
-        ({"mean": MEAN}, r'"x" does not use mean; got mean='),
-        ({"formula": "x - mean", "mean": (1, 2)}, r"mean must be 3 numbers \(RGB\); got \(1, 2\)"),
-        ({"formula": "x - mean", "mean": ("a", 2, 3)}, "mean must be 3 numbers"),
-        ({**TORCH, "std": (1, 0, 1)}, "std must be 3 positive numbers"),
-        ({**TORCH, "std": None}, "uses std; got std=None"),
-        ({"channel_order": "RGBA"}, r'channel_order must be "RGB", "BGR" or "gray"; got \'RGBA\''),
-        ({"size": 224}, r"size must be \(height, width\) in pixels, or None; got 224"),
-        ({"size": (224, 0)}, "size must be"),
-        ({"resize": "crop"}, r'resize must be "stretch" or like "short side 256, centre crop 224"; got \'crop\''),
-        ({"resize": "short side 200, centre crop 224"}, "The crop must be at least 1 and at most the short side"),
+        ({"formula": "x - mean"}, r"'x - mean' uses mean\. Received: mean=None"),
+        ({"mean": MEAN}, r"'x' does not use mean\. Received: mean="),
+        ({"formula": "x - mean", "mean": (1, 2)}, r"`mean` must be 3 numbers \(RGB\)\. Received: \(1, 2\)"),
+        ({"formula": "x - mean", "mean": ("a", 2, 3)}, "`mean` must be 3 numbers"),
+        ({**TORCH, "std": (1, 0, 1)}, "`std` must be 3 positive numbers"),
+        ({**TORCH, "std": None}, r"uses std\. Received: std=None"),
+        ({"channel_order": "RGBA"}, r"`channel_order` must be 'RGB', 'BGR' or 'gray'\. Received: 'RGBA'"),
+        ({"size": 224}, r"`size` must be \(height, width\) in pixels, or None\. Received: 224"),
+        ({"size": (224, 0)}, "`size` must be"),
+        ({"resize": "crop"}, r"`resize` must be 'stretch' or like 'short side 256, center crop 224'\. Received: 'crop'"),
+        ({"resize": "short side 200, centre crop 224"}, "The crop must be at least 1 pixel and at most the short side"),
     ],
 )
 def test_a_wrong_description_is_refused_with_what_was_expected(fields: dict[str, Any], message: str) -> None:
@@ -190,11 +190,11 @@ def test_a_file_says_it_at_its_top_level_or_under_preprocessing(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"how\.json is not JSON"),
-        ("[1]", "expected an object with keys such as size, channel_order"),
-        ({"a": 1}, "expected keys such as size, .* got 'a'"),
-        ({"preprocessing": {"size": [9, 9], "formulae": "x"}}, "unknown key 'formulae'. Did you mean 'formula'"),
-        ({"size": [1, 2, 3]}, r"In the preprocessing file .*how\.json: size must be"),
+        ("{", r"how\.json is not valid JSON"),
+        ("[1]", "Expected an object with keys such as size, channel_order"),
+        ({"a": 1}, "Expected keys such as size, .* Received: 'a'"),
+        ({"preprocessing": {"size": [9, 9], "formulae": "x"}}, "Unknown key 'formulae'. Did you mean 'formula'"),
+        ({"size": [1, 2, 3]}, r"The preprocessing file .*how\.json is invalid\. `size` must be"),
     ],
 )
 def test_a_file_that_is_not_understood_is_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -211,18 +211,20 @@ def test_a_user_names_a_mode_or_a_file(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, {"size": [9, 9]})
-    with pytest.raises(OptionError, match="gives images of 9x9 pixels; the network takes 4x5"):
+    with pytest.raises(OptionError, match="gives images of 9x9 pixels, but the network takes 4x5"):
         preprocessing_from(path, (4, 5))
-    with pytest.raises(OptionError, match="gives 3 channels; the network takes 1"):
+    with pytest.raises(OptionError, match="gives 3 channels, but the network takes 1"):
         preprocessing_from(path, (9, 9), channels=1)
-    with pytest.raises(OptionError, match=r'"torch" gives 3 channels; the network takes 1\. .*"gray"'):
+    with pytest.raises(OptionError, match=r"'torch' gives 3 channels, but the network takes 1\. .*\"gray\""):
         named("torch", channels=1)
-    with pytest.raises(OptionError, match=r"the network takes 4\. .* give the arrays to the method from Python"):
+    with pytest.raises(OptionError, match=r"the network takes 4\. .* pass arrays from Python"):
         named("none", channels=4)
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(OptionError, match="Unknown preprocessing 'tourch': expected tf, torch, caffe, unit, none or the path"):
+    with pytest.raises(
+        OptionError, match="Unknown preprocessing 'tourch'. Choose tf, torch, caffe, unit, none, or pass the path"
+    ):
         preprocessing_from("tourch")
     with pytest.raises(OptionError, match="Did you mean 'torch'"):
         named("tourch")

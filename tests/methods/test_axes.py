@@ -63,7 +63,7 @@ def test_a_row_of_tokens_is_not_chosen_where_the_image_has_height_and_width() ->
 def test_a_row_of_tokens_masks_no_image() -> None:
     with pytest.raises(
         tfviz.UnknownLayerError,
-        match=r"Layer 'tokens' gives \(None, 16, 6\), which lacks the axes of the image .*Choose a conv",
+        match=r"Layer 'tokens' gives \(None, 16, 6\), It lacks the axes of the image .*Choose a conv",
     ):
         tfviz.GuidedGradCAM(tokens(), "tokens")
 
@@ -86,7 +86,7 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
 
     A, G = compiled(maps_and_gradient, films)
     np.testing.assert_allclose(explainer(films, 1), tf.nn.relu(tf.reduce_sum(A * G, -1)), rtol=1e-4, atol=1e-7)
-    with pytest.raises(tfviz.UnknownLayerError, match="which lacks the axes of the image"):
+    with pytest.raises(tfviz.UnknownLayerError, match="It lacks the axes of the image"):
         tfviz.GuidedGradCAM(model)
 
 
@@ -109,9 +109,9 @@ def test_a_map_with_its_channels_first_is_no_map() -> None:
     model = as_pytorch(back=False)
     assert tfviz.GradCAM(model).layer_path == "c1"
     for build in (tfviz.GradCAM, tfviz.ExcitationBackprop):
-        with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' gives .* its channels not in the last axis"):
+        with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
             build(model, "first")
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' gives .* its channels not in the last axis"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
         tfviz.VisualBackProp(model)
     assert tfviz.ExcitationBackprop(model, "first", sum_channels=False)(noise(12, 10, 3), 1).shape == (2, 6, 12, 10)
     assert tfviz.ExcitationBackprop(model)(noise(12, 10, 3), 1).shape == (2, 12, 10)

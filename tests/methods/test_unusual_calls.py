@@ -50,7 +50,7 @@ def test_a_branch_beside_the_image_needs_no_rule(kind: str) -> None:
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     vector_layer = next(layer for layer in model.layers if isinstance(layer, layers.Concatenate))
     vector = keras.Model(model.inputs, vector_layer.input[1])([images, side])
-    with pytest.warns(UserWarning, match=r"no rule on the way to 'side', beside the images"):
+    with pytest.warns(UserWarning, match=r"no rule for an operation between the output and 'side'"):
         explainer = tfviz.ExcitationBackprop(model)
     got, beside = explainer([images, side], 1)
     want, _ = tfviz.ExcitationBackprop(twin)([images, vector], 1)
@@ -98,7 +98,7 @@ def test_an_infinite_dataset_is_refused_at_once(model: keras.Model) -> None:
 def test_images_with_labels_are_named_as_such(model: keras.Model) -> None:
     images = networks.pictures(model)
     for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):
-        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass the first of them"):
+        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass its first element"):
             call((images, np.array([1, 2])))
 
 

@@ -123,11 +123,11 @@ def block(activation: str) -> keras.Model:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a free image size": (lambda: networks.build("separable"), "needs a model of fixed image size; this one takes .*any size"),
+    "a free image size": (lambda: networks.build("separable"), r"needs a fixed image size\. This model takes .*any size"),
     "no ReLU": (lambda: networks.build("dense"), "has no ReLU with height and width"),
     "one name at two depths": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), block("relu"), block("relu"), layers.Flatten(), layers.Dense(2)]),
-        "cannot be made flat.*names that are unique at every depth",
+        "cannot be flattened.*names that are unique at every depth",
     ),
     "two inputs": (
         lambda: keras.Model(pair := [keras.Input((9, 9, 3)), keras.Input((9, 9, 3))], block("relu")(layers.Add()(pair))),

@@ -418,7 +418,7 @@ def test_what_draws_at_random_is_run_as_a_whole() -> None:
     inputs = keras.Input(SIZE)
     x = Noisy(name="noisy")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'noisy' \(Noisy\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'noisy' \(Noisy\)"):
         assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
 
 
@@ -459,7 +459,7 @@ class Branching(layers.Layer):
 def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
     inputs = keras.Input(size)
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(Branching()(conv(6, "c1")(inputs))), None)), 1)
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'branching' \(Branching\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'branching' \(Branching\)"):
         tfviz.GuidedBackprop(model)
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'branching' \(Branching\)"):
         tfviz.ExcitationBackprop(model)

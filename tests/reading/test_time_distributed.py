@@ -101,7 +101,9 @@ def test_a_layer_with_a_mask_is_run_as_a_whole() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tfviz.GuidedBackprop(model)
-    assert any("cannot see into layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught)
+    assert any(
+        "cannot redirect ReLUs inside the opaque layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught
+    )
     with pytest.raises(tfviz.UnsupportedModelError, match="Excitation backprop has no rule for"):
         tfviz.ExcitationBackprop(model)
     explanation = tfviz.Saliency(model).with_outputs(series, 1)
@@ -119,5 +121,5 @@ def test_an_lstm_over_the_frames_raises_no_false_alarm(model: keras.Model, films
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'memory' \(LSTM\)"):
         tfviz.ExcitationBackprop(recurrent)
     hidden = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5, activation="relu", name="memory")(frames)))
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'memory' \(LSTM\)"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'memory' \(LSTM\)"):
         tfviz.GuidedBackprop(hidden)

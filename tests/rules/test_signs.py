@@ -42,7 +42,7 @@ def crelu(turned: Callable[[Any], Any]) -> keras.Model:
 @pytest.mark.parametrize("name", TURNED)
 def test_what_turns_signs_over_has_no_rule(name: str, method: str) -> None:
     model = crelu(TURNED[name])
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* it negates its input"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* It negates its input"):
         tfviz.METHODS[method](model)
     assert np.any(tfviz.METHODS[method](model, "last")(noise(*SIZE), 1))
     assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
@@ -161,7 +161,7 @@ def test_batch_norms_are_merged_inside_a_series_and_said_where_none_is() -> None
     assert len(tfviz.ExcitationBackprop(film, merge_batch_norm=True).excitation.batch_norms) == 1
     x = keras.Input(SIZE)
     other = keras.Model(x, head_of(layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x)), None))
-    with pytest.warns(UserWarning, match=r"leaves 'batch_norm.*' as it is: only a BatchNormalization of the last axis"):
+    with pytest.warns(UserWarning, match=r"leaves out 'batch_norm.*'\. Only a BatchNormalization over the last axis"):
         tfviz.ExcitationBackprop(other, merge_batch_norm=True)
     x = keras.Input(SIZE)
     mixed = layers.EinsumDense("abcd,ed->abce", (10, 9, 3), name="mixed")(x)

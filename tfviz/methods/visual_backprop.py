@@ -105,8 +105,8 @@ def feature_maps(graph: Graph) -> list[Step]:
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps:
         raise UnsupportedModelError(
-            "VisualBackProp needs convolutions followed by ReLU, and no ReLU of the model "
-            f"'{graph.model_name}' has height and width. Use 'saliency', which works on any model."
+            f"VisualBackProp needs convolutions followed by ReLU, and the model '{graph.model_name}' has no ReLU with height "
+            "and width. Use 'saliency', which works on any model."
         )
     return maps
 

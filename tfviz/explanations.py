@@ -13,8 +13,8 @@ import numpy as np
 from tfviz.errors import TargetError
 from tfviz.images.files import read_image, write_image
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 from tfviz.models.labels import Labels
 from tfviz.models.loading import labels_of, load_model, preprocessing_for_files
 from tfviz.render import overlay, standardized

@@ -223,7 +223,7 @@ def test_what_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(
-        OptionError, match="Unknown preprocessing 'tourch'. Choose tf, torch, caffe, unit, none, or pass the path"
+        OptionError, match=r"Unknown preprocessing 'tourch'\. Choose tf, torch, caffe, unit, none, or pass the path"
     ):
         preprocessing_from("tourch")
     with pytest.raises(OptionError, match="Did you mean 'torch'"):

@@ -12,8 +12,8 @@ from support import networks
 from support.networks import CAMS, EXCITATIONS
 
 import tfviz
-from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 
 IMAGE_LIKE = ("saliency", "guided_backprop", "deconvnet", "guided_grad_cam")
 STYLES = ("heatmap", "signed", "grey")

@@ -67,6 +67,42 @@ def test_images_that_are_not_finite_are_refused_by_number(
             explainer(batch)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "float16", "float64"])
+def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> None:
+    images = tf.cast(tf.random.uniform((2, 20, 17, 3)), dtype)
+    assert np.isfinite(tfviz.Saliency(model)(images, 0)).all()
+    rows = images.numpy()
+    rows[1, 2, 3, 0] = np.nan
+    for batch in (rows, tf.constant(rows)):
+        with pytest.raises(tfviz.ImageError, match="NaN or infinity in image 1 of the batch"):
+            tfviz.Saliency(model)(batch, 0)
+
+
+OUT_OF_RANGE = {
+    ("float64", "float32"): (1e300, "The model takes float32, which holds .* Received: float64 values from 0 to 1e.300"),
+    ("float32", "float16"): (1e5, "The model takes float16, which holds values up to 65504. Received: float32 .* 100000"),
+    ("uint16", "float16"): (65535, "The model takes float16, .* Received: uint16 values from 0 to 65535"),
+    ("float32", "uint8"): (256.0, "The model takes uint8, which holds values up to 255. Received: float32 values from 0 to 256"),
+    ("int32", "uint8"): (-1, "The model takes uint8, .* Received: int32 values from -1 to 0"),
+}
+
+
+@pytest.mark.parametrize(("given", "taken"), OUT_OF_RANGE)
+def test_values_that_the_models_type_cannot_hold_are_refused(given: str, taken: str) -> None:
+    inputs = keras.Input((8, 8, 3), dtype=taken)
+    x = layers.Conv2D(2, 3, name="c")(layers.Rescaling(1.0)(inputs))
+    explainer = tfviz.GradCAM(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))), "c")
+    value, message = OUT_OF_RANGE[given, taken]
+    images = np.zeros((2, 8, 8, 3), given)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*zero everywhere")
+        explainer(images, 0)
+    images[1, 0, 0, 0] = value
+    for batch in (images, tf.constant(images)):
+        with pytest.raises(tfviz.ImageError, match=message):
+            explainer(batch, 0)
+
+
 SOURCES: dict[str, tuple[Any, str]] = {
     "no image": (np.zeros((0, 20, 17, 3)), "Expected at least one image. Received: none"),
     "an empty dataset": (

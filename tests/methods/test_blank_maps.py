@@ -114,3 +114,55 @@ def test_a_direct_call_says_it_too_and_once(model: keras.Model) -> None:
     assert_untouched(model, before)
     compiled = tf.function(lambda x: tfviz.GradCAM(model)(x, 1), autograph=False)
     assert not np.any(compiled(tf.constant(IMAGES)))  # where there are no values yet there is nothing to say
+
+
+SINGULAR = {
+    "sqrt": lambda x: tf.sqrt(x - x),
+    "norm": lambda x: tf.norm(x - x, axis=-1, keepdims=True),
+    "power": lambda x: tf.pow(tf.nn.relu(x - 1e9), 0.5),
+    "acos": lambda x: tf.acos(x - x + 1.0),
+    "ops_sqrt": lambda x: keras.ops.sqrt(keras.ops.sum((x - x) ** 2, -1, keepdims=True)),
+    "std": lambda x: tf.math.reduce_std(x - x, axis=-1, keepdims=True),
+}
+
+
+@keras.saving.register_keras_serializable("blank_maps")
+class Singular(layers.Layer):
+    """Runs the function of `SINGULAR` that has the layer's name."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return SINGULAR[self.name](x)
+
+
+def test_infinity_within_a_finite_network_is_named() -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(inputs))
+    x = keras.ops.exp(0.5 * keras.ops.log(keras.ops.relu(x - 1e9)))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(x))
+    with pytest.warns(UserWarning, match=r"NaN or infinity: so does what 'log.*' gives\. Look at its weights"):
+        tfviz.Saliency(model)(noise(8, 8, 3), 1)
+
+
+@pytest.mark.parametrize("name", SINGULAR)
+def test_a_step_without_a_finite_derivative_is_named(name: str) -> None:
+    """Its value is finite, so nothing is wrong with the outputs."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu", name="c")(inputs))
+    x = layers.Dense(4, name="in")(x) + Singular(name=name)(layers.Dense(4, name="beside")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(layers.Dense(3, activation="tanh", name="above")(x)))
+    before = snapshot(model)
+    with pytest.warns(UserWarning, match=f"NaN or infinity: the derivative of '{name}.* infinite or undefined for this image"):
+        assert not np.isfinite(tfviz.Saliency(model)(noise(8, 8, 3), 1)).all()
+    assert_untouched(model, before)
+
+
+def test_an_overflow_on_the_way_back_is_named() -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="c")(inputs))
+    x = layers.Dense(4, use_bias=False, name="large")(layers.Rescaling(1e-30, name="small")(x))
+    x = layers.Dense(4, use_bias=False, name="larger")(layers.Rescaling(1e-30, name="smaller")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(x))
+    for name in ("large", "larger"):
+        model.get_layer(name).kernel.assign(np.full((4, 4), 1e30))
+    with pytest.warns(UserWarning, match="the gradient grows beyond what float32 holds at 'larger' .* size of the weights"):
+        tfviz.Saliency(model)(noise(8, 8, 3), lambda y: 1e20 * y[:, 1])

@@ -133,7 +133,7 @@ def test_no_kinds_or_too_many_are_refused(kinds):
 
 
 def test_a_tiny_size_is_refused():
-    with pytest.raises(OptionError, match="at least 32 pixels. Received: 31"):
+    with pytest.raises(OptionError, match=r"at least 32 pixels\. Received: 31"):
         scene(0, size=LEAST_SIZE - 1)
 
 

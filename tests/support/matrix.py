@@ -20,13 +20,13 @@ import tensorflow as tf
 
 import tfviz
 from support import rewritten
+from support.networks import CAMS
 from support.tape import compiled
 from tfviz.models.architectures import ARCHITECTURES
 
 CLASSES = 10
 # With these random weights a network has no map that is zero by itself, which would show nothing.
 SEEDS = {"ConvNeXtSmall": 1, "ConvNeXtBase": 1, "ConvNeXtLarge": 4}
-CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
 GUIDED = {"guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
 TOLERANCE = 1e-5  # of the largest value; attributions are float32
 SIDES = {"InceptionV3": 107, "InceptionResNetV2": 107, "Xception": 71}  # pixels; all others take 64

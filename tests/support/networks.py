@@ -13,7 +13,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
+import tfviz
+from tfviz.methods.cam import CAM
+
+CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)  # not Guided Grad-CAM
 EXCITATIONS = ("excitation_backprop", "contrastive_excitation_backprop")
 GRADIENTS = ("saliency", "guided_backprop", "deconvnet")
 

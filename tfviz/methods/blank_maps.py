@@ -6,7 +6,7 @@ that run fails, the warning gives no reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Step, Value
 from tfviz.graph.layer_search import is_on_every_path
 from tfviz.graph.operations import Elementwise, Linear, Product, Relu
+from tfviz.methods.nonfinite_gradients import origin
 from tfviz.nesting import Nested
 
 
@@ -61,7 +62,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
     blank, broken = blank_rows(maps), broken_rows(maps)
     if broken.any():
         found = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
-        reason = _diagnosis(explainer, lambda: _reason_of_broken(explainer, image))
+        reason = _diagnosis(explainer, lambda: _reason_of_broken(explainer, image, target))
     else:
         found = f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere"
         reason = _diagnosis(explainer, lambda: _reason(explainer, image, target))
@@ -77,18 +78,31 @@ def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
         return ""
 
 
-def _reason_of_broken(explainer: Any, images: list[tf.Tensor]) -> str:
+def _reason_of_broken(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
     graph = explainer.graph
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     for step in graph.before(graph.outputs):
-        if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in step.outputs):
-            return f"so does what '{step.path}' gives, and with it the network's output. Look at its weights and at the images"
+        if not _are_finite(values, step.outputs):
+            end = "" if _are_finite(values, graph.outputs) else ", and with it the network's output"
+            return f"so does what '{step.path}' gives{end}. Look at its weights and at the images"
+    prepared = targets.prepare(target, explainer._output_shapes(), 1) if explainer.takes_target else None
+    found = origin(graph, images, targets.seed_for(prepared))
+    if found and found.is_singular:
+        return (
+            f"the derivative of {found.step.label} is infinite or undefined for this image, as that of a square root, a "
+            "logarithm or a division is at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it"
+        )
+    where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
-        return "on the way back the numbers grow beyond what float32 holds. Look at the size of its weights"
+        return f"the gradient grows beyond what float32 holds{where}. Look at the size of the weights"
     return (
-        "the gradient is too large for the type that the network computes in. Build it with the dtype policy 'float32', or "
-        "'mixed_bfloat16'; the same weights fit"
+        f"the gradient{where} is too large for the type that the network computes in. Build it with the dtype policy "
+        "'float32' or 'mixed_bfloat16'; the same weights fit"
     )
+
+
+def _are_finite(values: Values, which: Sequence[Value]) -> bool:
+    return all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in which)
 
 
 def _reason(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:

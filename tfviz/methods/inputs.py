@@ -113,7 +113,9 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
         )
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
-    return tf.cast(array, value.dtype or tf.float32)
+    cast = tf.cast(array, value.dtype or tf.float32)
+    _check_range(array, cast)
+    return cast
 
 
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
@@ -140,16 +142,41 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         raise ImageError(f"Expected at least one image. Received: an empty batch {shape}. Pass at least one row.")
 
 
-def _check_finite(array: Any) -> None:
-    if tf.is_tensor(array) and (not hasattr(array, "numpy") or not array.dtype.is_floating):
-        return  # A symbolic tensor has no values yet.
-    values = array.numpy() if tf.is_tensor(array) else array
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = [int(i) for i in np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))]
+def _check_finite(array: np.ndarray | tf.Tensor) -> None:
+    bad = _rows_without_finite_values(array)
+    if bad:
         raise ImageError(
             f"Image {', '.join(map(str, bad[:8]))} of the batch contains NaN or infinity, which would make the attribution "
             "NaN. Check the preprocessing, for instance for a division by zero."
         )
+
+
+def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
+    """Raises where the type that the model takes cannot hold a value: 1e300 in float32, 65535 in float16, 300 in uint8."""
+    if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
+        return
+    if cast.dtype.is_floating:
+        is_outside = bool(_rows_without_finite_values(cast))
+    else:
+        values = np.asarray(given).astype("float64")
+        is_outside = bool(values.min() < cast.dtype.min or values.max() > cast.dtype.max)
+    if is_outside:
+        values = np.asarray(given).astype("float64")
+        raise ImageError(
+            f"The model takes {cast.dtype.name}, which holds values up to {cast.dtype.max:.6g}. Received: "
+            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check how the images are "
+            "preprocessed."
+        )
+
+
+def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
+    """The numbers of the images that hold NaN or infinity; none of a symbolic tensor, which has no values yet."""
+    if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
+        return []
+    values = np.asarray(array)
+    # NumPy calls bfloat16 and float8 no numbers of floating point, but tests them.
+    is_finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    return [int(i) for i in np.flatnonzero(~is_finite)]
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

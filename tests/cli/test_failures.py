@@ -115,7 +115,7 @@ def test_nan_in_the_maps_fails_the_pictures_and_not_the_run(run, tmp_path, capsy
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     said = capsys.readouterr()
     assert "a.png: The attribution holds 3072 NaN" in said.out.splitlines()[-1]
-    assert "so does what 'conv1' gives, and with it the network's output" in said.out + said.err
+    assert "The output of 'conv1' does, too, and so does the network's output" in said.out + said.err
 
 
 def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):

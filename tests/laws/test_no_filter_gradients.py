@@ -126,9 +126,9 @@ def test_no_method_computes_one(method: str, model: Callable[[], keras.Model], i
 @pytest.mark.parametrize(
     ("model", "layer", "said"),
     [
-        (blank, "first", "grad_cam at layer 'first' are zero everywhere: nothing there speaks for the target"),
-        (saturated, "first", "grad_cam at layer 'first' are zero everywhere: the score does not change with anything there"),
-        (broken, "last", "grad_cam at layer 'last' hold NaN or infinity: so does what 'out' gives"),
+        (blank, "first", r"grad_cam at layer 'first' are zero everywhere\. No evidence for the target was found there"),
+        (saturated, "first", r"grad_cam at layer 'first' are zero everywhere\. The score does not depend on anything there"),
+        (broken, "last", r"grad_cam at layer 'last' contain NaN or infinity\. The output of 'out' does, too"),
     ],
 )
 def test_a_reason_is_found_without_one(model: Callable[[], keras.Model], layer: str, said: str, images: np.ndarray) -> None:
@@ -189,7 +189,7 @@ def test_so_is_that_of_a_broken_map(images: np.ndarray, monkeypatch: pytest.Monk
     monkeypatch.setattr(blank_maps, "run", raising(FAILURES[0]))
     with pytest.warns(UserWarning, match="NaN or infinity") as caught:
         tfviz.GradCAM(broken())(images, 1)
-    assert [str(w.message) for w in caught] == ["1 of 1 maps of grad_cam at layer 'last' hold NaN or infinity."]
+    assert [str(w.message) for w in caught] == ["1 of 1 maps of grad_cam at layer 'last' contain NaN or infinity."]
 
 
 def test_a_user_who_stops_it_stops_it(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

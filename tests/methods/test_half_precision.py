@@ -62,7 +62,7 @@ def test_what_is_too_large_for_the_type_is_said() -> None:
     model.get_layer("out").kernel.assign(model.get_layer("out").kernel * 1e-6)
     huge = np.full((2, 2), 6e4)
     with pytest.warns(
-        UserWarning, match=r"2 of 2 maps of saliency hold NaN or infinity: .*'(float32|mixed_bfloat16)'"
+        UserWarning, match=r"2 of 2 maps of saliency contain NaN or infinity\. .*'(float32|mixed_bfloat16)'"
     ) as caught:
         tfviz.Saliency(model)(images, huge)
     assert caught[0].filename == __file__
@@ -73,7 +73,7 @@ def test_outputs_that_are_not_finite_are_said_to_be_the_reason() -> None:
     model.get_layer("last").bias.assign(np.full(8, np.nan))
     for explain in (tfviz.Saliency(model), tfviz.GradCAM(model).explain):
         with pytest.warns(
-            UserWarning, match="hold NaN or infinity: so does what 'last' gives, and with it the network's output"
+            UserWarning, match=r"contain NaN or infinity\. The output of 'last' does, too, and so does the network's output"
         ):
             explain(images, 1)
 

@@ -13,7 +13,7 @@ from keras import tree
 from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.graph import Graph
-from tfviz.methods.blank_maps import blank_rows, broken_rows, warn_of
+from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 
 
@@ -35,7 +35,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         flat = checked_images(explainer.graph, batch)
         attribution = explainer._run(flat, targets.rows_from(target, outputs, done, count), explainer._attribution)
         results.append(tree.map_structure(np.asarray, attribution))
-        rows = blank_rows(results[-1]) | broken_rows(results[-1])
+        rows = zero_rows(results[-1]) | nonfinite_rows(results[-1])
         if empty is None and rows.any():
             i = int(rows.argmax())
             empty = [x[i : i + 1] for x in flat], targets.rows_from(target, outputs, done + i, 1)

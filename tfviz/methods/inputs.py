@@ -132,7 +132,7 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         )
     fits = not expected or len(shape) == len(expected)
     if fits and expected:
-        fits = all(want in (None, got) or got is None for want, got in zip(expected[1:], shape[1:], strict=True))
+        fits = all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
             f"The model '{graph.model_name}' takes images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
@@ -145,14 +145,19 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
 def _check_finite(array: np.ndarray | tf.Tensor) -> None:
     bad = _rows_without_finite_values(array)
     if bad:
+        found = (
+            f"Images {', '.join(map(str, bad[:8]))} of the batch contain"
+            if len(bad) > 1
+            else f"Image {bad[0]} of the batch contains"
+        )
         raise ImageError(
-            f"Image {', '.join(map(str, bad[:8]))} of the batch contains NaN or infinity, which would make the attribution "
-            "NaN. Check the preprocessing, for instance for a division by zero."
+            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for instance for a "
+            "division by zero."
         )
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raises where the type that the model takes cannot hold a value: 1e300 in float32, 65535 in float16, 300 in uint8."""
+    """Raise if the model's dtype cannot hold a value: 1e300 in float32, 300 in uint8."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:
@@ -164,17 +169,17 @@ def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
         values = np.asarray(given).astype("float64")
         raise ImageError(
             f"The model takes {cast.dtype.name}, which holds values up to {cast.dtype.max:.6g}. Received: "
-            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check how the images are "
-            "preprocessed."
+            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check the preprocessing of "
+            "the images."
         )
 
 
 def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
-    """The numbers of the images that hold NaN or infinity; none of a symbolic tensor, which has no values yet."""
+    """Return the indices of images with NaN or infinity; [] for symbolic tensors."""
     if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
         return []
     values = np.asarray(array)
-    # NumPy calls bfloat16 and float8 no numbers of floating point, but tests them.
+    # np.isfinite works on bfloat16 and float8, although NumPy does not class them as floating.
     is_finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return [int(i) for i in np.flatnonzero(~is_finite)]
 

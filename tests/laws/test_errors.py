@@ -1,4 +1,4 @@
-"""Bad input: each kind has an error of its own, which says what was expected, what came, and what to do."""
+"""Bad input: each kind has its own error, with what is wrong, what was received and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfviz.errors import near_matches
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """Takes (N, 20, 17, 3)."""
+    """A model that takes (N, 20, 17, 3)."""
     return networks.build("plain")
 
 
@@ -48,7 +48,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_images_that_do_not_fit_the_model_are_refused(name: str, model: keras.Model, images: np.ndarray) -> None:
+def test_images_that_do_not_fit_the_model_are_rejected(name: str, model: keras.Model, images: np.ndarray) -> None:
     change, message = CHANGES[name]
     with pytest.raises(tfviz.ImageError, match=message):
         tfviz.Saliency(model)(change(images))
@@ -56,7 +56,7 @@ def test_images_that_do_not_fit_the_model_are_refused(name: str, model: keras.Mo
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_images_that_are_not_finite_are_refused_by_number(
+def test_images_that_are_not_finite_are_rejected_by_index(
     method: str, bad: float, model: keras.Model, images: np.ndarray
 ) -> None:
     images = images.copy()
@@ -91,7 +91,7 @@ OUT_OF_RANGE = {
 
 
 @pytest.mark.parametrize(("given", "taken"), OUT_OF_RANGE)
-def test_values_that_the_models_type_cannot_hold_are_refused(given: str, taken: str) -> None:
+def test_values_that_the_models_dtype_cannot_hold_are_rejected(given: str, taken: str) -> None:
     inputs = keras.Input((8, 8, 3), dtype=taken)
     x = layers.Conv2D(2, 3, name="c")(layers.Rescaling(1.0)(inputs))
     explainer = tfviz.GradCAM(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))), "c")
@@ -129,13 +129,13 @@ SOURCES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_explain_refuses_what_is_no_batch_of_images(name: str, model: keras.Model) -> None:
+def test_explain_rejects_anything_but_batches_of_images(name: str, model: keras.Model) -> None:
     source, message = SOURCES[name]
     with pytest.raises(tfviz.ImageError, match=message):
         tfviz.Saliency(model).explain(source, verbose=0)
 
 
-def test_a_model_of_two_inputs_asks_for_both() -> None:
+def test_a_model_with_two_inputs_requires_both() -> None:
     inputs = [keras.Input((6, 6, 3)), keras.Input((6, 6, 1))]
     x = layers.Flatten()(layers.Concatenate()(inputs))
     model = keras.Model(inputs, layers.Dense(2)(x), name="two")
@@ -143,7 +143,7 @@ def test_a_model_of_two_inputs_asks_for_both() -> None:
         tfviz.Saliency(model)(np.zeros((1, 6, 6, 3), np.float32))
 
 
-def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
+def test_visual_backprop_needs_the_size_inside_a_tf_function() -> None:
     explainer = tfviz.VisualBackProp(networks.build("separable"))
     function = tf.function(explainer, input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False)
     with pytest.raises(
@@ -156,20 +156,20 @@ def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_what_is_no_model_is_refused(method: str) -> None:
+def test_anything_but_a_model_is_rejected(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"Expected a keras\.Model\. Received: str \('vgg16'\)"):
         tfviz.METHODS[method]("vgg16")
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_sequential_that_was_never_called_is_refused(method: str) -> None:
+def test_an_unbuilt_sequential_model_is_rejected(method: str) -> None:
     model = keras.Sequential([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(2)], name="fresh")
     with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*Call it once on an image"):
         tfviz.METHODS[method](model)
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_channels_first_is_refused_by_the_layers_name(method: str) -> None:
+def test_channels_first_is_rejected_with_the_layers_name(method: str) -> None:
     inputs = keras.Input((3, 9, 9))
     x = layers.Conv2D(4, 3, data_format="channels_first", name="odd_one")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
@@ -178,12 +178,12 @@ def test_channels_first_is_refused_by_the_layers_name(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", [*CAMS, "guided_grad_cam", "visual_backprop"])
-def test_a_model_without_convolution_is_refused_where_it_matters(method: str) -> None:
+def test_a_model_without_convolution_is_rejected_where_it_matters(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"saliency"):
         tfviz.METHODS[method](networks.build("dense"))
 
 
-def test_visual_backprop_asks_for_relus() -> None:
+def test_visual_backprop_requires_relus() -> None:
     model = keras.Sequential(
         [keras.Input((9, 9, 3)), layers.Conv2D(4, 3, activation="silu"), layers.Flatten(), layers.Dense(2)], name="smooth"
     )
@@ -192,7 +192,7 @@ def test_visual_backprop_asks_for_relus() -> None:
             build(model)
 
 
-def test_visual_backprop_names_the_operation_that_it_cannot_go_back_through() -> None:
+def test_visual_backprop_names_an_unsupported_operation() -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu")(inputs)
     x = layers.ReLU()(layers.Resizing(5, 5, name="resize")(x))
@@ -203,7 +203,7 @@ def test_visual_backprop_names_the_operation_that_it_cannot_go_back_through() ->
 
 
 @pytest.mark.parametrize("method", networks.EXCITATIONS)
-def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> None:
+def test_excitation_names_an_operation_without_a_rule(method: str) -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="below")(inputs)
     x = layers.Subtract(name="difference")([x, layers.Conv2D(4, 3, name="other")(inputs)])
@@ -216,7 +216,7 @@ def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> N
     assert tfviz.METHODS[method](model, "above")(networks.pictures(model)).shape == (2, 4, 4)
 
 
-def test_contrastive_refuses_a_layer_behind_the_last_linear_map(model: keras.Model) -> None:
+def test_contrastive_rejects_a_layer_after_the_last_linear_map(model: keras.Model) -> None:
     with pytest.raises(tfviz.UnknownLayerError, match="Layer 'out' comes after the last linear map, where the contrast starts"):
         tfviz.ContrastiveExcitationBackprop(model, "out")
 
@@ -224,7 +224,7 @@ def test_contrastive_refuses_a_layer_behind_the_last_linear_map(model: keras.Mod
 # --- methods and options --------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_method_lists_what_is_near(model: keras.Model, images: np.ndarray) -> None:
+def test_an_unknown_method_lists_similar_names(model: keras.Model, images: np.ndarray) -> None:
     with pytest.raises(tfviz.UnknownMethodError, match=r"tfviz has no method 'gradcam'\. Did you mean 'grad_cam'"):
         tfviz.explain(model, images, "gradcam")
     with pytest.raises(tfviz.UnknownMethodError, match=r"tfviz has no method 'lime'\. Available: 'saliency', "):
@@ -232,12 +232,12 @@ def test_an_unknown_method_lists_what_is_near(model: keras.Model, images: np.nda
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "8"])
-def test_batch_size_is_a_whole_number_of_images(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
+def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
     with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
         tfviz.Saliency(model).explain(images, batch_size=batch_size, verbose=0)
 
 
-def test_an_unknown_output_lists_those_that_there_are() -> None:
+def test_an_unknown_output_lists_the_known_ones() -> None:
     inputs = keras.Input((6, 6, 3))
     x = layers.Flatten()(inputs)
     model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "colour": layers.Dense(3)(x)})
@@ -256,7 +256,7 @@ def warned() -> Iterator[list[warnings.WarningMessage]]:
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_a_guided_method_warns_where_there_is_no_relu(method: str, warned: list[warnings.WarningMessage]) -> None:
+def test_a_guided_method_warns_of_a_model_without_relu(method: str, warned: list[warnings.WarningMessage]) -> None:
     model = keras.Sequential(
         [keras.Input((6, 6, 3)), layers.Conv2D(2, 3, activation="silu"), layers.Flatten(), layers.Dense(2)]
     )
@@ -268,7 +268,7 @@ def test_a_guided_method_warns_where_there_is_no_relu(method: str, warned: list[
 
 
 class Closed(layers.Layer):
-    """A layer with a ReLU inside that cannot be seen: a function of Python is called in the middle of TensorFlow's."""
+    """A layer whose inner ReLU is hidden, because it calls Python in the middle of TensorFlow."""
 
     def __init__(self) -> None:
         super().__init__(name="closed")
@@ -278,7 +278,7 @@ class Closed(layers.Layer):
         return tf.nn.relu(self.conv(tf.ensure_shape(tf.py_function(tf.square, [x], tf.float32), [None, 4, 4, 3])))
 
 
-def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[warnings.WarningMessage]) -> None:
+def test_a_guided_method_warns_of_an_opaque_layer(warned: list[warnings.WarningMessage]) -> None:
     inputs = keras.Input((6, 6, 3))
     x = Closed()(layers.Conv2D(3, 3, activation="relu")(inputs))
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
@@ -325,7 +325,7 @@ def test_maps_that_are_zero_everywhere_are_counted_in_a_warning(warned: list[war
 # --- near matches ---------------------------------------------------------------------------------------------------
 
 
-def test_near_matches_are_near_or_the_first_there_are() -> None:
+def test_near_matches_are_similar_names_or_the_first_ones() -> None:
     assert near_matches("conv_1", ["conv1", "dense"]) == "Did you mean 'conv1'?"
     assert near_matches("conv", ["conv1", "conv2"]) in ("Did you mean 'conv1' or 'conv2'?", "Did you mean 'conv2' or 'conv1'?")
     assert near_matches("xyz", list("abcdefg")) == "Available: 'a', 'b', 'c', 'd', 'e' and 2 more."

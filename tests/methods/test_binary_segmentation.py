@@ -1,4 +1,4 @@
-"""A sigmoid for each pixel: two classes, background and foreground."""
+"""A sigmoid per pixel: two classes, background and foreground."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("method", [key for key, cls in tfviz.METHODS.items() if cls.takes_target])
 def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
-    """0 is the background, with the logit −z, and 1 the foreground, with z, as of one sigmoid unit."""
+    """Class 0 is the background, with the logit −z, and class 1 the foreground, with z."""
     model = binary_segmentation(ENDS[end])
     twin = binary_segmentation(lambda x: layers.Conv2D(2, 1, name="classes")(x))
     *trunk, kernel, bias = model.get_weights()

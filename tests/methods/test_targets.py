@@ -1,4 +1,4 @@
-"""Targets: from what the user types to a seed."""
+"""Targets: from what users pass to a seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCORES = np.array([[0.0, 3.0, 1.0, 2.0, -1.0], [9.0, 3.0, 1.0, 2.0, -1.0], [0.0,
     ("target", "classes"),
     [(None, [1, 0, 4]), (2, [2, 2, 2]), ([2], [2, 2, 2]), ([0, 3, 2], [0, 3, 2]), (np.array([4, 4, 0], np.uint8), [4, 4, 0])],
 )
-def test_a_class_is_a_one_in_its_place(target: Any, classes: list[int]) -> None:
+def test_a_class_becomes_a_one_hot_seed(target: Any, classes: list[int]) -> None:
     np.testing.assert_array_equal(seed(target, SCORES), np.eye(5)[classes])
 
 
@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_target_that_does_not_fit_is_refused(name: str) -> None:
+def test_a_target_that_does_not_fit_is_rejected(name: str) -> None:
     target, message = REFUSED[name]
     with pytest.raises(tfviz.TargetError, match=message):
         prepare(target, OUTPUTS, 3)
@@ -104,14 +104,14 @@ def test_a_function_must_return_one_number_for_each_image(name: str) -> None:
         tfviz.Saliency(model)(networks.pictures(model), function)
 
 
-def test_several_outputs_ask_for_a_choice_or_a_function() -> None:
+def test_several_outputs_require_a_choice_or_a_function() -> None:
     for outputs in ([(None, 3), (None, 2)], {"a": (None, 3), "b": (None, 2)}):
         with pytest.raises(tfviz.TargetError, match=r"the model has .*outputs.*target=lambda outputs: outputs\[0\]"):
             prepare(1, outputs, 2)
         assert callable(prepare(lambda y: y[0][:, 0], outputs, 2))
 
 
-def test_a_map_of_classes_asks_where() -> None:
+def test_a_map_of_classes_requires_a_position() -> None:
     with pytest.raises(tfviz.TargetError, match=r"the model's output is \(None, 8, 8, 4\), not \(N, classes\); say"):
         prepare(1, (None, 8, 8, 4), 2)
 
@@ -119,7 +119,7 @@ def test_a_map_of_classes_asks_where() -> None:
 @pytest.mark.parametrize(
     ("count", "message"), [(3, "one target for each image; got 3 for 4"), (9, "expected 5 targets.* got 9")]
 )
-def test_targets_along_a_dataset_must_be_as_many_as_its_images(count: int, message: str) -> None:
+def test_a_dataset_requires_as_many_targets_as_images(count: int, message: str) -> None:
     model = networks.build("plain")
     dataset = tf.data.Dataset.from_tensor_slices(networks.pictures(model, 5)).batch(2)
     with pytest.raises(tfviz.TargetError, match=message):
@@ -130,7 +130,7 @@ def test_targets_along_a_dataset_must_be_as_many_as_its_images(count: int, messa
 
 
 def outputs_twice(form: str) -> tuple[keras.Model, Callable[[Any], Any], keras.Model]:
-    """A model whose outputs are one tensor once the softmax is off, the target on them, and the model of that output alone."""
+    """A model that returns one tensor twice once its softmax is removed, a target and a twin."""
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
     z = layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D()(x))
@@ -148,7 +148,7 @@ FORMS = ["logits and their softmax", "the softmax asked for", "one tensor twice"
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_tensor_that_is_two_outputs_counts_once(form: str) -> None:
+def test_a_tensor_returned_as_two_outputs_counts_once(form: str) -> None:
     model, target, alone = outputs_twice(form)
     images = networks.pictures(alone)
     want = compiled_gradient(lambda x: alone(x)[:, 2], images)
@@ -162,7 +162,7 @@ def test_a_tensor_that_is_two_outputs_counts_once(form: str) -> None:
     )
 
 
-def test_a_difference_of_two_outputs_that_are_one_tensor() -> None:
+def test_a_difference_of_two_outputs_may_use_one_tensor() -> None:
     model, _, alone = outputs_twice("one tensor twice")
     images = networks.pictures(alone)
     got = tfviz.Saliency(model)(images, lambda y: 3 * y[0][:, 2] - y[1][:, 1])
@@ -174,7 +174,7 @@ def test_a_difference_of_two_outputs_that_are_one_tensor() -> None:
 
 
 def pixels_of_classes() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """A network that says something of every pixel, six images, and a mask for each."""
+    """A network with an output per pixel, six images, and a mask for each."""
     inputs = keras.Input((8, 7, 3))
     x = layers.Conv2D(5, 3, padding="same", activation="relu")(inputs)
     model = networks.with_random_weights(keras.Model(inputs, layers.Conv2D(3, 1)(x)), 0)
@@ -208,13 +208,13 @@ def test_each_mask_and_class_goes_with_its_own_image(class_index: Any, is_mask_f
         (lambda masks: tfviz.At([0, 1, 2], masks), "expected as many masks as classes; got 6 and 3"),
     ],
 )
-def test_masks_must_be_as_many_as_the_images(target: Any, message: str) -> None:
+def test_a_call_requires_as_many_masks_as_images(target: Any, message: str) -> None:
     model, images, masks = pixels_of_classes()
     with pytest.raises(tfviz.TargetError, match=message):
         tfviz.Saliency(model).explain(images, target(masks), batch_size=2, verbose=0)
 
 
-def test_a_batch_has_as_many_masks_or_one() -> None:
+def test_a_batch_takes_one_mask_or_one_per_image() -> None:
     model, images, masks = pixels_of_classes()
     with pytest.raises(tfviz.TargetError, match="expected 6 masks or classes, one for each image, or one for all; got 2"):
         tfviz.Saliency(model)(images, tfviz.At(1, masks[:2]))
@@ -222,7 +222,7 @@ def test_a_batch_has_as_many_masks_or_one() -> None:
     np.testing.assert_array_equal(one, all_alike)
 
 
-def test_positions_of_an_output_whose_size_is_not_known_are_asked_for_by_a_function() -> None:
+def test_positions_in_an_output_of_unknown_size_require_a_function() -> None:
     kernel = tf.random.normal((3, 3, 3, 2))
     explainer = tfviz.Saliency(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
     with pytest.raises(tfviz.TargetError, match=r"size of the model's output is not known .* by a function"):

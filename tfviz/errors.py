@@ -74,7 +74,7 @@ class SnapshotsError(TfvizError):
 
 
 class MissingPackageError(TfvizError, ImportError):
-    """An optional package is not installed. The message says what to install."""
+    """An optional package is not installed. The message names it."""
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:

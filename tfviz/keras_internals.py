@@ -197,7 +197,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
             del operation._outbound_nodes[count:]
 
 
-# --- leaving the user's model as it is ------------------------------------------------------------
+# --- keeping the user's model unchanged ------------------------------------------------------------
 
 
 @contextmanager

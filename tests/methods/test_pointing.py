@@ -23,14 +23,14 @@ def scenes(model):
     """Return new scenes with two kinds of object, images (N, H, W, 3) and classes (N, 2)."""
     rng = np.random.default_rng(20_000)
     drawn = [draw_scene(rng, [str(kind) for kind in rng.choice(KINDS, 2, replace=False)]) for _ in range(SCENES)]
-    images = np.stack([preprocessing_of(model).tensor(scene.picture) for scene in drawn])
+    images = np.stack([preprocessing_of(model).tensor(scene.image) for scene in drawn])
     return drawn, images, np.array([[thing.label for thing in scene.objects] for scene in drawn])
 
 
 def full_size(attribution, scene):
     """Resize a map to the image size, without channels."""
     values = np.abs(attribution).max(axis=-1) if attribution.ndim == 3 else attribution
-    height, width = scene.picture.shape[:2]
+    height, width = scene.image.shape[:2]
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC) if values.shape != (height, width) else values
 
 
@@ -74,7 +74,7 @@ def test_the_contrast_removes_the_other_object(model, scenes):
 
 def test_every_map_points_better_than_the_center(model, scenes):
     drawn, _, _ = scenes
-    centre = np.zeros(drawn[0].picture.shape[:2])
+    centre = np.zeros(drawn[0].image.shape[:2])
     centre[centre.shape[0] // 2, centre.shape[1] // 2] = 1
     for key in ("grad_cam", "guided_backprop", "excitation_backprop"):
         for which, (hit, _) in enumerate(measured(model, scenes, key)):

@@ -43,28 +43,28 @@ def samples():
 
 def test_the_same_seed_draws_the_same_scene():
     one, other = scene(5), scene(5)
-    np.testing.assert_array_equal(one.picture, other.picture)
+    np.testing.assert_array_equal(one.image, other.image)
     assert [thing.box for thing in one.objects] == [thing.box for thing in other.objects]
     for left, right in zip(one.objects, other.objects, strict=True):
         np.testing.assert_array_equal(left.mask, right.mask)
 
 
 def test_other_seeds_draw_other_scenes():
-    assert (scene(5).picture != scene(6).picture).mean() > 0.5
+    assert (scene(5).image != scene(6).image).mean() > 0.5
 
 
 def test_a_scene_is_uint8_rgb_of_the_requested_size():
     for size in (LEAST_SIZE, 96, 131):
         drawn = scene(1, size=size)
-        assert drawn.picture.shape == (size, size, 3)
-        assert drawn.picture.dtype == np.uint8
+        assert drawn.image.shape == (size, size, 3)
+        assert drawn.image.dtype == np.uint8
         assert all(thing.mask.shape == (size, size) and thing.mask.dtype == bool for thing in drawn.objects)
 
 
 def test_a_larger_size_draws_the_same_scene_larger():
     small, large = scene(3, size=96), scene(3, size=192)
-    shrunk = cv2.resize(large.picture, (96, 96), interpolation=cv2.INTER_AREA).astype(int)
-    assert np.abs(shrunk - small.picture).mean() < 4
+    shrunk = cv2.resize(large.image, (96, 96), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(shrunk - small.image).mean() < 4
     for one, other in zip(small.objects, large.objects, strict=True):
         np.testing.assert_allclose(np.array(other.box) / 2, one.box, atol=1.5)
 
@@ -100,7 +100,7 @@ def test_an_object_contrasts_with_its_surroundings(scenes):
         anything = np.any([thing.mask for thing in drawn.objects], axis=0)
         for thing in drawn.objects:
             near = cv2.dilate(thing.mask.astype(np.uint8), np.ones((13, 13))).astype(bool) & ~anything
-            lab = cv2.cvtColor(drawn.picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+            lab = cv2.cvtColor(drawn.image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
             assert np.linalg.norm(lab[thing.mask].mean(axis=0) - lab[near].mean(axis=0)) > 10
 
 
@@ -209,7 +209,7 @@ def predict(network, pictures) -> np.ndarray:
 
 
 def test_the_network_finds_the_objects_of_new_scenes(network, scenes):
-    found = predict(network, [drawn.picture for drawn in scenes]) > 0.5
+    found = predict(network, [drawn.image for drawn in scenes]) > 0.5
     there = np.zeros_like(found)
     for row, drawn in zip(there, scenes, strict=True):
         row[[thing.label for thing in drawn.objects]] = True
@@ -243,7 +243,7 @@ def test_samples_match_samples_json(samples):
         drawn = scene(sample["seed"], kinds=kinds, size=sample["size"][0])
         picture = read(sample)
         assert list(picture.shape[:2]) == sample["size"]
-        assert np.abs(picture.astype(int) - drawn.picture).mean() < 1  # OpenCV versions round differently
+        assert np.abs(picture.astype(int) - drawn.image).mean() < 1  # OpenCV versions round differently
         assert [thing["class"] for thing in sample["objects"]] == [thing.label for thing in drawn.objects]
         np.testing.assert_allclose([t["box"] for t in sample["objects"]], [t.box for t in drawn.objects], atol=1)
 

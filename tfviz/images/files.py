@@ -215,7 +215,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
     return write_atomically(path, data.tobytes())
 
 
-_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
+_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV lacks
 
 
 def require_image(rgb: object) -> np.ndarray:

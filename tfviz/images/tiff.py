@@ -87,11 +87,11 @@ def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, in
         tag, kind, values = _unpacked(order + entry_format, data, entry)
         if kind in _NUMBERS:
             size = struct.calcsize(order + _NUMBERS[kind]) * values
-            place = entry + length - inline
+            start = entry + length - inline
             if size > inline:
-                (place,) = _unpacked(order + offset_format, data, place)
-            if place + size <= len(data):
-                tags[tag] = _unpacked(f"{order}{values}{_NUMBERS[kind]}", data, place)
+                (start,) = _unpacked(order + offset_format, data, start)
+            if start + size <= len(data):
+                tags[tag] = _unpacked(f"{order}{values}{_NUMBERS[kind]}", data, start)
     return tags, _unpacked(order + offset_format, data, at + count * length)[0]
 
 

@@ -10,7 +10,7 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return `output` with another gradient: forward unchanged, backward as `backward` says.
+    """Return `output` with another gradient: unchanged forward, `backward` backward.
 
     The output must be computed outside, because a `tf.custom_gradient` that reads variables also
     has to return gradients for them.

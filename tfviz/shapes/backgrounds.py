@@ -15,11 +15,11 @@ _SUBPIXEL_BITS = 4  # cv2 takes corners in sixteenths of a pixel
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Draw a background of `size` x `size` pixels: gradient, clouds, a texture, maybe clutter."""
     light, dark = _muted_pair(rng)
-    picture = dark + (light - dark) * _ramp(rng, size)[:, :, None]
-    picture += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
+    image = dark + (light - dark) * _ramp(rng, size)[:, :, None]
+    image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
-    picture += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)  # cv2 only antialiases in uint8 images
+    image += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)  # cv2 only antialiases in uint8 images
     for _ in range(rng.integers(0, 12)):
         _draw_clutter(rng, pixels)
     return pixels.astype(np.float32) / 255
@@ -81,19 +81,19 @@ def _grain(rng: np.random.Generator, size: int) -> np.ndarray:
 _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
-def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """Draw one open stroke or small splinter into `picture`, in a color close to the background."""
-    size = len(picture)
+def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
+    """Draw one open stroke or small splinter into `image`, in a color close to the background."""
+    size = len(image)
     at = rng.uniform(0, 1, 2)
-    under = picture[tuple((at[::-1] * size).astype(int))]
+    under = image[tuple((at[::-1] * size).astype(int))]
     color = np.clip(under + rng.uniform(-75, 75) + rng.uniform(-30, 30, 3), 0, 255)
     corners = at + (_stroke(rng) if rng.random() < 0.7 else _splinter(rng))
     points = np.round(corners * size * 2**_SUBPIXEL_BITS).astype(np.int32)
     if len(points) == 3:
-        cv2.fillPoly(picture, [points], color.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(image, [points], color.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
     else:
         thickness = max(1, round(size / 96 * rng.choice([1, 1, 2])))
-        cv2.polylines(picture, [points], False, color.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(image, [points], False, color.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scenes of colored shapes on cluttered backgrounds, with a mask for every object.
 
     scene = draw_scene(np.random.default_rng(7), kinds=["heart", "ring"])
-    scene.picture                 # uint8 RGB
+    scene.image                   # uint8 RGB
     scene.objects[0].mask         # where the heart is visible
 
 Positions and lengths are relative to the image side, so one seed gives the same scene at every
@@ -53,7 +53,7 @@ class SceneObject:
 class Scene:
     """An image, uint8 RGB (size, size, 3), and its objects from back to front."""
 
-    picture: np.ndarray
+    image: np.ndarray
     objects: tuple[SceneObject, ...]
 
 
@@ -78,12 +78,12 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
         kinds = rng.choice(KINDS, rng.integers(1, MOST_OBJECTS + 1), replace=False).tolist()
     _check(kinds, size)
     covers = _place(rng, kinds, size)
-    picture = draw_background(rng, size)
+    image = draw_background(rng, size)
     colors: list[np.ndarray] = []
     for cover in covers:
-        colors.append(_contrasting_color(rng, picture, cover, colors))
-        _paint(rng, picture, cover, colors[-1])
-    pixels = np.round(picture * 255).astype(np.uint8)
+        colors.append(_contrasting_color(rng, image, cover, colors))
+        _paint(rng, image, cover, colors[-1])
+    pixels = np.round(image * 255).astype(np.uint8)
     return Scene(pixels, tuple(_objects(kinds, covers)))
 
 
@@ -157,24 +157,24 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
-    """Paint one object into `picture`: a soft shadow, a shaded fill, and sometimes a dark rim."""
-    size = len(picture)
+def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
+    """Paint one object into `image`: a soft shadow, a shaded fill, and sometimes a dark rim."""
+    size = len(image)
     shift = rng.uniform(0.005, 0.02, 2) * size
     thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
-    picture *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
+    image *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
     fill = color * _shading(rng, size)[:, :, None]
     if rng.random() < 0.5:
         inside = cv2.GaussianBlur(cover, (0, 0), size * 0.012)
         fill *= 1 - rng.uniform(0.3, 0.6) * np.clip(2 * (1 - inside), 0, 1)[:, :, None]
-    picture += (np.clip(fill, 0, 1) - picture) * cover[:, :, None]
+    image += (np.clip(fill, 0, 1) - image) * cover[:, :, None]
 
 
 def _contrasting_color(
-    rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
+    rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Choose an RGB color, float32 (3,), that contrasts with other objects and the background."""
-    hidden = np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
+    hidden = np.average(image.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
     unlike = np.stack([_lab(color) for color in (hidden, *others)])
     while True:
         hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.45, 1.0), rng.uniform(0.45, 1.0)]]], np.float32)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from support import networks
 from support.networks import NETWORKS
@@ -115,6 +117,57 @@ def test_patch_embeddings_are_not_the_automatic_layer(convolutions: int) -> None
     with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\). Name a layer"):
         tfviz.GradCAM(model)
     assert tfviz.GradCAM(model, "c0").layer_path == "c0"
+
+
+class Untraceable(layers.Layer):
+    """A block of a transformer with attention inside, whose code needs eager tensors."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.attention.build(shape, shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.attention(x, x) * (1.0 if float(tf.reduce_sum(x)) > 0 else 0.5)
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def tokenizer(blocks: int, block: Callable[[Any], Any]) -> keras.Model:
+    """A convolutional transformer: two convolutions make the tokens."""
+    inputs = x = keras.Input((16, 16, 3))
+    for number in range(2):
+        x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=f"c{number}")(x)
+    x = layers.Reshape((16, 8))(x)
+    for _ in range(blocks):
+        x = block(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+def built_in(x: Any) -> Any:
+    return x + layers.MultiHeadAttention(2, 4)(x, x)
+
+
+@pytest.mark.parametrize("block", [built_in, lambda x: Untraceable()(x)], ids=["built in", "opaque"])
+def test_the_stem_of_a_transformer_is_not_the_automatic_layer(block: Callable[[Any], Any]) -> None:
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\). Name a layer"):
+        tfviz.GradCAM(tokenizer(2, block))
+    assert tfviz.GradCAM(tokenizer(1, block)).layer_path == "c1", "more convolutions than attention"
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_visual_backprop_says_that_it_does_not_cover_attention(blocks: int) -> None:
+    model = tokenizer(blocks, built_in)
+    for make in (tfviz.VisualBackProp, tfviz.with_visual_backprop):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            make(model)
+        said = [str(one.message) for one in caught if "attention" in str(one.message)]
+        assert len(said) == (blocks > 0)
+        assert all("covers the convolutions up to 'c1' only" in one for one in said)
 
 
 def test_name_path_and_object_find_the_same_value(nested: keras.Model) -> None:

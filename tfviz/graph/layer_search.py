@@ -87,7 +87,7 @@ def last_feature_map(graph: Graph) -> Step:
 
     It is read off the graph: pooling and padding are passed over, so that it is the activation before them. A map of one
     pixel, the output itself, and a map with fewer axes than the image (the tokens of a transformer, one number for each
-    frame of a video) do not count, nor does the map of patches that tokens are made of.
+    frame of a video) do not count, nor does the stem that the tokens of a transformer are made of.
 
     Raises:
         UnsupportedModelError: when there is none.
@@ -98,7 +98,7 @@ def last_feature_map(graph: Graph) -> Step:
         if _holds_features(step) and ends.isdisjoint(step.outputs) and step.outputs[0] in maps:
             value = step.outputs[0]
             if has_height_and_width(value) and covers_image(graph, value) and is_on_every_path(graph, value):
-                if _only_cuts_patches(graph, value):
+                if _feeds_a_transformer(graph, value):
                     break
                 return step
     raise UnsupportedModelError(
@@ -153,16 +153,23 @@ def _outputs_in_other_forms(graph: Graph) -> set[Value]:
     return found
 
 
-def _only_cuts_patches(graph: Graph, value: Value) -> bool:
-    """Whether a map is the first thing that is learned, and the rest goes on with attention among tokens."""
-    is_first = sum(isinstance(step.operation, Linear) for step in graph.before([value])) <= 1
-    attending = [other for step in graph.before(graph.outputs, given=[value]) if _attends(step) for other in step.inputs]
-    return is_first and any(other.rank > 2 for other in attending)
+def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
+    """Whether a map is only the stem of a transformer: as many blocks of attention follow as convolutions precede."""
+    convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
+    blocks = attention_blocks(graph, value)
+    return blocks > 0 and blocks >= convolutions
 
 
-def _attends(step: Step) -> bool:
+def attention_blocks(graph: Graph, value: Value) -> float:
+    """How many blocks of attention follow a value. One that is written out has two products: of scores and of values."""
+    return sum(map(_attention, graph.before(graph.outputs, given=[value])))
+
+
+def _attention(step: Step) -> float:
+    if all(value.rank <= 2 for value in step.inputs):
+        return 0
     is_product = isinstance(step.operation, Contraction) and len(step.inputs) > 1
-    return is_product or isinstance(step.operation, Attention)
+    return 0.5 if is_product else getattr(step.operation, "holds_attention", False)
 
 
 def has_height_and_width(value: Value) -> bool:

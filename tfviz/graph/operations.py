@@ -274,13 +274,18 @@ class Opaque(Operation):
         contents: what tracing reveals about it, computed on demand.
         runs_functions: whether it runs functions of the user, like a loop or a condition.
         cause: the error that stopped the trace.
+        holds_attention: whether one of its layers is attention between positions.
     """
 
     reason: str = "has no description"
     contents: Contents = BuiltIn()
     runs_functions: bool = False
     cause: BaseException | None = None
+    holds_attention: bool = False
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attention(Opaque):
     """Attention between positions."""
+
+    holds_attention: bool = True

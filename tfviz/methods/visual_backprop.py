@@ -25,7 +25,7 @@ from tfviz.errors import ImageError, UnsupportedModelError, warn
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.graph.channels import map_axes, require_channels_last
 from tfviz.graph.graph import Graph, Step
-from tfviz.graph.layer_search import covers_image, has_height_and_width
+from tfviz.graph.layer_search import attention_blocks, covers_image, has_height_and_width
 from tfviz.graph.operations import Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.nesting import Nested
@@ -74,6 +74,7 @@ class VisualBackProp(Explainer):
         super().__init__(model, score=score, output=output)
         self.maps = feature_maps(self.graph)
         warn_of_hidden_maps(self.graph)
+        warn_of_attention(self.graph, self.maps)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         if any(None in x.shape[1:] for x in images):
@@ -123,6 +124,15 @@ def warn_of_hidden_maps(graph: Graph) -> None:
                 f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}; they are not among its feature "
                 "maps. Build that part as a Functional model to include them."
             )
+
+
+def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
+    """Warns of attention behind the last map, which decides what of that map reaches the output."""
+    if attention_blocks(graph, maps[-1].outputs[0]):
+        warn(
+            f"{VisualBackProp.key} covers the convolutions up to '{maps[-1].path}' only: it has no rule for the attention "
+            "behind them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
+        )
 
 
 def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:

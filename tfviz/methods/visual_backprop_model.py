@@ -15,7 +15,7 @@ from keras import tree
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.graph import Graph
-from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_hidden_maps
+from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_attention, warn_of_hidden_maps
 from tfviz.reading.calls import calls_of
 from tfviz.reading.reader import graph_of
 from tfviz.reading.trace import Trace, fitted, inputs_for
@@ -64,6 +64,7 @@ def with_visual_backprop(model: Any) -> Any:
         )
     maps = feature_maps(graph)
     warn_of_hidden_maps(graph)
+    warn_of_attention(graph, maps)
     symbols = {value: value.symbol for value in graph.values}
     with keras_internals.unrecorded(keras_internals.operations(graph.model)):
         (mask,) = masks_of_images(graph, symbols, maps)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from tfviz import keras_internals
 from tfviz.graph.operations import (
     Attention,
     Choice,
@@ -367,7 +368,8 @@ def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
     name = type(layer).__name__
     if isinstance(layer, _ATTENTION):
         return Attention(name=name, reason=why.reason, cause=why.cause)
-    return Opaque(name=name, reason=why.reason, cause=why.cause)
+    holds_attention = any(isinstance(part, _ATTENTION) for part in keras_internals.layers_of(layer))
+    return Opaque(name=name, reason=why.reason, cause=why.cause, holds_attention=holds_attention)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:

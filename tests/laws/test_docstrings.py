@@ -21,7 +21,7 @@ import tfviz
 
 WIDTH = 100
 # Packages whose prose still has to be rewritten.
-EXEMPT = ("models", "export", "render", "viewer", "snapshots", "runs", "film", "cli", "targets", "explanations")
+EXEMPT = ("models", "export", "render", "viewer", "snapshots", "runs", "film", "cli")
 CHECKED = [module for module in MODULES if module == "tfviz" or module.split(".")[1] not in EXEMPT]
 PUBLIC = [name for name in tfviz.__all__ if callable(getattr(tfviz, name))]
 DOCUMENTED = [name for name in PUBLIC if getattr(tfviz, name).__module__ in CHECKED]
@@ -64,6 +64,8 @@ def missing_parts(function: Callable[..., Any], doc: str) -> list[str]:
 
 
 def raises(function: Callable[..., Any]) -> bool:
+    if function.__code__.co_filename == "<string>":  # the generated constructor of a dataclass
+        return False
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     return any(isinstance(node, ast.Raise) for node in ast.walk(tree))
 

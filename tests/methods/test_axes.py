@@ -63,7 +63,7 @@ def test_tokens_are_not_the_automatic_layer_of_an_image() -> None:
 def test_tokens_cannot_mask_an_image() -> None:
     with pytest.raises(
         tfviz.UnknownLayerError,
-        match=r"Layer 'tokens' gives \(None, 16, 6\), It lacks the axes of the image .*Choose a conv",
+        match=r"Layer 'tokens' has shape \(None, 16, 6\)\. It lacks the axes of the image .*Choose a conv",
     ):
         tfviz.GuidedGradCAM(tokens(), "tokens")
 

@@ -42,5 +42,5 @@ def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
         want = tfviz.METHODS[method](twin)(images, tfviz.At(index, MASK))
         np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-6 * np.abs(want).max())
     assert abs(found[0] - found[1]).max() > 0
-    with pytest.raises(tfviz.TargetError, match="target 2 is out of range: the model has 2 classes, 0 to 1"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
         tfviz.METHODS[method](model)(images, tfviz.At(2, MASK))

@@ -77,7 +77,7 @@ def test_a_tensor_of_the_image_size_is_a_constant() -> None:
 
 def test_integer_side_inputs_cause_a_warning() -> None:
     model, _ = with_side("embedding")
-    with pytest.warns(UserWarning, match=r"'side': integers have no gradient, so saliency gives 0 there"):
+    with pytest.warns(UserWarning, match="Integers have no gradient, so saliency gives 0 for the input 'side'"):
         explainer = tfviz.Saliency(model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     assert not np.any(explainer([images, side_of(model)], 1)[1])
@@ -126,7 +126,7 @@ def test_a_target_function_must_return_one_number_per_image(model: keras.Model) 
     want = tfviz.Saliency(model).explain(images, similarity, batch_size=4, verbose=0)
     assert np.any(want)
     for size in (1, 2, 3):
-        with pytest.raises(tfviz.TargetError, match=r"one number for each image"):
+        with pytest.raises(tfviz.TargetError, match=r"one number per image"):
             tfviz.Saliency(model).explain(images, similarity, batch_size=size, verbose=0)
 
 

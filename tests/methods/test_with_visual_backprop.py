@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "two inputs": (
         lambda: keras.Model(pair := [keras.Input((9, 9, 3)), keras.Input((9, 9, 3))], block("relu")(layers.Add()(pair))),
-        "takes models with one input; this one has 2",
+        r"takes models with one input\. This model has 2",
     ),
     "no model": (lambda: "vgg16", "Expected a keras.Model. Received: str"),
 }

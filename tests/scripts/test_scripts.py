@@ -206,7 +206,7 @@ def test_each_class_has_its_own_panels(script: Script, weights: Any, tmp_path: P
     assert script(*words, "--layer", "image")[0] == 0
     assert not np.array_equal(read_image(tmp_path / "figure.png"), at_pool)
     assert "Did you mean 'block3_pool'" in script.refusal(*words, "--layer", "blok3_pool")
-    assert "target 7 is out of range" in script.refusal(*words, "--classes", "7")
+    assert "Target 7 is out of range" in script.refusal(*words, "--classes", "7")
     assert "No class is called 'cat'" in script.refusal(*words, "--classes", "cat")
 
 

@@ -52,7 +52,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
         >>> from tfviz.shapes import SAMPLES_DIR
         >>> tfviz.read_image(sorted(SAMPLES_DIR.glob("*.png"))[0]).shape
-        (96, 96, 3)
+        (192, 192, 3)
     """
     return _read(path, MIN_SIDE_PX)
 

@@ -55,7 +55,15 @@ class CAM(Explainer):
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """Compute the map (N, h, w) from known values; return it with all known values."""
+        """Compute the map from values that are already known.
+
+        Args:
+            known: the known values of the graph, at least its inputs.
+            seed: the gradient that starts at the outputs.
+
+        Returns:
+            The map (N, h, w), and all values that are known now.
+        """
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
         return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values

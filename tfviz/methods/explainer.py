@@ -97,6 +97,9 @@ class Explainer(abc.ABC):
 
         Returns:
             The attribution, and the values of the graph that were computed for it.
+
+        Raises:
+            ImageError: the method cannot explain images of this shape.
         """
 
     def __call__(self, images: Any, target: targets.Target = None) -> tf.Tensor:

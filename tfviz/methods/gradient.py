@@ -54,8 +54,8 @@ def warn_of_integers(graph: Graph, method: str) -> None:
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:
         warn(
-            f"Input {', '.join(map(repr, undifferentiable))} is an integer and has no gradient, so {method} gives 0 there. The "
-            "outputs do depend on it. To explain it, give the model its one-hot or embedded form as a float input."
+            f"Integers have no gradient, so {method} gives 0 for the input {', '.join(map(repr, undifferentiable))}, although "
+            "the outputs depend on it. To explain it, give the model its one-hot or embedded form as a float input."
         )
 
 

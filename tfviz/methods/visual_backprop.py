@@ -127,11 +127,11 @@ def warn_of_hidden_maps(graph: Graph) -> None:
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warns of attention behind the last map, which decides what of that map reaches the output."""
+    """Warn of attention after the last map, which decides how that map affects the output."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
-            f"{VisualBackProp.key} covers the convolutions up to '{maps[-1].path}' only: it has no rule for the attention "
-            "behind them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
+            f"{VisualBackProp.key} covers the convolutions up to '{maps[-1].path}' only. It has no rule for the attention "
+            "after them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
         )
 
 

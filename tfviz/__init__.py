@@ -1,10 +1,12 @@
 """tfviz: see what a convolutional network looks at.
 
+Explain a prediction, and draw the result over the images:
+
     explainer = tfviz.GradCAM(model, layer="block5_conv3")
     attribution = explainer(images, target=281)
     picture = tfviz.overlay(images, attribution)
 
-Importing tfviz is cheap: TensorFlow is imported at the first use of a name that needs it.
+Importing tfviz is fast. TensorFlow is imported on the first use of a name that needs it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Editors and type checkers read this list, Python the table below.
+if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the table below.
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
     from tfviz.errors import LabelsError as LabelsError
@@ -85,11 +87,11 @@ def _names() -> list[str]:
 
 
 def _methods() -> dict[str, type]:
-    """The classes of the registry by name. Importing them imports TensorFlow."""
+    """Return the registered classes by name. Importing them imports TensorFlow."""
     return {cls.__name__: cls for cls in importlib.import_module("tfviz.methods").METHODS.values()}
 
 
-if not TYPE_CHECKING:  # A type checker would take it to mean that every name exists.
+if not TYPE_CHECKING:  # A type checker would assume that any name exists.
 
     def __getattr__(name: str) -> Any:
         if name == "__all__":

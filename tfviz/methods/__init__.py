@@ -1,7 +1,7 @@
 """The registry of methods.
 
-A method is one file in this folder plus its import and its row here. The public names `tfviz.GradCAM` …, the command line,
-the gallery and the tests follow from the registry, in its order.
+To add a method, add its file to this folder, and its import and row here. The public names such as
+`tfviz.GradCAM`, the command line, the gallery and the tests follow the registry, in its order.
 """
 
 from __future__ import annotations

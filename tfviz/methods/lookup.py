@@ -1,4 +1,4 @@
-"""Methods by their keys."""
+"""Look up methods by key."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from tfviz.methods.explainer import Explainer
 
 
 def method_named(key: str) -> type[Explainer]:
-    """The class for a key such as "grad_cam"; "-" counts as "_".
+    """Return the class for a key such as "grad_cam"; "-" counts as "_".
+
+    Args:
+        key: the key of a method, in any case.
+
+    Returns:
+        The subclass of Explainer.
 
     Raises:
-        UnknownMethodError: with the near matches.
+        UnknownMethodError: there is no such method. The message lists similar names.
     """
     method = METHODS.get(str(key).strip().lower().replace("-", "_"))
     if method is None:

@@ -1,4 +1,4 @@
-"""Finds the step whose backward pass first gives NaN or infinity."""
+"""Find the step whose backward pass first gives NaN or infinity."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _Results = TypeVar("_Results")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a gradient stops being finite.
+    """The step at which a gradient stops being finite.
 
     Attributes:
-        step: the step that receives a finite gradient at its outputs and returns one that is not.
-        is_singular: whether a gradient of ones gives NaN or infinity, too: the step has no finite derivative at this input.
-            Otherwise the numbers overflow.
+        step: the step that receives a finite gradient at its outputs and returns one that is not
+            finite.
+        is_singular: whether a gradient of ones also gives NaN or infinity, that is, whether the
+            step has no finite derivative at this input. Otherwise the numbers overflow.
     """
 
     step: Step
@@ -31,11 +32,12 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """The step nearest to the output that turns a finite gradient into NaN or infinity; None if all gradients are finite.
+    """Return the step closest to the output whose gradient is not finite; None if all are.
 
     Args:
-        images: one tensor for each input of the graph.
-        seed: what starts at the outputs.
+        graph: the graph.
+        images: one tensor per input of the graph.
+        seed: the gradient that starts at the outputs.
     """
     values, gradients = _forward_and_backward(graph, images, seed)
     for step in reversed(graph.before(graph.outputs)):
@@ -49,7 +51,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """The tensors at all values, and the gradients at those that have one."""
+    """Return the tensors at all values, and the gradients at those that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []
@@ -72,7 +74,7 @@ def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed)
 
 
 def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.Tensor]:
-    """What a step's own derivative makes of the gradient at its outputs."""
+    """Propagate the gradient at a step's outputs through its own derivative."""
 
     def traced() -> list[tf.Tensor]:
         inputs = [tf.identity(values[value]) for value in step.inputs]
@@ -86,7 +88,7 @@ def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.T
 
 
 def _compiled(function: Callable[[], _Results]) -> _Results:
-    """Runs a function compiled, which leaves out the gradients of kernels that nobody asked for."""
+    """Run a function compiled, which prunes the kernel gradients that nobody needs."""
     return tf.function(function, autograph=False).get_concrete_function()()
 
 

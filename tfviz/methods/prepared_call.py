@@ -14,16 +14,17 @@ class PreparedCall:
     """One call of an explainer on one batch.
 
     Attributes:
-        run: computes the attribution. It holds no lock of Python's while TensorFlow works, so it may run in another thread.
-        check: takes the attribution and warns of blank maps. It may look into the model and belongs in the thread that
-            compiles.
+        run: computes the attribution. TensorFlow releases the interpreter lock while it works, so
+            another thread may run it.
+        check: takes the attribution and warns of blank maps. It may trace the model, so it belongs
+            in the thread that compiles.
     """
 
     run: Callable[[], tf.Tensor]
     check: Callable[[Any], None]
 
     def result(self) -> tf.Tensor:
-        """Runs the call here and checks it."""
+        """Run the call in this thread and check its maps."""
         attribution = self.run()
         self.check(attribution)
         return attribution

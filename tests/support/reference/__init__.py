@@ -1,7 +1,8 @@
-"""A slow second opinion: every rule and method in float64 NumPy, written from the formulas, without tfviz.
+"""An independent, slow reference: every rule and method in float64 NumPy, without tfviz.
 
-Keras is only asked for a model's architecture and weights. `weights` is always (N, classes): what the logits are
-weighted with (one-hot for a class). Arrays are channels last.
+It is written from the formulas, and asks Keras only for a model's architecture and weights.
+`weights` is always (N, classes), the weights of the logits (one-hot for a class). Arrays are
+channels last.
 """
 
 from __future__ import annotations

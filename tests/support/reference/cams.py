@@ -1,4 +1,4 @@
-"""Grad-CAM and its kin: A the layer's activations (N,h,w,K), G = ∂S/∂A; every map (N,h,w), ≥ 0."""
+"""The CAMs: A the layer's activations (N,h,w,K), G = ∂S/∂A; every map (N,h,w), ≥ 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""explain and explain_file: one call for arrays, one for a file."""
+"""explain and explain_file: one call for arrays, and one for a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_guided_backprop_is_cropped_and_standardized(tmp_path: Path, model: kera
     assert not np.array_equal(read_image(other), expected)
 
 
-def test_grad_cam_is_drawn_over_the_whole_picture(tmp_path: Path, model: keras.Model) -> None:
+def test_grad_cam_is_drawn_over_the_whole_image(tmp_path: Path, model: keras.Model) -> None:
     source = write_image(tmp_path / "plane.png", picture())
     written = tfviz.explain_file(source, tmp_path / "new" / "cam.png", model=model, method="grad_cam", layer="features")
     tensor = preprocessing_of(model).tensor(picture())[None]
@@ -58,13 +58,13 @@ def test_grad_cam_is_drawn_over_the_whole_picture(tmp_path: Path, model: keras.M
     assert np.array_equal(read_image(written), expected) and expected.shape == (40, 60, 3)
 
 
-def test_a_preprocessing_that_crops_is_left_as_it_is() -> None:
-    crop = Preprocessing(resize="short side 50, center crop 40")
+def test_a_preprocessing_that_crops_is_not_changed() -> None:
+    crop = Preprocessing(resize="short side 50, centre crop 40")
     assert explanations._cropped(crop) == crop
     assert explanations._cropped(Preprocessing()) == Preprocessing()
 
 
-def test_model_weights_and_labels_go_to_load_model(tmp_path: Path, model: keras.Model, monkeypatch: Any) -> None:
+def test_model_weights_and_labels_are_passed_to_load_model(tmp_path: Path, model: keras.Model, monkeypatch: Any) -> None:
     asked: dict[str, Any] = {}
 
     def load(name: str, **options: Any) -> keras.Model:
@@ -77,9 +77,9 @@ def test_model_weights_and_labels_go_to_load_model(tmp_path: Path, model: keras.
     assert asked == {"name": "resnet50", "weights": "w.pth", "labels": "l.txt"}
 
 
-def test_a_class_is_refused_where_none_is_explained(tmp_path: Path, model: keras.Model) -> None:
+def test_a_class_is_rejected_by_a_method_without_target(tmp_path: Path, model: keras.Model) -> None:
     source = write_image(tmp_path / "a.png", picture())
     with pytest.raises(TargetError, match="visual_backprop explains no single class"):
         tfviz.explain_file(source, tmp_path / "b.png", model=model, method="visual_backprop", target="cat")
-    with pytest.raises(ImageError, match="There is no file"):
+    with pytest.raises(ImageError, match=r"The file .*nowhere\.png does not exist"):
         tfviz.explain_file(tmp_path / "nowhere.png", tmp_path / "b.png")

@@ -1,10 +1,12 @@
 """tfviz: see what a convolutional network looks at.
 
+Explain a prediction, and draw the result over the images:
+
     explainer = tfviz.GradCAM(model, layer="block5_conv3")
     attribution = explainer(images, target=281)
     picture = tfviz.overlay(images, attribution)
 
-Importing tfviz is cheap: TensorFlow is imported at the first use of a name that needs it.
+Importing tfviz is fast. TensorFlow is imported on the first use of a name that needs it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Editors and type checkers read this list, Python the table below.
+if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the table below.
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
     from tfviz.errors import LabelsError as LabelsError
@@ -33,18 +35,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list, Python the table 
     from tfviz.images import read_image as read_image
     from tfviz.images import write_image as write_image
     from tfviz.images.preprocessing import Preprocessing as Preprocessing
-    from tfviz.methods import METHODS as METHODS
-    from tfviz.methods import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
-    from tfviz.methods import Deconvnet as Deconvnet
-    from tfviz.methods import ExcitationBackprop as ExcitationBackprop
-    from tfviz.methods import GradCAM as GradCAM
-    from tfviz.methods import GradCAMPlusPlus as GradCAMPlusPlus
-    from tfviz.methods import GuidedBackprop as GuidedBackprop
-    from tfviz.methods import GuidedGradCAM as GuidedGradCAM
-    from tfviz.methods import HiResCAM as HiResCAM
-    from tfviz.methods import LayerCAM as LayerCAM
-    from tfviz.methods import Saliency as Saliency
-    from tfviz.methods import VisualBackProp as VisualBackProp
+    from tfviz.methods import *  # noqa: F403 - the classes of the registry
     from tfviz.methods.visual_backprop_model import with_visual_backprop as with_visual_backprop
     from tfviz.models import load_images as load_images
     from tfviz.models import load_model as load_model
@@ -59,20 +50,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list, Python the table 
 __version__ = "0.2.0"
 
 _HOMES = {
-    "tfviz.methods": (
-        "METHODS",
-        "Saliency",
-        "GuidedBackprop",
-        "Deconvnet",
-        "GradCAM",
-        "GradCAMPlusPlus",
-        "LayerCAM",
-        "HiResCAM",
-        "GuidedGradCAM",
-        "ExcitationBackprop",
-        "ContrastiveExcitationBackprop",
-        "VisualBackProp",
-    ),
+    "tfviz.methods": ("METHODS",),
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
     "tfviz.targets": ("At",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
@@ -103,18 +81,30 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME_OF), "__version__"]
+
+def _names() -> list[str]:
+    return [*sorted([*_HOME_OF, *_methods()]), "__version__"]
 
 
-if not TYPE_CHECKING:  # To a type checker it would mean that every name exists.
+def _methods() -> dict[str, type]:
+    """Return the registered classes by name. Importing them imports TensorFlow."""
+    return {cls.__name__: cls for cls in importlib.import_module("tfviz.methods").METHODS.values()}
+
+
+if not TYPE_CHECKING:  # A type checker would assume that any name exists.
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME_OF:
+        if name == "__all__":
+            return _names()
+        if name in _HOME_OF:
+            value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        elif name[:1].isupper() and name in (classes := _methods()):
+            value = classes[name]
+        else:
             raise AttributeError(f"module 'tfviz' has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOME_OF[name]), name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return _names()

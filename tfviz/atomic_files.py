@@ -1,7 +1,7 @@
-"""Files that are either there and whole, or not there.
+"""Write files atomically: they appear complete or not at all.
 
-A run may be stopped at any moment (Ctrl-C, a full disk). Everything tfviz writes is therefore written beside its place
-under another name and moved there in one step.
+A run may be interrupted at any moment (Ctrl-C, a full disk). tfviz therefore writes everything to a
+temporary file in the same folder, and renames it in one step.
 """
 
 from __future__ import annotations
@@ -14,10 +14,20 @@ from tfviz.errors import OutputError
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> Path:
-    """Write `content` (text as UTF-8) to `path`, making its folder, and return the path.
+    """Write a file atomically, creating its folder if needed.
 
-    A file of that name is replaced. If anything stops the writing, what was there before stays as it was and nothing
-    half-written remains. Raises OutputError where the folder or file cannot be written.
+    An existing file is replaced. If writing fails, the old file stays unchanged and no partial file
+    remains.
+
+    Args:
+        path: the file.
+        content: its content; text is encoded as UTF-8.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: the folder or file cannot be written.
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content

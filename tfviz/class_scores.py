@@ -1,7 +1,7 @@
-"""A model's outputs as scores of classes: which outputs name classes, what the scores are, and which classes are on top.
+"""Class scores from a model's outputs: which outputs are classes, and which are on top.
 
-A model names classes if it has one output (N, classes). A single sigmoid unit p counts as two classes, as it does for
-targets: class 0 with 1 − p, and class 1 with p.
+A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
+classes, like in targets: class 0 with 1 − p, and class 1 with p.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from tfviz.reading.read_model import read_model
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Whether the model has one output (N, classes), so that a class can be chosen. An output of unknown rank counts."""
+    """Return whether the model has one output (N, classes); unknown ranks count."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
 
 def both_classes(p: np.ndarray) -> np.ndarray:
-    """The scores (N, 2) of a single sigmoid unit's output (N, 1)."""
+    """Return the scores (N, 2) for the output (N, 1) of a single sigmoid unit."""
     return np.concatenate([1 - p, p], axis=1)
 
 
 def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """The classes of each image from the highest score to the lowest, (N, classes) int32; equal scores in class order."""
+    """Sort the classes of each image by descending score, (N, classes) int32; ties by index."""
     return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """The top class of each image and its score; None where the model names no class, or a score is not finite.
+    """Return the top class and score per image; None without classes or finite scores.
 
     Args:
-        outputs: what the model returned for a batch.
+        outputs: the model's outputs for a batch.
         graph: the model with its last activation.
     """
     flat = keras.tree.flatten(outputs)
@@ -51,9 +51,10 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 
 
 class Classifier:
-    """A model as a compiled function from images to scores of classes.
+    """A model as a compiled function from images to class scores.
 
-    `classes` is their number, or None if the model does not have one output (N, classes).
+    Attributes:
+        classes: the number of classes; None if the model does not have one output (N, classes).
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -68,9 +69,13 @@ class Classifier:
         )
 
     def scores(self, images: np.ndarray) -> np.ndarray | None:
-        """The scores (N, classes), float32, of preprocessed images (N, H, W, C); None if the model names no classes.
+        """Compute the scores (N, classes), float32, of preprocessed images (N, H, W, C).
 
-        Raises ImageError for images of a size that the model cannot take.
+        Returns:
+            The scores; None if the model is not a classifier.
+
+        Raises:
+            ImageError: the images have a size that the model cannot take.
         """
         if self.classes is None:
             return None
@@ -78,7 +83,9 @@ class Classifier:
             outputs = tf.nest.flatten(self._forward(images))[0]
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
-            raise ImageError(f"The model cannot take an image of {size} pixels ({first_line(error)}).") from error
+            raise ImageError(
+                f"The model cannot take an image of {size} pixels ({first_line(error)}). Resize the image."
+            ) from error
         scores = np.asarray(outputs, np.float32)
         return both_classes(scores) if self._is_binary else scores
 
@@ -86,5 +93,5 @@ class Classifier:
 def _model_ends_in_sigmoid(model: keras.Model) -> bool:
     try:
         return ends_in_sigmoid(read_model(model).graph)
-    except UnsupportedModelError:  # the methods say why; a forward pass does not need the graph
+    except UnsupportedModelError:  # the methods report the reason; a forward pass does not need the graph
         return False

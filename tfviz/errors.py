@@ -1,20 +1,20 @@
-"""Everything tfviz raises on purpose.
+"""All errors that tfviz raises deliberately.
 
     TfvizError (ValueError)
-    ├── UnsupportedModelError   the model cannot be explained this way
-    ├── UnknownLayerError       no such layer, or more than one of that name
-    ├── UnknownMethodError      no such method
+    ├── UnsupportedModelError   the model cannot be explained by this method
+    ├── UnknownLayerError       the model has no such layer, or several with that name
+    ├── UnknownMethodError      there is no such method
     ├── TargetError             the target does not fit the model's outputs
-    ├── OptionError             an option has a value that it cannot take
-    ├── ImageError              an image, or an array of images, that cannot be used
-    ├── WeightsError            a model or weights file that cannot be loaded
-    ├── LabelsError             a labels file that cannot be used
-    ├── OutputError             a result that cannot be written
-    ├── ExportError             an explainer that cannot be exported, or a folder that holds no exported one
-    ├── SnapshotsError          a folder of snapshots that cannot be read
-    └── MissingPackageError     a package that is needed for this only is not installed; an ImportError too
+    ├── OptionError             an option has an invalid value
+    ├── ImageError              an image or image array cannot be used
+    ├── WeightsError            a model or weights file cannot be loaded
+    ├── LabelsError             a labels file cannot be used
+    ├── OutputError             a result cannot be written
+    ├── ExportError             an explainer cannot be exported, or a folder holds none
+    ├── SnapshotsError          a snapshot folder cannot be read
+    └── MissingPackageError     an optional package is not installed; also an ImportError
 
-Each message says what was expected, what came, and what to do.
+Each message states what is wrong, what was received, and what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Iterable
 
 
 class TfvizError(ValueError):
-    """The base of all errors that tfviz raises on purpose."""
+    """The base class of all errors that tfviz raises deliberately."""
 
 
 class UnsupportedModelError(TfvizError):
@@ -34,11 +34,11 @@ class UnsupportedModelError(TfvizError):
 
 
 class UnknownLayerError(TfvizError):
-    """The model has no such layer, or several of that name."""
+    """The model has no such layer, or several with that name."""
 
 
 class UnknownMethodError(TfvizError):
-    """tfviz has no method of that name."""
+    """There is no such method."""
 
 
 class TargetError(TfvizError):
@@ -46,7 +46,7 @@ class TargetError(TfvizError):
 
 
 class OptionError(TfvizError):
-    """An option has a value that it cannot take."""
+    """An option has an invalid value."""
 
 
 class ImageError(TfvizError):
@@ -70,11 +70,11 @@ class ExportError(TfvizError):
 
 
 class SnapshotsError(TfvizError):
-    """A folder of snapshots cannot be read."""
+    """A snapshot folder cannot be read."""
 
 
 class MissingPackageError(TfvizError, ImportError):
-    """A package that only this needs is not installed; the message says what to install."""
+    """An optional package is not installed. The message names it."""
 
 
 # What the extras of setup.cfg install. An error names the packages themselves, because that works from any folder and
@@ -98,9 +98,15 @@ def install_command(extra: str) -> str:
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """The names in `known` that look like `name`, as the end of an error message.
+    """Return the names in `known` that resemble `name`, as the end of an error message.
 
-    Returns "Did you mean 'a' or 'b'?" or, where nothing is near, the first names there are.
+    Args:
+        name: the unknown name.
+        known: all valid names.
+        most: the largest number of names to list.
+
+    Returns:
+        "Did you mean 'a' or 'b'?", or the first valid names if none is similar.
     """
     known = list(known)
     near = difflib.get_close_matches(name, known, n=most, cutoff=0.6)
@@ -108,16 +114,16 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
         return f"Did you mean {' or '.join(map(repr, near))}?"
     shown = ", ".join(map(repr, known[:most]))
     rest = len(known) - most
-    return f"There are: {shown}{f' and {rest} more' if rest > 0 else ''}."
+    return f"Available: {shown}{f' and {rest} more' if rest > 0 else ''}."
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message."""
+    """Return the first line of another library's error message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def warn(message: str) -> None:
-    """Warns, and points at the line of the user's that led here, however deep in tfviz that is."""
+    """Issue a warning that points at the user's line, no matter how deep in tfviz it occurs."""
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("tfviz."):
         frame, depth = frame.f_back, depth + 1

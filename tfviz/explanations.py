@@ -1,4 +1,4 @@
-"""One call to explain: arrays, or an image file."""
+"""Explain arrays or an image file in one call."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from tfviz.errors import TargetError
 from tfviz.images.files import read_image, write_image
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 from tfviz.models.labels import Labels
 from tfviz.models.loading import labels_of, load_model, preprocessing_for_files
 from tfviz.render import overlay, standardized
@@ -31,21 +31,34 @@ def explain(
     verbose: int | str = 0,
     **options: Any,
 ) -> np.ndarray:
-    """Explains a model's outputs on images by one method.
+    """Explain a model's outputs on images with one method.
+
+    To explain many batches, create the explainer once: `tfviz.GradCAM(model)(images)`.
 
     Args:
         model: a keras.Model (see `Explainer`).
         images: an array (N, H, W, C) as the model takes it, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
-        target: what is explained (see `Explainer.__call__`); None is the top class of each image.
-        batch_size: the most images that are run at once.
+        target: what to explain (see `Explainer.__call__`); None is the top class of each image.
+        batch_size: the largest number of images to run at once.
         verbose: 0 is silent; 1 or "auto" shows Keras' progress bar.
-        **options: the method's own, such as layer="block5_conv3".
+        **options: the method's own options, such as layer="block5_conv3".
 
     Returns:
-        The raw attributions, a NumPy array; the shape is the method's.
+        The raw attributions, a NumPy array in the shape of the method.
 
-    To explain many batches by one method, build the explainer once: `tfviz.GradCAM(model)(images)`.
+    Raises:
+        UnknownMethodError: there is no such method.
+        ImageError: the images don't fit the model.
+        TargetError: the target does not fit the outputs.
+        OptionError: an option has an invalid value.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.explain(model, images, method="saliency", target=7).shape
+        (2, 96, 96, 3)
     """
     return method_named(method)(model, **options).explain(images, target, batch_size=batch_size, verbose=verbose)
 
@@ -61,26 +74,30 @@ def explain_file(
     labels: Labels | Sequence[str] | str | Path | None = None,
     **options: Any,
 ) -> Path:
-    """Explains one image by one method, and writes the result as a picture.
+    """Explain one image file with one method, and write the result as an image.
 
-    Maps with the channels of the image (guided backprop, deconvnet, guided Grad-CAM) are drawn by themselves, at the
-    network's input size, with mean 0.5 and standard deviation 0.1. If the network would stretch its images, the central
-    part of this one is taken, its short side at the network's size. All other maps are drawn in color over the image.
+    Maps with the channels of the image (guided backprop, deconvnet, guided Grad-CAM) are drawn on
+    their own in the network's input size, with mean 0.5 and standard deviation 0.1. If the network
+    would stretch its images, the center of this one is cropped instead, with its short side in the
+    network's size. All other maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.
-        destination: the file to write; its extension decides the format.
-        model: a name or a file, as for `load_model`, or a keras.Model; to explain many images, load it once.
+        destination: the file to write. Its extension determines the format.
+        model: a name or file, as in `load_model`, or a keras.Model. To explain many images, load
+            the model once.
         method: a key of `METHODS`, such as "guided_backprop".
-        target: the number or the name of a class; None is the top class.
-        weights, labels: as for `load_model`, unless `model` is a keras.Model.
-        **options: the method's own, such as layer="conv4_block6_out".
+        target: the number or name of a class; None is the top class.
+        weights, labels: as in `load_model`, unless `model` is a keras.Model.
+        **options: the method's own options, such as layer="conv4_block6_out".
 
-    Returns: the path of the file that was written.
+    Returns:
+        The path of the written file.
 
-    Raises: what `load_model`, `read_image`, the method and `write_image` raise.
+    Raises:
+        TfvizError: the errors of `load_model`, `read_image`, the method and `write_image`.
     """
-    image = read_image(source)  # before seconds are spent on the network
+    image = read_image(source)  # fails fast, before the network is loaded
     if isinstance(model, (str, Path)):
         model = load_model(model, weights=weights, labels=labels)
     explainer = method_named(method)(model, **options)
@@ -94,7 +111,7 @@ def explain_file(
 
 
 def _cropped(preprocessing: Preprocessing) -> Preprocessing:
-    """The same, with the central part of the image instead of all of it stretched."""
+    """Crop the center of the image instead of stretching all of it."""
     if preprocessing.resize != "stretch" or preprocessing.size is None:
         return preprocessing
     height, width = preprocessing.size
@@ -105,5 +122,7 @@ def _class(model: keras.Model, explainer: Explainer, target: int | str | None) -
     if target is None:
         return None
     if not explainer.takes_target:
-        raise TargetError(f"{explainer.key} explains no single class and takes no target; got {target!r}")
+        raise TargetError(
+            f"{explainer.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
+        )
     return labels_of(model).index(target)

@@ -1,8 +1,9 @@
-"""The only module that touches what Keras keeps private of models, layers and tensors.
+"""The only module that uses private parts of Keras' models, layers and tensors.
 
-Keras records how a Functional model was made as a graph of nodes, one for each call of an operation. There is no public
-way to read it: `clone_model(call_function=...)` comes close, but leaves a new node on the user's layers at each use.
-`tests/reading/test_keras_internals.py` fails, and names what changed, when a new Keras moves any of this.
+Keras records a Functional model as a graph of nodes, one per call of an operation. There is no
+public way to read it. `clone_model(call_function=...)` comes close, but each use leaves a new node
+on the user's layers. If a new version of Keras changes any of these parts,
+`tests/reading/test_keras_internals.py` fails and names the change.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from tfviz.nesting import Nested
 
 
-# --- recorded graphs --------------------------------------------------------------------------------------------------
+# --- recorded graphs ------------------------------------------------------------------------------
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """The graph behind a Functional or Sequential model; None for anything else.
+    """Return the graph behind a Functional or Sequential model; None for anything else.
 
-    A subclass with a `call` of its own is not opened: its graph need not be what it computes.
+    A subclass with its own `call` may compute something else than its graph, so it returns None.
     """
     if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
         return operation._functional
@@ -42,55 +43,55 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """The symbolic inputs that a model was made from, nested as it takes them; None where it was not made from any."""
+    """Return a model's recorded symbolic inputs, nested; None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
 
 def nodes(functional: keras.Model | keras.Function) -> list[Node]:
-    """The calls in a graph, each after all that it needs; inputs left out."""
+    """Return the calls of a graph, in execution order, without the inputs."""
     by_depth = functional._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """The position of each call among all calls of its operation, in the order in which they were made, by the node's id."""
+    """Map each node's id to its position among the calls of its operation."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
 
 def input_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """The graph's symbolic inputs, nested as the user calls the model."""
+    """Return the graph's symbolic inputs, nested like the arguments of the model."""
     return functional._inputs_struct
 
 
 def output_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """The graph's symbolic outputs, nested as the model returns them."""
+    """Return the graph's symbolic outputs, nested like the result of the model."""
     return functional._outputs_struct
 
 
 def symbolic_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> SymbolicArguments:
-    """The arguments of a call, symbolic tensors among them, as Keras' own nodes hold them."""
+    """Wrap the arguments of a call, including symbolic tensors, as Keras' nodes do."""
     return SymbolicArguments(*args, **kwargs)
 
 
 def input_name(tensor: keras.KerasTensor, number: int) -> str:
-    """The name of the InputLayer behind a symbolic input; "input_0" … where there is none."""
+    """Return the name of the InputLayer behind a symbolic input, otherwise "input_0" …"""
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
 
 
 def operations(model: keras.Model) -> list[keras.Operation]:
-    """Every operation of a Functional or Sequential model, its inputs too."""
+    """Return every operation of a Functional or Sequential model, including its inputs."""
     functional = functional_of(model)
     return list(functional.operations) if functional is not None else []
 
 
-# --- layers -----------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 def layers_of(operation: object) -> list[keras.Layer]:
-    """A layer and the layers inside it, at any depth; none for an operation that is no layer."""
+    """Return a layer and all its sublayers, at any depth; [] if it is not a layer."""
     return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
 
 
@@ -98,54 +99,65 @@ _STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_funct
 
 
 def state_of(layers: Iterable[keras.Layer]) -> list[object]:
-    """What users change of a built layer: its activation, quantize(), enable_lora(), adapt(), a Sequential's pop()."""
+    """Return what users can change on a built layer.
+
+    Its activation, `quantize()`, `enable_lora()`, `adapt()`, and a Sequential model's `pop()`.
+    """
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
 def owns_variables(layer: keras.Layer) -> bool:
-    """Whether a layer has weights of its own, not counting those of the layers inside it."""
+    """Return whether a layer has weights of its own, without those of its sublayers."""
     return bool(layer._trainable_variables or layer._non_trainable_variables)
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def safe_mode() -> AbstractContextManager[None]:
-    """Deserialization in this block runs no code of the file's: Keras refuses Lambda layers there."""
+    """Block deserialization from running code in the file: Keras rejects Lambda layers here."""
     return SafeModeScope(True)
 
 
-# --- masks over time --------------------------------------------------------------------------------------------------
+# --- masks over time ------------------------------------------------------------------------------
 
 
 def masks_on(tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-    """The masks that Keras keeps on some of these tensors, by position: a function does not return them with its tensors."""
+    """Return the Keras masks on these tensors, by position; functions do not return them."""
     return {number: mask for number, x in enumerate(tensors) if (mask := get_keras_mask(x)) is not None}
 
 
 def set_masks(tensors: Sequence[tf.Tensor], masks: Mapping[int, tf.Tensor]) -> None:
-    """Puts masks on tensors by position (see `masks_on`)."""
+    """Set masks on tensors by position (see `masks_on`)."""
     for number, mask in masks.items():
         set_keras_mask(tensors[number], mask)
 
 
 def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """y, and on it the mask over time that Keras keeps on x, where there is one and y has none."""
+    """Copy the Keras mask on x to y, if y has none, and return y."""
     mask = get_keras_mask(x)
     if mask is not None and y is not x and get_keras_mask(y) is None:
         set_keras_mask(y, mask)
     return y
 
 
-# --- symbolic calls ---------------------------------------------------------------------------------------------------
+# --- symbolic calls -------------------------------------------------------------------------------
 
 
 def symbolic_graph(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
 ) -> tuple[keras.Function, dict[int, int]]:
-    """The graph that Keras records while `call` runs a layer's code on symbolic tensors, and its `call_numbers`.
+    """Record the graph of `call`, which runs a layer's code on symbolic tensors.
 
-    Nothing is left behind on the layers inside. What the code raises is raised.
+    Nothing is left behind on the sublayers. Errors in the code propagate.
+
+    Args:
+        layer: the layer; None for a function.
+        symbols: the symbolic tensors that `call` starts from.
+        call: runs the code.
+
+    Returns:
+        The graph, and its `call_numbers`.
     """
     inner = [one for one in layers_of(layer) if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
@@ -157,12 +169,12 @@ def symbolic_graph(
     finally:
         for one, inbound, outbound in before:
             del one._inbound_nodes[inbound:], one._outbound_nodes[outbound:]
-    _forget(function)
+    _remove_calls(function)
     return function, numbers
 
 
-def _forget(function: keras.Function) -> None:
-    """Takes the calls of a graph off the layers in it: some are not the traced layer's own, but caught in a closure."""
+def _remove_calls(function: keras.Function) -> None:
+    """Remove a graph's calls from its layers, some of which are only reachable by a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -171,10 +183,11 @@ def _forget(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Forgets, at the end, the calls that were recorded on these operations inside the block.
+    """Remove the calls that the block records on these operations when it ends.
 
-    A new graph that starts from a user's symbolic tensors leaves a mark on the operations that made them. Nothing reads
-    it (Keras walks its graphs from the outputs back), so that taking it away leaves the user's model as it was.
+    A new graph that starts from a user's symbolic tensors leaves a node on the operations that
+    created them. Nothing reads that node, because Keras walks its graphs from the outputs back, so
+    removing it restores the user's model.
     """
     before = [(operation, len(operation._outbound_nodes)) for operation in operations]
     try:
@@ -184,34 +197,34 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
             del operation._outbound_nodes[count:]
 
 
-# --- leaving the user's model as it is --------------------------------------------------------------------------------
+# --- keeping the user's model unchanged ------------------------------------------------------------
 
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Lets layers be called in the block without a trace of it on them: no loss added or lost, no variable assigned.
+    """Undo side effects of layer calls in the block: added losses, assigned variables, attributes.
 
-    Keras keeps on a layer what its last call gave to `add_loss`, and users keep there what they like (`self.attention = …`);
-    of a traced call those are symbols, and would be of no use to anybody.
+    Keras keeps the losses of the last `add_loss` on the layer, and users store what they like there
+    (`self.attention = …`). During tracing these would be useless symbolic tensors.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
-    # An unbuilt layer makes its weights in its first call, and keeps them.
+    # An unbuilt layer creates its weights in its first call, and keeps them.
     with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
         try:
             yield
         finally:
             for part, before, contents in kept:
-                _put_back(part, before)
-                _put_contents_back(contents)
+                _restore_attributes(part, before)
+                _restore_contents(contents)
             for part, kept_ids, given, ids in losses:
                 part._losses[:] = given
                 kept_ids.clear()
                 kept_ids.update(ids)
 
 
-def _put_back(part: keras.Layer, before: dict[str, object]) -> None:
-    """Restores a layer's attributes where a call has left a tensor there."""
+def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
+    """Restore the attributes that a call set to tensors."""
     for name, value in list(vars(part).items()):
         if value is not before.get(name) and any(_is_tensor(one) for one in tree.flatten(value)):
             if name in before:
@@ -224,13 +237,13 @@ _Contents = list[tuple[Any, Any]]  # a user's list or dict, and a copy of it
 
 
 def _contents(part: keras.Layer) -> _Contents:
-    """What a user's own lists and dicts on a layer hold."""
+    """Return the user's own lists and dicts on a layer, with copies of their contents."""
     own = [value for name, value in vars(part).items() if name[0] != "_" and isinstance(value, (list, dict))]
     return [(value, (dict if isinstance(value, dict) else list)(value)) for value in own]
 
 
-def _put_contents_back(contents: _Contents) -> None:
-    """Restores lists and dicts where a call has left a tensor in them. Keras' own way to change them keeps a record."""
+def _restore_contents(contents: _Contents) -> None:
+    """Restore lists and dicts that a call added tensors to, bypassing Keras' change tracking."""
     for value, before in contents:
         kind = dict if isinstance(value, dict) else list
         if len(value) != len(before) or any(map(_is_tensor, tree.flatten(kind(value)))):
@@ -242,26 +255,26 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, keras.KerasTensor) or tf.is_tensor(value)
 
 
-# --- global state -----------------------------------------------------------------------------------------------------
+# --- global state ---------------------------------------------------------------------------------
 
 _GENERATOR = "global_seed_generator"
 
 
 def global_generator() -> keras.random.SeedGenerator | None:
-    """The generator behind `keras.random` without a seed; None where nothing was drawn from it yet."""
+    """Return the generator behind `keras.random` without a seed; None if nothing was drawn yet."""
     return global_state.get_global_attribute(_GENERATOR)
 
 
 def forget_global_generator() -> None:
-    """Removes that generator; Keras makes a new one at the next draw."""
+    """Remove that generator. Keras creates a new one on the next draw."""
     global_state.set_global_attribute(_GENERATOR, None)
 
 
-# --- layers of keras.applications -------------------------------------------------------------------------------------
+# --- layers of keras.applications -----------------------------------------------------------------
 
 
 def application_layers() -> dict[str, type[keras.Layer]]:
-    """The layers that keras.applications defines for its own networks, by name."""
+    """Return the layers that keras.applications defines for its own networks, by name."""
     from keras.src.applications import convnext, inception_resnet_v2
 
     return {

@@ -1,4 +1,4 @@
-"""The type of what models take and give: one thing, or lists, tuples and dicts of such, nested to any depth."""
+"""The type of model inputs and outputs: one item, or nested lists, tuples and dicts of items."""
 
 from __future__ import annotations
 

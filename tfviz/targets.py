@@ -1,10 +1,11 @@
-"""What is explained: a class, a weighting of the classes, or a function of the outputs.
+"""What to explain: a class, a weighting of the classes, or a function of the outputs.
 
-Every target becomes a seed: an array like the outputs, with which the backward pass starts. For a class it is 1 at that
-class and 0 elsewhere; for a function it is the function's gradient. The score of the target is Σ seed · outputs.
+Every target becomes a seed: an array shaped like the outputs, with which the backward pass starts.
+For a class it is one-hot, and for a function it is the function's gradient. The score of the target
+is Σ seed · outputs.
 
-A function is traced on its first use, and what it reads from around it (`k` in `lambda outputs: outputs[:, k]`) stays as it
-was then: give a new function for another k.
+A function is traced on its first use, which freezes the values it captures (`k` in `lambda outputs:
+outputs[:, k]`). Pass a new function for another k.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tfviz.nesting import Nested
 
 Outputs: TypeAlias = Nested[tf.Tensor]
 TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
-# The top class, a class, a class for each image, weights of the outputs, a class at positions, or a function.
+# The top class, a class, a class per image, output weights, a class at positions, or a function.
 Target: TypeAlias = "int | Sequence[int] | Sequence[Sequence[float]] | np.ndarray | tf.Tensor | At | TargetFunction | None"
 # The top class, int32 (N,) or (1,), float32 (N or 1, …, classes), or a function.
 Prepared: TypeAlias = "tf.Tensor | TargetFunction | None"
@@ -36,12 +37,15 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class At:
-    """One class at some positions, as the target for a network with an output for every pixel.
+    """One class at some positions: a target for networks with an output per pixel.
 
-    class_index: an int, or (N,) ints.
-    where: a mask (h, w) or (N, h, w), bool or float, at the output's resolution; or one pixel as (row, column).
+    The score is the sum of the class's outputs over the mask. N classes or masks apply to N images,
+    one each.
 
-    The score is the sum of the class's outputs over the mask. N classes or masks are for N images, one each.
+    Args:
+        class_index: an int, or (N,) ints.
+        where: a mask (h, w) or (N, h, w), bool or float, in the resolution of the output; or one
+            pixel as (row, column).
     """
 
     class_index: Any
@@ -49,18 +53,19 @@ class At:
 
 
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
-    """Checks a target against a batch and brings it to one of four forms.
+    """Check a target against a batch, and convert it to one of four forms.
 
     Args:
-        target: as the user gave it.
-        outputs: the shapes of the model's outputs, in its structure (a tuple for one output).
+        target: the target, as the user passed it.
+        outputs: the shapes of the model's outputs, nested like the outputs (a tuple for one
+            output).
         batch_size: N, or None while tracing.
 
     Returns:
         None, a function, an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes).
 
     Raises:
-        TargetError: when it does not fit.
+        TargetError: the target does not fit.
     """
     if callable(target):
         return target
@@ -77,10 +82,10 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """How many images a target has a row for; None where it is one for all.
+    """Return how many images a target has rows for; None if one row serves all.
 
     Args:
-        target: as the user gave it.
+        target: the target, as the user passed it.
         outputs: as for `prepare`.
     """
     if target is None or callable(target):
@@ -88,23 +93,37 @@ def rows(target: Target, outputs: Any) -> int | None:
     if isinstance(target, At):
         counts = {len(part) for part in _for_each_image(target, outputs).values()} - {1}
         if len(counts) > 1:
-            raise TargetError(f"expected as many masks as classes; got {len(target.where)} and {len(target.class_index)}")
+            raise TargetError(
+                f"Expected as many masks as classes. Received: {len(target.where)} masks and {len(target.class_index)} "
+                "classes. Pass one of each per image, or a single one for all images."
+            )
         return counts.pop() if counts else None
     array: tf.Tensor = target if tf.is_tensor(target) else _as_array(target)
     return len(array) if len(array.shape) > 0 and len(array) != 1 else None
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """The rows of a target for `count` images from `start` on; all of it where it is one for all.
+    """Return the rows of a target for `count` images from `start`; all if one serves all.
+
+    Args:
+        target: the target, as the user passed it.
+        outputs: as for `prepare`.
+        start, count: the images.
+
+    Returns:
+        The target for these images.
 
     Raises:
-        TargetError: when it has fewer.
+        TargetError: the target has fewer rows.
     """
     total = rows(target, outputs)
     if total is None:
         return target
     if total < start + count:
-        raise TargetError(f"expected one target for each image; got {total} for {start + count} images or more")
+        raise TargetError(
+            f"Expected one target per image. Received: {total} for {start + count} images or more. Pass a single target to use "
+            "it for all images."
+        )
     here = slice(start, start + count)
     if isinstance(target, At):
         parts = _for_each_image(target, outputs).items()
@@ -113,7 +132,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
-    """The parts of the target, by name, that hold one row for each image."""
+    """Return the parts of the target, by name, that hold one row per image."""
     _require_one_output(outputs)
     _require_known_size(outputs)
     ranks = {"class_index": 1, "where": len(outputs) - 1}
@@ -121,23 +140,28 @@ def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
 
 
 def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | None) -> np.ndarray:
-    """The weights (N or 1, …, classes) of the outputs that a class and a mask come to."""
+    """Convert a class and a mask to output weights (N or 1, …, classes)."""
     count = rows(target, outputs)
     if None not in (count, batch_size) and count != batch_size:
-        raise TargetError(f"expected {batch_size} masks or classes, one for each image, or one for all; got {count}")
+        raise TargetError(
+            f"Expected {batch_size} masks or classes, one per image, or one for all images. Received: {count}. Pass a matching "
+            "number."
+        )
     sizes, classes = outputs[1:-1], outputs[-1]
     where = np.asarray(target.where)
     if where.shape == (len(sizes),) and np.issubdtype(where.dtype, np.integer) and None not in sizes:
         pixel = where
         if not all(0 <= i < (n or 0) for i, n in zip(pixel, sizes, strict=True)):
-            raise TargetError(f"pixel {tuple(map(int, pixel))} lies outside the output, which is {sizes}")
+            raise TargetError(
+                f"Pixel {tuple(map(int, pixel))} is outside the output, which has size {sizes}. Pass a pixel within it."
+            )
         where = np.zeros(sizes, "float32")  # type: ignore[arg-type]
         where[tuple(pixel)] = 1
     where = where[None] if where.ndim == len(sizes) else where
     if where.ndim != len(sizes) + 1 or any(n not in (None, m) for n, m in zip(sizes, where.shape[1:], strict=True)):
         raise TargetError(
-            f"expected `where` as a mask of the output's size {sizes}, one for all images or one for each, or one pixel of it; "
-            f"got shape {np.shape(target.where)}"
+            f"`where` must be a mask in the output's size {sizes}, one for all images or one per image, or a single pixel. "
+            f"Received: shape {np.shape(target.where)}."
         )
     index = _classes(_as_array(target.class_index), (None, classes), None).numpy()
     one_hot = np.eye(classes or index.max() + 1, dtype="float32")[index]  # (N or 1, classes)
@@ -150,7 +174,7 @@ def _as_array(target: Target) -> np.ndarray:
     except (ValueError, TypeError):
         array = np.asarray(None)
     if not np.issubdtype(array.dtype, np.number):
-        raise TargetError(f"expected a target as {_FORMS}; got {type(target).__name__} {str(target)[:60]!r}")
+        raise TargetError(f"Expected a target as {_FORMS}. Received: {type(target).__name__} {str(target)[:60]!r}.")
     return array
 
 
@@ -161,64 +185,70 @@ def _require_one_output(outputs: Any) -> None:
             f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
         )
         raise TargetError(
-            f"the model has {count}; choose one when the explainer is built, output=0 or its name, or say what to explain by a "
-            "function of them, such as target=lambda outputs: outputs[0][:, 3]"
+            f"The model has {count}. Choose one when creating the explainer, with output=0 or its name, or pass a function of "
+            "all outputs, such as target=lambda outputs: outputs[0][:, 3]."
         )
 
 
 def _require_known_size(outputs: tuple[int | None, ...]) -> None:
     if not outputs:
         raise TargetError(
-            "the size of the model's output is not known before it is called; say what to explain by a function: "
-            "target=lambda outputs: tf.reduce_sum(mask * outputs[..., 3], axis=(1, 2))"
+            "The size of the model's output is unknown before it is called. Pass a function as the target: "
+            "target=lambda outputs: tf.reduce_sum(mask * outputs[..., 3], axis=(1, 2))."
         )
 
 
 def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
-            f"the model's output is {outputs}, not (N, classes); say which class and where: target=tfviz.At(3, mask), or a "
-            "function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))"
+            f"The model's output is {outputs}, not (N, classes). Pass a class and its positions, target=tfviz.At(3, mask), or "
+            "a function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
         )
 
 
 def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:
     classes = outputs[-1] if outputs else None
     if len(array.shape) > 1:
-        raise TargetError(f"expected one class for each image, (N,) ints; got an int array of shape {tuple(array.shape)}")
+        raise TargetError(
+            f"Expected one class per image, (N,) ints. Received: an int array of shape {tuple(array.shape)}. Use floats to "
+            "weight the outputs."
+        )
     if len(array.shape) == 1 and None not in (batch_size, array.shape[0]) and array.shape[0] not in (1, batch_size):
-        raise TargetError(f"expected {batch_size} targets, one for each image; got {array.shape[0]}")
+        raise TargetError(
+            f"Expected {batch_size} targets, one per image. Received: {array.shape[0]}. Pass a single target to use it for all "
+            "images."
+        )
     values = None if _is_symbolic(array) else np.asarray(array)
     if values is not None and classes is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         wrong = values.min() if values.min() < 0 else values.max()
-        raise TargetError(f"target {wrong} is out of range: the model has {classes} classes, 0 to {classes - 1}")
+        raise TargetError(f"Target {wrong} is out of range. The model has {classes} classes, 0 to {classes - 1}.")
     if values is None:
         return tf.reshape(tf.cast(_checked_when_run(array, classes), tf.int32), [-1])
     return tf.constant(values.reshape(-1), tf.int32)
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """The classes, which are not known while a user's function is traced. XLA leaves the check out."""
+    """Check classes at run time that are symbolic in a user's function. XLA drops the check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
-    message = f"the target is out of range: the model has {classes} classes, 0 to {classes - 1}; got"
+    message = f"The target is out of range. The model has {classes} classes, 0 to {classes - 1}. Received:"
     is_in_range = tf.reduce_all((wide >= 0) & (wide < classes))
     with tf.control_dependencies([tf.debugging.Assert(is_in_range, [message, array])]):
         return tf.identity(array)
 
 
 def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None) -> tf.Tensor:
-    wanted = (batch_size, *outputs[1:]) if outputs else (batch_size, None)
+    expected = (batch_size, *outputs[1:]) if outputs else (batch_size, None)
     shape = tuple(array.shape)
-    fits = len(shape) == len(wanted) and all(None in (n, m) or n == m for n, m in zip(wanted[1:], shape[1:], strict=True))
+    fits = len(shape) == len(expected) and all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits or (None not in (batch_size, *shape[:1]) and shape[0] not in (1, batch_size)):
         raise TargetError(
-            f"expected weights of shape ({', '.join(str(n or 'N') for n in wanted)}), one for each image and output; got a "
-            f"float array of shape {shape}"
+            f"Expected weights of shape ({', '.join(str(n or 'N') for n in expected)}), one per image and output. Received: a "
+            f"float array of shape {shape}."
         )
     if not _is_symbolic(array) and not np.isfinite(np.asarray(array)).all():
-        raise TargetError("expected finite weights for the outputs; got NaN or infinity among them")
+        raise TargetError("Expected finite weights for the outputs. Received: NaN or infinity among them. Remove those.")
     return tf.cast(array, tf.float32)
 
 
@@ -227,34 +257,35 @@ def _is_symbolic(array: Any) -> bool:
 
 
 def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> None:
-    """Traces a target function on the outputs of a batch, without running it.
+    """Trace a target function on the outputs of a batch, without running it.
 
     Args:
         function: outputs -> (N,).
-        outputs: the tensor specs of the outputs of a batch of N, nested as the model returns them.
+        outputs: the tensor specs of the outputs of a batch of N, nested like the model's outputs.
 
     Raises:
-        TargetError: when it does not return one number for each image, or cannot take a batch of this size.
+        TargetError: the function does not return one number per image, or cannot take a batch of
+            this size.
     """
     count = tree.flatten(outputs)[0].shape[0]
     returned: list[Any] = []
     try:
         tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
-    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:  # of shapes that do not fit
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:  # shapes that don't fit
         raise TargetError(
             f"The target function cannot take the outputs of a batch of {count}: {first_line(error)}. It must return one "
-            "number for each image, shape (N,), for batches of any size."
+            "number per image, shape (N,), for batches of any size."
         ) from error
-    shape = returned[0].shape if tf.is_tensor(returned[0]) else None  # anything else is refused when it is compiled
+    shape = returned[0].shape if tf.is_tensor(returned[0]) else None  # other results are rejected at compile time
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
-            f"The target function must return one number for each image. It returned {shape[0]} for a batch of {count}: it may "
-            "compare the outputs with an array of another length. With explain, set batch_size to that length."
+            f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, maybe "
+            "because it combines the outputs with an array of another length. In explain(), set batch_size to that length."
         )
 
 
 def seed_for(target: Prepared) -> Seed:
-    """The seed of a prepared target, as a function of the outputs."""
+    """Return the seed of a prepared target, as a function of the outputs."""
     if callable(target):
         return lambda outputs: _gradient_of(target, outputs)
 
@@ -272,19 +303,21 @@ def _distribution(target: tf.Tensor | None, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _gradient_of(function: TargetFunction, outputs: Outputs) -> Outputs:
-    # One tensor may be several outputs (logits beside the softmax that was removed): only copies tell them apart.
+    # Two outputs may be the same tensor (logits next to a removed softmax). Copies keep them apart.
     flat = [tf.identity(x) for x in tree.flatten(outputs)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(flat)
         score = function(tree.pack_sequence_as(outputs, flat))
     if not tf.is_tensor(score) or len(score.shape) != 1:
-        came = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__
+        received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__
         raise TargetError(
-            f"the target function must return one number for each image, shape (N,); it returned {came}. "
-            "For one class of a classifier: lambda outputs: outputs[:, 3]"
+            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
+            "classifier, pass lambda outputs: outputs[:, 3]."
         )
     gradients = tape.gradient(score, flat)
     if all(gradient is None for gradient in gradients):
-        raise TargetError("the target function does not depend on the model's outputs; return a number made from them")
+        raise TargetError(
+            "The target function does not depend on the model's outputs. Return a number that is computed from them."
+        )
     gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
     return tree.pack_sequence_as(outputs, gradients)

@@ -1,6 +1,7 @@
-"""The only module that touches what TensorFlow keeps private.
+"""The only module that uses private parts of TensorFlow.
 
-`tests/reading/test_tensorflow_internals.py` fails, and names what changed, when a new TensorFlow moves any of this.
+If a new version of TensorFlow changes any of these parts,
+`tests/reading/test_tensorflow_internals.py` fails and names the change.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _Function: Any = type(tf.function(lambda: None))
 
 @contextmanager
 def inlined_functions() -> Iterator[None]:
-    """Lets code that is decorated with tf.function, and is called by this thread, run as a part of what calls it."""
+    """Inline calls of tf.functions that this thread makes in the block."""
     thread = threading.get_ident()
 
     def inlined(function: Any, *args: object, **kwargs: object) -> object:
@@ -41,17 +42,17 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Whether this is the end of a `tf.custom_gradient`."""
+    """Return whether an operation ends a `tf.custom_gradient`."""
     return "_gradient_op_type" in operation.node_def.attr
 
 
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
-    """A function traced once, whose graph can be pruned to any of its tensors."""
+    """Trace a function once, into a graph that can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:
-    """A StableHLO program in the form that other versions of StableHLO read."""
+    """Serialize a StableHLO program for other versions of StableHLO."""
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     return bytes(stablehlo.serialize_portable_artifact_str(text, version))
@@ -59,11 +60,11 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Lets the graph that is being traced own the custom gradients that the block adds to it.
+    """Tie the custom gradients created in the block to the graph that is being traced.
 
-    `tf.custom_gradient` leaves an entry in TensorFlow's registry at each trace, which nothing removes and which keeps the
-    graph, and the model whose weights it captures, alive. Here the registry refers to the gradient weakly, and its entry
-    goes with the graph.
+    At each trace, `tf.custom_gradient` adds an entry to TensorFlow's registry that is never
+    removed. It keeps the graph alive, along with the model whose weights the graph captures. Here
+    the registry holds the gradient weakly, and its entry is removed with the graph.
     """
     registry = ops.gradient_registry._registry
     last = next(reversed(registry), None)
@@ -71,7 +72,7 @@ def collectable_gradients() -> Iterator[None]:
     graph = tf.compat.v1.get_default_graph()
     owned = getattr(graph, "tfviz_gradients", [])
     graph.tfviz_gradients = owned
-    # The collector may have removed `last` meanwhile; then the ones before it are weak already.
+    # The garbage collector may have removed `last`. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
     for name in list(added):
         function = registry[name]["type"]
@@ -84,7 +85,7 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
     def gradient(operation: tf.Operation, *given: tf.Tensor) -> Any:
         function = reference()
         if function is None:
-            raise LookupError("the graph of this gradient is gone")
+            raise LookupError("The graph of this gradient no longer exists. Keep a reference to its function.")
         return function(operation, *given)
 
     gradient.is_weak = True  # type: ignore[attr-defined]
@@ -92,10 +93,13 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
 
 
 def separate_operation_seeds() -> Callable[[], None]:
-    """Gives eager operations other seeds where a global seed is set; the function that it returns puts the own ones back.
+    """Use separate seeds for eager operations if a global seed is set.
 
-    Restoring the generator of these seeds would not be enough: TensorFlow caches operations by their seeds, and a cached one
-    continues where it was.
+    Restoring the seed generator would not be enough: TensorFlow caches operations by their seeds,
+    and a cached operation continues its own sequence.
+
+    Returns:
+        A function that restores the user's seeds.
     """
     eager = context.context()
     seed, generator = getattr(eager, "_seed", None), getattr(eager, "_rng", None)

@@ -173,8 +173,8 @@ def test_weights_replace_those_in_the_file(explain, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_batches_are_bounded_and_change_nothing(explain, monkeypatch, batch_size):
     lengths = []
-    call = tfviz.GradCAM.__call__
-    monkeypatch.setattr(tfviz.GradCAM, "__call__", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
+    call = tfviz.GradCAM.prepare
+    monkeypatch.setattr(tfviz.GradCAM, "prepare", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
     folder = explain("--batch-size", batch_size, "--method", "grad_cam", "--raw", output="cut")
     assert max(lengths) == batch_size and sum(lengths) == 3
     whole = explain("--method", "grad_cam", "--raw", output="whole")

@@ -112,7 +112,7 @@ WRONG = {
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
     "a layer that nobody takes": (["--method", "saliency", "--layer", "conv1"], "none of the chosen methods takes a layer"),
     "unknown format": (["--format", "pdf"], "There is no format 'pdf'"),
-    "unknown class": (["--target", "9"], "target 9 is out of range: the model has 4 classes, 0 to 3"),
+    "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
     "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
     "an option that there is not": (["--option", "color=red"], "has no option 'color'"),
     **{

@@ -57,9 +57,9 @@ def spoil(folder: Path, kind: str) -> Path:
     [
         ("text", "is not a JPEG"),
         ("empty", "is empty"),
-        ("cut", "is cut short or damaged"),
-        ("dot", "at least 2 on a side"),
-        ("wide", "20000 pixels wide"),
+        ("cut", "is truncated or damaged"),
+        ("dot", "must have at least 2"),
+        ("wide", "20000 pixels wide .* at most 16384"),
     ],
 )
 def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, capsys, kind, reason):
@@ -117,7 +117,7 @@ def test_nan_in_the_maps_fails_the_pictures_and_not_the_run(run, tmp_path, capsy
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     said = capsys.readouterr()
     assert "a.png: The attribution holds 3072 NaN" in said.out.splitlines()[-1]
-    assert "so does what 'conv1' gives, and with it the network's output" in said.out + said.err
+    assert "The output of 'conv1' does, too, and so does the network's output" in said.out + said.err
 
 
 def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):
@@ -153,16 +153,16 @@ def place(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("missing.jpg", r"There is no file or folder missing\.jpg"),
-        ("in missing.jpg", r"There is no file or folder missing\.jpg"),
-        ("void", r"The folder void holds no image"),
+        ("missing.jpg", r"The file or folder missing\.jpg does not exist"),
+        ("in missing.jpg", r"The file or folder missing\.jpg does not exist"),
+        ("void", r"The folder void contains no image"),
         ("in --output in", r"--output in is the folder of the images themselves"),
         ("in --output notes.txt", r"notes\.txt is not a folder"),
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
-        ("in --layer logits", r"grad_cam: Layer 'logits' gives .* no height and width"),
-        ("in --layer logits --method excitation_backprop", r"Layer 'logits' gives .* no height and width"),
+        ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* no height and width"),
+        ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* no height and width"),
         ("in --layer conv1 --method saliency,deconvnet", r"none of the chosen methods takes a layer.*grad_cam"),
         ("in --layer logits --method all", r"no height and width"),
         ("in --target 4", r"4 classes, 0 to 3"),
@@ -172,7 +172,7 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --labels nowhere.txt", r"nowhere\.txt cannot be read"),
         ("in --labels notes.txt", r"1 names; the model has 4 outputs"),
         ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
-        ("in --preprocess notes.txt", r"is not JSON"),
+        ("in --preprocess notes.txt", r"is not valid JSON"),
         ("in --image-size 64x64", r"takes images of \(32, 32\).* only"),
         ("in --weights notes.txt", r"notes\.txt is not a file that can be loaded"),
         ("in --weights gone.weights.h5", r"There is no file gone\.weights\.h5"),

@@ -165,7 +165,7 @@ def test_a_target_where_the_method_takes_none_is_refused(tmp_path: Path) -> None
 
 
 def test_a_target_that_the_model_does_not_have_is_refused(explainer: Any, tmp_path: Path) -> None:
-    refused(explainer, tmp_path, tfviz.TargetError, "target 5 is out of range: the model has 5 classes, 0 to 4", target=5)
+    refused(explainer, tmp_path, tfviz.TargetError, "Target 5 is out of range. The model has 5 classes, 0 to 4", target=5)
     refused(explainer, tmp_path, tfviz.TargetError, "one for all images; got one for each of 2", target=[1, 2])
 
 

@@ -194,7 +194,7 @@ def test_preprocessing_and_labels_may_be_given(tmp_path: Path) -> None:
     assert given.labels.names == tuple(names)
     with pytest.raises(tfviz.LabelsError, match="The labels are 2 names; the model has 5 classes"):
         explainer.export(tmp_path / "x", labels=["a", "b"])
-    with pytest.raises(tfviz.OptionError, match="gives images of 9x9 pixels; the network takes 20x17"):
+    with pytest.raises(tfviz.OptionError, match="gives images of 9x9 pixels, but the network takes 20x17"):
         explainer.export(tmp_path / "x", preprocessing=tfviz.Preprocessing((9, 9)))
 
 

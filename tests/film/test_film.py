@@ -251,7 +251,7 @@ def test_a_place_that_cannot_be_written_is_named(trainer: FakeTrainer, tmp_path:
     [
         ({"output": "film.avi"}, OutputError, r"film.avi: expected a name that ends in .mp4, .gif, .webp, got '.avi'"),
         ({"methods": ["gradcam"]}, OptionError, r"methods: the run has no maps of 'gradcam'. Did you mean 'grad_cam'"),
-        ({"methods": []}, OptionError, r"methods: expected one at least. There are: 'visual_backprop', 'grad_cam'"),
+        ({"methods": []}, OptionError, r"methods: expected one at least. Available: 'visual_backprop', 'grad_cam'"),
         ({"images": [0, 2]}, OptionError, r"images: the run has 2 images; expected numbers from 0 to 1, got \[0, 2\]"),
         ({"images": []}, OptionError, r"images: the run has 2 images"),
         ({"fps": 0}, OptionError, r"fps: expected 0.1 to 50 snapshots a second, got 0"),

@@ -1,13 +1,15 @@
-"""Finding a layer: by name, path or object, by the number of its call, or by itself."""
+"""Finding a layer: automatically, or by name, path, object and call number."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from support import networks
 from support.networks import NETWORKS
@@ -27,15 +29,15 @@ def nested() -> keras.Model:
 
 
 @pytest.mark.parametrize("name", [name for name, case in NETWORKS.items() if case.automatic])
-def test_the_automatic_layer_is_the_last_with_height_and_width_on_every_path(name: str) -> None:
-    """Also where it is an operation without a layer, whose name Keras numbers."""
+def test_the_automatic_layer_is_the_last_feature_map_on_every_path(name: str) -> None:
+    """The automatic layer may be an operation without a layer, whose name Keras numbers."""
     path = tfviz.GradCAM(networks.build(name)).layer_path
     assert path.split(":")[0].rstrip("0123456789_") == NETWORKS[name].automatic.rstrip("0123456789_")
     if name != "operations":
         assert path == NETWORKS[name].automatic
 
 
-# Beside each network: where two other libraries look at the 1×1 classifier, one branch of several,
+# The comments state where two other libraries differ: the 1×1 classifier, one of several branches,
 # or a shortcut.
 AUTOMATIC = {
     "VGG16": "block5_conv3",
@@ -50,12 +52,12 @@ AUTOMATIC = {
 
 @pytest.mark.parametrize("name", AUTOMATIC)
 def test_the_automatic_layer_of_known_architectures(name: str) -> None:
-    size = 139 if name == "InceptionV3" else 96  # Its last map has one pixel below that.
+    size = 139 if name == "InceptionV3" else 96  # Below that, its last map has one pixel.
     model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=3)
     assert last_feature_map(graph_of(model)).path == AUTOMATIC[name]
 
 
-def test_a_head_of_convolutions_after_the_pooling_is_not_the_automatic_layer() -> None:
+def test_a_convolutional_head_after_pooling_is_not_the_automatic_layer() -> None:
     model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3)
     graph = graph_of(model)
     step = last_feature_map(graph)
@@ -63,7 +65,7 @@ def test_a_head_of_convolutions_after_the_pooling_is_not_the_automatic_layer() -
     assert step.outputs[0].shape[1:3] == (2, 2)
 
 
-def test_a_backbone_nested_in_a_users_model_is_opened_for_the_automatic_layer() -> None:
+def test_the_automatic_layer_may_be_inside_a_nested_backbone() -> None:
     backbone = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), include_top=False)
     model = keras.Sequential([keras.Input((64, 64, 3)), backbone, layers.GlobalAveragePooling2D(), layers.Dense(3)])
     assert tfviz.GradCAM(model).layer_path == f"{backbone.name}/out_relu"
@@ -90,19 +92,19 @@ def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
     ids=["scaled up", "resized", "softmax", "flat", "scaled", "sigmoid"],
 )
 @pytest.mark.parametrize("score", ["logits", "outputs"])
-def test_class_maps_that_are_only_resized_are_not_the_automatic_layer(end: Any, score: str) -> None:
-    """Grad-CAM of a class there would be the map of that class, whatever pixel is asked for."""
+def test_resized_class_maps_are_not_the_automatic_layer(end: Any, score: str) -> None:
+    """At a class map, Grad-CAM would return the map of that class for every target pixel."""
     inputs = keras.Input((16, 16, 3))
     features = layers.Conv2D(8, 3, activation="relu", padding="same", name="features")(inputs)
     model = keras.Model(inputs, end(layers.Conv2D(3, 1, name="classes")(features)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a sigmoid that is scaled
+        warnings.simplefilter("ignore")  # a scaled sigmoid
         assert tfviz.GradCAM(model, score=score).layer_path == "features"
 
 
 @pytest.mark.parametrize("convolutions", [1, 2])
-def test_the_patches_that_tokens_are_made_of_are_not_the_automatic_layer(convolutions: int) -> None:
-    """Of a transformer behind a real convolutional stem, the stem's end is."""
+def test_patch_embeddings_are_not_the_automatic_layer(convolutions: int) -> None:
+    """With a convolutional stem before the transformer, it is the end of the stem."""
     inputs = x = keras.Input((16, 16, 3))
     for number in range(convolutions):
         x = layers.Conv2D(8, 4, strides=4 if number == 0 else 1, padding="same", name=f"c{number}")(x)
@@ -117,7 +119,58 @@ def test_the_patches_that_tokens_are_made_of_are_not_the_automatic_layer(convolu
     assert tfviz.GradCAM(model, "c0").layer_path == "c0"
 
 
-def test_a_name_a_path_and_the_object_lead_to_the_same_value(nested: keras.Model) -> None:
+class Untraceable(layers.Layer):
+    """A block of a transformer with attention inside, whose code needs eager tensors."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.attention = layers.MultiHeadAttention(2, 4)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.attention.build(shape, shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.attention(x, x) * (1.0 if float(tf.reduce_sum(x)) > 0 else 0.5)
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def tokenizer(blocks: int, block: Callable[[Any], Any]) -> keras.Model:
+    """A convolutional transformer: two convolutions make the tokens."""
+    inputs = x = keras.Input((16, 16, 3))
+    for number in range(2):
+        x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=f"c{number}")(x)
+    x = layers.Reshape((16, 8))(x)
+    for _ in range(blocks):
+        x = block(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+def built_in(x: Any) -> Any:
+    return x + layers.MultiHeadAttention(2, 4)(x, x)
+
+
+@pytest.mark.parametrize("block", [built_in, lambda x: Untraceable()(x)], ids=["built in", "opaque"])
+def test_the_stem_of_a_transformer_is_not_the_automatic_layer(block: Callable[[Any], Any]) -> None:
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\). Name a layer"):
+        tfviz.GradCAM(tokenizer(2, block))
+    assert tfviz.GradCAM(tokenizer(1, block)).layer_path == "c1", "more convolutions than attention"
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_visual_backprop_says_that_it_does_not_cover_attention(blocks: int) -> None:
+    model = tokenizer(blocks, built_in)
+    for make in (tfviz.VisualBackProp, tfviz.with_visual_backprop):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            make(model)
+        said = [str(one.message) for one in caught if "attention" in str(one.message)]
+        assert len(said) == (blocks > 0)
+        assert all("covers the convolutions up to 'c1' only" in one for one in said)
+
+
+def test_name_path_and_object_find_the_same_value(nested: keras.Model) -> None:
     graph, backbone = graph_of(nested), nested.get_layer("backbone")
     inner = backbone.get_layer("r1")
     assert find(graph, "r1") == find(graph, "backbone/r1") == find(graph, inner)
@@ -144,19 +197,19 @@ def test_a_fused_activation_belongs_to_its_layer() -> None:
     assert isinstance(graph.producer(find(graph, "c1")).operation, Relu)
 
 
-def test_an_unknown_name_lists_what_is_near() -> None:
+def test_an_unknown_name_lists_similar_names() -> None:
     with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'backbone/conv_1'\. Did you mean .*'backbone/block/conv'"):
         tfviz.GradCAM(networks.build("nested"), "backbone/conv_1")
-    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'zzz'\. There are: .*`tfviz layers` lists them all"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"no layer 'zzz'\. Available: .*`tfviz layers` lists them all"):
         tfviz.GradCAM(networks.build("nested"), "zzz")
 
 
-def test_a_layer_of_another_model_is_refused() -> None:
+def test_a_layer_of_another_model_is_rejected() -> None:
     with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not a layer of it"):
         tfviz.GradCAM(networks.build("plain"), layers.Conv2D(3, 3, name="foreign"))
 
 
-def test_the_same_name_in_two_nested_models_must_be_told_apart() -> None:
+def test_a_name_used_in_two_nested_models_is_ambiguous() -> None:
     def block(name: str) -> keras.Model:
         return keras.Sequential([layers.Conv2D(3, 3, padding="same", name="conv")], name=name)
 
@@ -181,7 +234,7 @@ def test_each_call_of_a_shared_layer_is_a_step_of_its_own() -> None:
     assert abs(maps[0] - maps[1]).max() > 1e-3 * abs(maps[0]).max()
 
 
-def test_steps_of_a_shared_layer_are_numbered_as_it_was_called() -> None:
+def test_steps_of_a_shared_layer_are_numbered_in_call_order() -> None:
     conv, first = layers.Conv2D(3, 3, padding="same", name="conv"), keras.Input((8, 8, 3))
     once = conv(first)
     twice = conv(once)
@@ -210,15 +263,15 @@ def test_a_map_has_more_than_one_pixel(shape: tuple[int | None, ...], has: bool)
 
 
 @pytest.mark.parametrize("method", [*networks.CAMS, "guided_grad_cam"])
-def test_a_cam_at_a_layer_without_height_and_width_is_refused(method: str) -> None:
+def test_a_cam_at_a_layer_without_height_and_width_is_rejected(method: str) -> None:
     model = networks.build("plain")
     with pytest.raises(
-        tfviz.UnknownLayerError, match=r"Layer 'flat' gives \(None, \d+\), which has no height and width to draw a map of"
+        tfviz.UnknownLayerError, match=r"Layer 'flat' has shape \(None, \d+\), with no height and width to draw a map of"
     ):
         tfviz.METHODS[method](model, "flat")
 
 
-def test_a_layer_that_has_no_part_in_the_output_is_refused() -> None:
+def test_a_layer_that_does_not_contribute_to_the_output_is_rejected() -> None:
     inputs = keras.Input((8, 8, 3))
     side = layers.Conv2D(2, 3, name="side")(inputs)
     main = layers.Flatten()(layers.Conv2D(2, 3, name="main")(inputs))

@@ -1,4 +1,4 @@
-"""The score: the logits, wherever the last softmax or sigmoid is."""
+"""The score: the logits before the final softmax or sigmoid."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def outputs_of(graph: Graph, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_outputs_beside_a_map_are_the_models_own(name: str) -> None:
+def test_outputs_returned_with_a_map_are_the_models_own(name: str) -> None:
     model = ending(ENDINGS[name])
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(tfviz.GradCAM(model).with_outputs(images).outputs, model(images), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_logits_are_found_in_whichever_form(name: str) -> None:
+def test_the_logits_are_found_for_every_kind_of_final_activation(name: str) -> None:
     model, bare = ending(ENDINGS[name]), ending(ENDINGS["none"])
     images = networks.pictures(model)
     logits = bare(images).numpy()
@@ -76,7 +76,7 @@ def test_the_logits_are_found_in_whichever_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_looking_for_the_logits_twice_finds_the_same(name: str) -> None:
+def test_removing_the_final_activation_twice_changes_nothing_more(name: str) -> None:
     graph = scored(graph_of(ending(ENDINGS[name])), "logits")
     again = scored(graph, "logits")
     assert again.outputs == graph.outputs
@@ -84,7 +84,7 @@ def test_looking_for_the_logits_twice_finds_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fused softmax", "Softmax", "nested", "operation"])
-def test_score_outputs_leaves_the_softmax_where_it_is(name: str) -> None:
+def test_score_outputs_keeps_the_softmax(name: str) -> None:
     model = ending(ENDINGS[name])
     images = networks.pictures(model)
     np.testing.assert_allclose(outputs_of(scored(graph_of(model), "outputs"), images), model(images), rtol=1e-5)
@@ -116,7 +116,7 @@ def one_unit(units: int = 1) -> keras.Model:
 
 
 def two_units() -> keras.Model:
-    """The same as `one_unit`, as a softmax over (−z, z)."""
+    """The equivalent of `one_unit`: a softmax over (−z, z)."""
     model = ending(lambda x: layers.Dense(2, activation="softmax", name="out")(x))
     model.get_layer("conv").set_weights(one_unit().get_layer("conv").get_weights())
     kernel, bias = one_unit().get_layer("out").get_weights()
@@ -144,14 +144,14 @@ def test_the_top_class_of_one_sigmoid_unit_is_1_above_one_half() -> None:
 
 def test_one_unit_has_no_third_class() -> None:
     model = one_unit()
-    with pytest.raises(tfviz.TargetError, match="target 2 is out of range: the model has 2 classes, 0 to 1"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
         tfviz.Saliency(model)(networks.pictures(model), 2)
-    with pytest.raises(tfviz.TargetError, match="target 1 is out of range: the model has 1 classes"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 1 is out of range\. The model has 1 classes"):
         tfviz.Saliency(model, score="outputs")(networks.pictures(model), 1)
 
 
 def test_one_unit_without_a_sigmoid_is_one_output() -> None:
-    """A regression: there is no class 0 beside it."""
+    """In a regression there is no class 0."""
     model = ending(lambda x: layers.Dense(1)(x))
     images = networks.pictures(model)
     np.testing.assert_array_equal(tfviz.Saliency(model)(images), tfviz.Saliency(model)(images, 0))
@@ -160,7 +160,7 @@ def test_one_unit_without_a_sigmoid_is_one_output() -> None:
 # --- several outputs ------------------------------------------------------------------------------
 
 
-def test_each_of_several_outputs_is_taken_before_its_softmax() -> None:
+def test_the_softmax_of_every_output_is_removed() -> None:
     inputs, x = trunk()
     outputs = {"kind": layers.Dense(3, activation="softmax")(x), "color": layers.Softmax()(layers.Dense(2)(x))}
     model = networks.with_random_weights(keras.Model(inputs, outputs), 0)
@@ -200,7 +200,7 @@ def unit(x: Any, number: int, is_on: bool) -> Any:
 
 
 @pytest.mark.parametrize("name", TOGETHER)
-def test_each_of_several_that_are_put_together_is_taken_off(name: str) -> None:
+def test_every_activation_of_a_combined_output_is_removed(name: str) -> None:
     model, plain = (ending(lambda x, on=on: TOGETHER[name](x, on)) for on in (True, False))  # type: ignore[misc]
     plain.set_weights(model.get_weights())
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
@@ -219,7 +219,7 @@ STAYING: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", STAYING)
-def test_what_cannot_be_taken_off_is_said(name: str, recwarn: pytest.WarningsRecorder) -> None:
+def test_an_activation_that_cannot_be_removed_is_reported(name: str, recwarn: pytest.WarningsRecorder) -> None:
     model = ending(STAYING[name])
     with pytest.warns(
         UserWarning, match=r"are computed from a (softmax|sigmoid) \(.*cannot be removed.*score='outputs'"
@@ -231,7 +231,7 @@ def test_what_cannot_be_taken_off_is_said(name: str, recwarn: pytest.WarningsRec
     assert not recwarn.list
 
 
-def test_a_gate_in_the_head_is_no_end() -> None:
+def test_a_gate_in_the_head_is_not_a_final_activation() -> None:
     def gated(x: Any) -> Any:
         scores = layers.Dense(3)(x)
         return layers.Multiply()([layers.Dense(3, activation="sigmoid")(x), scores])

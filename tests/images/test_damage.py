@@ -1,4 +1,4 @@
-"""Damage, bombs and surprises in image files: said, and never explained as if whole."""
+"""Damaged, oversized and unusual image files are reported, never explained as if intact."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def read(tmp_path: Path, data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg"])
-def test_a_tiff_without_its_end_is_refused(tmp_path: Path, compression: str) -> None:
+def test_a_truncated_tiff_is_rejected(tmp_path: Path, compression: str) -> None:
     data = encoded(PICTURE, "TIFF", compression=compression)
     assert read(tmp_path, data).shape == PICTURE.shape
-    with pytest.raises(ImageError, match="cut short or damaged"):
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read(tmp_path, data[: len(data) * 2 // 3])
 
 
-def test_a_flipped_bit_in_deflate_is_refused(tmp_path: Path, capfd: Any) -> None:
+def test_a_flipped_bit_in_deflate_data_is_rejected(tmp_path: Path, capfd: Any) -> None:
     data = encoded(PICTURE, "TIFF", compression="tiff_adobe_deflate")
     for at in range(len(data) // 4, len(data) * 3 // 4, len(data) // 16):
         damaged = bytearray(data)
@@ -49,15 +49,15 @@ def test_a_flipped_bit_in_deflate_is_refused(tmp_path: Path, capfd: Any) -> None
     assert capfd.readouterr().err == ""
 
 
-def test_a_jpeg_that_libjpeg_only_warns_of_is_refused(tmp_path: Path, capfd: Any) -> None:
+def test_a_jpeg_that_libjpeg_only_warns_about_is_rejected(tmp_path: Path, capfd: Any) -> None:
     data = encoded(PICTURE, "JPEG", quality=90)
     middle = len(data) // 2
-    with pytest.raises(ImageError, match="JPEG data cannot all be decoded"):
+    with pytest.raises(ImageError, match="part of its JPEG data cannot be decoded"):
         read(tmp_path, data[:middle] + data[-2:])
     assert capfd.readouterr().err == ""
 
 
-def test_what_other_code_prints_during_a_decode_is_passed_on(capfd: Any) -> None:
+def test_messages_of_other_threads_during_a_decode_are_passed_on(capfd: Any) -> None:
     from tfviz.images.decoding import _collected
 
     lines: list[bytes] = []
@@ -69,23 +69,23 @@ def test_what_other_code_prints_during_a_decode_is_passed_on(capfd: Any) -> None
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_values_of_fewer_bits_in_sixteen_are_scaled_with_a_warning(tmp_path: Path, bits: int) -> None:
     deep = np.linspace(0, (1 << bits) - 1, 4096).astype(np.uint16).reshape(64, 64)
-    with pytest.warns(UserWarning, match=rf"values lie in 0-{(1 << bits) - 1}: it is read as {bits}-bit data"):
+    with pytest.warns(UserWarning, match=rf"values in 0-{(1 << bits) - 1}\. It is read as {bits}-bit data"):
         got = read(tmp_path, cv2.imencode(".png", deep)[1].tobytes())
     np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / ((1 << bits) - 1))))
 
 
-def test_further_pages_are_warned_of(tmp_path: Path) -> None:
+def test_further_pages_cause_a_warning(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 30)]
     buffer = io.BytesIO()
     pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
-    with pytest.warns(UserWarning, match="TIFF of 3 pages; only the first is read"):
+    with pytest.warns(UserWarning, match="TIFF with 3 pages, and only the first is read"):
         assert (read(tmp_path, buffer.getvalue()) == 10).all()
 
 
-def test_a_jpeg_of_a_thousand_scans_is_refused(tmp_path: Path) -> None:
+def test_a_jpeg_with_a_thousand_scans_is_rejected(tmp_path: Path) -> None:
     data = encoded(PICTURE, "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
-    with pytest.raises(ImageError, match="at most 100 are read"):
+    with pytest.raises(ImageError, match="at most 100 are supported"):
         read(tmp_path, data[:-2] + data[start:-2] * 1000 + data[-2:])
 
 
@@ -95,7 +95,7 @@ def test_the_size_of_a_tiff_is_checked_before_it_is_decoded(tmp_path: Path, monk
         read(tmp_path, encoded(np.zeros((2, 20_000), np.uint8), "TIFF", compression="tiff_adobe_deflate"))
 
 
-def test_names_are_shown_without_control_codes() -> None:
+def test_messages_show_names_without_control_codes() -> None:
     assert shown("a\x1b[31m\nb\u202e.png") == r"a\x1b[31m\nb\u202e.png"
     assert shown("Zoë и кот 猫.png") == "Zoë и кот 猫.png"
 

@@ -1,4 +1,4 @@
-"""What load_images returns is drawn in its true colors, whatever the network takes."""
+"""Images from load_images are drawn in their true colors, whatever the network's preprocessing."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_snapshots_of_unknown_colors_warn(images: LoadedImages) -> None:
         (lambda x: x.copy(), [0, 1, 2]),
     ],
 )
-def test_choosing_and_joining_images_keeps_their_pictures(images: LoadedImages, choose: Any, chosen: list[int]) -> None:
+def test_selecting_and_joining_images_keeps_their_pictures(images: LoadedImages, choose: Any, chosen: list[int]) -> None:
     result = choose(images)
     assert colors(result.pictures) == [COLORS[number] for number in chosen]
     np.testing.assert_array_equal(result, np.asarray(images)[chosen])
@@ -108,11 +108,11 @@ def test_choosing_and_joining_images_keeps_their_pictures(images: LoadedImages, 
         np.asarray,
     ],
 )
-def test_everything_else_drops_the_pictures(images: LoadedImages, change: Any) -> None:
+def test_other_operations_drop_the_pictures(images: LoadedImages, change: Any) -> None:
     assert getattr(change(images), "pictures", None) is None
 
 
-def test_a_change_in_place_drops_the_pictures(images: LoadedImages) -> None:
+def test_an_in_place_change_drops_the_pictures(images: LoadedImages) -> None:
     first, second = images.copy(), images.copy()
     first += 1
     second[0, 0, 0] = 0
@@ -120,7 +120,7 @@ def test_a_change_in_place_drops_the_pictures(images: LoadedImages) -> None:
     np.testing.assert_array_equal(first, np.asarray(images) + 1)
 
 
-def test_keras_and_tensorflow_take_them_as_arrays(images: LoadedImages) -> None:
+def test_keras_and_tensorflow_accept_loaded_images(images: LoadedImages) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     flat = np.asarray(images).reshape(3, -1)
     np.testing.assert_array_equal(model(images), flat)
@@ -130,7 +130,7 @@ def test_keras_and_tensorflow_take_them_as_arrays(images: LoadedImages) -> None:
     assert type(np.max(images)) is np.float32
 
 
-def test_an_unknown_preprocessing_is_said_once_for_each_model(files: list[Path]) -> None:
+def test_an_unknown_preprocessing_causes_one_warning_per_model(files: list[Path]) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     with pytest.warns(UserWarning, match=r"No preprocessing is known .* RGB in 0-255.*tfviz\.load_model") as caught:
         load_images(files, model)
@@ -138,7 +138,7 @@ def test_an_unknown_preprocessing_is_said_once_for_each_model(files: list[Path])
     assert len(caught) == 1
 
 
-def test_a_known_preprocessing_is_not_warned_of(files: list[Path], tmp_path: Path) -> None:
+def test_a_known_preprocessing_causes_no_warning(files: list[Path], tmp_path: Path) -> None:
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]).save(tmp_path / "model.keras")
     for mode in ("none", "unit"):
         load_images(files, tfviz.load_model(tmp_path / "model.keras", preprocessing=mode))

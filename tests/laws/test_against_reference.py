@@ -12,12 +12,12 @@ from support.networks import CAMS, EXCITATIONS, GRADIENTS, NETWORKS, Case, named
 
 import tfviz
 
-TOLERANCE = 1e-4  # of the largest value
+TOLERANCE = 1e-4  # relative to the largest value
 TARGETS = [1, 3]
 
 
 class Subject:
-    """One network, as tfviz and as the reference see it."""
+    """One network, for tfviz and for the reference."""
 
     def __init__(self, model: keras.Model, case: Case | None = None) -> None:
         self.model, self.case = model, case
@@ -26,9 +26,7 @@ class Subject:
         self.weights = np.eye(self.net.logits(self.images).shape[1])[TARGETS]
 
     def check(self, method: str, layer: str | None = None, **options: object) -> None:
-        """Compares one method, at one layer where it takes one, with the function of its name in
-        the reference.
-        """
+        """Compare one method, at one layer if it takes one, with the reference's function."""
         ours, theirs = named(layer) if layer else (None, None)
         at = {"layer": ours} if ours else {}
         at |= {"sum_channels": False} if method in EXCITATIONS else {}
@@ -41,7 +39,7 @@ class Subject:
     def check_guided_grad_cam(self, layer: str) -> None:
         ours, theirs = named(layer)
         maps = reference.grad_cam(self.net, self.images, self.weights, theirs)
-        size = self.images.shape[2:0:-1]  # OpenCV takes the width first.
+        size = self.images.shape[2:0:-1]  # OpenCV takes width first.
         maps = np.stack([cv2.resize(cam, size, interpolation=cv2.INTER_LINEAR) for cam in maps])
         want = reference.guided_backprop(self.net, self.images, self.weights) * maps[..., None]
         assert_equal(tfviz.GuidedGradCAM(self.model, ours)(self.images, TARGETS), want, f"guided_grad_cam {ours}")
@@ -92,8 +90,8 @@ def test_visual_backprop_equals_the_reference(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("method", ["hires_cam", "excitation_backprop"])
-def test_a_dropout_beside_a_shortcut_counts_only_what_goes_through_it(method: str) -> None:
-    """At inference it returns the very tensor that the shortcut reads too."""
+def test_a_dropout_next_to_a_shortcut_gets_its_own_share_only(method: str) -> None:
+    """At inference it returns the tensor that the shortcut also reads."""
     inputs = keras.Input((9, 9, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
     through = layers.Conv2D(4, 3, padding="same", activation="relu", name="through")(layers.Dropout(0.5, name="drop")(x))

@@ -1,7 +1,6 @@
-"""The architecture as laws over the source code: who may import what, and who may know which names.
+"""The architecture as laws over the source code: allowed imports, and allowed names.
 
-Each check is a function of a syntax tree, and is tried on a line that breaks the law as well as on
-the package.
+Each check is a function of a syntax tree. It is also tested on code that breaks the law.
 """
 
 from __future__ import annotations
@@ -13,11 +12,14 @@ from collections.abc import Iterator
 import keras
 import pytest
 import tensorflow as tf
+from support.networks import CAMS
 from support.package_source import MODULES, body_lines, code_lines, functions_of, imports_of, tree_of
 
-# --- floors and cycles ----------------------------------------------------------------------------
+import tfviz
 
-# From the ground up; a module imports from its own floor or from below.
+# --- floors and cycles ------------------------------------------------------------------------------------------------
+
+# From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
     ["numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
@@ -35,7 +37,7 @@ FLOORS = [
     ["cli"],
     ["__main__"],
 ]
-# Explainer.export is a method, as users look for it; it imports what it calls when it is called.
+# Users expect Explainer.export to be a method. It imports what it needs on the first call.
 DOORS = {("tfviz.methods.explainer", "tfviz.export")}
 
 
@@ -51,7 +53,8 @@ def test_a_module_imports_only_from_its_own_floor_and_below(module: str) -> None
 
 
 def import_graph() -> dict[str, set[str]]:
-    """What must be loaded for each module: what it imports, and the packages that these are in.
+    """Map each module to what importing it loads: its imports and their packages.
+
     tfviz itself loads nothing.
     """
     return {module: set(_loaded(module)) for module in MODULES if module != "tfviz"}
@@ -64,10 +67,9 @@ def _loaded(module: str) -> Iterator[str]:
             name = name.rpartition(".")[0]
 
 
-def test_no_modules_import_each_other() -> None:
-    """Not inside functions either."""
-    # raises CycleError, which names the modules
-    graphlib.TopologicalSorter(import_graph()).prepare()
+def test_there_are_no_import_cycles() -> None:
+    """Imports inside functions count."""
+    graphlib.TopologicalSorter(import_graph()).prepare()  # raises CycleError, which names the modules
 
 
 def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
@@ -79,7 +81,7 @@ def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
 # --- names of layers and operations ---------------------------------------------------------------
 
 TRANSLATORS = {"tfviz.reading.keras_layers", "tfviz.reading.keras_ops", "tfviz.reading.tensorflow_ops"}
-# Other places that know such names, and why.
+# Other modules that contain such names, and why.
 KNOW_NAMES = {
     "tfviz.export.lowering.graph_copy": "replaces operations of a traced graph by type",
     "tfviz.export.lowering.litert_operations": "which operations LiteRT lacks, and what replaces them",
@@ -111,7 +113,7 @@ NAMES = LAYERS | KERAS_OPS | TENSORFLOW_OPS
 
 
 def dispatches_on_names(tree: ast.AST) -> list[str]:
-    """Where code decides by the class of a Keras layer or by the type of an operation."""
+    """Return code that dispatches on the class of a Keras layer or the type of an operation."""
     made = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     imported = {
         alias.asname or alias.name
@@ -129,9 +131,7 @@ def dispatches_on_names(tree: ast.AST) -> list[str]:
 
 
 def _compared(node: ast.AST) -> list[ast.expr]:
-    """What decides: the sides of a comparison, the key that is looked up, the subject of
-    a match.
-    """
+    """Return the deciding parts: sides of a comparison, lookup keys, the subject of a match."""
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, ast.Subscript):
@@ -143,18 +143,14 @@ def _compared(node: ast.AST) -> list[ast.expr]:
 
 
 def _is_name_of_type(node: ast.expr) -> bool:
-    """Whether an expression is `x.type`, `x.op`, `type(x).__name__` or the like, maybe in lower
-    case.
-    """
+    """Return whether an expression is `x.type`, `x.op`, `type(x).__name__` or similar."""
     while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         node = node.func.value
     return isinstance(node, ast.Attribute) and node.attr in ("type", "op", "op_type", "type_name", "__name__")
 
 
 def _looked_up(node: ast.AST) -> list[ast.expr]:
-    """What a name may be compared with: the sides of a comparison, the keys of a dict, the elements
-    of a collection.
-    """
+    """Return what a name may be compared with: sides of a comparison, dict keys, elements."""
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, ast.Dict):
@@ -173,7 +169,7 @@ def _holds_names(node: ast.expr) -> bool:
 
 
 def _is_layer_class(node: ast.AST) -> bool:
-    """Whether an expression is `layers.Conv2D` or the like."""
+    """Return whether an expression is `layers.Conv2D` or similar."""
     if not isinstance(node, ast.Attribute) or node.attr not in LAYERS:
         return False
     return ast.unparse(node.value) in ("layers", "keras.layers")
@@ -213,7 +209,7 @@ def test_only_the_translators_know_layers_and_operations_by_name(module: str) ->
         "match layer.type:\n    case other: pass",
     ],
 )
-def test_knowledge_of_a_name_is_seen(code: str) -> None:
+def test_use_of_a_type_name_is_detected(code: str) -> None:
     assert dispatches_on_names(ast.parse(code))
 
 
@@ -227,7 +223,7 @@ def test_knowledge_of_a_name_is_seen(code: str) -> None:
         "isinstance(step.operation, Relu)",
     ],
 )
-def test_what_knows_no_name_passes(code: str) -> None:
+def test_code_without_type_names_passes(code: str) -> None:
     assert not dispatches_on_names(ast.parse(code))
 
 
@@ -238,12 +234,12 @@ INTERNALS = {
     "tfviz.tensorflow_internals": ("tensorflow.python", "tensorflow.compiler"),
 }
 PRIVATE_MODULES = tuple(name for names in INTERNALS.values() for name in names)
-# Neither Keras' nor TensorFlow's.
+# Private in neither Keras nor TensorFlow.
 OTHERS_PRIVATE = {"_getframe", "_SubParsersAction", "_replace", "_asdict"}
 
 
 def private_modules(tree: ast.AST) -> list[str]:
-    """The private modules of Keras and TensorFlow that code imports or reaches."""
+    """Return the private modules of Keras and TensorFlow that code imports or accesses."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -258,7 +254,7 @@ def private_modules(tree: ast.AST) -> list[str]:
 
 
 def private_attributes(tree: ast.AST) -> set[str]:
-    """The attributes with a leading underscore that code reads or sets on anything but itself."""
+    """Return the attributes with a leading underscore that code accesses, except on itself."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -273,7 +269,7 @@ def private_attributes(tree: ast.AST) -> set[str]:
 
 
 def defined_names(tree: ast.AST) -> set[str]:
-    """What a module defines: functions, classes, variables, attributes of its own classes."""
+    """Return what a module defines: functions, classes, variables, attributes of its classes."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -289,7 +285,7 @@ OWN = {name for module in MODULES if module not in INTERNALS for name in defined
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_what_keras_and_tensorflow_keep_private_is_used_in_one_file_each(module: str) -> None:
+def test_private_parts_of_keras_and_tensorflow_are_used_in_one_file_each(module: str) -> None:
     tree = tree_of(module)
     assert not [name for name in private_modules(tree) if not name.startswith(INTERNALS.get(module, "nothing"))]
     if module not in INTERNALS:
@@ -312,12 +308,12 @@ def test_what_keras_and_tensorflow_keep_private_is_used_in_one_file_each(module:
         "tf.python.eager",
     ],
 )
-def test_a_private_module_is_seen(code: str) -> None:
+def test_a_private_module_is_detected(code: str) -> None:
     assert private_modules(ast.parse(code))
 
 
 @pytest.mark.parametrize("code", ["model._functional", "layer._losses[:] = []", "getattr(layer, '_inbound_nodes', None)"])
-def test_a_private_attribute_is_seen(code: str) -> None:
+def test_a_private_attribute_is_detected(code: str) -> None:
     assert private_attributes(ast.parse(code))
 
 
@@ -329,9 +325,9 @@ ADJECTIVES |= {"written_out", "written", "hidden", "known", "shown", "drawn", "t
 # Nouns of the field that end in -ing or -ed, and the layer TimeDistributed.
 NOUNS = {"reading", "loading", "preprocessing", "lowering", "coloring", "decoding", "resampling", "filling", "nesting"}
 NOUNS |= {"polling", "typing", "tracing", "training", "pooling", "padding", "rendering", "time_distributed"}
-# What goes wrong there is noted or comes back as a value, and what was going on goes on.
+# These report failures, or return them as values, and then continue.
 MAY_GO_ON = {
-    ("tfviz.methods.blank_maps", "_diagnosis"): "a map is not lost to the search for why it is blank",
+    ("tfviz.methods.blank_maps", "_diagnosis"): "a map is returned even if its diagnosis fails",
     ("tfviz.reading.fidelity", "require_faithful"): "what the user's code cannot run is raised when it is compiled",
     ("tfviz.reading.keras_tracer", "traced"): "the error is the cause in NotReadable",
     ("tfviz.reading.tensorflow_tracer", "traced"): "the error is the cause in NotReadable",
@@ -350,14 +346,12 @@ def asserts(tree: ast.AST) -> list[int]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_asserts(module: str) -> None:
-    """Python leaves assertions out under -O; users get errors."""
+    """Python strips assertions under -O, and users should get errors."""
     assert not asserts(tree_of(module))
 
 
 def is_adjective(name: str) -> bool:
-    """Whether a module is named after an adjective or a participle, which tell of nothing that is
-    in it.
-    """
+    """Return whether a module is named after an adjective or participle, which says nothing."""
     last = name.rpartition("_")[2]
     has_ending = last.endswith(("ing", "ed", "able", "ible", "ful", "less", "ive", "ous"))
     return not {name, last} & NOUNS and (bool({name, last} & ADJECTIVES) or has_ending)
@@ -377,9 +371,7 @@ def test_nine_functions_in_ten_are_short(folder: str) -> None:
 
 
 def broad_handlers(tree: ast.AST) -> list[str]:
-    """The functions that go on after an exception of any kind, neither raising it again nor another
-    one.
-    """
+    """Return the functions that catch any exception without raising it or another one."""
     found = []
     for function in functions_of(tree):
         for node in ast.walk(function):
@@ -394,12 +386,12 @@ def _is_broad(handler: ast.ExceptHandler) -> bool:
     return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in kinds)
 
 
-def test_an_exception_of_any_kind_is_raised_again() -> None:
+def test_broad_exception_handlers_raise_again() -> None:
     found = {(module, name) for module in MODULES for name in broad_handlers(tree_of(module))}
     assert found == set(MAY_GO_ON)
 
 
-def test_habits_are_seen() -> None:
+def test_broken_habits_are_detected() -> None:
     assert asserts(ast.parse("def f(x):\n    assert x"))
     assert all(map(is_adjective, ["written_out", "opaque", "lowered", "mixing", "faithful", "convertible"]))
     assert not any(map(is_adjective, ["reading", "blank_maps", "named_methods", "fidelity"]))
@@ -414,7 +406,6 @@ def test_habits_are_seen() -> None:
 # --- sizes ----------------------------------------------------------------------------------------
 
 EXCITATION, GUIDED_BACKPROP, CAM = 150, 15, 10  # lines
-CAMS = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
 
 
 def test_code_lines_are_those_with_code() -> None:
@@ -422,11 +413,11 @@ def test_code_lines_are_those_with_code() -> None:
     assert (code_lines(code), code_lines(code, with_imports=False)) == (5, 4)
 
 
-def test_the_rules_of_excitation_backprop_fit_on_three_pages() -> None:
+def test_the_rules_of_excitation_backprop_are_short() -> None:
     assert code_lines(MODULES["tfviz.rules.excitation"].read_text(encoding="utf-8")) <= EXCITATION
 
 
-def test_guided_backprop_and_its_rule_fit_on_a_card() -> None:
+def test_guided_backprop_and_its_rule_are_short() -> None:
     method = code_lines(MODULES["tfviz.methods.guided_backprop"].read_text(encoding="utf-8"), with_imports=False)
     rules = tree_of("tfviz.rules.relu").body
     rule = [ast.unparse(node) for node in rules if "guided" in ast.unparse(node).lower() and not isinstance(node, ast.Expr)]
@@ -434,6 +425,6 @@ def test_guided_backprop_and_its_rule_fit_on_a_card() -> None:
     assert method + sum(map(code_lines, rule)) <= GUIDED_BACKPROP
 
 
-@pytest.mark.parametrize("name", CAMS)
+@pytest.mark.parametrize("name", [tfviz.METHODS[key].__module__ for key in CAMS])
 def test_a_cam_is_its_formula(name: str) -> None:
-    assert code_lines(MODULES[f"tfviz.methods.{name}"].read_text(encoding="utf-8"), with_imports=False) <= CAM
+    assert code_lines(MODULES[name].read_text(encoding="utf-8"), with_imports=False) <= CAM

@@ -1,4 +1,4 @@
-"""An explainer, its compiled functions and its model are collected once nobody holds them."""
+"""An explainer, its functions and its model are garbage collected once they are unreachable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small(size: int | None = 16) -> keras.Model:
 
 
 def collected() -> int:
-    """The number of gradients that TensorFlow's registry holds, after a collection."""
+    """Return the number of gradients in TensorFlow's registry after a collection."""
     keras.backend.clear_session()
     gc.collect()
     return len(ops.gradient_registry._registry)
@@ -41,19 +41,17 @@ def test_a_model_and_its_explainer_are_collected(method: str) -> None:
     assert [reference() for reference in references] == [None, None, None]
 
 
-def test_functions_of_sizes_that_are_no_longer_kept_are_collected() -> None:
+def test_evicted_functions_are_collected() -> None:
     explainer = tfviz.GuidedBackprop(small(None))
     before = collected()
     for size in range(8, 8 + 50):
         explainer(np.random.default_rng(0).uniform(size=(1, size, 9, 3)).astype(np.float32))
     assert explainer.traces == 50
-    assert collected() - before <= 32  # one ReLU in each function that is kept
+    assert collected() - before <= 32  # one ReLU per function that is kept
 
 
 def test_a_kept_function_still_has_its_gradient() -> None:
-    """A user may take the gradient of a map: what the registry holds weakly is there as long as the
-    function is.
-    """
+    """Users may differentiate a map, so weak registry entries must live as long as the function."""
     explainer = tfviz.GuidedBackprop(small())
     images = tf.constant(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), tf.float32)
     explainer(images, 1)

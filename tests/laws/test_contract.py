@@ -1,4 +1,4 @@
-"""What every method promises: one set of tests over all of METHODS."""
+"""The contract of every method: one set of tests over METHODS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from support import networks
 from support.networks import CAMS, EXCITATIONS
 
 import tfviz
-from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 
-IMAGE_LIKE = ("saliency", "guided_backprop", "deconvnet", "guided_grad_cam")
 STYLES = ("heatmap", "signed", "grey")
 TARGETED = [key for key, method in tfviz.METHODS.items() if method.takes_target]
 CLASSES = 5
@@ -28,7 +27,7 @@ def model() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def images(model: keras.Model) -> np.ndarray:
-    """Five pictures of different top classes."""
+    """Return five images with different top classes."""
     found: dict[int, np.ndarray] = {}
     for seed in range(60):
         for image in networks.pictures(model, 20, seed) * 6:
@@ -45,7 +44,7 @@ _built: dict[str, Explainer] = {}
 
 @pytest.fixture
 def explainer(method: str, model: keras.Model) -> Explainer:
-    """One of each method for all tests here, since explainers are made to be called many times."""
+    """Return one explainer per method for all tests; explainers are made for many calls."""
     return _built.setdefault(method, tfviz.METHODS[method](model))
 
 
@@ -65,7 +64,7 @@ def is_different(first: Any, second: Any) -> bool:
     return first.shape != second.shape or abs(first - second).max() > 1e-3 * abs(second).max()
 
 
-# --- what a method says of itself -----------------------------------------------------------------
+# --- descriptions -----------------------------------------------------------------------------------
 
 
 def test_a_method_describes_itself(method: str) -> None:
@@ -75,7 +74,7 @@ def test_a_method_describes_itself(method: str) -> None:
     assert "\n" not in cls.question
     assert cls.style in STYLES
     assert cls.needs_layer == (method in (*CAMS, "guided_grad_cam"))
-    assert cls.takes_target == (method != "visual_backprop")
+    assert cls.takes_target == (method not in ("visual_backprop", "eigen_cam"))
     assert getattr(tfviz, cls.__name__) is cls
 
 
@@ -83,9 +82,9 @@ def test_a_key_may_be_written_with_hyphens_and_capitals(method: str) -> None:
     assert method_named(method.replace("_", "-").upper()) is tfviz.METHODS[method]
 
 
-def test_a_methods_module_says_what_it_answers_and_whose_it_is(method: str) -> None:
+def test_a_methods_module_states_its_question_and_source(method: str) -> None:
     text = __import__(tfviz.METHODS[method].__module__, fromlist=["_"]).__doc__
-    assert "Answers: " in text
+    assert "Question: " in text
     assert any(f"{year}" in text for year in range(2013, 2022))
 
 
@@ -93,7 +92,7 @@ def test_a_method_shows_which_model_it_is_on(explainer: Explainer, model: keras.
     assert repr(explainer) == f"{type(explainer).__name__}({model.name!r})"
 
 
-# --- what comes out -------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------
 
 
 def test_the_attribution_is_finite_float32_of_the_promised_shape(explainer: Explainer, images: np.ndarray) -> None:
@@ -117,7 +116,7 @@ def test_visual_backprop_fills_the_range_from_0_to_1(model: keras.Model, images:
     np.testing.assert_array_equal(masks.max(axis=(1, 2)), 1)
 
 
-# --- what goes in ---------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------------
 
 
 def test_images_may_be_arrays_lists_or_tensors_of_any_number_type(explainer: Explainer, images: np.ndarray) -> None:
@@ -141,7 +140,7 @@ def test_without_a_target_the_top_class_of_each_image_is_explained(
     assert is_different(explainer(images), explainer(images, (top + 1) % CLASSES))
 
 
-def test_all_forms_of_one_target_give_the_same(explainer: Explainer, images: np.ndarray) -> None:
+def test_all_forms_of_one_target_are_equivalent(explainer: Explainer, images: np.ndarray) -> None:
     want = explainer(images, 2)
     assert is_different(want, explainer(images, 3))
     one_hot = np.eye(CLASSES)[[2] * 5]
@@ -151,7 +150,7 @@ def test_all_forms_of_one_target_give_the_same(explainer: Explainer, images: np.
         assert_same(explainer(images, form), want)
 
 
-def test_a_target_for_each_image_is_for_that_image(explainer: Explainer, images: np.ndarray) -> None:
+def test_one_target_per_image_applies_to_that_image(explainer: Explainer, images: np.ndarray) -> None:
     together = explainer(images, [4, 0, 1, 2, 3]).numpy()
     for i, target in enumerate([4, 0, 1, 2, 3]):
         assert_same(together[i : i + 1], explainer(images[i : i + 1], target))
@@ -167,7 +166,7 @@ def test_a_difference_of_classes_may_be_the_target(explainer: Explainer, images:
     assert_same(explainer(images, lambda outputs: outputs[:, 1] - outputs[:, 3]), explainer(images, weights))
 
 
-def test_a_method_without_a_target_refuses_one(model: keras.Model, images: np.ndarray) -> None:
+def test_a_method_without_a_target_rejects_one(model: keras.Model, images: np.ndarray) -> None:
     with pytest.raises(tfviz.TargetError, match=r"visual_backprop explains no single class and takes no target\. Received: 3"):
         tfviz.VisualBackProp(model)(images, 3)
 
@@ -177,7 +176,7 @@ def test_a_method_without_a_target_refuses_one(model: keras.Model, images: np.nd
 
 def test_a_target_on_the_outputs_is_explained_through_the_softmax(method: str, model: keras.Model, images: np.ndarray) -> None:
     logits, outputs = (tfviz.METHODS[method](model, score=score)(images, 1) for score in ("logits", "outputs"))
-    if method in EXCITATIONS:  # An activation passes p on as it is, softmax too.
+    if method in EXCITATIONS:  # Activations, including softmax, pass p unchanged.
         assert_same(logits, outputs)
     else:
         assert is_different(logits, outputs)
@@ -188,18 +187,19 @@ def test_score_is_an_option_of_every_method(method: str, model: keras.Model) -> 
         tfviz.METHODS[method](model, score="probabilities")
 
 
-def test_layer_says_where(method: str, model: keras.Model, images: np.ndarray) -> None:
+def test_layer_determines_the_position(method: str, model: keras.Model, images: np.ndarray) -> None:
     if method not in (*CAMS, *EXCITATIONS, "guided_grad_cam"):
         with pytest.raises(TypeError, match="layer"):
             tfviz.METHODS[method](model, layer="c1")
         return
     at_c1 = tfviz.METHODS[method](model, layer="c1")
     assert at_c1.layer_path == "c1"
-    assert is_different(at_c1(images, 1), tfviz.METHODS[method](model)(images, 1))
+    target = 1 if at_c1.takes_target else None
+    assert is_different(at_c1(images, target), tfviz.METHODS[method](model)(images, target))
 
 
 @pytest.mark.parametrize("key", EXCITATIONS)
-def test_sum_channels_false_keeps_them(key: str, model: keras.Model, images: np.ndarray) -> None:
+def test_sum_channels_false_keeps_the_channels(key: str, model: keras.Model, images: np.ndarray) -> None:
     apart = tfviz.METHODS[key](model, "c2", sum_channels=False)(images, 1).numpy()
     summed = tfviz.METHODS[key](model, "c2")(images, 1)
     assert apart.shape == (5, 5, 9, 8)
@@ -224,7 +224,7 @@ def test_merge_batch_norm_changes_a_network_that_has_one_after_a_convolution(key
 # --- explain --------------------------------------------------------------------------------------
 
 
-def test_explain_equals_a_call_whatever_the_batches(explainer: Explainer, images: np.ndarray) -> None:
+def test_explain_equals_a_call_for_any_batching(explainer: Explainer, images: np.ndarray) -> None:
     want = explainer(images).numpy()
     dataset = tf.data.Dataset.from_tensor_slices(images)
     labeled = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(2)
@@ -287,7 +287,7 @@ def test_batch_size_bounds_the_rows_of_a_subclassed_model_too(images: np.ndarray
     assert_same(tfviz.Saliency(model).explain(dataset, 0, batch_size=2, verbose=0), got)
 
 
-def test_a_target_goes_along_with_a_dataset(explainer: Explainer, images: np.ndarray) -> None:
+def test_targets_are_matched_to_the_images_of_a_dataset(explainer: Explainer, images: np.ndarray) -> None:
     classes = np.array([4, 0, 1, 2, 3])
     dataset = tf.data.Dataset.from_tensor_slices(images).batch(3)
     want = explainer(images, classes)
@@ -303,16 +303,16 @@ def test_verbose_shows_keras_progress_bar(model: keras.Model, images: np.ndarray
         explainer.explain(images, verbose=shown)
         assert "5/5" in capsys.readouterr().out
     explainer.explain(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=1)
-    assert "5/5" in capsys.readouterr().out  # Known at the end, if not before.
+    assert "5/5" in capsys.readouterr().out  # Known at the end at the latest.
     explainer.explain(images, verbose=0)
     assert capsys.readouterr().out == ""
 
 
-def test_one_call_does_the_same(explainer: Explainer, model: keras.Model, images: np.ndarray) -> None:
+def test_tfviz_explain_equals_an_explainer(explainer: Explainer, model: keras.Model, images: np.ndarray) -> None:
     assert_same(tfviz.explain(model, images, explainer.key.replace("_", "-"), batch_size=2), explainer(images))
 
 
-def test_one_call_passes_target_and_options_on(model: keras.Model, images: np.ndarray) -> None:
+def test_tfviz_explain_passes_target_and_options_on(model: keras.Model, images: np.ndarray) -> None:
     got = tfviz.explain(model, images, "excitation_backprop", 3, layer="c1", sum_channels=False)
     assert_same(got, tfviz.ExcitationBackprop(model, "c1", sum_channels=False)(images, 3))
     assert_same(tfviz.explain(model, images), tfviz.GradCAM(model)(images))

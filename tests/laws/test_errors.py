@@ -1,6 +1,4 @@
-"""Bad input: each kind has an error of its own, which says what was expected, what came, and what
-to do.
-"""
+"""Bad input: each kind has its own error, with what is wrong, what was received and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from tfviz.errors import near_matches
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """Takes (N, 20, 17, 3)."""
+    """A model that takes (N, 20, 17, 3)."""
     return networks.build("plain")
 
 
@@ -34,20 +32,23 @@ def images(model: keras.Model) -> np.ndarray:
 # --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
-    "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\), got one image \(20, 17, 3\); pass image\[None\]"),
-    "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\), got \(1, 4, 20, 17, 3\)"),
-    "gray for color": (lambda x: x[..., :1], r"takes images \(N, 20, 17, 3\), got \(4, 20, 17, 1\); resize them, or check"),
-    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"takes images \(N, 20, 17, 3\), got \(4, 3, 20, 17\)"),
-    "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\), got \(4, 16, 17, 3\)"),
-    "no image": (lambda x: x[:0], r"expected at least one image, got an empty batch \(0, 20, 17, 3\)"),
-    "text": (lambda x: "cat.jpg", "expected images as an array of numbers .* got str"),
+    "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
+    "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
+    "grey for colour": (
+        lambda x: x[..., :1],
+        r"takes images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
+    ),
+    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"takes images \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)"),
+    "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
+    "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
+    "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
     "nothing": (lambda x: None, "Input 'input_layer.*' is None, and tfviz needs a value for each input"),
-    "different sizes": (lambda x: [x[0], x[0, :5]], "expected images as an array of numbers .* got list"),
+    "different sizes": (lambda x: [x[0], x[0, :5]], r"Expected images as an array of numbers .*Received: list\."),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_images_that_do_not_fit_the_model_are_refused(name: str, model: keras.Model, images: np.ndarray) -> None:
+def test_images_that_do_not_fit_the_model_are_rejected(name: str, model: keras.Model, images: np.ndarray) -> None:
     change, message = CHANGES[name]
     with pytest.raises(tfviz.ImageError, match=message):
         tfviz.Saliency(model)(change(images))
@@ -55,50 +56,98 @@ def test_images_that_do_not_fit_the_model_are_refused(name: str, model: keras.Mo
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_images_that_are_not_finite_are_refused_by_number(
+def test_images_that_are_not_finite_are_rejected_by_index(
     method: str, bad: float, model: keras.Model, images: np.ndarray
 ) -> None:
     images = images.copy()
     images[1, 2, 3, 0] = images[3, 0, 0, 0] = bad
     explainer = tfviz.METHODS[method](model)
     for batch in (images, tf.constant(images)):
-        with pytest.raises(tfviz.ImageError, match=r"NaN or infinity in image 1, 3 of the batch.*division by zero\?"):
+        with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 of the batch contain NaN or infinity.*division by zero\."):
             explainer(batch)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "float16", "float64"])
+def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> None:
+    images = tf.cast(tf.random.uniform((2, 20, 17, 3)), dtype)
+    assert np.isfinite(tfviz.Saliency(model)(images, 0)).all()
+    rows = images.numpy()
+    rows[1, 2, 3, 0] = np.nan
+    for batch in (rows, tf.constant(rows)):
+        with pytest.raises(tfviz.ImageError, match="Image 1 of the batch contains NaN or infinity"):
+            tfviz.Saliency(model)(batch, 0)
+
+
+OUT_OF_RANGE = {
+    ("float64", "float32"): (1e300, "The model takes float32, which holds .* Received: float64 values from 0 to 1e.300"),
+    ("float32", "float16"): (1e5, "The model takes float16, which holds values up to 65504. Received: float32 .* 100000"),
+    ("uint16", "float16"): (65535, "The model takes float16, .* Received: uint16 values from 0 to 65535"),
+    ("float32", "uint8"): (
+        256.0,
+        "The model takes uint8, .* up to 255. Received: float32 values from 0 to 256",
+    ),
+    ("int32", "uint8"): (-1, "The model takes uint8, .* Received: int32 values from -1 to 0"),
+}
+
+
+@pytest.mark.parametrize(("given", "taken"), OUT_OF_RANGE)
+def test_values_that_the_models_dtype_cannot_hold_are_rejected(given: str, taken: str) -> None:
+    inputs = keras.Input((8, 8, 3), dtype=taken)
+    x = layers.Conv2D(2, 3, name="c")(layers.Rescaling(1.0)(inputs))
+    explainer = tfviz.GradCAM(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))), "c")
+    value, message = OUT_OF_RANGE[given, taken]
+    images = np.zeros((2, 8, 8, 3), given)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*zero everywhere")
+        explainer(images, 0)
+    images[1, 0, 0, 0] = value
+    for batch in (images, tf.constant(images)):
+        with pytest.raises(tfviz.ImageError, match=message):
+            explainer(batch, 0)
+
+
 SOURCES: dict[str, tuple[Any, str]] = {
-    "no image": (np.zeros((0, 20, 17, 3)), "expected at least one image, got none"),
-    "an empty dataset": (tf.data.Dataset.from_tensor_slices(np.zeros((0, 20, 17, 3))), "expected at least one image, got none"),
-    "one image": (np.zeros((20, 17, 3)), r"got one image \(20, 17, 3\); pass image\[None\]"),
-    "a generator": (iter([1]), "expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got list_iterator"),
-    "a path": ("photos/", "expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got str 'photos/'"),
+    "no image": (np.zeros((0, 20, 17, 3)), "Expected at least one image. Received: none"),
+    "an empty dataset": (
+        tf.data.Dataset.from_tensor_slices(np.zeros((0, 20, 17, 3))),
+        "Expected at least one image. Received: none",
+    ),
+    "one image": (np.zeros((20, 17, 3)), r"Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
+    "a generator": (
+        iter([1]),
+        r"Expected an array of images, a tf\.data\.Dataset or a keras\.utils\.PyDataset\. Received: list_iterator",
+    ),
+    "a path": (
+        "photos/",
+        r"Expected an array of images, a tf\.data\.Dataset or a keras\.utils\.PyDataset\. Received: str 'photos/'",
+    ),
     "a dataset of dicts": (
         tf.data.Dataset.from_tensor_slices({"image": np.zeros((2, 20, 17, 3))}),
-        r"expected a dataset of images.*its elements are dict.*dataset\.map",
+        r"Expected a dataset of images.*Received elements: dict.*dataset\.map",
     ),
 }
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_explain_refuses_what_is_no_batch_of_images(name: str, model: keras.Model) -> None:
+def test_explain_rejects_anything_but_batches_of_images(name: str, model: keras.Model) -> None:
     source, message = SOURCES[name]
     with pytest.raises(tfviz.ImageError, match=message):
         tfviz.Saliency(model).explain(source, verbose=0)
 
 
-def test_a_model_of_two_inputs_asks_for_both() -> None:
+def test_a_model_with_two_inputs_requires_both() -> None:
     inputs = [keras.Input((6, 6, 3)), keras.Input((6, 6, 1))]
     x = layers.Flatten()(layers.Concatenate()(inputs))
     model = keras.Model(inputs, layers.Dense(2)(x), name="two")
-    with pytest.raises(tfviz.ImageError, match="the model 'two' takes 2 inputs, got 1"):
+    with pytest.raises(tfviz.ImageError, match=r"The model 'two' takes 2 inputs\. Received: 1\."):
         tfviz.Saliency(model)(np.zeros((1, 6, 6, 3), np.float32))
 
 
-def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
+def test_visual_backprop_needs_the_size_inside_a_tf_function() -> None:
     explainer = tfviz.VisualBackProp(networks.build("separable"))
     function = tf.function(explainer, input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False)
     with pytest.raises(
-        tfviz.ImageError, match=r"VisualBackProp must know the image size.*input_signature with height and width"
+        tfviz.ImageError, match=r"VisualBackProp needs the image size at compile time.*input_signature with height and width"
     ):
         function(np.zeros((1, 24, 24, 3), np.float32))
 
@@ -107,34 +156,34 @@ def test_visual_backprop_must_know_the_size_inside_a_tf_function() -> None:
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_what_is_no_model_is_refused(method: str) -> None:
+def test_anything_but_a_model_is_rejected(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"Expected a keras\.Model\. Received: str \('vgg16'\)"):
         tfviz.METHODS[method]("vgg16")
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_sequential_that_was_never_called_is_refused(method: str) -> None:
+def test_an_unbuilt_sequential_model_is_rejected(method: str) -> None:
     model = keras.Sequential([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(2)], name="fresh")
     with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*Call it once on an image"):
         tfviz.METHODS[method](model)
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_channels_first_is_refused_by_the_layers_name(method: str) -> None:
+def test_channels_first_is_rejected_with_the_layers_name(method: str) -> None:
     inputs = keras.Input((3, 9, 9))
     x = layers.Conv2D(4, 3, data_format="channels_first", name="odd_one")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"Layer 'odd_one' has data_format='channels_first'.*same weights"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"Layer 'odd_one' uses data_format='channels_first'.*same weights"):
         tfviz.METHODS[method](model)
 
 
 @pytest.mark.parametrize("method", [*CAMS, "guided_grad_cam", "visual_backprop"])
-def test_a_model_without_convolution_is_refused_where_it_matters(method: str) -> None:
+def test_a_model_without_convolution_is_rejected_where_it_matters(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"saliency"):
         tfviz.METHODS[method](networks.build("dense"))
 
 
-def test_visual_backprop_asks_for_relus() -> None:
+def test_visual_backprop_requires_relus() -> None:
     model = keras.Sequential(
         [keras.Input((9, 9, 3)), layers.Conv2D(4, 3, activation="silu"), layers.Flatten(), layers.Dense(2)], name="smooth"
     )
@@ -143,7 +192,7 @@ def test_visual_backprop_asks_for_relus() -> None:
             build(model)
 
 
-def test_visual_backprop_names_the_operation_that_it_cannot_go_back_through() -> None:
+def test_visual_backprop_names_an_unsupported_operation() -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu")(inputs)
     x = layers.ReLU()(layers.Resizing(5, 5, name="resize")(x))
@@ -154,41 +203,41 @@ def test_visual_backprop_names_the_operation_that_it_cannot_go_back_through() ->
 
 
 @pytest.mark.parametrize("method", networks.EXCITATIONS)
-def test_excitation_names_an_operation_that_it_has_no_rule_for(method: str) -> None:
+def test_excitation_names_an_operation_without_a_rule(method: str) -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="below")(inputs)
     x = layers.Subtract(name="difference")([x, layers.Conv2D(4, 3, name="other")(inputs)])
     x = layers.Conv2D(4, 3, activation="relu", name="above")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    message = r"Excitation backprop has no rule for 'difference' \(Subtract\).*or explain a layer above it"
+    message = r"Excitation backprop has no rule for 'difference' \(Subtract\).*Explain a layer above it"
     for layer in (None, "below"):
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
             tfviz.METHODS[method](model, layer)
     assert tfviz.METHODS[method](model, "above")(networks.pictures(model)).shape == (2, 4, 4)
 
 
-def test_contrastive_refuses_a_layer_behind_the_last_linear_map(model: keras.Model) -> None:
-    with pytest.raises(tfviz.UnknownLayerError, match="Layer 'out' lies behind the last linear map, where the contrast begins"):
+def test_contrastive_rejects_a_layer_after_the_last_linear_map(model: keras.Model) -> None:
+    with pytest.raises(tfviz.UnknownLayerError, match="Layer 'out' comes after the last linear map, where the contrast starts"):
         tfviz.ContrastiveExcitationBackprop(model, "out")
 
 
 # --- methods and options --------------------------------------------------------------------------
 
 
-def test_an_unknown_method_lists_what_is_near(model: keras.Model, images: np.ndarray) -> None:
+def test_an_unknown_method_lists_similar_names(model: keras.Model, images: np.ndarray) -> None:
     with pytest.raises(tfviz.UnknownMethodError, match=r"tfviz has no method 'gradcam'\. Did you mean 'grad_cam'"):
         tfviz.explain(model, images, "gradcam")
-    with pytest.raises(tfviz.UnknownMethodError, match=r"tfviz has no method 'lime'\. There are: 'saliency', "):
+    with pytest.raises(tfviz.UnknownMethodError, match=r"tfviz has no method 'lime'\. Available: 'saliency', "):
         tfviz.explain(model, images, "lime")
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "8"])
-def test_batch_size_is_a_whole_number_of_images(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
-    with pytest.raises(tfviz.OptionError, match="batch_size must be a whole number of images, 1 at least; got"):
+def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
         tfviz.Saliency(model).explain(images, batch_size=batch_size, verbose=0)
 
 
-def test_an_unknown_output_lists_those_that_there_are() -> None:
+def test_an_unknown_output_lists_the_known_ones() -> None:
     inputs = keras.Input((6, 6, 3))
     x = layers.Flatten()(inputs)
     model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "color": layers.Dense(3)(x)})
@@ -207,21 +256,19 @@ def warned() -> Iterator[list[warnings.WarningMessage]]:
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_a_guided_method_warns_where_there_is_no_relu(method: str, warned: list[warnings.WarningMessage]) -> None:
+def test_a_guided_method_warns_of_a_model_without_relu(method: str, warned: list[warnings.WarningMessage]) -> None:
     model = keras.Sequential(
         [keras.Input((6, 6, 3)), layers.Conv2D(2, 3, activation="silu"), layers.Flatten(), layers.Dense(2)]
     )
     tfviz.METHODS[method](model)
     (warning,) = warned
     assert "redirects ReLUs" in str(warning.message)
-    assert "its activations: silu" in str(warning.message)
+    assert "Activations of the model: silu" in str(warning.message)
     assert warning.filename == __file__  # It points at the user's own line.
 
 
 class Closed(layers.Layer):
-    """A layer with a ReLU inside that cannot be seen: a function of Python is called in the middle
-    of TensorFlow's.
-    """
+    """A layer whose inner ReLU is hidden, because it calls Python in the middle of TensorFlow."""
 
     def __init__(self) -> None:
         super().__init__(name="closed")
@@ -231,11 +278,11 @@ class Closed(layers.Layer):
         return tf.nn.relu(self.conv(tf.ensure_shape(tf.py_function(tf.square, [x], tf.float32), [None, 4, 4, 3])))
 
 
-def test_a_guided_method_warns_of_a_layer_that_it_cannot_see_into(warned: list[warnings.WarningMessage]) -> None:
+def test_a_guided_method_warns_of_an_opaque_layer(warned: list[warnings.WarningMessage]) -> None:
     inputs = keras.Input((6, 6, 3))
     x = Closed()(layers.Conv2D(3, 3, activation="relu")(inputs))
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
-    assert any("cannot see into layer 'closed' (Closed)" in str(warning.message) for warning in warned)
+    assert any("cannot redirect ReLUs inside the opaque layer 'closed' (Closed)" in str(warning.message) for warning in warned)
 
 
 HIDING = {
@@ -254,8 +301,8 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     x = layers.Lambda(HIDING[name], output_shape=(4, 4, 3), name="hidden")(x)
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
-    assert "cannot see into layer 'hidden" in str(warning.message)
-    assert ": a ReLU inside it keeps its own derivative" in str(warning.message)
+    assert "cannot redirect ReLUs inside the opaque layer 'hidden" in str(warning.message)
+    assert "they keep their own derivative" in str(warning.message)
 
 
 def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:
@@ -278,8 +325,8 @@ def test_maps_that_are_zero_everywhere_are_counted_in_a_warning(warned: list[war
 # --- near matches ---------------------------------------------------------------------------------
 
 
-def test_near_matches_are_near_or_the_first_there_are() -> None:
+def test_near_matches_are_similar_names_or_the_first_ones() -> None:
     assert near_matches("conv_1", ["conv1", "dense"]) == "Did you mean 'conv1'?"
     assert near_matches("conv", ["conv1", "conv2"]) in ("Did you mean 'conv1' or 'conv2'?", "Did you mean 'conv2' or 'conv1'?")
-    assert near_matches("xyz", list("abcdefg")) == "There are: 'a', 'b', 'c', 'd', 'e' and 2 more."
-    assert near_matches("xyz", ["a"]) == "There are: 'a'."
+    assert near_matches("xyz", list("abcdefg")) == "Available: 'a', 'b', 'c', 'd', 'e' and 2 more."
+    assert near_matches("xyz", ["a"]) == "Available: 'a'."

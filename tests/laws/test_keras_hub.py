@@ -1,6 +1,4 @@
-"""KerasHub's image classifiers, with random weights: every method right, or the
-documented error.
-"""
+"""KerasHub's image classifiers with random weights: correct, or the documented error."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ RESNET = {
     "stackwise_num_blocks": [1, 1],
     "stackwise_num_strides": [1, 2],
 }
-# Without sums and gates: KerasHub makes these layers in `call`, where no second route could rewrite
-# them.
+# Without sums and gates: KerasHub creates these layers in `call`, where a twin cannot replace them.
 EFFICIENTNET = {
     "stackwise_kernel_sizes": [3, 3],
     "stackwise_num_repeats": [1, 1],
@@ -40,7 +37,7 @@ EFFICIENTNET = {
     "stackwise_squeeze_and_excite_ratios": [
         0,
         0,
-    ],  # KerasHub makes its gates in `call`, where no second route can rewrite them.
+    ],  # KerasHub creates its gates in `call`, where a twin cannot replace them.
     "stackwise_block_types": ["fused", "unfused"],
     "width_coefficient": 1.0,
     "depth_coefficient": 1.0,
@@ -68,7 +65,7 @@ VIT = {"patch_size": 8, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_
 
 
 def lively(model: Any) -> Any:
-    """As `alive`, and no scale turns a map over, so that of no method all is zero."""
+    """Like `alive`, with positive scales, so that no method's map is zero."""
     alive(model)
     for weight in model.trainable_weights:
         if "gamma" in weight.path:
@@ -106,13 +103,13 @@ def species(request: pytest.FixtureRequest) -> Species:
 
 @pytest.fixture(scope="module")
 def pair(species: Species) -> tuple[Any, Any]:
-    """The classifier and its twin, which ends in its logits."""
+    """Return the classifier and its twin, which ends in its logits."""
     model = species.model()
     return model, species.twin_of(model)
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_convolutional_classifier_is_explained_right(method: str, species: Species, pair: tuple[Any, Any]) -> None:
+def test_a_convolutional_classifier_is_explained_correctly(method: str, species: Species, pair: tuple[Any, Any]) -> None:
     (model, twin), images = pair, noise(*SHAPE)
     before = snapshot(model)
     if method in species.errors:
@@ -128,7 +125,7 @@ def test_a_convolutional_classifier_is_explained_right(method: str, species: Spe
     assert_untouched(model, before)
 
 
-def test_blocks_that_are_layers_of_their_own_are_opened() -> None:
+def test_custom_block_layers_are_opened() -> None:
     """MobileNet's blocks add and multiply inside their own `call`."""
     species = Species(classifier("MobileNet", **MOBILENET))
     model, images = species.model(), noise(*SHAPE)
@@ -158,8 +155,8 @@ def test_a_vision_transformer_has_a_gradient_and_otherwise_the_documented_errors
     assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, species.twin_of(model), images)[0], 1e-4)
 
 
-def test_layers_that_reshape_by_the_size_of_the_batch_are_opened_or_run_as_they_are() -> None:
-    """SegFormer's encoder: attention over a map that is turned into tokens and back."""
+def test_layers_that_reshape_by_the_batch_size_are_opened_or_opaque() -> None:
+    """SegFormer's encoder: attention over a map that is reshaped to tokens and back."""
     options = {"layerwise_num_heads": [1, 1], "layerwise_sr_ratios": [2, 1], "max_drop_path_rate": 0.1, "num_layers": 2}
     options |= {"layerwise_patch_sizes": [3, 3], "layerwise_strides": [2, 2], "layerwise_depths": [1, 1]}
     species = Species(classifier("MiT", hidden_dims=[8, 8], **options))

@@ -1,4 +1,4 @@
-"""What must hold whatever the network: laws, each without the reference."""
+"""Laws that hold for every network, checked without the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfviz.methods import guided_backprop
 from tfviz.reading.reader import graph_of
 from tfviz.rules.excitation import Excitation
 
-CLOSE = 1e-5  # of the largest value
+CLOSE = 1e-5  # relative to the largest value
 
 
 def assert_close(got: object, want: object, label: str = "") -> None:
@@ -27,7 +27,7 @@ def assert_close(got: object, want: object, label: str = "") -> None:
 
 
 def plain_gradient(model: keras.Model, images: np.ndarray, target: int) -> np.ndarray:
-    """The tape's own gradient of an output of the model, by the model's own call."""
+    """Return a tape's gradient of one of the model's outputs, through the model's own call."""
     return compiled_gradient(lambda x: model(x, training=False)[:, target], images).numpy()
 
 
@@ -35,7 +35,7 @@ def plain_gradient(model: keras.Model, images: np.ndarray, target: int) -> np.nd
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_without_a_rule_the_walk_gives_the_plain_gradient(name: str) -> None:
+def test_without_rules_backpropagation_gives_the_plain_gradient(name: str) -> None:
     model = networks.build(name)
     images = networks.pictures(model)
     assert_close(tfviz.Saliency(model, score="outputs")(images, 2), plain_gradient(model, images, 2))
@@ -57,8 +57,8 @@ def test_without_a_relu_guided_methods_are_the_plain_gradient(method: str) -> No
     assert_close(tfviz.METHODS[method](model)(images, 1), plain_gradient(model, images, 1))
 
 
-def test_guided_backprop_lets_nothing_through_that_the_gradient_or_the_deconvnet_stops() -> None:
-    """On one ReLU: guided is what both the derivative and the deconvnet's rule leave."""
+def test_guided_backprop_blocks_whatever_the_gradient_or_deconvnet_blocks() -> None:
+    """On one ReLU, guided backprop keeps what both the derivative and the deconvnet rule keep."""
     model = keras.Sequential([keras.Input((6,)), layers.ReLU(), layers.Dense(1, use_bias=False)])
     x = np.array([[1.0, -1.0, 2.0, -2.0, 3.0, 0.0]], np.float32)
     kernel = np.array([1.0, 2.0, -3.0, -4.0, 5.0, 6.0])
@@ -72,9 +72,7 @@ def test_guided_backprop_lets_nothing_through_that_the_gradient_or_the_deconvnet
 
 
 def cascade() -> keras.Model:
-    """No bias, so that what is excited has excitation behind it; every kind of step that passes all
-    of p on.
-    """
+    """Every kind of step that passes all of p, without bias so that activations stay excited."""
     inputs = keras.Input((17, 15, 3))
     x = layers.ZeroPadding2D(1, name="pad")(layers.Rescaling(0.5, offset=0.1, name="scale")(inputs))
     x = layers.Conv2D(6, 3, use_bias=False, activation="relu", name="c1")(x)
@@ -117,7 +115,7 @@ def test_excitation_is_linear_in_the_seed() -> None:
     assert_close(explainer(images, np.array([[0.0, 0.3, 2.0, 0.0]])), 0.3 * one + 2 * two)
 
 
-def test_contrastive_is_the_excitation_for_the_class_less_that_for_its_opposite() -> None:
+def test_contrastive_is_excitation_for_the_class_minus_its_opposite() -> None:
     model, opposite = networks.build("residual"), networks.build("residual")
     out = opposite.get_layer("out")
     out.set_weights([-weight for weight in out.get_weights()])
@@ -146,16 +144,14 @@ def test_a_gate_is_a_weight_and_gets_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["residual", "depthwise", "separable", "transposed"])
 def test_under_global_average_pooling_grad_cam_and_hires_cam_agree(name: str) -> None:
-    """There G is the same at every pixel, and its mean is itself."""
+    """G is the same at every pixel there, and equals its mean."""
     model, layer = networks.build(name), NETWORKS[name].cams[-1]
     images = networks.pictures(model)
     assert_close(tfviz.GradCAM(model, layer)(images, 0), tfviz.HiResCAM(model, layer)(images, 0))
 
 
 def flipped(model: keras.Model) -> keras.Model:
-    """The same network with each kernel mirrored from left to right. (No equal pixels may meet in
-    max pooling.)
-    """
+    """Mirror each kernel of a network. (No ties may occur in max pooling.)"""
     mirrored = keras.models.clone_model(model)
     for layer, old in zip(mirrored.layers, model.layers, strict=True):
         layer.set_weights([w[:, ::-1] if w.ndim == 4 else w for w in old.get_weights()])
@@ -188,7 +184,7 @@ def test_a_batch_equals_its_images_one_by_one(method: str) -> None:
         networks.pictures(model, 4) * np.array([1, 0.1, 5, 1])[:, None, None, None],
         tfviz.METHODS[method](model),
     )
-    images[3] = 0  # A blank picture changes nothing for the others.
+    images[3] = 0  # A uniform image does not affect the others.
     whole = explainer(images).numpy()
     for i in range(4):
         np.testing.assert_allclose(explainer(images[i : i + 1])[0], whole[i], rtol=1e-4, atol=1e-6 * abs(whole[i]).max())
@@ -285,11 +281,11 @@ def test_a_rule_reaches_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("key", ["guided_backprop", "deconvnet"])
-def test_a_relu_written_out_is_as_shut_at_0_as_any_and_as_shut_at_its_cap(key: str) -> None:
+def test_a_handwritten_relu_is_closed_at_0_and_at_its_cap(key: str) -> None:
     images = np.array([[[[-1.0], [0.0], [2.0], [6.0], [7.0]]]], "float32")
     inputs = keras.Input((1, 5, 1))
     found = {}
-    for forms in ("operations", "written out"):
+    for forms in ("operations", "handwritten"):
         x = ops.relu6(inputs) if forms == "operations" else ops.clip(inputs, 0, 6)
         y = ops.relu(inputs) if forms == "operations" else ops.maximum(inputs, 0)
         outputs = layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(y)])
@@ -297,6 +293,6 @@ def test_a_relu_written_out_is_as_shut_at_0_as_any_and_as_shut_at_its_cap(key: s
         model = keras.Model(inputs, sums)
         model.layers[-1].set_weights([np.eye(2).repeat(5, axis=0)])
         found[forms] = [tfviz.METHODS[key](model)(images, target).numpy().ravel() for target in (0, 1)]
-    np.testing.assert_array_equal(found["written out"], found["operations"])
+    np.testing.assert_array_equal(found["handwritten"], found["operations"])
     if key == "guided_backprop":
         np.testing.assert_array_equal(found["operations"], [[0, 0, 1, 0, 0], [0, 0, 1, 1, 1]])

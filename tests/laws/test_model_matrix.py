@@ -1,4 +1,4 @@
-"""Networks of keras.applications, one of each sort; `scripts/model_matrix` does all 40 of them."""
+"""Networks of keras.applications, one of each kind; `scripts/model_matrix` checks all 40."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_method_equals_its_second_route(row: matrix.Matrix) -> None:
     assert row.wrong == []
 
 
-def test_no_cell_is_empty_and_one_that_is_not_defined_says_why(row: matrix.Matrix) -> None:
+def test_no_cell_is_empty_and_undefined_ones_state_a_reason(row: matrix.Matrix) -> None:
     assert list(row.cells) == list(tfviz.METHODS)
     for cell in row.cells.values():
         assert re.match(
@@ -31,10 +31,8 @@ def test_no_cell_is_empty_and_one_that_is_not_defined_says_why(row: matrix.Matri
         )
 
 
-def test_a_mistake_is_seen() -> None:
-    """The second route tells guided backprop from the plain gradient, and one class from
-    another.
-    """
+def test_the_second_route_detects_mistakes() -> None:
+    """The second route distinguishes guided backprop from the plain gradient, and classes."""
     row = matrix.Matrix("MobileNet")
     got = tfviz.GuidedBackprop(row.precise)(row.images, row.target).numpy()
     assert "away" in row._compared("guided_backprop", got, row._back(matrix.rewritten.Rewritten), "the gradient")

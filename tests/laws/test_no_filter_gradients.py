@@ -1,7 +1,7 @@
-"""A law: an explanation computes no gradient of a filter, in a compiled function or outside of one.
+"""A law: explanations compute no gradient of a filter, compiled or in eager mode.
 
-Nobody asks for it, it costs as much as the gradient that is asked for, and TensorFlow 2.21 corrupts
-the heap where it computes that of a 1x1 convolution of stride 2 on some processors.
+Nobody needs that gradient, and it costs as much as the requested one. On some processors TensorFlow
+2.21 corrupts the heap while computing that of a 1x1 convolution of stride 2.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ SIZE = (24, 24, 3)
 
 
 def kernels_run(function: Callable[[], Any]) -> Counter[str]:
-    """How many kernels of each kind are in the graphs that TensorFlow runs while this function
-    does, eager ones among them.
-    """
-    context.context().clear_kernel_cache()  # a graph is noted when its kernels are made
+    """Count the kernels in the graphs that TensorFlow runs during a call, including eager ones."""
+    context.context().clear_kernel_cache()  # a graph is recorded when its kernels are created
     context.context().enable_run_metadata()
     try:
         function()
@@ -50,7 +48,7 @@ def filter_gradients(function: Callable[[], Any]) -> int:
 
 
 def residual() -> keras.Model:
-    """A small ResNet: its shortcut is a 1x1 convolution of stride 2."""
+    """A small ResNet, whose shortcut is a 1x1 convolution of stride 2."""
     inputs = keras.Input(SIZE)
     x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="first")(inputs)
     shortcut = layers.Conv2D(16, 1, strides=2, padding="same", name="shortcut")(x)
@@ -61,9 +59,7 @@ def residual() -> keras.Model:
 
 
 def blank() -> keras.Model:
-    """No class is spoken for: the maps of every layer are zero, and the gradient of the score is
-    not.
-    """
+    """No evidence for any class: all maps are zero, but the gradient of the score is not."""
     model = residual()
     model.get_layer("main").kernel.assign(tf.zeros_like(model.get_layer("main").kernel))
     model.get_layer("shortcut").kernel.assign(abs(model.get_layer("shortcut").kernel))
@@ -72,7 +68,7 @@ def blank() -> keras.Model:
 
 
 def saturated() -> keras.Model:
-    """The score does not depend on the image: every gradient is zero."""
+    """The score does not depend on the image: all gradients are zero."""
     model = residual()
     model.get_layer("out").kernel.assign(tf.zeros_like(model.get_layer("out").kernel))
     return model
@@ -91,8 +87,8 @@ def images() -> np.ndarray:
 
 
 @pytest.mark.eager_filter_gradient
-def test_the_count_sees_them(images: np.ndarray) -> None:
-    """In a model without the shortcut, whose training is safe."""
+def test_filter_gradients_are_counted(images: np.ndarray) -> None:
+    """In a model without the shortcut, which is safe to train."""
     model = keras.Sequential(
         [keras.Input(SIZE), layers.Conv2D(4, 3), layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D(), layers.Dense(2)]
     )
@@ -113,9 +109,8 @@ def test_the_count_sees_them(images: np.ndarray) -> None:
 @pytest.mark.parametrize("method", tfviz.METHODS)
 @pytest.mark.parametrize("model", [residual, blank, saturated, broken])
 @pytest.mark.filterwarnings("ignore:.*(zero everywhere|NaN or infinity)")
-def test_no_method_computes_one(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
-    # below the convolutions
-    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}
+def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
+    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}  # below the convolutions
     explainer = tfviz.METHODS[method](model(), **options)
     target = 1 if explainer.takes_target else None
     ways: dict[str, Callable[[], Any]] = {
@@ -131,12 +126,14 @@ def test_no_method_computes_one(method: str, model: Callable[[], keras.Model], i
 @pytest.mark.parametrize(
     ("model", "layer", "said"),
     [
-        (blank, "first", "grad_cam at layer 'first' are zero everywhere: nothing there speaks for the target"),
-        (saturated, "first", "grad_cam at layer 'first' are zero everywhere: the score does not change with anything there"),
-        (broken, "last", "grad_cam at layer 'last' hold NaN or infinity: so does what 'out' gives"),
+        (blank, "first", r"grad_cam at layer 'first' are zero everywhere\. No evidence for the target was found there"),
+        (saturated, "first", r"grad_cam at layer 'first' are zero everywhere\. The score does not depend on anything there"),
+        (broken, "last", r"grad_cam at layer 'last' contain NaN or infinity\. The output of 'out' does, too"),
     ],
 )
-def test_a_reason_is_found_without_one(model: Callable[[], keras.Model], layer: str, said: str, images: np.ndarray) -> None:
+def test_a_reason_is_found_without_filter_gradients(
+    model: Callable[[], keras.Model], layer: str, said: str, images: np.ndarray
+) -> None:
     explainer = tfviz.GradCAM(model(), layer)
 
     def warned() -> None:
@@ -146,7 +143,7 @@ def test_a_reason_is_found_without_one(model: Callable[[], keras.Model], layer: 
     assert filter_gradients(warned) == 0
 
 
-def test_the_computation_called_eagerly_gives_what_a_call_gives(images: np.ndarray) -> None:
+def test_the_computation_gives_the_same_result_in_eager_mode(images: np.ndarray) -> None:
     for method in tfviz.METHODS:
         explainer = tfviz.METHODS[method](residual())
         target = tf.constant([1]) if explainer.takes_target else None
@@ -155,7 +152,7 @@ def test_the_computation_called_eagerly_gives_what_a_call_gives(images: np.ndarr
         np.testing.assert_allclose(attribution, want, rtol=0, atol=1e-5 * np.abs(want).max(), err_msg=method)
 
 
-def test_the_masks_over_time_are_kept_on_what_an_eager_run_gives() -> None:
+def test_keras_masks_are_kept_on_the_results_of_an_eager_run() -> None:
     inputs = keras.Input((8, 3))
     x = layers.Dense(5, "relu", name="last")(layers.Masking()(inputs))
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
@@ -169,7 +166,7 @@ def test_the_masks_over_time_are_kept_on_what_an_eager_run_gives() -> None:
         np.testing.assert_array_equal(mask, [[True] * 5 + [False] * 3] * 2)
 
 
-# --- a search for the reason that fails -----------------------------------------------------------
+# --- a failed diagnosis ---------------------------------------------------------------------------------
 
 
 FAILURES = [tf.errors.AbortedError(None, None, "corrupt"), MemoryError(), AssertionError(), KeyError("a")]
@@ -178,7 +175,7 @@ FAILURES = [tf.errors.AbortedError(None, None, "corrupt"), MemoryError(), Assert
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("part", ["run", "backpropagate"])
 @pytest.mark.parametrize("is_call", [True, False])
-def test_a_reason_that_cannot_be_found_is_left_out(
+def test_a_failed_diagnosis_is_left_out(
     error: Exception, part: str, is_call: bool, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explainer = tfviz.GradCAM(blank())
@@ -190,14 +187,14 @@ def test_a_reason_that_cannot_be_found_is_left_out(
     assert caught[0].filename == __file__
 
 
-def test_so_is_that_of_a_broken_map(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_diagnosis_of_a_nonfinite_map_is_left_out(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blank_maps, "run", raising(FAILURES[0]))
     with pytest.warns(UserWarning, match="NaN or infinity") as caught:
         tfviz.GradCAM(broken())(images, 1)
-    assert [str(w.message) for w in caught] == ["1 of 1 maps of grad_cam at layer 'last' hold NaN or infinity."]
+    assert [str(w.message) for w in caught] == ["1 of 1 maps of grad_cam at layer 'last' contain NaN or infinity."]
 
 
-def test_a_user_who_stops_it_stops_it(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyboard_interrupt_stops_the_diagnosis(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blank_maps, "run", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         tfviz.GradCAM(blank())(images, 1)
@@ -210,10 +207,10 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return fails
 
 
-# --- the law that conftest lays on every test -----------------------------------------------------
+# --- the law that conftest enforces for every test ---------------------------------------------------------------------------
 
 
-def test_an_eager_one_fails_its_test_even_where_the_error_is_caught(images: np.ndarray, request: pytest.FixtureRequest) -> None:
+def test_an_eager_filter_gradient_fails_its_test_even_if_caught(images: np.ndarray, request: pytest.FixtureRequest) -> None:
     convolution = layers.Conv2D(3, 1, strides=2)
     convolution(images)
     x = tf.constant(images)

@@ -1,4 +1,4 @@
-"""The public names lead to all that is promised, and importing them is cheap."""
+"""All promised public names exist, and importing them is cheap."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_importing_does_not_import_tensorflow(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_public_name_leads_somewhere() -> None:
+def test_every_public_name_can_be_imported() -> None:
     assert len(set(tfviz.__all__)) == len(tfviz.__all__)
     for name in tfviz.__all__:
         assert getattr(tfviz, name) is not None
@@ -32,14 +32,12 @@ def test_every_public_name_leads_somewhere() -> None:
 
 
 def test_no_module_has_the_name_of_a_public_function() -> None:
-    """Importing such a module replaces the function by the module, from then on and for
-    everybody.
-    """
+    """Importing such a module would permanently replace the function by the module."""
     assert not {f"tfviz.{name}" for name in tfviz.__all__} & set(MODULES)
 
 
 @pytest.mark.parametrize("name", [name for name in tfviz.__all__ if name.islower() and not name.startswith("_")])
-def test_a_public_function_stays_callable_whatever_was_imported_before(name: str) -> None:
+def test_a_public_function_stays_callable_after_any_import(name: str) -> None:
     modules = [module for module in MODULES if module != "tfviz.__main__"]
     code = "import importlib, sys, tfviz\nfor module in sys.argv[2:]: importlib.import_module(module)\n"
     code += "before = getattr(tfviz, sys.argv[1])\nassert callable(before)\n"
@@ -47,7 +45,7 @@ def test_a_public_function_stays_callable_whatever_was_imported_before(name: str
     subprocess.run([sys.executable, "-c", code, name, *modules], check=True, cwd=ROOT.parent)
 
 
-def test_nothing_that_users_type_is_missing() -> None:
+def test_all_documented_names_are_public() -> None:
     names = [cls.__name__ for cls in tfviz.METHODS.values()]
     names += [*TYPED, "__version__", *(error.__name__ for error in error_classes())]
     assert not set(names) - set(tfviz.__all__)
@@ -64,7 +62,7 @@ def test_every_method_is_registered() -> None:
 
 
 def explainers(module: str) -> Iterator[type]:
-    """The classes with a key of their own that a module defines."""
+    """Yield the classes with their own key that a module defines."""
     for value in vars(importlib.import_module(module)).values():
         if isinstance(value, type) and value.__module__ == module and "key" in vars(value):
             yield value

@@ -1,4 +1,4 @@
-"""The user's model is read, never changed; and read as it is now, not as it was."""
+"""The user's model is never changed, and always explained in its current state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_model_is_untouched_by_every_method(method: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_is_untouched_by_all_of_an_explainers_life(name: str) -> None:
+def test_every_network_is_untouched_through_an_explainers_life(name: str) -> None:
     model = networks.build(name)
     before = snapshot(model)
     explainer = tfviz.GuidedBackprop(model)
@@ -55,9 +55,7 @@ def test_the_model_is_untouched_after_a_target_function_has_failed(method: str) 
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_the_model_is_untouched_after_a_failure_in_the_middle_and_the_explainer_still_works(
-    method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_failure_the_model_is_untouched_and_the_explainer_works(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = regularized()
     before, images = snapshot(model), networks.pictures(model)
     explainer = tfviz.METHODS[method](model)
@@ -108,7 +106,7 @@ def test_a_layer_that_counts_its_calls_does_not_count_those_of_tfviz() -> None:
     assert_untouched(model, before)
 
 
-def test_random_layers_do_not_move_on_and_stay_off() -> None:
+def test_random_layers_stay_off_and_keep_their_seeds() -> None:
     model = networks.build("nested")
     before = snapshot(model)
     assert len(model.variables) > len(model.weights), "the network has random layers, which keep a seed"
@@ -120,7 +118,7 @@ def test_random_layers_do_not_move_on_and_stay_off() -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "residual", "depthwise", "inception", "operations", "called"])
-def test_with_visual_backprop_leaves_the_model_as_it_is(name: str) -> None:
+def test_with_visual_backprop_does_not_change_the_model(name: str) -> None:
     model = networks.build(name)
     before = snapshot(model)
     for _ in range(3):
@@ -129,7 +127,7 @@ def test_with_visual_backprop_leaves_the_model_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nested", "shared"])
-def test_with_visual_backprop_of_a_nested_model_adds_no_more_than_a_record_of_the_call(name: str) -> None:
+def test_with_visual_backprop_of_a_nested_model_only_adds_a_node(name: str) -> None:
     model = networks.build(name)
     before = snapshot(model)
     tfviz.with_visual_backprop(model)
@@ -145,7 +143,7 @@ def test_with_visual_backprop_keeps_the_losses_of_a_nested_models_last_call() ->
     assert_untouched(model, before)
 
 
-def test_with_visual_backprop_leaves_the_model_as_it_is_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_visual_backprop_does_not_change_the_model_if_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*arguments: Any) -> Any:
         raise RuntimeError("a rule failed")
 
@@ -161,9 +159,7 @@ def test_with_visual_backprop_leaves_the_model_as_it_is_when_it_fails(monkeypatc
 
 
 def compare(explainer: Explainer, model: keras.Model, **options: Any) -> np.ndarray:
-    """The attribution for class 1, after a comparison with what the reference says of the model as
-    it is now.
-    """
+    """Return the attribution for class 1, after comparing it with the reference."""
     images, net = networks.pictures(model), reference.Network(model)
     weights = np.eye(net.logits(images).shape[1])[[1, 1]]
     got = explainer(images, 1 if explainer.takes_target else None).numpy()

@@ -1,6 +1,4 @@
-"""The NumPy reference against the golden arrays, against Keras, and against the laws of its own
-rules.
-"""
+"""The NumPy reference against golden arrays, against Keras, and against its own laws."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from support.reference.linear import AveragePool, Convolution, TransposedConvolu
 from support.reference.windows import Window
 
 GOLDEN = ["plain", "residual", "depthwise", "inception", "preact", "mlp"]
-FLOAT32_ROUNDING = 1e-6  # the golden arrays are stored in float32
+FLOAT32_ROUNDING = 1e-6  # golden arrays are stored in float32
 
 
 def expected_by_reference(key: str, net: reference.Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -86,7 +84,7 @@ LAYERS = {
 
 
 def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Random everywhere, also where Keras starts with 0 or 1; variances stay positive."""
+    """Set everything to random values, also where Keras starts with 0 or 1; variances > 0."""
     random = np.random.default_rng(seed)
     for weight in model.weights:
         numbers = random.normal(size=weight.shape) * 0.5
@@ -106,9 +104,7 @@ def test_a_layer_computes_as_in_keras(kind: str) -> None:
 
 
 def forked_model() -> keras.Model:
-    """Nested models, a layer used twice, Add, Multiply and Concatenate as layers and as
-    operations.
-    """
+    """Nested models, a layer used twice, and Add, Multiply and Concatenate in both forms."""
     inner = keras.Sequential([layers.BatchNormalization(name="norm")], name="inner")
     twice = keras.Sequential([layers.Conv2D(4, 3, padding="same", activation="relu", name="conv"), inner], name="twice")
     inputs = keras.Input((12, 12, 4))
@@ -131,7 +127,7 @@ def test_a_nested_models_layers_have_paths_and_it_stands_for_its_own_output() ->
     assert {"twice/conv:0", "twice/conv", "twice#1/conv"} <= {node.name for node in net.nodes}
 
 
-def test_the_reference_refuses_what_it_does_not_know_by_name() -> None:
+def test_the_reference_names_an_unknown_layer() -> None:
     inputs = keras.Input((4, 4, 1))
     with pytest.raises(NotImplementedError, match="constants"):
         reference.Network(keras.Model(inputs, inputs * 0.5))
@@ -159,7 +155,7 @@ counts, seeds = st.integers(1, 3), st.integers(0, 999)
 
 
 def assert_transpose(linear: object, x: np.ndarray, random: np.random.Generator) -> None:
-    """⟨f(x), y⟩ = ⟨x, fᵀ(y)⟩."""
+    """Check ⟨f(x), y⟩ = ⟨x, fᵀ(y)⟩."""
     fx = linear.apply(x)
     y = random.normal(size=fx.shape)
     np.testing.assert_allclose((fx * y).sum(), (x * linear.transpose(y, x.shape)).sum(), rtol=1e-9, atol=1e-9)
@@ -167,7 +163,7 @@ def assert_transpose(linear: object, x: np.ndarray, random: np.random.Generator)
 
 @settings(deadline=None, max_examples=60)
 @given(windows, sizes, counts, counts, counts, counts, seeds)
-def test_convolutions_and_average_pooling_are_transposed_rightly(
+def test_convolutions_and_average_pooling_are_transposed_correctly(
     window: Window, size: tuple[int, int], batch: int, groups: int, inputs: int, outputs: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -199,7 +195,7 @@ def assert_gradient_equals_finite_differences(model: keras.Model) -> None:
     np.testing.assert_allclose((reference.saliency(net, images, weights) * direction).sum(), want, rtol=1e-5)
 
 
-def test_of_equal_pixels_the_first_wins_max_pooling_and_all_share_global_max_pooling() -> None:
+def test_ties_go_to_the_first_pixel_or_are_shared_in_global_max_pooling() -> None:
     flat = np.ones((1, 2, 2, 1))
     (first,) = MaxPool(Window((2, 2))).adjoint(np.full((1, 1, 1, 1), 8.0), (flat,), flat[:, :1, :1])
     (shared_out,) = GlobalMaxPool().adjoint(np.full((1, 1), 8.0), (flat,), flat[:, 0, 0])
@@ -210,7 +206,7 @@ def test_of_equal_pixels_the_first_wins_max_pooling_and_all_share_global_max_poo
 # --- the rules ------------------------------------------------------------------------------------
 
 
-def test_guided_relu_asks_for_positive_gradient_and_positive_uncapped_input() -> None:
+def test_guided_relu_requires_positive_gradient_and_positive_uncapped_input() -> None:
     p, x = np.array([1.0, 1.0, -1.0, -1.0, 1.0]), np.array([2.0, -2.0, 2.0, -2.0, 7.0])
     np.testing.assert_array_equal(reference.guided_relu(p, x), [1, 0, 0, 0, 1])
     np.testing.assert_array_equal(reference.guided_relu(p, x, reference.Relu(max_value=6.0)), [1, 0, 0, 0, 0])
@@ -224,7 +220,7 @@ def test_excitation_shares_by_positive_weight_times_positive_input() -> None:
     np.testing.assert_allclose(p.ravel(), [0.6, 0.4, 0, 0])
 
 
-def test_excitation_is_lost_where_nothing_excites() -> None:
+def test_probability_is_lost_where_nothing_excites() -> None:
     x, p, kernel = -np.ones((1, 3, 3, 1)), np.ones((1, 1, 1, 1)), np.ones((3, 3, 1, 1))
     np.testing.assert_array_equal(reference.excitation_linear(x, p, kernel, Window((3, 3))), 0)
 
@@ -274,7 +270,7 @@ def test_the_image_is_shifted_and_padding_is_not() -> None:
     np.testing.assert_allclose(p[0, ..., 0], [[0, 1 / 6], [2 / 6, 3 / 6]])
 
 
-def test_contrastive_is_the_excitation_for_a_class_less_that_against_it() -> None:
+def test_contrastive_is_excitation_for_a_class_minus_excitation_against_it() -> None:
     model = with_random_weights(keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3)]))
     against = keras.models.clone_model(model)
     against.set_weights([-weight for weight in model.get_weights()])
@@ -284,7 +280,7 @@ def test_contrastive_is_the_excitation_for_a_class_less_that_against_it() -> Non
     np.testing.assert_allclose(got, plain - other, atol=1e-12)
 
 
-def test_a_merged_batch_norm_with_negative_scale_turns_the_weights_around() -> None:
+def test_a_merged_batch_norm_with_negative_scale_negates_the_weights() -> None:
     inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(3, 2, use_bias=False, name="conv")(inputs)
     model = keras.Model(inputs, layers.Flatten()(layers.BatchNormalization(epsilon=0.0)(x)))
@@ -323,7 +319,7 @@ def test_a_constant_image_gives_visual_backprop_no_nan() -> None:
     np.testing.assert_array_equal(mask, np.zeros((2, 6, 6)))
 
 
-def test_gates_and_heads_after_global_pooling_are_no_feature_maps() -> None:
+def test_gates_and_heads_after_global_pooling_are_not_feature_maps() -> None:
     inputs = keras.Input((8, 8, 2))
     x = layers.Conv2D(4, 3, activation="relu", name="deepest")(inputs)
     head = layers.Conv2D(5, 1, activation="relu")(layers.GlobalAveragePooling2D(keepdims=True)(x))

@@ -1,6 +1,4 @@
-"""Every method on every species of model equals the second route, or gives the error that is
-written down.
-"""
+"""Every method on every species of model equals the second route, or raises the listed error."""
 
 from __future__ import annotations
 
@@ -41,7 +39,9 @@ def twin(species: Species, model: Any) -> Any:
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_every_method_is_right_or_says_why_not(method: str, species: Species, model: Any, images: Any, twin: Any) -> None:
+def test_every_method_is_correct_or_raises_the_documented_error(
+    method: str, species: Species, model: Any, images: Any, twin: Any
+) -> None:
     before = snapshot(model)
     if method in species.errors:
         with pytest.raises(species.error, match=species.errors[method]):
@@ -55,7 +55,7 @@ def test_every_method_is_right_or_says_why_not(method: str, species: Species, mo
 
 
 @pytest.mark.parametrize("method", ["saliency", "excitation_backprop", "visual_backprop"])
-def test_the_maps_of_several_inputs_are_nested_as_the_inputs_are(method: str) -> None:
+def test_maps_of_several_inputs_are_nested_like_the_inputs(method: str) -> None:
     species = ZOO["two images"]
     model = species.model()
     images = species.images(model)
@@ -68,7 +68,7 @@ def test_the_maps_of_several_inputs_are_nested_as_the_inputs_are(method: str) ->
         np.testing.assert_allclose(found, maps[name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_vector_beside_an_image_gets_one_number_for_each_of_its_elements() -> None:
+def test_a_vector_input_gets_one_number_per_element() -> None:
     model = ZOO["image and vector"].model()
     for method in ("saliency", "excitation_backprop"):
         image, vector = tfviz.METHODS[method](model)(ZOO["image and vector"].images(model), 1)
@@ -77,9 +77,10 @@ def test_a_vector_beside_an_image_gets_one_number_for_each_of_its_elements() -> 
 
 
 @pytest.mark.parametrize("name", ["outputs in a dict", "outputs in a list"])
-def test_several_outputs_need_a_choice(name: str) -> None:
+def test_several_outputs_require_a_choice(name: str) -> None:
     model = ZOO[name].model()
-    with pytest.raises(tfviz.TargetError, match="the model has 2 outputs; choose one when the explainer is built, output=0"):
+    message = r"The model has 2 outputs\. Choose one when creating the explainer, with output=0"
+    with pytest.raises(tfviz.TargetError, match=message):
         tfviz.Saliency(model)(ZOO[name].images(model), 1)
 
 
@@ -110,7 +111,7 @@ def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
 
 
 def failing_in_the_middle() -> Any:
-    """`CompiledFunctions._compiled`, in which the step in the middle of the graph fails."""
+    """Patch `CompiledFunctions._compiled` so that the step in the middle of the graph fails."""
     compiled = CompiledFunctions._compiled
 
     def broken(self: CompiledFunctions, computation: Any, specs: Any, target: Any) -> Any:
@@ -122,10 +123,8 @@ def failing_in_the_middle() -> Any:
 
 
 @pytest.mark.parametrize("name", ["sequential with Input", "layer over layers", "subclassed"])
-def test_nothing_gathers_over_200_calls(name: str) -> None:
-    """New functions, nodes and objects are what makes tools slower with every call.
-    `scripts/bench_calls` takes the time.
-    """
+def test_nothing_accumulates_over_200_calls(name: str) -> None:
+    """New functions, nodes and objects slow tools down. `scripts/bench_calls` measures the time."""
     model = ZOO[name].model()
     images = ZOO[name].images(model)
     explainer = tfviz.GuidedBackprop(model)

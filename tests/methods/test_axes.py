@@ -1,6 +1,4 @@
-"""Which axis is what: pictures without an axis of channels, and maps with fewer axes than the
-image.
-"""
+"""The meaning of axes: images without a channel axis, and maps with fewer axes than the image."""
 
 from __future__ import annotations
 
@@ -37,10 +35,8 @@ def without_channels(way: str) -> keras.Model:
 
 @pytest.mark.parametrize("way", ["layer", "operation"])
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_picture_to_which_the_model_adds_its_channel_is_explained_as_one_with_it(method: str, way: str) -> None:
-    """As MNIST is often read: (N, 28, 28), and a Reshape first. Its last axis is width, which
-    nothing may sum over.
-    """
+def test_an_image_whose_channel_axis_the_model_adds_is_explained(method: str, way: str) -> None:
+    """Like MNIST: (N, 28, 28), reshaped first. The last axis is width, which must not be summed."""
     flat, deep = (tfviz.METHODS[method](model) for model in (without_channels(way), of_one_channel()))
     target = 1 if flat.takes_target else None
     got, want = flat(IMAGES, target).numpy(), deep(IMAGES[..., None], target).numpy()
@@ -57,23 +53,23 @@ def tokens() -> keras.Model:
     return alive(keras.Model(inputs, layers.Dense(4, name="out")(layers.GlobalAveragePooling1D()(x))))
 
 
-def test_a_row_of_tokens_is_not_chosen_where_the_image_has_height_and_width() -> None:
+def test_tokens_are_not_the_automatic_layer_of_an_image() -> None:
     explainer = tfviz.GradCAM(tokens())
     assert explainer.layer_path == "patches"
     assert explainer(noise(16, 16, 3), 1).shape == (2, 4, 4)
     assert tfviz.GradCAM(tokens(), "tokens")(noise(16, 16, 3), 1).shape == (2, 16), "whoever names it gets it"
 
 
-def test_a_row_of_tokens_masks_no_image() -> None:
+def test_tokens_cannot_mask_an_image() -> None:
     with pytest.raises(
         tfviz.UnknownLayerError,
-        match=r"Layer 'tokens' gives \(None, 16, 6\), which lacks the axes of the image .*Choose a conv",
+        match=r"Layer 'tokens' has shape \(None, 16, 6\)\. It lacks the axes of the image .*Choose a conv",
     ):
         tfviz.GuidedGradCAM(tokens(), "tokens")
 
 
-def test_maps_of_a_film_without_its_time_are_chosen() -> None:
-    """A ConvLSTM gives one map of the whole film."""
+def test_a_map_without_the_time_axis_of_a_video_is_the_automatic_layer() -> None:
+    """A ConvLSTM gives one map for the whole video."""
     inputs = keras.Input((3, 10, 9, 2))
     x = layers.ConvLSTM2D(4, 3, name="memory")(inputs)
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
@@ -90,7 +86,7 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
 
     A, G = compiled(maps_and_gradient, films)
     np.testing.assert_allclose(explainer(films, 1), tf.nn.relu(tf.reduce_sum(A * G, -1)), rtol=1e-4, atol=1e-7)
-    with pytest.raises(tfviz.UnknownLayerError, match="which lacks the axes of the image"):
+    with pytest.raises(tfviz.UnknownLayerError, match="It lacks the axes of the image"):
         tfviz.GuidedGradCAM(model)
 
 
@@ -98,7 +94,7 @@ def test_maps_of_a_film_without_its_time_are_chosen() -> None:
 
 
 def as_pytorch(back: bool) -> keras.Model:
-    """Code that transposes to channels first, and back again or not."""
+    """Code that transposes to channels first, and maybe back."""
     inputs = keras.Input((12, 10, 3))
     x = layers.Conv2D(6, 3, activation="relu", padding="same", name="c1")(inputs)
     x = layers.ReLU(name="first")(layers.Permute((3, 1, 2))(x) - 0.1)
@@ -108,14 +104,14 @@ def as_pytorch(back: bool) -> keras.Model:
     return alive(keras.Model(inputs, layers.Dense(3)(keras.ops.mean(x, axis=(2, 3)))))
 
 
-def test_a_map_with_its_channels_first_is_no_map() -> None:
+def test_a_map_with_channels_first_is_rejected() -> None:
     assert tfviz.GradCAM(as_pytorch(back=True)).layer_path == "last"
     model = as_pytorch(back=False)
     assert tfviz.GradCAM(model).layer_path == "c1"
     for build in (tfviz.GradCAM, tfviz.ExcitationBackprop):
-        with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' gives .* its channels not in the last axis"):
+        with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
             build(model, "first")
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' gives .* its channels not in the last axis"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
         tfviz.VisualBackProp(model)
     assert tfviz.ExcitationBackprop(model, "first", sum_channels=False)(noise(12, 10, 3), 1).shape == (2, 6, 12, 10)
     assert tfviz.ExcitationBackprop(model)(noise(12, 10, 3), 1).shape == (2, 12, 10)

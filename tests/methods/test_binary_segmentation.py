@@ -1,4 +1,4 @@
-"""A sigmoid for each pixel: two classes, background and foreground."""
+"""A sigmoid per pixel: two classes, background and foreground."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("method", [key for key, cls in tfviz.METHODS.items() if cls.takes_target])
 def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
-    """0 is the background, with the logit −z, and 1 the foreground, with z, as of one
-    sigmoid unit.
-    """
+    """Class 0 is the background, with the logit −z, and class 1 the foreground, with z."""
     model = binary_segmentation(ENDS[end])
     twin = binary_segmentation(lambda x: layers.Conv2D(2, 1, name="classes")(x))
     *trunk, kernel, bias = model.get_weights()
@@ -44,5 +42,5 @@ def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
         want = tfviz.METHODS[method](twin)(images, tfviz.At(index, MASK))
         np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-6 * np.abs(want).max())
     assert abs(found[0] - found[1]).max() > 0
-    with pytest.raises(tfviz.TargetError, match="target 2 is out of range: the model has 2 classes, 0 to 1"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
         tfviz.METHODS[method](model)(images, tfviz.At(2, MASK))

@@ -1,4 +1,4 @@
-"""The CAMs where a model has several images, and where gradients are small."""
+"""CAMs of models with several images, and with small gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tfviz
 
 
 def two_eyes() -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """A network with a convolution of its own for each of two images."""
+    """A network with a separate convolution for each of two images."""
     sides = {side: keras.Input((12, 10, 3), name=side) for side in ("left", "right")}
     vector = keras.Input((4,), name="vector")
     maps = [layers.Conv2D(5, 3, activation="relu", name=f"c_{side}")(image) for side, image in sides.items()]
@@ -25,27 +25,26 @@ def two_eyes() -> tuple[keras.Model, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize(("seen", "other"), [("left", "right"), ("right", "left")])
-def test_the_map_of_a_layer_lies_over_the_image_that_it_sees(seen: str, other: str) -> None:
+def test_a_map_belongs_to_the_image_that_its_layer_depends_on(seen: str, other: str) -> None:
     model, images = two_eyes()
     found = tfviz.GuidedGradCAM(model, f"c_{seen}")(images, 1)
     guided, cam = tfviz.GuidedBackprop(model)(images, 1), tfviz.GradCAM(model, f"c_{seen}")(images, 1)
     assert all(np.any(part) for part in (cam, *tree.flatten(guided)))
     resized = tf.image.resize(cam[..., None], (12, 10))
     np.testing.assert_allclose(found[seen], guided[seen] * resized, rtol=1e-4, atol=1e-7)
-    # It has no place in that map.
-    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))
+    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))  # It has no position in that map.
     np.testing.assert_allclose(found["vector"], guided["vector"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 1e-8, 1e-19, 1e-24, 1e15])
-def test_grad_cam_plus_plus_is_the_papers_for_gradients_of_any_size(size: float) -> None:
+def test_grad_cam_plus_plus_matches_the_paper_for_gradients_of_any_size(size: float) -> None:
     inputs = keras.Input((9, 8, 3))
     x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))), 0)
     images = networks.pictures(model)
     found = tfviz.GradCAMPlusPlus(model, "conv")(images, lambda y: size * y[:, 1]).numpy() / size
     A = np.asarray(keras.Model(inputs, x)(images), np.float64)
-    # Through the average each element of a channel has the same gradient.
+    # Because of the average, all elements of a channel have the same gradient.
     G = size * np.asarray(model.layers[-1].kernel, np.float64)[:, 1] / np.prod(A.shape[1:3]) * np.ones(A.shape)
     alpha = G**2 / (2 * G**2 + A.sum((1, 2), keepdims=True) * G**3)
     weights = (alpha * np.maximum(G, 0)).sum((1, 2), keepdims=True)

@@ -1,4 +1,4 @@
-"""Half precision: neither what is small nor what is large is lost on the way back."""
+"""Half precision: gradients neither underflow nor overflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def half() -> Iterator[None]:
 
 
 def angles(scale: float) -> keras.Model:
-    """A regression whose outputs are in large or in small units."""
+    """A regression with outputs in large or small units."""
     inputs = keras.Input(SIZE)
     x = layers.GlobalAveragePooling2D()(conv(8, "last")(inputs))
     x = layers.Rescaling(scale)(layers.Dense(2, activation="tanh", name="out")(x))
@@ -49,36 +49,36 @@ def test_a_score_of_any_size_has_its_gradient(scale: float, method: str) -> None
     assert np.linalg.norm(got - want) < 0.05 * np.linalg.norm(want)
 
 
-def test_large_weights_of_the_outputs_too() -> None:
+def test_large_output_weights_have_their_gradient() -> None:
     model, images = angles(1.0), noise(*SIZE)
     got = tfviz.Saliency(model)(images, np.full((2, 2), 3000.0)).numpy()
     want = tfviz.Saliency(model)(images, np.full((2, 2), 1.0)).numpy() * 3000
     assert np.linalg.norm(got - want) < 0.05 * np.linalg.norm(want)
 
 
-def test_what_is_too_large_for_the_type_is_said() -> None:
+def test_an_overflow_of_the_compute_dtype_is_reported() -> None:
     model, images = angles(6e4), noise(*SIZE)
     model.get_layer("last").kernel.assign(model.get_layer("last").kernel * 1e3)
     model.get_layer("out").kernel.assign(model.get_layer("out").kernel * 1e-6)
     huge = np.full((2, 2), 6e4)
     with pytest.warns(
-        UserWarning, match=r"2 of 2 maps of saliency hold NaN or infinity: .*'(float32|mixed_bfloat16)'"
+        UserWarning, match=r"2 of 2 maps of saliency contain NaN or infinity\. .*'(float32|mixed_bfloat16)'"
     ) as caught:
         tfviz.Saliency(model)(images, huge)
     assert caught[0].filename == __file__
 
 
-def test_outputs_that_are_not_finite_are_said_to_be_the_reason() -> None:
+def test_outputs_that_are_not_finite_are_named_as_the_reason() -> None:
     model, images = angles(1.0), noise(*SIZE)
     model.get_layer("last").bias.assign(np.full(8, np.nan))
     for explain in (tfviz.Saliency(model), tfviz.GradCAM(model).explain):
         with pytest.warns(
-            UserWarning, match="hold NaN or infinity: so does what 'last' gives, and with it the network's output"
+            UserWarning, match=r"contain NaN or infinity\. The output of 'last' does, too, and so does the network's output"
         ):
             explain(images, 1)
 
 
-def test_a_relu_in_another_type_than_its_input_is_redirected() -> None:
+def test_a_relu_with_another_dtype_than_its_input_is_redirected() -> None:
     inputs = keras.Input(SIZE)
     x = layers.MaxPooling2D()(conv(8, "c1", activation=None)(inputs))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(dtype="float32", name="relu")(x))

@@ -1,6 +1,4 @@
-"""The packaged network on new scenes with two objects: does a map point at the object that was
-asked for?
-"""
+"""The packaged network on new two-object scenes: does a map point at the requested object?"""
 
 from __future__ import annotations
 
@@ -22,31 +20,29 @@ def model():
 
 @pytest.fixture(scope="module")
 def scenes(model):
-    """Scenes with two kinds of object, that the network has not seen, with images (N, H, W, 3) and
-    classes (N, 2).
-    """
+    """Return new scenes with two kinds of object, images (N, H, W, 3) and classes (N, 2)."""
     rng = np.random.default_rng(20_000)
     drawn = [draw_scene(rng, [str(kind) for kind in rng.choice(KINDS, 2, replace=False)]) for _ in range(SCENES)]
-    images = np.stack([preprocessing_of(model).tensor(scene.picture) for scene in drawn])
+    images = np.stack([preprocessing_of(model).tensor(scene.image) for scene in drawn])
     return drawn, images, np.array([[thing.label for thing in scene.objects] for scene in drawn])
 
 
 def full_size(attribution, scene):
-    """The map at the picture's size, channels aside."""
+    """Resize a map to the image size, without channels."""
     values = np.abs(attribution).max(axis=-1) if attribution.ndim == 3 else attribution
-    height, width = scene.picture.shape[:2]
+    height, width = scene.image.shape[:2]
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC) if values.shape != (height, width) else values
 
 
 def hits(maps, drawn, which):
-    """The share of scenes in which the highest point lies on the object `which`."""
+    """Return the fraction of scenes in which the maximum lies on object `which`."""
     return np.mean(
         [scene.objects[which].mask.flat[full_size(one, scene).argmax()] for one, scene in zip(maps, drawn, strict=True)]
     )
 
 
 def astray(maps, drawn, which):
-    """Of what of the map lies on the two objects, the share that lies on the other one."""
+    """Return the fraction of the map on the two objects that lies on the other one."""
     shares = []
     for one, scene in zip(maps, drawn, strict=True):
         values = full_size(one, scene).clip(0)
@@ -56,7 +52,7 @@ def astray(maps, drawn, which):
 
 
 def measured(model, scenes, key, **options):
-    """Share of hits and share astray, for the farther and the nearer object."""
+    """Return the fractions of hits and of astray attribution, for the farther and nearer object."""
     drawn, images, classes = scenes
     explainer = tfviz.METHODS[key](model, **options)
     maps = [explainer.explain(images, classes[:, which], verbose=0) for which in (0, 1)]
@@ -69,17 +65,17 @@ def test_the_contrastive_map_points_at_the_object_asked_for(model, scenes):
         assert other <= 0.05
 
 
-def test_the_contrast_takes_the_other_object_away(model, scenes):
+def test_the_contrast_removes_the_other_object(model, scenes):
     plain = measured(model, scenes, "excitation_backprop")
     contrastive = measured(model, scenes, "contrastive_excitation_backprop")
     for (_, before), (_, after) in zip(plain, contrastive, strict=True):
         assert after < before / 3
 
 
-def test_every_map_points_better_than_the_center_does(model, scenes):
+def test_every_map_points_better_than_the_center(model, scenes):
     drawn, _, _ = scenes
-    center = np.zeros(drawn[0].picture.shape[:2])
-    center[center.shape[0] // 2, center.shape[1] // 2] = 1
+    centre = np.zeros(drawn[0].image.shape[:2])
+    centre[centre.shape[0] // 2, centre.shape[1] // 2] = 1
     for key in ("grad_cam", "guided_backprop", "excitation_backprop"):
         for which, (hit, _) in enumerate(measured(model, scenes, key)):
             assert hit > 2 * hits([center] * SCENES, drawn, which)

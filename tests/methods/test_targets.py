@@ -1,4 +1,4 @@
-"""Targets: from what the user types to a seed."""
+"""Targets: from what users pass to a seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCORES = np.array([[0.0, 3.0, 1.0, 2.0, -1.0], [9.0, 3.0, 1.0, 2.0, -1.0], [0.0,
     ("target", "classes"),
     [(None, [1, 0, 4]), (2, [2, 2, 2]), ([2], [2, 2, 2]), ([0, 3, 2], [0, 3, 2]), (np.array([4, 4, 0], np.uint8), [4, 4, 0])],
 )
-def test_a_class_is_a_one_in_its_place(target: Any, classes: list[int]) -> None:
+def test_a_class_becomes_a_one_hot_seed(target: Any, classes: list[int]) -> None:
     np.testing.assert_array_equal(seed(target, SCORES), np.eye(5)[classes])
 
 
@@ -56,29 +56,32 @@ def test_a_function_of_several_outputs_has_a_seed_for_each() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a class too high": (5, "target 5 is out of range: the model has 5 classes, 0 to 4"),
-    "a class too low": (-1, "target -1 is out of range: the model has 5 classes, 0 to 4"),
-    "one class of several too high": ([0, 7, 1], "target 7 is out of range"),
-    "a class too high, as a tensor": (tf.constant(8), "target 8 is out of range"),
-    "too few classes": ([0, 1], "expected 3 targets, one for each image; got 2"),
-    "classes in a table": ([[0, 1, 2]], r"expected one class for each image, \(N,\) ints; got an int array of shape \(1, 3\)"),
-    "too few weights": (np.ones((3, 4)), r"expected weights of shape \(3, 5\), .* got a float array of shape \(3, 4\)"),
+    "a class too high": (5, r"Target 5 is out of range\. The model has 5 classes, 0 to 4"),
+    "a class too low": (-1, r"Target -1 is out of range\. The model has 5 classes, 0 to 4"),
+    "one class of several too high": ([0, 7, 1], "Target 7 is out of range"),
+    "a class too high, as a tensor": (tf.constant(8), "Target 8 is out of range"),
+    "too few classes": ([0, 1], r"Expected 3 targets, one per image\. Received: 2"),
+    "classes in a table": (
+        [[0, 1, 2]],
+        r"Expected one class per image, \(N,\) ints\. Received: an int array of shape \(1, 3\)",
+    ),
+    "too few weights": (np.ones((3, 4)), r"Expected weights of shape \(3, 5\), .* Received: a float array of shape \(3, 4\)"),
     "weights for other images": (
         np.ones((2, 5)),
-        r"expected weights of shape \(3, 5\), .* got a float array of shape \(2, 5\)",
+        r"Expected weights of shape \(3, 5\), .* Received: a float array of shape \(2, 5\)",
     ),
-    "weights in a row": (np.ones(5), r"expected weights of shape \(3, 5\), .* got a float array of shape \(5,\)"),
-    "one float": (2.0, r"expected weights of shape \(3, 5\), .* got a float array of shape \(\)"),
-    "weights that are NaN": (np.full((3, 5), np.nan), "expected finite weights for the outputs; got NaN or infinity"),
-    "a name": ("tabby", "expected a target as None .* or a function .* got str 'tabby'"),
-    "a truth": (True, "expected a target as None .* got bool 'True'"),
-    "a ragged list": ([[1], [1, 2]], "expected a target as None .* got list"),
-    "a dict": ({"class": 1}, "expected a target as None .* got dict"),
+    "weights in a row": (np.ones(5), r"Expected weights of shape \(3, 5\), .* Received: a float array of shape \(5,\)"),
+    "one float": (2.0, r"Expected weights of shape \(3, 5\), .* Received: a float array of shape \(\)"),
+    "weights that are NaN": (np.full((3, 5), np.nan), r"Expected finite weights for the outputs\. Received: NaN or infinity"),
+    "a name": ("tabby", "Expected a target as None .* or a function .* Received: str 'tabby'"),
+    "a truth": (True, "Expected a target as None .* Received: bool 'True'"),
+    "a ragged list": ([[1], [1, 2]], "Expected a target as None .* Received: list"),
+    "a dict": ({"class": 1}, "Expected a target as None .* Received: dict"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_target_that_does_not_fit_is_refused(name: str) -> None:
+def test_a_target_that_does_not_fit_is_rejected(name: str) -> None:
     target, message = REFUSED[name]
     with pytest.raises(tfviz.TargetError, match=message):
         prepare(target, OUTPUTS, 3)
@@ -87,11 +90,11 @@ def test_a_target_that_does_not_fit_is_refused(name: str) -> None:
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "a number for the whole batch": (
         lambda y: tf.reduce_sum(y),
-        r"must return one number for each image.* returned shape \(\)",
+        r"must return one number per image.* returned shape \(\)",
     ),
-    "all outputs": (lambda y: y, r"must return one number for each image.* returned shape \(None, 5\)"),
-    "an array": (lambda y: np.zeros(3), "must return one number for each image.* returned ndarray"),
-    "nothing": (lambda y: None, "must return one number for each image.* returned NoneType"),
+    "all outputs": (lambda y: y, r"must return one number per image.* returned shape \(None, 5\)"),
+    "an array": (lambda y: np.zeros(3), "must return one number per image.* returned ndarray"),
+    "nothing": (lambda y: None, "must return one number per image.* returned NoneType"),
     "a constant": (lambda y: tf.zeros(tf.shape(y)[:1]), "does not depend on the model's outputs"),
 }
 
@@ -104,22 +107,25 @@ def test_a_function_must_return_one_number_for_each_image(name: str) -> None:
         tfviz.Saliency(model)(networks.pictures(model), function)
 
 
-def test_several_outputs_ask_for_a_choice_or_a_function() -> None:
+def test_several_outputs_require_a_choice_or_a_function() -> None:
     for outputs in ([(None, 3), (None, 2)], {"a": (None, 3), "b": (None, 2)}):
-        with pytest.raises(tfviz.TargetError, match=r"the model has .*outputs.*target=lambda outputs: outputs\[0\]"):
+        with pytest.raises(tfviz.TargetError, match=r"The model has .*outputs.*target=lambda outputs: outputs\[0\]"):
             prepare(1, outputs, 2)
         assert callable(prepare(lambda y: y[0][:, 0], outputs, 2))
 
 
-def test_a_map_of_classes_asks_where() -> None:
-    with pytest.raises(tfviz.TargetError, match=r"the model's output is \(None, 8, 8, 4\), not \(N, classes\); say"):
+def test_a_map_of_classes_requires_a_position() -> None:
+    with pytest.raises(
+        tfviz.TargetError, match=r"The model's output is \(None, 8, 8, 4\), not \(N, classes\)\. Pass a class and its positions"
+    ):
         prepare(1, (None, 8, 8, 4), 2)
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(3, "one target for each image; got 3 for 4"), (9, "expected 5 targets.* got 9")]
+    ("count", "message"),
+    [(3, r"one target per image\. Received: 3 for 4"), (9, r"one target per image, 5 in total\. Received: 9")],
 )
-def test_targets_along_a_dataset_must_be_as_many_as_its_images(count: int, message: str) -> None:
+def test_a_dataset_requires_as_many_targets_as_images(count: int, message: str) -> None:
     model = networks.build("plain")
     dataset = tf.data.Dataset.from_tensor_slices(networks.pictures(model, 5)).batch(2)
     with pytest.raises(tfviz.TargetError, match=message):
@@ -130,9 +136,7 @@ def test_targets_along_a_dataset_must_be_as_many_as_its_images(count: int, messa
 
 
 def outputs_twice(form: str) -> tuple[keras.Model, Callable[[Any], Any], keras.Model]:
-    """A model whose outputs are one tensor once the softmax is off, the target on them, and the
-    model of that output alone.
-    """
+    """A model that returns one tensor twice once its softmax is removed, a target and a twin."""
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(5, 3, activation="relu", name="conv")(inputs)
     z = layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D()(x))
@@ -150,7 +154,7 @@ FORMS = ["logits and their softmax", "the softmax asked for", "one tensor twice"
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_tensor_that_is_two_outputs_counts_once(form: str) -> None:
+def test_a_tensor_returned_as_two_outputs_counts_once(form: str) -> None:
     model, target, alone = outputs_twice(form)
     images = networks.pictures(alone)
     want = compiled_gradient(lambda x: alone(x)[:, 2], images)
@@ -164,7 +168,7 @@ def test_a_tensor_that_is_two_outputs_counts_once(form: str) -> None:
     )
 
 
-def test_a_difference_of_two_outputs_that_are_one_tensor() -> None:
+def test_a_difference_of_two_outputs_may_use_one_tensor() -> None:
     model, _, alone = outputs_twice("one tensor twice")
     images = networks.pictures(alone)
     got = tfviz.Saliency(model)(images, lambda y: 3 * y[0][:, 2] - y[1][:, 1])
@@ -176,7 +180,7 @@ def test_a_difference_of_two_outputs_that_are_one_tensor() -> None:
 
 
 def pixels_of_classes() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """A network that says something of every pixel, six images, and a mask for each."""
+    """A network with an output per pixel, six images, and a mask for each."""
     inputs = keras.Input((8, 7, 3))
     x = layers.Conv2D(5, 3, padding="same", activation="relu")(inputs)
     model = networks.with_random_weights(keras.Model(inputs, layers.Conv2D(3, 1)(x)), 0)
@@ -203,31 +207,32 @@ def test_each_mask_and_class_goes_with_its_own_image(class_index: Any, is_mask_f
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (lambda masks: tfviz.At(1, masks[:2]), "one target for each image; got 2 for 4 images or more"),
-        (lambda masks: tfviz.At(1, masks[:4]), "one target for each image; got 4 for 6 images or more"),
-        (lambda masks: tfviz.At(1, np.repeat(masks, 2, axis=0)), "expected 6 targets, one for each image; got 12"),
-        (lambda masks: tfviz.At([0, 1], masks[0]), "one target for each image; got 2 for 4 images or more"),
-        (lambda masks: tfviz.At([0, 1, 2], masks), "expected as many masks as classes; got 6 and 3"),
+        (lambda masks: tfviz.At(1, masks[:2]), r"one target per image\. Received: 2 for 4 images or more"),
+        (lambda masks: tfviz.At(1, masks[:4]), r"one target per image\. Received: 4 for 6 images or more"),
+        (lambda masks: tfviz.At(1, np.repeat(masks, 2, axis=0)), r"one target per image, 6 in total\. Received: 12"),
+        (lambda masks: tfviz.At([0, 1], masks[0]), r"one target per image\. Received: 2 for 4 images or more"),
+        (lambda masks: tfviz.At([0, 1, 2], masks), r"Expected as many masks as classes\. Received: 6 masks and 3 classes"),
     ],
 )
-def test_masks_must_be_as_many_as_the_images(target: Any, message: str) -> None:
+def test_a_call_requires_as_many_masks_as_images(target: Any, message: str) -> None:
     model, images, masks = pixels_of_classes()
     with pytest.raises(tfviz.TargetError, match=message):
         tfviz.Saliency(model).explain(images, target(masks), batch_size=2, verbose=0)
 
 
-def test_a_batch_has_as_many_masks_or_one() -> None:
+def test_a_batch_takes_one_mask_or_one_per_image() -> None:
     model, images, masks = pixels_of_classes()
-    with pytest.raises(tfviz.TargetError, match="expected 6 masks or classes, one for each image, or one for all; got 2"):
+    message = r"Expected 6 masks or classes, one per image, or one for all images\. Received: 2"
+    with pytest.raises(tfviz.TargetError, match=message):
         tfviz.Saliency(model)(images, tfviz.At(1, masks[:2]))
     one, all_alike = (tfviz.Saliency(model)(images, tfviz.At(1, where)) for where in (masks[:1], masks[0]))
     np.testing.assert_array_equal(one, all_alike)
 
 
-def test_positions_of_an_output_whose_size_is_not_known_are_asked_for_by_a_function() -> None:
+def test_positions_in_an_output_of_unknown_size_require_a_function() -> None:
     kernel = tf.random.normal((3, 3, 3, 2))
     explainer = tfviz.Saliency(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
-    with pytest.raises(tfviz.TargetError, match=r"size of the model's output is not known .* by a function"):
+    with pytest.raises(tfviz.TargetError, match=r"size of the model's output is unknown .* Pass a function"):
         explainer(np.zeros((2, 8, 8, 3), np.float32), tfviz.At(1, np.ones((8, 8))))
 
 
@@ -245,7 +250,7 @@ def test_a_class_out_of_range_raises_inside_a_tf_function_too(dtype: tf.DType, c
         return explainer(images, target)
 
     np.testing.assert_array_equal(explain(tf.constant([4, 1], dtype)), explainer(images, [4, 1]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the target is out of range: the model has 5 classes, 0 to 4"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"The target is out of range\. The model has 5 classes, 0 to 4"):
         explain(tf.cast(tf.constant(classes), dtype))
 
 
@@ -266,7 +271,7 @@ def test_a_users_function_with_a_target_compiles_for_xla_and_is_saved(tmp_path: 
     tf.saved_model.save(module, tmp_path)
     loaded = tf.saved_model.load(tmp_path)
     np.testing.assert_allclose(loaded.explain(*given), want, rtol=1e-5, atol=1e-7)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the target is out of range"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The target is out of range"):
         loaded.explain(given[0], tf.constant([4, 5]))
 
 

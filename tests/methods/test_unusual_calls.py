@@ -1,4 +1,4 @@
-"""Inputs and targets that do not fit, side inputs without a rule, and copies of explainers."""
+"""Inputs and targets that don't fit, side inputs without a rule, and copies of explainers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ SIZE = (10, 9, 3)
 
 
 def with_side(kind: str) -> tuple[keras.Model, keras.Model]:
-    """A model of an image and something beside it, and the same model where that is a vector
-    already.
-    """
+    """A model with a side input, and the same model with that input precomputed as a vector."""
     image = keras.Input(SIZE, name="image")
     features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="features")(image))
     if kind == "embedding":
@@ -46,13 +44,13 @@ def side_of(model: keras.Model) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["embedding", "lstm", "sine"])
-def test_a_branch_beside_the_image_needs_no_rule(kind: str) -> None:
+def test_a_side_branch_needs_no_rule(kind: str) -> None:
     model, twin = with_side(kind)
     side = side_of(model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     vector_layer = next(layer for layer in model.layers if isinstance(layer, layers.Concatenate))
     vector = keras.Model(model.inputs, vector_layer.input[1])([images, side])
-    with pytest.warns(UserWarning, match=r"no rule on the way to 'side', beside the images"):
+    with pytest.warns(UserWarning, match=r"no rule for an operation between the output and 'side'"):
         explainer = tfviz.ExcitationBackprop(model)
     got, beside = explainer([images, side], 1)
     want, _ = tfviz.ExcitationBackprop(twin)([images, vector], 1)
@@ -67,7 +65,7 @@ def test_a_branch_beside_the_image_needs_no_rule(kind: str) -> None:
     )
 
 
-def test_a_tensor_of_the_images_size_is_a_constant() -> None:
+def test_a_tensor_of_the_image_size_is_a_constant() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Lambda(lambda t: tf.concat([t, tf.ones_like(t[..., :1])], -1))(inputs)
     x = layers.Conv2D(4, 3, activation="relu")(x)
@@ -77,9 +75,9 @@ def test_a_tensor_of_the_images_size_is_a_constant() -> None:
     assert 0 < p.sum() <= 2.001
 
 
-def test_integers_beside_the_image_are_said_to_have_no_gradient() -> None:
+def test_integer_side_inputs_cause_a_warning() -> None:
     model, _ = with_side("embedding")
-    with pytest.warns(UserWarning, match=r"'side': integers have no gradient, so saliency gives 0 there"):
+    with pytest.warns(UserWarning, match="Integers have no gradient, so saliency gives 0 for the input 'side'"):
         explainer = tfviz.Saliency(model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     assert not np.any(explainer([images, side_of(model)], 1)[1])
@@ -90,21 +88,21 @@ def model() -> keras.Model:
     return networks.build("plain")
 
 
-def test_an_infinite_dataset_is_refused_at_once(model: keras.Model) -> None:
+def test_an_infinite_dataset_is_rejected_immediately(model: keras.Model) -> None:
     dataset = tf.data.Dataset.from_tensor_slices(networks.pictures(model)).batch(2).repeat()
     with pytest.raises(tfviz.ImageError, match=r"infinite.*dataset\.take"):
         tfviz.Saliency(model).explain(dataset, 1, verbose=0)
     assert len(tfviz.Saliency(model).explain(dataset.take(2), 1, verbose=0)) == 4
 
 
-def test_images_with_labels_are_named_as_such(model: keras.Model) -> None:
+def test_images_with_labels_are_recognized_in_the_error(model: keras.Model) -> None:
     images = networks.pictures(model)
     for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):
-        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass the first of them"):
+        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass its first element"):
             call((images, np.array([1, 2])))
 
 
-def test_ragged_and_sparse_tensors_are_refused_with_the_recipe(model: keras.Model) -> None:
+def test_ragged_and_sparse_tensors_are_rejected_with_instructions(model: keras.Model) -> None:
     images = networks.pictures(model)
     with pytest.raises(tfviz.ImageError, match=r"ragged tensor.*to_tensor\(\)"):
         tfviz.Saliency(model)(tf.RaggedTensor.from_tensor(tf.constant(images)))
@@ -112,7 +110,7 @@ def test_ragged_and_sparse_tensors_are_refused_with_the_recipe(model: keras.Mode
         tfviz.explain(model, tf.sparse.from_dense(images), "saliency")
 
 
-def test_inputs_of_unequal_rows_and_missing_ones_are_refused() -> None:
+def test_inputs_with_unequal_rows_and_missing_inputs_are_rejected() -> None:
     _, twin = with_side("embedding")
     images = np.ones((2, *SIZE), np.float32)
     with pytest.raises(tfviz.ImageError, match=r"same number of rows.*2 for 'image', 1 for 'vector'"):
@@ -121,14 +119,14 @@ def test_inputs_of_unequal_rows_and_missing_ones_are_refused() -> None:
         tfviz.Saliency(twin)([images, None], 1)
 
 
-def test_a_target_function_gives_one_number_for_each_image(model: keras.Model) -> None:
+def test_a_target_function_must_return_one_number_per_image(model: keras.Model) -> None:
     images = networks.pictures(model, 4)
     reference = np.asarray(model(images))
     similarity: Any = lambda outputs: tf.reduce_sum(outputs * reference, -1)  # noqa: E731
     want = tfviz.Saliency(model).explain(images, similarity, batch_size=4, verbose=0)
     assert np.any(want)
     for size in (1, 2, 3):
-        with pytest.raises(tfviz.TargetError, match=r"one number for each image"):
+        with pytest.raises(tfviz.TargetError, match=r"one number per image"):
             tfviz.Saliency(model).explain(images, similarity, batch_size=size, verbose=0)
 
 

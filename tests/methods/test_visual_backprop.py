@@ -1,6 +1,4 @@
-"""VisualBackProp through what moves pixels, what has several outputs or inputs, and
-opaque layers.
-"""
+"""VisualBackProp through moves, several outputs or inputs, and opaque layers."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ def conv(filters: int, size: int, name: str) -> layers.Layer:
 
 
 def network(between: Callable[[Any], Any]) -> keras.Model:
-    """first (3 × 3) → what lies between → second (5 × 5), both with their ReLU."""
+    """Build first (3 × 3) → the given layers → second (5 × 5), both with a ReLU."""
     inputs = keras.Input((*SIZE, 3))
     x = conv(4, 5, "second")(between(conv(8, 3, "first")(inputs)))
     model = keras.Model(inputs, layers.Dense(4, name="out")(layers.GlobalAveragePooling2D()(x)))
@@ -38,10 +36,8 @@ def average_of(model: keras.Model, layer: str, images: Array) -> Array:
     return np.asarray(keras.Model(model.inputs[0], model.get_layer(layer).output)(images), np.float64).mean(-1)
 
 
-def written_out(model: keras.Model, images: Array, back: Callable[[Array], Array]) -> Array:
-    """The mask (N, height, width), where `back` takes a mask (N, …) from what the second
-    convolution reads to `first`.
-    """
+def by_hand(model: keras.Model, images: Array, back: Callable[[Array], Array]) -> Array:
+    """Compute the mask (N, height, width) by hand; `back` maps a mask back to `first`."""
     deepest = average_of(model, "second", images)
     mask = back(reference.scale_up(deepest, deepest.shape[1:], Window((5, 5), (1, 1), "same", (1, 1))))
     mask = reference.scale_up(mask * average_of(model, "first", images), SIZE, Window((3, 3), (1, 1), "same", (1, 1)))
@@ -50,11 +46,9 @@ def written_out(model: keras.Model, images: Array, back: Callable[[Array], Array
 
 
 def assert_masks(model: keras.Model, back: Callable[[Array], Array]) -> None:
-    """The masks of the explainer and those of the model with a branch are the ones that are written
-    out.
-    """
+    """Compare the masks of the explainer and of the model with a branch with those by hand."""
     images = networks.pictures(model)
-    want = written_out(model, images, back)
+    want = by_hand(model, images, back)
     np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=1e-5)
     np.testing.assert_allclose(tfviz.with_visual_backprop(model)(images)[1], want, atol=1e-5)
 
@@ -68,7 +62,7 @@ def transposed(mask: Array) -> Array:
 
 
 def pieces_to_channels(x: Any) -> Any:
-    """2 × 2 pixels side by side become the channels of one."""
+    """2 × 2 neighboring pixels become the channels of one."""
     x = ops.reshape(x, (-1, SIZE[0] // 2, 2, SIZE[1] // 2, 2, x.shape[-1]))
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, SIZE[0] // 2, SIZE[1] // 2, 4 * x.shape[-1]))
 
@@ -108,12 +102,12 @@ MOVES: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array]]] = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_the_mask_goes_back_to_where_its_pixels_came_from(name: str) -> None:
+def test_the_mask_returns_to_where_its_pixels_came_from(name: str) -> None:
     between, back = MOVES[name]
     assert_masks(network(between), back)
 
 
-def test_each_output_of_a_split_brings_its_mask_back() -> None:
+def test_every_output_of_a_split_returns_its_mask() -> None:
     def between(x: Any) -> Any:
         left, right = ops.split(x, 2, axis=2)
         return ops.concatenate([right, conv(4, 1, "one")(left)], axis=-1)
@@ -128,8 +122,8 @@ def test_each_output_of_a_split_brings_its_mask_back() -> None:
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_pixels_are_counted_exactly_whatever_a_layer_computes_in(policy: str) -> None:
-    """float16 has no odd number above 2048."""
+def test_pixels_are_tracked_exactly_in_any_compute_dtype(policy: str) -> None:
+    """float16 represents no odd number above 2048."""
     size = (60, 61)
     inputs = keras.Input((*size, 1))
     x = layers.Permute((2, 1, 3), dtype=policy)(layers.ReLU(dtype="float32")(inputs))
@@ -140,14 +134,14 @@ def test_pixels_are_counted_exactly_whatever_a_layer_computes_in(policy: str) ->
     np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=0.01)
 
 
-def test_a_mask_goes_back_through_a_move_inside_a_time_distributed() -> None:
+def test_a_mask_returns_through_a_move_inside_a_time_distributed() -> None:
     inputs = keras.Input((3, *SIZE, 3))
     frame = keras.Sequential([keras.Input((*SIZE, 3)), conv(8, 3, "first"), layers.Permute((2, 1, 3)), conv(4, 5, "second")])
     x = layers.GlobalAveragePooling3D()(layers.TimeDistributed(frame)(inputs))
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(x)), 0)
     still = networks.pictures(frame, 1)
     films = np.repeat(still[:, None], 3, axis=1)
-    want = written_out(frame, still, transposed)
+    want = by_hand(frame, still, transposed)
     for found in np.moveaxis(tfviz.VisualBackProp(model)(films).numpy(), 1, 0):
         np.testing.assert_allclose(found, want, atol=1e-5)
 
@@ -185,36 +179,34 @@ FORMS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
 
 @pytest.mark.parametrize("form", FORMS["add"])
 @pytest.mark.parametrize("kind", FORMS)
-def test_a_vector_that_all_pixels_are_multiplied_by_or_get_added_has_no_part_in_the_mask(kind: str, form: str) -> None:
+def test_a_vector_that_is_broadcast_to_all_pixels_does_not_affect_the_mask(kind: str, form: str) -> None:
     assert_masks(network(lambda x: FORMS[kind][form](x, squeezed(x))), unchanged)
 
 
 @pytest.mark.parametrize("kind", FORMS)
 @pytest.mark.parametrize("layer", ["first", "gate"])
-def test_excitation_takes_a_vector_beside_a_map_in_whichever_form(kind: str, layer: str) -> None:
+def test_excitation_handles_broadcast_vectors_in_every_form(kind: str, layer: str) -> None:
     found = []
     for form in FORMS[kind].values():
         model = network(lambda x, form=form: form(x, squeezed(x)))
         found.append(tfviz.ExcitationBackprop(model, layer)(networks.pictures(model), 1).numpy())
-    assert kind == "multiply" or np.any(found[0])  # Of a product the gate gets nothing.
+    assert kind == "multiply" or np.any(found[0])  # The gate of a product gets nothing.
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-7)
 
 
-# --- what is run as a whole -----------------------------------------------------------------------
+# --- opaque layers -----------------------------------------------------------------------------------------
 
 
 class OwnCall(layers.Conv2D):
-    """A convolution that could do anything, and that only TensorFlow can run."""
+    """A convolution in custom code, which only TensorFlow can trace."""
 
     def call(self, x: Any) -> Any:
         return super().call(tf.identity(x))
 
 
 class OwnKernel(layers.Layer):
-    """A convolution by TensorFlow's own function, with a kernel of its own, perhaps inside a
-    tf.function.
-    """
+    """A convolution by a TensorFlow function with its own kernel, optionally in a tf.function."""
 
     def __init__(self, size: int, is_inside: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -232,7 +224,7 @@ class OwnKernel(layers.Layer):
 
 
 class Pooled(layers.Layer):
-    """A pooling, and a weight of its own."""
+    """A pooling layer that owns a weight."""
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(shape=(), name="scale")
@@ -250,14 +242,14 @@ def attended(x: Any) -> Any:
 
 
 def similar(x: Any) -> Any:
-    """Non-local: each pixel the mean of all, weighted by how alike they are."""
+    """Non-local: each pixel is the mean of all, weighted by similarity."""
     alike = ops.softmax(ops.matmul(tokens(x), ops.swapaxes(tokens(x), 1, 2)))
     return layers.Reshape((*SIZE, 8))(ops.matmul(alike, tokens(x)))
 
 
 KERNEL = np.random.default_rng(0).normal(size=(7, 7, 8, 8)).astype(np.float32)
 
-# What TensorFlow alone can run: the explainer looks inside, a branch of the model cannot.
+# Only TensorFlow can trace these: the explainer opens them, a branch of the model cannot.
 OPENED: dict[str, tuple[Callable[[], layers.Layer], Callable[[], layers.Layer]]] = {
     "a Conv2D with its own call": (lambda: OwnCall(8, 7, padding="same"), lambda: layers.Conv2D(8, 7, padding="same")),
     "a kernel of its own": (lambda: OwnKernel(3), lambda: layers.Conv2D(8, 3, padding="same", use_bias=False)),
@@ -290,7 +282,7 @@ HIDING: dict[str, Callable[[Any], Any]] = {
 
 
 class PooledByKeras(layers.Layer):
-    """As Pooled, of Keras' layers."""
+    """Like Pooled, from Keras layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -304,9 +296,7 @@ class PooledByKeras(layers.Layer):
 
 
 def weighted_like(model: keras.Model, twin: keras.Model) -> keras.Model:
-    """The twin with the model's weights, without what the model has besides (the vector of
-    SpectralNormalization).
-    """
+    """The twin with the model's weights, except those that only the model has (vector_u)."""
     wanted = [weight for weight in model.weights if "vector_u" not in weight.path]
     for mine, its in zip(twin.weights, wanted, strict=True):
         mine.assign(np.broadcast_to(its, mine.shape))
@@ -314,27 +304,33 @@ def weighted_like(model: keras.Model, twin: keras.Model) -> keras.Model:
 
 
 @pytest.mark.parametrize("name", OPENED)
-def test_what_tensorflow_alone_can_run_is_opened(name: str) -> None:
+def test_layers_that_only_tensorflow_can_trace_are_opened(name: str) -> None:
     own, of_keras = OPENED[name]
     model, twin = (network(lambda x, make=make: layers.ReLU()(make()(x))) for make in (own, of_keras))  # type: ignore[misc]
     images = networks.pictures(model)
     want = tfviz.VisualBackProp(weighted_like(model, twin))(images).numpy()
     assert abs(want - tfviz.VisualBackProp(network(layers.ReLU()))(images).numpy()).max() > 0.01
     np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=1e-5)
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot scale its mask back through '.*reads other pixels"):
+    with pytest.raises(
+        tfviz.UnsupportedModelError,
+        match=r"cannot scale its mask back through '.*each output pixel depends on several input pixels",
+    ):
         tfviz.with_visual_backprop(model)
 
 
 @pytest.mark.parametrize("name", HIDING)
-def test_a_mask_does_not_go_unscaled_through_what_cannot_be_seen_into(name: str) -> None:
+def test_a_mask_does_not_pass_an_opaque_layer_unscaled(name: str) -> None:
     model = network(lambda x: layers.ReLU()(HIDING[name](x)))
     for explain in (tfviz.VisualBackProp(model), lambda images: tfviz.with_visual_backprop(model)(images)):
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot scale its mask back through '.*reads other pixels"):
+        with pytest.raises(
+            tfviz.UnsupportedModelError,
+            match=r"cannot scale its mask back through '.*each output pixel depends on several input pixels",
+        ):
             explain(networks.pictures(model))
 
 
 class Attending(layers.Layer):
-    """Attention among pixels, written by hand, with weights of its own."""
+    """Handwritten attention between pixels that owns weights."""
 
     def build(self, shape: Any) -> None:
         self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), name="kernel")
@@ -346,7 +342,7 @@ class Attending(layers.Layer):
 
 
 @pytest.mark.parametrize("branch", [False, True])
-def test_attention_that_is_written_by_hand_is_refused_too(branch: bool) -> None:
+def test_handwritten_attention_is_rejected(branch: bool) -> None:
     model = network(lambda x: layers.ReLU()(Attending(name="attending")(x)))
     explain = tfviz.with_visual_backprop if branch else lambda model: tfviz.VisualBackProp(model)(networks.pictures(model))
     with pytest.raises(tfviz.UnsupportedModelError, match="cannot scale its mask back through 'attending"):
@@ -363,27 +359,27 @@ def one_by_one(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("between", [one_by_one, lambda x: x - ops.abs(x), lambda x: layers.Average()([x, ops.square(x)])])
-def test_what_works_on_each_pixel_alone_keeps_the_mask(between: Callable[[Any], Any]) -> None:
+def test_pixelwise_operations_keep_the_mask(between: Callable[[Any], Any]) -> None:
     model = network(lambda x: between(layers.Identity()(x)))
     paths = 2 if between is not one_by_one else 1
     assert_masks(model, lambda mask: paths * mask)
 
 
-def test_a_relu_inside_what_cannot_be_seen_into_is_warned_of() -> None:
+def test_a_relu_inside_an_opaque_layer_causes_a_warning() -> None:
     hidden = layers.SpectralNormalization(conv(5, 3, "inside"), name="hidden")
     inputs = keras.Input((*SIZE, 3))
     x = layers.GlobalAveragePooling2D()(hidden(conv(4, 3, "first")(inputs)))
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(2)(x)), 0)
-    with pytest.warns(UserWarning, match=r"into layer 'hidden' \(SpectralNormalization\): a ReLU inside it is not among"):
+    with pytest.warns(UserWarning, match=r"opaque layer 'hidden' \(SpectralNormalization\); they are not among"):
         tfviz.with_visual_backprop(model)
     assert [step.path for step in tfviz.VisualBackProp(model).maps] == ["first", "hidden/inside"]
 
 
-def test_without_a_way_back_to_the_image_there_is_an_error_and_no_empty_mask() -> None:
+def test_a_mask_that_cannot_reach_the_image_raises_an_error() -> None:
     inputs = keras.Input((*SIZE, 3))
     x = layers.Dense(5)(layers.Flatten()(conv(4, 3, "first")(inputs)))
     x = layers.Reshape((*SIZE, 3))(layers.Dense(SIZE[0] * SIZE[1] * 3)(x))
     model = networks.with_random_weights(keras.Model(inputs, conv(2, 3, "second")(x)), 0)
     for explain in (tfviz.VisualBackProp(model), lambda images: tfviz.with_visual_backprop(model)(images)):
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"finds no way back from the maps of .* keeps no positions"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"finds no path from the feature maps of .* keep no positions"):
             explain(networks.pictures(model))

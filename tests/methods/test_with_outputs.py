@@ -1,5 +1,6 @@
-"""One pass gives the model's outputs, the class that is explained, and the map: the same as when
-each is asked for alone.
+"""One pass returns the model's outputs, the explained class and the map.
+
+All three equal the results of separate calls.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def model() -> keras.Model:
 
 
 @pytest.mark.parametrize("key", METHODS)
-def test_outputs_class_and_map_are_those_that_each_gives_alone(key: str, model: keras.Model) -> None:
+def test_outputs_class_and_map_equal_separate_results(key: str, model: keras.Model) -> None:
     images = images_for(model)
     explainer = tfviz.METHODS[key](model)
     outputs, target, attribution = explainer.with_outputs(images)
@@ -40,7 +41,7 @@ def test_outputs_class_and_map_are_those_that_each_gives_alone(key: str, model: 
 
 
 @pytest.mark.parametrize("target", [2, [0, 1, 2]])
-def test_a_class_that_was_asked_for_is_the_one_that_is_reported(target: Any, model: keras.Model) -> None:
+def test_a_requested_class_is_reported(target: Any, model: keras.Model) -> None:
     images = images_for(model)
     explainer = tfviz.GradCAM(model)
     explained = explainer.with_outputs(images, target)
@@ -49,14 +50,14 @@ def test_a_class_that_was_asked_for_is_the_one_that_is_reported(target: Any, mod
 
 
 @pytest.mark.parametrize("is_function", [True, False])
-def test_no_class_is_reported_where_none_was_asked_for(is_function: bool, model: keras.Model) -> None:
+def test_no_class_is_reported_for_other_targets(is_function: bool, model: keras.Model) -> None:
     weights = np.eye(model.output_shape[-1], dtype="float32")[[1]]
     explained = tfviz.Saliency(model).with_outputs(images_for(model), (lambda z: z[:, 1]) if is_function else weights)
     assert explained.target is None
     np.testing.assert_allclose(explained.attribution, tfviz.Saliency(model)(images_for(model), 1), atol=1e-6)
 
 
-def test_one_sigmoid_unit_is_reported_as_the_model_gives_it_and_explained_as_two_classes() -> None:
+def test_one_sigmoid_unit_is_reported_unchanged_and_explained_as_two_classes() -> None:
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
@@ -88,7 +89,7 @@ def test_both_ways_of_calling_are_compiled_once_each(model: keras.Model) -> None
     assert explainer.traces == 2
 
 
-def test_options_are_those_that_were_given(model: keras.Model) -> None:
+def test_options_holds_the_given_arguments(model: keras.Model) -> None:
     assert tfviz.GradCAM(model).options == {}
     assert tfviz.ExcitationBackprop(model, None, merge_batch_norm=True).options == {"merge_batch_norm": True}
     name = tfviz.GradCAM(model).layer_path

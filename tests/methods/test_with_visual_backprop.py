@@ -61,7 +61,7 @@ def test_a_dict_of_outputs_gets_one_more_key() -> None:
     np.testing.assert_allclose(outputs["visual_backprop"], tfviz.VisualBackProp(model)(images), atol=1e-5)
 
 
-def test_it_trains_and_the_first_model_with_it() -> None:
+def test_training_it_trains_the_original_model() -> None:
     model = networks.build("residual")
     two = tfviz.with_visual_backprop(model)
     images, labels = networks.pictures(model, 8), np.arange(8) % 4
@@ -83,7 +83,7 @@ np.savez(sys.argv[3], *model.predict(images, verbose=0))
 """
 
 
-def test_it_is_saved_and_loaded_where_there_is_no_tfviz(tmp_path: Path) -> None:
+def test_it_is_saved_and_loaded_without_tfviz(tmp_path: Path) -> None:
     model = networks.build("nested")
     images, two = networks.pictures(model), tfviz.with_visual_backprop(model)
     two.save(tmp_path / "two.keras")
@@ -103,7 +103,7 @@ def test_it_is_cloned_with_its_branch() -> None:
     np.testing.assert_allclose(clone(images)[1], two(images)[1], atol=1e-6)
 
 
-def test_it_may_be_explained_itself() -> None:
+def test_it_can_be_explained() -> None:
     model = networks.build("plain")
     two = tfviz.with_visual_backprop(model)
     images = networks.pictures(model)
@@ -111,7 +111,7 @@ def test_it_may_be_explained_itself() -> None:
     np.testing.assert_allclose(got, tfviz.GradCAM(model, "c1")(images, 1), rtol=1e-4, atol=1e-6)
 
 
-def test_a_nested_model_is_made_flat_with_the_same_layers() -> None:
+def test_a_nested_model_is_flattened_with_the_same_layers() -> None:
     model = networks.build("nested")
     two = tfviz.with_visual_backprop(model)
     assert not any(isinstance(layer, keras.Model) for layer in two.layers)
@@ -123,22 +123,22 @@ def block(activation: str) -> keras.Model:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a free image size": (lambda: networks.build("separable"), "needs a model of fixed image size; this one takes .*any size"),
+    "a free image size": (lambda: networks.build("separable"), r"needs a fixed image size\. This model takes .*any size"),
     "no ReLU": (lambda: networks.build("dense"), "has no ReLU with height and width"),
     "one name at two depths": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), block("relu"), block("relu"), layers.Flatten(), layers.Dense(2)]),
-        "cannot be made flat.*names that are unique at every depth",
+        "cannot be flattened.*names that are unique at every depth",
     ),
     "two inputs": (
         lambda: keras.Model(pair := [keras.Input((9, 9, 3)), keras.Input((9, 9, 3))], block("relu")(layers.Add()(pair))),
-        "takes models with one input; this one has 2",
+        r"takes models with one input\. This model has 2",
     ),
     "no model": (lambda: "vgg16", "Expected a keras.Model. Received: str"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_model_that_cannot_have_it_is_refused(name: str) -> None:
+def test_an_unsupported_model_is_rejected(name: str) -> None:
     build, message = REFUSED[name]
     with pytest.raises(tfviz.UnsupportedModelError, match=message):
         tfviz.with_visual_backprop(build())

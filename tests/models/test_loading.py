@@ -175,7 +175,7 @@ def test_an_unknown_name_says_what_is_accepted(name: str) -> None:
     message = rf"no network and no file '{name}'; expected a name of keras\.applications .* or a file \.keras or \.h5\."
     with pytest.raises(WeightsError, match=message) as caught:
         load_model(name)
-    near = {"resnet5": "'resnet50'", "vgg-61": "'vgg16'", "no such thing": "There are: 'shapes', 'vgg16'"}
+    near = {"resnet5": "'resnet50'", "vgg-61": "'vgg16'", "no such thing": "Available: 'shapes', 'vgg16'"}
     assert near[name] in str(caught.value)
 
 
@@ -215,7 +215,7 @@ def test_preprocessing_can_be_given_as_a_name_a_file_or_an_object(tmp_path: Path
         model = load_model(path, preprocessing=given)
         assert preprocessing_of(model) == Preprocessing((16, 16), formula="x/255")
         assert is_preprocessing_known(model)
-    with pytest.raises(OptionError, match="gives images of 8x8 pixels; the network takes 16x16"):
+    with pytest.raises(OptionError, match="gives images of 8x8 pixels, but the network takes 16x16"):
         load_model(path, preprocessing=Preprocessing((8, 8)))
 
 

@@ -1,4 +1,4 @@
-"""A model whose layers are changed after an explainer was built is read again at the next call."""
+"""A model whose layers change after an explainer was built is read again on the next call."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[keras.Sequential], Any]] = {
 @pytest.mark.parametrize("method", ["saliency", "guided_backprop", "grad_cam", "excitation_backprop"])
 @pytest.mark.parametrize("is_called", [False, True], ids=["before the first call", "after a call"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_it_is_explained_as_it_is_now(name: str, is_called: bool, method: str) -> None:
+def test_a_modified_model_is_explained_as_it_is_now(name: str, is_called: bool, method: str) -> None:
     model, images = network(), noise(*SIZE)
     explainer = tfviz.METHODS[method](model)
     before = tfviz.METHODS[method](model)(images, 1).numpy()
@@ -75,7 +75,7 @@ def test_it_is_explained_as_it_is_now(name: str, is_called: bool, method: str) -
     np.testing.assert_allclose(explainer.with_outputs(images, 1).outputs, model(images), rtol=0.02, atol=1e-4)
 
 
-def test_it_is_exported_as_it_is_now(tmp_path: Path) -> None:
+def test_a_modified_model_is_exported_as_it_is_now(tmp_path: Path) -> None:
     model, images = network(), noise(*SIZE)
     explainer = tfviz.Saliency(model)
     explainer(images, 1)
@@ -100,7 +100,7 @@ def test_options_are_kept_and_training_changes_nothing() -> None:
     assert explainer.traces == 2
 
 
-def test_a_layer_that_is_gone_is_missed() -> None:
+def test_a_removed_layer_is_reported() -> None:
     model = network()
     explainer = tfviz.ExcitationBackprop(model, "out")
     model.pop()
@@ -108,8 +108,8 @@ def test_a_layer_that_is_gone_is_missed() -> None:
         explainer(noise(*SIZE), 1)
 
 
-def test_nothing_is_kept_on_the_layers_of_each_reading() -> None:
-    """Keras keeps a record of each attribute that is set on a layer, for ever."""
+def test_reading_again_leaves_nothing_on_the_layers() -> None:
+    """Keras tracks each attribute that is set on a layer, permanently."""
     model, images = network(), noise(*SIZE)
     tfviz.GradCAM(model)(images, 1)
     sizes = [len(layer._tracked) for layer in model.layers]

@@ -1,6 +1,4 @@
-"""What was read of a model computes what the model itself computes, outputs and gradients, however
-it is built.
-"""
+"""The graph computes the model's outputs and gradients, however the model is built."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ SEVERAL: dict[str, tuple[Callable[[], keras.Model], str, Callable[[Any], Any]]] 
 
 
 def logit_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
-    """That of the logit of class 1, by way of the model's own probabilities: d log(p / (1 - p)), or
-    of log p + log Σ exp z.
-    """
+    """The logit's gradient by way of probabilities: d log(p / (1 - p)), or log p + log Σ exp z."""
 
     def score(x: Any) -> Any:
         out = tf.cast(model(x, training=False)[name], tf.float32)
@@ -89,7 +85,7 @@ def logit_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SEVERAL)
-def test_taking_an_activation_off_one_output_changes_nothing_for_the_others(name: str) -> None:
+def test_removing_the_activation_of_one_output_leaves_the_others_unchanged(name: str) -> None:
     build, output, target = SEVERAL[name]
     model, images = build(), noise(*SIZE)
     explainer = tfviz.Saliency(model)
@@ -99,15 +95,13 @@ def test_taking_an_activation_off_one_output_changes_nothing_for_the_others(name
     if output in ("logit", "probability"):
         assert_same(got.attribution, logit_gradient(model, images, output))
     else:
-        assert_same(got.attribution, softmax_taken_off_gradient(model, images, output))
+        assert_same(got.attribution, gradient_without_softmax(model, images, output))
 
 
-def softmax_taken_off_gradient(model: keras.Model, images: Any, name: str) -> np.ndarray:
-    """The logit's gradient from probabilities alone: log p is the logit less what all classes
-    share, Σ p dz / dx.
+def gradient_without_softmax(model: keras.Model, images: Any, name: str) -> np.ndarray:
+    """Return the logit's gradient: dz_1 = d log p_1 + Σ_k p_k dz_k.
 
-    dz_1 = d log p_1 + Σ_k p_k dz_k cannot be had from p; so the last Dense is given no activation
-    for once instead.
+    It cannot be computed from p alone, so the last Dense temporarily gets no activation.
     """
     dense = [layer for layer in model.layers if getattr(layer, "activation", None) is keras.activations.softmax]
     layer = next(layer for layer in dense if layer.output is model.output[name] or len(dense) == 1 or name in "coarse")
@@ -126,7 +120,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
 
 
 def of_two(structure: Any = list) -> keras.Model:
-    """Two inputs of one shape, in an order that is not the alphabet's."""
+    """Two inputs of the same shape, not in alphabetical order."""
     right, left = keras.Input(SIZE, name="right"), keras.Input(SIZE, name="left")
     x = layers.Concatenate()([conv(3, name="of_right")(right), conv(2, name="of_left")(left)])
     given = [right, left] if structure is list else {"right": right, "left": left}
@@ -137,7 +131,7 @@ def pair() -> dict[str, np.ndarray]:
     return {"right": noise(*SIZE), "left": noise(*SIZE, seed=2)}
 
 
-def test_a_dict_for_a_model_that_takes_a_list_goes_by_the_names_of_the_inputs() -> None:
+def test_a_dict_for_a_list_of_inputs_is_matched_by_name() -> None:
     model, images = of_two(), pair()
     for key in ("saliency", "guided_backprop", "grad_cam"):
         explainer = tfviz.METHODS[key](model)
@@ -153,18 +147,18 @@ def test_a_dict_for_a_model_that_takes_a_list_goes_by_the_names_of_the_inputs() 
     [{"a": 1, "b": 2}, {"right": 1}, {"right": 1, "left": 2, "middle": 3}],
     ids=["other names", "too few", "too many"],
 )
-def test_a_dict_of_other_names_is_refused(structure: Any, images: dict[str, int]) -> None:
+def test_a_dict_with_other_names_is_rejected(structure: Any, images: dict[str, int]) -> None:
     given = {name: noise(*SIZE, seed=seed) for name, seed in images.items()}
     with pytest.raises(tfviz.ImageError, match=r"takes a dict of '(right', 'left|left', 'right)'; got a dict of '"):
         tfviz.Saliency(of_two(structure))(given, 1)
 
 
-def test_a_list_for_a_model_that_takes_a_dict_is_refused() -> None:
+def test_a_list_for_a_dict_of_inputs_is_rejected() -> None:
     with pytest.raises(tfviz.ImageError, match=r"takes a dict of .*; got list"):
         tfviz.Saliency(of_two(dict))(list(pair().values()), 1)
 
 
-def test_a_nested_model_that_is_called_with_a_dict_goes_by_the_names_of_its_inputs() -> None:
+def test_a_nested_model_called_with_a_dict_matches_inputs_by_name() -> None:
     inner, first, second = of_two(), keras.Input(SIZE, name="a"), keras.Input(SIZE, name="z")
     model = keras.Model([first, second], inner({"left": first, "right": second}))
     assert_reads_as_it_computes(model, [noise(*SIZE), noise(*SIZE, seed=2)])
@@ -180,7 +174,7 @@ class OfADict(keras.Model):
         return self.out(self.pool(ops.concatenate([self.right(images["right"]), self.left(images["left"])], axis=-1)))
 
 
-def test_a_subclassed_model_that_takes_a_dict_gives_a_dict() -> None:
+def test_a_subclassed_model_with_a_dict_of_inputs_returns_a_dict_of_maps() -> None:
     model = OfADict()
     model(pair())
     networks.with_random_weights(model, 0)
@@ -235,7 +229,7 @@ def test_a_mask_over_time_goes_through_nested_models(build: Callable[[], keras.M
 
 
 class Augmenting(layers.Layer):
-    """Has a weight of its own, so that it is not opened, and does not know of training."""
+    """Owns a weight, so it is not opened, and does not pass `training` on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +243,7 @@ class Augmenting(layers.Layer):
 
 
 class AugmentingModel(keras.Model):
-    """Goes through a function of TensorFlow, so that it is not opened."""
+    """Uses a TensorFlow function, so it is not opened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,7 +253,7 @@ class AugmentingModel(keras.Model):
         return self.out(tf.reshape(self.conv(self.flip(x)), [-1, 360]))
 
 
-def test_augmentation_inside_what_cannot_be_opened_is_off() -> None:
+def test_augmentation_inside_an_opaque_layer_is_off() -> None:
     inputs = keras.Input(SIZE)
     images = noise(*SIZE, count=8)
     x = layers.Flatten()(conv()(Augmenting()(inputs)))
@@ -270,9 +264,7 @@ def test_augmentation_inside_what_cannot_be_opened_is_off() -> None:
 
 
 def assert_reads_as_it_computes(model: keras.Model, images: Any, methods: Any = ("saliency", "grad_cam")) -> None:
-    """The outputs are the model's own, and saliency is the tape's gradient through the model's own
-    call.
-    """
+    """Compare the outputs with the model's, and saliency with a tape through the model's call."""
     explained = tfviz.Saliency(model, score="outputs").with_outputs(images, 1)
     np.testing.assert_allclose(explained.outputs, model(images, training=False), atol=1e-5)
     wanted = compiled_gradient(lambda given: model(given, training=False)[:, 1], images)
@@ -281,7 +273,7 @@ def assert_reads_as_it_computes(model: keras.Model, images: Any, methods: Any = 
 
 
 @pytest.mark.parametrize("name", [name for name, species in ZOO.items() if "saliency" not in species.errors])
-def test_the_outputs_of_every_species_are_the_models_own(name: str) -> None:
+def test_the_graph_of_every_species_computes_the_models_outputs(name: str) -> None:
     species = ZOO[name]
     model = species.model()
     explainer = tfviz.Saliency(model, **{key: value for key, value in species.options.items() if key == "output"})
@@ -331,12 +323,12 @@ def with_functions(relu: Any, softmax: Any, *, apart: bool = False) -> keras.Mod
 
 @pytest.mark.parametrize("apart", [False, True], ids=["fused", "apart"])
 @pytest.mark.parametrize("relu, softmax", [*((relu, "softmax") for relu in RELUS), *(("relu", one) for one in SOFTMAXES)])
-def test_an_activation_is_known_in_whatever_form(relu: str, softmax: str, apart: bool) -> None:
+def test_an_activation_is_recognized_in_every_form(relu: str, softmax: str, apart: bool) -> None:
     images = noise(*SIZE)
     plain = with_functions("relu", "softmax", apart=apart)
     model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(images, target), method(plain)(images, target))
 
 
@@ -345,7 +337,7 @@ def hidden_softmax(x: Any) -> Any:
 
 
 class ScaledHead(layers.Layer):
-    """A head with a weight of its own around a sigmoid unit."""
+    """A head that owns a weight, around a sigmoid unit."""
 
     def __init__(self) -> None:
         super().__init__(name="scaled")
@@ -369,15 +361,15 @@ class ScaledHead(layers.Layer):
     ],
     ids=["Lambda", "activation", "wrapper", "custom layer"],
 )
-def test_a_softmax_or_sigmoid_in_the_users_own_code_is_taken_off(last: Callable[[], layers.Layer]) -> None:
+def test_a_softmax_or_sigmoid_in_user_code_is_removed(last: Callable[[], layers.Layer]) -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, last()(layers.Dense(6)(layers.Flatten()(inputs)))))
     images = tf.constant(noise(*SIZE))
     outputs = model(images)
 
     def score(x: Any) -> Any:
-        # The logit of class 0 against all others is log(p / (1 − p)), for a sigmoid and, by
-        # softmax's own gradient, here too.
+        # The logit of class 0 against all others is log(p / (1 − p)), both for a sigmoid and,
+        # because of softmax's gradient, here.
         chosen = model(x)[:, 0]
         return tf.math.log(chosen) - tf.math.log(1 - chosen) if outputs.shape[-1] == 1 else tf.math.log(chosen)
 
@@ -388,7 +380,7 @@ def test_a_softmax_or_sigmoid_in_the_users_own_code_is_taken_off(last: Callable[
 
 
 def softmax_of(outputs: Any) -> np.ndarray:
-    """∂ log p₀ / ∂ logits is one at class 0, less the probabilities."""
+    """∂ log p₀ / ∂ logits is one-hot for class 0 minus the probabilities."""
     return np.asarray(outputs)
 
 
@@ -396,7 +388,7 @@ def behind_python(x: Any) -> Any:
     return tf.nn.softmax(tf.ensure_shape(tf.py_function(tf.identity, [x], tf.float32), [None, 6]))
 
 
-def test_a_softmax_that_cannot_be_taken_off_is_refused() -> None:
+def test_a_softmax_that_cannot_be_removed_is_rejected() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Dense(6)(layers.Flatten()(inputs))
     model = alive(keras.Model(inputs, layers.Lambda(behind_python, output_shape=(6,))(x)))
@@ -414,7 +406,7 @@ class Closed(keras.Model):
         return self.out(tf.ensure_shape(tf.py_function(lambda x: tf.reshape(x, [-1, 270]), [x], tf.float32), [None, 270]))
 
 
-def test_a_closed_model_that_ends_in_a_sigmoid_is_explained_as_it_is_with_a_warning() -> None:
+def test_an_opaque_model_ending_in_a_sigmoid_is_explained_with_a_warning() -> None:
     model = Closed()
     model(noise(*SIZE))
     with pytest.warns(UserWarning, match=r"'closed' end in a sigmoid that cannot be removed.*score='outputs'") as caught:
@@ -429,8 +421,8 @@ def test_a_closed_model_that_ends_in_a_sigmoid_is_explained_as_it_is_with_a_warn
 
 
 @pytest.mark.parametrize("first", [lambda x: x * 2, lambda x: x - 128.0, lambda x: x + x])
-def test_a_nested_model_gets_its_inputs_in_its_own_type(first: Callable[[Any], Any]) -> None:
-    """In whole numbers of 8 bits twice 200 would be 144."""
+def test_a_nested_models_inputs_are_cast_to_its_own_dtype(first: Callable[[Any], Any]) -> None:
+    """In 8-bit integers, twice 200 would be 144."""
     inside = keras.Input(SIZE)
     inner = keras.Model(inside, head(conv(name="c1")(first(inside))), name="inner")
     inputs = keras.Input(SIZE, dtype="uint8")
@@ -445,7 +437,7 @@ def test_a_nested_model_gets_its_inputs_in_its_own_type(first: Callable[[Any], A
 
 
 class SizedMean(layers.Layer):
-    """A mean that asks in Python for the size."""
+    """A mean that uses the size in Python."""
 
     def call(self, x: Any) -> Any:
         total = ops.sum(x, axis=(1, 2))
@@ -453,7 +445,7 @@ class SizedMean(layers.Layer):
 
 
 class Cropping(layers.Layer):
-    """Brings two maps to one size, if they differ."""
+    """Crops two maps to the same size if they differ."""
 
     def call(self, x: Any, y: Any) -> Any:
         return (x[:, 1:, 1:] if x.shape[1] != y.shape[1] else x) + y
@@ -471,30 +463,30 @@ def cropped(size: tuple[int | None, ...]) -> keras.Model:
 
 
 @pytest.mark.parametrize("build", [sized, cropped])
-def test_code_that_asks_for_a_free_size_is_refused_and_for_a_known_one_right(build: Callable[..., keras.Model]) -> None:
+def test_code_that_needs_a_free_size_is_rejected_but_not_for_a_known_size(build: Callable[..., keras.Model]) -> None:
     assert_reads_as_it_computes(build(SIZE), noise(*SIZE))
     free = build((None, None, 3))
     for key in ("saliency", "grad_cam"):
         options = {"layer": "c1"} if key == "grad_cam" else {}
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"computes something else than what was read of it.*keras.Input"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"gives other outputs than the model.*keras.Input"):
             tfviz.METHODS[key](free, **options)(noise(*SIZE), 1)
 
 
 class Small(layers.Layer):
-    """Does something else to small maps."""
+    """Computes something else for small maps."""
 
     def call(self, x: Any) -> Any:
         return x * 3.0 if x.shape[1] is not None and x.shape[1] < 32 else ops.relu(x - 1.0)
 
 
-def test_what_is_exported_or_compiled_by_the_user_is_compared_too(tmp_path: Any) -> None:
+def test_exports_and_user_compiled_calls_are_compared_with_the_model(tmp_path: Any) -> None:
     inputs = keras.Input((None, None, 3))
     model = alive(keras.Model(inputs, head(Small()(conv(name="c1")(inputs)))))
-    with pytest.raises(tfviz.UnsupportedModelError, match="computes something else than what was read of it"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="gives other outputs than the model"):
         tfviz.Saliency(model).export(tmp_path / "explainer")
     assert not list(tmp_path.iterdir())
     explainer = tfviz.Saliency(model)
-    with pytest.raises(tfviz.UnsupportedModelError, match="computes something else than what was read of it"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="gives other outputs than the model"):
         tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(noise(*SIZE)))
     large = noise(40, 40, 3)
     assert np.any(tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(large)))
@@ -510,9 +502,7 @@ def test_an_operation_without_a_gradient_is_named() -> None:
 
 
 class Pyramid(layers.Layer):
-    """Resizes to a size that is read off the maps, by a layer that is made for it: as in
-    DeepLab.
-    """
+    """Resizes to the size of another map with a layer created in the call, like DeepLab."""
 
     def __init__(self) -> None:
         super().__init__(name="pyramid")
@@ -528,33 +518,33 @@ class Pyramid(layers.Layer):
 
 
 @pytest.mark.parametrize("size", [SIZE, (None, None, 3)])
-def test_a_layer_that_is_made_for_a_size_is_run_as_it_is(size: Any) -> None:
+def test_a_layer_created_for_a_size_is_opaque(size: Any) -> None:
     inputs = keras.Input(size)
     model = keras.Model(inputs, head(conv(name="c2")(Pyramid()(conv(4, name="c1")(inputs)))))
     assert_reads_as_it_computes(alive(model), noise(*SIZE))
 
 
 class Twice(keras.Sequential):
-    """A Sequential model with a `call` of its own."""
+    """A Sequential subclass with its own `call`."""
 
     def call(self, x: Any, **options: Any) -> Any:
         return 2 * super().call(x, **options)
 
 
-def test_a_sequential_model_with_a_call_of_its_own_is_read_as_it_computes() -> None:
+def test_a_sequential_subclass_with_its_own_call_is_read_by_its_call() -> None:
     model = Twice([conv(), layers.GlobalAveragePooling2D(), layers.Dense(4)])
     model(noise(*SIZE))
     assert_reads_as_it_computes(alive(model), noise(*SIZE))
 
 
-def test_what_rounds_on_the_way_is_named_as_the_reason() -> None:
+def test_a_rounding_operation_is_named_as_the_reason() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(ops.floor(conv(name="c1")(inputs)))))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"No gradient comes back to .*has none \(rounding, a comparison"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"No gradient reaches .*not differentiable \(rounding, a comparison"):
         tfviz.Saliency(model)(noise(*SIZE), 1)
 
 
-def test_a_fixed_batch_takes_no_other() -> None:
+def test_a_fixed_batch_size_rejects_others() -> None:
     inputs = keras.Input(batch_shape=(2, *SIZE))
     model = alive(keras.Model(inputs, head(conv()(inputs))))
     assert_reads_as_it_computes(model, noise(*SIZE))
@@ -563,7 +553,7 @@ def test_a_fixed_batch_takes_no_other() -> None:
             tfviz.GradCAM(model)(noise(*SIZE, count=count), 1)
 
 
-def test_a_model_that_prepares_its_images_itself_is_warned_of() -> None:
+def test_a_model_with_its_own_preprocessor_causes_a_warning() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(conv()(inputs))))
     model.preprocessor = layers.Rescaling(1 / 255)
@@ -578,7 +568,7 @@ def test_a_model_that_prepares_its_images_itself_is_warned_of() -> None:
 
 
 class ReLU(layers.Layer):
-    """A user's layer of a name that Keras has too."""
+    """A user's layer with the name of a Keras layer."""
 
     def call(self, x: Any) -> Any:
         return ops.tanh(x)
@@ -590,7 +580,7 @@ class Leaky(layers.ReLU):
 
 
 @pytest.mark.parametrize("layer", [ReLU, Leaky])
-def test_a_layer_is_no_relu_for_its_name_or_its_ancestor(layer: type) -> None:
+def test_a_layers_name_or_base_class_does_not_make_it_a_relu(layer: type) -> None:
     inputs = keras.Input(SIZE)
     x = layer(name="own")(conv(5, None)(conv()(inputs)))
     model = alive(keras.Model(inputs, head(x)))
@@ -601,7 +591,7 @@ def test_a_layer_is_no_relu_for_its_name_or_its_ancestor(layer: type) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a vector"])
-def test_pictures_in_whole_numbers_have_no_gradient_and_that_is_said(dtype: str, beside: bool) -> None:
+def test_integer_images_have_no_gradient_and_the_error_says_so(dtype: str, beside: bool) -> None:
     inputs, vector = keras.Input(SIZE, dtype=dtype, name="picture"), keras.Input((4,), name="vector")
     x = layers.GlobalAveragePooling2D()(conv(name="c1")(layers.Rescaling(1 / 255)(inputs)))
     model = keras.Model([inputs, vector] if beside else inputs, layers.Dense(3)(ops.concatenate([x, vector]) if beside else x))
@@ -609,7 +599,7 @@ def test_pictures_in_whole_numbers_have_no_gradient_and_that_is_said(dtype: str,
     images = np.random.default_rng(0).integers(0, 255, (2, *SIZE)).astype(dtype)
     given = [images, noise(4)] if beside else images
     for key in ("saliency", "guided_backprop", "excitation_backprop"):
-        with pytest.raises(tfviz.UnsupportedModelError, match=rf"'picture' is {dtype}, and integers have no gradient"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=rf"'picture' has dtype {dtype}, and integers have no gradient"):
             tfviz.METHODS[key](model)(given, 1)
     assert np.any(tfviz.GradCAM(model, "c1")(given, 1))
 
@@ -620,7 +610,7 @@ class Standardized(layers.Conv2D):
         return super().convolution_op(inputs, kernel)
 
 
-def test_a_convolution_with_a_map_of_its_own_is_the_map_that_it_computes() -> None:
+def test_a_convolution_subclass_is_read_by_what_it_computes() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(Standardized(4, 3, name="own")(inputs))))
     twin = keras.Model(inputs, head(layers.Conv2D(4, 3, name="own")(inputs)))
@@ -631,7 +621,7 @@ def test_a_convolution_with_a_map_of_its_own_is_the_map_that_it_computes() -> No
     assert_reads_as_it_computes(model, noise(*SIZE))
 
 
-def test_a_layers_own_name_does_not_make_two_classes_of_it() -> None:
+def test_a_layer_named_two_classes_is_not_mistaken() -> None:
     def build(name: str) -> keras.Model:
         inputs = keras.Input(SIZE)
         return alive(keras.Model(inputs, layers.Dense(3, name=name)(layers.GlobalAveragePooling2D()(conv()(inputs)))))
@@ -641,7 +631,7 @@ def test_a_layers_own_name_does_not_make_two_classes_of_it() -> None:
     np.testing.assert_array_equal(named, plain)
 
 
-def test_each_of_several_tensors_that_pass_unchanged_keeps_its_own() -> None:
+def test_tensors_that_pass_a_layer_unchanged_keep_their_order() -> None:
     def build(middle: Callable[[Any], Any]) -> keras.Model:
         inputs = keras.Input(SIZE)
         a, b = middle([conv(4, name="a")(inputs), conv(4, name="b")(inputs)])
@@ -657,7 +647,7 @@ def test_each_of_several_tensors_that_pass_unchanged_keeps_its_own() -> None:
 
 
 @pytest.mark.parametrize("gate", ["vector", "half"])
-def test_a_sum_of_unlike_tensors_shares_out_all_of_p(gate: str) -> None:
+def test_a_sum_of_tensors_of_different_shapes_passes_all_of_p(gate: str) -> None:
     inputs = keras.Input(SIZE)
     x = conv(4, name="left")(inputs)
     other = (
@@ -678,7 +668,7 @@ def test_contrast_with_an_input_that_the_output_does_not_use() -> None:
     assert np.any(maps[0]) and not np.any(maps[1])
 
 
-def test_an_output_is_called_by_the_nested_model_that_gives_it() -> None:
+def test_an_output_has_the_name_of_the_nested_model_that_computes_it() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Flatten()(conv(2)(inputs))
     kinds = keras.Sequential([keras.Input((180,)), layers.Dense(3), layers.Softmax()], name="kind")
@@ -690,7 +680,7 @@ def test_an_output_is_called_by_the_nested_model_that_gives_it() -> None:
         tfviz.Saliency(model, output="size")
 
 
-def test_of_a_layer_with_several_outputs_one_has_to_be_chosen() -> None:
+def test_a_layer_with_several_outputs_requires_a_choice() -> None:
     inputs, inside = keras.Input(SIZE), keras.Input(SIZE)
     x = conv(name="fine")(inside)
     pyramid = keras.Model(inside, [x, conv(strides=2, name="coarse")(x)], name="pyramid")
@@ -706,25 +696,25 @@ def test_of_a_layer_with_several_outputs_one_has_to_be_chosen() -> None:
 
 
 class Keeping(layers.Layer):
-    """Keeps what it computed last, as people do with attention."""
+    """Stores its last result, as people do with attention."""
 
     def call(self, x: Any) -> Any:
         self.last = ops.sigmoid(x)
         return x * self.last
 
 
-def test_what_a_layer_keeps_of_its_last_call_is_left_there() -> None:
+def test_what_a_layer_stores_of_its_last_call_is_preserved() -> None:
     inputs = keras.Input(SIZE)
     keeping = Keeping()
     model = alive(keras.Model(inputs, head(keeping(conv()(inputs)))))
     model(noise(*SIZE))
     before = keeping.last
     for key, method in tfviz.METHODS.items():
-        method(model)(noise(*SIZE), None if key == "visual_backprop" else 1)
+        method(model)(noise(*SIZE), 1 if tfviz.METHODS[key].takes_target else None)
         assert keeping.last is before
 
 
-def test_a_layer_caught_in_a_closure_is_not_marked() -> None:
+def test_a_layer_in_a_closure_gets_no_nodes() -> None:
     inputs, inner = keras.Input(SIZE), conv()
     inner.build((None, *SIZE))
     model = keras.Model(inputs, head(layers.Lambda(lambda x: inner(x), output_shape=(10, 9, 4))(inputs)))
@@ -735,7 +725,7 @@ def test_a_layer_caught_in_a_closure_is_not_marked() -> None:
 
 
 class Normalized(keras.Model):
-    """Reads a weight by itself: a graph of it would hold the weight's present value."""
+    """Reads a weight itself; a recorded graph would freeze the weight's current value."""
 
     def __init__(self) -> None:
         super().__init__(name="normalized")
@@ -745,7 +735,7 @@ class Normalized(keras.Model):
         return self.out(self.pool(x)) / ops.max(ops.abs(self.out.kernel))
 
 
-def test_a_number_made_of_a_weight_is_read_live() -> None:
+def test_a_value_computed_from_a_weight_is_read_live() -> None:
     model = Normalized()
     model(noise(*SIZE))
     explainer = tfviz.Saliency(model)

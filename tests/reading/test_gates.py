@@ -1,6 +1,4 @@
-"""Of a product, what is the signal and what the gate: in whichever order, and wherever the gate
-comes from.
-"""
+"""Signal and gate of a product, in either order, wherever the gate comes from."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ def of_both(x: Any) -> Any:
 
 
 def residual(x: Any) -> Any:
-    """As in residual attention: 1 + gate."""
+    """Residual attention: 1 + gate."""
     return 1.0 + layers.Conv2D(6, 1, activation="sigmoid", name="g")(x)
 
 
@@ -81,13 +79,13 @@ def test_the_order_of_the_factors_changes_nothing(gate: Callable[[Any], Any]) ->
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_all_of_the_probability_goes_to_the_signal(gate: Callable[[Any], Any]) -> None:
+def test_the_signal_receives_all_of_the_probability(gate: Callable[[Any], Any]) -> None:
     model, images = gated(gate, True), noise(*SIZE)
     whole = tfviz.ExcitationBackprop(model, "gated")(images, 1).numpy()
     np.testing.assert_allclose(tfviz.ExcitationBackprop(model, "leaky")(images, 1), whole, rtol=1e-4, atol=1e-6)
 
 
-def test_a_picture_is_the_signal_and_its_mask_the_gate() -> None:
+def test_an_image_is_the_signal_and_its_mask_the_gate() -> None:
     image, mask = keras.Input((12, 10, 3), name="image"), keras.Input((12, 10, 1), name="mask")
     for pair in ([image, mask], [mask, image]):
         model = keras.Model([image, mask], head_of(conv(5, "last")(layers.Multiply()(pair)), None))
@@ -97,7 +95,7 @@ def test_a_picture_is_the_signal_and_its_mask_the_gate() -> None:
         assert not np.any(at_mask)
 
 
-def test_the_contrast_does_not_begin_at_a_gate() -> None:
+def test_the_contrast_does_not_start_at_a_gate() -> None:
     inputs = keras.Input(SIZE)
     maps = layers.Conv2D(3, 1, name="maps")(conv(6, "last")(inputs))
     gate = layers.Dense(3, "sigmoid", name="g")(layers.GlobalAveragePooling2D(keepdims=True)(maps))

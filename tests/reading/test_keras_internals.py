@@ -1,5 +1,6 @@
-"""What tfviz reads of Keras' private parts is still there and means the same. A failure here says
-what Keras has moved.
+"""The private parts of Keras that tfviz uses exist and are unchanged.
+
+A failure here names what Keras has moved.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def test_a_sequential_model_has_a_graph_once_it_is_built(has_input: bool) -> Non
     assert [node.operation.name for node in keras_internals.nodes(functional)] == ["only"], "Sequential._functional has changed"
 
 
-def test_a_subclass_with_a_call_of_its_own_is_not_taken_for_its_graph() -> None:
+def test_a_subclass_with_its_own_call_has_no_graph() -> None:
     class Doubled(keras.Model):
         def call(self, x: Any) -> Any:
             return 2 * super().call(x)
@@ -55,7 +56,7 @@ def test_a_subclass_with_a_call_of_its_own_is_not_taken_for_its_graph() -> None:
     assert keras_internals.functional_of(layers.Dense(2)) is None
 
 
-def test_nodes_come_after_all_that_they_read_and_say_what_it_was() -> None:
+def test_nodes_are_in_execution_order_and_hold_their_arguments() -> None:
     model = small()
     nodes = keras_internals.nodes(model)
     assert [node.operation.name for node in nodes].count("conv") == 3, "Functional._nodes_by_depth misses calls of a layer"
@@ -92,7 +93,7 @@ def test_an_input_has_its_layers_name() -> None:
     assert keras_internals.input_name(keras.KerasTensor((None, 2)), 3) == "input_3"
 
 
-def test_operations_are_all_that_a_model_holds() -> None:
+def test_operations_lists_everything_in_a_model() -> None:
     names = [operation.name for operation in keras_internals.operations(small())]
     assert names[0] == "picture"
     assert {"conv", "total", "flat"} <= set(names)
@@ -107,7 +108,7 @@ def test_the_layers_inside_a_layer_are_found_at_any_depth() -> None:
     assert keras_internals.layers_of(keras.ops.relu) == []
 
 
-def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
+def test_a_traced_reshape_knows_its_output_shape() -> None:
     class Split(layers.Layer):
         def call(self, x: Any) -> Any:
             return keras.ops.reshape(x, (keras.ops.shape(x)[0], 3, 2))
@@ -125,7 +126,7 @@ def test_a_reshape_that_was_traced_knows_the_shape_that_it_makes() -> None:
     assert isinstance(refused, NotReadable), "BroadcastTo.shape has changed"
 
 
-def test_calls_in_an_unrecorded_block_are_forgotten_and_what_they_made_still_works() -> None:
+def test_calls_in_an_unrecorded_block_leave_no_nodes_and_their_results_work() -> None:
     model = small()
     operations = keras_internals.operations(model)
     before = [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in operations]

@@ -1,6 +1,4 @@
-"""Layers taken apart into a linear map and an activation, where the kernel is not simply a float
-array.
-"""
+"""Layers split into a linear map and an activation, with kernels that are not plain arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ def walked(model):
     return np.asarray(run(inputs_of(graph, [IMAGES]), graph.before(graph.outputs))[graph.outputs[0]])
 
 
-def test_dense_layers_quantised_to_int8_are_explained_as_they_compute(network):
+def test_dense_layers_quantized_to_int8_are_explained_as_they_compute(network):
     float_maps = {key: np.asarray(tfviz.METHODS[key](network)(IMAGES, 1)) for key in ("guided_backprop", "excitation_backprop")}
     for name in ("hidden", "head"):
         network.get_layer(name).quantize("int8")

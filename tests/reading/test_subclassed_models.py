@@ -1,4 +1,4 @@
-"""Subclassed models are traced; where that fails, the error says what works all the same."""
+"""Subclassed models are traced; if that fails, the error says what works instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = (12, 12, 3)
 
 
 class Block(layers.Layer):
-    """A convolution whose ReLU is inside a layer's own call."""
+    """A convolution with a ReLU in the layer's own call."""
 
     def __init__(self) -> None:
         super().__init__(name="block")
@@ -40,7 +40,7 @@ class Subclassed(keras.Model):
 
 
 class Hidden(Subclassed):
-    """Goes through a function of Python, in the middle of TensorFlow's."""
+    """Calls Python in the middle of TensorFlow code."""
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         return super().call(tf.ensure_shape(tf.py_function(tf.nn.relu, [x], tf.float32), [None, *SIZE]), training=training)
@@ -53,7 +53,7 @@ def called(cls: type) -> Any:
 
 
 def functional(model: Subclassed) -> keras.Model:
-    """The same layers, called one after the other where Keras can see it."""
+    """The same layers in a Functional model."""
     inputs = keras.Input(SIZE)
     x = model.drop(model.first(inputs))
     x = ops.relu(model.block.conv(x)) + x[..., :1]
@@ -64,7 +64,7 @@ IMAGES = np.random.default_rng(0).normal(size=(3, *SIZE)).astype(np.float32)
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_subclassed_model_is_explained_as_the_same_layers_in_a_functional_one(method: str) -> None:
+def test_a_subclassed_model_is_explained_like_its_functional_equivalent(method: str) -> None:
     model = called(Subclassed)
     got, want = (tfviz.METHODS[method](one)(IMAGES).numpy() for one in (model, functional(model)))
     assert abs(want).max() > 0
@@ -78,7 +78,7 @@ def test_a_layer_inside_a_subclassed_model_has_a_path() -> None:
 
 
 @pytest.mark.parametrize("cls", [Subclassed, Hidden])
-def test_a_subclassed_model_is_left_as_it_is(cls: type) -> None:
+def test_a_subclassed_model_is_not_changed(cls: type) -> None:
     model = called(cls)
     model(IMAGES)
     inside = [model.first, model.drop, model.block, model.block.conv, model.pool, model.out]
@@ -95,7 +95,7 @@ def test_a_subclassed_model_is_left_as_it_is(cls: type) -> None:
     assert seen() == before
 
 
-def test_its_weights_are_read_live() -> None:
+def test_weights_of_a_subclassed_model_are_read_live() -> None:
     model = called(Subclassed)
     explainer = tfviz.ExcitationBackprop(model)
     before = explainer(IMAGES, 1).numpy()
@@ -105,21 +105,21 @@ def test_its_weights_are_read_live() -> None:
     np.testing.assert_allclose(after, tfviz.ExcitationBackprop(functional(model))(IMAGES, 1), rtol=1e-4, atol=1e-6)
 
 
-def test_saliency_works_on_a_model_whose_layers_cannot_be_seen() -> None:
+def test_saliency_works_on_an_opaque_model() -> None:
     model = called(Hidden)
     want = compiled_gradient(lambda x: model(x)[:, 1], IMAGES)
     np.testing.assert_allclose(tfviz.Saliency(model, score="outputs")(IMAGES, 1), want, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("method", [key for key in tfviz.METHODS if key != "saliency"])
-def test_the_other_methods_say_that_saliency_does(method: str) -> None:
+def test_the_errors_of_other_methods_suggest_saliency(method: str) -> None:
     with pytest.raises(
         tfviz.UnsupportedModelError, match=r"'subclassed' is a subclassed model \(Hidden\).*'saliency' works on it"
     ):
         tfviz.METHODS[method](called(Hidden))
 
 
-def test_a_subclassed_model_that_was_never_called_is_refused() -> None:
+def test_a_subclassed_model_that_was_never_called_is_rejected() -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match="The Subclassed model 'subclassed' has never been called"):
         tfviz.GradCAM(Subclassed())
 

@@ -1,6 +1,4 @@
-"""Code that goes through TensorFlow's own functions: explained as the same network built of Keras
-layers.
-"""
+"""Code with TensorFlow functions is explained like the same network built from Keras layers."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
 
 
 class Mixed(keras.Model):
-    """Layers, TensorFlow's functions and weights of the model's own, as people write it who know
-    TensorFlow.
-    """
+    """Layers, TensorFlow functions and the model's own weights, in TensorFlow style."""
 
     def __init__(self) -> None:
         super().__init__(name="mixed")
@@ -71,7 +67,7 @@ class Mixed(keras.Model):
 
 
 def of_layers() -> keras.Model:
-    """The same network, of Keras' layers only."""
+    """The same network from Keras layers only."""
     inputs = keras.Input(SIZE)
     x = conv(6, "first", activation=None)(inputs)
     x = layers.ReLU(name="r1")(layers.BatchNormalization(name="norm")(x))
@@ -102,21 +98,21 @@ def mixed(cls: type = Mixed) -> Any:
     return model
 
 
-# Excitation has another rule for a weight of each channel (scale) than for a depthwise convolution.
+# Excitation treats per-channel weights (scale) differently from a depthwise convolution.
 SAME = [key for key in tfviz.METHODS if "excitation" not in key]
 
 
 @pytest.mark.parametrize("method", SAME)
-def test_every_method_sees_the_layers_and_the_functions_between(method: str) -> None:
+def test_every_method_sees_layers_and_the_functions_between_them(method: str) -> None:
     model = mixed()
     twin, images, before = same_weights(model, of_layers()), noise(*SIZE), snapshot(model)
     np.testing.assert_allclose(model(images), twin(images), rtol=1e-4)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     assert_same(tfviz.METHODS[method](model)(images, target), tfviz.METHODS[method](twin)(images, target))
     assert_untouched(model, before)
 
 
-def test_excitation_knows_the_functions_too() -> None:
+def test_excitation_has_rules_for_the_functions() -> None:
     model = mixed()
     model.gain.assign(np.ones(6))
     twin, images = same_weights(model, of_layers()), noise(*SIZE)
@@ -124,7 +120,7 @@ def test_excitation_knows_the_functions_too() -> None:
         assert_same(tfviz.METHODS[method](model)(images, 1), tfviz.METHODS[method](twin)(images, 1))
 
 
-def test_steps_are_named_as_the_layers_and_functions_are() -> None:
+def test_steps_are_named_after_layers_and_functions() -> None:
     model = mixed()
     graph = tfviz.Saliency(model).graph
     kinds = {step.path: type(step.operation) for step in graph.steps}
@@ -183,7 +179,7 @@ def test_any_precision(policy: str, tolerance: float) -> None:
 
 
 class HalfReady(Mixed):
-    """With weights of its own in whatever type the layers compute in."""
+    """Owns weights, and reads them in the dtype that its layers compute in."""
 
     def call(self, x: Any, training: bool = False) -> Any:
         x = tf.nn.relu(self.first(x))
@@ -226,20 +222,20 @@ SIXES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", SIXES)
-def test_a_relu6_is_known_in_whatever_form(name: str) -> None:
+def test_a_relu6_is_recognized_in_every_form(name: str) -> None:
     model = of_lambda(lambda x: SIXES[name](8.0 * x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu6(8.0 * x))))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
 @pytest.mark.parametrize("name", RELUS)
-def test_a_relu_is_known_in_whatever_form(name: str, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_relu_is_recognized_in_every_form(name: str, recwarn: pytest.WarningsRecorder) -> None:
     model = of_lambda(RELUS[name])
     plain = weighted_like(model, by_layer(layers.ReLU()))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
     assert not recwarn.list
 
@@ -257,7 +253,7 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
+def test_an_operation_that_is_not_a_relu_keeps_its_derivative(name: str) -> None:
     model, images = of_lambda(OTHERS[name]), tf.constant(noise(*SIZE))
     relus = [step.path for step in tfviz.Saliency(model).graph.steps if isinstance(step.operation, operations.Relu)]
     assert relus == ["last"]
@@ -266,9 +262,7 @@ def test_what_is_no_relu_keeps_its_derivative(name: str) -> None:
 
 
 class Product(layers.Layer):
-    """A Dense layer in TensorFlow, its kernel as it is or transposed, along all axes or
-    flattened.
-    """
+    """A Dense layer in TensorFlow, with its kernel plain or transposed, on maps or vectors."""
 
     def __init__(self, is_transposed: bool, is_flat: bool) -> None:
         super().__init__(name="product")
@@ -299,7 +293,7 @@ def test_a_product_with_weights_is_a_dense_layer(is_transposed: bool, is_flat: b
 
 
 class Strided(layers.Layer):
-    """A convolution that says how much it pads, as PyTorch's do."""
+    """A convolution with explicit padding, like PyTorch's."""
 
     def build(self, shape: Any) -> None:
         self.kernel = self.add_weight(shape=(3, 3, shape[-1], 8), name="kernel")
@@ -308,7 +302,7 @@ class Strided(layers.Layer):
         return tf.nn.relu(tf.nn.conv2d(x, self.kernel, 2, [[0, 0], [1, 1], [2, 0], [0, 0]]))
 
 
-def test_a_convolution_with_paddings_of_its_own_is_padding_and_a_convolution() -> None:
+def test_a_convolution_with_explicit_padding_equals_padding_and_a_convolution() -> None:
     def build(own: Callable[[Any], Any]) -> keras.Model:
         inputs = keras.Input(SIZE)
         return alive(keras.Model(inputs, head_of(conv(5, "last")(own(conv(6, "c1")(inputs))), "softmax")), 1)
@@ -320,11 +314,11 @@ def test_a_convolution_with_paddings_of_its_own_is_padding_and_a_convolution() -
     model, plain = build(Strided(name="own")), build(of_keras)
     plain.set_weights(model.get_weights())
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
-def test_a_sum_of_a_tensor_with_itself_is_shared_out() -> None:
+def test_a_sum_of_a_tensor_with_itself_passes_all_of_p() -> None:
     model = of_lambda(lambda x: tf.nn.relu(x + x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu(2 * x))))
     for key in ("saliency", "excitation_backprop"):
@@ -356,11 +350,11 @@ def test_a_sum_of_a_tensor_with_itself_is_shared_out() -> None:
     ],
     ids=["flip", "reshape", "stack", "pad", "average", "maximum", "silu", "maximum, padded", "padding of 77", "elu", "split"],
 )
-def test_functions_are_known_by_what_they_do(function: Callable[[Any], Any], layer: layers.Layer) -> None:
+def test_functions_are_described_by_what_they_compute(function: Callable[[Any], Any], layer: layers.Layer) -> None:
     model = of_lambda(function, (12, 10, 3 if "split" in str(function.__code__.co_names) else 6))
     plain = weighted_like(model, by_layer(layer))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -368,7 +362,7 @@ def shifted(x: Any, value: float = 0.0) -> Any:
     return ops.pad(x, [[0, 0], [2, 0], [0, 2], [0, 0]], constant_values=value)[:, :-2, 2:]
 
 
-def test_a_function_may_call_layers_of_the_users() -> None:
+def test_a_function_may_call_the_users_layers() -> None:
     inner = conv(6, "caught", activation=None, activity_regularizer="l2")
     inner.build((None, 12, 10, 6))
     networks.with_random_weights(inner, 3)
@@ -383,7 +377,7 @@ def test_a_function_may_call_layers_of_the_users() -> None:
     assert [one is other for one, other in zip(inner._losses, losses, strict=True)] == [True] * len(losses)
 
 
-def test_excitation_refuses_a_function_by_its_name() -> None:
+def test_excitation_names_a_function_without_a_rule() -> None:
     model = of_lambda(lambda x: tf.cumsum(x, axis=1))
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'own/cumsum' \(Cumsum\)"):
         tfviz.ExcitationBackprop(model)
@@ -393,7 +387,7 @@ def test_excitation_refuses_a_function_by_its_name() -> None:
 
 
 class Straight(layers.Layer):
-    """A step on the way forward, the identity on the way back."""
+    """A step function with the gradient of the identity."""
 
     def call(self, x: Any) -> Any:
         @tf.custom_gradient
@@ -403,7 +397,7 @@ class Straight(layers.Layer):
         return step(x)
 
 
-def test_a_gradient_of_the_users_own_is_kept() -> None:
+def test_a_custom_gradient_is_kept() -> None:
     inputs = keras.Input(SIZE)
     x = Straight(name="straight")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
@@ -413,23 +407,23 @@ def test_a_gradient_of_the_users_own_is_kept() -> None:
 
 
 class Noisy(layers.Layer):
-    """One draw, read twice: two pieces of the trace would draw twice."""
+    """One random draw that is read twice; two pieces of the trace would draw twice."""
 
     def call(self, x: Any) -> Any:
         drawn = tf.random.normal([6])
         return tf.nn.relu(x * drawn) + tf.nn.relu(x / drawn)
 
 
-def test_what_draws_at_random_is_run_as_a_whole() -> None:
+def test_a_layer_that_draws_random_numbers_is_opaque() -> None:
     inputs = keras.Input(SIZE)
     x = Noisy(name="noisy")(conv(6, "c1", activation=None)(inputs))
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(x), None)), 1)
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'noisy' \(Noisy\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'noisy' \(Noisy\)"):
         assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
 
 
-def test_half_precision_does_not_blur_where_a_mask_goes() -> None:
-    """A position beyond 2,048 has no number of its own in float16."""
+def test_half_precision_moves_a_mask_exactly() -> None:
+    """float16 cannot represent indices beyond 2,048."""
     size = (64, 64, 3)
     inputs = keras.Input(size)
     x = conv(4, "c1")(inputs)
@@ -445,9 +439,7 @@ def test_half_precision_does_not_blur_where_a_mask_goes() -> None:
 
 
 class Branching(layers.Layer):
-    """One of two layers, as the images have it: each has the names of its own graph, which are
-    those of the other too.
-    """
+    """One of two layers, chosen by the images; both branch graphs use the same names."""
 
     def __init__(self) -> None:
         super().__init__(name="branching")
@@ -464,10 +456,10 @@ class Branching(layers.Layer):
 
 
 @pytest.mark.parametrize("size", [SIZE, (None, None, 3)])
-def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
+def test_a_layer_with_a_condition_is_opaque(size: Any) -> None:
     inputs = keras.Input(size)
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(Branching()(conv(6, "c1")(inputs))), None)), 1)
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'branching' \(Branching\): a ReLU inside it"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'branching' \(Branching\)"):
         tfviz.GuidedBackprop(model)
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'branching' \(Branching\)"):
         tfviz.ExcitationBackprop(model)
@@ -479,7 +471,7 @@ def test_a_condition_is_run_as_a_whole_whatever_the_images(size: Any) -> None:
 
 
 class Faded(layers.Layer):
-    """Numbers that TensorFlow's own variables hold, as a progressive GAN fades its layers in."""
+    """Values in TensorFlow's own variables, as in the fade-in of a progressive GAN."""
 
     def __init__(self) -> None:
         super().__init__(name="faded")
@@ -489,7 +481,7 @@ class Faded(layers.Layer):
         return x * (1 - 2 * self.a) + x * tf.sigmoid(self.b) * ops.sigmoid(self.a)
 
 
-def test_variables_of_tensorflow_are_read_live_too() -> None:
+def test_tensorflow_variables_are_read_live() -> None:
     inputs = keras.Input(SIZE)
     faded = Faded()
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(faded(conv(6, "c1")(inputs))), None)), 1)
@@ -502,7 +494,7 @@ def test_variables_of_tensorflow_are_read_live_too() -> None:
 
 
 class Blocks(keras.Model):
-    """Layers of one name, and a function of the same."""
+    """Layers that share a name with each other and with a function."""
 
     def __init__(self) -> None:
         super().__init__(name="blocks")
@@ -520,7 +512,7 @@ class Blocks(keras.Model):
         return self.out(tf.reduce_mean(self.blocks[1](x), axis=[1, 2]))
 
 
-def test_layers_of_one_name_are_told_apart() -> None:
+def test_layers_with_the_same_name_are_numbered() -> None:
     model = Blocks()
     model(noise(*SIZE))
     alive(model, 1)
@@ -535,7 +527,7 @@ def test_layers_of_one_name_are_told_apart() -> None:
 
 
 class Pair(layers.Layer):
-    """A layer that gives something and nothing."""
+    """A layer that returns a tensor and None."""
 
     def call(self, x: Any) -> Any:
         return x * 2.0, None
@@ -557,7 +549,7 @@ class Paired(keras.Model):
         return self.out(tf.reduce_mean(tf.nn.relu(self.norm(x, training=True)), axis=[1, 2]))
 
 
-def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
+def test_none_outputs_and_explicit_training_arguments_are_respected() -> None:
     model = Paired()
     model(noise(*SIZE))
     alive(model, 1)
@@ -570,7 +562,7 @@ def test_none_among_outputs_and_the_users_word_on_training_are_heeded() -> None:
 # --- what is done to look -------------------------------------------------------------------------
 
 
-def test_calls_are_noted_once_and_in_this_thread_only() -> None:
+def test_calls_are_recorded_once_and_in_this_thread_only() -> None:
     outer = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="a"), layers.Dense(2, name="b")], name="outer")
     other, x = layers.Dense(2), np.ones((1, 3), np.float32)
     other.build((None, 3))
@@ -585,7 +577,7 @@ def test_calls_are_noted_once_and_in_this_thread_only() -> None:
     assert keras.Layer.__call__ is plain
 
 
-def test_functions_are_opened_for_this_thread_only() -> None:
+def test_functions_are_inlined_for_this_thread_only() -> None:
     own, other = [], []
     function = tf.function(lambda x: own.append(x) or x + 1)
     beside = tf.function(lambda x: other.append(x) or x + 1)
@@ -600,7 +592,7 @@ def test_functions_are_opened_for_this_thread_only() -> None:
     assert not tf.config.functions_run_eagerly()
 
 
-def test_what_code_keeps_in_lists_and_dicts_is_as_before() -> None:
+def test_lists_and_dicts_on_a_layer_are_restored() -> None:
     class Keeping(Mixed):
         def __init__(self) -> None:
             super().__init__()
@@ -621,7 +613,7 @@ def test_what_code_keeps_in_lists_and_dicts_is_as_before() -> None:
     assert model.last["y"] is last
 
 
-def test_everything_is_as_before_when_the_users_code_raises() -> None:
+def test_everything_is_restored_when_user_code_raises() -> None:
     class Failing(keras.Model):
         def __init__(self) -> None:
             super().__init__(name="failing")
@@ -650,9 +642,7 @@ def test_everything_is_as_before_when_the_users_code_raises() -> None:
 
 
 def test_keras_still_calls_a_layer_through_the_class() -> None:
-    """`recorded_calls` stands on this: a layer, a model and a wrapper are all called by
-    `keras.Layer.__call__`.
-    """
+    """`recorded_calls` relies on this: layers, models and wrappers run `keras.Layer.__call__`."""
     dense, x = layers.Dense(2), np.ones((1, 2, 3), np.float32)
     wrapped = layers.TimeDistributed(layers.Dense(2))
     wrapped(x)
@@ -667,9 +657,9 @@ def test_keras_still_calls_a_layer_through_the_class() -> None:
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "grad_cam", "excitation_backprop", "visual_backprop"])
-def test_such_a_model_is_exported(method: str, tmp_path: Path) -> None:
+def test_a_model_in_tensorflow_functions_is_exported(method: str, tmp_path: Path) -> None:
     model, images = mixed(), noise(*SIZE)
     explainer = tfviz.METHODS[method](model)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     explainer.export(tmp_path / "explainer")
     assert_same(tfviz.load_explainer(tmp_path / "explainer")(images, target), explainer(images, target))

@@ -1,5 +1,6 @@
-"""What tfviz reads of TensorFlow's private parts is still there and means the same. A failure here
-says what has moved.
+"""The private parts of TensorFlow that tfviz uses exist and are unchanged.
+
+A failure here names what TensorFlow has moved.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def halved(x: tf.Tensor) -> tuple:
 
 
 def calls_a_function() -> bool:
-    """Whether a call of a tf.function stays a call in the graph of what calls it."""
+    """Return whether a call of a tf.function remains a call in the caller's graph."""
     graph = tf.function(lambda x: doubled(x), autograph=False).get_concrete_function(tf.TensorSpec([3])).graph
     return any("PartitionedCall" in operation.type for operation in graph.get_operations())
 
 
-def test_a_tf_function_becomes_a_part_of_what_calls_it_in_this_thread_only() -> None:
+def test_a_tf_function_is_inlined_in_this_thread_only() -> None:
     elsewhere: list[bool] = []
     with tensorflow_internals.inlined_functions():
         thread = threading.Thread(target=lambda: elsewhere.append(calls_a_function()))
@@ -39,7 +40,7 @@ def test_a_tf_function_becomes_a_part_of_what_calls_it_in_this_thread_only() -> 
     assert calls_a_function()
 
 
-def test_a_gradient_of_its_own_is_seen_in_the_graph() -> None:
+def test_a_custom_gradient_is_visible_in_the_graph() -> None:
     graph = tensorflow_internals.wrapped(halved, [tf.TensorSpec([3])]).graph
     own = [tensorflow_internals.has_own_gradient(operation) for operation in graph.get_operations()]
     assert own.count(True) == 1, "the attribute `_gradient_op_type` of the end of a tf.custom_gradient has changed"

@@ -32,7 +32,7 @@ def explain(method: str, model: Any, films: np.ndarray) -> np.ndarray:
 
 
 def test_the_automatic_layer_is_the_last_with_height_and_width_inside(model: keras.Model, films: np.ndarray) -> None:
-    """Not the Dense that says one thing of each frame, though time is an axis too."""
+    """Not the Dense with one result per frame, although time is an axis, too."""
     explainer = tfviz.GradCAM(model)
     assert explainer.layer_path == "frames/around/inner/last"
     assert explainer(films, 1).shape == (2, 3, 4, 6)
@@ -51,9 +51,8 @@ def test_a_time_distributed_stands_for_its_output(model: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_batch_of_films_is_explained_as_each_of_them(method: str, model: keras.Model, films: np.ndarray) -> None:
-    # What one film is must not matter to the other.
-    films = films * np.array([1, 100])[:, None, None, None, None]
+def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: keras.Model, films: np.ndarray) -> None:
+    films = films * np.array([1, 100])[:, None, None, None, None]  # One video must not affect the other.
     together = explain(method, model, films)
     for number in (0, 1):
         alone = explain(method, model, films[number : number + 1])[0]
@@ -61,7 +60,7 @@ def test_a_batch_of_films_is_explained_as_each_of_them(method: str, model: keras
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
-def test_a_film_may_have_any_number_of_frames(method: str) -> None:
+def test_a_video_may_have_any_number_of_frames(method: str) -> None:
     fixed = time_distributed("softmax")
     inputs = keras.Input((None, 12, 10, 2))
     x = layers.TimeDistributed(layers.Conv2D(5, 3, activation="relu", padding="same", name="frame"), name="frames")(inputs)
@@ -75,7 +74,7 @@ def test_a_film_may_have_any_number_of_frames(method: str) -> None:
     assert explain(method, free, films[:, :2]).shape[:2] == (2, 2)
 
 
-def test_what_is_inside_is_left_as_it_is(model: keras.Model, films: np.ndarray) -> None:
+def test_the_inner_layer_is_not_changed(model: keras.Model, films: np.ndarray) -> None:
     inside = list(model.get_layer("frames")._flatten_layers())
     before = [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in inside]
     for method in ("saliency", "excitation_backprop", "visual_backprop"):
@@ -83,7 +82,7 @@ def test_what_is_inside_is_left_as_it_is(model: keras.Model, films: np.ndarray) 
     assert [(len(one._inbound_nodes), len(one._outbound_nodes)) for one in inside] == before
 
 
-def test_weights_inside_are_read_live(films: np.ndarray) -> None:
+def test_weights_of_the_inner_layer_are_read_live(films: np.ndarray) -> None:
     model = film("softmax")
     explainer = tfviz.ExcitationBackprop(model)
     before = explainer(films, 1).numpy()
@@ -93,7 +92,7 @@ def test_weights_inside_are_read_live(films: np.ndarray) -> None:
     np.testing.assert_array_equal(after, tfviz.ExcitationBackprop(model)(films, 1))
 
 
-def test_a_layer_with_a_mask_is_run_as_a_whole() -> None:
+def test_a_time_distributed_with_a_mask_is_opaque() -> None:
     inputs = keras.Input((4, 6))
     x = layers.TimeDistributed(layers.Dense(5, activation="relu"), name="steps")(layers.Masking()(inputs))
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(3)(layers.LSTM(4)(x))), 0)
@@ -102,7 +101,9 @@ def test_a_layer_with_a_mask_is_run_as_a_whole() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tfviz.GuidedBackprop(model)
-    assert any("cannot see into layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught)
+    assert any(
+        "cannot redirect ReLUs inside the opaque layer 'steps' (TimeDistributed)" in str(warning.message) for warning in caught
+    )
     with pytest.raises(tfviz.UnsupportedModelError, match="Excitation backprop has no rule for"):
         tfviz.ExcitationBackprop(model)
     explanation = tfviz.Saliency(model).with_outputs(series, 1)
@@ -112,7 +113,7 @@ def test_a_layer_with_a_mask_is_run_as_a_whole() -> None:
 
 
 def test_an_lstm_over_the_frames_raises_no_false_alarm(model: keras.Model, films: np.ndarray) -> None:
-    """Warnings are errors here: a layer of Keras whose parts hold no ReLU hides none."""
+    """Warnings are errors here. A Keras layer whose parts contain no ReLU hides none."""
     inputs = keras.Input((3, 13, 10, 2))
     frames = layers.TimeDistributed(model.get_layer("frames").layer, name="frames")(inputs)
     recurrent = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5, name="memory")(frames)))
@@ -120,5 +121,5 @@ def test_an_lstm_over_the_frames_raises_no_false_alarm(model: keras.Model, films
     with pytest.raises(tfviz.UnsupportedModelError, match=r"no rule for 'memory' \(LSTM\)"):
         tfviz.ExcitationBackprop(recurrent)
     hidden = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5, activation="relu", name="memory")(frames)))
-    with pytest.warns(UserWarning, match=r"cannot see into layer 'memory' \(LSTM\)"):
+    with pytest.warns(UserWarning, match=r"cannot redirect ReLUs inside the opaque layer 'memory' \(LSTM\)"):
         tfviz.GuidedBackprop(hidden)

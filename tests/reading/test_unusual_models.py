@@ -1,4 +1,4 @@
-"""Models that Keras runs and that are easily read wrongly: the right values, by a compiled tape."""
+"""Models that run in Keras and are easily misread: compared with a compiled tape."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SCALARS = {
 
 
 @pytest.mark.parametrize("name", SCALARS)
-def test_code_may_make_a_tensor_of_rank_0(name: str) -> None:
+def test_code_may_create_a_scalar(name: str) -> None:
     assert_gradient(behind(layers.Lambda(SCALARS[name])))
 
 
@@ -68,7 +68,7 @@ GATHERING = {
 
 
 @pytest.mark.parametrize("name", GATHERING)
-def test_a_gradient_of_slices_is_a_tensor(name: str) -> None:
+def test_a_gradient_as_indexed_slices_becomes_a_tensor(name: str) -> None:
     model = behind(layers.Lambda(GATHERING[name]))
     assert_gradient(model)
     assert tf.is_tensor(tfviz.Saliency(model)(networks.pictures(model), 1))
@@ -81,12 +81,12 @@ class Padding(layers.Conv2D):
         return tf.nn.conv2d(x, self.kernel, 1, "SAME") + self.bias
 
 
-def test_a_layer_may_declare_another_shape_than_it_gives() -> None:
+def test_a_layer_may_declare_a_wrong_output_shape() -> None:
     assert_gradient(behind(lambda x: layers.ReLU()(Padding(3, 3, name="second")(Padding(3, 3, name="first")(x)))))
 
 
 def test_calls_of_a_shared_layer_are_numbered_in_the_order_of_the_calls() -> None:
-    """Keras' own walk begins at the output, where the second call may come first."""
+    """Keras' own traversal starts at the output, where the second call may come first."""
     encode = keras.Sequential([keras.Input(SIZE), layers.Conv2D(4, 3, activation="relu", name="conv")], name="enc")
     pair = [keras.Input(SIZE, name=name) for name in ("first", "second", "third")]
     codes = [layers.GlobalAveragePooling2D()(encode(x)) for x in pair]
@@ -105,7 +105,7 @@ def attention_by_hand(x: Any) -> Any:
     return ops.reshape(ops.transpose(ops.matmul(weights, heads), (0, 2, 1, 3)), (-1, 80, 4))
 
 
-def test_heads_and_tokens_are_no_feature_map() -> None:
+def test_attention_heads_and_tokens_are_not_a_feature_map() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Conv2D(4, 3, activation="relu", name="stem")(inputs)
     x = layers.Conv2D(4, 3, activation="relu", padding="same", name="features")(x)
@@ -172,7 +172,7 @@ for one, other in zip(before, maps()):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_is_refused_with_the_recipe(backend: str) -> None:
+def test_another_backend_is_rejected_with_instructions(backend: str) -> None:
     pytest.importorskip(backend)
     code = f"""
 import os

@@ -1,9 +1,8 @@
-"""Normalizations written out, choices and sums with constants, in excitation backprop and
-VisualBackProp.
+"""Handwritten normalizations, choices, and sums with constants, in excitation backprop and masks.
 
-Each model is a convolution, the operation, and a convolution after it. The reference is a slow one
-in float64: excitation carries p from the second convolution back to the first by the formula of the
-paper, and what the operation does to p is written down beside the operation.
+Each model consists of a convolution, the operation, and another convolution. A slow float64
+reference carries p from the second convolution back to the first by the formula of the paper, and
+what the operation does to p is stated next to the operation.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Operation = Callable[[Any], Any]
 
 
 class ByTensorFlow(layers.Layer):
-    """A function of TensorFlow as a layer."""
+    """A TensorFlow function as a layer."""
 
     def __init__(self, function: Operation, **options: Any) -> None:
         super().__init__(**options)
@@ -79,14 +78,12 @@ def weights_of(model: keras.Model, count: int) -> np.ndarray:
 
 
 def before_second(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What the second convolution reads, in float64."""
+    """Return the input of the second convolution, in float64."""
     return np.asarray(keras.Model(model.input, model.get_layer("second").input)(images), np.float64)
 
 
 def through_convolution(x: np.ndarray, kernel: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """p_in = a · Σ_out w⁺ p / Σ_in w⁺ a of a 3×3 convolution with "same" padding, pixel
-    by pixel.
-    """
+    """Compute p_in = a · Σ_out w⁺ p / Σ_in w⁺ a of a 3×3 "same" convolution, pixel by pixel."""
     a, positive = np.maximum(x, 0), np.maximum(kernel, 0)
     padded = np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0)))
     back = np.zeros_like(padded)
@@ -99,7 +96,7 @@ def through_convolution(x: np.ndarray, kernel: np.ndarray, p: np.ndarray) -> np.
 
 
 def p_at_operation(model: keras.Model, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What comes back to the output of the operation."""
+    """Return p at the output of the operation."""
     kernel = np.asarray(model.get_layer("second").kernel, np.float64)
     p = weights.astype(np.float64).reshape(len(images), *SIZE, -1)
     return through_convolution(before_second(model, images), kernel, p)
@@ -111,7 +108,7 @@ def assert_close(got: Any, want: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
-def test_all_of_p_goes_to_the_signal(name: str) -> None:
+def test_the_signal_receives_all_of_p(name: str) -> None:
     model = around(NORMALIZATIONS[name])
     images = networks.pictures(model)
     weights = weights_of(model, len(images))
@@ -120,10 +117,8 @@ def test_all_of_p_goes_to_the_signal(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NORMALIZATIONS)
-def test_the_mask_passes_to_the_signal_alone(name: str) -> None:
-    """The second route is the same model with the operation left out, run on the maps that the
-    operation gives.
-    """
+def test_only_the_signal_receives_the_mask(name: str) -> None:
+    """The second route is the model without the operation, run on the operation's outputs."""
     model = around(NORMALIZATIONS[name])
     images = networks.pictures(model)
     first, second = (np.asarray(keras.Model(model.input, model.get_layer(one).output)(images)) for one in ("first", "second"))
@@ -133,7 +128,7 @@ def test_the_mask_passes_to_the_signal_alone(name: str) -> None:
 
 
 def ones_3x3(mask: np.ndarray) -> np.ndarray:
-    """The sum over the 3×3 neighborhood of each pixel."""
+    """Sum over the 3×3 neighborhood of each pixel."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
     return np.sum([padded[:, i : i + mask.shape[1], j : j + mask.shape[2]] for i in range(3) for j in range(3)], axis=0)
 
@@ -169,7 +164,7 @@ TWO: dict[str, tuple[Callable[[list[Any]], Any], Shares]] = {
 
 def of_two(operation: Callable[[list[Any]], Any]) -> keras.Model:
     inputs = keras.Input((*SIZE, 3))
-    # Without a ReLU no two values are equal, so that of a maximum one is always the winner.
+    # Without a ReLU there are no ties, so each maximum has a single winner.
     both = [layers.Conv2D(4, 3, padding="same", name=name)(inputs) for name in ("left", "right")]
     y = layers.Conv2D(3, 3, padding="same", activation="relu", name="second")(operation(both))
     return networks.with_random_weights(keras.Model(inputs, layers.Flatten()(y)), 3)
@@ -208,7 +203,7 @@ REFUSED: dict[str, Operation] = {
 
 @pytest.mark.parametrize("method", networks.EXCITATIONS)
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_rule_is_refused_with_a_reason(name: str, method: str) -> None:
+def test_an_operation_without_a_rule_is_rejected_with_a_reason(name: str, method: str) -> None:
     model = around(REFUSED[name])
     with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for '.*(saliency|guided_backprop)"):
         tfviz.METHODS[method](model, "first")

@@ -1,7 +1,7 @@
-"""Each rule on one layer, over the settings that the layer takes, against the reference.
+"""Each rule on one layer, over the layer's settings, against the reference.
 
-Every model here is a single layer between a plain convolution (so that the rule meets activations,
-not the image) and the outputs; hypothesis chooses its settings.
+Each model is a single layer between a plain convolution (so the rule sees activations, not the
+image) and the outputs. Hypothesis chooses the settings.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ TOLERANCE = 1e-4
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 paddings = st.sampled_from(["same", "valid"])
-# The widest window, 3 dilated by 3, reaches over 7.
-sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))
+sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))  # The widest window, 3 dilated by 3, spans 7.
 counts = st.integers(1, 3)
 seeds = st.integers(0, 9999)
 
@@ -52,15 +51,14 @@ def windows(draw: Any, *, dilated: bool = True) -> dict[str, Any]:
 
 @st.composite
 def convolutions(draw: Any) -> Convolution2D:
-    """The class and the settings of a layer, and how many channels it reads."""
+    """Draw the class and settings of a layer, and the number of its input channels."""
     kind = draw(st.sampled_from(["plain", "grouped", "a group for each", "depthwise", "separable"]))
     options = {"kernel_size": draw(pairs), "use_bias": draw(st.booleans()), **draw(windows())}
     channels, outputs = draw(counts), draw(counts)
     if kind == "separable":
-        # Keras itself fails in TensorFlow's oneDNN on one channel and a kernel of one pixel.
-        channels += 1
+        channels += 1  # Keras fails in TensorFlow's oneDNN for one channel and a kernel of one pixel.
     if kind in ("depthwise", "separable"):
-        options["strides"] = (options["strides"][0],) * 2  # TensorFlow wants equal strides here.
+        options["strides"] = (options["strides"][0],) * 2  # TensorFlow requires equal strides here.
         options["dilation_rate"] = (1, 1) if options["strides"] != (1, 1) else options["dilation_rate"]
     if kind == "depthwise":
         return layers.DepthwiseConv2D, {"depth_multiplier": outputs, **options}, channels
@@ -73,9 +71,7 @@ def convolutions(draw: Any) -> Convolution2D:
 
 
 def around(layer: layers.Layer, size: tuple[int, int], channels: int, seed: int) -> keras.Model:
-    """before (makes activations of either sign) → layer → outputs, one for each element of what the
-    layer gives.
-    """
+    """Build before (activations of either sign) → layer → one output per element of the layer."""
     inputs = keras.Input((*size, 2))
     x = layer(layers.Conv2D(channels, 1, name="before")(inputs))
     return networks.with_random_weights(keras.Model(inputs, layers.Flatten()(x)), seed)
@@ -86,7 +82,7 @@ def assert_equal(got: Any, want: np.ndarray) -> None:
 
 
 def assert_excitation(model: keras.Model, layer: str | None, batch: int, seed: int, **options: Any) -> None:
-    """Excitation of random weights on all outputs, down to a layer, against the reference."""
+    """Compare excitation of random weights on all outputs, down to a layer, with the reference."""
     net, images = reference.Network(model), networks.pictures(model, batch, seed)
     weights = np.random.default_rng(seed).uniform(size=net.logits(images).shape).astype(np.float32)
     p = tfviz.ExcitationBackprop(model, layer, sum_channels=False, **options)(images, weights)
@@ -131,7 +127,7 @@ def test_excitation_through_a_transposed_convolution(
 def test_excitation_through_a_dense_layer(
     channels: int, outputs: int, use_bias: bool, batch: int, is_flat: bool, seed: int
 ) -> None:
-    """Also where it runs along the last axis of a map."""
+    """Also along the last axis of a map."""
     inputs = keras.Input((3, 2, channels))
     x = layers.Dense(channels, name="before")(inputs)
     x = layers.Flatten()(x) if is_flat else x
@@ -151,9 +147,7 @@ def test_excitation_through_pooling(
 
 @few
 @given(convolutions(), st.booleans(), st.booleans(), seeds)
-def test_excitation_with_a_merged_batch_norm_of_any_sort(
-    convolution: Convolution2D, center: bool, scale: bool, seed: int
-) -> None:
+def test_excitation_with_a_merged_batch_norm(convolution: Convolution2D, center: bool, scale: bool, seed: int) -> None:
     kind, options, channels = convolution
     layer = kind(**options)
     norm = layers.BatchNormalization(center=center, scale=scale, epsilon=0.01)
@@ -170,7 +164,7 @@ def test_excitation_with_a_batch_norm_merged_into_a_transposed_convolution(
     assert_excitation(around(body, (7, 8), 2, seed), "before", 2, seed, merge_batch_norm=True)
 
 
-def test_a_batch_norm_is_not_merged_where_something_else_reads_the_convolution_too() -> None:
+def test_a_batch_norm_is_not_merged_if_the_convolution_has_another_reader() -> None:
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(3, 3, padding="same", name="conv")(inputs)
     x = layers.Add()([x, layers.BatchNormalization()(x)])
@@ -191,7 +185,7 @@ def test_excitation_through_a_sum_of_any_number_of_inputs(inputs_count: int, as_
     assert_excitation(model, "part0", batch, seed)
 
 
-def test_a_sum_of_a_map_and_one_number_for_each_channel_loses_nothing() -> None:
+def test_a_sum_of_a_map_and_a_vector_loses_no_probability() -> None:
     inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(3, 1, activation="relu", name="map")(inputs)
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
@@ -232,7 +226,7 @@ def three_dimensional() -> keras.Model:
 
 
 @pytest.mark.parametrize("build", [one_dimensional, three_dimensional])
-def test_series_and_volumes_are_explained_too(build: Any) -> None:
+def test_1d_and_3d_networks_are_explained(build: Any) -> None:
     model = networks.with_random_weights(build(), 2)
     images = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
     p = tfviz.ExcitationBackprop(model, "c1")(images, 1).numpy()
@@ -247,7 +241,7 @@ def test_series_and_volumes_are_explained_too(build: Any) -> None:
 def test_excitation_needs_every_operation_between_the_layer_and_the_outputs() -> None:
     model = around(layers.UpSampling2D(2), (4, 4), 2, 0)
     graph = scored(graph_of(model), "logits")
-    Excitation(graph).require_rules(graph.inputs)  # It moves elements, which is its own derivative.
+    Excitation(graph).require_rules(graph.inputs)  # It moves elements, so its own derivative applies.
 
 
 # --- guided backprop and deconvnet ----------------------------------------------------------------
@@ -262,7 +256,7 @@ def test_guided_backprop_and_deconvnet_through_any_relu(
 ) -> None:
     kind, options, channels = convolution
     layer = kind(**options)
-    layer.use_bias = True  # Without it zeros stay zeros, where a ReLU has no derivative.
+    layer.use_bias = True  # Otherwise zeros stay zeros, where a ReLU has no derivative.
     relus = [layers.ReLU(), layers.ReLU(max_value, slope, threshold)]
     model = around(keras.Sequential([relus[0], layer, relus[1]]), (8, 7), channels, seed)
     net, images = reference.Network(model), networks.pictures(model, batch, seed)
@@ -286,7 +280,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-def test_a_relu_is_one_in_whichever_form(form: str, method: str) -> None:
+def test_every_kind_of_relu_is_redirected(form: str, method: str) -> None:
     results = []
     for form_of_it in (form, "fused"):
         inputs = keras.Input((4,))
@@ -303,7 +297,7 @@ def test_a_relu_is_one_in_whichever_form(form: str, method: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(pairs, pairs, paddings, pairs, sizes, counts, seeds)
-def test_scaling_up_is_the_transposed_convolution_with_ones(
+def test_scaling_up_equals_a_transposed_convolution_with_ones(
     kernel: Any, strides: Any, padding: str, dilation: Any, size: Any, batch: int, seed: int
 ) -> None:
     window = Window(kernel, strides, padding, dilation)
@@ -315,7 +309,7 @@ def test_scaling_up_is_the_transposed_convolution_with_ones(
 
 @some
 @given(pairs, windows(dilated=False), sizes, seeds)
-def test_a_mask_goes_back_through_a_transposed_convolution_as_a_convolution_with_ones(
+def test_a_transposed_convolution_is_reversed_by_a_convolution_with_ones(
     kernel: Any, window: dict[str, Any], size: Any, seed: int
 ) -> None:
     model = keras.Sequential([keras.Input((*size, 2)), layers.Conv2DTranspose(3, kernel, **window)])
@@ -350,7 +344,7 @@ def test_visual_backprop_through_pooling(kind: type, pool_size: Any, window: dic
     assert_equal(tfviz.VisualBackProp(model)(images), reference.visual_backprop(reference.Network(model), images))
 
 
-def test_a_mask_is_cropped_padded_and_averaged_back() -> None:
+def test_padding_cropping_and_upsampling_are_reversed() -> None:
     mask = tf.reshape(tf.range(16.0), (1, 4, 4, 1))
     want = {
         "pad": (layers.ZeroPadding2D(((1, 0), (0, 2))), (3, 2), [[4, 5], [8, 9], [12, 13]]),
@@ -363,15 +357,15 @@ def test_a_mask_is_cropped_padded_and_averaged_back() -> None:
         np.testing.assert_array_equal(got[0, ..., 0], expected)
 
 
-def test_the_gated_branch_gets_the_mask_and_the_gate_nothing() -> None:
+def test_the_gated_branch_receives_the_mask_and_the_gate_nothing() -> None:
     graph = graph_of(networks.build("gated"))
     step = next(step for step in graph.steps if isinstance(step.operation, Product))
     mask = tf.ones((1, 16, 16, 1))
     assert [part is None for part in masks_of_inputs(step, mask, [(16, 16), (1, 1)])] == [False, True]
 
 
-def test_a_map_that_only_leads_to_a_gate_plays_no_part() -> None:
-    """It is not the deepest: maps are made from what it gates."""
+def test_a_feature_map_that_only_feeds_a_gate_is_ignored() -> None:
+    """It is not the deepest feature map; those before the gated signal are."""
     inputs = keras.Input((8, 8, 2))
     x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
     side = layers.ReLU(name="side")(x)

@@ -1,4 +1,4 @@
-"""Excitation where signs turn over: refused, or carried along."""
+"""Excitation and negation: rejected, or handled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TURNED: dict[str, Callable[[Any], Any]] = {
 
 
 def crelu(turned: Callable[[Any], Any]) -> keras.Model:
-    """Of each map its positive part and its negative (Shang et al., 2016)."""
+    """The positive and negative part of each map (Shang et al., 2016)."""
     inputs = keras.Input(SIZE)
     x = conv(6, "c1", activation=None)(inputs)
     x = layers.Concatenate()([layers.ReLU()(x), layers.ReLU()(turned(x))])
@@ -40,16 +40,16 @@ def crelu(turned: Callable[[Any], Any]) -> keras.Model:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", TURNED)
-def test_what_turns_signs_over_has_no_rule(name: str, method: str) -> None:
+def test_operations_that_negate_have_no_rule(name: str, method: str) -> None:
     model = crelu(TURNED[name])
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* it negates its input"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* It negates its input"):
         tfviz.METHODS[method](model)
     assert np.any(tfviz.METHODS[method](model, "last")(noise(*SIZE), 1))
     assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))
 
 
 @pytest.mark.parametrize("kept", [lambda x: x * 2.0 - 1.0, lambda x: x / 2.0, lambda x: layers.Rescaling(2.0, -1.0)(x)])
-def test_what_keeps_them_passes_the_probability_on(kept: Callable[[Any], Any]) -> None:
+def test_operations_that_keep_the_sign_pass_the_probability(kept: Callable[[Any], Any]) -> None:
     model, images = crelu(kept), noise(*SIZE)
     assert np.any(tfviz.ExcitationBackprop(model)(images, 1))
 
@@ -57,8 +57,8 @@ def test_what_keeps_them_passes_the_probability_on(kept: Callable[[Any], Any]) -
 @pytest.mark.parametrize(
     "turned, shift", [(lambda x: 1.0 - x, 1.0), (lambda x: -x, 0.0), (lambda x: layers.Rescaling(-1.0, 0.5)(x), 0.5)]
 )
-def test_a_picture_may_be_turned_over_before_it_is_read(turned: Callable[[Any], Any], shift: float) -> None:
-    """White on black for black on white."""
+def test_an_image_may_be_negated_before_the_first_linear_map(turned: Callable[[Any], Any], shift: float) -> None:
+    """White on black instead of black on white."""
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head_of(conv(5, "last")(turned(inputs)), None)), 1)
     plain = keras.Model(x := keras.Input(SIZE), model.layers[-1](model.layers[-2](model.get_layer("last")(x))))
@@ -90,7 +90,7 @@ def summed(units: int, activation: str | None) -> keras.Model:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [0, 1])
 @pytest.mark.parametrize("build", [averaged, summed])
-def test_one_unit_is_explained_as_two_behind_an_average_or_a_sum(build: Any, target: int, method: str) -> None:
+def test_one_sigmoid_unit_after_an_average_or_sum_is_explained_as_two_classes(build: Any, target: int, method: str) -> None:
     model, twin = alive(build(1, "sigmoid"), 3), build(2, None)
     for mine, its in zip(twin.weights, model.weights, strict=True):
         weights = its - ops.mean(its) if "z" in its.path.split("/")[0] else its
@@ -108,7 +108,7 @@ def test_one_unit_is_explained_as_two_behind_an_average_or_a_sum(build: Any, tar
 @pytest.mark.parametrize(
     "spread", [lambda x: x + np.ones((1, 6, 5, 1), "float32"), lambda x: ops.multiply(np.ones((1, 6, 5, 1), "float32"), x)]
 )
-def test_nothing_is_lost_where_a_number_becomes_a_map(spread: Callable[[Any], Any]) -> None:
+def test_broadcasting_loses_no_probability(spread: Callable[[Any], Any]) -> None:
     inputs = keras.Input(SIZE)
     x = spread(layers.GlobalAveragePooling2D(keepdims=True)(conv(5, "last")(inputs)))
     model = alive(keras.Model(inputs, head_of(conv(4, "above")(x), None)), 1)
@@ -117,7 +117,7 @@ def test_nothing_is_lost_where_a_number_becomes_a_map(spread: Callable[[Any], An
     np.testing.assert_allclose(np.sum(tfviz.ExcitationBackprop(model)(noise(*SIZE), 1), (1, 2)), 1, rtol=1e-4)
 
 
-def test_a_sum_of_a_map_with_itself_passes_all_of_it() -> None:
+def test_a_sum_of_a_map_with_itself_loses_no_probability() -> None:
     def build(double: Callable[[Any], Any]) -> keras.Model:
         inputs = keras.Input(SIZE)
         return alive(keras.Model(inputs, head_of(conv(4, "above")(double(conv(5, "last")(inputs))), None)), 1)
@@ -128,21 +128,18 @@ def test_a_sum_of_a_map_with_itself_passes_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -3.0])
-def test_padding_of_any_value_is_no_part_of_the_picture(value: float) -> None:
-    """A convolution that reads the padding gives the picture the same share, whatever the padding
-    holds.
-    """
+def test_padding_is_not_part_of_the_image_whatever_its_value(value: float) -> None:
+    """A convolution that reads padding divides p among image pixels regardless of its value."""
     inputs = keras.Input(SIZE)
     x = ops.pad(inputs, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=value)
-    # every place excited, whatever it reads
-    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)
+    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)  # every position is excited, regardless of the input
     model = alive(keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x))), 1)
     for weight in model.weights:
         weight.assign(abs(weight) * 0.01)
     np.testing.assert_allclose(np.sum(tfviz.ExcitationBackprop(model)(noise(*SIZE), 1), (1, 2)), 1, rtol=1e-3)
 
 
-def test_steps_that_a_mask_leaves_out_get_nothing() -> None:
+def test_masked_time_steps_receive_nothing() -> None:
     series = abs(noise(7, 5, count=1))
     series[:, 4:] = 0
     inside = keras.Sequential([keras.Input((7, 5)), layers.Masking(), layers.Dense(6, "relu", name="d")], name="inside")
@@ -155,7 +152,7 @@ def test_steps_that_a_mask_leaves_out_get_nothing() -> None:
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
 
 
-def test_batch_norms_are_merged_inside_a_series_and_said_where_none_is() -> None:
+def test_batch_norms_are_merged_inside_a_time_distributed_or_reported() -> None:
     frame = keras.Sequential(
         [keras.Input(SIZE), layers.Conv2D(4, 3, name="c"), layers.BatchNormalization(axis=3, name="n"), layers.ReLU()]
     )
@@ -164,7 +161,7 @@ def test_batch_norms_are_merged_inside_a_series_and_said_where_none_is() -> None
     assert len(tfviz.ExcitationBackprop(film, merge_batch_norm=True).excitation.batch_norms) == 1
     x = keras.Input(SIZE)
     other = keras.Model(x, head_of(layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x)), None))
-    with pytest.warns(UserWarning, match=r"leaves 'batch_norm.*' as it is: only a BatchNormalization of the last axis"):
+    with pytest.warns(UserWarning, match=r"leaves out 'batch_norm.*'\. Only a BatchNormalization over the last axis"):
         tfviz.ExcitationBackprop(other, merge_batch_norm=True)
     x = keras.Input(SIZE)
     mixed = layers.EinsumDense("abcd,ed->abce", (10, 9, 3), name="mixed")(x)

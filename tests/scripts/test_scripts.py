@@ -172,9 +172,9 @@ def test_folders_and_checkpoints_that_cannot_be_used_are_refused(script: Script,
     assert "text.npy is not a NumPy file" in refusal(text)
     assert "short.npy is cut short or damaged" in refusal(short)
     assert "does not fit VGG16" in refusal(weights["vgg19"])
-    assert "The batch size must be 1 or more" in refusal(weights["vgg16"], "--bs", 0)
+    assert "The batch size must be at least 1. Received: 0." in refusal(weights["vgg16"], "--bs", 0)
     (photos / "empty").mkdir()
-    assert "empty holds no image" in refusal(weights["vgg16"])
+    assert "empty contains no image" in refusal(weights["vgg16"])
     write_image(photos / "stray.png", picture(0))
     assert "stray.png is a file where a class's folder is expected" in refusal(weights["vgg16"])
 
@@ -209,7 +209,7 @@ def test_each_class_has_its_own_panels(script: Script, weights: Any, tmp_path: P
     assert script(*words, "--layer", "image")[0] == 0
     assert not np.array_equal(read_image(tmp_path / "figure.png"), at_pool)
     assert "Did you mean 'block3_pool'" in script.refusal(*words, "--layer", "blok3_pool")
-    assert "target 7 is out of range" in script.refusal(*words, "--classes", "7")
+    assert "Target 7 is out of range" in script.refusal(*words, "--classes", "7")
     assert "No class is called 'cat'" in script.refusal(*words, "--classes", "cat")
 
 

@@ -463,7 +463,7 @@ def test_what_is_as_large_as_allowed_is_shown_by_the_viewer(tmp_path: Path, eage
 
 def test_what_does_not_fit_the_model_is_refused_before_training(tmp_path: Path, eager: Eager) -> None:
     before = eager.model.get_weights()
-    with pytest.raises(tfviz.TargetError, match="target 9 is out of range"):
+    with pytest.raises(tfviz.TargetError, match="Target 9 is out of range"):
         eager.fit(eager.callback(tmp_path / "a", target=9))
     with pytest.raises(tfviz.ImageError, match="takes images"):
         eager.fit(eager.callback(tmp_path / "b", images=np.zeros((2, 9, 9, 3), np.float32)))

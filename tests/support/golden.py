@@ -1,4 +1,4 @@
-"""The float64 answers on small networks, which lie beside the project."""
+"""The float64 answers on small networks, which are stored beside the project."""
 
 from __future__ import annotations
 

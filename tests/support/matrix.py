@@ -1,10 +1,10 @@
 """Every method on one network of keras.applications, with random weights, against a second route.
 
-The networks are small in nothing but their input: the smallest square whose last maps still have
-more than one pixel. Each is explained twice: in float32, as users have it, which must be finite, of
-the right shape and fast; and in float64, where it must equal the second route. (In float32 a ReLU
-at 0 opens or not by the order of sums, and a gradient through hundreds of layers changes with it by
-per cents.)
+Only the input is small: the smallest square for which the last maps still have more than one pixel.
+Each network is explained twice. In float32, as users run it, the result must be finite, have the
+right shape and be fast. In float64 it must equal the second route. (In float32, the order of
+summation decides whether a ReLU at 0 opens, which changes a gradient through hundreds of layers by
+several percent.)
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import tensorflow as tf
 
 import tfviz
 from support import rewritten
+from support.networks import CAMS
 from support.tape import compiled
 from tfviz.models.architectures import ARCHITECTURES
 
 CLASSES = 10
-# With these random weights a network has no map that is zero by itself, which would show nothing.
+# With these random weights no map of a network is zero by itself, which would prove nothing.
 SEEDS = {"ConvNeXtSmall": 1, "ConvNeXtBase": 1, "ConvNeXtLarge": 4}
-CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
 GUIDED = {"guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
-TOLERANCE = 1e-5  # of the largest value; attributions are float32
+TOLERANCE = 1e-5  # relative to the largest value; attributions are float32
 SIDES = {"InceptionV3": 107, "InceptionResNetV2": 107, "Xception": 71}  # pixels; all others take 64
 
 
@@ -51,7 +51,7 @@ def build(name: str, dtype: str, activation: str | None = "softmax") -> keras.Mo
 
 
 def copied(name: str, model: keras.Model, activation: str | None = "softmax") -> keras.Model:
-    """The same network in float64."""
+    """Copy the network in float64."""
     copy = build(name, "float64", activation)
     for mine, its in zip(copy.variables, model.variables, strict=True):
         mine.assign(its)
@@ -59,7 +59,7 @@ def copied(name: str, model: keras.Model, activation: str | None = "softmax") ->
 
 
 def pictures(name: str, count: int = 2) -> np.ndarray:
-    """What the network takes: 0..255 where it scales its pictures itself, otherwise about 0."""
+    """Return the network's input: 0..255 if it scales its images itself, otherwise about 0."""
     random = np.random.default_rng(1)
     shape = (count, side_of(name), side_of(name), 3)
     is_raw = ARCHITECTURES[name].mode == "none"
@@ -67,9 +67,7 @@ def pictures(name: str, count: int = 2) -> np.ndarray:
 
 
 def alive(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Random scales, shifts and biases; the statistics of each BatchNormalization are those of the
-    images.
-    """
+    """Set random scales, shifts and biases, and BatchNormalization statistics of the images."""
     random = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if len(weight.shape) == 1:
@@ -86,9 +84,9 @@ def alive(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 
 def with_depthwise(model: keras.Model) -> keras.Model:
-    """The model, its convolutions of a group for each channel run by TensorFlow's depthwise one.
+    """Replace grouped convolutions with one group per channel by TensorFlow's depthwise one.
 
-    Keras compiles the former anew in each eager call, which takes hours on the largest ConvNeXt.
+    Keras compiles the former again in each eager call, which takes hours on the largest ConvNeXt.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters == layer.kernel.shape[2] * layer.groups > 1:
@@ -103,9 +101,7 @@ def depthwise(layer: Any, x: Any, kernel: Any) -> Any:
 
 
 class Matrix:
-    """One row: `cells[method]` says in words what came of it; `wrong` lists what should
-    not have.
-    """
+    """One row: `cells[method]` describes the result, and `wrong` lists failures."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -119,7 +115,7 @@ class Matrix:
         self.cells: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.wrong: list[str] = []
-        self.backs: dict[Any, np.ndarray] = {}  # a second route takes its time
+        self.backs: dict[Any, np.ndarray] = {}  # a second route is slow
         self.has_relu = any(map(rewritten.is_relu, rewritten.leaves(self.twin)))
 
     def fill(self) -> None:
@@ -141,9 +137,7 @@ class Matrix:
             return f"**{type(error).__name__}**"
 
     def _explained(self, method: str, **options: Any) -> tuple[Any, np.ndarray]:
-        """The explainer and its attribution; the time is that of building it and of its
-        first call.
-        """
+        """Return the explainer and its attribution, and time its creation and first call."""
         start = time.perf_counter()
         explainer = tfviz.METHODS[method](self.model, **options)
         target = self.target if explainer.takes_target else None
@@ -183,6 +177,10 @@ class Matrix:
             return self._compared(method, got, self._back(rewritten.Rewritten), route)
         return self._compared(method, got, self._back(GUIDED.get(method, rewritten.Rewritten)), "rewritten model")
 
+    def _gradient_times_input(self, method: str = "gradient_times_input") -> str:
+        _, got = self._explained(method)
+        return self._compared(method, got, self.images * self._back(rewritten.Rewritten), "images × rewritten model")
+
     def _back(self, kind: type[rewritten.Rewritten]) -> np.ndarray:
         if kind not in self.backs:
             with kind(self.twin) as second:
@@ -193,9 +191,7 @@ class Matrix:
 
     @cached_property
     def last_maps(self) -> tuple[str, np.ndarray, np.ndarray]:
-        """What the last global pooling reads (VGG: what its last pooling reads): its layer, the
-        maps, the score's gradient.
-        """
+        """Return the input of the last global pooling (VGG: last pooling), and its gradient."""
         pools = [layer for layer in self.twin.layers if re.search("Global|MaxPooling", type(layer).__name__)]
         maps = pools[-1].input
         path = next(x.name for x in self.twin.operations if getattr(x, "output", None) is maps)
@@ -248,7 +244,7 @@ class Matrix:
         return f"{cell}; sums to {got.sum() / len(got):.3f}, for nothing excites {worst}{more}"
 
     def _must_sum_to(self, place: str, p: np.ndarray, expected: float) -> None:
-        """Each image's probability at a cut is 1 less what was lost above it."""
+        """The probability of each image at a cut is 1 minus what was lost above it."""
         if abs(p.sum() / len(p) - expected) > 1e-4:
             self.wrong.append(f"excitation_backprop: sums to {p.sum() / len(p):.4f} at {place}, not {expected:.4f}")
 
@@ -273,7 +269,7 @@ class Matrix:
 
 
 def fingerprint(model: keras.Model) -> Any:
-    """What must be as before: weights, config, flags, and the marks of calls."""
+    """Return everything that must be unchanged: weights, config, flags and nodes."""
     parts = list(model._flatten_layers())
     weights = [float(tf.reduce_sum(tf.abs(x))) for x in model.variables if "float" in x.dtype]
     nodes = [(len(part._inbound_nodes), len(part._outbound_nodes), part.trainable) for part in parts]

@@ -1,8 +1,8 @@
-"""Small networks with random weights, one for each way in which people build theirs.
+"""Small networks with random weights, one for each common way of building them.
 
-Each is built in a moment, has its logits at the end (most behind a softmax), and names the layers
-worth looking at. The reference (tests/support/reference) reads all of them, but for what `no`
-lists.
+Each is built quickly, ends in logits (most of them before a softmax), and names the layers worth
+checking. The reference (tests/support/reference) reads all of them, except where `no` lists a
+method.
 """
 
 from __future__ import annotations
@@ -14,20 +14,27 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "hires_cam")
+import tfviz
+from tfviz.methods.cam import CAM
+
+CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)  # not Guided Grad-CAM
 EXCITATIONS = ("excitation_backprop", "contrastive_excitation_backprop")
-GRADIENTS = ("saliency", "guided_backprop", "deconvnet")
+GRADIENTS = ("saliency", "gradient_times_input", "guided_backprop", "deconvnet")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and what to ask of it.
+    """A network, and what to check on it.
 
-    cams: layers with height and width; cuts: layers for excitation, image aside. Where the
-    reference calls a layer otherwise than tfviz, they are written "tfviz = reference". automatic:
-    the layer that a CAM takes by itself, None where there is none. no: methods that cannot explain
-    it, or that the reference does not know here. merges: whether a BatchNormalization alone follows
-    a linear map. seed: one with which no map is all zero.
+    Attributes:
+        build: creates the model.
+        cams: layers with height and width.
+        cuts: layers for excitation, in addition to the image. If the reference uses another name,
+            it is written "tfviz = reference".
+        automatic: the automatic layer of a CAM; None if there is none.
+        no: methods that cannot explain the network, or that the reference does not cover here.
+        merges: whether a BatchNormalization directly follows a linear map.
+        seed: a seed for which no map is all zero.
     """
 
     build: Callable[[], keras.Model]
@@ -40,14 +47,15 @@ class Case:
 
 
 def named(layer: str) -> tuple[str, str]:
-    """What tfviz and what the reference call a layer."""
+    """Return what tfviz and what the reference call a layer."""
     ours, _, theirs = layer.partition(" = ")
     return ours, theirs or ours
 
 
 def with_random_weights(model: keras.Model, seed: int) -> keras.Model:
-    """Random everywhere, also where Keras starts with 0 or 1: BatchNormalization gets scales of
-    either sign.
+    """Set everything to random values, also where Keras starts with 0 or 1.
+
+    BatchNormalization gets scales of either sign.
     """
     random = np.random.default_rng(seed)
     for weight in model.weights:
@@ -65,9 +73,7 @@ def with_random_weights(model: keras.Model, seed: int) -> keras.Model:
 
 
 def pictures(model: keras.Model, count: int = 2, seed: int = 1) -> np.ndarray:
-    """A float32 batch as the model takes it, negative values too; of 24 × 20 pixels where the size
-    is free.
-    """
+    """Return a float32 batch as the model takes it, partly negative; 24 × 20 pixels if free."""
     size = [n or free for n, free in zip(model.input_shape[1:], (24, 20, 3), strict=True)]
     return np.random.default_rng(seed).normal(size=(count, *size)).astype(np.float32)
 
@@ -105,9 +111,7 @@ def residual() -> keras.Model:
 
 
 def depthwise() -> keras.Model:
-    """MobileNet: capped `ReLU` layers, padding of its own, depthwise convolutions, a linear
-    bottleneck.
-    """
+    """MobileNet: capped `ReLU` layers, padding, depthwise convolutions, linear bottlenecks."""
     inputs = keras.Input((19, 19, 3))
     x = layers.ZeroPadding2D(((0, 1), (1, 1)), name="pad")(inputs)
     x = layers.Conv2D(6, 3, 2, use_bias=False, name="c1")(x)
@@ -123,9 +127,7 @@ def depthwise() -> keras.Model:
 
 
 def inception() -> keras.Model:
-    """Branches side by side, overlapping pooling, dilation; logits that are the mean of a ReLU, as
-    in SqueezeNet.
-    """
+    """Parallel branches, overlapping pooling, dilation; logits average a ReLU (SqueezeNet)."""
     inputs = keras.Input((21, 18, 3))
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="c1")(inputs)
     x = layers.MaxPooling2D(3, 2, name="p1")(x)
@@ -140,9 +142,7 @@ def inception() -> keras.Model:
 
 
 def preactivation() -> keras.Model:
-    """BatchNormalization and ReLU before each convolution, dense connections; no activation at the
-    end.
-    """
+    """BatchNormalization and ReLU before each convolution, dense links; no final activation."""
     inputs = keras.Input((17, 19, 3))
     x = layers.Conv2D(6, 3, 2, padding="same", name="c1")(inputs)
     y = layers.Activation("relu", name="r1")(layers.BatchNormalization(name="n1")(x))
@@ -166,7 +166,7 @@ def dense() -> keras.Model:
 
 
 def separable() -> keras.Model:
-    """Xception: convolutions in two stages, a free image size."""
+    """Xception: separable convolutions, a free image size."""
     inputs = keras.Input((None, None, 3))
     x = layers.SeparableConv2D(6, 3, padding="same", activation="relu", name="c1")(inputs)
     x = layers.MaxPooling2D(2, name="p1")(x)
@@ -177,7 +177,7 @@ def separable() -> keras.Model:
 
 
 def operations() -> keras.Model:
-    """ReLU and sums as operations that `keras.ops` and `+` leave in the graph."""
+    """ReLU and sums as operations of `keras.ops` and `+` in the graph."""
     inputs = keras.Input((16, 16, 3))
     x = short = ops.relu(layers.Conv2D(6, 3, padding="same", name="c1")(inputs))
     x = keras.activations.relu(layers.Conv2D(6, 3, padding="same", name="c2")(x), max_value=1.5)
@@ -188,9 +188,7 @@ def operations() -> keras.Model:
 
 
 def nested() -> keras.Model:
-    """Transfer learning: augmentation and preprocessing, a backbone and a head, each a model of its
-    own.
-    """
+    """Transfer learning: augmentation, preprocessing, a backbone and a head as nested models."""
     augmentation = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.2)], name="augmentation")
     inputs = keras.Input((18, 16, 3))
     x = layers.Activation("relu", name="r1")(_conv_norm(inputs, 6, "a"))
@@ -218,7 +216,7 @@ def shared() -> keras.Model:
 
 
 def called() -> keras.Model:
-    """A Sequential without an Input, called once."""
+    """A Sequential without an Input, built by a call."""
     model = keras.Sequential(
         [
             layers.Conv2D(6, 3, activation="relu", name="c1"),
@@ -232,7 +230,7 @@ def called() -> keras.Model:
 
 
 def forked() -> keras.Model:
-    """Two branches of different depth that meet behind their last ReLUs."""
+    """Two branches of different depth that meet after their last ReLUs."""
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="c1")(inputs)
     deep = x
@@ -247,7 +245,7 @@ def forked() -> keras.Model:
 
 
 def transposed() -> keras.Model:
-    """Up again before the head, by transposed convolutions."""
+    """Upsampling by transposed convolutions before the head."""
     return keras.Sequential([
         keras.Input((12, 13, 3)),
         layers.Normalization(mean=[0.1, 0.2, -0.3], variance=[1.0, 2.0, 0.5], name="norm"),
@@ -301,5 +299,5 @@ NETWORKS: dict[str, Case] = {
 
 
 def build(name: str) -> keras.Model:
-    """A fresh network of that name, always with the same weights."""
+    """Build a new network with that name, always with the same weights."""
     return with_random_weights(NETWORKS[name].build(), NETWORKS[name].seed)

@@ -30,8 +30,9 @@ def functions_of(tree: ast.AST) -> list[Function]:
 
 
 def imports_of(module: str, tree: ast.Module | None = None) -> Iterator[str]:
-    """The modules of tfviz that a module imports, inside functions and by their names in strings
-    too; not for types only.
+    """Yield the tfviz modules that a module imports, also in functions and by name in strings.
+
+    Imports for types only don't count.
     """
     for node in _walk_without_types(tree or tree_of(module)):
         if isinstance(node, ast.Import):
@@ -51,13 +52,13 @@ def _walk_without_types(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def body_lines(function: Function) -> int:
-    """How many lines the body of a function has, its docstring aside."""
+    """Count the lines of a function's body, without its docstring."""
     body = function.body[1:] if _docstring(function) else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def code_lines(source: str, *, with_imports: bool = True) -> int:
-    """How many lines hold code: no docstrings, comments and blank lines."""
+    """Count the lines of code, without docstrings, comments and blank lines."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _NO_CODE:

@@ -1,4 +1,4 @@
-"""What a user could find changed of a model, compared before and after."""
+"""Everything that a user could find changed in a model, compared before and after."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support import networks
 
 
 def parts(model: Any) -> list[Any]:
-    """The model and all that is in it, at any depth, operations of the graph too."""
+    """Return the model and everything in it, at any depth, including operations of the graph."""
     found = [model]
     for part in found:
         inside = [*getattr(part, "operations", []), *getattr(part, "layers", []), getattr(part, "_functional", None)]
@@ -20,7 +20,7 @@ def parts(model: Any) -> list[Any]:
 
 
 def snapshot(model: Any) -> dict[str, Any]:
-    """Whatever a user could find changed."""
+    """Record everything that a user could find changed."""
     inside = parts(model)
     return {
         "variables": [variable.numpy().tobytes() for variable in model.variables],
@@ -40,9 +40,7 @@ def assert_untouched(model: Any, before: dict[str, Any]) -> None:
 
 
 def regularized() -> keras.Model:
-    """Losses of each sort, a frozen layer, BatchNormalization and random layers, one
-    nested model.
-    """
+    """A nested model with all kinds of losses, a frozen layer, BatchNormalization, randomness."""
     inner = keras.Sequential([layers.RandomFlip(), layers.GaussianNoise(0.1), layers.Rescaling(0.5)], name="inner")
     model = keras.Sequential([
         keras.Input((14, 14, 3)),
@@ -57,5 +55,5 @@ def regularized() -> keras.Model:
     model.get_layer("conv").trainable = False
     model.compile("sgd", "sparse_categorical_crossentropy")
     networks.with_random_weights(model, 0)
-    model(networks.pictures(model))  # Leaves losses behind, which are the user's.
+    model(networks.pictures(model))  # Leaves losses behind, which belong to the user.
     return model

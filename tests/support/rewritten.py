@@ -1,9 +1,9 @@
-"""A second route to every method: a model whose layers are rewritten by hand, run by Keras itself.
+"""A second route to every method: a model whose layers are rewritten by hand, run by Keras.
 
-No graph is read here. Each layer's `call` is replaced by one that computes the same and gives back
-what the method's rule says; Keras runs the model on a tape, so that nested, shared and subclassed
-models need nothing of their own. The model must be a twin of the one that tfviz explains, with its
-logits at the end: its layers are changed, until the `with` block ends.
+No graph is read here. Each layer's `call` is replaced by one that computes the same result and has
+the gradient of the method's rule. Keras runs the model on a tape, so nested, shared and subclassed
+models need no special treatment. The model must be a twin of the explained one that ends in its
+logits, because its layers are changed until the `with` block ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from support.reference.cams import divided, first_component
 from support.tape import compiled
 
 LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
@@ -33,7 +34,7 @@ Share = Callable[[Any], Sequence[Any]]
 
 
 def redirected(output: Any, inputs: Sequence[Any], share: Share) -> Any:
-    """`output`; on the way back input i gets share(p)[i]."""
+    """Return `output` with another gradient: input i receives share(p)[i]."""
     output = tf.stop_gradient(output)
 
     @tf.custom_gradient
@@ -44,9 +45,7 @@ def redirected(output: Any, inputs: Sequence[Any], share: Share) -> Any:
 
 
 class Rewritten:
-    """A model in whose layers one method's rule is written; in a run `outputs[name]` lists what
-    each layer gave.
-    """
+    """A model whose layers follow one method's rule; `outputs[name]` lists a layer's outputs."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -73,7 +72,7 @@ class Rewritten:
         operation.call = rewritten
 
     def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
-        """What an operation gives: `call()`, redirected or not. The plain gradient, here."""
+        """Return the result `call()` of an operation, redirected or not; here with no rule."""
         return call()
 
     def start(self, images: list[Any]) -> None:
@@ -81,15 +80,11 @@ class Rewritten:
         self.calls.clear()
 
     def output_of(self, name: str) -> Any:
-        """What a layer's last call gave; an operation without a name of its own may be called
-        "relu6_1".
-        """
+        """Return the last output of a layer; unnamed operations have names such as "relu6_1"."""
         return self.outputs[name if name in self.outputs else next(n for n in self.outputs if n.startswith(name))][-1]
 
     def cuts(self) -> list[int]:
-        """The numbers of the calls after which one tensor only is still to be read: all goes
-        through it.
-        """
+        """Return the indices of the calls after which a single tensor carries everything."""
         last_read = {key: number for number, (_, read, _) in enumerate(self.calls) for key in read}
         found, live = [], {key for _, read, _ in self.calls for key in read} - {id(output) for *_, output in self.calls}
         for number, (_, _, output) in enumerate(self.calls):
@@ -98,10 +93,11 @@ class Rewritten:
         return found
 
     def back(self, images: Any, seed: Callable[[Any], Any], at: Sequence[str] | None = ()) -> tuple[list[Any], Any]:
-        """What comes back, of seed(outputs), to the last call of each layer in `at`, and to the
-        images; in that order.
+        """Return the gradient of seed(outputs) at the last calls of the layers `at` and the images.
 
-        at: None is all the cuts. Of the outputs those of the layers named here are kept.
+        Args:
+            seed: maps the outputs to the gradient that starts there.
+            at: names of layers; None means all cuts.
         """
 
         def way(flat: list[Any]) -> tuple[list[Any], list[Any], Any]:
@@ -123,11 +119,11 @@ class Rewritten:
         return found[:count], found[count:]
 
     def noted(self) -> Any:
-        """Tensors that a run finds besides."""
+        """Return further tensors that a run collects."""
         return {}
 
     def note(self, noted: Any) -> None:
-        """Keeps them, once they have values."""
+        """Store them once they have values."""
 
 
 def run(model: Any, images: Any) -> Any:
@@ -135,7 +131,7 @@ def run(model: Any, images: Any) -> Any:
 
 
 def leaves(model: Any) -> list[Any]:
-    """The layers without layers inside, and the operations that are no layers, at any depth."""
+    """Yield the layers without sublayers, and the operations that are not layers, at any depth."""
     inside = list(model._flatten_layers(include_self=True))
     found = [layer for layer in inside if len(list(layer._flatten_layers(include_self=False))) == 0]
     for part in inside:
@@ -151,9 +147,7 @@ def called(operation: Any) -> str:
 
 
 class Guided(Rewritten):
-    """p → p · [p > 0] · [x > 0] at each ReLU: x the ReLU's own input, also where it is fused into a
-    layer.
-    """
+    """p → p · [p > 0] · [x > 0] at each ReLU, where x is its input, also if fused into a layer."""
 
     needs_open = True
 
@@ -199,7 +193,7 @@ def is_relu(operation: Any) -> bool:
 
 
 def relu_range(operation: Any) -> tuple[float, float]:
-    """Between which inputs a ReLU passes them as they are."""
+    """Return the input range in which a ReLU is the identity."""
     is_six = called(operation) == "Relu6" or getattr(getattr(operation, "activation", None), "__name__", "") == "relu6"
     highest = 6.0 if is_six else getattr(operation, "max_value", None)
     return float(getattr(operation, "threshold", 0) or 0), np.inf if highest is None else float(highest)
@@ -209,17 +203,14 @@ def relu_range(operation: Any) -> tuple[float, float]:
 
 
 class Excitation(Rewritten):
-    """Marginal winning probability; `lost` is what reached outputs that nothing excites, by layer
-    name.
-    """
+    """Marginal winning probability; `lost` is what reached unexcited outputs, by layer name."""
 
     contrastive_at: tuple[str, ...] = ()
 
     def start(self, images: list[Any]) -> None:
         super().start(images)
         self.lost: dict[str, Any] = {}
-        # What is only a moved or scaled image, with 1 where it comes from the image and 0 where it
-        # was padded.
+        # Values that are only moved or scaled images: 1 for the image, 0 for padding.
         self.pictures = {id(x): (x, tf.ones_like(x)) for x in images}
 
     def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
@@ -266,7 +257,7 @@ class Excitation(Rewritten):
         return through
 
     def _separable(self, layer: Any, x: Any) -> Any:
-        """The depthwise part, then the pointwise part."""
+        """Apply the depthwise part, then the pointwise part."""
         same = {"strides": layer.strides, "padding": layer.padding, "dilation_rate": layer.dilation_rate}
 
         def depthwise(x: Any, kernel: Any) -> Any:
@@ -312,9 +303,7 @@ class Excitation(Rewritten):
 
 
 class Contrastive(Excitation):
-    """The contrastive form; the last linear map is the last that runs, unless `contrastive_at` says
-    otherwise.
-    """
+    """The contrastive variant, at the last linear map or the one named by `contrastive_at`."""
 
     def __init__(self, model: Any, images: Any, last: tuple[str, ...] = ()) -> None:
         super().__init__(model)
@@ -326,7 +315,7 @@ class Contrastive(Excitation):
 
 
 def with_kernel_part(layer: Any, a: Any, sign: int) -> Any:
-    """The layer's own call with relu(sign · W) for W, and without bias and activation."""
+    """Call a layer with relu(sign · W) for W, without bias and activation."""
     kernel, bias, activation = layer.kernel + 0, layer.bias, layer.activation
     layer.kernel.assign(tf.nn.relu(sign * kernel))
     layer.activation = keras.activations.linear
@@ -343,7 +332,7 @@ def with_kernel_part(layer: Any, a: Any, sign: int) -> Any:
 
 
 def gated_input(inputs: list[Any]) -> int:
-    """The one with the larger maps: a gate is squeezed to a pixel. Of equal ones the first."""
+    """Return the input with the larger map, since a gate is squeezed; the first of equals."""
     return max(range(len(inputs)), key=lambda i: (np.prod(inputs[i].shape[1:-1]), -i))
 
 
@@ -356,7 +345,7 @@ def summed_to(p: Any, x: Any) -> Any:
 
 
 class Masks(Rewritten):
-    """VisualBackProp: every channel of what comes back carries the same mask."""
+    """VisualBackProp: every channel of the gradient carries the same mask."""
 
     def start(self, images: list[Any]) -> None:
         super().start(images)
@@ -392,7 +381,7 @@ class Masks(Rewritten):
         return output
 
     def masks(self, images: Any) -> list[Any]:
-        """The mask (N, h, w) of each input; None for one that no map is made of."""
+        """Return the mask (N, h, w) of each input; None for an input that no map depends on."""
 
         def way(flat: list[Any]) -> list[Any]:
             self.start(flat)
@@ -411,7 +400,7 @@ class Masks(Rewritten):
 
 
 def scaled_up(operation: Any, size: Any, mask: Any, x: Any) -> Any:
-    """The transpose of the operation's window with ones, by the gradient of that window."""
+    """Transpose the operation's window with ones, through the gradient of that window."""
     rank = len(x.shape) - 2
     size = size if isinstance(size, (tuple, list)) else (size,) * rank
     dilation = getattr(operation, "dilation_rate", 1)
@@ -434,24 +423,23 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
 
 
 def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
-    """A class activation map from a layer's activations and the score's gradient there, (N, ...,
-    K).
-    """
+    """Compute a class activation map from activations and gradients at a layer, (N, ..., K)."""
+    if method.startswith("eigen"):
+        return first_component(A * G if method == "eigen_grad_cam" else A)
     axes = tuple(range(1, A.ndim - 1))
+    mean = G.mean(axes, keepdims=True)
     if method == "grad_cam_plus_plus":
-        divisor = 2 * G**2 + A.sum(axes, keepdims=True) * G**3
-        alpha = np.divide(G**2, divisor, out=np.zeros_like(G), where=divisor != 0)
+        alpha = divided(G**2, 2 * G**2 + A.sum(axes, keepdims=True) * G**3)
         weights = (alpha * np.maximum(G, 0)).sum(axes, keepdims=True)
+    elif method == "xgrad_cam":
+        weights = divided((A * G).sum(axes, keepdims=True), A.sum(axes, keepdims=True))
     else:
-        mean = G.mean(axes, keepdims=True)
         weights = {"grad_cam": mean, "guided_grad_cam": mean, "hires_cam": G, "layer_cam": np.maximum(G, 0)}[method]
     return np.maximum((weights * A).sum(-1), 0)
 
 
 def resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Linearly along each axis, the centers of pixels on the centers: (N, h, w) to (N, *size), and
-    of any other rank.
-    """
+    """Resize linearly per axis with aligned pixel centers: (N, h, w) to (N, *size), at any rank."""
     for axis, n in enumerate(size, start=1):
         m = maps.shape[axis]
         at = (np.arange(n) + 0.5) * m / n - 0.5

@@ -1,4 +1,4 @@
-"""Every method by a second route, a twin of the model rewritten by hand."""
+"""Every method by a second route: a twin of the model, rewritten by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from keras import tree
 
 import tfviz
 from support import rewritten
@@ -37,10 +38,15 @@ def call(explainer: Explainer, images: Any, target: Any) -> Any:
 
 
 def second_route(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
-    """What the method must give for each input of the model."""
+    """Return what the method must give for each input of the model."""
     if method in GRADIENTS:
         with (rewritten.Rewritten if species.warns else GRADIENTS[method])(twin) as second:
             return second.back(images, seed_of(species))[1]
+    if method == "gradient_times_input":
+        return [
+            np.asarray(x) * g
+            for x, g in zip(tree.flatten(images), second_route("saliency", species, twin, images), strict=True)
+        ]
     if method in ALL_CAMS:
         return cam(method, species, twin, images)
     if method in EXCITATIONS:
@@ -78,13 +84,13 @@ def excitation(method: str, species: Species, twin: Any, images: Any) -> list[An
 
 
 def assert_equal(got: Any, want: Any, tolerance: float) -> None:
-    if want is None:  # An input without a part in it.
+    if want is None:  # An input that is not used.
         assert not np.any(got)
         return
     want = np.asarray(want)
     assert got.shape == want.shape
     assert np.any(want), "the second route is all zero, which proves nothing"
-    if tolerance > EXACT:  # Single elements differ more where a ReLU opens by rounding.
+    if tolerance > EXACT:  # Single elements differ more where rounding opens a ReLU.
         assert np.linalg.norm(got - want) < tolerance * np.linalg.norm(want)
     else:
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())

@@ -1,7 +1,6 @@
-"""Gradients to compare with, by a tape that runs compiled.
+"""Reference gradients from a tape that runs compiled.
 
-A tape that runs eagerly computes the gradients of kernels too, which nobody asks for here (see
-`graph.backprop`).
+In eager mode a tape also computes kernel gradients, which nobody needs here (see `graph.backprop`).
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
-# What TensorFlow changes in a graph before it runs; without these a second route runs the kernels
-# that an eager run does, but those that nobody asks for are left out.
+# TensorFlow's graph optimizations. Without them, a second route runs the same kernels as in eager
+# mode, except those that nobody needs.
 CHANGES = ("arithmetic_optimization", "constant_folding", "layout_optimizer", "remapping", "shape_optimization")
 
 
 def compiled(function: Callable[..., Any], *given: Any) -> Any:
-    """function(*given), compiled."""
+    """Run function(*given) compiled."""
     tensors = tree.map_structure(tf.convert_to_tensor, list(given))
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options(dict.fromkeys(CHANGES, False))
@@ -29,10 +28,12 @@ def compiled(function: Callable[..., Any], *given: Any) -> Any:
 
 
 def compiled_gradient(score: Callable[[Any], tf.Tensor], x: Any, seed: Any = None) -> Any:
-    """The gradient of score(x) at x: a tensor, or tensors nested in any way.
+    """Return the gradient of score(x) at x, a tensor or nested tensors.
 
     Args:
-        seed: what starts at the score, shaped like it; None is one for each of its numbers.
+        score: the function to differentiate.
+        x: where to differentiate.
+        seed: the gradient at the score, with the same shape; None is all ones.
     """
 
     def gradient(x: Any) -> Any:

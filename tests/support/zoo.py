@@ -1,7 +1,7 @@
-"""A zoo of small models: every shape in which people build theirs.
+"""A zoo of small models: all common ways to build one.
 
-Each species is built in a moment. Its builder takes the last activation, so that the same model
-ends in its logits when that is None: the twin that the second route rewrites (see rewritten.py).
+Each species is built quickly. Its builder takes the final activation. Without one the same model
+ends in its logits, which makes it the twin that the second route rewrites (see rewritten.py).
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ Head = str | None
 class Species:
     """How to build a model, and what to expect.
 
-    build: makes the model, random weights and all, for a last activation. twin: the plain model of
-    the same weights that ends in the logits to explain; by default the builder's own. cam: the
-    layer that a CAM takes by itself, as the twin calls it. errors: methods, and what they must say
-    instead of explaining. warns: what the guided methods must warn of, for they give the plain
-        gradient there.
-    tolerance: of the largest value.
+    Attributes:
+        build: creates the model, with random weights, for a final activation.
+        cam: the automatic layer of a CAM, by its name in the twin.
+        twin: creates a plain model with the same weights that ends in the logits to explain; by
+            default the builder does.
+        errors: methods, and the message of the error that they must raise.
+        warns: the warning of the guided methods if they equal the plain gradient.
+        tolerance: relative to the largest value.
     """
 
     build: Callable[[Head], Any]
@@ -71,9 +73,7 @@ def noise(*size: int, count: int = 2, seed: int = 1) -> np.ndarray:
 
 
 def alive(model: Any, seed: int = 0) -> Any:
-    """Random weights, kernels rather positive than not, and biases positive: so that of no method
-    all is zero.
-    """
+    """Set random weights, mostly positive kernels and positive biases, so no map is all zero."""
     with_random_weights(model, seed)
     for weight in model.trainable_weights:
         if len(weight.shape) > 1:
@@ -180,7 +180,7 @@ def outputs_in_a_list(activation: Head) -> keras.Model:
 
 
 def one_output(build: Callable[[Head], Any], name: str) -> Callable[[Any], Any]:
-    """The twin of a model of several outputs: one of them."""
+    """Return the twin of a model with several outputs: one of its outputs."""
 
     def twin(model: Any) -> Any:
         whole = build(None)
@@ -225,7 +225,7 @@ def one_sigmoid(activation: Head) -> keras.Model:
 
 
 def two_classes(model: Any) -> Any:
-    """A sigmoid unit as two classes, written out: −z and z."""
+    """A sigmoid unit as two classes, by hand: −z and z."""
     inputs = keras.Input((16, 14, 3))
     twin = keras.Model(inputs, head_of(conv(6, "last")(inputs), None, 2))
     *trunk, kernel, bias = [variable.numpy() for variable in model.variables]
@@ -259,8 +259,8 @@ def conv1d(activation: Head) -> keras.Model:
 def conv3d(activation: Head) -> keras.Model:
     inputs = keras.Input((8, 8, 6, 2))
     x = layers.Conv3D(5, 3, padding="same", name="c1")(inputs)
-    # Before the ReLU: of equal maxima TensorFlow's pooling in three dimensions takes one when
-    # compiled, all when eager.
+    # Before the ReLU: for ties, TensorFlow's 3D pooling takes one value when compiled, all in eager
+    # mode.
     x = layers.ReLU(name="r1")(layers.MaxPooling3D(2, padding="same", name="p1")(x))
     x = layers.Conv3D(5, 3, activation="relu", name="last")(x)
     x = layers.GlobalAveragePooling3D(name="pool")(x)
@@ -294,8 +294,8 @@ def keras_operations(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, ops.softmax(x) if activation else x))
 
 
-def relus_written_out(activation: Head, is_twin: bool = False) -> keras.Model:
-    """ReLUs as people write them by hand, beside one that Keras knows; the twin has Keras' own."""
+def handwritten_relus(activation: Head, is_twin: bool = False) -> keras.Model:
+    """Handwritten ReLUs next to one that Keras knows; the twin has Keras' own."""
     inputs = keras.Input((16, 14, 3))
     x = conv(6, "c0")(inputs)
     x = conv(6, "c1", activation=None)(x)
@@ -327,7 +327,7 @@ def time_distributed(activation: Head) -> keras.Model:
 
 
 def time_undistributed(model: Any) -> Any:
-    """The same by a Conv3D whose kernel spans one frame."""
+    """The same with a Conv3D whose kernel spans one frame."""
     inputs = keras.Input((3, 12, 10, 2))
     x = layers.Conv3D(5, (1, 3, 3), activation="relu", padding="same", name="frame")(inputs)
     x = layers.GlobalAveragePooling3D(name="pool")(x)
@@ -335,7 +335,7 @@ def time_undistributed(model: Any) -> Any:
 
 
 def weighted_like(model: Any, twin: Any) -> Any:
-    """The twin, with the weights of a model whose kernels may lack an axis of one."""
+    """The twin with the weights of a model whose kernels may lack an axis of size one."""
     for mine, its in zip(twin.variables, model.variables, strict=True):
         mine.assign(np.reshape(its, mine.shape))
     return twin
@@ -345,8 +345,7 @@ def film(activation: Head) -> keras.Model:
     """A network for one frame inside a TimeDistributed, another around it, and a head over time."""
     frame = keras.Input((13, 10, 2))
     x = layers.BatchNormalization(name="n1")(conv(5, "c1", activation=None)(layers.ZeroPadding2D(1, name="pad")(frame)))
-    # as in conv3d: no equal maxima
-    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))
+    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))  # as in conv3d: no ties
     x = layers.Add(name="sum")([x, conv(5, "c2")(x)])
     inner = keras.Model(frame, layers.AveragePooling2D((2, 1), name="p2")(conv(4, "last", strides=(2, 1))(x)), name="inner")
     around = keras.Sequential(
@@ -359,7 +358,7 @@ def film(activation: Head) -> keras.Model:
 
 
 def film_as_a_volume(model: Any) -> Any:
-    """The same by layers of three dimensions whose windows span one frame."""
+    """The same with 3D layers whose windows span one frame."""
     inputs = keras.Input((3, 13, 10, 2))
 
     def conv(filters: int, name: str, strides: Any = 1, activation: Head = "relu") -> Any:
@@ -391,7 +390,7 @@ def series_as_a_volume(model: Any) -> Any:
 
 
 class Squared(layers.Layer):
-    """A layer with numbers of its own."""
+    """A layer that owns weights."""
 
     def build(self, shape: Any) -> None:
         self.scale = self.add_weight(shape=(shape[-1],), name="scale")
@@ -407,7 +406,7 @@ def custom_layer(activation: Head) -> keras.Model:
 
 
 class Centered(layers.Layer):
-    """A layer whose difference of two maps excitation has no rule for."""
+    """A layer that subtracts two maps, for which excitation has no rule."""
 
     def call(self, x: Any) -> Any:
         return ops.square(x) - ops.mean(x, axis=-1, keepdims=True)
@@ -415,12 +414,12 @@ class Centered(layers.Layer):
 
 def layer_without_a_rule(activation: Head) -> keras.Model:
     inputs = keras.Input((16, 14, 3))
-    x = Centered(name="centered")(conv(5, "c1")(inputs))
+    x = Centered(name="centred")(conv(5, "c1")(inputs))
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 
 class Block(layers.Layer):
-    """A layer over other layers."""
+    """A layer with sublayers."""
 
     def __init__(self, filters: int, **options: Any) -> None:
         super().__init__(**options)
@@ -442,7 +441,7 @@ def layer_over_layers(activation: Head) -> keras.Model:
 
 
 class Subclassed(keras.Model):
-    """A model as people write it after a PyTorch tutorial."""
+    """A model in the style of a PyTorch tutorial."""
 
     def __init__(self, activation: Head) -> None:
         super().__init__(name="subclassed")
@@ -466,7 +465,7 @@ def subclassed(activation: Head) -> keras.Model:
 
 
 class InTensorFlow(keras.Model):
-    """The same network, between its layers in TensorFlow's functions, with a weight of its own."""
+    """The same network with TensorFlow functions between its layers, and its own weight."""
 
     def __init__(self, activation: Head) -> None:
         super().__init__(name="in_tensorflow")
@@ -497,7 +496,7 @@ def in_tensorflow(activation: Head) -> keras.Model:
 
 
 def in_keras(model: InTensorFlow) -> keras.Model:
-    """The twin of `in_tensorflow`, of layers."""
+    """The twin of `in_tensorflow`, from layers."""
     inputs = keras.Input((16, 14, 3))
     x = layers.ReLU(name="r1")(conv(5, "first", activation=None)(inputs))
     y = layers.ReLU(6, name="r2")(layers.Conv2D(5, 3, padding="same", use_bias=False, name="own")(x))
@@ -513,7 +512,7 @@ def in_keras(model: InTensorFlow) -> keras.Model:
 
 
 def of_policy(policy: str) -> Callable[[Head], keras.Model]:
-    """A model of that dtype policy, as people make one: with its last activation in float32."""
+    """A model with that dtype policy and, as usual, its final activation in float32."""
 
     def build(activation: Head) -> keras.Model:
         before = keras.config.dtype_policy()
@@ -545,12 +544,12 @@ def plain(activation: Head) -> keras.Model:
 
 
 def as_plain(model: Any) -> Any:
-    """The twin of a changed `plain`: a fresh one, as the weights were."""
+    """The twin of a changed `plain`: a new one with the original weights."""
     return plain(None)
 
 
 def relu_apart(activation: Head) -> keras.Model:
-    """`plain`, its Dense layers without fused activations."""
+    """`plain`, with Dense layers without fused activations."""
     inputs = keras.Input((16, 14, 3))
     x = layers.GlobalAveragePooling2D(name="pool")(conv(6, "last")(conv(5, "c1")(inputs)))
     x = layers.ReLU(name="r1")(layers.Dense(8, name="d1")(x))
@@ -561,7 +560,7 @@ def as_plain_apart(model: Any) -> Any:
     return relu_apart(None)
 
 
-def quantised(*names: str) -> Callable[[Head], keras.Model]:
+def quantized(*names: str) -> Callable[[Head], keras.Model]:
     def build(activation: Head) -> keras.Model:
         model = relu_apart(activation)
         for name in names:
@@ -628,7 +627,7 @@ def squeeze_and_excitation(activation: Head) -> keras.Model:
 
 
 def stochastic_depth(activation: Head) -> keras.Model:
-    """A block of ConvNeXt."""
+    """A ConvNeXt block."""
     from keras.src.applications.convnext import LayerScale, StochasticDepth
 
     inputs = keras.Input((16, 14, 3))
@@ -641,7 +640,7 @@ def stochastic_depth(activation: Head) -> keras.Model:
 
 
 def activated(make: Callable[[str], Any]) -> Callable[[Head], keras.Model]:
-    """Two convolutions, each with such an activation behind it."""
+    """Two convolutions, each followed by this activation."""
 
     def build(activation: Head) -> keras.Model:
         inputs = keras.Input((16, 14, 3))
@@ -690,8 +689,8 @@ ZOO: dict[str, Species] = {
     "four channels": Species(of_size(14, 14, 4), "last"),
     "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first', and")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
-    "ReLUs written out": Species(
-        relus_written_out, "last", twin=lambda model: weighted_like(model, relus_written_out(None, is_twin=True))
+    "handwritten ReLUs": Species(
+        handwritten_relus, "last", twin=lambda model: weighted_like(model, handwritten_relus(None, is_twin=True))
     ),
     "Lambda": Species(lambda_layer, "last"),
     "TimeDistributed": Species(time_distributed, "frame", twin=time_undistributed),
@@ -706,8 +705,8 @@ ZOO: dict[str, Species] = {
     "mixed_float16": Species(of_policy("mixed_float16"), "last", twin=in_float32, tolerance=0.03),
     "mixed_bfloat16": Species(of_policy("mixed_bfloat16"), "last", twin=in_float32, tolerance=0.15),
     "float64": Species(of_policy("float64"), "last", twin=in_float32),
-    "int8": Species(quantised("d1"), "last", twin=as_plain_apart, tolerance=0.05),
-    "int8 with its softmax": Species(quantised("d1", "out"), "last", twin=as_plain_apart, tolerance=0.05),
+    "int8": Species(quantized("d1"), "last", twin=as_plain_apart, tolerance=0.05),
+    "int8 with its softmax": Species(quantized("d1", "out"), "last", twin=as_plain_apart, tolerance=0.05),
     "LoRA": Species(with_lora, "last", twin=merged_lora),
     "frozen": Species(frozen, "last", twin=as_plain),
     "compiled and trained": Species(compiled, "last", twin=as_plain),

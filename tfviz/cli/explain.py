@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
     from tfviz.cli.jobs import Job
     from tfviz.cli.plan import Plan
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
+    from tfviz.methods.explainer import Explainer
+    from tfviz.methods.prepared_call import PreparedCall
+
+    Step: TypeAlias = tuple[Explainer, np.ndarray | None]
 
 EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
 DEFAULT_OUTPUT = "tfviz-output"
@@ -131,22 +140,13 @@ def _explain(
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
-    """Explains one batch. Each map is written before the next method runs, to hold little in memory."""
-    import numpy as np
-
+    """Explains one batch. The maps of two methods at most are held in memory."""
     done, length = results.count, len(batch.numbers)
     scores = plan.classifier.scores(batch.tensors)
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, classes) in enumerate(steps):
-        progress.show(done + length * step / len(steps), f"{explainer.key} …")  # the first call compiles
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            attributions = np.asarray(explainer(batch.tensors, classes))
-        for warning in caught:
-            if warning.category is UserWarning:
-                progress.say(f"Note: {warning.message}")
+    for step, (explainer, classes, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
@@ -154,3 +154,38 @@ def _explain(
                 results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
             except ImageError as error:  # NaN in the map
                 fail(number, error)
+
+
+def _attributions(
+    tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
+) -> Iterator[tuple[Explainer, np.ndarray | None, np.ndarray]]:
+    """The maps of one method after the other. While TensorFlow runs one, the next is compiled, which takes as long."""
+    import numpy as np
+
+    with ThreadPoolExecutor(max_workers=1) as background:
+        waiting: tuple[Step, PreparedCall, Future[tf.Tensor]] | None = None
+        for number, step in enumerate([*steps, None]):
+            started = None
+            if step is not None:
+                explainer, classes = step
+                progress.show(done + length * number / len(steps), f"{explainer.key} …")  # the first call compiles
+                with _notes(progress):
+                    call = explainer.prepare(tensors, classes)
+                started = step, call, background.submit(call.run)
+            if waiting is not None:
+                (explainer, classes), call, attribution = waiting
+                with _notes(progress):
+                    call.check(attribution.result())
+                yield explainer, classes, np.asarray(attribution.result())
+            waiting = started
+
+
+@contextmanager
+def _notes(progress: Progress) -> Iterator[None]:
+    """Shows warnings as lines of the run."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if warning.category is UserWarning:
+            progress.say(f"Note: {warning.message}")

@@ -11,8 +11,9 @@ import keras
 
 from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
 from tfviz.graph.layer_search import require_height_and_width
-from tfviz.methods import METHODS, ExcitationBackprop, method_named
+from tfviz.methods import METHODS, ExcitationBackprop
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 _NOT_SUITED = (UnsupportedModelError, UnknownLayerError, TargetError)

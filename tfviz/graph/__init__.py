@@ -1,1 +1,1 @@
-"""A Keras model as one flat list of typed steps: running it, backpropagating through it, searching it."""
+"""The model as a flat list of typed steps: running it, backpropagating, finding layers."""

@@ -1,7 +1,8 @@
-"""Run a graph step by step, and carry a seed from its outputs back to any value on the way.
+"""Run a graph step by step, and backpropagate a seed from its outputs to any value.
 
-Methods differ only in what happens on the way back. A rule sees a step's inputs and its output, and returns the output,
-redirected (see `rules.redirect`) where the way back is to differ from the operation's own derivative.
+Methods differ only in the backward pass. A rule receives a step's inputs and its output and returns
+the output, redirected (see `rules.redirect`) if its gradient should differ from the operation's own
+derivative.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from tfviz.nesting import Nested
 
 Values = dict[Value, tf.Tensor]
 Rule = Callable[[Step, Sequence[tf.Tensor], tf.Tensor], tf.Tensor]  # (step, inputs, output) -> output
-Rules = Mapping[type[Operation], Rule]  # an operation without a rule keeps its own derivative
-Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> what starts at the outputs, in the same structure
+Rules = Mapping[type[Operation], Rule]  # operations without a rule keep their own derivative
+Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> seed, in the same structure
 
 NO_RULES: Rules = {}
 
-# Under float16 what comes back to single neurons is below its smallest number, or where a score is large above its largest:
-# then the second scale is taken. A power of two changes no other digit.
+# In float16, gradients at single neurons underflow, and they overflow for large scores. In the
+# second case the second scale is used. Powers of two leave the other digits unchanged.
 _SEED_SCALES = 2.0**10, 2.0**-6
 
 
@@ -38,7 +39,7 @@ _in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
 
 @contextmanager
 def traced_for_float32() -> Iterator[None]:
-    """For a trace whose half precision becomes float32 later: nothing needs a scale there."""
+    """Trace code whose half precision becomes float32 later, so no seed scaling is needed."""
     token = _in_float32.set(True)
     try:
         yield
@@ -48,11 +49,11 @@ def traced_for_float32() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Backward:
-    """What one forward and backward pass gives.
+    """The result of one forward and backward pass.
 
     Attributes:
-        values: the tensors at all values that were computed.
-        gradients: what came back to each value asked for, shaped like it.
+        values: the tensors of all computed values.
+        gradients: the gradient at each requested value, of the same shape.
     """
 
     values: Values
@@ -60,12 +61,12 @@ class Backward:
 
 
 def rule_for(rules: Mapping[type[Operation], Rule], operation: Operation) -> Rule | None:
-    """The rule of the operation's type, or of the type that this one is a kind of."""
+    """Return the rule for the operation's type or its nearest base type."""
     return next((rules[cls] for cls in type(operation).__mro__ if cls in rules), None)
 
 
 def run(values: Values, steps: Sequence[Step], rules: Rules = NO_RULES) -> Values:
-    """Runs these steps in order; returns `values` with what they compute."""
+    """Run these steps in order, and return `values` with their results added."""
     values = dict(values)
     for step in steps:
         inputs = [values[value] for value in step.inputs]
@@ -78,26 +79,37 @@ def run(values: Values, steps: Sequence[Step], rules: Rules = NO_RULES) -> Value
 
 
 def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
-    """The values that are known at the start: one tensor for each input of the graph."""
+    """Return the initial values: one tensor per graph input."""
     return dict(zip(graph.inputs, images, strict=True))
 
 
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
-    """Runs the graph from known values, and carries the seed from its outputs back to the values `at`, by the rules.
+    """Run the graph from known values, and backpropagate the seed to the values `at`.
 
-    The part below `at` is a plain forward pass, neither recorded nor redirected, and what is known already is not run.
-    Called eagerly, it compiles itself.
+    Steps below `at` run as a plain forward pass, neither recorded nor redirected. Values that are
+    already known are not recomputed. In eager mode the computation is compiled first.
+
+    Args:
+        graph: the graph to run.
+        known: the tensors that are already known, at least one per input (see `inputs_of`).
+        seed: maps the outputs to the gradient that starts there.
+        at: the values to return gradients for.
+        rules: the backward rules by operation type.
+
+    Returns:
+        The computed values, and the gradient at each value of `at`.
 
     Raises:
-        UnknownLayerError: when a value of `at` does not contribute to the outputs.
-        UnsupportedModelError: when nothing can come back to a value of `at`.
+        UnknownLayerError: a value of `at` does not contribute to the outputs.
+        UnsupportedModelError: no gradient reaches a value of `at`.
     """
     if not tf.executing_eagerly():
         return _backpropagate(graph, known, seed, at, rules)
     found: list[Value] = []
 
-    # An eager tape also computes the gradients of kernels, which nobody asked for; compiled, they are left out. TensorFlow
-    # 2.21 corrupts the heap where it computes that of a 1×1 convolution of stride 2 on some processors.
+    # An eager tape also computes kernel gradients that nobody needs. Compilation prunes them. On
+    # some processors TensorFlow 2.21 corrupts the heap while computing the kernel gradient of a 1×1
+    # convolution with stride 2.
     def traced() -> tuple[list[tf.Tensor], dict[int, tf.Tensor], list[tf.Tensor]]:
         backward = _backpropagate(graph, known, seed, at, rules)
         found.extend(backward.values)
@@ -111,7 +123,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     values = run(known, graph.before(at, given=known))
-    # A layer may return the very tensor that it received (Dropout, at inference); a tensor of its own keeps the two apart.
+    # A layer may return its input tensor itself (Dropout at inference). A copy keeps the two values
+    # apart on the tape.
     values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in at})
     behind = graph.after(at)
     rest = graph.before(graph.outputs, given=[value for value in values if value in at or value not in behind])
@@ -142,20 +155,20 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
 
 
 def _first_finite(
-    way: Callable[[], list[tf.Tensor | None]], other: Callable[[], list[tf.Tensor | None]]
+    first: Callable[[], list[tf.Tensor | None]], second: Callable[[], list[tf.Tensor | None]]
 ) -> list[tf.Tensor | None]:
-    """What one way gives, or the other where that is not finite; the other is run then only."""
-    first = way()
-    real = [x for x in first if x is not None]
-    is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in real]) if real else tf.constant(True)
-    chosen = iter(tf.cond(is_finite, lambda: real, lambda: [x for x in other() if x is not None]))
-    return [None if x is None else next(chosen) for x in first]
+    """Return the first result if it is finite, otherwise the second, computed only then."""
+    results = first()
+    known = [x for x in results if x is not None]
+    is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in known]) if known else tf.constant(True)
+    chosen = iter(tf.cond(is_finite, lambda: known, lambda: [x for x in second() if x is not None]))
+    return [None if x is None else next(chosen) for x in results]
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """What came back to a value; zeros for one of several inputs that does not contribute to the outputs."""
+    """Return the gradient at a value: zeros at one of several inputs that is not used."""
     if gradient is not None:
-        return tf.convert_to_tensor(gradient)  # tf.gather gives IndexedSlices
+        return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))
     if contributes:
         _require_floats(graph, value)
@@ -163,8 +176,8 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
         return tf.zeros(tf.shape(values[value]))
     if contributes:
         raise UnsupportedModelError(
-            f"No gradient comes back to '{graph.name_of(value)}': something between it and the output has none (rounding, a "
-            "comparison, a cast to integers, stop_gradient …). Choose a layer above it."
+            f"No gradient reaches '{graph.name_of(value)}'. An operation between it and the output is not differentiable "
+            "(rounding, a comparison, a cast to integers, stop_gradient …). Choose a layer above that operation."
         )
     raise UnknownLayerError(
         f"Layer '{graph.name_of(value)}' does not contribute to the model's output. Choose a layer that does."
@@ -172,10 +185,10 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raises for integer images on which the outputs depend; words beside an image have no part in a map."""
+    """Raise if the outputs depend on integer images. Token inputs beside an image are fine."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(
-            f"'{graph.name_of(value)}' is {value.dtype}, and integers have no gradient. Build the model with a float Input "
-            "(the same weights fit), name a layer, or use a CAM."
+            f"Input '{graph.name_of(value)}' has dtype {value.dtype}, and integers have no gradient. Build the model with a "
+            "float Input (the same weights fit), choose a layer, or use a CAM."
         )

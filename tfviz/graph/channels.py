@@ -1,4 +1,4 @@
-"""Which axis of a value holds its channels: code may move it, to run as PyTorch does, or leave it out."""
+"""Find the channel axis of a value: a transpose may move it, and some values have none."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from tfviz.errors import UnknownLayerError
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Elementwise, Identity, Linear, Move, Normalization, Product, Relu, Sum, Transpose
 
-_BY_ELEMENT = (Relu, Elementwise, Normalization, Identity, Sum, Product)
+_ELEMENTWISE = (Relu, Elementwise, Normalization, Identity, Sum, Product)
 
 
 def moved_channels(graph: Graph) -> set[Value]:
-    """The values whose channels are not their last axis: behind a transposition, until another brings them back."""
+    """Return the values whose channels are not on the last axis, because of a transpose."""
     axes = {value: value.rank - 1 for value in graph.inputs}
     for step in graph.steps:
         if step.inputs:
             first = step.inputs[0]
             at, order = axes.get(first, first.rank - 1), _order(step)
             for value in step.outputs:
-                is_kept = value.rank == first.rank and (isinstance(step.operation, _BY_ELEMENT) or _is_product(step))
+                is_kept = value.rank == first.rank and (isinstance(step.operation, _ELEMENTWISE) or _is_windowless(step))
                 axes[value] = order.index(at) if order and at in order else at if is_kept else value.rank - 1
     return {value for value, at in axes.items() if at != value.rank - 1}
 
 
 def require_channels_last(graph: Graph, value: Value, path: str) -> None:
-    """Raises UnknownLayerError where a layer gives its channels in another axis than the last."""
+    """Raise UnknownLayerError if a layer's channels are not on the last axis."""
     if value in moved_channels(graph):
         raise UnknownLayerError(
-            f"Layer '{path}' gives {value.shape} with its channels not in the last axis: a transposition before it has moved "
-            "them. Choose a layer before that transposition, or one behind a transposition back."
+            f"Layer '{path}' has shape {value.shape}, and a transpose before it moved the channels off the last axis. Choose a "
+            "layer before that transpose, or one after the channels are moved back."
         )
 
 
-def _is_product(step: Step) -> bool:
-    """Whether a linear map has no window: a Dense layer changes the last axis, whatever it holds."""
+def _is_windowless(step: Step) -> bool:
+    """Return whether a linear map has no window: Dense changes the last axis, whichever it is."""
     return isinstance(step.operation, Linear) and step.operation.extent is None
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Which axis of the input each axis of the output is; None for what transposes nothing."""
+    """Return the input axis behind each output axis; None unless the step is a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -47,37 +47,38 @@ def _order(step: Step) -> Sequence[int] | None:
 
 
 def has_channels(graph: Graph, value: Value) -> bool:
-    """Whether the last axis is that of channels.
+    """Return whether the last axis holds channels.
 
-    Not in an image (N, H, W) to which the model itself adds that axis, and not in one of the maps of an unstacked one.
+    It does not in an image (N, H, W) to which the model itself adds a channel axis, nor in a single
+    channel taken out of a map.
     """
-    return not _is_one_of_the_maps(graph, value) and not _gets_channels(graph, value)
+    return not _is_single_channel(graph, value) and not _gains_channels(graph, value)
 
 
 def map_axes(graph: Graph, value: Value) -> int:
-    """How many axes a value has beside those of the batch and of channels; all but the batch where it has no channels."""
+    """Return the number of axes of a value, without the batch and channel axes."""
     return value.rank - (2 if has_channels(graph, value) else 1)
 
 
-def _gets_channels(graph: Graph, value: Value) -> bool:
-    """Whether the axis of channels comes later: a reshape adds it."""
+def _gains_channels(graph: Graph, value: Value) -> bool:
+    """Return whether a later reshape adds the channel axis."""
     for step in graph.consumers(value):
         made = step.outputs[0]
         if isinstance(step.operation, Move) and value.rank > 2 and made.shape[1:] == (*value.shape[1:], 1):
             return True
         is_affine = isinstance(step.operation, Elementwise) and step.operation.is_affine
-        if (is_affine or isinstance(step.operation, (Identity, Normalization))) and _gets_channels(graph, made):
+        if (is_affine or isinstance(step.operation, (Identity, Normalization))) and _gains_channels(graph, made):
             return True
     return False
 
 
-def _is_one_of_the_maps(graph: Graph, value: Value) -> bool:
-    """Whether this is (N, H, W) out of (N, H, W, C), as `x[..., 0]` and `unstack` give it, or made of such by elements."""
+def _is_single_channel(graph: Graph, value: Value) -> bool:
+    """Return whether this is (N, H, W) taken out of (N, H, W, C), by `x[..., 0]` or `unstack`."""
     step = graph.producer(value)
     if step is None or not step.inputs or value.rank < 3:
         return False
     before = step.inputs[0]
     if isinstance(step.operation, (Identity, Elementwise, Normalization, Relu)) and before.shape == value.shape:
-        return _is_one_of_the_maps(graph, before)
+        return _is_single_channel(graph, before)
     is_taken_out = isinstance(step.operation, Move) and before.shape[1:-1] == value.shape[1:]
-    return is_taken_out and not _is_one_of_the_maps(graph, before)
+    return is_taken_out and not _is_single_channel(graph, before)

@@ -1,7 +1,7 @@
-"""Which input of an operation carries the signal, and which only weight it.
+"""Find the input of an operation that carries the signal.
 
-In a product the signal is weighted by gates, as in squeeze-and-excitation and in attention over positions. Where all
-inputs of a sum or a difference but one are constants, that one carries the signal.
+In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. In a sum
+or difference where all other inputs are constants, the remaining input is the signal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfviz.graph.operations import (
 
 
 def with_carriers(graph: Graph) -> Graph:
-    """The graph with the signal marked in each product, and in each operation that reads constants beside it."""
+    """Mark the signal in each product and in each operation that also reads constants."""
     constants = graph.constants
     steps = []
     for step in graph.steps:
@@ -35,7 +35,7 @@ def with_carriers(graph: Graph) -> Graph:
 
 
 def _with_constants(step: Step, constants: set[Value]) -> Operation:
-    """The operation as it is where all inputs but one are constants: a sum is then an affine map, and so is a difference."""
+    """Return the step's operation. A sum or difference with constants becomes an affine map."""
     operation = step.operation
     varying = [i for i, value in enumerate(step.inputs) if value not in constants]
     if len(varying) != 1 or len(step.inputs) < 2:
@@ -53,12 +53,13 @@ def _with_constants(step: Step, constants: set[Value]) -> Operation:
 
 
 def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
-    """Which input of a product carries the signal: not the one that was squeezed, nor the one out of a sigmoid.
+    """Return which input of a product carries the signal: neither a squeezed nor a sigmoid one.
 
-    A gate holds one number for each channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018, "Squeeze-and-Excitation Networks"), or
-    one for each pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or as many as the signal; and a sigmoid or a softmax made it,
-    perhaps resized since. Of x · sigmoid(x) and x · g(x), an activation or a normalization written out, the factor x is the
-    signal. Where nothing tells, it is the first, as people write it.
+    A gate holds one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
+    "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
+    as many as the signal. It comes from a sigmoid or a softmax, possibly resized afterward. In x ·
+    sigmoid(x) and x · g(x), a handwritten activation or normalization, the factor x is the signal.
+    Without any evidence the first factor is the signal, the usual order in code.
     """
     rank = max(value.rank for value in step.inputs)
 
@@ -67,19 +68,20 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
         missing = rank - value.rank
         ones = sum(size == 1 for size in value.shape[1:])
         others = [other for j, other in enumerate(step.inputs) if j != i]
-        is_made_of_signal = bool(graph.after([other for other in others if other is not value]) & {value})
-        return value in constants, missing + ones, missing, _makes_gates(graph, value), is_made_of_signal
+        depends_on_signal = bool(graph.after([other for other in others if other is not value]) & {value})
+        return value in constants, missing + ones, missing, _gate_score(graph, value), depends_on_signal
 
     return min(range(len(step.inputs)), key=gate_likeness)
 
 
-def _makes_gates(graph: Graph, value: Value) -> float:
-    """How surely the operation that made a value is the end of a gate.
+def _gate_score(graph: Graph, value: Value) -> float:
+    """Score how likely it is that the operation that computed a value ends a gate.
 
-    Bounds of 0 and 1 make a gate; a ReLU capped at 6 is part of a sigmoid that is written out, or an activation.
+    Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
+    sigmoid or an activation.
     """
     step = graph.producer(value)
-    while step is not None and _hands_on(step.operation) and len(step.inputs) == 1:
+    while step is not None and _passes_gate_on(step.operation) and len(step.inputs) == 1:
         step = graph.producer(step.inputs[0])
     if step is None:
         return 0
@@ -88,6 +90,6 @@ def _makes_gates(graph: Graph, value: Value) -> float:
     return 0.5 if isinstance(step.operation, Relu) and step.operation.max_value == 6 else 0
 
 
-def _hands_on(operation: Operation) -> bool:
+def _passes_gate_on(operation: Operation) -> bool:
     is_scale = isinstance(operation, Elementwise) and operation.is_affine and operation.sign > 0
     return is_scale or isinstance(operation, (Identity, Move, Normalization))

@@ -1,8 +1,8 @@
 """A model as one flat list of typed steps.
 
-A step is one call of one operation, at any depth of nesting: nested models are opened, a layer that is called twice is two
-steps, and a layer with a fused activation is two, its linear map and its activation. Rules therefore meet each kind of
-operation in one form only.
+A step is one call of one operation, at any depth of nesting. Nested models are flattened, a layer
+called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
+activation. Rules therefore see each kind of operation in one form only.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Value:
     """One tensor of the computation.
 
     Attributes:
-        shape: its shape, None where a size is free; () where nothing is known of it.
-        dtype: the name of its dtype; None where that is not known.
-        symbol: Keras' symbolic tensor; None where there is none.
+        shape: the shape, with None for a free size; () if nothing is known about it.
+        dtype: the name of the dtype; None if it is not known.
+        symbol: the Keras symbolic tensor; None if there is none.
     """
 
     __slots__ = ("dtype", "shape", "symbol")
@@ -42,7 +42,7 @@ class Value:
 
     @classmethod
     def of(cls, symbol: keras.KerasTensor) -> Value:
-        """The value that a symbolic tensor stands for."""
+        """Create the value for a symbolic tensor."""
         return cls(symbol.shape, keras.backend.standardize_dtype(symbol.dtype), symbol)
 
     @property
@@ -58,12 +58,13 @@ class Step(Generic[O_co]):
     """One call of one operation.
 
     Attributes:
-        path: the path that a user may type, such as "backbone/conv1".
-        operation: what it computes.
-        inputs, outputs: the values that it reads and makes.
-        compute: takes the tensors of `inputs` and returns those of `outputs`, a flat list.
-        layer: the Keras layer or operation behind it, if there is one.
-        time_axes: how many axes behind the batch axis the operation itself does not see: 1 inside a TimeDistributed.
+        path: the path that users type, such as "backbone/conv1".
+        operation: what the step computes.
+        inputs, outputs: the values that the step reads and computes.
+        compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
+        layer: the Keras layer or operation behind the step, if any.
+        time_axes: how many axes after the batch axis the operation does not see: 1 inside a
+            TimeDistributed.
     """
 
     path: str
@@ -76,12 +77,12 @@ class Step(Generic[O_co]):
 
     @property
     def label(self) -> str:
-        """The step as messages name it."""
+        """The name of the step in messages."""
         return f"'{self.path}' ({self.operation.name})"
 
     @property
     def signal_inputs(self) -> tuple[Value, ...]:
-        """The inputs that carry the signal: all of them, the one that the others only weight, or none of a constant."""
+        """The inputs that carry the signal, without gates; none for a constant."""
         if isinstance(self.operation, Constant):
             return ()
         return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
@@ -89,15 +90,16 @@ class Step(Generic[O_co]):
 
 @dataclass
 class Graph:
-    """A model as steps in the order in which they run.
+    """A model as steps, in the order in which they run.
 
     Attributes:
         model: the model that was read.
         steps: the steps.
-        names: leads from each path that a user may type to its value.
-        layers: leads from each path to the layer or operation.
-        input_structure, output_structure: the values that go in and come out, nested as the model nests its tensors.
-        is_traced: whether a part of it was seen by tracing code, and not recorded by Keras.
+        names: maps each path that users may type to its value.
+        layers: maps each path to its layer or operation.
+        input_structure, output_structure: the input and output values, nested like the model's
+            tensors.
+        is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
     """
 
     model: keras.Model
@@ -118,36 +120,36 @@ class Graph:
 
     @property
     def model_name(self) -> str:
-        """What messages call the model."""
+        """The model's name in messages."""
         return str(getattr(self.model, "name", None) or getattr(self.model, "__name__", type(self.model).__name__))
 
     def is_half_precision(self) -> bool:
-        """Whether any value is a float16."""
+        """Return whether any value is float16."""
         return any(value.dtype == "float16" for value in self.values)
 
     @property
     def values(self) -> Iterable[Value]:
-        """All values, those of the inputs first."""
+        """All values, inputs first."""
         yield from self.inputs
         for step in self.steps:
             yield from step.outputs
 
     def producer(self, value: Value) -> Step | None:
-        """The step that makes a value; None for an input."""
+        """Return the step that computes a value; None for an input."""
         return self._producers.get(value)
 
     def consumers(self, value: Value) -> list[Step]:
-        """The steps that read a value."""
+        """Return the steps that read a value."""
         return self._consumers.get(value, [])
 
     def name_of(self, value: Value) -> str:
-        """The path of the step that makes a value, or the name of the input that it is."""
+        """Return the path of the step that computes a value, or the name of an input."""
         step = self.producer(value)
         return step.path if step else next(name for name, other in self.names.items() if other is value)
 
     @cached_property
     def ranks(self) -> dict[Value, int]:
-        """For each value the largest rank of the inputs that it is made of."""
+        """Map each value to the largest rank among the inputs that it depends on."""
         ranks = {value: value.rank for value in self.inputs}
         for step in self.steps:
             rank = max((ranks.get(value, 0) for value in step.inputs), default=0)
@@ -156,7 +158,7 @@ class Graph:
 
     @cached_property
     def constants(self) -> set[Value]:
-        """The values that do not depend on the values of the inputs, at most on their sizes."""
+        """The values that depend on the inputs' sizes at most, not on their contents."""
         found: set[Value] = set()
         for step in self.steps:
             if isinstance(step.operation, Constant) or found.issuperset(step.inputs):
@@ -176,7 +178,7 @@ class Graph:
         return readers
 
     def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
-        """The steps that must run, in order, for these values when the `given` ones are known."""
+        """Return the steps needed to compute these values from the `given` ones, in order."""
         known, needed, found = set(given), set(values) - set(given), []
         for step in reversed(self.steps):
             if needed.intersection(step.outputs):
@@ -185,7 +187,7 @@ class Graph:
         return found[::-1]
 
     def after(self, values: Iterable[Value]) -> set[Value]:
-        """These values and all that is computed from them."""
+        """Return these values and every value that depends on them."""
         reached = set(values)
         for step in self.steps:
             if reached.intersection(step.inputs):
@@ -193,7 +195,7 @@ class Graph:
         return reached
 
     def signal_path(self, at: Iterable[Value]) -> list[Step]:
-        """The steps through which the signal goes from `at` to the outputs, in order; gates and what leads elsewhere aside."""
+        """Return the steps that carry the signal from `at` to the outputs, gates excluded."""
         reached = self.after(at)
         needed, found = set(self.outputs), []
         for step in reversed(self.steps):
@@ -205,7 +207,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """The same graph with a step of one input and one output left out: its readers read its input."""
+        """Return the graph without a step of one input and one output: readers read the input."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Finding a value in a graph: by name, by path, by the layer itself, or the feature map that a CAM should look at."""
+"""Find a value in a graph: by name, path or layer object, or automatically for CAMs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,27 @@ LayerName = str | keras.Layer | None
 
 
 def find(graph: Graph, layer: str | keras.Layer) -> Value:
-    """The value that a layer gives, for a name, a path into nested models, or the layer object.
+    """Return the output value of a layer.
 
-    A layer that is called several times has a step for each call: "name:0", "name:1" …, in the order of the calls.
+    A layer that is called several times has one step per call: "name:0", "name:1" …, in call order.
+
+    Args:
+        graph: the graph.
+        layer: a name, a path into nested models, or the layer itself.
+
+    Returns:
+        The value.
 
     Raises:
-        UnknownLayerError: no such layer (near matches are listed), or several of that name (their paths are listed).
+        UnknownLayerError: there is no such layer (the message lists similar names), or several with
+            that name (it lists their paths).
     """
     if not isinstance(layer, str):
         return _find_object(graph, layer)
     if layer in graph.names:
         return graph.names[layer]
     _require_one_output(graph, layer)
-    paths = [path for path in graph.names if _is_called(path, layer)]
+    paths = [path for path in graph.names if _refers_to(path, layer)]
     if len(paths) == 1:
         return graph.names[paths[0]]
     if paths:
@@ -51,13 +59,13 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
 
 
 def _require_one_output(graph: Graph, path: str) -> None:
-    """Raises for a layer with several outputs, such as a backbone with maps of several sizes."""
+    """Raise for a layer with several outputs, such as a backbone with multi-scale maps."""
     if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
         raise UnknownLayerError(f"Layer {path!r} has several outputs. Choose one of {_quoted(outputs)}.")
 
 
-def _is_called(path: str, name: str) -> bool:
-    """Whether `name` means this path: as its last part, with or without the number of the call."""
+def _refers_to(path: str, name: str) -> bool:
+    """Return whether `name` refers to a path, as its last part, with or without call numbers."""
     return any(known == name or known.endswith("/" + name) for known in (path, _without_numbers(path), path.rsplit(":", 1)[0]))
 
 
@@ -83,35 +91,42 @@ def _quoted(paths: list[str]) -> str:
 
 
 def last_feature_map(graph: Graph) -> Step:
-    """The automatic layer of the CAMs: the last step with height and width that every path to the output goes through.
+    """Return the automatic layer of CAMs: the last feature map that every path goes through.
 
-    It is read off the graph: pooling and padding are passed over, so that it is the activation before them. A map of one
-    pixel, the output itself, and a map with fewer axes than the image (the tokens of a transformer, one number for each
-    frame of a video) do not count, nor does the map of patches that tokens are made of.
+    Pooling and padding are skipped in favor of the activation before them. Maps of one pixel, the
+    output itself, and maps with fewer axes than the image (the tokens of a transformer, one number
+    per frame of a video) don't count. Neither does the convolutional stem of a transformer.
+
+    Args:
+        graph: the graph.
+
+    Returns:
+        The step that computes the map.
 
     Raises:
-        UnsupportedModelError: when there is none.
+        UnsupportedModelError: there is no such map.
     """
-    ends = _outputs_in_other_forms(graph) | moved_channels(graph)
+    ends = _forms_of_outputs(graph) | moved_channels(graph)
     maps = _maps(graph)
     for step in reversed(graph.before(graph.outputs)):
         if _holds_features(step) and ends.isdisjoint(step.outputs) and step.outputs[0] in maps:
             value = step.outputs[0]
             if has_height_and_width(value) and covers_image(graph, value) and is_on_every_path(graph, value):
-                if _only_cuts_patches(graph, value):
+                if _feeds_a_transformer(graph, value):
                     break
                 return step
     raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width, such as a convolution's, that every path to "
-        "the output goes through (the tokens of a transformer have none). Name a layer, or use a method that needs none: "
-        "saliency, guided_backprop."
+        f"The model '{graph.model_name}' has no feature map with height and width that every path to the output goes through "
+        "(the tokens of a transformer have none). Name a layer, or use a method that needs none, such as saliency or "
+        "guided_backprop."
     )
 
 
 def _maps(graph: Graph) -> set[Value]:
-    """The values whose axes are still those of the image: not the tokens of a transformer, split into heads or not.
+    """Return the values that have the axes of the image, unlike the tokens of a transformer.
 
-    A window gives a map; so does what keeps the axes of one. A reshape to tokens ends it.
+    The output of a window is a map, and so is anything that keeps the axes of a map. A reshape to
+    tokens is not.
     """
     found = {value for value in graph.inputs if has_height_and_width(value)}
     for step in graph.steps:
@@ -124,10 +139,10 @@ def _maps(graph: Graph) -> set[Value]:
 
 
 def _keeps_axes(step: Step, value: Value) -> bool:
-    """Whether a step leaves the axes of a map what they are: not where it makes one axis of height and width."""
+    """Return whether a step keeps the axes of a map, instead of merging height and width."""
     made = step.outputs[0]
     if isinstance(step.operation, Opaque):
-        return made.rank >= min(4, value.rank)  # a ConvLSTM gives one map of a video
+        return made.rank >= min(4, value.rank)  # a ConvLSTM gives one map per video
     if made.rank != value.rank:
         return False
     sizes = [size for size in value.shape[1:-1] if size is not None]
@@ -136,14 +151,14 @@ def _keeps_axes(step: Step, value: Value) -> bool:
 
 
 def _holds_features(step: Step) -> bool:
-    """Whether a CAM may look here. Pooling, padding and reshaping only move what an earlier step found."""
+    """Return whether a CAM may use a step. Pooling, padding and reshaping only move features."""
     if isinstance(step.operation, Concatenate):
         return True
     return not isinstance(step.operation, (Window, Identity, Move))
 
 
-def _outputs_in_other_forms(graph: Graph) -> set[Value]:
-    """The outputs, and what is an output but for its form: the logits of a sigmoid, class maps before they are resized."""
+def _forms_of_outputs(graph: Graph) -> set[Value]:
+    """Return the outputs and their other forms: logits before a sigmoid, maps before a resize."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -153,42 +168,49 @@ def _outputs_in_other_forms(graph: Graph) -> set[Value]:
     return found
 
 
-def _only_cuts_patches(graph: Graph, value: Value) -> bool:
-    """Whether a map is the first thing that is learned, and the rest goes on with attention among tokens."""
-    is_first = sum(isinstance(step.operation, Linear) for step in graph.before([value])) <= 1
-    attending = [other for step in graph.before(graph.outputs, given=[value]) if _attends(step) for other in step.inputs]
-    return is_first and any(other.rank > 2 for other in attending)
+def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
+    """Return whether a map is the stem of a transformer: no more convolutions than attention."""
+    convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
+    blocks = attention_blocks(graph, value)
+    return blocks > 0 and blocks >= convolutions
 
 
-def _attends(step: Step) -> bool:
+def attention_blocks(graph: Graph, value: Value) -> float:
+    """Count the attention blocks after a value. Handwritten attention has two products."""
+    return sum(map(_attention, graph.before(graph.outputs, given=[value])))
+
+
+def _attention(step: Step) -> float:
+    if all(value.rank <= 2 for value in step.inputs):
+        return 0
     is_product = isinstance(step.operation, Contraction) and len(step.inputs) > 1
-    return is_product or isinstance(step.operation, Attention)
+    return 0.5 if is_product else getattr(step.operation, "holds_attention", False)
 
 
 def has_height_and_width(value: Value) -> bool:
-    """Whether a value is a stack of maps of more than one pixel: (N, …, channels)."""
+    """Return whether a value is a map of more than one pixel: (N, …, channels)."""
     sizes = value.shape[1:-1]
     return len(sizes) > 0 and any(size != 1 for size in sizes)
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Whether a map has height and width as the images that it is made of: one axis is enough for a series only."""
+    """Return whether a map has height and width like its images; one axis suffices for series."""
     return value.rank >= min(4, graph.ranks[value])
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
-    """Raises UnknownLayerError when a layer gives no maps, or has their channels in another axis than the last."""
+    """Raise UnknownLayerError if a layer has no map, or its channels are not on the last axis."""
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' gives {value.shape}, which has no height and width to draw a map of. Choose a convolution, its "
+            f"Layer '{path}' has shape {value.shape}, with no height and width to draw a map of. Choose a convolution, its "
             "activation or a pooling layer, or None for the automatic choice."
         )
 
 
 def is_on_every_path(graph: Graph, value: Value) -> bool:
-    """Whether everything that reaches the outputs from the images goes through a value."""
+    """Return whether everything that leads from the images to the outputs passes a value."""
     needed = {read for step in graph.before(graph.outputs, given=[value]) for read in step.inputs}
-    # A vector beside the image goes its own way.
+    # A vector beside the image has its own path.
     images = {image for image in graph.inputs if has_height_and_width(image)} or set(graph.inputs)
     return not needed & images

@@ -1,7 +1,8 @@
 """The score: the outputs before their final softmax or sigmoid.
 
-A softmax ties the classes together (more of one is less of the others) and, where it is sure, has no gradient left. Every
-method explains the logits before it, unless asked for the outputs as they are.
+A softmax couples the classes (raising one lowers the others), and its gradient vanishes when it
+saturates. By default, all methods explain the logits before it; `score="outputs"` explains the
+outputs.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Sigmoid, Softmax
 
 FINAL = (Softmax, Sigmoid)
-_PASSED_OVER = (Identity, Move)
-TWO_CLASSES = "two_classes"  # the path of the step that makes two classes of one sigmoid unit
+_TRANSPARENT = (Identity, Move)
+TWO_CLASSES = "two_classes"  # the path of the step that turns one sigmoid unit into two classes
 
 
 def scored(graph: Graph, score: str) -> Graph:
-    """The graph whose outputs are the score.
+    """Return the graph whose outputs are the score.
 
     Args:
-        graph: a model's graph.
-        score: "logits": the final softmax or sigmoid is removed from every output that has one, fused or not and at any depth
-            of nesting; other outputs stay as they are. One sigmoid unit becomes two classes: 0 with the logit −z, and 1 with z.
-            "outputs": the outputs as they are.
+        graph: the graph of a model.
+        score: "logits" removes the final softmax or sigmoid from every output that has one, fused
+            or not and at any depth of nesting. Other outputs are unchanged. One sigmoid unit
+            becomes two classes: 0 with the logit −z, and 1 with z. "outputs" leaves all outputs
+            unchanged.
 
     Raises:
-        OptionError: another score.
+        OptionError: `score` has another value.
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
     if checked_score(score) == "outputs":
@@ -47,15 +49,15 @@ def scored(graph: Graph, score: str) -> Graph:
                 graph = graph.without(next(step for step in graph.steps if step.outputs == one.outputs))
         else:
             _require_removable(graph, output)
-            _warn_of_what_stays_on(graph, output)
+            _warn_of_remaining_activation(graph, output)
     return graph
 
 
 def checked_score(score: str) -> str:
-    """The score.
+    """Return the score.
 
     Raises:
-        OptionError: another score than "logits" and "outputs".
+        OptionError: the score is neither "logits" nor "outputs".
     """
     if score not in ("logits", "outputs"):
         raise OptionError(f"`score` must be 'logits' or 'outputs'. Received: {score!r}.")
@@ -63,38 +65,38 @@ def checked_score(score: str) -> str:
 
 
 def final_activation(graph: Graph, output: Value) -> Step | None:
-    """The softmax or sigmoid at the end of an output; None where it ends in anything else."""
+    """Return the softmax or sigmoid at the end of an output; None if there is none."""
     step = graph.producer(output)
     while step is not None and len(step.inputs) == 1:
         if isinstance(step.operation, FINAL):
             return step
-        if not isinstance(step.operation, _PASSED_OVER):
+        if not isinstance(step.operation, _TRANSPARENT):
             return None
         step = graph.producer(step.inputs[0])
     return None
 
 
 def ends_in_sigmoid(graph: Graph) -> bool:
-    """Whether the first output is the probability of a sigmoid."""
+    """Return whether the first output is a sigmoid probability."""
     step = final_activation(graph, graph.outputs[0])
     return step is not None and isinstance(step.operation, Sigmoid)
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """The softmaxes and sigmoids at the ends of all that is put together to an output; None where one ends in anything else."""
+    """Return the final activations of all parts of an output; None if a part has none."""
     step = graph.producer(output)
     if step is None:
         return None
     if isinstance(step.operation, FINAL):
         return [step]
-    if not isinstance(step.operation, _PASSED_OVER) or not step.inputs:
+    if not isinstance(step.operation, _TRANSPARENT) or not step.inputs:
         return None
     parts = [_final_activations(graph, value) for value in step.inputs]
     return None if any(part is None for part in parts) else [one for part in parts for one in part or ()]
 
 
 def _is_read_once(graph: Graph, step: Step) -> bool:
-    """Whether an activation is on one way only, which leads to one output."""
+    """Return whether an activation has a single path, to a single output."""
     (value,) = step.outputs
     while value not in graph.outputs:
         readers = graph.consumers(value)
@@ -105,29 +107,29 @@ def _is_read_once(graph: Graph, step: Step) -> bool:
 
 
 def _require_removable(graph: Graph, output: Value) -> None:
-    """Raises where a softmax or sigmoid is at the end of an opaque layer."""
+    """Raise if an opaque layer ends in a softmax or sigmoid."""
     step = graph.producer(output)
-    while step is not None and isinstance(step.operation, _PASSED_OVER) and len(step.inputs) == 1:
+    while step is not None and isinstance(step.operation, _TRANSPARENT) and len(step.inputs) == 1:
         step = graph.producer(step.inputs[0])
     if step is None or not isinstance(step.operation, Opaque):
         return
-    ending = step.operation.contents.ending
-    if not isinstance(ending, FINAL):
+    last = step.operation.contents.last_operation
+    if not isinstance(last, FINAL):
         return
-    if step.layer is graph.model:  # only its gradient is asked for
+    if step.layer is graph.model:  # the model is one opaque step, and the method only needs its gradient
         warn(
-            f"The outputs of '{step.path}' end in a {ending.function} that cannot be removed, so the outputs themselves are "
+            f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so the outputs themselves are "
             "explained. If that is intended, set score='outputs'."
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, whose {ending.function} cannot be removed: its kernel is quantized, or its `call` is "
-        "its own. To explain the outputs as they are, set score='outputs'."
+        f"The model ends in {step.label}, and its {last.function} cannot be removed. Either its kernel is quantized, or it "
+        "has a custom `call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 
-def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
-    """Warns of a softmax or sigmoid that the output is made of, without a linear map between, and that is not at its end."""
+def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
+    """Warn of a softmax or sigmoid that stays in the score: not the last step, but nearly so."""
     wanted, seen = [output], set()
     while wanted:
         step = graph.producer(wanted.pop())
@@ -137,11 +139,11 @@ def _warn_of_what_stays_on(graph: Graph, output: Value) -> None:
         if isinstance(step.operation, FINAL):
             warn(
                 f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
-                "cannot be removed, so the outputs themselves are explained: where it saturates, their gradient vanishes. If "
-                "that is intended, set score='outputs'."
+                "cannot be removed, so the outputs themselves are explained. Their gradient vanishes where the "
+                f"{step.operation.function} saturates. If that is intended, set score='outputs'."
             )
             return
-        # A linear map, or a layer that is opaque, makes something new of it.
+        # What follows a linear map or an opaque layer is no longer a probability.
         if not isinstance(step.operation, Linear) and not _is_opaque_layer(step):
             wanted += step.signal_inputs
 
@@ -151,7 +153,7 @@ def _is_opaque_layer(step: Step) -> bool:
 
 
 def _removed(graph: Graph, number: int, step: Step) -> Graph:
-    """The graph with one output from before its activation; whatever else reads the activation still does."""
+    """Take one output from before its activation; other readers of the activation keep it."""
     behind = _behind(graph, number, step)
     values = {value for one in (step, *behind) for value in one.outputs}
     others = graph.outputs[:number] + graph.outputs[number + 1 :]
@@ -164,7 +166,7 @@ def _removed(graph: Graph, number: int, step: Step) -> Graph:
 
 
 def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
-    """The steps between an activation and the output that it belongs to, in order."""
+    """Return the steps between an activation and its output, in order."""
     behind: list[Step] = []
     value = graph.outputs[number]
     while (producer := graph.producer(value)) is not step and producer is not None:
@@ -174,14 +176,14 @@ def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
 
 
 def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
-    """The graph with a step a second time, on another value, and what it makes of that."""
+    """Add a copy of a step that reads another value; return the new output as well."""
     (old,) = step.outputs
     new = Value(old.shape, old.dtype, old.symbol)
     return replace(graph, steps=[*graph.steps, replace(step, inputs=(value,), outputs=(new,))]), new
 
 
 def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
-    """The graph with another value as its output of this number."""
+    """Replace the output with this number."""
     outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
     return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
 
@@ -200,15 +202,15 @@ def _as_two_classes(graph: Graph, number: int) -> Graph:
 
 
 def has_two_classes(graph: Graph) -> bool:
-    """Whether two classes were made of one sigmoid unit: class 0 is what speaks against it."""
+    """Return whether one sigmoid unit became two classes; class 0 is evidence against it."""
     return any(step.path == TWO_CLASSES and step.layer is None for step in graph.steps)
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """The graph with one of its outputs only, by name, by key or by number; None leaves them as they are.
+    """Keep only one output, given by name, key or number; None keeps all of them.
 
     Raises:
-        OptionError: no such output; those that there are are listed.
+        OptionError: the model has no such output. The message lists the available ones.
     """
     if output is None:
         return graph
@@ -221,14 +223,14 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
         chosen = [value for value in dict.fromkeys(outputs) if graph.names.get(str(output)) is value]
     if len(chosen) != 1:
         raise OptionError(
-            f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Give one of "
+            f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Pass one of "
             "these, or a number from 0."
         )
     return replace(graph, output_structure=chosen[0])
 
 
 def output_names(graph: Graph) -> list[str]:
-    """What each output is called: its key in a dict, or the path of the layer that gives it."""
+    """Return the name of each output: its key in a dict, or the path of its layer."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
     paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)  # a nested model's own name comes first

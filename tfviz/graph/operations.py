@@ -1,10 +1,11 @@
-"""What a step computes, described once.
+"""Descriptions of what a step computes.
 
-The translators of `tfviz.reading` describe each operation of a model by one of these types, and everything else (rules,
-layer search, export) dispatches on the type: no other code knows the name of a layer class or of an operation.
+The translators in `tfviz.reading` describe each operation of a model by one of these types.
+Everything else (rules, layer search, export) dispatches on the type, so only the translators
+contain names of layer classes and operations.
 
-A description holds what rules need and nothing else: how to apply a linear map with another kernel, how a window slides,
-which of several inputs carries the signal.
+A description holds what rules need and nothing else: how to apply a linear map with another kernel,
+how a window slides, which of several inputs carries the signal.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ LinearMap = Callable[[tf.Tensor, Kernel], tf.Tensor]  # (x, W) -> y
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Operation:
-    """The base of all descriptions.
+    """The base class of all descriptions.
 
     Attributes:
-        name: the class of the layer or the name of the operation, for messages only.
+        name: the layer class or the name of the operation, for messages only.
     """
 
     name: str
 
     @property
     def signal(self) -> int | None:
-        """The one input that carries the signal, where the others only weight it; None where all inputs carry it."""
+        """The index of the input that carries the signal; None if all inputs do."""
         return None
 
 
@@ -41,11 +42,13 @@ class Extent:
     """How a window slides over its input, per spatial axis.
 
     Attributes:
-        size: the window's size in elements.
-        strides: the step between two windows.
-        padding: "valid", "same", "causal" (one axis), or the padding before the first element of each axis.
+        size: the window size in elements.
+        strides: the distance between two windows.
+        padding: "valid", "same", "causal" (one axis), or the padding before the first element of
+            each axis.
         dilation: the distance between two elements of the window.
-        is_transposed: whether this is the window of a transposed convolution, which slides over the output.
+        is_transposed: whether the window belongs to a transposed convolution, which slides over the
+            output.
     """
 
     size: Sizes
@@ -61,11 +64,11 @@ class Linear(Operation):
 
     Attributes:
         apply: f.
-        read_kernel: reads W as it is now, in the dtype of this name.
-        scale_outputs: (W, s) -> the kernel whose outputs are s times as large, channel by channel; None where the kernel's
-            output channels are not known.
+        read_kernel: returns the current W in the dtype of the given name.
+        scale_outputs: (W, s) -> the kernel whose output channels are scaled by s; None if the
+            kernel's output channels are not known.
         extent: the window of a convolution; None for a product along the last axis.
-        mixes_pixels: whether a product runs along height or width, too.
+        mixes_pixels: whether the product also runs along height or width.
     """
 
     apply: LinearMap
@@ -77,7 +80,7 @@ class Linear(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Relu(Operation):
-    """0 below a threshold, the identity above it, up to a cap if there is one."""
+    """0 below a threshold, the identity above it, up to an optional cap."""
 
     max_value: float | None = None
 
@@ -88,11 +91,12 @@ class Elementwise(Operation):
 
     Attributes:
         function: the name of the function, for messages only.
-        sign: 1 where a larger input gives a larger output wherever it excites anything; -1 where it gives a smaller one; 0
-            where nothing is known, as of a comparison or of a function of several inputs.
-        is_affine: whether it is a·x + b.
-        bounds: the range of its outputs where it is bounded, as (0, 1) of a sigmoid.
-        carrier: the input that carries the signal where the others are constants.
+        sign: 1 if a larger input gives a larger output wherever it excites anything, -1 if it gives
+            a smaller one, 0 if neither is known, as for a comparison or a function of several
+            inputs.
+        is_affine: whether the function is a·x + b.
+        bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
+        carrier: the input that carries the signal if the others are constants.
     """
 
     function: str
@@ -107,20 +111,22 @@ class Elementwise(Operation):
 
 
 class Softmax(Elementwise):
-    """exp(x) over its sum along an axis: class probabilities that sum to 1."""
+    """exp(x) divided by its sum along an axis: class probabilities that sum to 1."""
 
 
 class Sigmoid(Elementwise):
-    """1 / (1 + exp(−x)): a probability for each element."""
+    """1 / (1 + exp(−x)): a probability per element."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalization(Operation):
-    """Each element shifted and scaled by statistics or by a function of the others: BatchNormalization, x / g(x) …
+    """Each element shifted and scaled by statistics or by a function of the others.
 
     Attributes:
-        channel_scale: reads the factor of each channel of the last axis at inference, where it depends on no input.
-        is_batch_norm: whether it is a BatchNormalization, which a linear map before it could absorb.
+        channel_scale: returns the inference factor per channel of the last axis, if it depends on
+            no input.
+        is_batch_norm: whether it is a BatchNormalization, which can be folded into a linear map
+            before it.
     """
 
     channel_scale: Callable[[], tf.Tensor] | None = None
@@ -142,7 +148,7 @@ class Window(Operation):
 
     Attributes:
         is_max: whether it is the maximum.
-        extent: the window; None where it spans whole axes.
+        extent: the window; None if it spans whole axes.
     """
 
     is_max: bool
@@ -151,7 +157,7 @@ class Window(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sum(Operation):
-    """The sum of its inputs, or their average."""
+    """The sum or the average of its inputs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,7 +167,7 @@ class Difference(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice(Operation):
-    """For each element one of the inputs: the largest or the smallest."""
+    """The largest or the smallest of the inputs, per element."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,7 +175,7 @@ class Product(Operation):
     """signal · gates, element by element.
 
     Attributes:
-        carrier: the input that is the signal; the others are gates, which weight it.
+        carrier: the index of the signal. The other inputs are gates.
     """
 
     carrier: int = 0
@@ -200,7 +206,7 @@ class Crop(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Upsampling by whole factors, one for each spatial axis."""
+    """Upsampling by an integer factor per spatial axis."""
 
     factors: Sizes
 
@@ -219,23 +225,23 @@ class Concatenate(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Transpose(Move):
-    """A permutation of the axes: axis i of the output is axis order[i] of the input, the batch first."""
+    """A permutation: axis i of the output is axis order[i] of the input, batch axis first."""
 
     order: Sizes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant(Operation):
-    """Does not depend on the values of its inputs, at most on their sizes: zeros_like, shape …"""
+    """Depends on the sizes of its inputs at most, not on their contents: zeros_like, shape …"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contraction(Operation):
-    """A product of several computed tensors along axes: matmul, einsum."""
+    """A product of several computed tensors along some axes: matmul, einsum."""
 
 
 class Contents(Protocol):
-    """What an opaque operation holds, as far as a trace of it shows."""
+    """What tracing reveals about an opaque operation."""
 
     @property
     def may_hide_relu(self) -> bool:
@@ -243,38 +249,43 @@ class Contents(Protocol):
 
     @property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel reads other pixels than its own; False where that cannot be seen."""
+        """Whether an output pixel depends on other pixels; False if that is not known."""
 
     @property
-    def ending(self) -> Elementwise | None:
-        """The operation that gives the first output, as if it were a function of each element; None where it is unknown."""
+    def last_operation(self) -> Elementwise | None:
+        """The operation that computes the first output, as an elementwise function, if known."""
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltIn:
-    """The contents of an operation of Keras or TensorFlow: no code of the user's."""
+    """The contents of a Keras or TensorFlow operation, which runs no user code."""
 
     mixes_pixels: bool = True
     may_hide_relu: bool = False
-    ending: Elementwise | None = None
+    last_operation: Elementwise | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Opaque(Operation):
-    """An operation that cannot be traced, or for which there is no description.
+    """An operation that cannot be traced, or that has no description.
 
     Attributes:
-        reason: why it is opaque, as the end of a sentence that begins with "it".
-        contents: what it holds, looked at only when it is asked for.
-        runs_functions: whether it runs functions of the user's, as a loop or a condition does.
+        reason: why it is opaque, completing a sentence that starts with "it".
+        contents: what tracing reveals about it, computed on demand.
+        runs_functions: whether it runs functions of the user, like a loop or a condition.
         cause: the error that stopped the trace.
+        holds_attention: whether one of its layers is attention between positions.
     """
 
     reason: str = "has no description"
     contents: Contents = BuiltIn()
     runs_functions: bool = False
     cause: BaseException | None = None
+    holds_attention: bool = False
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attention(Opaque):
-    """Attention among positions."""
+    """Attention between positions."""
+
+    holds_attention: bool = True

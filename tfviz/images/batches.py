@@ -1,4 +1,4 @@
-"""Image files in batches: a bounded number of images is in memory at a time."""
+"""Read image files in batches, with a bounded number of images in memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from tfviz.images.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images whose tensors have one shape.
+    """Images whose tensors have the same shape.
 
-    numbers: their positions among the paths that were given.
-    images: what maps are drawn on, uint8 RGB, each of its own size.
-    tensors: what the network takes, float32 (N, height, width, channels).
+    Attributes:
+        numbers: their positions among the given paths.
+        images: the images that maps are drawn on, uint8 RGB, each in its own size.
+        tensors: the network's input, float32 (N, height, width, channels).
     """
 
     numbers: list[int]
@@ -36,16 +37,24 @@ def read_batches(
     *,
     max_side_px: int | None = None,
 ) -> Iterator[ImageBatch]:
-    """Reads the images at `paths` in batches of at most `size`. A batch ends early where the shape of the tensors changes.
+    """Read the images at `paths` in batches; a batch also ends where the tensor shape changes.
 
     Args:
-        skip: called with the number of each file that cannot be used, and the error.
-        max_side_px: larger images are scaled down to this before maps are drawn on them; None keeps their size.
+        paths: the image files.
+        preprocessing: converts images to tensors.
+        size: the largest number of images per batch.
+        skip: called with the position and error of each file that cannot be used.
+        max_side_px: the size to which larger images are reduced before maps are drawn on them; None
+            keeps their size.
 
-    Raises OptionError for a size below 1.
+    Yields:
+        The batches, in the order of the paths.
+
+    Raises:
+        OptionError: `size` is less than 1.
     """
     if size < 1:
-        raise OptionError(f"The batch size must be 1 or more; got {size}.")
+        raise OptionError(f"The batch size must be at least 1. Received: {size}. Pass the number of images per batch.")
     read: list[tuple[int, np.ndarray, np.ndarray]] = []
     for number, path in enumerate(paths):
         try:
@@ -76,10 +85,10 @@ def _batch_of(read: list[tuple[int, np.ndarray, np.ndarray]]) -> ImageBatch:
 
 
 def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:
-    """The image scaled down so that no side is longer than `max_side_px`; a smaller image as it is."""
+    """Reduce an image to `max_side_px` on its longer side; smaller images are unchanged."""
     height, width = image.shape[:2]
     scale = max_side_px / max(height, width)
     if scale >= 1:
         return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # cv2 takes the width first
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # cv2 takes width first
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

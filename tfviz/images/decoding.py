@@ -1,7 +1,7 @@
-"""One image file's bytes through OpenCV, and what its decoders complain of.
+"""Decode image files with OpenCV, and collect the warnings of its decoders.
 
-libjpeg and libtiff fill in what is missing or damaged and only print that they did. So the standard error of the process
-is collected during a decode. Lines of other threads that land there are passed on.
+libjpeg and libtiff fill in missing or damaged data and merely print a message. The process's
+standard error is therefore captured during a decode. Lines from other threads are passed on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
-# All three together: keep the channels and the depth of the file, yet turn the image as its EXIF data ask. (OpenCV's
-# IMREAD_UNCHANGED keeps alpha but does not turn; IMREAD_COLOR turns but drops alpha.)
-_AS_STORED_BUT_TURNED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+# These flags keep the file's channels and bit depth and apply its EXIF orientation.
+# (IMREAD_UNCHANGED keeps alpha but ignores the orientation; IMREAD_COLOR applies it but drops
+# alpha.)
+_AS_STORED_AND_ORIENTED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
 _DECODERS = re.compile(
     rb"^(\[ ?(ERROR|WARN|INFO|DEBUG|FATAL):|Corrupt JPEG data|Premature end|Invalid |Inconsistent |.*[Ww]arning:)"
@@ -26,7 +27,8 @@ _DECODERS = re.compile(
 _DAMAGE = re.compile(
     rb"TIFF_Error|JPEGLib: (Corrupt|Premature)|^Corrupt JPEG data|^Premature end|^Inconsistent progression|^Invalid SOS"
 )
-# Some cameras pad the data before the end marker; libjpeg counts the bytes, and the image is whole.
+# Some cameras pad the data before the end marker. libjpeg counts these bytes, but the image is
+# complete.
 _PADDING = re.compile(rb"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")
 
 _STDERR = 2
@@ -34,11 +36,19 @@ _lock = threading.Lock()
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
-    """OpenCV's pixels (gray, BGR or BGRA), or None where it has none; and whether its decoders found damage."""
+    """Decode an image file.
+
+    Args:
+        data: the content of the file.
+
+    Returns:
+        The pixels as OpenCV stores them (gray, BGR or BGRA), or None if it cannot decode the file,
+        and whether the decoders reported damage.
+    """
     lines: list[bytes] = []
     try:
         with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_WARNING), _collected(lines):
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED_BUT_TURNED)
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED_AND_ORIENTED)
     except cv2.error:
         pixels = None
     return pixels, any(_DAMAGE.search(line) and not _PADDING.search(line) for line in lines)
@@ -46,7 +56,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """OpenCV would print its own lines about what it cannot encode; the error that is raised says it better."""
+    """Silence OpenCV's own messages about encoding failures; tfviz raises a clearer error."""
     with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_SILENT):
         yield
 
@@ -63,7 +73,7 @@ def _log_level(wanted: int) -> Iterator[None]:
 
 @contextmanager
 def _collected(lines: list[bytes]) -> Iterator[None]:
-    """Adds the decoders' lines to `lines` and passes the others on. Without a standard error, nothing is printed or added."""
+    """Collect the decoders' lines and pass on all others; no-op without a standard error."""
     try:
         kept = os.dup(_STDERR)
     except OSError:
@@ -77,10 +87,10 @@ def _collected(lines: list[bytes]) -> Iterator[None]:
             os.dup2(kept, _STDERR)
             os.close(kept)
             file.seek(0)
-            is_ours = False
+            is_decoders = False
             for line in file:
-                is_ours = bool(_DECODERS.search(line)) or (is_ours and not line.strip())
-                if is_ours:
+                is_decoders = bool(_DECODERS.search(line)) or (is_decoders and not line.strip())
+                if is_decoders:
                     lines.append(line)
                 else:
                     os.write(_STDERR, line)

@@ -1,6 +1,7 @@
-"""Image files to uint8 RGB arrays, and back.
+"""Read and write image files as uint8 RGB arrays.
 
-Inside tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Files are decoded and encoded here only.
+In tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Only this module decodes and
+encodes files.
 """
 
 from __future__ import annotations
@@ -22,28 +23,42 @@ MAX_SIDE_PX = 16384
 
 MAX_JPEG_SCANS = 100  # a progressive JPEG has about ten; each costs as much time as the whole image
 
-_SENSOR_BITS = (8, 10, 12, 14)  # that cameras, microscopes and scanners store in 16 bits
+_SENSOR_BITS = (8, 10, 12, 14)  # bit depths that cameras, microscopes and scanners store in 16 bits
 _ROWS_AT_ONCE = 64
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads a JPEG, PNG, BMP, WebP or TIFF file as uint8 (height, width, 3), RGB.
+    """Read a JPEG, PNG, BMP, WebP or TIFF file as uint8 (height, width, 3), RGB.
 
-    The EXIF orientation is applied, transparent pixels are blended with white, 16 bits per channel become 8, and gray and
-    palette images become RGB. The content decides the format, not the file extension.
+    The EXIF orientation is applied, transparent pixels are blended with white, 16-bit channels are
+    reduced to 8 bits, and gray and palette images become RGB. The content determines the format,
+    not the file extension.
 
-    Where 16 bits hold 8, 10, 12 or 14 (a PNG declares it, or no value exceeds them), the full range of those becomes 0-255,
-    with a warning that names it. Only the first page of a TIFF and the first frame of an animation are read, with a
-    warning that names their number.
+    If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
+    exceeds them), their full range becomes 0-255, with a warning. Only the first page of a TIFF and
+    the first frame of an animation are read, also with a warning.
 
-    Raises ImageError for a file that is missing, empty, not an image, truncated or damaged, smaller than 2 pixels on a
-    side or larger than 16384, and for a JPEG of more than 100 scans.
+    Args:
+        path: the file to read.
+
+    Returns:
+        The image, uint8 (height, width, 3), RGB.
+
+    Raises:
+        ImageError: the file is missing, empty, not an image, truncated or damaged; a side is
+            shorter than 2 or longer than 16384 pixels; or a JPEG has more than 100 scans.
+
+    Example:
+
+        >>> from tfviz.shapes import SAMPLES_DIR
+        >>> tfviz.read_image(sorted(SAMPLES_DIR.glob("*.png"))[0]).shape
+        (192, 192, 3)
     """
     return _read(path, MIN_SIDE_PX)
 
 
 def read_written(path: str | Path) -> np.ndarray:
-    """Reads an image that `write_image` wrote, which may be one pixel wide; otherwise like `read_image`."""
+    """Read an image written by `write_image`, which may be one pixel wide; see `read_image`."""
     return _read(path, 1)
 
 
@@ -51,25 +66,30 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
     name, data = shown(path), _bytes_of(Path(path))
     container = describe(data)
     if container is None:
-        raise ImageError(f"{name} is not a {FORMATS} file: it begins with {data[:12]!r}. Convert it, or leave it out.")
+        raise ImageError(
+            f"{name} is not a {FORMATS} file. It starts with {data[:12]!r}. Convert it to one of these "
+            "formats, or leave it out."
+        )
     if container.kind == "TIFF" and container.size is None:
         raise ImageError(_unreadable(name, container.kind))
     if not container.is_whole:
         raise ImageError(
-            f"{name} is cut short or damaged: the {container.kind} data end before the image does. Copy the file again."
+            f"{name} is truncated or damaged: its {container.kind} data end before the image does. Copy the file again."
         )
     if container.size:
         _check_size(name, least_px, *container.size)
     if container.scans > MAX_JPEG_SCANS:
-        raise ImageError(f"{name} is a JPEG of {container.scans} scans; at most {MAX_JPEG_SCANS} are read. Save it again.")
+        raise ImageError(
+            f"{name} is a JPEG with {container.scans} scans, and at most {MAX_JPEG_SCANS} are supported. Save the image again."
+        )
     pixels, is_damaged = decode(data)
     if pixels is None:
         raise ImageError(_unreadable(name, container.kind))
     if is_damaged:
-        raise ImageError(f"{name} is cut short or damaged: its {container.kind} data cannot all be decoded. Copy it again.")
+        raise ImageError(f"{name} is truncated or damaged: part of its {container.kind} data cannot be decoded. Copy it again.")
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name} holds {pixels.dtype} values; expected 8 or 16 bits per channel. Convert it first.")
+        raise ImageError(f"{name} has {pixels.dtype} values. Expected: 8 or 16 bits per channel. Convert it first.")
     if container.pages > 1:
         _warn_of_pages(name, container)
     scale = 255 if pixels.dtype == np.uint8 else _deep_scale(name, pixels, container.bits)
@@ -77,59 +97,62 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
 
 
 def _unreadable(name: str, kind: str) -> str:
-    return f"{name} is cut short or damaged, or a kind of {kind} that OpenCV cannot read. Try PNG."
+    return f"{name} is truncated or damaged, or a kind of {kind} that OpenCV cannot read. Convert it to PNG."
 
 
 def _warn_of_pages(name: str, container: Container) -> None:
     if container.kind == "TIFF":
         warn(
-            f"{name} is a TIFF of {container.pages} pages; only the first is read. To explain the others, save each as a "
-            "file of its own, for instance by cv2.imreadmulti and tfviz.write_image."
+            f"{name} is a TIFF with {container.pages} pages, and only the first is read. To explain the others, save each one "
+            "to its own file, for instance with cv2.imreadmulti and tfviz.write_image."
         )
     else:
-        warn(f"{name} is an animation of {container.pages} frames; only the first is read. Save the others as files.")
+        warn(
+            f"{name} is an animation with {container.pages} frames, and only the first is read. To explain the others, save "
+            "each one to its own file."
+        )
 
 
 def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
-    """The value of 16-bit pixels that is white: of the depth that the file declares or else of the one that it uses."""
+    """Return the value of white in 16-bit pixels, from the declared or the used bit depth."""
     highest = int(pixels.max())
     used = next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
     bits = declared if declared is not None and 8 <= declared < 16 else used
     if bits == 16 or highest >= 1 << bits or highest == 0:
         return 65535
     warn(
-        f"{name} has 16 bits per channel, and its values lie in {int(pixels.min())}-{highest}: it is read as {bits}-bit data, "
-        f"0-{(1 << bits) - 1} becoming 0-255. For another range, scale it to 8 bits yourself."
+        f"{name} has 16 bits per channel with values in {int(pixels.min())}-{highest}. It is read as {bits}-bit data, with "
+        f"0-{(1 << bits) - 1} scaled to 0-255. For another range, scale it to 8 bits yourself."
     )
     return (1 << bits) - 1
 
 
 def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
-        raise ImageError(f"{shown(path)} is a folder; expected an image file.")
+        raise ImageError(f"{shown(path)} is a folder. Expected: an image file. Pass the files in it.")
     if not path.is_file():
-        raise ImageError(f"There is no file {shown(path)}.")
+        raise ImageError(f"The file {shown(path)} does not exist. Check the path.")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{shown(path)} cannot be read ({error.strerror}).") from error
+        raise ImageError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
     if not data:
-        raise ImageError(f"{shown(path)} is empty (0 bytes); expected an image.")
+        raise ImageError(f"{shown(path)} is empty (0 bytes). Expected: an image. Copy the file again.")
     return data
 
 
 def _check_size(name: str, least_px: int, height: int, width: int) -> None:
-    said = f"{name} is {width} pixels wide and {height} high"
+    description = f"{name} is {width} pixels wide and {height} high"
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(f"{said}; at most {MAX_SIDE_PX} on a side can be read. Make it smaller first.")
+        raise ImageError(f"{description}, and a side may have at most {MAX_SIDE_PX}. Reduce the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{said}; at least {least_px} on a side are needed.")
+        raise ImageError(f"{description}, and a side must have at least {least_px}. Leave it out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
-    """OpenCV's gray, BGR or BGRA to RGB, a few rows at a time, so that nothing large is held beside the two images.
+    """Convert OpenCV's gray, BGR or BGRA to RGB, a few rows at a time to save memory.
 
-    From 8-bit TIFF files, libtiff delivers colors already times alpha.
+    libtiff multiplies the colors of 8-bit TIFF files by alpha.
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
@@ -143,7 +166,7 @@ def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
 def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)  # the nearest
+    return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)  # rounded to nearest
 
 
 def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
@@ -159,16 +182,26 @@ def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> Path:
-    """Writes an image, uint8 (height, width, 3), RGB, in the format of the file extension (".png", ".jpg", ...).
+    """Write an image in the format of the file extension (".png", ".jpg", ...).
 
-    Creates the folder if it is missing. The file appears complete or not at all. Raises ImageError for another kind of
-    array, OutputError for an unknown extension or a path that cannot be written.
+    A missing folder is created. The write is atomic: the file appears complete or not at all.
+
+    Args:
+        path: the file to write.
+        rgb: the image, uint8 (height, width, 3), RGB.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImageError: `rgb` is another kind of array.
+        OutputError: the extension is unknown, or the path cannot be written.
     """
     rgb = require_image(rgb)
     extension = Path(path).suffix.lower()
     if extension not in EXTENSIONS:
         raise OutputError(
-            f"{shown(path)} cannot be written: expected a file extension such as {', '.join(sorted(EXTENSIONS))}."
+            f"{shown(path)} cannot be written: its file extension is unknown. Use one of {', '.join(sorted(EXTENSIONS))}."
         )
     try:
         with quiet_opencv():
@@ -176,26 +209,30 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
     except cv2.error:
         is_encoded = False
     if not is_encoded:
-        raise OutputError(f"{shown(path)} cannot be written: OpenCV cannot encode {rgb.shape} as {extension}. Try .png.")
+        raise OutputError(
+            f"{shown(path)} cannot be written: OpenCV cannot encode an image {rgb.shape} as {extension}. Write a .png instead."
+        )
     return write_atomically(path, data.tobytes())
 
 
-_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
+_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV lacks
 
 
 def require_image(rgb: object) -> np.ndarray:
-    """Returns `rgb` if it is an image, uint8 (height, width, 3). Raises ImageError otherwise."""
+    """Return `rgb` if it is an image, uint8 (height, width, 3); raise ImageError otherwise."""
     if isinstance(rgb, np.ndarray) and rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size:
         return rgb
-    came = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
-    raise ImageError(f"Expected an image, a uint8 RGB array (height, width, 3), as read_image returns. Got {came}.")
+    received = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+    raise ImageError(
+        f"Expected an image, a uint8 RGB array (height, width, 3). Received: {received}. Read image files with read_image."
+    )
 
 
 def shown(path: str | Path) -> str:
-    """The path for a message, on one line: control codes and what is no text, which file systems allow, are escaped."""
+    """Escape control codes and invalid text in a path, so that it fits on one line of a message."""
     text = os.fsencode(path).decode("utf-8", "replace")
     return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
 
 
-# Control codes, invisible ones (which turn the direction of text around), and separators of lines and paragraphs.
+# Control codes, invisible characters (which may reverse text), and line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})

@@ -1,4 +1,4 @@
-"""Finding image files: folders are walked, and each image gets a path of its own for its results."""
+"""Find image files in folders, and give each image a unique path for its results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tfviz.images.formats import EXTENSIONS, FORMATS
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image file, and the path under which its results are to be kept.
+    """An image file, and the relative path for its results.
 
-    `relative` never leaves the output folder, and no two images of one search share it, not even on file systems
-    that take upper and lower case, or composed and decomposed accents, for the same.
+    `relative` never leaves the output folder, and it is unique within a search, even on file
+    systems that ignore case or the difference between composed and decomposed accents.
     """
 
     path: Path
@@ -26,13 +26,20 @@ class FoundImage:
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
-    """The image files among `paths`; folders are walked, and their structure is kept in `relative`.
+    """Find the image files among `paths`; folders are searched recursively.
 
-    Of a folder, every file with the suffix of an image counts, in sorted order, but nothing hidden (".name"). A file
-    that is named itself always counts. With one folder, `relative` starts inside it; with several paths, it starts
-    with the folder's own name. A file that is named twice is found once.
+    In a folder, all files with an image extension count, in sorted order, except hidden ones
+    (".name"). A file that is named explicitly always counts, once. With one folder, `relative`
+    starts inside it. With several paths, it starts with the folder's own name.
 
-    Raises ImageError for a path that does not exist and for a folder without images.
+    Args:
+        paths: files and folders.
+
+    Returns:
+        The images, in order.
+
+    Raises:
+        ImageError: a path does not exist, or a folder contains no images.
     """
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     found: dict[Path, FoundImage] = {}
@@ -49,30 +56,34 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
     if path.is_file():
         return [(path, Path(path.name))]
     if not path.is_dir():
-        raise ImageError(f"There is no file or folder {shown(path)}. Give image files ({FORMATS}) or folders of them.")
+        raise ImageError(
+            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain some."
+        )
     files = [(file, file.relative_to(path)) for file in _walk(path)]
     if not files:
-        raise ImageError(f"The folder {shown(path)} holds no image. Expected files such as {', '.join(sorted(EXTENSIONS))}.")
+        raise ImageError(
+            f"The folder {shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}."
+        )
     return files
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder, onerror=_refuse_folder):
+    for here, folders, files in os.walk(folder, onerror=_raise_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(here, name)
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise ImageError(f"The folder {shown(error.filename)} cannot be read ({error.strerror}).") from error
+def _raise_unreadable(error: OSError) -> None:
+    raise ImageError(f"The folder {shown(error.filename)} cannot be read ({error.strerror}). Check its permissions.") from error
 
 
-def _free_name(wanted: Path, taken: set[str]) -> Path:
-    """`wanted`, or the first of "name-2", "name-3", ... that nobody has yet."""
-    name, number = wanted, 1
+def _free_name(preferred: Path, taken: set[str]) -> Path:
+    """Return `preferred`, or the first of "name-2", "name-3", ... that is not taken."""
+    name, number = preferred, 1
     while (key := unicodedata.normalize("NFC", str(name)).casefold()) in taken:
         number += 1
-        name = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        name = preferred.with_name(f"{preferred.stem}-{number}{preferred.suffix}")
     taken.add(key)
     return name

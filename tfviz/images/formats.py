@@ -1,7 +1,8 @@
-"""The containers of image files, read before decoding: the format, the size, and whether the file is complete.
+"""Inspect image containers before decoding: the format, the size, and completeness.
 
-Decoders differ on truncated files: some fail, some fill the rest with gray and report nothing. So the end of the data is
-looked for here, in the container. Bytes after that end are allowed, because cameras and phones append previews and videos.
+Decoders differ on truncated files. Some fail, others fill the rest with gray and report nothing.
+This module therefore looks for the end of the data in the container. Bytes after that end are
+allowed, because cameras and phones append previews and videos.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ FORMATS = "JPEG, PNG, BMP, WebP or TIFF"
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"})
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-# Any marker but the ones that may stand inside the compressed data (stuffed zero, restart, fill byte).
+# Any marker except those allowed inside compressed data (stuffed zero, restart, fill byte).
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -26,10 +27,14 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 class Container:
     """An image file's own description.
 
-    `size` is (height, width) in pixels as stored, before any EXIF rotation, or None where it is not told. `is_whole` is
-    False where the data end before the image does or a checksum is wrong; for BMP it is always True, since its decoder
-    refuses what is missing. `pages` is the number of images in it. `scans` is how often a JPEG's decoder goes over the
-    whole image. `bits` is how many of 16 bits are used, where the file declares it.
+    Attributes:
+        kind: the format.
+        size: (height, width) in pixels as stored, before any EXIF rotation; None if not declared.
+        is_whole: False if the data end before the image does or a checksum is wrong. Always True
+            for BMP, whose decoder rejects missing data.
+        pages: the number of images in the file.
+        scans: the number of scans of a JPEG; the decoder processes the whole image in each.
+        bits: the number of significant bits out of 16, if declared.
     """
 
     kind: str
@@ -41,7 +46,7 @@ class Container:
 
 
 def describe(data: bytes) -> Container | None:
-    """The description of an image file's bytes, or None where they are of none of the FORMATS."""
+    """Describe an image file by its bytes; None if it is none of FORMATS."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(_PNG_START):
@@ -57,7 +62,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Segments are stepped over by their length, so a thumbnail's own end marker is not taken for the image's."""
+    """Skip segments by their length, so the end marker of a thumbnail is not mistaken."""
     size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()
@@ -104,9 +109,9 @@ def _webp(data: bytes) -> Container:
 
 
 def _bmp(data: bytes) -> Container:
-    if _little(data, 14, 4) == 12:  # the header of OS/2, with sizes in 16 bits
+    if _little(data, 14, 4) == 12:  # the OS/2 header, with 16-bit sizes
         return Container("BMP", (_little(data, 20, 2), _little(data, 18, 2)), True)
-    height = int.from_bytes(data[22:26], "little", signed=True)  # negative: stored from the top down
+    height = int.from_bytes(data[22:26], "little", signed=True)  # negative if stored from the top down
     return Container("BMP", (abs(height), _little(data, 18, 4)), True)
 
 

@@ -1,4 +1,4 @@
-"""Image arrays that remember their pictures: what a model takes, and the RGB images that it was made from."""
+"""Arrays of preprocessed images that remember the RGB images they were made from."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import numpy as np
 
 
 class LoadedImages(np.ndarray):
-    """What a model takes, float32 (N, height, width, channels), or one image of it, as `load_images` returns it.
+    """Preprocessed images, float32 (N, height, width, channels), or one of them.
 
-    pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None. `overlay`, `plot`,
-        `contact_sheet` and `SnapshotCallback` draw them in place of the numbers, whose channel order they cannot know.
+    `load_images` returns this class. Selecting, appending and joining images along the batch axis
+    keeps `pictures` in step. All other operations (arithmetic, changed pixels, another shape)
+    return an array without pictures, because these may no longer match.
 
-    Choosing, adding and joining images along the batch axis keeps both in step. Everything else (arithmetic, a change of
-    the pixels or of the shape) gives an array without pictures, because they may no longer show what the array holds.
+    Attributes:
+        pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3); None if
+            unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw them instead of
+            the numbers, whose channel order they cannot know.
     """
 
     pictures: np.ndarray | None
@@ -59,7 +62,7 @@ class LoadedImages(np.ndarray):
 
 
 def loaded(tensors: np.ndarray, pictures: np.ndarray | None) -> LoadedImages:
-    """The array, without a copy, with the pictures that it shows."""
+    """Attach pictures to an array, without copying it."""
     images = np.asarray(tensors).view(LoadedImages)
     images.pictures = pictures
     return images
@@ -70,7 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_along_batch(key: Any, ndim: int) -> bool:
-    """Whether indexing chooses or reorders whole images, or gives one image a batch axis."""
+    """Return whether indexing selects or reorders whole images, or adds a batch axis."""
     if ndim == 3:
         return key is None
     if ndim != 4:

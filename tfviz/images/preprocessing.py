@@ -1,7 +1,8 @@
-"""Preprocessing: from an image to the tensor that a network takes, by region, size and values.
+"""Preprocessing: from an image to a network's input, by region, size and value range.
 
-Three things must agree, or a map is drawn in the wrong place: the region of the image that the network sees, the
-tensor made from it, and the image that the map is drawn over. `Preprocessing` provides all three.
+Three things must agree, or maps appear in the wrong place: the region of the image that the network
+sees, the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all
+three.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tfviz.images.files import require_image, shown
 Size = tuple[int, int]
 _Formula = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-# x: float32 (height, width, channels) in 0..255; mean, std: (channels,), in the order of the channels.
+# x: float32 (height, width, channels) in 0..255; mean, std: (channels,), in channel order.
 _FORMULAS: dict[str, _Formula] = {
     "x": lambda x, mean, std: x,
     "x/255": lambda x, mean, std: x / 255,
@@ -31,10 +32,10 @@ _FORMULAS: dict[str, _Formula] = {
     "x-mean": lambda x, mean, std: x - mean,
     "(x/255-mean)/std": lambda x, mean, std: (x / 255 - mean) / std,
 }
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of x/255
-_CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, of 0..255
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, for x/255
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, for 0..255
 
-# The modes of keras.applications, and "unit" for networks that take [0, 1].
+# The modes of keras.applications, plus "unit" for networks that take [0, 1] and "none" for 0..255.
 _MODES: dict[str, dict[str, Any]] = {
     "tf": {"formula": "x/127.5 - 1"},
     "torch": {"formula": "(x/255 - mean)/std", "mean": _IMAGENET_MEAN, "std": _IMAGENET_STD},
@@ -51,15 +52,25 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 class Preprocessing:
     """How a network takes its images.
 
-    size: (height, width) of the tensor; None: the size of the crop, else the image's own.
-    channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
-    formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255; spaces are ignored,
-        and a remark in parentheses may follow.
-    mean, std: one number per channel, in `channel_order`, where the formula names them.
-    resize: "stretch" (the whole image, whatever its proportions), or "short side 256, center crop 224" (the middle
-        of the image, as large as a 224 square would be in an image whose short side is 256).
+    Args:
+        size: (height, width) of the tensor; None means the size of the crop, or else of the image.
+        channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
+        formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255.
+            Spaces are ignored, and a remark in parentheses may follow.
+        mean, std: one number per channel, in channel order, if the formula uses them.
+        resize: "stretch" (the whole image, ignoring its aspect ratio), or "short side 256, center
+            crop 224" (the center of the image, as large as a 224 square would be if the short side
+            were 256).
 
-    Raises OptionError for anything else.
+    Raises:
+        OptionError: a value is invalid, or the values don't fit together.
+
+    Example:
+
+        >>> preprocessing = tfviz.Preprocessing(size=(32, 48), formula="x/127.5 - 1")
+        >>> tensor = preprocessing.tensor(np.full((100, 150, 3), 255, "uint8"))
+        >>> tensor.shape, float(tensor.max())
+        ((32, 48, 3), 1.0)
     """
 
     size: Size | None = None
@@ -72,21 +83,21 @@ class Preprocessing:
     def __post_init__(self) -> None:
         _check_size(self.size)
         if self.channel_order not in _CHANNELS:
-            raise OptionError(f'channel_order must be "RGB", "BGR" or "gray"; got {self.channel_order!r}.')
+            raise OptionError(f"`channel_order` must be 'RGB', 'BGR' or 'gray'. Received: {self.channel_order!r}.")
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
-        self.crop()  # says what is wrong with `resize`, if anything
+        self.crop()  # checks `resize`
 
     def _checked(self, name: str, values: Any) -> tuple[float, ...] | None:
         is_used = name in self._formula()
         if (values is not None) != is_used:
-            verb = "uses" if is_used else "does not use"
-            raise OptionError(f'The formula "{self.formula}" {verb} {name}; got {name}={values!r}.')
+            verb, action = ("uses", "Pass") if is_used else ("does not use", "Leave out")
+            raise OptionError(f"The formula '{self.formula}' {verb} {name}. Received: {name}={values!r}. {action} `{name}`.")
         if values is None:
             return None
         if not _is_numbers(values, self.channels) or (name == "std" and min(values) <= 0):
             kind = "positive numbers" if name == "std" else "numbers"
-            raise OptionError(f"{name} must be {self.channels} {kind} ({self.channel_order}); got {values!r}.")
+            raise OptionError(f"`{name}` must be {self.channels} {kind} ({self.channel_order}). Received: {values!r}.")
         return tuple(float(value) for value in values)
 
     def _formula(self) -> str:
@@ -94,47 +105,56 @@ class Preprocessing:
             bare = re.sub(r"\s+\([^()]*\)\s*$", "", self.formula)
             if (key := re.sub(r"\s+", "", bare)) in _FORMULAS:
                 return key
-        raise OptionError(f"Unknown formula {self.formula!r}. There are: {', '.join(_FORMULAS)}.")
+        raise OptionError(f"Unknown formula {self.formula!r}. Choose one of: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """(short side, height, width) in pixels of the resized image, or None for "stretch"."""
+        """Return (short side, height, width) in pixels of the resized image; None for "stretch"."""
         if self.resize == "stretch":
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
         if parts is None:
-            raise OptionError(f'resize must be "stretch" or like "short side 256, center crop 224"; got {self.resize!r}.')
+            raise OptionError(
+                f"`resize` must be 'stretch' or like 'short side 256, center crop 224'. Received: {self.resize!r}."
+            )
         short, height, width = int(parts[1]), int(parts[2]), int(parts[3] or parts[2])
         if not 0 < min(height, width) <= max(height, width) <= short:
-            raise OptionError(f'The crop must be at least 1 and at most the short side; got resize="{self.resize}".')
+            raise OptionError(
+                f"The crop must be at least 1 pixel and at most the short side. Received: resize='{self.resize}'."
+            )
         return short, height, width
 
     @property
     def channels(self) -> int:
-        """3, or 1 for "gray"."""
+        """The number of channels: 3, or 1 for "gray"."""
         return _CHANNELS[self.channel_order]
 
     @property
     def output_size(self) -> Size | None:
-        """(height, width) of every tensor, or None where it is each image's own size."""
+        """(height, width) of every tensor; None if it is the image's own size."""
         crop = self.crop()
         return self.size or (crop[1:] if crop else None)
 
     def for_input(self, size: Size | None, channels: int) -> Preprocessing:
-        """The same for a network that takes `channels` channels at `size` (None: any); OptionError if not."""
+        """Adapt to a network's input size (None: any) and channels.
+
+        Raises:
+            OptionError: this preprocessing gives another size or number of channels.
+        """
         if self.channels != channels:
             raise OptionError(
-                f"The preprocessing gives {self.channels} channels; the network takes {channels}. {_OTHER_CHANNELS}"
+                f"The preprocessing gives {self.channels} channels, but the network takes {channels}. {_OTHER_CHANNELS}"
             )
         if self.output_size is None:
             return replace(self, size=size)
         if size not in (None, self.output_size):
             raise OptionError(
-                f"The preprocessing gives images of {_by(self.output_size)} pixels; the network takes {_by(size)}."
+                f"The preprocessing gives images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set its "
+                "size to that, or leave the size out."
             )
         return self
 
     def crop_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the region that the network sees, in pixels of an image of that size."""
+        """Return the region that the network sees, as (top, left, bottom, right) in pixels."""
         crop = self.crop()
         if crop is None:
             return 0, 0, height, width
@@ -144,7 +164,7 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """The region that the network sees, at the image's own resolution: uint8 RGB; maps are drawn on it."""
+        """Return the region that the network sees, in the image's own resolution: uint8 RGB."""
         return self._region(rgb).copy()
 
     def _region(self, rgb: np.ndarray) -> np.ndarray:
@@ -152,16 +172,16 @@ class Preprocessing:
         return rgb[top:bottom, left:right]
 
     def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
-        """The region that the network sees, at the size at which it sees it: uint8 RGB."""
+        """Return the region that the network sees, in the network's resolution: uint8 RGB."""
         pixels = self._region(rgb)
         resized = _resize(pixels, self.output_size or pixels.shape[:2])
         return resized.copy() if resized is pixels else resized
 
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
-        """What the network takes for an image (uint8 RGB): float32 (height, width, channels).
+        """Convert an image (uint8 RGB) to the network's input: float32 (height, width, channels).
 
-        Shrinking averages the pixels under each new one (so that fine texture does not turn into a pattern that is
-        not there), enlarging interpolates; either axis on its own.
+        Downscaling averages pixels, which avoids aliasing. Upscaling interpolates. Each axis is
+        treated on its own.
         """
         pixels = self._region(rgb)
         if self.channel_order == "gray":
@@ -173,7 +193,7 @@ class Preprocessing:
         return self.numbers(x)
 
     def numbers(self, x: Any) -> Any:
-        """Pixels in 0..255, float32 (…, channels), array or tensor, as the network's numbers."""
+        """Convert pixels in 0..255, float32 (…, channels), to the network's value range."""
         return _FORMULAS[self._formula()](x, np.array(self.mean or 0, np.float32), np.array(self.std or 1, np.float32))
 
 
@@ -193,7 +213,7 @@ def _by(size: Size | None) -> str:
 def _check_size(size: object) -> None:
     is_size = isinstance(size, tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
     if size is not None and not is_size:
-        raise OptionError(f"size must be (height, width) in pixels, or None; got {size!r}.")
+        raise OptionError(f"`size` must be (height, width) in pixels, or None. Received: {size!r}.")
 
 
 def _is_numbers(values: object, count: int) -> bool:
@@ -202,9 +222,19 @@ def _is_numbers(values: object, count: int) -> bool:
 
 
 def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """The preprocessing of a name: "tf", "torch" and "caffe" as in keras.applications, "unit" [0, 1], "none" 0..255.
+    """Return the preprocessing with a name.
 
-    Raises OptionError for another name, and for numbers of channels that the mode does not have.
+    Args:
+        mode: "tf", "torch" or "caffe" as in keras.applications, "unit" for [0, 1], or "none" for
+            0..255.
+        size: (height, width) of the network's input; None for any.
+        channels: the number of channels of the network's input.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        OptionError: the name is unknown, or the mode has another number of channels.
     """
     if mode not in _MODES:
         raise OptionError(f"Unknown preprocessing {mode!r}. {near_matches(mode, MODES)}")
@@ -212,47 +242,56 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
         return Preprocessing(size, **_MODES[mode])
     if channels == 1 and "mean" not in _MODES[mode]:
         return Preprocessing(size, channel_order="gray", **_MODES[mode])
-    raise OptionError(f'The preprocessing "{mode}" gives 3 channels; the network takes {channels}. {_OTHER_CHANNELS}')
+    raise OptionError(f"The preprocessing '{mode}' gives 3 channels, but the network takes {channels}. {_OTHER_CHANNELS}")
 
 
 _OTHER_CHANNELS = (
-    'Images from files have 3 channels, or 1 as luminance ("tf", "unit", "none", or a file with '
-    '"channel_order": "gray"); for others, give the arrays to the method from Python.'
+    "Image files can be read with 3 channels, or with 1 as luminance: choose 'tf', 'unit', 'none', or a JSON file with "
+    '"channel_order": "gray". For other channels, pass arrays from Python.'
 )
 
 
 def from_file(path: str | Path) -> Preprocessing:
-    """The preprocessing that a JSON file describes, at its top level or under "preprocessing".
+    """Read the preprocessing from a JSON file, at its top level or under "preprocessing".
 
-    Its keys are the fields of `Preprocessing`; `size_hw` is another name for `size`. Keys of other meaning are
-    allowed at the top level only. Raises OptionError, which names the file.
+    The keys are the fields of `Preprocessing`, and `size_hw` is an alias of `size`. Unknown keys
+    are only allowed at the top level.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        OptionError: the file cannot be read or is invalid. The message names the file.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise OptionError(f"The preprocessing file {shown(path)} cannot be read ({error.strerror}).") from error
+        raise OptionError(f"The preprocessing file {shown(path)} cannot be read ({error.strerror}). Check the path.") from error
     except ValueError as error:
-        raise OptionError(f"The preprocessing file {shown(path)} is not JSON ({error}).") from error
+        raise OptionError(f"The preprocessing file {shown(path)} is not valid JSON ({error}). Correct it.") from error
     try:
         return _from_json(content)
     except OptionError as error:
-        raise OptionError(f"In the preprocessing file {shown(path)}: {error}") from error
+        raise OptionError(f"The preprocessing file {shown(path)} is invalid. {error}") from error
 
 
 def _from_json(content: Any) -> Preprocessing:
     if not isinstance(content, dict):
-        raise OptionError(f"expected an object with keys such as {', '.join(_KEYS)}; got {type(content).__name__}.")
+        raise OptionError(f"Expected an object with keys such as {', '.join(_KEYS)}. Received: {type(content).__name__}.")
     is_nested = isinstance(content.get("preprocessing"), dict)
     keys = dict(content["preprocessing"] if is_nested else content)
     if "size_hw" in keys:
         keys["size"] = keys.pop("size_hw")
     if unknown := [key for key in keys if key not in _KEYS and is_nested]:
-        raise OptionError(f"unknown key {unknown[0]!r}. {near_matches(unknown[0], _KEYS)}")
+        raise OptionError(f"Unknown key {unknown[0]!r}. {near_matches(unknown[0], _KEYS)}")
     known: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in keys.items() if key in _KEYS
     }
     if not known:
-        raise OptionError(f"expected keys such as {', '.join(_KEYS)}; got {', '.join(map(repr, keys)) or 'none'}.")
+        raise OptionError(f"Expected keys such as {', '.join(_KEYS)}. Received: {', '.join(map(repr, keys)) or 'none'}.")
     return Preprocessing(**known)
 
 
@@ -260,12 +299,21 @@ _KEYS = tuple(Preprocessing.__dataclass_fields__)
 
 
 def preprocessing_from(text: str | Path, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """The preprocessing that a user names: one of MODES, or the path of a JSON file (see `from_file`).
+    """Return the preprocessing that a user names: one of MODES, or the path of a JSON file.
 
-    `size` and `channels` are the network's own: the size counts where the file gives none, the channels must agree.
+    Args:
+        text: the mode or path.
+        size: the network's input size, used if the file gives none.
+        channels: the network's channels, which the preprocessing must match.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        OptionError: the text is neither a mode nor a file, or the file does not fit the network.
     """
     if isinstance(text, str) and text in _MODES:
         return named(text, size, channels)
     if not Path(text).is_file():
-        raise OptionError(f"Unknown preprocessing '{shown(text)}': expected {', '.join(MODES)} or the path of a JSON file.")
+        raise OptionError(f"Unknown preprocessing '{shown(text)}'. Choose {', '.join(MODES)}, or pass the path of a JSON file.")
     return from_file(text).for_input(size, channels)

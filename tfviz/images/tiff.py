@@ -1,8 +1,8 @@
-"""The directories of a TIFF file: its size, its pages, and whether every strip or tile is there and intact.
+"""The directories of a TIFF file: its size, its pages, and whether its data are complete.
 
-libtiff reads what is missing as black and tells nobody who does not listen to its messages, so the places of the data and
-the checksums of Deflate are looked at here. PackBits and uncompressed data have no checksum: a wrong value in them cannot
-be told from a right one.
+libtiff reads missing data as black and only reports it in messages. This module therefore checks
+the offsets of all strips and tiles and the checksums of Deflate. PackBits and uncompressed data
+have no checksum, so wrong values in them go undetected.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from dataclasses import dataclass
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of the fields that are read here
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of the fields read here
 _NONE, _DEFLATE, _PACKBITS = 1, (8, 32946), 32773
 _MOST_PAGES = 65536
-_IS_NO_PAGE = 0b101  # a thumbnail or a level of a pyramid; a transparency mask
+_IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
 
 Tags = dict[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Tiff:
-    """size: (height, width) of the first page, None where the file does not tell. is_whole: nothing of it is missing."""
+    """What the directories declare.
+
+    Attributes:
+        size: (height, width) of the first page; None if not declared.
+        is_whole: whether all its data are present.
+        pages: the number of pages.
+    """
 
     size: tuple[int, int] | None
     is_whole: bool
@@ -32,11 +38,11 @@ class Tiff:
 
 
 class _DirectoryError(Exception):
-    """A directory lies outside the file, or is of a kind that is not read here."""
+    """A directory lies outside the file, or has an unsupported structure."""
 
 
 def read_tiff(data: bytes) -> Tiff:
-    """What the directories of a TIFF or BigTIFF file tell."""
+    """Read the directories of a TIFF or BigTIFF file."""
     try:
         directories = _directories(data)
     except (_DirectoryError, struct.error):
@@ -68,7 +74,7 @@ def _directories(data: bytes) -> list[Tags]:
 
 
 def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
-    """The tags of one directory, and where the next one is (0: nowhere)."""
+    """Return the tags of one directory, and the offset of the next (0 for none)."""
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     (count,) = _unpacked(order + count_format, data, at)
     at += struct.calcsize(order + count_format)
@@ -81,11 +87,11 @@ def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, in
         tag, kind, values = _unpacked(order + entry_format, data, entry)
         if kind in _NUMBERS:
             size = struct.calcsize(order + _NUMBERS[kind]) * values
-            place = entry + length - inline
+            start = entry + length - inline
             if size > inline:
-                (place,) = _unpacked(order + offset_format, data, place)
-            if place + size <= len(data):
-                tags[tag] = _unpacked(f"{order}{values}{_NUMBERS[kind]}", data, place)
+                (start,) = _unpacked(order + offset_format, data, start)
+            if start + size <= len(data):
+                tags[tag] = _unpacked(f"{order}{values}{_NUMBERS[kind]}", data, start)
     return tags, _unpacked(order + offset_format, data, at + count * length)[0]
 
 
@@ -96,13 +102,13 @@ def _unpacked(layout: str, data: bytes, at: int) -> tuple[int, ...]:
 
 
 def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
-    """Whether every strip or tile of a page lies in the file, and is what it is said to be as far as can be told."""
+    """Return whether every strip or tile of a page is in the file and, if detectable, intact."""
     is_tiled = _TILE_OFFSETS in tags
     offsets = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     counts = tags.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
     sizes = _stored_sizes(tags, height, width, is_tiled)
     compression = _first(tags, _COMPRESSION, _NONE)
-    if not counts and compression == _NONE:  # allowed to be missing there
+    if not counts and compression == _NONE:  # may be missing in this case
         counts = tuple(sizes)
     if len(offsets) < len(sizes) or len(counts) < len(sizes):
         return False
@@ -120,7 +126,7 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
 
 
 def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
-    """The number of bytes of each strip or tile before compression."""
+    """Return the size in bytes of each strip or tile before compression."""
     samples = _first(tags, _SAMPLES, 1)
     planes = samples if _first(tags, _PLANES, 1) == 2 else 1
     bits = _first(tags, _BITS, 1) * (samples // planes)
@@ -135,7 +141,7 @@ def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[i
 
 
 def _inflates_to(packed: memoryview, size: int) -> bool:
-    """Whether a strip is whole Deflate data of at least `size` bytes with the right checksum; in little memory."""
+    """Return whether Deflate data are complete, valid, and at least `size` bytes long."""
     inflater, length = zlib.decompressobj(), 0
     try:
         rest: bytes | memoryview = packed
@@ -151,7 +157,7 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
 
 
 def _unpacks_to(packed: memoryview, size: int) -> bool:
-    """Whether the runs of PackBits data give at least `size` bytes."""
+    """Return whether PackBits data unpack to at least `size` bytes."""
     at = length = 0
     while at < len(packed) and length < size:
         run = packed[at]

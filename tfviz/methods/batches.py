@@ -1,4 +1,4 @@
-"""Running an explainer over arrays and datasets, in batches of bounded size."""
+"""Run an explainer over arrays and datasets, in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from keras import tree
 from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.graph import Graph
-from tfviz.methods.blank_maps import blank_rows, broken_rows, warn_of
+from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
-    """See `Explainer.explain`."""
+    """Implement `Explainer.explain`."""
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise OptionError(f"batch_size must be a whole number of images, 1 at least; got {batch_size!r}")
+        raise OptionError(
+            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
+            "once."
+        )
     explainer._read_again_if_changed()
     reader = _Reader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
@@ -32,17 +35,20 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         flat = checked_images(explainer.graph, batch)
         attribution = explainer._run(flat, targets.rows_from(target, outputs, done, count), explainer._attribution)
         results.append(tree.map_structure(np.asarray, attribution))
-        rows = blank_rows(results[-1]) | broken_rows(results[-1])
+        rows = zero_rows(results[-1]) | nonfinite_rows(results[-1])
         if empty is None and rows.any():
             i = int(rows.argmax())
             empty = [x[i : i + 1] for x in flat], targets.rows_from(target, outputs, done + i, 1)
         done += count
         bar.update(done, finalize=False)
     if not results:
-        raise ImageError("expected at least one image, got none")
+        raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
     if rows_of_target not in (None, done):
-        raise TargetError(f"expected {done} targets, one for each image; got {rows_of_target}")
-    bar.target = done  # Of a dataset it may not have been known before.
+        raise TargetError(
+            f"Expected one target per image, {done} in total. Received: {rows_of_target}. Pass a single target to use it for "
+            "all images."
+        )
+    bar.target = done  # The length of a dataset may have been unknown.
     bar.update(done, finalize=True)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
     if empty is not None:
@@ -51,15 +57,15 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
 
 
 class _Reader:
-    """Cuts whatever holds images into batches for a model.
+    """Cuts images from any supported source into batches for a model.
 
-    A batch is one array, or for a model of several inputs arrays nested as it takes them.
+    A batch is one array, or, for a model with several inputs, arrays nested like its inputs.
     """
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # A model that cannot be read is taken to read images.
+        # An untraceable model is assumed to take images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:
@@ -76,10 +82,13 @@ class _Reader:
         elif isinstance(images, (list, tuple)):
             yield from self._cut(np.asarray(images))
         else:
-            raise ImageError(f"expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset; got {_shown(images)}")
+            raise ImageError(
+                "Expected an array of images, a tf.data.Dataset or a keras.utils.PyDataset. Received: "
+                f"{_shown(images)}. Convert it with np.asarray, or wrap it in a dataset."
+            )
 
     def count(self, images: Any) -> int | None:
-        """How many images there are, where that can be known before they are read."""
+        """Return the number of images, if it is known without reading them."""
         if isinstance(images, tf.data.Dataset):
             count, spec = int(images.cardinality()), tree.flatten(images.element_spec)[0]
             is_single = len(getattr(spec, "shape", ())) == self.rank - 1
@@ -92,14 +101,14 @@ class _Reader:
     def _from_dataset(self, dataset: tf.data.Dataset) -> Iterator[Any]:
         if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ImageError(
-                "The dataset is infinite (it repeats without a count), so explaining it would never end. Pass a part of it, "
+                "The dataset is infinite (it repeats without a count), so explaining it would never end. Pass a finite part, "
                 "such as dataset.take(100)."
             )
         dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
         if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
             raise ImageError(
-                "expected a dataset of images, or of tuples that begin with images; its elements are "
-                f"{_shown(dataset.element_spec)}. Map it first: dataset.map(lambda element: element['image'])"
+                "Expected a dataset of images, or of tuples that start with images. Received elements: "
+                f"{_shown(dataset.element_spec)}. Map them first: dataset.map(lambda element: element['image'])."
             )
         is_batched = len(tree.flatten(dataset.element_spec)[0].shape) == self.rank
         dataset = dataset.rebatch(self.batch_size) if is_batched else dataset.batch(self.batch_size)
@@ -108,15 +117,15 @@ class _Reader:
     def _cut(self, images: Any) -> Iterator[Any]:
         first = tree.flatten(images)[0] if self.is_nested else images
         if len(first.shape) != self.rank:
-            yield images  # The explainer says what is wrong with it.
+            yield images  # The explainer reports what is wrong with it.
             return
         for start in range(0, len(first), self.batch_size):
             rows = slice(start, start + self.batch_size)
             yield tree.map_structure(lambda array: None if array is None else array[rows], images)  # noqa: B023
 
 
-def _shown(came: Any) -> str:
-    return f"{type(came).__name__} {str(came)[:60]!r}"
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {str(value)[:60]!r}"
 
 
 def _images_of(element: Any) -> Any:

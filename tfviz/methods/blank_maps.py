@@ -1,12 +1,12 @@
-"""Maps that are zero everywhere, and why: a closed ReLU, a score that nothing moves, or a layer that speaks against it.
+"""Diagnose maps that are zero everywhere or not finite, and warn.
 
-One image whose map is blank is run once more, without the method's rules: what is zero on that way names the reason. If
-that run fails, the warning gives no reason.
+For one such image, the network runs once more without the method's rules. Zero activations or
+gradients in that run reveal the reason. If the run fails, the warning states no reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,31 @@ from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Step, Value
 from tfviz.graph.layer_search import is_on_every_path
 from tfviz.graph.operations import Elementwise, Linear, Product, Relu
+from tfviz.methods.nonfinite_gradients import origin
 from tfviz.nesting import Nested
 
 
-def blank_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """For each image whether its map, of every input, is zero everywhere: (N,) bool."""
+def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
+    """Return, per image, whether its maps of all inputs are zero everywhere: (N,) bool."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warns that maps of a batch are blank or not finite, and why; returns whether it did.
+    """Warn of maps in a batch that are zero everywhere or not finite, with the reason.
 
     Args:
-        attribution: of the batch. images: one tensor for each input. target: as the user gave it.
+        explainer: the explainer.
+        attribution: the attribution of the batch.
+        images: one tensor per input.
+        target: the target, as the user passed it.
+
+    Returns:
+        Whether a warning was issued.
     """
     if not all(hasattr(x, "numpy") for x in (*tree.flatten(attribution), *images)):
-        return False  # in a function that is being traced
+        return False  # inside a function that is being traced
     maps = tree.map_structure(np.asarray, attribution)
-    rows = blank_rows(maps) | broken_rows(maps)
+    rows = zero_rows(maps) | nonfinite_rows(maps)
     if rows.any():
         i = int(rows.argmax())
         one = targets.rows_from(target, explainer._output_shapes(), i, 1) if explainer.takes_target else None
@@ -44,32 +51,34 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
     return bool(rows.any())
 
 
-def broken_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """For each image whether its map, of any input, holds NaN or infinity: (N,) bool."""
+def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
+    """Return, per image, whether a map of any input contains NaN or infinity: (N,) bool."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warns of the blank and the broken ones among maps, with the reason for the one of `image`.
+    """Warn of all zero and non-finite maps, with the reason for the one of `image`.
 
     Args:
-        image: a batch of one for each input, whose map is blank or broken.
-        target: what is explained of that image.
+        explainer: the explainer.
+        maps: the maps of all images.
+        image: a batch of one per input, whose map is zero or not finite.
+        target: the target for that image.
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
-    blank, broken = blank_rows(maps), broken_rows(maps)
-    if broken.any():
-        found = f"{int(broken.sum())} of {len(broken)} maps of {explainer.key}{where} hold NaN or infinity"
-        reason = _diagnosis(explainer, lambda: _reason_of_broken(explainer, image))
+    zero, nonfinite = zero_rows(maps), nonfinite_rows(maps)
+    if nonfinite.any():
+        found = f"{int(nonfinite.sum())} of {len(nonfinite)} maps of {explainer.key}{where} contain NaN or infinity"
+        reason = _diagnosis(explainer, lambda: _reason_for_nonfinite(explainer, image, target))
     else:
-        found = f"{int(blank.sum())} of {len(blank)} maps of {explainer.key}{where} are zero everywhere"
-        reason = _diagnosis(explainer, lambda: _reason(explainer, image, target))
-    warn(f"{found}: {reason}" if reason else f"{found}.")
+        found = f"{int(zero.sum())} of {len(zero)} maps of {explainer.key}{where} are zero everywhere"
+        reason = _diagnosis(explainer, lambda: _reason_for_zero(explainer, image, target))
+    warn(f"{found}. {reason}" if reason else f"{found}.")
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """The reason for a map; "" where looking for it fails, since a map must not be lost to its diagnosis."""
+    """Return the reason for a map; "" if the diagnosis fails, since the map must not be lost."""
     try:
         with keras_internals.untouched(explainer.model):
             return reason()
@@ -77,46 +86,60 @@ def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
         return ""
 
 
-def _reason_of_broken(explainer: Any, images: list[tf.Tensor]) -> str:
+def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
     graph = explainer.graph
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     for step in graph.before(graph.outputs):
-        if not all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in step.outputs):
-            return f"so does what '{step.path}' gives, and with it the network's output. Look at its weights and at the images"
+        if not _are_finite(values, step.outputs):
+            end = "" if _are_finite(values, graph.outputs) else ", and so does the network's output"
+            return f"The output of '{step.path}' does, too{end}. Check its weights and the images."
+    prepared = targets.prepare(target, explainer._output_shapes(), 1) if explainer.takes_target else None
+    found = origin(graph, images, targets.seed_for(prepared))
+    if found and found.is_singular:
+        return (
+            f"The derivative of {found.step.label} is infinite or undefined for this image, like that of a square root, a "
+            "logarithm or a division at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it."
+        )
+    where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
-        return "on the way back the numbers grow beyond what float32 holds. Look at the size of its weights"
+        return f"The gradient overflows float32{where}. Check the magnitude of the weights."
     return (
-        "the gradient is too large for the type that the network computes in. Build it with the dtype policy 'float32', or "
-        "'mixed_bfloat16'; the same weights fit"
+        f"The gradient{where} overflows the network's compute dtype. Build the network with the dtype policy 'float32' or "
+        "'mixed_bfloat16'. The same weights fit."
     )
 
 
-def _reason(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
-    """Why the map of one image is blank, and what to do."""
-    graph, at = explainer.graph, _looked_at(explainer)
+def _are_finite(values: Values, which: Sequence[Value]) -> bool:
+    return all(np.isfinite(np.asarray(tf.cast(values[value], tf.float64))).all() for value in which)
+
+
+def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
+    """Return why the map of one image is zero, and what to do."""
+    graph, at = explainer.graph, _explained_values(explainer)
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     dead = _dead_step(explainer, values)
     if dead:
         return (
-            f"all of '{dead}' is 0 for such an image, and everything goes through it (dead activations). Look at its weights, "
-            "and at how the images are preprocessed"
+            f"All activations of '{dead}' are 0 for such an image, and every path goes through it. Check its weights and the "
+            "preprocessing of the images."
         )
     if explainer.takes_target and not _score_moves(explainer, values, target, at):
-        flat = ", at the flat end of a softmax or a sigmoid: explain the logits, score='logits'"
+        cause = "a softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
+        remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
-            f"the score does not change with anything there (it is saturated{flat if explainer.score == 'outputs' else ''}; "
-            "or the target has no part in it). Try another target or layer"
+            f"The score does not depend on anything there: either {cause}, or the target does not use that layer. {remedy} "
+            "another target or layer."
         )
-    return "nothing there speaks for the target (the wrong layer, perhaps). Try another target, layer or method"
+    return "No evidence for the target was found there. Try another target, layer or method."
 
 
-def _looked_at(explainer: Any) -> list[Value]:
+def _explained_values(explainer: Any) -> list[Value]:
     layer = getattr(explainer, "layer", None)
     return [layer] if layer is not None else getattr(explainer, "at", explainer.graph.inputs)
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """The first step that everything goes through and that gives nothing but zeros."""
+    """Return the first step on every path whose output is zero everywhere."""
     graph = explainer.graph
     for step in graph.before(graph.outputs):
         zeros = [value for value in step.outputs if not np.any(values[value])]
@@ -133,6 +156,6 @@ def _can_die(step: Step) -> bool:
 def _score_moves(explainer: Any, values: Values, target: targets.Target, at: list[Value]) -> bool:
     prepared, graph = targets.prepare(target, explainer._output_shapes(), 1), explainer.graph
     behind = graph.after(at)
-    known = {value: x for value, x in values.items() if value in at or value not in behind}  # only the rest is compiled
+    known = {value: x for value, x in values.items() if value in at or value not in behind}  # compile only the rest
     gradients = backpropagate(graph, known, targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

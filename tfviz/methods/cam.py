@@ -1,8 +1,9 @@
-"""What the class activation maps share: a layer's activations, the score's gradient there, and a sum over channels."""
+"""The base class of the class activation maps: activations weighted by gradients."""
 
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -15,20 +16,35 @@ from tfviz.methods.explainer import Explainer
 
 
 class CAM(Explainer):
-    """A class activation map.
+    """A class activation map at one layer.
 
-    Args:
-        layer: name, path into nested models ("backbone/conv1"), the layer object, or None for the last layer with height
-            and width that every path to the output goes through, pooling aside.
-
-    `layer_path` says which layer it is. The trunk below the layer is a plain forward pass.
+    Only the part of the model above the layer is differentiated. `layer_path` holds the path of the
+    chosen layer.
     """
 
-    needs_layer = True
+    needs_layer: ClassVar[bool] = True
+    is_signed: ClassVar[bool] = False  # whether negative values stay
 
     def __init__(
         self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
     ) -> None:
+        """Prepare the explainer and find its layer.
+
+        Args:
+            model: a built keras.Model.
+            layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
+                None chooses the last layer with height and width that every path to the output goes
+                through. Pooling layers don't count.
+            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
+                explains the outputs including it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, for
+                a target that is a function of them.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or it has no feature map.
+            UnknownLayerError: there is no such layer, or it has no height and width.
+            OptionError: `score` or `output` has an invalid value.
+        """
         super().__init__(model, score=score, output=output)
         if layer is None:
             self.layer = layer_search.last_feature_map(self.graph).outputs[0]
@@ -41,16 +57,33 @@ class CAM(Explainer):
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """The map (N, h, w), from values that are known already, and all that are known now."""
+        """Compute the map from values that are already known.
+
+        Args:
+            known: the known values of the graph, at least its inputs.
+            seed: the gradient that starts at the outputs.
+
+        Returns:
+            The map (N, h, w), and all values that are known now.
+        """
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
-        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values
+        weighed = self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))
+        return weighed if self.is_signed else tf.nn.relu(weighed), backward.values
 
     @abc.abstractmethod
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
-        """The map (N, h, w) before its ReLU, from activations and gradients (N, h, w, K)."""
+        """Compute the map, before its ReLU where it has one.
+
+        Args:
+            A: the activations of the layer, (N, h, w, K).
+            G: the gradient of the score there, (N, h, w, K).
+
+        Returns:
+            The weighted sum over channels, (N, h, w).
+        """
 
 
 def spatial_axes(A: tf.Tensor) -> list[int]:
-    """The axes of height and width."""
+    """Return the axes of height and width."""
     return list(range(1, len(A.shape) - 1))

@@ -1,8 +1,9 @@
-"""Compiled functions of an explainer: one trace for each image size and form of target."""
+"""Compile an explainer's computations, once per image size and kind of target."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -11,17 +12,18 @@ from tfviz.graph.graph import Graph
 from tfviz.nesting import Nested
 from tfviz.targets import Prepared
 
-MOST_KEPT = 32  # each new lambda as a target is one more
+MOST_KEPT = 32  # each new lambda as a target adds one
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
+BoundCall = Callable[[], Nested[tf.Tensor]]
 
 
 class CompiledFunctions:
-    """The compiled functions that an explainer keeps, at most `MOST_KEPT`; the oldest goes first.
+    """The compiled functions of an explainer, at most `MOST_KEPT`; the oldest is dropped first.
 
     Attributes:
-        traces: how many functions were traced.
+        traces: the number of functions traced so far.
     """
 
     def __init__(self) -> None:
@@ -32,13 +34,23 @@ class CompiledFunctions:
         return len(self._known)
 
     def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
-        """Runs a computation, compiled for images of this size and this form of target.
+        """Compile and run a computation (see `bound`)."""
+        return self.bound(computation, graph, images, target)()
+
+    def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
+        """Compile a computation for this image size and kind of target, with its arguments bound.
+
+        Compilation happens here, in Python. The returned call runs in TensorFlow, so another thread
+        may make it.
 
         Args:
             computation: takes the images and the target.
             graph: the graph that takes the images.
-            images: one tensor for each input.
+            images: one tensor per input.
             target: a prepared target (see `targets.prepare`).
+
+        Returns:
+            A function without arguments that returns the results of the computation.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         form = target.dtype if isinstance(target, tf.Tensor) else target
@@ -47,7 +59,8 @@ class CompiledFunctions:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
-        return self._known[key](images, target) if isinstance(target, tf.Tensor) else self._known[key](images)
+        arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
+        return partial(self._known[key], *arguments)
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
         def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:

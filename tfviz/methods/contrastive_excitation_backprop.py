@@ -1,13 +1,13 @@
-"""Contrastive excitation backprop: what speaks for this class and not for its opposite.
+"""Contrastive excitation backprop: evidence for the class minus evidence against it.
 
-Answers: where is the evidence for this class rather than for the others?
+Question: where is the evidence for this class rather than for the others?
 
     P with W at the last linear map, minus P with −W there; relu(Σ_channels) at the end
-                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
+        Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
 
-The two are subtracted at the input of the last linear map, and the difference goes down once: below, everything is linear
-in P. One pass, then, as for the plain form. It misleads where the last linear map has almost no negative weights, and it
-says nothing about how sure the network is: the map sums to no fixed number.
+The difference is taken at the input of the last linear map. All rules below are linear in P, so one
+pass propagates it. The method fails if the last linear map has almost no negative weights. It does
+not measure confidence, because the map does not sum to a fixed number.
 """
 
 from __future__ import annotations
@@ -21,10 +21,21 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
 class ContrastiveExcitationBackprop(ExcitationBackprop):
-    """Contrastive marginal winning probability at a layer.
+    """Contrastive marginal winning probability at a layer: where is evidence for this class only?
 
-    Options as for ExcitationBackprop. Returns (on a call) (N, h, w), 0 or more; (N, units) at a Dense layer; with
-    sum_channels=False the signed difference at each neuron.
+    Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
+
+    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    `sum_channels=False` it is the signed difference at each neuron, (N, h, w, K). The layer must
+    come before the last linear map, where the contrast starts.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.ContrastiveExcitationBackprop(model, layer="block1_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 48, 48])
     """
 
     key: ClassVar[str] = "contrastive_excitation_backprop"

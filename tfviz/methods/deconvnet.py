@@ -1,12 +1,13 @@
-"""Deconvnet: the network run backwards, with a ReLU on the way back.
+"""Deconvnet: the network run backward, with a ReLU on each gradient.
 
-Answers: which pattern in the image would the network draw from what it found?
+Question: which pattern would the network reconstruct from its activations?
 
     at each ReLU, p → p · [p > 0]
-                          Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
+        Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
-Max pooling sends p to the position of the maximum, which is the paper's switches. One forward and one backward pass. It
-misleads in the same way as guided backprop, and more: where a ReLU was off, it goes on (Mahendran & Vedaldi, 2016).
+Max pooling sends p to the position of the maximum, which corresponds to the paper's switches. The
+cost is one forward and one backward pass. Deconvnet has the weaknesses of guided backprop, and also
+passes gradients through ReLUs that were off (Mahendran & Vedaldi, 2016).
 """
 
 from __future__ import annotations
@@ -19,9 +20,21 @@ from tfviz.rules.relu import DECONVNET
 
 
 class Deconvnet(GradientExplainer):
-    """What the deconvolutional network gives at the image, signed, (N, H, W, C)."""
+    """The deconvnet reconstruction of the score at the image, signed.
+
+    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks".
+
+    Calling it returns the attribution (N, H, W, C).
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.Deconvnet(model)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
 
     key: ClassVar[str] = "deconvnet"
-    question: ClassVar[str] = "Which pattern would the network draw from what it found?"
+    question: ClassVar[str] = "Which pattern would the network reconstruct from its activations?"
     style: ClassVar[str] = "grey"
     rules: ClassVar[Rules] = DECONVNET

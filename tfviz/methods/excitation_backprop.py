@@ -1,15 +1,17 @@
-"""Excitation backprop: how likely each neuron is to be behind the class.
+"""Excitation backprop: the probability that each neuron is behind the class.
 
-Answers: where is the evidence for the class, by how strongly neurons excite each other?
+Question: where is the evidence for the class, by how strongly neurons excite each other?
 
-    P(input) = Σ_outputs P(output) · share of the input in the output's excitation     (marginal winning probability)
-                          Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
+    P(input) = Σ_outputs P(output) · the input's share of the output's excitation
+        Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
+        (marginal winning probability)
 
-A probability goes from the logits down: each neuron passes its own on to those below in proportion to activation times
-positive weight (see `rules.excitation`). On a network without negative activations it sums to 1 at every cut. One forward
-pass, and for each linear map one more with the positive weights and its transpose. It misleads on cluttered images:
-what excites every class lights up for each (the contrastive form takes it away), and through BatchNormalization, which
-only `merge_batch_norm` takes into account.
+A probability is propagated from the logits down. Each neuron divides its own among its inputs, in
+proportion to activation times positive weight (see `rules.excitation`). On a network without
+negative activations it sums to 1 at every cut. The cost is one forward pass, plus one with positive
+weights and its transpose per linear map. On cluttered images, whatever excites every class lights
+up for each of them; the contrastive variant removes it. BatchNormalization is ignored unless
+`merge_batch_norm` is set.
 """
 
 from __future__ import annotations
@@ -32,15 +34,20 @@ from tfviz.rules.excitation import Excitation
 
 
 class ExcitationBackprop(Explainer):
-    """Marginal winning probability at a layer.
+    """Marginal winning probability at a layer: where is the evidence for the class?
 
-    Args:
-        layer: name, path into nested models, the layer object, or None for the image.
-        merge_batch_norm: fold a BatchNormalization that alone follows a linear map into the map before its positive part
-            is taken, as if the network had been trained without. False is what the authors' code does.
-        sum_channels: True gives (N, h, w); False the probability of each neuron, (N, h, w, K).
+    Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Returns (on a call) (N, h, w), 0 or more; (N, units) at a Dense layer.
+    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    `sum_channels=False` it is the probability of each neuron, (N, h, w, K).
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.ExcitationBackprop(model, layer="block1_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 48, 48])
     """
 
     key: ClassVar[str] = "excitation_backprop"
@@ -58,6 +65,25 @@ class ExcitationBackprop(Explainer):
         score: str = "logits",
         output: str | int | None = None,
     ) -> None:
+        """Prepare the explainer, and check that each operation down to the layer has a rule.
+
+        Args:
+            model: a built keras.Model.
+            layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
+                None explains the image.
+            merge_batch_norm: whether to fold each BatchNormalization that directly follows a linear
+                map into it before its positive part is taken. The authors' code does not.
+            sum_channels: whether to sum over channels. False keeps each neuron.
+            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
+                explains the outputs including it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, for
+                a target that is a function of them.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or an operation has no rule.
+            UnknownLayerError: there is no such layer, or it does not fit the method.
+            OptionError: `score` or `output` has an invalid value.
+        """
         super().__init__(model, score=score, output=output)
         self.at = self._explained_inputs() if layer is None else [layer_search.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else self.graph.name_of(self.at[0])
@@ -68,28 +94,29 @@ class ExcitationBackprop(Explainer):
         self.excitation.require_rules(self.at)
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' lies behind the last linear map, where the contrast begins. Choose a layer "
-                "before it."
+                f"Layer '{self.layer_path}' comes after the last linear map, where the contrast starts. Choose a layer before "
+                "that map."
             )
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
         found = dict(zip(self.at, backward.gradients, strict=True))
-        if self.at[0] in self.graph.inputs:  # others beside the images may have no rules
+        if self.at[0] in self.graph.inputs:  # other inputs may have no rules
             found = {x: found.get(x, tf.zeros(tf.shape(image))) for x, image in zip(self.graph.inputs, images, strict=True)}
         return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
 
     def _explained_inputs(self) -> list[Value]:
-        """The images; and the other inputs as far as there are rules on their way."""
+        """Return the images, and those other inputs whose operations have rules."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
         explained = [value for value in self.graph.inputs if value in images or _has_rules(excitation, value)]
-        if left := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
+        if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
+            names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule on the way to {', '.join(map(repr, left))}, beside the images. The "
-                "attribution there is 0 throughout."
+                f"Excitation backprop has no rule for an operation between the output and {names}. The attribution there is 0. "
+                "The images are explained as usual."
             )
         return explained
 
@@ -99,7 +126,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Whether every operation on the way from the outputs to a value has a rule, and floats come back to it."""
+    """Return whether each operation down to a value has a rule, and the value is a float."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:

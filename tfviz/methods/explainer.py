@@ -1,10 +1,11 @@
-"""What all methods share: reading the model once, checking what comes in, compiling once, running over data."""
+"""The base class of all methods: it reads the model, checks inputs, compiles and runs."""
 
 from __future__ import annotations
 
 import abc
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,35 +22,32 @@ from tfviz.methods.blank_maps import warn_of_empty_maps
 from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
+from tfviz.methods.prepared_call import PreparedCall
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 
-_TRIED = (24, 96)  # pixels: the sides of what an explainer of free image size is tried on before it is exported
+_TRIED = (24, 96)  # pixels: the sides to try an explainer of free image size at before exporting it
 
 
 class Explainer(abc.ABC):
-    """One method on one model: built once, called many times. The model is read, never changed.
+    """One method on one model: built once, called many times. The model is never changed.
 
-    Args:
-        model: a Functional or Sequential keras.Model, nested to any depth. Weights are read live: an explainer built
-            before `fit` shows the network as it is now. Where its layers themselves are changed (`quantize`, `enable_lora`,
-            another `activation`, a Sequential's `pop` and `add`) it is read again at the next call.
-        score: "logits" explains the outputs before their final softmax or sigmoid; "outputs" explains them with it.
-        output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
-            leaves all of them, for a target that is a function of them.
+    An explainer reads the model's weights on each call, so it stays valid while the model trains.
+    If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
+    `pop` and `add`), the explainer re-reads the model on its next call. A call compiles once per
+    image size, and batches of any length share that function.
 
-    Raises:
-        UnsupportedModelError: when the method cannot explain this model; the message says why and what else works.
-
-    A call compiles once for each image size; batches of any length share it. `traces` counts the compilations, and
-    `options` holds what was given to the constructor beside the model.
+    Attributes:
+        model: the model.
+        options: the constructor's arguments, without the model and without defaults.
+        traces: the number of functions compiled so far.
     """
 
     key: ClassVar[str]
     question: ClassVar[str]
     needs_layer: ClassVar[bool] = False
     takes_target: ClassVar[bool] = True
-    accepts_opaque: ClassVar[bool] = False  # whether it explains a model that cannot be traced, too
+    accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
     options: dict[str, Any]
 
@@ -59,13 +57,27 @@ class Explainer(abc.ABC):
         return explainer
 
     def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+        """Read the model.
+
+        Args:
+            model: a built Functional, Sequential or subclassed keras.Model.
+            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
+                explains the outputs including it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, for
+                a target that is a function of them.
+
+        Raises:
+            UnsupportedModelError: the method cannot explain this model. The message states why, and
+                what works instead.
+            OptionError: `score` or `output` has an invalid value.
+        """
         warn_of_preprocessor(model, self.key)
         self.model = model
         self.score = score
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
         score = checked_score(score)
-        # Shares its values with `whole`. A method without a target looks at no score.
+        # Shares its values with `whole`. A method without a target has no score.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._behind_the_score = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions()
@@ -74,57 +86,101 @@ class Explainer(abc.ABC):
 
     @property
     def traces(self) -> int:
-        """How many functions were compiled so far."""
+        """The number of functions compiled so far."""
         return self._functions.traces
 
     @abc.abstractmethod
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """The attribution of one batch, as tensors, and the values of the graph that were computed for it.
+        """Compute the attribution of one batch on tensors.
 
         Args:
-            images: one tensor for each input of the model, (N, H, W, C).
-            seed: what starts at the outputs (see `targets`).
+            images: one tensor per input of the model, (N, H, W, C).
+            seed: the gradient that starts at the outputs (see `targets`).
+
+        Returns:
+            The attribution, and the values of the graph that were computed for it.
+
+        Raises:
+            ImageError: the method cannot explain images of this shape.
         """
 
     def __call__(self, images: Any, target: targets.Target = None) -> tf.Tensor:
-        """Explains one batch.
+        """Explain one batch.
+
+        Inside a `tf.function` the call becomes part of the outer trace. A warning is issued, once
+        per explainer, for maps that are zero everywhere or not finite.
 
         Args:
-            images: (N, H, W, C), what the model itself takes: preprocessed, channels last.
-            target: None (the top class of each image), an int, (N,) ints, a float array (N, classes) that weights the
-                outputs, or a function outputs -> (N,).
+            images: the batch as the model takes it: (N, H, W, C), preprocessed, channels last. For
+                a model with several inputs, arrays nested like its inputs.
+            target: what to explain. None is the top class of each image, an int is one class for
+                all, (N,) ints are one class per image, a float array (N, classes) weights the
+                outputs, and a function maps the outputs to (N,).
 
         Returns:
-            The raw attribution, not resized and not scaled; its shape is the method's.
+            The raw attribution, neither resized nor scaled, float32. Each method documents its
+            shape.
 
         Raises:
-            ImageError: images of the wrong rank, size or channels, or not finite.
-            TargetError: a target that does not fit the outputs.
-            UnsupportedModelError: code in the model computes something else than what was read of it.
+            ImageError: the images have the wrong rank, size or channels, or are not finite.
+            TargetError: the target does not fit the outputs.
+            UnsupportedModelError: the model computes something else than the graph that was read
+                from it.
+        """
+        return self.prepare(images, target).result()
 
-        Warns, once: of maps that are zero everywhere or not finite, and why.
+    def prepare(self, images: Any, target: targets.Target = None) -> PreparedCall:
+        """Check and compile one call without running it.
+
+        Another thread can then run it while the next call is compiled.
+
+        Args:
+            images: the batch, as in a call.
+            target: what to explain, as in a call.
+
+        Returns:
+            The call.
+
+        Raises:
+            ImageError: see `__call__`.
+            TargetError: see `__call__`.
+            UnsupportedModelError: see `__call__`.
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        attribution = self._run(flat, target, self._attribution)
-        if not self._has_warned:  # to look for the reason takes a run of its own
-            self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
-        return attribution
+        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._warn_of_empty_maps, flat, target))
+
+    def _warn_of_empty_maps(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
+        if not self._has_warned:  # finding the reason costs a run of its own
+            self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target = None) -> Explanation:
-        """Explains one batch and returns the model's outputs with it: one pass through the model gives both.
+        """Explain one batch, and return the model's outputs from the same pass.
 
-        Args, Raises: as for a call.
+        Args:
+            images: the batch, as in a call.
+            target: what to explain, as in a call.
+
+        Returns:
+            The outputs, the explained class and the attribution.
+
+        Raises:
+            ImageError: see `__call__`.
+            TargetError: see `__call__`.
+            UnsupportedModelError: see `__call__`.
         """
         self._read_again_if_changed()
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
-        """The whole computation on tensors, neither checked nor compiled: what other functions compile or export.
+        """Run the whole computation on unchecked tensors, for callers that compile or export it.
 
         Args:
-            images: one tensor for each input of the model, of the type that it takes.
+            images: one tensor per input of the model, in the model's dtype.
             target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
+
+        Returns:
+            The outputs, the explained class and the attribution.
         """
         with keras_internals.untouched(self.model):
             attribution, values = self.attribute(images, targets.seed_for(target))
@@ -139,7 +195,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """The class that is explained, (N,) int32; None where it is not one class."""
+        """Return the explained class, (N,) int32; None if the target is not a single class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if not is_classifier or callable(target) or (target is not None and target.dtype != tf.int32):
@@ -149,22 +205,43 @@ class Explainer(abc.ABC):
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
     def explain(self, images: Any, target: targets.Target = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
-        """Explains any number of images, batch by batch.
+        """Explain any number of images, batch by batch.
 
         Args:
-            images: an array (N, H, W, C), a tf.data.Dataset or a keras.utils.PyDataset, batched or not, whose elements
-                are images or tuples that begin with images.
-            target: as in a call; (N,) ints and (N, classes) weights go along with the images.
-            batch_size: the most images that are run at once, whatever the batches of a dataset.
-            verbose: 0 is silent; 1 or "auto" shows Keras' progress bar; 2 shows its last line only.
+            images: an array (N, H, W, C), a tf.data.Dataset or a keras.utils.PyDataset, batched or
+                not, whose elements are images or tuples that start with images.
+            target: what to explain, as in a call. (N,) ints and (N, classes) weights are matched to
+                the images by position.
+            batch_size: the largest number of images to run at once, regardless of a dataset's
+                batches.
+            verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows its last line
+                only.
 
         Returns:
-            The attributions of all images, a NumPy array; for a model of several inputs one for each, nested as they are.
+            The attributions of all images as one NumPy array; for a model with several inputs,
+            arrays nested like the inputs.
+
+        Raises:
+            ImageError: there are no images, or they don't fit the model.
+            TargetError: the target does not fit the outputs or the number of images.
+            OptionError: `batch_size` is not a positive integer.
         """
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
-        """Writes the explainer to a folder that runs without tfviz (see `tfviz.export.export`)."""
+        """Write the explainer to a folder that runs without tfviz.
+
+        Args:
+            path: the folder to create.
+            format: "saved_model", "stablehlo", "litert" or "onnx".
+            **options: the options of the format (see `tfviz.export.export`).
+
+        Returns:
+            The path of the folder.
+
+        Raises:
+            ExportError: the explainer cannot be exported in this format.
+        """
         from tfviz.export import export
 
         self._read_again_if_changed()
@@ -174,24 +251,30 @@ class Explainer(abc.ABC):
         return export(self, path, format=format, **options)
 
     def _read_again_if_changed(self) -> None:
-        """Reads a model again whose layers were modified since."""
+        """Read the model again if its layers were modified."""
         if not self.read.is_current():
             functions = self._functions
             type(self).__init__(self, self.model, **self.options)
             self._functions.traces = functions.traces
 
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
-        """Runs a compiled computation on images that were checked."""
+        """Run a compiled computation on checked images."""
+        return self._bound(images, target, computation)()
+
+    def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
+        """Compile a computation for checked images, with its arguments bound."""
         if not self.takes_target and target is not None:
-            raise targets.TargetError(f"{self.key} explains no single class and takes no target. Received: {target!r}.")
+            raise targets.TargetError(
+                f"{self.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
+            )
         prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
         if callable(prepared):
             self._check_function(prepared, images[0].shape[0])
-        return self._functions.run(computation, self.graph, images, prepared)
+        return self._functions.bound(computation, self.graph, images, prepared)
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
-        """Checks a target function once for each batch size, where the sizes of the outputs are known."""
+        """Check a target function once per batch size, if the sizes of the outputs are known."""
         if count is None or (target, count) in self._checked or any(not value.shape for value in self.graph.outputs):
             return
         specs = tree.map_structure(
@@ -204,7 +287,7 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """An explainer is pickled and copied as its class, its model and its options; it compiles anew."""
+        """Pickle and copy an explainer as its class, model and options. It compiles again."""
         return _rebuilt, (type(self), self.model, self.options)
 
     def __repr__(self) -> str:
@@ -216,22 +299,22 @@ def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) 
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """The values of a whole graph that differ in the one of its score: they read an activation that was removed there."""
+    """Return the values of the whole graph that differ in the graph of the score."""
     reads = {step.outputs: step.inputs for step in graph.steps}
     return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """One tensor for each input, nested as the model takes its inputs; for a model of one input the tensor itself."""
+    """Nest one tensor per input like the model's inputs; a single input is not nested."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments after the model, by name; those left at their defaults are not among them."""
+    """Return the constructor's arguments after the model by name, without defaults."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments
-    except TypeError:  # The constructor itself says what is wrong.
+    except TypeError:  # the constructor itself reports what is wrong
         return {}
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     return {name: value for name, value in given.items() if name not in ("self", "model") and value is not defaults[name]}

@@ -1,4 +1,4 @@
-"""What an explainer returns beside the attribution."""
+"""The result of an explainer together with the model's outputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tfviz.nesting import Nested
 
 
 class Explanation(NamedTuple):
-    """What one forward and backward pass through the model gives.
+    """The result of one forward and backward pass.
 
     Attributes:
-        outputs: the model's own outputs, float32, nested as it returns them, with any final softmax or sigmoid.
-        target: (N,) int32, the class that is explained; for a method that explains no single class the top class. None where
-            the target is a function or weights, and where the outputs are not (N, classes).
-        attribution: what a call of the explainer gives.
+        outputs: the model's outputs, float32, nested like the model returns them, including any
+            final softmax or sigmoid.
+        target: the explained class, (N,) int32; the top class for a method without a target. None
+            if the target is a function or weights, and if the outputs are not (N, classes).
+        attribution: the result of calling the explainer.
     """
 
     outputs: Nested[tf.Tensor]

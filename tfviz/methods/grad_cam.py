@@ -1,12 +1,14 @@
-"""Grad-CAM: which parts of a layer speak for the class.
+"""Grad-CAM: regions of a layer that support the class.
 
-Answers: where is what the network takes for the class?
+Question: which regions of a layer support the class?
 
-    relu(Σ_k mean_hw(G)_k · A_k),  G = ∂S/∂A       Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2
+    relu(Σ_k mean_hw(G)_k · A_k),  G = ∂S/∂A
+        Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2
 
-A channel counts by its mean gradient, so that a channel which helps here and hurts there is averaged away: that is how it
-misleads on layers far from the output, and where a class appears several times (HiResCAM and Layer-CAM do not average).
-One forward pass, and one backward pass through the steps above the layer only.
+Each channel is weighted by its mean gradient. A channel that helps in one place and hurts in
+another averages out. The map is therefore unreliable at layers far from the output, and for classes
+that occur several times; HiResCAM and Layer-CAM do not average. The cost is one forward pass, and
+one backward pass through the steps above the layer.
 """
 
 from __future__ import annotations
@@ -19,10 +21,24 @@ from tfviz.methods.cam import CAM, spatial_axes
 
 
 class GradCAM(CAM):
-    """Grad-CAM at a layer: (N, h, w) at the layer's own resolution, 0 or more."""
+    """Grad-CAM at a layer: which regions support the class?
+
+    relu(Σ_k mean_hw(G)_k · A_k) with G = ∂S/∂A: Selvaraju et al., 2017, "Grad-CAM", equations 1 and
+    2.
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.GradCAM(model, layer="block2_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
 
     key: ClassVar[str] = "grad_cam"
-    question: ClassVar[str] = "Where is what the network takes for the class?"
+    question: ClassVar[str] = "Which regions of a layer support the class?"
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         weights = tf.reduce_mean(G, axis=spatial_axes(G), keepdims=True)  # (N, 1, 1, K)

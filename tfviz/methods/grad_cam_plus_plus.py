@@ -1,12 +1,14 @@
-"""Grad-CAM++: Grad-CAM for images that show the class several times.
+"""Grad-CAM++: Grad-CAM for images that show several instances of the class.
 
-Answers: where are all the things that the network takes for the class?
+Question: where are all instances of the class?
 
-    α = G² / (2 G² + (Σ_hw A) G³), 0 where the divisor is 0;   w_k = Σ_hw α · relu(G);   relu(Σ_k w_k A_k)
-                          Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
+    α = G² / (2 G² + (Σ_hw A) G³), 0 where the divisor is 0
+    w_k = Σ_hw α · relu(G);  relu(Σ_k w_k A_k)
+        Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
 
-The paper explains exp(S), whose positive factor exp(S) is left out here: it scales a map and would overflow. α is not
-bounded where G is negative and the divisor comes near 0: there single pixels can outshine the rest.
+The paper explains exp(S). Its positive factor exp(S) only scales the map and would overflow, so it
+is omitted. α is unbounded where G is negative and the divisor is close to 0. There, single pixels
+can outshine the rest.
 """
 
 from __future__ import annotations
@@ -20,14 +22,28 @@ from tfviz.numerics import safe_divide
 
 
 class GradCAMPlusPlus(CAM):
-    """Grad-CAM++ at a layer: (N, h, w) at the layer's own resolution, 0 or more."""
+    """Grad-CAM++ at a layer: where are all instances of the class?
+
+    Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.GradCAMPlusPlus(model, layer="block2_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
 
     key: ClassVar[str] = "grad_cam_plus_plus"
-    question: ClassVar[str] = "Where are all the things that the network takes for the class?"
+    question: ClassVar[str] = "Where are all instances of the class?"
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         axes = spatial_axes(A)
         total = tf.reduce_sum(A, axis=axes, keepdims=True)  # (N, 1, 1, K)
-        # α with G² canceled, for it is 0 in float32 where a gradient is small. Where G is 0, so is relu(G).
+        # α with G² canceled, because G² underflows in float32 for small gradients. Where G is 0, so
+        # is relu(G).
         weights = tf.reduce_sum(safe_divide(tf.nn.relu(G), 2 + total * G), axis=axes, keepdims=True)
         return tf.reduce_sum(weights * A, axis=-1)

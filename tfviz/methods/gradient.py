@@ -1,4 +1,4 @@
-"""The methods that are the gradient of the score with respect to the image, redirected or not."""
+"""The base class of the methods that are a gradient at the image, redirected or not."""
 
 from __future__ import annotations
 
@@ -17,11 +17,27 @@ from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
-    """The gradient at the image, by the class's own rules."""
+    """The gradient of the score at the image, with the class's own rules."""
 
     rules: ClassVar[Rules] = NO_RULES
 
     def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+        """Prepare the explainer.
+
+        Warns if the method redirects ReLUs and the model has none, or has an opaque layer that may
+        contain one, and if an integer input has no gradient.
+
+        Args:
+            model: a built keras.Model.
+            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
+                explains the outputs including it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, for
+                a target that is a function of them.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced.
+            OptionError: `score` or `output` has an invalid value.
+        """
         super().__init__(model, score=score, output=output)
         if Relu in self.rules:
             warn_without_relu(self.graph, self.key)
@@ -33,31 +49,31 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warns of integer inputs beside the image on which the outputs depend: they have no gradient."""
+    """Warn of integer inputs beside the image that the outputs depend on."""
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
-    silent = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
-    if silent and len(graph.inputs) > 1:
+    undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
+    if undifferentiable and len(graph.inputs) > 1:
         warn(
-            f"{', '.join(map(repr, silent))}: integers have no gradient, so {method} gives 0 there, whatever the outputs owe "
-            "to them. To explain such an input, give the model its one-hot or embedded form as a float input."
+            f"Integers have no gradient, so {method} gives 0 for the input {', '.join(map(repr, undifferentiable))}, although "
+            "the outputs depend on it. To explain it, give the model its one-hot or embedded form as a float input."
         )
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
-    """Warns where a method that redirects ReLUs is the plain gradient, in the whole model or inside one of its layers."""
+    """Warn where a method that redirects ReLUs equals the plain gradient."""
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, Relu) for operation in operations.values()):
-        met = {operation.function for operation in operations.values() if _is_activation(operation)}
-        met |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
+        activations = {operation.function for operation in operations.values() if _is_activation(operation)}
+        activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
-            f"{method} redirects ReLUs, and '{graph.model_name}' has none (its activations: "
-            f"{', '.join(sorted(met)) or 'none'}), so its maps are the plain gradient."
+            f"{method} redirects ReLUs, and '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
+            f"of the model: {', '.join(sorted(activations)) or 'none'}."
         )
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
             warn(
-                f"{method} cannot see into layer {step.label}: a ReLU inside it keeps its own derivative. Build that part as a "
-                "Functional model to redirect its ReLUs."
+                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}; they keep their own derivative. Build "
+                "that part as a Functional model to redirect its ReLUs."
             )
 
 

@@ -1,13 +1,15 @@
-"""Guided backprop: what excites the neurons that speak for the class.
+"""Guided backprop: the gradient of whatever excites neurons that support the class.
 
-Answers: which fine structures in the image drive the network?
+Question: which fine structures drive the network?
 
     at each ReLU, p → p · [p > 0] · [x > 0]
-                          Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net", section 3.4
+        Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net",
+        section 3.4
 
-Each ReLU is redirected, whichever way the model writes it; the rest is the gradient. One forward and one backward pass.
-It misleads as evidence for a class: the map hardly changes with the target or with the weights of the upper layers
-(Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). Read it as what the network sees, not as why it decides.
+Every ReLU is redirected, including handwritten ones; everything else is the gradient. The cost is
+one forward and one backward pass. The map is weak evidence for a class, because it hardly changes
+with the target or with the weights of the upper layers (Adebayo et al., 2018, "Sanity Checks for
+Saliency Maps"). It shows what the network sees, not why it decides.
 """
 
 from __future__ import annotations
@@ -20,7 +22,20 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedBackprop(GradientExplainer):
-    """The guided gradient, signed, (N, H, W, C)."""
+    """Guided backprop at the image, signed: which fine structures drive the network?
+
+    At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
+    The All Convolutional Net".
+
+    Calling it returns the attribution (N, H, W, C).
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.GuidedBackprop(model)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
 
     key: ClassVar[str] = "guided_backprop"
     question: ClassVar[str] = "Which fine structures drive the network?"

@@ -1,12 +1,13 @@
-"""Guided Grad-CAM: the fine structures of guided backprop, where Grad-CAM sees the class.
+"""Guided Grad-CAM: the detail of guided backprop, restricted to the regions of Grad-CAM.
 
-Answers: which fine structures belong to the class?
+Question: which fine structures belong to the class?
 
-    guided backprop · Grad-CAM resized to the image          Selvaraju et al., 2017, "Grad-CAM", section 3.2
+    guided backprop · Grad-CAM resized to the image
+        Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-One forward pass serves both: Grad-CAM runs only the steps above its layer a second time. The map is resized bilinearly. Of
-several images the layer may see some only: the map lies over those, and over the others it is 0. It misleads as guided
-backprop does: the detail does not depend on the class, only the position does.
+One forward pass serves both; Grad-CAM only repeats the steps above its layer. The map is resized
+bilinearly. In a model with several images, the layer may depend on only some of them. The others
+get 0. Like in guided backprop, the detail does not depend on the class. Only the position does.
 """
 
 from __future__ import annotations
@@ -30,10 +31,19 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedGradCAM(GradCAM):
-    """Guided backprop times Grad-CAM, signed, (N, H, W, C).
+    """Guided backprop times Grad-CAM, signed: which fine structures belong to the class?
 
-    A vector input beside the image, which has no positions, gets guided backprop alone; an image that the layer does not see
-    gets 0.
+    Selvaraju et al., 2017, "Grad-CAM", section 3.2.
+
+    Calling it returns the attribution (N, H, W, C). A vector input beside the image has no
+    positions and gets guided backprop alone. An image that the layer does not depend on gets 0.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.GuidedGradCAM(model, layer="block2_pool")(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
     """
 
     key: ClassVar[str] = "guided_grad_cam"
@@ -43,11 +53,26 @@ class GuidedGradCAM(GradCAM):
     def __init__(
         self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
     ) -> None:
+        """Prepare the explainer and find its layer; see `GradCAM` for the arguments.
+
+        Args:
+            model: a built keras.Model.
+            layer: the layer of Grad-CAM: a name, a path into nested models, or the layer itself.
+                None chooses the last layer with height and width that every path to the output goes
+                through. Pooling layers don't count.
+            score: "logits" or "outputs".
+            output: the output to explain, by name, dict key or number.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or it has no feature map.
+            UnknownLayerError: there is no such layer, or it lacks the axes of the image.
+            OptionError: `score` or `output` has an invalid value.
+        """
         super().__init__(model, layer, score=score, output=output)
         self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' gives {self.layer.shape}, which lacks the axes of the image "
+                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It lacks the axes of the image "
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         warn_without_relu(self.graph, self.key)
@@ -68,12 +93,12 @@ class GuidedGradCAM(GradCAM):
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
-        """Whether an input has positions that a map could mask: not a vector beside the image."""
+        """Return whether an input has positions to mask, unlike a vector beside the image."""
         return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
 
 
 def _resized_like(cam: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """The map (N, …), resized bilinearly to the height and width of (N, …, C), one axis after the other."""
+    """Resize the map (N, …) bilinearly to the image (N, …, C), one axis at a time."""
     for axis in range(1, len(cam.shape)):
         last = tf.experimental.numpy.moveaxis(cam, axis, -1)
         shape, size = tf.shape(last), tf.shape(image)[axis]

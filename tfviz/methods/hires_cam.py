@@ -1,12 +1,14 @@
-"""HiResCAM: class activation maps that show what the score is made of.
+"""HiResCAM: class activation maps that add up to the score.
 
-Answers: which positions of a layer raise the score?
+Question: which positions of a layer raise the score?
 
-    relu(Σ_k G_k · A_k)                     Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
+    relu(Σ_k G_k · A_k)
+        Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
 
-Where everything above the layer is linear, the map before its ReLU sums to the score, up to the bias. Above a nonlinear
-head it is first-order only, and can be patchy. Directly before a LayerNormalization it is rounding noise: scaling a pixel
-changes nothing there, so that Σ_k G_k · A_k is 0. Choose the normalization itself.
+If everything above the layer is linear, the map before its ReLU sums to the score, up to the bias.
+Above a nonlinear head it is a first-order approximation, and can be patchy. Directly before a
+LayerNormalization it is rounding noise: scaling a pixel changes nothing there, so Σ_k G_k · A_k is
+0. Choose the normalization layer instead.
 """
 
 from __future__ import annotations
@@ -19,10 +21,24 @@ from tfviz.methods.cam import CAM
 
 
 class HiResCAM(CAM):
-    """HiResCAM at a layer: (N, h, w) at the layer's own resolution, 0 or more."""
+    """HiResCAM at a layer: which positions raise the score?
+
+    relu(Σ_k G_k · A_k) with G = ∂S/∂A: Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM",
+    equation 3.
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.HiResCAM(model, layer="block2_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
 
     key: ClassVar[str] = "hires_cam"
-    question: ClassVar[str] = "Which places of a layer raise the score?"
+    question: ClassVar[str] = "Which positions of a layer raise the score?"
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(G * A, axis=-1)

@@ -1,4 +1,4 @@
-"""Images as the model takes them, checked before anything is run."""
+"""Check images before anything runs, and convert them to tensors."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
-    """One tensor for each input of the model, of the type that it takes.
+    """Return one tensor per input of the model, in the model's dtype.
 
     Raises:
-        ImageError: wrong number of inputs, rank, size or channels; NaN or infinity among the values.
+        ImageError: the number of inputs, the rank, the size or the channels don't match, or values
+            are NaN or infinite.
     """
     flat = _flatten(graph, images)
     checked = [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
     counts = [x.shape[0] for x in checked]
     if len({count for count in counts if count is not None}) > 1:
         rows = ", ".join(f"{count} for '{graph.name_of(value)}'" for value, count in zip(graph.inputs, counts, strict=True))
-        raise ImageError(f"The inputs must have the same number of rows, one for each image. Received: {rows}.")
+        raise ImageError(
+            f"All inputs must have the same number of rows, one per image. Received: {rows}. Pass batches of the same size."
+        )
     return checked
 
 
 def require_no_labels(graph: Graph, images: Any) -> None:
-    """Raises for an (images, labels) pair, as a dataset gives it."""
+    """Raise for an (images, labels) pair, like the elements of a dataset."""
     is_pair = isinstance(images, tuple) and len(images) in (2, 3) and all(hasattr(x, "shape") for x in images)
     rank = graph.inputs[0].rank
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
             f"Expected images alone. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
-            "labels. Pass the first of them, or the dataset itself to explain()."
+            "labels. Pass its first element, or pass the dataset itself to explain()."
         )
 
 
 def require_dense(images: Any) -> None:
-    """Raises ImageError for ragged and sparse tensors."""
+    """Raise ImageError for ragged and sparse tensors."""
     if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
         kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
-        raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it by {recipe} first.")
+        raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it with {recipe} first.")
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
-    """Warns where a model's own `predict` prepares its images: those of KerasHub with a preprocessor."""
+    """Warn if the model's own `predict` preprocesses, like KerasHub models with a preprocessor."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
-            f"predict() of '{getattr(model, 'name', model)}' prepares its images by model.preprocessor; {method} takes what "
-            "the network itself takes: give it model.preprocessor(images)"
+            f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} takes preprocessed "
+            "images. Pass model.preprocessor(images)."
         )
 
 
@@ -65,20 +68,23 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
     flat = tree.flatten(images) if isinstance(images, (list, tuple)) else [images]
     if len(flat) != len(graph.inputs):
         raise ImageError(
-            f"the model '{graph.model_name}' takes {len(graph.inputs)} inputs, got {len(flat)}; pass them nested as the "
-            "model takes them, each as a batch"
+            f"The model '{graph.model_name}' takes {len(graph.inputs)} inputs. Received: {len(flat)}. Pass one batch per "
+            "input, nested like the model's inputs."
         )
     return flat
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """What a dict holds for each input. A model of several inputs in a list takes one too: Keras goes by the inputs' names."""
+    """Return a dict's entry for each input. Keras accepts a dict for a list of inputs, too."""
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
     if not isinstance(images, dict) or set(images) != set(names):
         got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
-        raise ImageError(f"the model '{graph.model_name}' takes a dict of {', '.join(map(repr, names))}; got {got}")
+        raise ImageError(
+            f"The model '{graph.model_name}' takes a dict of {', '.join(map(repr, names))}. Received: {got}. Pass one batch "
+            "per key."
+        )
     return tree.flatten(images) if takes_dict else [images[name] for name in names]
 
 
@@ -91,7 +97,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     if images is None:
         raise ImageError(
             f"Input '{graph.name_of(value)}' is None, and tfviz needs a value for each input. Pass an array "
-            f"{_shown(expected)}, or build a model without that input."
+            f"{_shown(expected)}, or build a model without this input."
         )
     require_dense(images)
     try:
@@ -101,46 +107,81 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     except (ValueError, TypeError):
         is_number = False
     if not is_number:
-        raise ImageError(f"expected images as an array of numbers {_shown(expected)}; got {type(images).__name__}")
+        raise ImageError(
+            f"Expected images as an array of numbers {_shown(expected)}. Received: {type(images).__name__}. Convert them with "
+            "np.asarray."
+        )
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
-    return tf.cast(array, value.dtype or tf.float32)
+    cast = tf.cast(array, value.dtype or tf.float32)
+    _check_range(array, cast)
+    return cast
 
 
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
-            f"the model '{graph.model_name}' takes batches {_shown(expected)}, got one image {shape}; pass image[None]"
+            f"The model '{graph.model_name}' takes batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
         )
-    # One that was built by calling it bears the length of its first batch, and takes any.
+    # A Sequential model built by a call keeps the length of that batch but accepts any.
     is_fixed = bool(expected) and not isinstance(graph.model, keras.Sequential)
     if is_fixed and None not in (expected[0], *shape[:1]) and shape and shape[0] != expected[0]:
         raise ImageError(
-            f"the model '{graph.model_name}' takes batches of {expected[0]} images, for it was built with a fixed batch; got "
-            f"{shape[0]}. With explain, set batch_size={expected[0]}"
+            f"The model '{graph.model_name}' was built for a fixed batch of {expected[0]} images. Received: {shape[0]}. Pass a "
+            f"batch of that length, or set batch_size={expected[0]} in explain()."
         )
     fits = not expected or len(shape) == len(expected)
     if fits and expected:
-        fits = all(want in (None, got) or got is None for want, got in zip(expected[1:], shape[1:], strict=True))
+        fits = all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
-            f"the model '{graph.model_name}' takes images {_shown(expected)}, got {_shown(shape)}; resize them, or check "
-            "their channels (tfviz.load_images does both)"
+            f"The model '{graph.model_name}' takes images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
+            "check their channels, or load them with tfviz.load_images, which does both."
         )
     if shape and shape[0] == 0:
-        raise ImageError(f"expected at least one image, got an empty batch {shape}")
+        raise ImageError(f"Expected at least one image. Received: an empty batch {shape}. Pass at least one row.")
 
 
-def _check_finite(array: Any) -> None:
-    if tf.is_tensor(array) and (not hasattr(array, "numpy") or not array.dtype.is_floating):
-        return  # A symbolic tensor has no values yet.
-    values = array.numpy() if tf.is_tensor(array) else array
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = [int(i) for i in np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))]
-        raise ImageError(
-            f"NaN or infinity in image {', '.join(map(str, bad[:8]))} of the batch; every attribution would be NaN. Look at "
-            "how the images are preprocessed (a division by zero?)"
+def _check_finite(array: np.ndarray | tf.Tensor) -> None:
+    bad = _rows_without_finite_values(array)
+    if bad:
+        found = (
+            f"Images {', '.join(map(str, bad[:8]))} of the batch contain"
+            if len(bad) > 1
+            else f"Image {bad[0]} of the batch contains"
         )
+        raise ImageError(
+            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for instance for a "
+            "division by zero."
+        )
+
+
+def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
+    """Raise if the model's dtype cannot hold a value: 1e300 in float32, 300 in uint8."""
+    if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
+        return
+    if cast.dtype.is_floating:
+        is_outside = bool(_rows_without_finite_values(cast))
+    else:
+        values = np.asarray(given).astype("float64")
+        is_outside = bool(values.min() < cast.dtype.min or values.max() > cast.dtype.max)
+    if is_outside:
+        values = np.asarray(given).astype("float64")
+        raise ImageError(
+            f"The model takes {cast.dtype.name}, which holds values up to {cast.dtype.max:.6g}. Received: "
+            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check the preprocessing of "
+            "the images."
+        )
+
+
+def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
+    """Return the indices of images with NaN or infinity; [] for symbolic tensors."""
+    if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
+        return []
+    values = np.asarray(array)
+    # np.isfinite works on bfloat16 and float8, although NumPy does not class them as floating.
+    is_finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    return [int(i) for i in np.flatnonzero(~is_finite)]
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -1,11 +1,13 @@
 """Layer-CAM: class activation maps that stay sharp on lower layers.
 
-Answers: which elements of a layer speak for the class, and where are they?
+Question: which elements of a layer support the class?
 
-    relu(Σ_k relu(G_k) · A_k)               Jiang et al., 2021, "LayerCAM", equations 5 and 6
+    relu(Σ_k relu(G_k) · A_k)
+        Jiang et al., 2021, "LayerCAM", equations 5 and 6
 
-Each element counts by its own positive gradient, so that the map keeps its detail on layers of higher resolution.
-Negative gradients play no part: what speaks against the class does not darken what speaks for it.
+Each element is weighted by its own positive gradient, so the map keeps its detail on layers of high
+resolution. Negative gradients are dropped: evidence against the class does not darken evidence for
+it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,23 @@ from tfviz.methods.cam import CAM
 
 
 class LayerCAM(CAM):
-    """Layer-CAM at a layer: (N, h, w) at the layer's own resolution, 0 or more."""
+    """Layer-CAM at a layer: which elements support the class?
+
+    relu(Σ_k relu(G_k) · A_k) with G = ∂S/∂A: Jiang et al., 2021, "LayerCAM", equations 5 and 6.
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> explainer = tfviz.LayerCAM(model, layer="block2_pool")
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
 
     key: ClassVar[str] = "layer_cam"
-    question: ClassVar[str] = "Which elements of a layer speak for the class?"
+    question: ClassVar[str] = "Which elements of a layer support the class?"
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.nn.relu(G) * A, axis=-1)

@@ -1,12 +1,14 @@
 """Saliency: the plain gradient.
 
-Answers: which pixels change the score most, if changed a little?
+Question: which pixels change the score most when changed slightly?
 
-    ∂S/∂images                          Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3
+    ∂S/∂images
+        Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3
 
-One forward and one backward pass. Signed, as the gradient is; the paper draws the largest absolute value over the
-channels. It misleads where a score is saturated (the gradient is small though the pixel matters), and it is noisy: single
-pixels stand out for no reason that a person would see (Smilkov et al., 2017).
+The cost is one forward and one backward pass. The result is signed, like the gradient; the paper
+shows the largest absolute value over the channels. For a saturated score the gradient is small even
+where a pixel matters. It is also noisy: single pixels stand out for no visible reason (Smilkov et
+al., 2017).
 """
 
 from __future__ import annotations
@@ -17,9 +19,22 @@ from tfviz.methods.gradient import GradientExplainer
 
 
 class Saliency(GradientExplainer):
-    """∂S/∂images, signed, (N, H, W, C). Works on any callable: it needs the gradient only, not the layers."""
+    """The gradient of the score at the image, signed: which pixels change the score most?
+
+    ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
+
+    Calling it returns the attribution (N, H, W, C). Saliency works on any callable model, because
+    it needs the gradient only, not the layers.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.Saliency(model)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
 
     key: ClassVar[str] = "saliency"
-    question: ClassVar[str] = "Which pixels change the score most, if changed a little?"
+    question: ClassVar[str] = "Which pixels change the score most when changed slightly?"
     style: ClassVar[str] = "signed"
     accepts_opaque: ClassVar[bool] = True

@@ -1,14 +1,15 @@
-"""VisualBackProp: which parts of the image the feature maps agree on.
+"""VisualBackProp: the parts of the image on which the feature maps agree.
 
-Answers: which parts of the image does the network use for its output?
+Question: which parts of the image does the network use?
 
-    mask = average over channels of the deepest ReLU map; then, from map to shallower map: scaled up through the layers
-    between, times the average of that map; at the end each mask is brought to [0, 1]
-                          Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
+    mask = the deepest ReLU map, averaged over channels; then, for each shallower map: scaled up
+    through the layers between, times the average of that map; min-max scaled to [0, 1] at the end
+        Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-Scaling up is a transposed convolution of one channel with weights of one (see `rules.visual_backprop`). There is no
-backward pass: the cost is a small part of a forward pass, so it can run in every training step. It misleads as an
-explanation of a class: it takes no target, and it shows what the network reads, not what it concludes.
+Scaling up is a one-channel transposed convolution with weights of one (see
+`rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
+so the mask can be computed in every training step. It does not explain a class: it takes no target,
+and it shows what the network reads rather than what it concludes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tfviz.errors import ImageError, UnsupportedModelError, warn
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.graph.channels import map_axes, require_channels_last
 from tfviz.graph.graph import Graph, Step
-from tfviz.graph.layer_search import covers_image, has_height_and_width
+from tfviz.graph.layer_search import attention_blocks, covers_image, has_height_and_width
 from tfviz.graph.operations import Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.nesting import Nested
@@ -32,54 +33,81 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32: over four maps they stay in range for averages from 1e-8 to 1e7, whatever the kernels.
+# Masks are float32. Over four maps they stay in range for averages from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
-    """The VisualBackProp mask of each image: (N, H, W) in [0, 1]. It takes no target."""
+    """The VisualBackProp mask of each image: which parts of the image does the network use?
+
+    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs".
+
+    Calling it returns the attribution (N, H, W) in [0, 1]. It takes no target.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.VisualBackProp(model)(images).shape
+        TensorShape([2, 96, 96])
+    """
 
     key: ClassVar[str] = "visual_backprop"
-    question: ClassVar[str] = "Which parts of the picture does the network read, whatever it says?"
+    question: ClassVar[str] = "Which parts of the image does the network use, for any output?"
     takes_target: ClassVar[bool] = False
 
     def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+        """Prepare the explainer, and find the model's feature maps.
+
+        Warns of opaque layers that may contain further feature maps.
+
+        Args:
+            model: a built keras.Model with ReLUs after its convolutions.
+            score: accepted like in other methods; the mask does not depend on it.
+            output: the output whose feature maps to use, by name, dict key or number. None uses the
+                feature maps of all outputs.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or no ReLU has height and width.
+            OptionError: `score` or `output` has an invalid value.
+        """
         super().__init__(model, score=score, output=output)
         self.maps = feature_maps(self.graph)
         warn_of_hidden_maps(self.graph)
+        warn_of_attention(self.graph, self.maps)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         if any(None in x.shape[1:] for x in images):
             raise ImageError(
-                f"VisualBackProp must know the image size when it is compiled; in this tf.function it is {images[0].shape}. "
-                "Give the function an input_signature with height and width, or call the explainer outside it"
+                f"VisualBackProp needs the image size at compile time. Received images of shape {images[0].shape} inside a "
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
         steps = self.graph.before([step.outputs[0] for step in self.maps])
         values = run(inputs_of(self.graph, images), steps)
         masks = masks_of_images(self.graph, values, self.maps)
-        # An input that no feature map reads, such as a vector beside the image, takes no part.
-        masks = [_nothing(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
+        # An input that no feature map depends on, such as a vector beside the image, gets zeros.
+        masks = [_zeros(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
         return like_inputs(self.graph, masks), values
 
 
-def _nothing(x: tf.Tensor) -> Tensor:
-    """Zeros: (N, H, W) for an image, (N, units) for a vector."""
+def _zeros(x: tf.Tensor) -> Tensor:
+    """Return zeros: (N, H, W) for an image, (N, units) for a vector."""
     return tf.zeros(tf.shape(x)[:-1] if len(x.shape) > 2 else tf.shape(x))
 
 
 def feature_maps(graph: Graph) -> list[Step]:
-    """The ReLUs that give maps, on the way to the outputs, in the order in which they run.
+    """Return the ReLUs with height and width that lead to the outputs, in execution order.
 
     Raises:
-        UnsupportedModelError: when there is none.
+        UnsupportedModelError: there is none.
     """
     maps = [step for step in graph.before(graph.outputs) if isinstance(step.operation, Relu) and _gives_maps(graph, step)]
     for step in maps:
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps:
         raise UnsupportedModelError(
-            f"VisualBackProp needs convolutions followed by ReLU; the model '{graph.model_name}' has no ReLU with height "
-            "and width. 'saliency' works on any model"
+            f"VisualBackProp needs convolutions followed by ReLU, and the model '{graph.model_name}' has no ReLU with height "
+            "and width. Use 'saliency', which works on any model."
         )
     return maps
 
@@ -89,26 +117,41 @@ def _gives_maps(graph: Graph, step: Step) -> bool:
 
 
 def warn_of_hidden_maps(graph: Graph) -> None:
-    """Warns of opaque layers in which a ReLU could give a map."""
+    """Warn of opaque layers in which a ReLU could give a feature map."""
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot see into layer {step.label}: a ReLU inside it is not among its maps. Build that "
-                "part as a Functional model to include it."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}; they are not among its feature "
+                "maps. Build that part as a Functional model to include them."
             )
 
 
-def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
-    """The masks (N, H, W) in [0, 1] of the graph's inputs, from the tensors (or symbolic tensors) at its values.
+def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
+    """Warn of attention after the last map, which decides how that map affects the output."""
+    if attention_blocks(graph, maps[-1].outputs[0]):
+        warn(
+            f"{VisualBackProp.key} covers the convolutions up to '{maps[-1].path}' only. It has no rule for the attention "
+            "after them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
+        )
 
-    None for an input that no map is made of.
+
+def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
+    """Compute the masks of the inputs from the (symbolic) tensors of the graph's values.
+
+    Args:
+        graph: the graph.
+        values: the tensors of the feature maps and all values before them.
+        maps: the steps that compute the feature maps.
+
+    Returns:
+        One mask (N, H, W) in [0, 1] per input; None for an input that no map depends on.
 
     Raises:
-        UnsupportedModelError: when no mask comes back to any input, or one cannot be scaled back.
+        UnsupportedModelError: no mask reaches an input, or a mask cannot be scaled back.
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # All the deepest maps start at once, so that a later scaling by a common factor meets each of them.
+    # All the deepest maps start at once, so a later common scaling applies to each of them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -120,22 +163,22 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
                 mask = mask if step in deepest else mask * _average(step, values)
                 if number[step] % _MAPS_BETWEEN_SCALINGS == 0:
                     mask = _scaled(mask, masks)
-            _hand_on(graph, values, step, output, mask, masks)
+            _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp finds no way back from the maps of '{graph.model_name}' to the image: what lies between (Dense "
-            "layers behind a Flatten, say) keeps no positions. 'saliency' and 'guided_backprop' work on it"
+            f"VisualBackProp finds no path from the feature maps of '{graph.model_name}' to the image. The layers between keep "
+            "no positions, for instance Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
 
-def _hand_on(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
-    """Adds to the masks at a step's inputs what comes back from one of its outputs."""
+def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
+    """Add the masks that return from one output of a step to the masks at its inputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp must know the size of each map, and that at {step.label} is "
-            "free; build the model for images of a fixed size, keras.Input((224, 224, 3))"
+            f"VisualBackProp needs the size of each feature map, and the size at {step.label} is free. Build the model with a "
+            "fixed image size: keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):
         if part is not None:
@@ -143,14 +186,14 @@ def _hand_on(graph: Graph, values: Values, step: Step, output: int, mask: Tensor
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """The mean over channels of a map: (N, height, width, 1)."""
+    """Return the mean of a map over its channels: (N, height, width, 1)."""
     return ops.mean(ops.cast(values[step.outputs[0]], "float32"), axis=-1, keepdims=True)
 
 
 def _scaled(mask: Tensor, others: Values) -> Tensor:
-    """The mask, and in step all others that are on their way, by one factor that makes the largest value 1.
+    """Scale a mask and all pending masks by one factor that makes its largest value 1.
 
-    A common factor changes nothing in the result, and no value overflows on a deep network.
+    A common factor does not change the result, and it prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

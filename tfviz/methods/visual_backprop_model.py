@@ -1,7 +1,8 @@
 """VisualBackProp as a branch of a model's own graph.
 
-The branch is made of Keras' own operations on the model's own tensors. What comes out is an ordinary Keras model: it trains,
-saves, loads without tfviz, and exports, and each of its forward passes gives the mask along with the outputs.
+The branch consists of Keras operations on the model's own tensors. The result is an ordinary Keras
+model. It trains, saves, loads without tfviz, and exports, and each forward pass returns the mask
+along with the outputs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from keras import tree
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.graph import Graph
-from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_hidden_maps
+from tfviz.methods.visual_backprop import feature_maps, masks_of_images, warn_of_attention, warn_of_hidden_maps
 from tfviz.reading.calls import calls_of
 from tfviz.reading.reader import graph_of
 from tfviz.reading.trace import Trace, fitted, inputs_for
@@ -23,22 +24,34 @@ NAME = "visual_backprop"
 
 
 def with_visual_backprop(model: Any) -> Any:
-    """The same model with one more output, "visual_backprop": the mask (N, H, W) in [0, 1] of each image.
+    """Add the VisualBackProp mask to a model as one more output, "visual_backprop".
+
+    The mask is (N, H, W), in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
+    visualization of CNNs". The new model shares every layer with `model`, so training either one
+    trains both. Compile it with a loss for the first outputs only:
+    `loss=["sparse_categorical_crossentropy", None]`.
+
+    `model` itself is not changed. A nested model is flattened first. Each of its layers is then
+    called once more, and Keras records that call on the layer.
 
     Args:
-        model: a Functional or Sequential keras.Model with a fixed image size and ReLUs after its convolutions.
+        model: a Functional or Sequential keras.Model with a fixed image size and ReLUs after its
+            convolutions.
 
     Returns:
-        A keras.Model that shares every layer with `model`. A model of one output gives a list [output, mask]; a list gets
-        one more element, a dict one more key. Training either model trains both. Compile it with a loss for the first
-        outputs only: `loss=["sparse_categorical_crossentropy", None]`.
-
-        `model` itself is left as it is. Of a nested model a flat one is made, so that each of its layers is called once
-        more, and Keras keeps a record of that call on the layer.
+        A keras.Model. A model with one output gives a list [output, mask], a list gets one more
+        element, and a dict gets one more key.
 
     Raises:
-        UnsupportedModelError: no ReLU with height and width, a free image size, several inputs, or an operation through
-            which a mask cannot be scaled back.
+        UnsupportedModelError: no ReLU has height and width, the image size is free, the model has
+            several inputs, or an operation cannot scale the mask back.
+
+    Example:
+
+        >>> model = tfviz.with_visual_backprop(tfviz.load_model("shapes"))
+        >>> outputs, mask = model.predict(np.zeros((2, 96, 96, 3), "float32"), verbose=0)
+        >>> mask.shape
+        (2, 96, 96)
     """
     graph = graph_of(model, by_tensorflow=False)
     _require_fixed_size(graph)
@@ -46,11 +59,12 @@ def with_visual_backprop(model: Any) -> Any:
         graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph):
         raise UnsupportedModelError(
-            f"with_visual_backprop cannot branch off inside the layers of '{model.name}' that run other layers; build the "
-            "model as a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model"
+            f"with_visual_backprop cannot branch off inside layers of '{model.name}' that run other layers. Build the model as "
+            "a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     maps = feature_maps(graph)
     warn_of_hidden_maps(graph)
+    warn_of_attention(graph, maps)
     symbols = {value: value.symbol for value in graph.values}
     with keras_internals.unrecorded(keras_internals.operations(graph.model)):
         (mask,) = masks_of_images(graph, symbols, maps)
@@ -67,12 +81,15 @@ def _is_nested(graph: Graph) -> bool:
 def _require_fixed_size(graph: Graph) -> None:
     shapes = [value.shape for value in graph.inputs]
     if len(shapes) != 1:
-        raise UnsupportedModelError(f"with_visual_backprop takes models with one input; this one has {len(shapes)}")
+        raise UnsupportedModelError(
+            f"with_visual_backprop takes models with one input. This model has {len(shapes)}. Use the explainer "
+            "tfviz.VisualBackProp(model) instead."
+        )
     if None in shapes[0][1:]:
         raise UnsupportedModelError(
-            f"with_visual_backprop needs a model of fixed image size; this one takes {shapes[0]}. Call it on a "
-            "keras.Input of the size that you train on: keras.Model(x := keras.Input((224, 224, 3)), model(x)); the "
-            "explainer tfviz.VisualBackProp(model) takes any size"
+            f"with_visual_backprop needs a fixed image size. This model takes {shapes[0]}. Call it on a keras.Input of the "
+            "size that you train on: keras.Model(x := keras.Input((224, 224, 3)), model(x)). The explainer "
+            "tfviz.VisualBackProp(model) takes any size."
         )
 
 
@@ -83,16 +100,23 @@ def _one_more(outputs: Any, mask: Any) -> Any:
 
 
 def flattened(model: keras.Model) -> keras.Model:
-    """A Functional model that computes the same by the same layers, without nesting.
+    """Rebuild a model from the same layers without nesting.
+
+    Args:
+        model: a Functional or Sequential model.
+
+    Returns:
+        A Functional model that computes the same.
 
     Raises:
-        UnsupportedModelError: when two layers at different depths have the same name; a Keras model holds each name once.
+        UnsupportedModelError: the model is subclassed, or two layers at different depths share a
+            name, which one Keras model does not allow.
     """
     trace = calls_of(model)
     if not isinstance(trace, Trace) or not trace.is_recorded:
         raise UnsupportedModelError(
-            f"with_visual_backprop takes Functional and Sequential models, and '{model.name}' is a subclassed one "
-            f"({type(model).__name__}). The explainer tfviz.VisualBackProp(model) needs no new model."
+            f"with_visual_backprop takes Functional and Sequential models, and '{model.name}' is subclassed "
+            f"({type(model).__name__}). Use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     symbols = {
         id(tensor): keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=keras_internals.input_name(tensor, number))
@@ -106,13 +130,13 @@ def flattened(model: keras.Model) -> keras.Model:
         return keras.Model(inputs, outputs, name=model.name)
     except ValueError as error:
         raise UnsupportedModelError(
-            f"The nested model '{model.name}' cannot be made flat ({error}). Give its layers names that are unique at every "
+            f"The nested model '{model.name}' cannot be flattened ({error}). Give its layers names that are unique at every "
             "depth, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         ) from error
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Calls each layer of a graph on new symbolic tensors; `symbols` leads from the old ones' ids to the new."""
+    """Call each layer of a trace on new symbolic tensors; `symbols` maps old ids to them."""
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

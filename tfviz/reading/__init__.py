@@ -1,1 +1,1 @@
-"""Reading a keras.Model into a graph of typed steps."""
+"""Reading a Keras model into a graph of typed steps."""

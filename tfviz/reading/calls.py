@@ -1,7 +1,7 @@
-"""What a model, a layer or a function runs: recorded by Keras, or seen by running its code on symbolic tensors.
+"""The calls that a model, layer or function makes: recorded by Keras, or found by tracing.
 
-Keras' own symbolic tensors come first, since the operations of `keras.ops` say what they do. Code that goes through other
-functions takes TensorFlow's only.
+Keras' symbolic tensors are tried first, because `keras.ops` records what each operation does. Code
+that uses other functions is traced by TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ Runner = Callable[..., Any]  # a layer, or its `call`
 def calls_of(
     readable: keras.Model | Call | Callable[[Any], Any], like: keras.KerasTensor | None = None, *, by_tensorflow: bool = True
 ) -> Trace | NotReadable:
-    """The trace of a model, of a layer in the call that it is given, or of a function of one tensor.
+    """Trace a model, a layer in a given call, or a function of one tensor.
 
     Args:
-        readable: a model; a call of a layer; or, with `like`, a function.
-        like: a symbolic tensor such as the function takes.
-        by_tensorflow: whether code that only TensorFlow can trace is traced.
+        readable: a model, a call of a layer, or (with `like`) a function.
+        like: a symbolic tensor to call the function on.
+        by_tensorflow: whether to let TensorFlow trace code that Keras cannot trace.
+
+    Returns:
+        The trace, or the reason why there is none.
     """
     if isinstance(readable, Call):
         return _inside_call(readable, by_tensorflow)
@@ -50,13 +53,13 @@ def _inside_model(model: Any) -> Trace | NotReadable:
         return NotReadable("has never been called")
     symbols = symbolic_images(model)
     if symbols is None:
-        return NotReadable("does not know the shape of its images")
+        return NotReadable("has an unknown input shape")
     return _traced(model, symbols, lambda run, tensors, **options: run(tensors, **options), by_tensorflow=True)
 
 
 def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Symbolic tensors such as a built model takes; None where it does not know their shape."""
-    known = keras_internals.recorded_inputs(model)  # of a Functional or Sequential model whose class has a `call` of its own
+    """Return symbolic inputs for a built model; None if their shape is not known."""
+    known = keras_internals.recorded_inputs(model)  # also for a Functional or Sequential subclass with its own `call`
     if known is not None:
         return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), known)
     shape = (model.get_build_config() or {}).get("input_shape")
@@ -73,7 +76,7 @@ def _inside_call(call: Call, by_tensorflow: bool) -> Trace | NotReadable:
 
     found = _traced(layer, symbols, run_on, by_tensorflow)
     if isinstance(found, Trace) and len(tree.flatten(found.outputs)) != len(call.outputs):
-        return NotReadable("gives another number of tensors when it is traced")
+        return NotReadable("returns a different number of tensors when traced")
     return found
 
 
@@ -82,33 +85,33 @@ def _inside_function(function: Callable[[Any], Any], like: keras.KerasTensor, by
     found = keras_tracer.traced(None, symbol, lambda: function(symbol))
     if isinstance(found, Trace) or not by_tensorflow:
         return found
-    return _first_cause(found, tensorflow_tracer.traced(None, symbol, function))
+    return _with_cause(found, tensorflow_tracer.traced(None, symbol, function))
 
 
 def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadable:
-    """The trace of the layer inside a TimeDistributed, for one step of a series."""
+    """Trace the layer inside a TimeDistributed for one time step."""
     inside = layer.layer
     step = keras.KerasTensor((None, *series.shape[2:]), dtype=series.dtype)
     return keras_tracer.traced(layer, [step], lambda: inside(step))
 
 
 def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
-    """The trace of what a layer does: `call(run, tensors, **options)` runs it, or its `call`, on tensors nested as symbols."""
+    """Trace a layer; `call(run, tensors, **options)` runs it, or its `call`, on the tensors."""
     options = {"training": False} if takes_training(layer) else {}
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
         return found
-    # Called as its users do: random augmentation inside augments unless told that nobody is training.
-    return _first_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
+    # Called like users call it. Random augmentation inside is active unless training=False.
+    return _with_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
 
 
-def _first_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """What the second tracer found; where it failed, too, its reason, and an error of one of the two to chain."""
+def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
+    """Return the second tracer's result; if it failed, too, with an error to chain."""
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)
 
 
 def takes_training(operation: object) -> bool:
-    """Whether an operation behaves differently in training."""
+    """Return whether an operation takes a `training` argument."""
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

@@ -1,4 +1,4 @@
-"""Whether what was read computes what the user's code computes."""
+"""Check that a graph computes what the user's code computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfviz.reading.trace import Trace
 
 
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
-    """Whether the calls of a trace, one after the other, give what the whole function gives; not tried for a free size."""
+    """Return whether the calls of a trace give what the function gives; True for free sizes."""
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
@@ -29,62 +29,63 @@ def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
         extra = {"training": False} if isinstance(call.operation, keras.Layer) else {}
         outputs = [x for x in tree.flatten(call.operation(*args, **{**extra, **kwargs})) if tf.is_tensor(x)]
         values.update({id(symbol): x for symbol, x in zip(call.outputs, outputs, strict=True)})
-    got = [values[id(symbol)] for symbol in tree.flatten(trace.outputs)]
-    return _are_near(got, tree.flatten(function(*given)))
+    actual = [values[id(symbol)] for symbol in tree.flatten(trace.outputs)]
+    return _are_near(actual, tree.flatten(function(*given)))
 
 
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
-    """Raises where the graph gives other outputs than the model, for the first of these images.
+    """Raise if a traced graph and its model give different outputs for the first image.
 
-    A graph that Keras recorded is the model. One that was seen by tracing code need not be: the code may ask in Python for
-    what is not known before there are images.
+    A graph that Keras recorded is exact. Traced code may differ, because it can branch in Python on
+    values that are only known at run time. Models that draw random numbers, or that cannot run
+    these images, are skipped.
 
     Args:
-        graph: the whole graph of a model, its outputs as the model gives them.
-        images: one tensor for each input.
+        graph: the whole graph of a model, with its outputs unchanged.
+        images: one tensor per input.
 
     Raises:
-        UnsupportedModelError: it does. A model that draws at random passes, and one that cannot run these images.
+        UnsupportedModelError: the outputs differ.
     """
     pairs = zip(graph.inputs, images, strict=True)
     one = [x[:1] if value.shape[:1] in ((), (None,)) else x for value, x in pairs]
     with keras_internals.untouched(graph.model):
         try:
-            want, again = _outputs_of(graph, one), _outputs_of(graph, one)
-        except Exception:  # What the user's code cannot run is reported when it is compiled.
+            expected, repeated = _outputs_of(graph, one), _outputs_of(graph, one)
+        except Exception:  # Errors in the user's code are reported when the explainer compiles it.
             return
-        if not _are_near(again, want):
-            return  # it draws at random
+        if not _are_near(repeated, expected):
+            return  # it draws random numbers
         try:
             values = run(inputs_of(graph, one), graph.before(graph.outputs))
-        except Exception as error:  # Keras' and TensorFlow's own: a shape that was taken for another.
+        except Exception as error:  # A shape mismatch raised by Keras or TensorFlow.
             raise _unfaithful(graph, images) from error
-    if not _are_near([values[value] for value in graph.outputs], want):
+    if not _are_near([values[value] for value in graph.outputs], expected):
         raise _unfaithful(graph, images)
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Noise images of these sizes, a batch of one or as many as the model takes."""
+    """Return noise images of these sizes, in the model's batch size or a batch of one."""
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Normal noise for each (shape, dtype); of integers 0 and 1 above all. It draws from no generator of the user's."""
+    """Return normal noise for each (shape, dtype), without touching the user's generators."""
     random = np.random.default_rng(0)
     return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 
 
-def _are_near(got: Sequence[object], want: Sequence[object]) -> bool:
-    return len(got) == len(want) and all(map(is_near, got, want))
+def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
+    return len(actual) == len(expected) and all(map(is_near, actual, expected))
 
 
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"'{graph.model_name}' computes something else than what was read of it, for images of shape "
-        f"{tuple(images[0].shape[1:])}. Code in one of its layers asks in Python for sizes that are free, or for other things "
-        "that are known only when it runs. Give the model images of a fixed size, keras.Input((224, 224, 3)), or use "
-        "keras.ops.shape(x) there."
+        f"The graph that tfviz read from '{graph.model_name}' gives other outputs than the model, for images of shape "
+        f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on free sizes, or on other values that "
+        "are only known at run time. Give the model a fixed image size, keras.Input((224, 224, 3)), or use "
+        "keras.ops.shape(x) in that layer."
     )
 
 

@@ -1,7 +1,7 @@
-"""The translator of Keras layers: one row of TABLE for each class whose computation is known.
+"""The translator of Keras layers: one row of TABLE per layer class.
 
-A row makes typed operations (see `graph.operations`) of a layer. Linear layers become a chain: the linear map, another one for
-a separable convolution, then the activation that is fused into the layer.
+A row turns a layer into typed operations (see `graph.operations`). Layers with a kernel become a
+chain: the linear map, a second one for a separable convolution, then the fused activation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from tfviz import keras_internals
 from tfviz.graph.operations import (
     Attention,
     Choice,
@@ -42,21 +43,21 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# Keras gives each layer class attributes of its own, which its type, keras.Layer, does not have.
+# Keras layer classes have attributes that their common type, keras.Layer, lacks.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
 
-_LAST = "channels_last"  # said each time: keras.json may name the other order as the default
+_LAST = "channels_last"  # explicit, because keras.json may set another default
 
-# --- linear maps ------------------------------------------------------------------------------------------------------
+# --- linear maps ----------------------------------------------------------------------------------
 
 
 def _dense(layer: Layer) -> list[Stage]:
     linear = _linear(layer, lambda x, kernel: ops.matmul(x, kernel), "kernel", _scale_last)
     if not layer.quantization_mode:
         return [_forward(layer, linear)]
-    # Quantized to int8: the layer computes with integers, and its kernel is the one that they stand for.
+    # An int8 layer computes with integers. The dequantized kernel stands for what they encode.
     return [Stage(replace(linear, read_kernel=lambda dtype: _dequantized(layer, dtype)), _quantized(layer))]
 
 
@@ -76,11 +77,11 @@ def _quantized(layer: Layer) -> Compute:
 
 def _einsum_dense(layer: Layer) -> list[Stage]:
     linear = _linear(layer, lambda x, kernel: ops.einsum(layer.equation, x, kernel), "kernel", None)
-    return [_forward(layer, replace(linear, mixes_pixels=not _is_of_channels(layer.equation)))]
+    return [_forward(layer, replace(linear, mixes_pixels=not _only_mixes_channels(layer.equation)))]
 
 
-def _is_of_channels(equation: str) -> bool:
-    """Whether an einsum of a map and a kernel changes the last axis only: "...c,cd->...d"."""
+def _only_mixes_channels(equation: str) -> bool:
+    """Return whether an einsum of map and kernel only changes the last axis: "...c,cd->...d"."""
     inputs, outputs = equation.replace(" ", "").replace("...", ".").split("->")
     x, kernel = inputs.split(",")
     positions = x[:-1]
@@ -89,26 +90,27 @@ def _is_of_channels(equation: str) -> bool:
 
 def _convolution(layer: Layer) -> list[Stage]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if layer.padding == "causal":  # Conv1D pads by itself, in its `call`.
+        if layer.padding == "causal":  # Conv1D pads in its own `call`.
             x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
             return ops.conv(
                 x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate, data_format=_LAST
             )
-        if _has_a_group_for_each_channel(layer, kernel):
+        if _is_depthwise(layer, kernel):
             return _apply_depthwise(layer, x, ops.swapaxes(kernel, -1, -2))
         return layer.convolution_op(x, kernel)
 
     return [_forward(layer, replace(_linear(layer, apply, "kernel", _scale_last), extent=_extent(layer)))]
 
 
-def _has_a_group_for_each_channel(layer: Layer, kernel: tf.Tensor) -> bool:
-    """Whether a convolution in two dimensions is a depthwise one by another name, as in ConvNeXt.
+def _is_depthwise(layer: Layer, kernel: tf.Tensor) -> bool:
+    """Return whether a 2D convolution is really depthwise, as in ConvNeXt.
 
-    On a CPU TensorFlow has no convolution of groups, and what Keras compiles in its place is many times slower.
+    TensorFlow has no grouped convolution on the CPU, and the one that Keras compiles instead is
+    many times slower.
     """
-    is_depthwise = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
-    # What TensorFlow's depthwise convolution takes.
-    return is_depthwise and len(set(layer.strides)) == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
+    has_one_channel_groups = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
+    # The limits of TensorFlow's depthwise convolution.
+    return has_one_channel_groups and len(set(layer.strides)) == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
 
 
 def _apply_depthwise(layer: Layer, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -155,7 +157,7 @@ def _scale_last(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 
 def scale_depthwise(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """A depthwise kernel (height, width, channels, multiplier) with each output channel scaled."""
+    """Scale each output channel of a depthwise kernel (height, width, channels, multiplier)."""
     return kernel * ops.reshape(scale, kernel.shape[-2:])
 
 
@@ -173,7 +175,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """A linear map as the layer runs it: in its own compute type, with its bias."""
+    """Run a linear map like the layer does: in its compute dtype, with its bias."""
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         dtype = layer.compute_dtype
@@ -193,7 +195,7 @@ def _tuple(value: Any, rank: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * rank
 
 
-# --- everything else --------------------------------------------------------------------------------------------------
+# --- everything else ------------------------------------------------------------------------------
 
 
 def _relu(layer: Layer) -> Operation:
@@ -242,7 +244,7 @@ def _of(cls: type[Operation]) -> Row:
 
 
 def _pairs(amounts: Any) -> tuple[tuple[int, int], ...]:
-    """Padding or cropping as Keras keeps it, (before, after) for one axis or a pair for each axis."""
+    """Return (before, after) per axis from the ways in which Keras stores padding or cropping."""
     one_axis = not isinstance(amounts[0], (tuple, list))
     return (tuple(amounts),) if one_axis else tuple(map(tuple, amounts))
 
@@ -273,7 +275,7 @@ def _softmax(layer: Layer) -> Operation:
 
 
 def _scaled_sum(layer: Layer) -> list[Stage]:
-    """x + scale · y, in which InceptionResNetV2 adds a scaled branch to its shortcut."""
+    """x + scale · y, with which InceptionResNetV2 adds a scaled branch to its shortcut."""
     scale = Elementwise(name=_name(layer), function="scale", is_affine=True)
     return [
         Stage(scale, lambda tensors: [tensors[0] * layer.scale], reads=(1,)),
@@ -282,7 +284,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """A row for each of these classes that this version of Keras has."""
+    """Map those classes that this version of Keras has to a row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -309,7 +311,7 @@ TABLE: dict[type, Row] = {
     **_rows(_of(Normalization), "LayerNormalization GroupNormalization UnitNormalization RMSNormalization"),
     layers.Rescaling: _rescaling,
     layers.Normalization: _affine,
-    # Only what is idle at inference: Solarization and RandomCrop, for two, are not.
+    # Only layers that do nothing at inference. Solarization and RandomCrop, for example, do.
     **_rows(_of(Identity), "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"),
     **_rows(_of(Identity), "GaussianDropout GaussianNoise ActivityRegularization Masking RandomBrightness"),
     **_rows(_of(Identity), "RandomColorDegeneration RandomColorJitter RandomContrast RandomErasing RandomElasticTransform"),
@@ -325,25 +327,26 @@ TABLE: dict[type, Row] = {
     **_rows(_up_sampling, "UpSampling1D UpSampling2D UpSampling3D"),
 }
 
-# Layers inside keras.applications, which Keras does not export.
+# Layers in keras.applications that Keras does not export.
 _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Identity), "CustomScaleLayer": _scaled_sum}
 
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # what a subclass overrides to compute something else
+_COMPUTING = ("call", "convolution_op")  # subclasses override these to compute something else
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """The typed operations of a layer, its own activation aside; None for one that the table does not know.
+    """Return the typed operations of a layer, without its fused activation; None if unknown.
 
-    A subclass with a `call` or a convolution of its own, and a layer quantized otherwise than a Dense to int8, are not known.
+    A subclass with its own `call` or convolution is unknown, and so is a quantized layer other than
+    an int8 Dense.
     """
     for cls in type(layer).__mro__:
         row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
         if row is not None:
-            is_changed = any(getattr(type(layer), name, None) is not getattr(cls, name, None) for name in _COMPUTING)
-            if is_changed or not _is_readable_as(cls, layer):
+            is_overridden = any(getattr(type(layer), name, None) is not getattr(cls, name, None) for name in _COMPUTING)
+            if is_overridden or not _is_readable_as(cls, layer):
                 return None
             made = row(layer)
             return made if isinstance(made, list) else [Stage(made)]
@@ -361,40 +364,41 @@ LINEAR = frozenset(
 
 
 def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
-    """The description of a layer that was not traced."""
+    """Describe a layer that could not be traced."""
     name = type(layer).__name__
     if isinstance(layer, _ATTENTION):
         return Attention(name=name, reason=why.reason, cause=why.cause)
-    return Opaque(name=name, reason=why.reason, cause=why.cause)
+    holds_attention = any(isinstance(part, _ATTENTION) for part in keras_internals.layers_of(layer))
+    return Opaque(name=name, reason=why.reason, cause=why.cause, holds_attention=holds_attention)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:
-    """Whether each position reads all others in a layer."""
+    """Return whether each position of a layer depends on all others."""
     return isinstance(layer, (*_ATTENTION, *_RECURRENT))
 
 
 def is_from_keras(cls: type) -> bool:
-    """Whether Keras itself defines a class."""
+    """Return whether a class is defined by Keras itself."""
     return cls.__module__.startswith("keras.")
 
 
 def is_keras_layer(layer: keras.Layer) -> bool:
-    """Whether Keras itself defines what a layer computes, and not a user."""
+    """Return whether Keras, not a user, defines what a layer computes."""
     return is_from_keras(type(layer)) and not isinstance(layer, layers.Lambda)
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Whether a built-in layer is opaque unless Keras can trace it: recurrent layers, attention."""
+    """Return whether a built-in layer is opaque unless Keras can trace it: recurrent, attention."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization))
 
 
 def is_activation(layer: object) -> bool:
-    """Whether a layer only applies its `activation`."""
+    """Return whether a layer only applies its `activation`."""
     return isinstance(layer, layers.Activation)
 
 
 def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
-    """The layer that a TimeDistributed applies to each step; None for any other layer."""
+    """Return the layer that a TimeDistributed applies to each step; None for other layers."""
     is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
     return layer.layer if is_plain else None
 

@@ -1,7 +1,7 @@
-"""The translator of `keras.ops` and of activation functions: one row of TABLE for each operation that is known.
+"""The translator of `keras.ops` and activation functions: one row of TABLE per operation.
 
-Keras records a call of `keras.ops`, and of `+` or `x[...]` on symbolic tensors, as an operation whose class is not public. The
-class's name is the operation's.
+Keras records each call of `keras.ops`, and `+` or `x[...]` on symbolic tensors, as an operation of
+a private class. The class name is the name of the operation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _name(call: Call) -> str:
     return type(call.operation).__name__
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def _of(cls: type[Operation]) -> Row:
@@ -59,7 +59,7 @@ def _function(sign: int) -> Row:
 
 
 def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
-    """A function of each element, by the name that Keras or TensorFlow gives it."""
+    """Describe an elementwise function, given by its name in Keras or TensorFlow."""
     word = function.replace("_", "")
     if word == "softmax":
         return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
@@ -97,7 +97,7 @@ def affine(name: str, sign: int = 1) -> Elementwise:
 
 
 def add_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x + c. `numbers` are the operands, None for the tensor."""
+    """x + c. `numbers` holds the operands, with None for the tensor."""
     return affine(name)
 
 
@@ -112,12 +112,12 @@ def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x / c; nothing is known of c / x."""
+    """x / c. The sign of c / x is not known."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 
 def power_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x ** n for n of 0 or more; nothing is known of other powers."""
+    """x ** n with nonnegative n. The sign of other powers is not known."""
     is_power = numbers[0] is None and not _is_negative(numbers)
     return elementwise(name, name.lower(), sign=1 if is_power else 0)
 
@@ -128,7 +128,7 @@ def several(cls: type[Operation]) -> Callable[[str], Operation]:
 
 
 def mixed(name: str) -> Operation:
-    """A function of several tensors of which nothing is known."""
+    """A function of several tensors about which nothing is known."""
     return elementwise(name, name.lower(), sign=0)
 
 
@@ -186,11 +186,11 @@ def _moveaxis(call: Call) -> Operation:
 
 
 def _runs_functions(call: Call) -> Operation:
-    return Opaque(name=_name(call), reason="runs functions of the user's", runs_functions=True)
+    return Opaque(name=_name(call), reason="runs functions of the user", runs_functions=True)
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """The same row for each of these names."""
+    """Map each of these names to a row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -230,7 +230,7 @@ TABLE: dict[str, Row] = {
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
 }
 
-# What ReLUs are written out with (see `relu_patterns`).
+# The operations that handwritten ReLUs consist of (see `relu_patterns`).
 PRIMITIVES = {
     "Maximum": Primitive.MAXIMUM,
     "Minimum": Primitive.MINIMUM,
@@ -246,7 +246,7 @@ PRIMITIVES = {
 
 
 def operation_of(call: Call) -> Operation:
-    """The description of a call of `keras.ops`."""
+    """Describe a call of `keras.ops`."""
     row = TABLE.get(_name(call))
     if row is None:
         return Opaque(name=_name(call))
@@ -254,7 +254,7 @@ def operation_of(call: Call) -> Operation:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """What a call is in the patterns of written-out ReLUs, and what it is applied to."""
+    """Return a call's primitive in the patterns of handwritten ReLUs, and its operands."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -266,24 +266,25 @@ def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
 
 
 def numbers_of(call: Call) -> list[Any]:
-    """The operands of an operation of arithmetic, None for a tensor and 1 for weights, which may change."""
+    """Return the operands of arithmetic: None for a tensor, 1 for weights, which may change."""
     operands = tree.flatten((call.arguments.args, call.arguments.kwargs))
     return [None if isinstance(x, keras.KerasTensor) else 1 if isinstance(x, keras.Variable) else x for x in operands]
 
 
-# --- activation functions ---------------------------------------------------------------------------------------------
+# --- activation functions -------------------------------------------------------------------------
 
 
 def is_linear(function: Callable[..., Any] | None) -> bool:
-    """Whether a layer's `activation` leaves its argument as it is."""
+    """Return whether a layer's `activation` is the identity."""
     return function is None or function is keras.activations.linear
 
 
 def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
-    """The description of an activation function of Keras or TensorFlow, or of a layer used as one; None for a user's own.
+    """Describe an activation function, or a layer used as one; None for a user's function.
 
     Args:
-        name: what messages call the operation.
+        function: the function or layer.
+        name: the operation's name in messages.
     """
     if is_linear(function):
         return Identity(name=name)
@@ -303,7 +304,7 @@ def operation_of_function(function: Callable[..., Any], name: str) -> Operation 
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """What an activation function is called: "relu", "softmax" …; of a layer used as one, its class's name."""
+    """Return the name of an activation function: "relu", "softmax" …, or a layer's class name."""
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)

@@ -1,4 +1,4 @@
-"""The first tracer: code run on Keras' symbolic tensors, whose operations say what they do."""
+"""The first tracer: run code on Keras' symbolic tensors, which record their operations."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from tfviz.reading.trace import Call, NotReadable, Trace, trace_of_graph
 def traced(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
 ) -> Trace | NotReadable:
-    """The trace of what a layer does in `call`.
+    """Trace what a layer does in `call`.
+
+    Tracing fails if the code uses functions other than Keras' own, such as `tf.nn.relu`, or reads
+    weights in a way that would freeze their current values.
 
     Args:
         layer: the layer; None for a function.
         symbols: the symbolic tensors that `call` starts from.
-        call: runs the layer's own `call`, or a layer inside it, on the symbols. It cannot be seen where it goes through other
-            functions than Keras' own (`tf.nn.relu`), or reads weights in a way that would freeze their present value.
+        call: runs the layer's own `call`, or a layer inside it, on the symbols.
+
+    Returns:
+        The trace, or the reason why there is none.
     """
     if layer is not None and keras_internals.owns_variables(layer):
-        return NotReadable("has weights of its own, which its code may read in any way")
+        return NotReadable("owns weights, and its code may read them in any way")
     try:
         trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
-    except Exception as error:  # The user's own code, run on what it was not written for: it may raise anything.
+    except Exception as error:  # The user's code runs on inputs it was not written for, and may raise anything.
         return NotReadable("cannot be called on Keras' symbolic tensors", error)
     own = {id(one) for one in keras_internals.layers_of(layer)}
     if any(_holds_values(call) for call in trace.calls):
-        return NotReadable("computes with tensors that may have been made of weights")
+        return NotReadable("computes with tensors that may depend on weights")
     if any(_has_free_size(call, own) for call in trace.calls):
-        return NotReadable("uses sizes that are known only when it runs")
+        return NotReadable("uses sizes that are only known at run time")
     return trace
 
 
 def _holds_values(call: Call) -> bool:
-    """Whether a call was given a tensor of values, which may have been computed from weights."""
+    """Return whether a call received a concrete tensor, which may depend on weights."""
     return any(tf.is_tensor(value) for value in tree.flatten((call.arguments.args, call.arguments.kwargs)))
 
 
@@ -48,10 +53,11 @@ _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
 
 
 def _has_free_size(call: Call, own: set[int]) -> bool:
-    """Whether a call was given a shape with a size that is not known before there are images.
+    """Return whether a call received a size that is only known at run time.
 
-    The batch size in a reshape is what the other sizes leave, so that is set instead: the operation is the trace's own. A
-    layer may have been made for the call, of such sizes; `own` has the ids of those that were not.
+    A free batch size in a reshape can be inferred from the other sizes, so it is set to -1. The
+    operation belongs to the trace. A layer may have been created within the call, from such sizes;
+    `own` holds the ids of the layers that were not.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

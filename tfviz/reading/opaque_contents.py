@@ -1,4 +1,4 @@
-"""What an opaque operation holds, as far as tracing it shows."""
+"""What tracing reveals about an opaque operation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from tfviz.reading.stages import Compute
 
 @dataclass(frozen=True, eq=False)
 class TracedContents:
-    """What a layer or a function of the user's holds, seen by tracing it; what cannot be traced could hold anything.
+    """The contents of a user's layer or function, found by tracing.
+
+    Untraceable code may hold anything.
 
     Attributes:
-        layer: the layer; None for anything else that runs functions of the user's.
-        compute: runs it.
+        layer: the layer; None for anything else that runs user functions.
+        compute: runs the layer or function.
         specs: the tensors that it takes.
-        is_pointwise: whether it is known to read one pixel only, as an activation function does.
-        always_mixes_pixels: whether it is known to read others, as attention does.
+        is_pointwise: whether it is known to be pixelwise, like an activation function.
+        always_mixes_pixels: whether it is known to mix pixels, like attention.
     """
 
     layer: keras.Layer | None
@@ -41,7 +43,7 @@ class TracedContents:
     def of(
         cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
     ) -> TracedContents:
-        """The contents of what `compute` runs on these values."""
+        """Describe what `compute` runs on these values."""
         specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
         return cls(layer, compute, specs, is_pointwise)
 
@@ -49,7 +51,8 @@ class TracedContents:
     def may_hide_relu(self) -> bool:
         """Whether a ReLU is, or could be, inside.
 
-        What Keras' own layers hold is seen in their parts: an LSTM has no ReLU, unless it was asked for.
+        Built-in layers are checked by their parts: an LSTM contains a ReLU only if one was
+        requested.
         """
         parts = keras_internals.layers_of(self.layer)
         if any(map(_is_relu, parts)):
@@ -59,7 +62,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel reads other pixels than its own; False where that cannot be seen."""
+        """Whether an output pixel depends on other pixels; False if that is not known."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:
@@ -67,17 +70,17 @@ class TracedContents:
         return tensorflow_ops.mixes_pixels(self._function, len(self.specs))
 
     @cached_property
-    def ending(self) -> Elementwise | None:
-        """The operation that gives its first output, as if it were a function of each element; None where that is unknown."""
-        return None if self._function is None else tensorflow_ops.ending(self._function)
+    def last_operation(self) -> Elementwise | None:
+        """The operation that computes the first output, as an elementwise function, if known."""
+        return None if self._function is None else tensorflow_ops.last_operation(self._function)
 
     @cached_property
     def _function(self) -> Any:
-        """It as a concrete function; None where its code cannot be run on symbolic tensors."""
+        """The concrete function; None if its code cannot run on symbolic tensors."""
         try:
             with keras_internals.untouched(self.layer):
                 return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)
-        except Exception:  # The user's own code may raise anything; all that is lost is what a warning could have said.
+        except Exception:  # User code may raise anything. Only details of a warning get lost.
             return None
 
 

@@ -1,4 +1,4 @@
-"""A model as it was read: once, and shared by all that explain it."""
+"""A model's graph, read once and shared by all its explainers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tfviz.reading.fidelity import noise_for, require_faithful
 from tfviz.reading.reader import graph_of, graph_of_anything
 
 Model: TypeAlias = keras.Model | Callable[[tf.Tensor], tf.Tensor]
-Sizes = tuple[tuple[int | None, ...], ...]  # of each input, without the batch
+Sizes = tuple[tuple[int | None, ...], ...]  # of each input, without the batch axis
 
 
 class ReadModel:
-    """The graph of a model, with and without its final activation, and whether it is still what the model computes.
+    """The graph of a model, with and without its final activation, and its validity.
 
-    Use `read_model`, which reads a model once.
+    Use `read_model`, which reads each model once.
 
     Attributes:
         model: the model.
-        graph: its graph, all outputs as the model gives them.
+        graph: its graph, with all outputs unchanged.
     """
 
     def __init__(self, model: Model, graph: Graph) -> None:
@@ -42,27 +42,36 @@ class ReadModel:
         return any(step.layer is self.model for step in self.graph.steps)
 
     def is_current(self) -> bool:
-        """Whether the layers are as they were: no quantize(), enable_lora(), other activation, pop() or add() since."""
+        """Return whether the layers are unchanged since the model was read.
+
+        `quantize()`, `enable_lora()`, another activation, `pop()` and `add()` change them.
+        """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))
 
     def with_output(self, output: str | int | None) -> Graph:
-        """The graph with one of several outputs (see `graph.logits.with_output`)."""
+        """Return the graph with one of several outputs (see `graph.logits.with_output`)."""
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
-        """The graph whose outputs are the score (see `graph.logits.scored`). It shares its values with `graph`."""
+        """Return the graph whose outputs are the score, sharing its values with `graph`.
+
+        Args:
+            score: "logits" or "outputs" (see `graph.logits.scored`).
+            output: the output to explain; None keeps all of them.
+        """
         return scored(self.with_output(output), score)
 
     def require_faithful(self, images: Sequence[tf.Tensor], sizes: Sizes) -> None:
-        """Compares a graph that was seen by tracing with its model, once for each image size.
+        """Compare a traced graph with its model, once per image size.
 
         Args:
-            images: the images; where they have no values, because a user's function is being traced, noise takes their place.
+            images: the images. Noise replaces them if they are symbolic, inside a function that is
+                being traced.
             sizes: the size of each input.
 
         Raises:
-            UnsupportedModelError: the two differ.
+            UnsupportedModelError: the outputs of the graph and the model differ.
         """
         if not self.graph.is_traced or sizes in self._faithful_for or any(None in size for size in sizes):
             return
@@ -76,14 +85,16 @@ _known: WeakValueDictionary[int, ReadModel] = WeakValueDictionary()
 
 
 def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
-    """Reads a model, or returns what was read of it before, as long as anybody holds that and the model has not changed.
+    """Read a model, or return the cached result if the model has not changed.
+
+    The cache holds weak references. Entries live as long as some explainer uses them.
 
     Args:
-        model: a built keras.Model; with `accept_opaque` any function of images.
-        accept_opaque: whether a model that cannot be traced becomes a graph of one opaque step.
+        model: a built keras.Model; with `accept_opaque`, any function of images.
+        accept_opaque: whether an untraceable model becomes a graph of one opaque step.
 
     Raises:
-        UnsupportedModelError: a model that cannot be read.
+        UnsupportedModelError: the model cannot be read.
     """
     _require_tensorflow(model)
     known = _known.get(id(model))
@@ -96,19 +107,19 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
 
 
 def _require_tensorflow(model: Model) -> None:
-    """Raises where Keras runs on another backend, eager execution is off, or the model is one of Keras 2."""
+    """Raise for another Keras backend, disabled eager execution, or a Keras 2 model."""
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError(
-            f"tfviz needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Set the environment variable "
-            "KERAS_BACKEND=tensorflow before keras is imported, and load the model again; its file fits."
+            f"tfviz needs Keras on the TensorFlow backend, but Keras runs on {keras.backend.backend()}. Set the environment "
+            "variable KERAS_BACKEND=tensorflow before importing keras, and load the model again. Its file works unchanged."
         )
     if not tf.compat.v1.executing_eagerly_outside_functions():
         raise UnsupportedModelError(
-            "tfviz needs TensorFlow's eager execution, which is off. Remove tf.compat.v1.disable_eager_execution() or "
+            "tfviz needs TensorFlow's eager execution, but it is disabled. Remove tf.compat.v1.disable_eager_execution() or "
             "tf.compat.v1.disable_v2_behavior()."
         )
     if not isinstance(model, keras.Layer) and any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__):
         raise UnsupportedModelError(
-            f"'{getattr(model, 'name', 'model')}' is a model of Keras 2 (tf_keras), and tfviz reads models of Keras 3. Save it "
-            "by model.save('model.h5') and load it by tfviz.load_model('model.h5')."
+            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), and tfviz reads Keras 3 models. Save it with "
+            "model.save('model.h5') and load it with tfviz.load_model('model.h5')."
         )

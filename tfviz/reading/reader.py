@@ -1,4 +1,8 @@
-"""Reading a trace into a flat graph: nested models opened, shared layers told apart, fused activations split off."""
+"""Turn a trace into a flat graph.
+
+Nested models are flattened, each call of a shared layer becomes a step of its own, and fused
+activations are split off.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +26,27 @@ from tfviz.nesting import Nested
 from tfviz.reading import keras_layers, keras_ops
 from tfviz.reading.calls import calls_of, step_of, symbolic_images, takes_training
 from tfviz.reading.opaque_contents import TracedContents
-from tfviz.reading.relu_patterns import Expression, WrittenRelu, relu_of
+from tfviz.reading.relu_patterns import Expression, ReluPattern, relu_of
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.tensorflow_ops import Piece
-from tfviz.reading.time_distributed import over_time, shape_over_time
+from tfviz.reading.time_distributed import time_distributed, time_distributed_shape
 from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, recorded_trace
 
 
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
-    """Reads a model, nested to any depth, into a flat graph. The model is not changed.
+    """Read a model, nested to any depth, into a flat graph. The model is not changed.
 
-    Functional and Sequential models carry their graph; a subclassed model's is seen by calling it on symbolic tensors of
-    Keras, or of TensorFlow where its code takes those only.
+    Functional and Sequential models hold their graph. A subclassed model is called on symbolic
+    tensors, of Keras if possible and otherwise of TensorFlow.
 
     Args:
         model: a built keras.Model.
-        by_tensorflow: whether layers that only TensorFlow can trace are opened; a value inside them is no symbolic tensor of
-            Keras, from which a model could branch off.
+        by_tensorflow: whether to open layers that only TensorFlow can trace. The values inside them
+            are not Keras symbolic tensors, so no model can branch off there.
 
     Raises:
-        UnsupportedModelError: for a model whose layers cannot be traced, an unbuilt one, and one with channels first.
+        UnsupportedModelError: the layers cannot be traced, the model is not built, or it uses
+            channels_first.
     """
     trace = calls_of(model)
     if isinstance(trace, NotReadable):
@@ -50,9 +55,9 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 
 
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
-    """The graph of a model; where its layers cannot be traced, a graph of one opaque step, which calls it.
+    """Read a model; if its layers cannot be traced, into a graph of one opaque step.
 
-    For methods that need the gradient of the outputs with respect to the images and nothing else.
+    For methods that only need the gradient of the outputs with respect to the images.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -79,19 +84,19 @@ def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
     kind = f"The {type(model).__name__} model '{model.name}'"
     if not model.built:
         return UnsupportedModelError(
-            f"{kind} has never been called, so its input shape is not known. Call it once on an image (a Sequential model also "
-            "takes a keras.Input(shape) first)."
+            f"{kind} has never been called, so its input shape is not known. Call it once on an image, or start a Sequential "
+            "model with keras.Input(shape)."
         )
     if symbolic_images(model) is None:
         return UnsupportedModelError(
-            f"{kind} does not know the shape of its images. Set it by model.build((None, height, width, channels)), which "
-            "leaves the weights as they are."
+            f"{kind} has an unknown input shape. Set it with model.build((None, height, width, channels)). The weights stay "
+            "unchanged."
         )
     cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
     return UnsupportedModelError(
         f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it {why.reason}{cause}. "
-        "'saliency' works on it, since it needs nothing but the input gradient. For the other methods, use keras.ops or "
-        "TensorFlow's functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)."
+        "'saliency' works on it, because it only needs the input gradient. For the other methods, use keras.ops or TensorFlow "
+        "functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)."
     )
 
 
@@ -110,7 +115,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # as Keras itself unpacks it
+        graph.output_structure = graph.output_structure[0]  # unpacked by Keras as well
     return with_carriers(graph)
 
 
@@ -119,15 +124,15 @@ def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) 
 
 
 class _Reader:
-    """Adds a model's calls to a graph, one after the other."""
+    """Adds the calls of a model to a graph, one after the other."""
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
-        self.is_in_code = False  # whether what is being read was seen by tracing
-        self.makers: dict[int, Call] = {}  # by the id of a symbolic tensor the call that made it
+        self.is_in_code = False  # whether the calls being read were found by tracing
+        self.makers: dict[int, Call] = {}  # the call behind each symbolic tensor, by the tensor's id
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
-        """Reads one level of nesting. `values` leads from a symbolic tensor's id to its value."""
+        """Read one level of nesting; `values` maps the ids of symbolic tensors to values."""
         around = self.is_in_code
         for call, path in zip(trace.calls, _paths(trace), strict=True):
             self.is_in_code = not trace.is_recorded
@@ -139,7 +144,7 @@ class _Reader:
         nested = keras_internals.functional_of(call.operation)
         if nested is not None:
             self._open_model(nested, call, values, path)
-        elif not self._open_over_time(call, values, path) and not self._open_layer(call, values, path):
+        elif not self._open_time_distributed(call, values, path) and not self._open_layer(call, values, path):
             self._add(call, values, path)
         self.makers.update({id(tensor): call for tensor in call.outputs})
         for number, tensor in enumerate(call.outputs):
@@ -147,7 +152,7 @@ class _Reader:
         self.graph.layers[path] = call.operation
 
     def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
-        """Reads what is inside a call: its inputs and outputs are the values around it, under other names."""
+        """Read the inside of a call, whose inputs and outputs are values of the outer graph."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         pairs = zip(tree.flatten(inner.outputs), call.outputs, strict=True)
@@ -161,7 +166,7 @@ class _Reader:
         self._open(trace, inputs, call, values, path)
 
     def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
-        """What a nested model is called on, brought to the type and rank of its input, as Keras does."""
+        """Convert the input of a nested model to the expected dtype and rank, as Keras does."""
         is_of_rank = len(symbol.shape) == len(tensor.shape)
         if symbol.dtype == tensor.dtype and is_of_rank:
             return value
@@ -171,7 +176,7 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Opens a layer that runs other layers or a function of the user's, if it can be traced."""
+        """Open a layer that runs other layers or a user's function, if it can be traced."""
         layer = call.operation
         if not isinstance(layer, keras.Layer) or keras_layers.stages_of(layer) is not None or _is_activation(layer):
             return False
@@ -185,8 +190,8 @@ class _Reader:
         self._open(inner, [values[id(tensor)] for tensor in call.inputs], call, values, path)
         return True
 
-    def _open_over_time(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Opens the layer inside a TimeDistributed, whose values get an axis of time; not one with a mask."""
+    def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
+        """Open the layer inside a TimeDistributed and add a time axis; layers with a mask stay."""
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -197,8 +202,8 @@ class _Reader:
         self._open(inner, [values[id(series)]], call, values, path)
         for number, step in enumerate(self.graph.steps[first:], first):
             for value in step.outputs:
-                value.shape = shape_over_time(value.shape, series.shape[1])
-            self.graph.steps[number] = over_time(step)
+                value.shape = time_distributed_shape(value.shape, series.shape[1])
+            self.graph.steps[number] = time_distributed(step)
         return True
 
     def _add(self, call: Call, values: dict[int, Value], path: str) -> None:
@@ -217,14 +222,14 @@ class _Reader:
             if isinstance(stages[-1].operation, Linear):
                 self._add_function(call, outputs, values, path)
         else:
-            self._add_opaque(call, values, path, NotReadable("is a built-in layer without a description"))
+            self._add_opaque(call, values, path, NotReadable("is a built-in layer that tfviz does not describe"))
 
     def _add_opaque(self, call: Call, values: dict[int, Value], path: str, why: NotReadable) -> None:
         operation = keras_layers.opaque_operation(call.operation, why)
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Adds the stages of a call; returns the values of the last, which are those of the call's outputs."""
+        """Add the stages of a call, and return the values of its outputs."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):
@@ -251,12 +256,12 @@ class _Reader:
         if isinstance(operation, Opaque):
             operation = _with_contents(operation, layer, run, inputs)
         if isinstance(operation, Identity) and len(outputs) > 1:
-            # Each output is one of the inputs: the first does not carry all of the signal.
+            # Each output is one of the inputs, so no single input carries the signal.
             operation = Move(name=operation.name)
         self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
-        """Adds a layer's activation; a function of the user's is opened, or opaque where it cannot be traced."""
+        """Add a layer's activation. A user's function is opened, or opaque if untraceable."""
         layer, function = call.operation, call.operation.activation
         is_fused = not _is_activation(layer)
         if is_fused and keras_ops.is_linear(function):
@@ -286,8 +291,8 @@ class _Reader:
 
         return Expression(primitive, operands, made_by)
 
-    def _add_relu(self, call: Call, relu: WrittenRelu, values: dict[int, Value], path: str) -> None:
-        """Adds a ReLU that is written out, as the ReLU that it is."""
+    def _add_relu(self, call: Call, relu: ReluPattern, values: dict[int, Value], path: str) -> None:
+        """Add a handwritten ReLU as a ReLU."""
         (tensor,) = call.outputs
         values[id(tensor)] = Value.of(tensor)
         operation = Relu(name=type(call.operation).__name__, max_value=relu.max_value)
@@ -296,10 +301,10 @@ class _Reader:
 
 
 def _paths(trace: Trace) -> list[str]:
-    """The path of each call in its own trace: the operation's name, and a number where there are several calls of that name.
+    """Return the path of each call: the operation's name, numbered if it occurs repeatedly.
 
-    Each use of a shared layer is a step of its own, numbered in the order in which the calls were made, and so is each of
-    several layers of one name.
+    Each call of a shared layer, and each of several layers with the same name, is a step of its
+    own. They are numbered in the order in which the calls were made.
     """
     names = _names(trace)
     order: dict[str, list[int]] = defaultdict(list)
@@ -317,10 +322,10 @@ def _paths(trace: Trace) -> list[str]:
 
 
 def _names(trace: Trace) -> dict[int, str]:
-    """What each operation is called, by its id.
+    """Return the name of each operation, by its id.
 
-    In a graph that was traced the operations are new each time, and Keras numbers them through the whole process: here
-    they are numbered within the graph ("relu", "relu_1"), so that a path means the same tomorrow.
+    Operations in a traced graph are new each time, and Keras numbers them per process. Here they
+    are numbered within the graph ("relu", "relu_1"), so paths are reproducible.
     """
     names = {id(call.operation): call.operation.name for call in trace.calls}
     if trace.is_recorded:
@@ -335,14 +340,15 @@ def _names(trace: Trace) -> dict[int, str]:
 
 
 def _caller(call: Call, is_traced: bool) -> Compute:
-    """Runs a recorded call on new tensors, as at inference."""
+    """Run a recorded call on new tensors, at inference."""
     operation = call.operation
-    # Random augmentation augments unless told that nobody is training; a layer around it hands that on.
+    # Random augmentation is active unless training=False; outer layers pass the argument on.
     extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         args, kwargs = call.on(tensors)
-        # A model hands its own `training` to what it records; in code that was traced the user's word is the last.
+        # A model passes its own `training` to recorded calls. In traced code, the user's value
+        # wins.
         outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
         outputs = [x for x in outputs if tf.is_tensor(x)]
         if not isinstance(operation, keras.Layer):
@@ -364,14 +370,14 @@ def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
 
 
 def _masked(layer: object, compute: Compute) -> Compute:
-    """The computation, with the mask over time that Keras carries along where the layer hands it on."""
+    """Propagate the Keras mask along with the result, if the layer supports masking."""
     if not getattr(layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
 
 
 def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
-    """An opaque operation with what can be seen in it, where it runs code of the user's."""
+    """Attach what tracing reveals, if an opaque operation runs user code."""
     is_layer = isinstance(layer, keras.Layer)
     if not is_layer and not operation.runs_functions:
         return operation
@@ -386,13 +392,13 @@ def _is_activation(layer: object) -> bool:
 
 
 def _holds_layers(layer: keras.Layer) -> bool:
-    """Whether a layer keeps other layers, which its own `call` may run."""
+    """Return whether a layer has sublayers, which its own `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 
 def _require_channels_last(operation: keras.Operation) -> None:
     if getattr(operation, "data_format", None) == "channels_first":
         raise UnsupportedModelError(
-            f"Layer '{operation.name}' has data_format='channels_first', and tfviz reads images as (height, width, channels). "
-            "Build the model with data_format='channels_last' and load the same weights: kernels have the same shape in both."
+            f"Layer '{operation.name}' uses data_format='channels_first', and tfviz needs images as (height, width, channels). "
+            "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both."
         )

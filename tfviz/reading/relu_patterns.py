@@ -1,6 +1,7 @@
-"""ReLUs that people write out: `maximum(x, 0)`, `where(x > 0, x, 0)`, `x * cast(x > 0)`, `clip(x, 0, 6)`.
+"""Detect handwritten ReLUs: `maximum(x, 0)`, `where(x > 0, x, 0)`, `x * cast(x > 0)` …
 
-Keras' operations and TensorFlow's are read alike here: the translators say which primitive each of them is.
+The translators map Keras and TensorFlow operations to the same primitives, so both are matched here
+in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from keras import ops
 
 
 class Primitive(Enum):
-    """The operations that ReLUs are written out with."""
+    """The operations that handwritten ReLUs consist of."""
 
     MAXIMUM = auto()
     MINIMUM = auto()
@@ -35,8 +36,9 @@ class Expression:
     """`primitive(*operands)`.
 
     Attributes:
-        operands: constants as their values, everything else as the (symbolic) tensor that it is.
-        made_by: the expression that a tensor comes from; None for an input.
+        primitive: the operation; None for any other.
+        operands: the values of constants; the (symbolic) tensor for everything else.
+        made_by: returns the expression that computes a tensor; None for an input.
     """
 
     primitive: Primitive | None
@@ -45,22 +47,28 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class WrittenRelu:
-    """A ReLU of `x`: the tensor (symbolic), the function, and its cap."""
+class ReluPattern:
+    """A handwritten ReLU.
+
+    Attributes:
+        x: the input, a symbolic tensor.
+        function: an equivalent function.
+        max_value: the cap, if any.
+    """
 
     x: Any
     function: Callable[[tf.Tensor], tf.Tensor]
     max_value: float | None = None
 
 
-def relu_of(expression: Expression) -> WrittenRelu | None:
-    """The ReLU that an expression is; None for any other expression."""
+def relu_of(expression: Expression) -> ReluPattern | None:
+    """Return the ReLU that an expression computes; None for any other expression."""
     primitive, operands = expression.primitive, expression.operands
     if primitive is Primitive.CLIP and _is_number(operands[1], 0) and _is_number(operands[2], 6):
-        # Any other clip is no activation: most keep pixels in their range.
-        return WrittenRelu(operands[0], ops.relu6, 6.0)
+        # Other clips are not activations. Most keep pixels in their range.
+        return ReluPattern(operands[0], ops.relu6, 6.0)
     if primitive in (Primitive.MAXIMUM, Primitive.MINIMUM) and (limits := _clip(expression)):
-        return WrittenRelu(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
+        return ReluPattern(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
     x = None
     if primitive is Primitive.MAXIMUM:
         x = _of_maximum(expression)
@@ -68,11 +76,11 @@ def relu_of(expression: Expression) -> WrittenRelu | None:
         x = _of_choice(expression)
     elif primitive is Primitive.MULTIPLY:
         x = _of_product(expression)
-    return None if x is None else WrittenRelu(x, ops.relu)
+    return None if x is None else ReluPattern(x, ops.relu)
 
 
 def _clip(expression: Expression) -> tuple[Any, float, float] | None:
-    """(x, low, high) of maximum(minimum(x, high), low), as tf.clip_by_value is, and of the other way round."""
+    """Match (x, low, high) of maximum(minimum(x, high), low), or the reverse order."""
     is_outer_low = expression.primitive is Primitive.MAXIMUM
     inner_primitive = Primitive.MINIMUM if is_outer_low else Primitive.MAXIMUM
     for inner, number in permutations(expression.operands, 2):
@@ -90,8 +98,8 @@ def _of_maximum(expression: Expression) -> Any:
 
 
 def _of_choice(expression: Expression) -> Any:
-    """x of where(x > 0, x, 0) and of where(x < 0, 0, x)."""
-    if len(expression.operands) != 3:  # where(x > 0) alone gives positions
+    """Match x in where(x > 0, x, 0) and in where(x < 0, 0, x)."""
+    if len(expression.operands) != 3:  # where(x > 0) alone returns positions
         return None
     condition, first, second = expression.operands
     comparison = expression.made_by(condition)
@@ -101,7 +109,7 @@ def _of_choice(expression: Expression) -> Any:
 
 
 def _of_product(expression: Expression) -> Any:
-    """x of x · cast(x > 0)."""
+    """Match x in x · cast(x > 0)."""
     for x, gate in permutations(expression.operands, 2):
         cast = expression.made_by(gate)
         if cast and cast.primitive is Primitive.CAST and _is_above_zero(cast.made_by(cast.operands[0]), x):
@@ -110,7 +118,7 @@ def _of_product(expression: Expression) -> Any:
 
 
 def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
-    """Whether a comparison is x > 0, or 0 < x; with `below`, x < 0."""
+    """Return whether a comparison is x > 0 or 0 < x; with `below`, x < 0."""
     if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
         return False
     is_first_larger = (comparison.primitive is Primitive.GREATER) != below
@@ -119,12 +127,12 @@ def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False
 
 
 def _is_number(value: Any, number: float) -> bool:
-    """Whether a constant is this number throughout."""
+    """Return whether a constant equals this number everywhere."""
     return _number(value) == number
 
 
 def _number(value: Any) -> float | None:
-    """The number that a constant is throughout; None for any other constant, and for a tensor of unknown values."""
+    """Return the single number that a constant holds; None if there is none, or for a tensor."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

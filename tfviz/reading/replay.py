@@ -1,7 +1,7 @@
-"""The operations of a traced function, run again on other tensors.
+"""Run the operations of a traced function again on other tensors.
 
-Nothing of the trace comes along: the operations take the dtypes and sizes of what they are given, weights are read when they
-are run, and a gradient tape sees each operation.
+Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape sees each
+operation.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class Replay:
-    """From some tensors of a traced function to others that are made of them.
+    """A function from some tensors of a traced function to others that depend on them.
 
     Args:
-        function: as `tf.compat.v1.wrap_function` traced it.
-        reads: tensors of its graph, in the order in which a call gives them; one may be there twice where the last operation
-            reads it twice.
-        outputs: the tensors that a call gives, all of one operation.
+        function: a function traced by `tf.compat.v1.wrap_function`.
+        reads: the tensors of its graph that a call provides, in order. A tensor occurs twice if the
+            last operation reads it twice.
+        outputs: the tensors that a call returns, all from one operation.
     """
 
     def __init__(self, function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> None:
@@ -35,7 +35,7 @@ class Replay:
         self.operations = self._needed()
 
     def _needed(self) -> list[tf.Operation]:
-        """The operations that must run, each after all that it reads."""
+        """Return the operations that must run, in execution order."""
         known, found, wanted = {*self.given, *(x.name for x in self.reads)}, {}, [x.op for x in self.outputs]
         while wanted:
             operation = wanted.pop()
@@ -53,7 +53,8 @@ class Replay:
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
             shape = tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else None
-            # A resize to the size of another map may not know it here. A layer may declare another shape than it gives.
+            # A resize to the size of another map may have a free size here. A layer may also
+            # declare a wrong shape.
             if shape is not None and not hasattr(known[x.name], "numpy") and known[x.name].shape.is_compatible_with(shape):
                 known[x.name].set_shape(shape)
         return [known[x.name] for x in self.outputs]
@@ -61,7 +62,7 @@ class Replay:
     def _inputs_of_last(
         self, last: tf.Operation, known: Mapping[str, tf.Tensor], tensors: Sequence[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """Of `x + x` each factor is a tensor of its own."""
+        """Return the last operation's inputs; both operands of `x + x` are tensors of their own."""
         names, given = [x.name for x in self.reads], list(tensors)
         inputs = []
         for x in last.inputs:
@@ -72,14 +73,16 @@ class Replay:
 
 
 def can_run(operation: tf.Operation) -> bool:
-    """Whether one operation can be run by itself: not where it calls functions."""
+    """Return whether an operation can run by itself: not if it calls functions."""
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 
 def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run_one: RunOne | None = None) -> None:
-    """Runs operations in order; `known` leads from the names of the graph's tensors to the new ones, and gets their outputs.
+    """Run operations in order, and add their outputs to `known`.
 
     Args:
+        operations: the operations of the traced graph.
+        known: maps names of tensors in the graph to the new tensors.
         run_one: runs one operation on its new inputs; None runs the same operation (see `run`).
     """
     for operation in operations:
@@ -90,16 +93,18 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
 def run(
     operation: tf.Operation, inputs: Sequence[tf.Tensor], dtype_of: Callable[[tf.DType], tf.DType] = lambda dtype: dtype
 ) -> Sequence[tf.Tensor]:
-    """The outputs of the same operation on other inputs.
+    """Run the same operation on other inputs, and return its outputs.
 
     Args:
-        dtype_of: the dtype to compute in, for one that the operation names.
+        operation: the operation of the traced graph.
+        inputs: the new inputs.
+        dtype_of: maps a dtype that the operation names to the one to compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value, dtype_of(operation.outputs[0].dtype))]
     if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
-        return [inputs[0].read_value()]  # whoever exports the function finds the variable
+        return [inputs[0].read_value()]  # so that an exported function tracks the variable
     given, rest = [], list(inputs)
     for argument in operation.op_def.input_arg:
         if argument.number_attr or argument.type_list_attr:
@@ -131,11 +136,11 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], list[str]]:
-    """What Python calls the inputs of an operation, in their order, and which attributes do not follow from its inputs."""
+    """Return the Python names of an operation's inputs, and the attributes to pass."""
     known = _arguments_of(operation.type)
     attributes = [attribute.name for attribute in operation.op_def.attr if attribute.name in known]
     inputs = [argument.name for argument in operation.op_def.input_arg]
-    # Some have another name in Python than in the graph: those that are left, in their order.
+    # Some inputs have other names in Python. These are the remaining names, in order.
     renamed = iter([name for name in known if name not in (*inputs, *attributes)])
     return [name if name in known else next(renamed) for name in inputs], attributes
 
@@ -146,6 +151,6 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """What leads from some tensors of a traced function to others; as one function where functions are called on the way."""
+    """Return the function between tensors of a trace; pruned if it calls functions itself."""
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

@@ -1,4 +1,4 @@
-"""What a translator makes of one call: a chain of typed operations, and how each is run."""
+"""The result of translating one call: a chain of typed operations and how each one runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Stage:
     """One operation of a call.
 
     Attributes:
-        operation: what it computes.
-        compute: takes tensors and returns a flat list of them; None runs the recorded call itself.
-        reads: what it is given, as positions in the list of the call's inputs followed by the outputs of earlier stages.
-            None is the output of the stage before, or all inputs of the call for the first stage.
+        operation: what the stage computes.
+        compute: maps tensors to a flat list of tensors; None runs the recorded call itself.
+        reads: the inputs, as positions in the call's inputs followed by the outputs of earlier
+            stages. None means the output of the previous stage, or all inputs of the call for the
+            first stage.
     """
 
     operation: Operation

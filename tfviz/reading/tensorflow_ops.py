@@ -1,7 +1,7 @@
-"""The translator of TensorFlow's operations: one row of TABLE for each type of operation that is known.
+"""The translator of TensorFlow operations: one row of TABLE per operation type.
 
-A traced function is cut into pieces (see `tensorflow_tracer`), each of which is one operation that the layers' code runs, along
-with what is computed beside it: shapes, conditions, weights.
+A traced function is cut into pieces (see `tensorflow_tracer`). Each piece is one operation of the
+layer's code, with the shapes, conditions and weights that it needs.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from tfviz.reading.relu_patterns import Expression, Primitive
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One operation of a traced function, cut out.
+    """One operation of a traced function, cut out of its graph.
 
     Attributes:
         operation: the operation in the function's graph.
-        reads: the tensors in that graph that a call of the piece is given.
-        outputs: those that it gives.
-        inside: the operations that are computed along with it.
-        replay: (reads, outputs) -> a function that leads from some tensors of the graph to others.
+        reads: the tensors of that graph that a call provides.
+        outputs: the tensors that a call returns.
+        inside: further operations that are computed in the same call.
+        replay: (reads, outputs) -> a function from some tensors of the graph to others.
     """
 
     operation: tf.Operation
@@ -62,21 +62,21 @@ class Cut:
         return type_name(self.operation)
 
     def numbers(self) -> list[Any]:
-        """The operands: None for a tensor that is given, 1 for weights, which may change, otherwise the constant."""
+        """Return the operands: None for a given tensor, 1 for weights, or the constant."""
         is_given = [any(x is other for other in self.reads) for x in self.operation.inputs]
         static = map(tf.get_static_value, self.operation.inputs)
         return [None if given else 1 if x is None else x for x, given in zip(static, is_given, strict=True)]
 
 
 class Piece:
-    """An operation of a traced function, called on the tensors that it is given at run time.
+    """An operation of a traced function that can be called on other tensors.
 
-    What it reads beside those (weights, constants, shapes) is read in each call.
+    Its remaining inputs (weights, constants, shapes) are read in each call.
 
     Attributes:
-        type_name: what paths and messages call it.
+        type_name: its name in paths and messages.
         description: what it computes.
-        data_format: "channels_last" or "channels_first" of an operation that has one, otherwise None.
+        data_format: "channels_last" or "channels_first" if the operation has one, otherwise None.
     """
 
     def __init__(
@@ -90,19 +90,19 @@ class Piece:
 
 
 def piece_of(cut: Cut) -> Piece:
-    """The piece that a cut makes."""
+    """Create the piece for a cut."""
     operation = cut.operation
     return Piece(operation.name, cut.name, cut.replay(cut.reads, cut.outputs), description_of(cut), _data_format(operation))
 
 
 def piece_of_function(operation: tf.Operation, function: Callable[[tf.Tensor], tf.Tensor], description: Operation) -> Piece:
-    """A function of one tensor that is written out in several operations, of which this is the last."""
+    """Create the piece for a function of one tensor whose last operation is given."""
     return Piece(operation.name, description.name, lambda x: [function(x)], description)
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
-# TensorFlow's types, where Keras has another name for the same: paths are the same whichever tracer has read a model.
+# Keras' names for TensorFlow's operation types. Paths are the same with either tracer.
 _KERAS_NAMES = {
     "AddV2": "Add",
     "AddN": "Add",
@@ -130,7 +130,7 @@ _CHANNELS_FIRST = frozenset({b"NCHW", b"NCDHW", b"NCW"})
 
 
 def type_name(operation: tf.Operation) -> str:
-    """What Keras calls such an operation, or TensorFlow itself where Keras has none."""
+    """Return Keras' name for an operation, or TensorFlow's if Keras has none."""
     return _KERAS_NAMES.get(operation.type, operation.type)
 
 
@@ -140,7 +140,7 @@ def _data_format(operation: tf.Operation) -> str | None:
     return "channels_first" if operation.get_attr("data_format") in _CHANNELS_FIRST else "channels_last"
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 Row = Callable[[Cut], Operation]
 
@@ -163,7 +163,7 @@ def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable
 def _cast(cut: Cut) -> Operation:
     x = cut.operation.inputs[0]
     if not x.dtype.is_floating and cut.reads[0] is not x:
-        return keras_ops.elementwise(cut.name, "condition", sign=0)  # 0 or 1 by a comparison: not what it was before the cast
+        return keras_ops.elementwise(cut.name, "condition", sign=0)  # 0 or 1 from a comparison, not the value before the cast
     return Identity(name=cut.name)
 
 
@@ -220,7 +220,7 @@ def _depthwise(cut: Cut) -> Operation:
 
 
 def _product(adjoint_x: str, adjoint_y: str) -> Row:
-    """A matrix product with weights is linear; one of two tensors is a contraction."""
+    """A matrix product with weights is linear; of two computed tensors it is a contraction."""
 
     def row(cut: Cut) -> Operation:
         operation = cut.operation
@@ -228,13 +228,13 @@ def _product(adjoint_x: str, adjoint_y: str) -> Row:
             return Contraction(name=cut.name)
         if operation.inputs[1].shape.rank != 2 or operation.get_attr(adjoint_x):
             return _unknown(cut)
-        is_turned = operation.get_attr(adjoint_y)
+        is_transposed = operation.get_attr(adjoint_y)
 
         def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-            return tf.matmul(x, kernel, transpose_b=is_turned)
+            return tf.matmul(x, kernel, transpose_b=is_transposed)
 
         def scale_outputs(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-            return kernel * (scale[:, None] if is_turned else scale)
+            return kernel * (scale[:, None] if is_transposed else scale)
 
         return _linear(cut, apply, scale_outputs, None)
 
@@ -242,7 +242,7 @@ def _product(adjoint_x: str, adjoint_y: str) -> Row:
 
 
 def _linear(cut: Cut, apply: Any, scale_outputs: Any, extent: Extent | None) -> Operation:
-    """A linear map where the first of two inputs is made of the images and the second is weights."""
+    """A linear map if the first input depends on the images and the second is weights."""
     x, weights = cut.operation.inputs[:2]
     is_of_weights = len(cut.reads) == 1 and cut.reads[0] is x and weights.shape.is_fully_defined()
     if not is_of_weights or _data_format(cut.operation) == "channels_first":
@@ -271,7 +271,7 @@ def _extent(operation: tf.Operation) -> Extent:
 
 
 def _inner(operation: tf.Operation, name: str) -> tuple[int, ...]:
-    """An attribute that counts along height and width, of one that counts along all axes."""
+    """Return the height and width elements of an attribute that covers all axes."""
     return tuple(operation.get_attr(name)[1:-1])
 
 
@@ -280,14 +280,14 @@ def _padding(operation: tf.Operation) -> str:
 
 
 def _paddings(operation: tf.Operation) -> str | list[list[int]]:
-    """The padding as tf.nn.conv2d takes it."""
+    """Return the padding in the form that tf.nn.conv2d takes."""
     padding = _padding(operation)
     numbers = operation.get_attr("explicit_paddings") if padding == "explicit" else []
     return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)] if numbers else padding.upper()
 
 
 def _padding_before(operation: tf.Operation) -> str | tuple[int, ...]:
-    """The padding by its name, or as it is given: how much there is before the first element, along each axis."""
+    """Return the padding's name, or the explicit padding before the first element per axis."""
     padding = _padding(operation)
     return padding if padding != "explicit" else tuple(operation.get_attr("explicit_paddings")[2:-2:2])
 
@@ -315,7 +315,7 @@ TABLE: Mapping[str, Row] = {
     **_rows(_of(Choice), "Maximum Minimum ClipByValue"),
     **_rows(_of(Normalization), "FusedBatchNormV3 LRN"),
     **_rows(_of(Identity), "Identity EnsureShape CheckNumerics"),
-    # Quantization rounds each element, and its gradient is that of the identity.
+    # Quantization rounds each element, with the gradient of the identity.
     **_rows(_rounding, "FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel"),
     **_rows(_rounding, "QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4"),
     "Cast": _cast,
@@ -351,9 +351,9 @@ PRIMITIVES = {
 
 
 def description_of(cut: Cut) -> Operation:
-    """The description of an operation of a traced function."""
+    """Describe an operation of a traced function."""
     if any(map(takes_functions, (cut.operation, *cut.inside))):
-        return Opaque(name=cut.name, reason="runs functions of the user's", runs_functions=True)
+        return Opaque(name=cut.name, reason="runs functions of the user", runs_functions=True)
     if _reads_sizes_only(cut):
         return Constant(name=cut.name)
     row = TABLE.get(cut.operation.type)
@@ -361,14 +361,14 @@ def description_of(cut: Cut) -> Operation:
 
 
 def _reads_sizes_only(cut: Cut) -> bool:
-    """Whether an operation depends on the sizes of what it is given, and not on the values: tf.ones(tf.shape(x))."""
+    """Return whether an operation depends on sizes only, as in tf.ones(tf.shape(x))."""
     names = {x.name for x in cut.reads}
     readers = [one for one in (cut.operation, *cut.inside) if any(x.name in names for x in one.inputs)]
     return bool(readers) and all(map(is_shape, readers))
 
 
 def expression_of(operation: tf.Operation) -> Expression:
-    """An operation in the patterns of written-out ReLUs."""
+    """Express an operation in the primitives of handwritten ReLUs."""
     operands = tuple(_constant_or_tensor(x) for x in operation.inputs)
     return Expression(PRIMITIVES.get(operation.type), operands, lambda x: expression_of(x.op) if tf.is_tensor(x) else None)
 
@@ -381,8 +381,8 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
-    """x where this is the end of `tf.nn.silu`: x · sigmoid(x), passed on together with x because of its own gradient."""
-    if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:  # its factor beta
+    """Return x if this operation ends `tf.nn.silu`: x · sigmoid(x) with a custom gradient."""
+    if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:  # the factor beta
         return None
     product, x = operation.inputs[0].op, operation.inputs[1]
     is_silu = product.type == "Mul" and product.inputs[0] is x and product.inputs[1].op.type == "Sigmoid"
@@ -393,60 +393,62 @@ SILU = Elementwise(name="Silu", function="silu")
 
 
 def is_variable_read(operation: tf.Operation) -> bool:
-    """Whether an operation reads the value of a variable."""
+    """Return whether an operation reads the value of a variable."""
     return operation.type == "ReadVariableOp"
 
 
 def is_shape(operation: tf.Operation) -> bool:
-    """Whether an operation gives the sizes of its inputs."""
+    """Return whether an operation returns the sizes of its inputs."""
     return operation.type in ("Shape", "ShapeN")
 
 
 def is_constant(operation: tf.Operation) -> bool:
-    """Whether an operation is a constant of the graph."""
+    """Return whether an operation is a constant of the graph."""
     return operation.type == "Const"
 
 
 def is_input(operation: tf.Operation) -> bool:
-    """Whether an operation stands for an input of the function."""
+    """Return whether an operation is an input of the function."""
     return operation.type == "Placeholder"
 
 
-# --- what a traced function holds -------------------------------------------------------------------------------------
+# --- what a traced function holds -----------------------------------------------------------------
 
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})  # what calls of a tf.function leave in a trace
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})  # what calls of a tf.function become in a trace
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
-_ONCE = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
+_SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 
-# Operations with a window, those that put pixels elsewhere, and products, which mix the positions of two maps.
+# Operations with a window, operations that move pixels, and products, which combine the positions
+# of two maps.
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
 _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
 _MOVING |= {"FFT2D", "RFFT2D", "IFFT2D"}
 _BATCH_PRODUCTS = frozenset({"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
-_PASSED_OVER = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient"})
+_TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient"})
 
 
 def takes_functions(operation: tf.Operation) -> bool:
-    """Whether an operation runs functions that it is given, as a loop or a condition does."""
+    """Return whether an operation takes functions, like a loop or a condition."""
     return any("func" in attribute.type for attribute in operation.op_def.attr)
 
 
 def calls_function(operation: tf.Operation) -> bool:
-    """Whether this is a call of a tf.function."""
+    """Return whether an operation calls a tf.function."""
     return operation.type in _CALLS
 
 
 def only_runs_whole(operation: tf.Operation) -> bool:
-    """Whether an operation cannot be cut out: it does what must be done once (draws, assigns, calls Python), or branches."""
-    return any(word in operation.type for word in _ONCE) or operation.type in _BRANCHES
+    """Return whether an operation must stay: it draws, assigns, runs Python or branches."""
+    return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
 
 def mixes_pixels(function: Any, images: int) -> bool:
-    """Whether a traced function reads, for an output pixel, other pixels than its own.
+    """Return whether an output pixel of a traced function depends on other pixels.
 
     Args:
-        function: a concrete function whose first inputs are `images` maps.
+        function: a concrete function.
+        images: how many of its first inputs are maps.
     """
     library = function.graph.as_graph_def().library.function
     inside = {node.op for one in library for node in one.node_def}
@@ -458,12 +460,12 @@ def mixes_pixels(function: Any, images: int) -> bool:
         if any(read):
             maps.update(tensor.name for tensor in operation.outputs)
             is_product = operation.type in _BATCH_PRODUCTS or operation.type == "MatMul"
-            if _reads_others(operation) or (is_product and all(read)):
+            if _is_windowed(operation) or (is_product and all(read)):
                 return True
     return False
 
 
-def _reads_others(operation: tf.Operation) -> bool:
+def _is_windowed(operation: tf.Operation) -> bool:
     if operation.type in _CONVOLUTIONS:
         kernel = operation.inputs[1].shape  # (height, width, channels, channels)
         return kernel.rank is None or any(n != 1 for n in kernel[:-2])
@@ -474,54 +476,54 @@ def _reads_others(operation: tf.Operation) -> bool:
 
 
 def runs_relu(function: Any) -> bool:
-    """Whether a ReLU is among the operations of a traced function, or of a function that it calls: maximum(x, 0) is one."""
+    """Return whether a traced function contains a ReLU, also in functions that it calls."""
     definition = function.graph.as_graph_def()
     bodies = [definition.node, *(one.node_def for one in definition.library.function)]
     return any(_is_relu_node(node, {other.name: other for other in body}) for body in bodies for node in body)
 
 
 def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
-    givers = [nodes.get(name.split(":")[0]) for name in node.input]
-    constants = [tf.make_ndarray(giver.attr["value"].tensor) for giver in givers if giver is not None and giver.op == "Const"]
+    sources = [nodes.get(name.split(":")[0]) for name in node.input]
+    constants = [tf.make_ndarray(one.attr["value"].tensor) for one in sources if one is not None and one.op == "Const"]
     return node.op in ("Relu", "Relu6") or (node.op == "Maximum" and any(not value.any() for value in constants))
 
 
-def ending(function: Any) -> Elementwise | None:
-    """The operation that gives the first output of a traced function, as if it were a function of each element.
+def last_operation(function: Any) -> Elementwise | None:
+    """Return the operation that computes a traced function's first output, as elementwise.
 
-    Calls of functions are followed, as those in a SavedModel are.
+    Called functions are followed, such as those of a SavedModel.
     """
     if not function.outputs:
         return None
-    output = _behind_moves(function.outputs[0])
+    output = _before_moves(function.outputs[0])
     operation = output.op
     kind = operation.type
     if calls_function(operation):
         library = {one.signature.name: one for one in function.graph.as_graph_def().library.function}
         position = [x.name for x in operation.outputs].index(output.name)
-        kind = _ending_in_library(library, operation.get_attr("f").name, position)
+        kind = _last_type_in_library(library, operation.get_attr("f").name, position)
     return keras_ops.elementwise(kind, kind.lower())
 
 
-def _behind_moves(tensor: tf.Tensor) -> tf.Tensor:
-    while tensor.op.type in _PASSED_OVER:
+def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type in _TRANSPARENT:
         tensor = tensor.op.inputs[0]
     return tensor
 
 
-def _ending_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
-    """The type of the operation that gives an output of a function in a graph's library; "" where that is unknown."""
+def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
+    """Return the type of the operation behind a library function's output; "" if unknown."""
     definition = library.get(name)
     if definition is None:
         return ""
     nodes = {node.name: node for node in definition.node_def}
     tensor = definition.ret[definition.signature.output_arg[position].name]
     node = nodes.get(tensor.split(":")[0])
-    while node is not None and node.op in _PASSED_OVER:
+    while node is not None and node.op in _TRANSPARENT:
         tensor = node.input[0]
         node = nodes.get(tensor.split(":")[0])
     if node is None:
         return ""
     if node.op in _CALLS:
-        return _ending_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
+        return _last_type_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
     return str(node.op)

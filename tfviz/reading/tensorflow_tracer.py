@@ -1,9 +1,9 @@
-"""The second tracer: what a layer's own code runs, as TensorFlow sees it.
+"""The second tracer: what a layer's own code runs, as seen by TensorFlow.
 
-Code that goes through other functions than Keras' own (`tf.nn.relu`, `x * self.scale`) cannot be run on Keras' symbolic
-tensors. It is traced by TensorFlow instead, as `tf.function` would, and the calls of the layers inside are noted while that
-happens. What lies between them is cut out of the trace, an operation at a time. Weights are read when a piece is run, not
-when it is cut out.
+Code that uses functions other than Keras' own (`tf.nn.relu`, `x * self.scale`) does not run on
+Keras' symbolic tensors. TensorFlow traces it instead, as `tf.function` would, while the calls of
+inner layers are recorded. The operations between these calls are cut out of the trace one by one.
+Weights are read when a piece runs, not when it is cut out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfviz.graph.operations import Relu
 from tfviz.nesting import Nested
 from tfviz.reading import tensorflow_ops
 from tfviz.reading.fidelity import computes_as
-from tfviz.reading.relu_patterns import WrittenRelu, relu_of
+from tfviz.reading.relu_patterns import ReluPattern, relu_of
 from tfviz.reading.replay import function_between
 from tfviz.reading.trace import Call, Code, NotReadable, Trace, called
 
@@ -32,12 +32,12 @@ _patching = threading.RLock()
 
 
 class _OwnGradientError(Exception):
-    """A gradient of the user's own is bound to the trace and cannot be cut out of it."""
+    """A custom gradient is bound to the trace and cannot be cut out of it."""
 
 
 @dataclass(frozen=True)
 class _LayerCall:
-    """One call of a layer inside: its outputs are tensors that nothing else has made."""
+    """One call of an inner layer, whose outputs are fresh tensors."""
 
     operation: keras.Layer
     args: Any
@@ -55,34 +55,38 @@ class _LayerCall:
 
 @dataclass(frozen=True)
 class _OperationCall:
-    """One operation of TensorFlow between the layers' calls.
+    """One TensorFlow operation between the calls of layers.
 
     Attributes:
         operation: the operation in the trace.
-        reads: the tensors made of the images that it is given.
-        inside: the operations that are computed along with it.
-        relu: the ReLU that it is the last operation of, if it is.
-        is_silu: whether it is the end of `tf.nn.silu`.
-        outputs: the tensors that others read of it.
+        reads: its inputs that depend on the images.
+        inside: further operations that are computed in the same call.
+        relu: the handwritten ReLU that this operation ends, if any.
+        is_silu: whether the operation ends `tf.nn.silu`.
+        outputs: its outputs that are read elsewhere.
     """
 
     operation: tf.Operation
     reads: list[tf.Tensor]
     inside: list[tf.Operation]
-    relu: WrittenRelu | None = None
+    relu: ReluPattern | None = None
     is_silu: bool = False
     outputs: list[tf.Tensor] = field(default_factory=list)
 
 
 def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Code) -> Trace | NotReadable:
-    """The trace of what a layer does, seen by TensorFlow.
+    """Trace what a layer does, with TensorFlow.
+
+    Code is not readable if it draws random numbers, or if its pieces compute something else than
+    the whole.
 
     Args:
         layer: the layer; None for a function.
-        symbols: symbolic tensors of Keras, nested as `call` takes tensors.
-        call: calls the layer, as its users do.
+        symbols: Keras symbolic tensors, nested like the arguments of `call`.
+        call: calls the layer, like its users do.
 
-    Code that draws at random, or whose pieces do not compute what the whole computes, is not readable.
+    Returns:
+        The trace, or the reason why there is none.
     """
     specs = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in tree.flatten(symbols)]
     try:
@@ -93,22 +97,22 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
                     trace = _FunctionTrace(symbols, specs, call, layer is not None)
             if any(map(trace.is_bound_to, trace.recorded)):
                 return NotReadable(
-                    "calls layers inside a condition or a loop, or makes layers of sizes known only when it runs"
+                    "calls layers inside a condition or a loop, or creates layers with sizes that are only known at run time"
                 )
             if any(map(tensorflow_ops.only_runs_whole, trace.operations)):
-                return NotReadable("draws at random, assigns variables, calls Python or branches")
+                return NotReadable("draws random numbers, assigns variables, calls Python or branches")
             found = trace.calls()
             if not computes_as(found, trace.function):
-                return NotReadable("computes something else than its operations do one by one")
+                return NotReadable("computes something else as a whole than operation by operation")
             return found
     except _OwnGradientError:
-        return NotReadable("has a gradient of its own (tf.custom_gradient)")
-    except Exception as error:  # The user's own code: it may raise anything.
+        return NotReadable("has a custom gradient (tf.custom_gradient)")
+    except Exception as error:  # User code may raise anything.
         return NotReadable("cannot be traced by TensorFlow", error)
 
 
 class _FunctionTrace:
-    """A trace of TensorFlow, read from its outputs back."""
+    """A TensorFlow trace, read from its outputs back."""
 
     def __init__(self, symbols: Nested[keras.KerasTensor], specs: Sequence[tf.TensorSpec], call: Code, by_layer: bool) -> None:
         self.inputs, self.outputs = symbols, None
@@ -127,16 +131,16 @@ class _FunctionTrace:
         self.dependent = self._dependent()
 
     def is_bound_to(self, call: _LayerCall) -> bool:
-        """Whether a call of a layer means nothing outside this trace.
+        """Return whether a layer's call is meaningless outside this trace.
 
-        It was made in the branch of a condition or in the body of a loop, which are graphs of their own; or the layer was made
-        for the call, of sizes that are tensors in the trace.
+        Either it was made in a branch or a loop body, which are graphs of their own, or the layer
+        was created within the call, with sizes that are tensors in the trace.
         """
         is_inside = any(tensor.graph is not self.function.graph for tensor in call.outputs)
         return is_inside or any(tf.is_tensor(x) and not hasattr(x, "numpy") for x in vars(call.operation).values())
 
     def _dependent(self) -> set[str]:
-        """The names of all tensors that are made of the images."""
+        """Return the names of all tensors that depend on the images."""
         found = set(self.symbols)
         for operation in self.operations:
             if any(tensor.name in found for tensor in operation.inputs):
@@ -144,7 +148,7 @@ class _FunctionTrace:
         return found
 
     def calls(self) -> Trace:
-        """The trace as calls of operations on symbolic tensors, as Keras has them."""
+        """Convert the trace to calls of operations on symbolic tensors, like Keras' own."""
         parts = self._parts(tree.flatten(self.outputs))
         number: dict[int, int] = {}
         calls = []
@@ -155,7 +159,7 @@ class _FunctionTrace:
         return Trace(calls, self.inputs, tree.map_structure(self._symbol, self.outputs))
 
     def _parts(self, outputs: Sequence[tf.Tensor]) -> list[_LayerCall | _OperationCall]:
-        """What must run for these tensors, in order."""
+        """Return the calls that these tensors need, in execution order."""
         position = {operation.name: i for i, operation in enumerate(self.operations)}
         found: dict[int, _LayerCall | _OperationCall] = {}
         wanted, read = list(outputs), {tensor.name: tensor for tensor in outputs}
@@ -173,9 +177,9 @@ class _FunctionTrace:
         return [found[at] for at in sorted(found)]
 
     def _operation_call(self, operation: tf.Operation) -> _OperationCall:
-        """An operation, with what is computed along with it.
+        """Cut out an operation, with everything that is computed in the same call.
 
-        That is what is no float (a shape, a condition), from the floats that it is made of.
+        That is, its non-float inputs (a shape, a condition), back to the floats they depend on.
         """
         if relu := relu_of(tensorflow_ops.expression_of(operation)):
             return _OperationCall(operation, [relu.x], [], relu=relu)
@@ -225,15 +229,16 @@ class _FunctionTrace:
         return self.symbols[tensor.name]
 
 
-def _of_its_own(y: Any) -> Any:
+def _copied(y: Any) -> Any:
     return keras_internals.with_mask_of(y, tf.identity(y)) if tf.is_tensor(y) else y
 
 
 @contextmanager
 def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
-    """Notes the calls of layers in the block by this thread, but not what those layers call.
+    """Record the layer calls that this thread makes in the block, without nested calls.
 
-    by_layer: the block itself calls a layer, and the calls of that one are meant.
+    Args:
+        by_layer: whether the block itself calls a layer, whose inner calls are recorded.
     """
     calls: list[_LayerCall] = []
     thread, depth = threading.get_ident(), 0 - by_layer
@@ -250,8 +255,8 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
             depth -= 1
         if depth != 0:
             return outputs
-        # A layer may return the very tensor it got.
-        outputs = tree.map_structure(_of_its_own, outputs)
+        # A layer may return its input tensor itself.
+        outputs = tree.map_structure(_copied, outputs)
         calls.append(_LayerCall(layer, args, kwargs, outputs))
         return outputs
 

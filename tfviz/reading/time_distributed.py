@@ -1,9 +1,10 @@
 """TimeDistributed: the layer inside it, as steps over batch and time.
 
-A TimeDistributed runs its layer on each time step of (N, time, …). That is the layer's own steps on the N · time images of the
-batch. Their values keep the shape (N, time, …) all the same: what a step inside computes is merged and split around it. So
-time is one more axis beside height and width, a CAM at a layer inside is (N, time, h, w), and what a rule does per image (the
-shift of the image in excitation backprop, the range of a mask) is done per series, never across a batch.
+A TimeDistributed runs its layer on each time step of (N, time, …), that is, on the N · time images
+of the batch. The values inside keep the shape (N, time, …): each step merges the two axes before it
+runs and splits them afterward. Time is therefore one more axis beside height and width, a CAM at an
+inner layer is (N, time, h, w), and per-image operations (the image shift of excitation backprop,
+the range of a mask) apply per series, never across the batch.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from tfviz.graph.graph import Shape, Step
 from tfviz.graph.operations import Kernel, Linear, LinearMap
 
 
-def shape_over_time(shape: Shape, time: int | None) -> Shape:
-    """The shape of a value inside: (N, time, …) for the (N · time, …) of the layer."""
+def time_distributed_shape(shape: Shape, time: int | None) -> Shape:
+    """Return the outer shape (N, time, …) for an inner shape (N · time, …)."""
     return (shape[0], time, *shape[1:])
 
 
-def over_time(step: Step) -> Step:
-    """The step on (N, time, …) for a step on (N · time, …)."""
+def time_distributed(step: Step) -> Step:
+    """Return the step on (N, time, …) for a step on (N · time, …)."""
     compute, operation = step.compute, step.operation
     if isinstance(operation, Linear):
-        operation = replace(operation, apply=_map_over_time(operation.apply))
+        operation = replace(operation, apply=_time_distributed_map(operation.apply))
     return replace(
         step,
         operation=operation,
@@ -35,11 +36,11 @@ def over_time(step: Step) -> Step:
     )
 
 
-def _map_over_time(apply: LinearMap) -> LinearMap:
-    def apply_over_time(x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+def _time_distributed_map(apply: LinearMap) -> LinearMap:
+    def apply_per_step(x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
         return split(apply(merged(x), kernel), x)
 
-    return apply_over_time
+    return apply_per_step
 
 
 def _split_all(outputs: Sequence[tf.Tensor], like: tf.Tensor) -> list[tf.Tensor]:
@@ -47,16 +48,16 @@ def _split_all(outputs: Sequence[tf.Tensor], like: tf.Tensor) -> list[tf.Tensor]
 
 
 def merged(x: tf.Tensor) -> tf.Tensor:
-    """(N, time, …) as (N · time, …)."""
+    """Reshape (N, time, …) to (N · time, …)."""
     return tf.reshape(x, [-1, *_sizes(x)[2:]])
 
 
 def split(y: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """(N · time, …) as (N, time, …), with the time steps of `like`."""
+    """Reshape (N · time, …) to (N, time, …), with the time steps of `like`."""
     return tf.reshape(y, [_sizes(like)[0], _sizes(like)[1], *_sizes(y)[1:]])
 
 
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """Each size as a number where it is known, else as a tensor."""
+    """Return each size as a number if it is known, otherwise as a tensor."""
     shape = tf.shape(x)
     return [shape[axis] if size is None else size for axis, size in enumerate(x.shape)]

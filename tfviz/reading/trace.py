@@ -1,4 +1,4 @@
-"""What a model, a layer or a function runs, as a list of calls."""
+"""The calls that a model, layer or function makes, in order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Call:
 
     Attributes:
         operation: a Keras layer, an operation of `keras.ops`, or a piece of a TensorFlow trace.
-        arguments: what it was given, symbolic tensors among it.
-        outputs: the symbolic tensors that it gave.
-        number: the position among the calls of the operation, in the order in which they were made.
+        arguments: the arguments, including symbolic tensors.
+        outputs: the symbolic tensors that the call returned.
+        number: the position among all calls of the operation, in the order in which they were made.
     """
 
     operation: keras.Operation  # or a `tensorflow_ops.Piece`
@@ -35,18 +35,19 @@ class Call:
         return self.arguments.keras_tensors
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of the same call on other tensors, one for each of `inputs`."""
+        """Return the arguments for the same call on other tensors, one for each of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A computation as calls in the order in which they run.
+    """A computation as a list of calls, in execution order.
 
     Attributes:
-        calls: the calls; inputs are none.
-        inputs, outputs: the symbolic tensors that go in and come out, nested as the code nests them.
-        is_recorded: whether Keras recorded it when the model was made; otherwise it was seen by running the code on symbols.
+        calls: the calls, without the inputs.
+        inputs, outputs: the symbolic input and output tensors, nested like in the code.
+        is_recorded: whether Keras recorded the calls when the model was created; otherwise they
+            were found by running the code on symbolic tensors.
     """
 
     calls: list[Call]
@@ -57,11 +58,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class NotReadable:
-    """Why something has no trace.
+    """The reason why something has no trace.
 
     Attributes:
-        reason: the end of a sentence that begins with "it".
-        cause: what the user's code, Keras or TensorFlow raised; None where nothing failed.
+        reason: completes a sentence that starts with "it".
+        cause: the error raised by the user's code, Keras or TensorFlow; None if nothing failed.
     """
 
     reason: str
@@ -72,12 +73,18 @@ Code = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]
 
 
 def recorded_trace(model: keras.Model) -> Trace:
-    """The trace that Keras keeps of a Functional or Sequential model (see `keras_internals.functional_of`)."""
+    """Return the trace that Keras recorded of a Functional or Sequential model."""
     return trace_of_graph(model, keras_internals.call_numbers(model), is_recorded=True)
 
 
 def trace_of_graph(graph: keras.Model | keras.Function, numbers: Mapping[int, int], *, is_recorded: bool = False) -> Trace:
-    """A graph of Keras' nodes as a trace; `numbers` as `keras_internals.call_numbers` gives them."""
+    """Convert a graph of Keras nodes to a trace.
+
+    Args:
+        graph: the graph.
+        numbers: the result of `keras_internals.call_numbers`.
+        is_recorded: whether Keras recorded the graph when the model was created.
+    """
     nodes = keras_internals.nodes(graph)
     calls = [Call(node.operation, node.arguments, list(node.outputs), numbers.get(id(node), 0)) for node in nodes]
     inputs, outputs = keras_internals.input_structure(graph), keras_internals.output_structure(graph)
@@ -85,14 +92,14 @@ def trace_of_graph(graph: keras.Model | keras.Function, numbers: Mapping[int, in
 
 
 def called(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: list[keras.KerasTensor]) -> Call:
-    """A call with these arguments, symbolic tensors among them."""
+    """Create a call with these arguments, which may include symbolic tensors."""
     return Call(operation, keras_internals.symbolic_arguments(args, kwargs), outputs)
 
 
 def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
-    """The symbolic tensors that a call gives to a nested model, in the order of the model's own inputs.
+    """Return the symbolic inputs of a nested model's call, in the order of the model's inputs.
 
-    A dict may be given to a model that takes a list: Keras then goes by the names of the inputs.
+    A model that takes a list may be called with a dict. Keras then matches the input names.
     """
     given = call.arguments.args[0] if call.arguments.args else call.arguments.kwargs["inputs"]
     if isinstance(given, dict) and isinstance(trace.inputs, dict):
@@ -104,7 +111,7 @@ def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
 
 
 def fitted(symbol: keras.KerasTensor, x: tf.Tensor) -> tf.Tensor:
-    """x in the type and rank of a nested model's symbolic input, as Keras brings it there when it calls the model."""
+    """Convert x to the dtype and rank of a nested model's input, as Keras does."""
     y = x
     if len(x.shape) == len(symbol.shape) + 1:
         y = keras.ops.squeeze(x, axis=-1)

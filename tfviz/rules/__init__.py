@@ -1,1 +1,1 @@
-"""Rules: how each kind of operation propagates backwards."""
+"""Backward rules for each kind of operation."""

@@ -1,4 +1,4 @@
-"""Merging a BatchNormalization into the linear map before it: its scale becomes a part of the kernel."""
+"""Fold a BatchNormalization into the kernel of the linear map before it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """The scale of the channels for each linear map that is followed by a BatchNormalization of its channels alone.
+    """Return the channel scale of each linear map with a BatchNormalization of its own.
 
-    Warns of a BatchNormalization that follows a linear map alone and cannot be merged.
+    Warns of each BatchNormalization that directly follows a linear map and cannot be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
-    left = []
+    unmerged = []
     for step in graph.steps:
         readers = graph.consumers(step.outputs[0]) if isinstance(step.operation, Linear) else []
         norm = readers[0].operation if len(readers) == 1 else None
@@ -26,10 +26,10 @@ def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
         if norm.channel_scale is not None and step.operation.scale_outputs is not None:
             scales[step] = norm.channel_scale
         else:
-            left.append(readers[0].path)
-    if left:
+            unmerged.append(readers[0].path)
+    if unmerged:
         warn(
-            f"merge_batch_norm=True leaves {', '.join(map(repr, left))} as it is: only a BatchNormalization of the last axis, "
-            "behind a Dense layer or a convolution, can be merged."
+            f"merge_batch_norm=True leaves out {', '.join(map(repr, unmerged))}. Only a BatchNormalization over the last "
+            "axis that directly follows a Dense layer or a convolution can be merged."
         )
     return scales

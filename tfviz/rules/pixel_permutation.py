@@ -1,7 +1,7 @@
-"""Where the pixels of a map go in an operation that moves, copies or drops elements.
+"""Track where the pixels of a map go in an operation that moves, copies or drops elements.
 
-Flips, transpositions, slices, splits, reshapes … need no rule each: the operation itself is run once, on a map that holds
-in each pixel that pixel's number, and what comes out says which pixel is where.
+Flips, transposes, slices, splits and reshapes don't need a rule each. The operation runs once on a
+map in which each pixel holds its own index. The result shows which pixel went where.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ _BASE = 128
 
 
 def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
-    """The mask at one input: for each of its pixels the mean over those of the output that hold something of it.
+    """Return the mask at one input: the mean over all output pixels that each pixel went to.
 
     Args:
+        step: a step that moves, copies or drops elements.
         mask: (N, height, width, 1), at one output.
         sizes: (height, width) of each input.
-        number, output: which input, and which output.
+        number, output: the indices of the input and the output.
 
     Returns:
-        (N, height, width, 1); None where the output holds nothing of this input.
+        (N, height, width, 1); None if the output holds nothing of this input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
@@ -42,22 +43,24 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         return mask
-    flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])  # with a 0 for none
+    flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])  # column 0 holds 0, for "no pixel"
     moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
     counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
     return ops.reshape(ops.sum(moved, axis=-1) / counts, (-1, *size, 1))
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """For each pixel of one input the pixels of one output that hold something of it.
+    """Return, for each pixel of one input, the pixels of one output that it went to.
 
     Args:
-        shapes: of each input, without the batch.
-        axes: how many of the input's axes are positions, and not channels.
+        step: a step that moves, copies or drops elements.
+        shapes: the shape of each input, without the batch axis.
+        axes: how many axes of the input are positions rather than channels.
+        number, output: the indices of the input and the output.
         size: height and width of the output.
 
     Returns:
-        (pixels of the input, the most that there are for one), counted from 1, with 0 where there are fewer.
+        (pixels of the input, largest number of copies), counted from 1 and padded with 0.
     """
     pixels = int(np.prod(shapes[number][:axes]))
     numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
@@ -66,8 +69,8 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
         found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"{step.label} makes an array of shape {found.shape} of one image: it mixes the images of a batch. Keep the batch "
-            "axis as it is, or use a gradient method such as guided_backprop or grad_cam."
+            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images of a batch. Keep the "
+            "batch axis unchanged, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (pixels of the output, channels)
     if (found == found[:, :1]).all():
@@ -76,14 +79,14 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """What a step makes of integers: in digits, since it may take floats of 8 bits of precision only."""
+    """Run a step on integers, digit by digit, because its dtype may only hold 8-bit precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
         tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
         return tf.cast(step.compute(tensors)[output], tf.int64).numpy()
 
-    # What was added, as padding, may have a value of its own.
+    # Values that the step adds, such as padding, are subtracted.
     added = run([np.zeros_like(one) for one in given])
     moved, digit = np.zeros(added.shape, np.int64), 1
     while any(one.max() >= digit for one in given):
@@ -93,7 +96,7 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """The table of readers, from the number of the pixel that each element of the output is taken from; 0 is none."""
+    """Build the table of readers from the source pixel of each output element; 0 means none."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     pairs = np.unique((found[is_read] - 1).astype(np.int64) * len(found) + reader[is_read])  # sorted by what is read

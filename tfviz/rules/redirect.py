@@ -1,4 +1,4 @@
-"""The one way in which tfviz changes a gradient."""
+"""The one function through which tfviz changes a gradient."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """`output`, unchanged; backward, `backward(p)` returns what each of the inputs receives of p.
+    """Return `output` with another gradient: unchanged forward, `backward` backward.
 
-    A layer may compute in another dtype than the one before it: what comes back is cast to that of each input.
+    The output must be computed outside, because a `tf.custom_gradient` that reads variables also
+    has to return gradients for them.
 
-    The output is computed outside, so that no variable is read in here: a `tf.custom_gradient` that reads one has to
-    return a gradient for it.
+    Args:
+        output: the result of the operation, returned unchanged.
+        inputs: the tensors that gradients are propagated to.
+        backward: maps the gradient at the output to one gradient per input. Each is cast to its
+            input's dtype, which may differ from the output's.
+
+    Returns:
+        A tensor equal to `output`.
     """
 
     @tf.custom_gradient
@@ -23,8 +30,8 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
         return tf.identity(output), gradient
 
     def gradient(p: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # What is computed from the inputs alone could run along with the forward pass, and would then be kept in memory
-        # until p arrives.
+        # Without this dependency, whatever depends on the inputs alone would be computed in the
+        # forward pass and kept in memory until p arrives.
         with tf.control_dependencies([p]):
             return tuple(tf.cast(part, x.dtype) for part, x in zip(backward(p), inputs, strict=True))
 

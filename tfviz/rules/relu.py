@@ -1,10 +1,11 @@
-"""The rules of guided backprop and deconvnet: what a ReLU lets back.
+"""The rules of guided backprop and deconvnet for ReLUs.
 
     plain gradient      p → p · [x > 0]
     deconvnet           p → p · [p > 0]                 Zeiler & Fergus, 2014
     guided backprop     p → p · [p > 0] · [x > 0]       Springenberg et al., 2015
 
-x is the input of the ReLU, p what comes back to its output. Everything else keeps its own derivative, other activations too.
+x is the input of the ReLU, and p is the gradient at its output. All other operations, including
+other activations, keep their own derivative.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tfviz.rules.redirect import redirect
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # Placed after the ReLU, whose own derivative then adds [x > 0], and [x < max] where it is capped.
+    # Applied after the ReLU. The ReLU's own derivative then adds [x > 0], and [x < max] if capped.
     return redirect(output, [output], lambda p: [tf.nn.relu(p)])
 
 

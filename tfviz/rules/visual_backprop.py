@@ -1,27 +1,34 @@
-"""The rules of VisualBackProp: how a mask of one channel goes back through each kind of operation.
+"""The rules of VisualBackProp: how a one-channel mask is scaled back through each operation.
 
-Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows the paths from an
-input pixel to an output: a pixel matters as far as paths lead from it through active neurons, and the mask leaves the weights
-out of account. So every rule here asks only which inputs an output can read.
+Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows
+the paths from an input pixel to an output. A pixel matters if paths lead from it through active
+neurons, and the mask ignores the weights. Each rule therefore only asks which inputs an output can
+read.
 
-    Linear, Window      a transposed convolution whose weights are all one: same kernel, strides, padding and dilation, and
-                        exactly the size of the operation's input. The paper's own rule (its "deconvolution"); pooling,
-                        which their network has none of, is a window like any other. Through a transposed convolution, the
-                        convolution with ones
-    Sum, Concatenate    every input gets the whole mask: a path leads into each. Masks that meet at a fork are summed, as
-                        paths are. The paper has chains only. An input of one pixel, which is added to all, gets nothing
-    Product             the signal gets the mask, the gate nothing: a gate was squeezed to one pixel and has lost its position
-    Pad, Crop           cropping, padding with zeros: what was padded is no part of the image, and nothing was read of what
-                        was cropped
-    Upsample            the mean over the copies of a pixel: the transpose of copying, scaled so that the mask keeps its size
-    other Move          (flips, transpositions, slices, splits, reshapes …) the mask goes back to where its pixels came from:
-                        again the mean over the copies of a pixel, and 0 where there are none
-    everything else that keeps height and width (activations, normalization, 1×1 maps): the mask unchanged
+    Linear, Window      a transposed convolution with weights of one, with the kernel, strides,
+                        padding and dilation of the operation, to exactly the size of its input.
+                        This is the paper's rule ("deconvolution"); pooling, which the paper does
+                        not cover, is a window like any other. A transposed convolution becomes
+                        the convolution with ones.
+    Sum, Concatenate    every input gets the whole mask, because a path leads into each. Masks that
+                        meet at a fork are added, like paths. The paper covers chains only. A
+                        one-pixel input that is broadcast to all pixels gets nothing.
+    Product             the signal gets the mask. The gate gets nothing: it was squeezed to one
+                        pixel and has no positions left.
+    Pad, Crop           cropped, or padded with zeros: padding is not part of the image, and
+                        cropped pixels were not read.
+    Upsample            the mean over the copies of a pixel: the transpose of copying, scaled so
+                        that the mask keeps its magnitude.
+    other Move          (flips, transposes, slices, splits, reshapes …) the mask returns to where
+                        its pixels came from: the mean over the copies, 0 where there are none.
+    all others          (activations, normalization, 1×1 maps) the mask unchanged, if the operation
+                        keeps height and width.
 
-An opaque operation keeps height and width, too, and may hold a convolution all the same: the TensorFlow operations in it are
-looked at, and where one of them reads more than one pixel, it is refused.
+An opaque operation that keeps height and width may still contain a convolution. Its TensorFlow
+operations are inspected, and an operation that mixes pixels raises an error.
 
-The rules are written with `keras.ops`, for tensors and symbolic tensors alike, so the mask can be a branch of a model.
+The rules use `keras.ops` and work on tensors and symbolic tensors alike, so the mask can become a
+branch of a model.
 """
 
 from __future__ import annotations
@@ -39,52 +46,55 @@ from tfviz.graph.operations import Concatenate, Crop, Extent, Linear, Move, Oper
 from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
 
-_LAST = "channels_last"  # said each time: keras.json may name the other order as the default
+_LAST = "channels_last"  # explicit, because keras.json may set another default
 
 
 def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int = 0) -> list[Tensor | None]:
-    """What each input of a step gets of the mask (N, height, width, 1) at one of its outputs; None for nothing.
+    """Return each input's part of the mask (N, height, width, 1) at one output of a step.
 
     Args:
         step: the step.
         mask: the mask at its output.
         sizes: (height, width) of each input.
-        output: the number of the output.
+        output: the index of the output.
+
+    Returns:
+        One mask per input; None for an input that gets nothing.
 
     Raises:
-        UnsupportedModelError: for an operation that changes the size, or moves pixels, in a way that is not known.
+        UnsupportedModelError: the operation resizes or moves pixels in an unsupported way.
     """
     require_one_pixel(step)
-    if _moves(step, mask, sizes):
+    if _is_pixel_permutation(step, mask, sizes):
         return [moved_back(step, mask, sizes, number, output) for number in range(len(sizes))]
     carriers = step.signal_inputs
     pairs = zip(step.inputs, sizes, strict=True)
     return [
-        _back_over_time(step, mask, size) if value in carriers and _has_part(step, mask, size) else None
+        _time_distributed_back(step, mask, size) if value in carriers and _receives_mask(step, mask, size) else None
         for value, size in pairs
     ]
 
 
-def _has_part(step: Step, mask: Tensor, size: Size) -> bool:
-    """Whether an input has positions, and more than one where the output of a sum has."""
+def _receives_mask(step: Step, mask: Tensor, size: Size) -> bool:
+    """Return whether an input has positions, and is not one pixel broadcast by a sum."""
     here, behind = size[step.time_axes :], tuple(mask.shape[1 + step.time_axes : -1])
     is_one_for_all = isinstance(step.operation, Sum) and here != behind and all(n == 1 for n in here)
     return len(here) > 0 and not is_one_for_all
 
 
-def _moves(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bool:
-    """Whether the mask goes back by where the pixels came from."""
+def _is_pixel_permutation(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bool:
+    """Return whether the mask follows the pixels of a move."""
     operation = step.operation
     if not isinstance(operation, Move) or isinstance(operation, (Pad, Crop, Upsample, Resize)):
         return False
     ranks = [value.rank for value in step.inputs]
-    if isinstance(operation, Concatenate) and operation.axis in (-1, ranks[0] - step.time_axes - 1):  # of channels, as most are
+    if isinstance(operation, Concatenate) and operation.axis in (-1, ranks[0] - step.time_axes - 1):  # channels, as usual
         return any(rank != len(size) + 2 for rank, size in zip(ranks, sizes, strict=True))
     return all(len(size) > step.time_axes for size in (mask.shape[1:-1], *sizes))
 
 
-def _back_over_time(step: Step, mask: Tensor, size: Size) -> Tensor:
-    """Back through one time step of a series after the other, where the step is inside a TimeDistributed."""
+def _time_distributed_back(step: Step, mask: Tensor, size: Size) -> Tensor:
+    """Scale the mask back for each time step, if the step is inside a TimeDistributed."""
     times = size[: step.time_axes]
     if not times:
         return _back_of_size(step, mask, size)
@@ -97,7 +107,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
     if tuple(back.shape[1:-1]) != tuple(size):
         raise UnsupportedModelError(
             f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. "
-            "It has rules for convolutions, pooling, padding, cropping, upsampling and what moves pixels in an image. Use a "
+            "It has rules for convolutions, pooling, padding, cropping, upsampling and operations that move pixels. Use a "
             "gradient method such as guided_backprop or grad_cam."
         )
     return back
@@ -105,7 +115,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """The mask at the input of an operation: unchanged where it keeps height and width."""
+    """Return the mask at the input of an operation; unchanged if height and width are kept."""
     return mask
 
 
@@ -132,7 +142,7 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Every element gets what its copies hold, on average."""
+    """Average the copies of each element."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
@@ -145,21 +155,26 @@ def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 
 
 def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
-    """The transposed convolution with ones that takes a mask back to `size`, the input of the forward window.
+    """Scale a mask up to `size` by a transposed convolution with ones.
 
-    It is written as a convolution over the mask spread out by its strides: a window of ones is its own mirror image.
+    It runs as a convolution over the mask with zeros inserted for the strides, since a window of
+    ones is symmetric.
 
     Args:
         mask: (N, height, width, 1), the size of the forward window's output.
         size: height and width of the forward window's input.
         extent: the forward window.
+
+    Returns:
+        (N, height, width, 1), of the given size.
     """
     kernel, strides, padding, dilation = extent.size, extent.strides, extent.padding, extent.dilation
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     if max(strides) > 1:
         mask = _spread(mask, strides)
     before = _padded_before(tuple(mask.shape[1:-1]), size, reach, strides, padding)
-    # Forward, output o reads the inputs from o · stride − before on. Back, then, input i reads from i + before down.
+    # Forward, output o reads inputs starting at o · stride − before. Backward, input i therefore
+    # reads up to i + before.
     if any(m > n + b for m, n, b in zip(mask.shape[1:-1], size, before, strict=True)):
         mask = mask[(slice(None), *(slice(0, n + b) for n, b in zip(size, before, strict=True)))]
     pads = [(r - 1 - b, n + b - m) for r, b, n, m in zip(reach, before, size, mask.shape[1:-1], strict=True)]
@@ -171,7 +186,7 @@ def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 
 
 def _spread(mask: Tensor, strides: Size) -> Tensor:
-    """Each element followed by stride − 1 zeros, along one axis after the other."""
+    """Insert stride − 1 zeros after each element, one axis at a time."""
     sizes = list(mask.shape[1:-1])
     for axis, stride in enumerate(strides):
         if stride > 1:
@@ -182,19 +197,19 @@ def _spread(mask: Tensor, strides: Size) -> Tensor:
 
 
 def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str | Size) -> Size:
-    """How many elements of padding the forward window read before the first of its input, along each axis."""
+    """Return the padding that the forward window reads before its first input, per axis."""
     if isinstance(padding, tuple):
         return padding
     if padding == "valid":
         return (0,) * len(size)
     if padding == "causal":
         return tuple(r - 1 for r in reach)
-    # As TensorFlow pads: what the last window lacks, the smaller half of it before.
+    # TensorFlow's "same": the padding that the last window needs, with the smaller half before.
     return tuple(max(m - s + r - n, 0) // 2 for m, s, r, n in zip(spread, strides, reach, size, strict=True))
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Ones at the positions that a dilated kernel reads, zeros between them."""
+    """Return ones at the positions that a dilated kernel reads, with zeros between them."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

@@ -1,6 +1,7 @@
-"""Drawn scenes of shapes, and the small network that recognizes them: what tfviz shows itself on.
+"""Synthetic scenes of shapes, and the small network that recognizes them, for demos and tests.
 
-The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports TensorFlow.
+The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ MODEL_PATH: Path = _FOLDER / "shapes.keras"
 """The packaged network."""
 
 SPEC_PATH: Path = _FOLDER / "shapes.json"
-"""How the network wants its pictures, its labels, and how well it does."""
+"""The network's preprocessing, labels and accuracy."""
 
 SAMPLES_DIR: Path = _FOLDER / "samples"
-"""A dozen scenes as PNG files, and samples.json that says what is in them."""
+"""A dozen scenes as PNG files, and samples.json, which describes their contents."""
 
 __all__ = ["KINDS", "MODEL_PATH", "SAMPLES_DIR", "SPEC_PATH", "Scene", "SceneObject", "draw_scene"]

@@ -1,7 +1,7 @@
-"""Backgrounds to put shapes on: muted colors, a texture, and clutter that is none of the kinds of shape.
+"""Backgrounds for shapes: muted colors, a texture, and clutter unlike any kind of shape.
 
-A background is float32 (size, size, 3), RGB in [0, 1]. Whatever is random is drawn in units of the picture's side, so
-the same seed gives the same background at every size.
+A background is float32 (size, size, 3), RGB in [0, 1]. All random lengths are relative to the image
+side, so one seed gives the same background at every size.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ _SUBPIXEL_BITS = 4  # cv2 takes corners in sixteenths of a pixel
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A background of `size` x `size` pixels: gradient, clouds, one texture, and sometimes clutter."""
+    """Draw a background of `size` x `size` pixels: gradient, clouds, a texture, maybe clutter."""
     light, dark = _muted_pair(rng)
-    picture = dark + (light - dark) * _ramp(rng, size)[:, :, None]
-    picture += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
+    image = dark + (light - dark) * _ramp(rng, size)[:, :, None]
+    image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
-    picture += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)  # cv2 smooths edges in uint8 pictures alone
+    image += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)  # cv2 only antialiases in uint8 images
     for _ in range(rng.integers(0, 12)):
         _draw_clutter(rng, pixels)
     return pixels.astype(np.float32) / 255
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
-    """Two neighboring colors of little saturation, (2, 3)."""
+    """Choose two similar colors of low saturation, (2, 3)."""
     hue, value = rng.uniform(0, 360), rng.uniform(0.25, 0.9)
     hsv = [(hue, rng.uniform(0.05, 0.35), value), ((hue + rng.uniform(-50, 50)) % 360, rng.uniform(0.05, 0.35), value)]
     pair = cv2.cvtColor(np.array([hsv], np.float32), cv2.COLOR_HSV2RGB)[0]
@@ -34,7 +34,7 @@ def _muted_pair(rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates along and across a random direction, in sides of the picture, each (size, size)."""
+    """Return coordinates along and across a random direction, in image sides, (size, size) each."""
     angle = rng.uniform(0, 2 * np.pi)
     side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = side[None, :], side[:, None]
@@ -47,7 +47,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Smooth noise in [-1, 1] or a little beyond, (size, size, 3), mostly in brightness and a little in color."""
+    """Return smooth noise in about [-1, 1], (size, size, 3), mostly in brightness."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -81,30 +81,30 @@ def _grain(rng: np.random.Generator, size: int) -> np.ndarray:
 _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
-def _draw_clutter(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """Draws one open stroke or one small splinter, in a color near the background's, into `picture`."""
-    size = len(picture)
+def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
+    """Draw one open stroke or small splinter into `image`, in a color close to the background."""
+    size = len(image)
     at = rng.uniform(0, 1, 2)
-    under = picture[tuple((at[::-1] * size).astype(int))]
+    under = image[tuple((at[::-1] * size).astype(int))]
     color = np.clip(under + rng.uniform(-75, 75) + rng.uniform(-30, 30, 3), 0, 255)
     corners = at + (_stroke(rng) if rng.random() < 0.7 else _splinter(rng))
     points = np.round(corners * size * 2**_SUBPIXEL_BITS).astype(np.int32)
     if len(points) == 3:
-        cv2.fillPoly(picture, [points], color.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(image, [points], color.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
     else:
         thickness = max(1, round(size / 96 * rng.choice([1, 1, 2])))
-        cv2.polylines(picture, [points], False, color.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(image, [points], False, color.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:
-    """A line that starts at (0, 0) and wanders: straight, bent or curled, never closed. (points, 2)"""
+    """Return a random line from (0, 0), (points, 2): straight, bent or curled, never closed."""
     headings = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.25, 0.25) * np.arange(10)
     steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * rng.uniform(0.01, 0.06)
     return np.cumsum(steps, axis=0)
 
 
 def _splinter(rng: np.random.Generator) -> np.ndarray:
-    """A thin, pointed sliver, too narrow to be taken for a triangle. (3, 2)"""
+    """Return a thin, pointed sliver, (3, 2), too narrow to look like a triangle."""
     angle = rng.uniform(0, 2 * np.pi)
     along = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.05, 0.12)
     across = along[::-1] * [1, -1] * rng.uniform(0.08, 0.2)

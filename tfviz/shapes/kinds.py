@@ -1,14 +1,15 @@
-"""The kinds of shape, as outlines that are easy to tell apart whichever way they are turned.
+"""The kinds of shapes, as outlines that can be told apart at any rotation.
 
-An outline is a list of closed polygons around the origin, (x, y) with y downwards, about one unit from the center to
-the farthest corner. A point belongs to the shape where an odd number of the polygons contain it: that makes the ring.
+An outline is a list of closed polygons around the origin, (x, y) with y pointing down, about one
+unit from the center to the farthest corner. A point is inside the shape if an odd number of
+polygons contain it, which is how the ring is made.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-FARTHEST_CORNER = 1.16  # from the center, of any outline
+FARTHEST_CORNER = 1.16  # from the center, over all outlines
 
 Outline = list[np.ndarray]  # polygons (points, 2), float64
 
@@ -23,13 +24,13 @@ def _circle(radius: float) -> np.ndarray:
 
 
 def _spokes(radii: list[float]) -> np.ndarray:
-    """The polygon with a corner at each of the radii, at equal angles, the first one pointing up."""
+    """Return the polygon with a corner at each radius, at equal angles, starting at the top."""
     angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
     return np.stack([np.sin(angles), -np.cos(angles)], axis=1) * np.array(radii)[:, None]
 
 
 def _crescent() -> np.ndarray:
-    """A disc of radius 1 without the disc of radius 0.8 that lies 0.45 to its right, moved to the middle."""
+    """Return a disc of radius 1 minus a disc of radius 0.8 shifted by 0.45, centered."""
     outer = _arc(1.0, 51.3, 308.7)
     inner = _arc(0.8, 282.6, 77.4, center_x=0.45)
     return np.concatenate([outer, inner]) + np.array([0.2, 0.0])
@@ -64,11 +65,11 @@ OUTLINES: dict[str, Outline] = {
 }
 
 KINDS: tuple[str, ...] = tuple(OUTLINES)
-"""The names of the kinds; a kind's place in this tuple is its class index."""
+"""The names of the kinds. The index in this tuple is the class."""
 
 
 def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
-    """The outline of `kind`, turned by `degrees`, `radius` long and moved to `center` (x, y)."""
+    """Return the outline of `kind`, rotated, scaled to `radius` and moved to `center` (x, y)."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     flip = np.array([-1.0 if mirrored else 1.0, 1.0])

@@ -1,10 +1,11 @@
-"""Scenes of colored shapes on cluttered backgrounds, with the place of every object.
+"""Scenes of colored shapes on cluttered backgrounds, with a mask for every object.
 
     scene = draw_scene(np.random.default_rng(7), kinds=["heart", "ring"])
-    scene.picture                 # uint8 RGB
-    scene.objects[0].mask         # where the heart can be seen
+    scene.image                   # uint8 RGB
+    scene.objects[0].mask         # where the heart is visible
 
-Positions and lengths are drawn in units of the picture's side, so the same seed gives the same scene at every size.
+Positions and lengths are relative to the image side, so one seed gives the same scene at every
+size.
 """
 
 from __future__ import annotations
@@ -20,23 +21,25 @@ from tfviz.shapes.backgrounds import draw_background
 from tfviz.shapes.kinds import FARTHEST_CORNER, KINDS, Outline, placed
 
 MOST_OBJECTS = 4
-LEAST_VISIBLE = 0.7  # share of an object that the objects in front of it leave free, at least
-SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # in sides of the picture
-LEAST_SIZE = 32  # pixels; below, the shapes are not to be told apart
+LEAST_VISIBLE = 0.7  # the smallest visible fraction of an object
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # relative to the image side
+LEAST_SIZE = 32  # pixels; smaller shapes are indistinguishable
 
-_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points a pixel, which makes their edges smooth
+_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel, for smooth edges
 _SUBPIXEL_BITS = 6  # cv2 takes corners in 64ths of a pixel
-_COLOUR_DISTANCE = 38.0  # between an object's color and what is around it, in CIE L*a*b* (2.3 is just noticeable)
+_COLOR_DISTANCE = 38.0  # from an object to its surroundings, in CIE L*a*b* (2.3 is just noticeable)
 
 
 @dataclass(frozen=True)
 class SceneObject:
     """One shape in a scene.
 
-    kind: its name; label: its class index, `KINDS[label] == kind`.
-    mask: bool (size, size), the pixels in which it can be seen.
-    box: (top, left, bottom, right) in pixels around the mask; bottom and right are the first row and column beyond it.
-    visible: the share of the shape that no other object covers, in [LEAST_VISIBLE, 1].
+    Attributes:
+        kind: its name.
+        label: its class, `KINDS[label] == kind`.
+        mask: where it is visible, bool (size, size).
+        box: (top, left, bottom, right) of the mask in pixels; bottom and right are exclusive.
+        visible: the fraction that no other object covers, in [LEAST_VISIBLE, 1].
     """
 
     kind: str
@@ -48,45 +51,54 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, uint8 RGB (size, size, 3), and its objects from the farthest to the nearest."""
+    """An image, uint8 RGB (size, size, 3), and its objects from back to front."""
 
-    picture: np.ndarray
+    image: np.ndarray
     objects: tuple[SceneObject, ...]
 
 
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
-    """Draws shapes of the given kinds, the first one farthest back, or one to four different kinds drawn by lot.
+    """Draw a scene, with its first object farthest back.
 
-    Every object lies wholly inside the picture; of each, at least LEAST_VISIBLE can be seen.
+    Every object lies inside the image, and at least LEAST_VISIBLE of it is visible.
+
+    Args:
+        rng: the random generator.
+        kinds: the kinds of the objects; None draws one to four different kinds.
+        size: height and width in pixels.
+
+    Returns:
+        The scene.
 
     Raises:
-        OptionError: an unknown kind, none or more than MOST_OBJECTS of them, or a size under LEAST_SIZE pixels.
+        OptionError: a kind is unknown, there are none or more than MOST_OBJECTS, or the size is
+            less than LEAST_SIZE.
     """
     if kinds is None:
         kinds = rng.choice(KINDS, rng.integers(1, MOST_OBJECTS + 1), replace=False).tolist()
     _check(kinds, size)
     covers = _place(rng, kinds, size)
-    picture = draw_background(rng, size)
+    image = draw_background(rng, size)
     colors: list[np.ndarray] = []
     for cover in covers:
-        colors.append(_contrasting_color(rng, picture, cover, colors))
-        _paint(rng, picture, cover, colors[-1])
-    pixels = np.round(picture * 255).astype(np.uint8)
+        colors.append(_contrasting_color(rng, image, cover, colors))
+        _paint(rng, image, cover, colors[-1])
+    pixels = np.round(image * 255).astype(np.uint8)
     return Scene(pixels, tuple(_objects(kinds, covers)))
 
 
 def _check(kinds: Sequence[str], size: int) -> None:
     for kind in kinds:
         if kind not in KINDS:
-            raise OptionError(f"There is no kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
+            raise OptionError(f"Unknown kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
     if not 1 <= len(kinds) <= MOST_OBJECTS:
-        raise OptionError(f"A scene holds 1 to {MOST_OBJECTS} objects, not {len(kinds)}: pass fewer or more kinds.")
+        raise OptionError(f"A scene holds 1 to {MOST_OBJECTS} objects. Received: {len(kinds)}. Pass fewer or more kinds.")
     if size < LEAST_SIZE:
-        raise OptionError(f"A scene's size is at least {LEAST_SIZE} pixels, not {size}.")
+        raise OptionError(f"A scene has a size of at least {LEAST_SIZE} pixels. Received: {size}. Pass a larger size.")
 
 
 def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np.ndarray]:
-    """The cover of each object, float32 (size, size) in [0, 1]: how much of each pixel it fills, if nothing is before it."""
+    """Return the coverage of each object, float32 (size, size) in [0, 1], without occlusion."""
     while True:
         circles = _circles(rng, len(kinds))
         outlines = [
@@ -99,7 +111,7 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Circles (center, radius) inside the unit square that overlap a little at most."""
+    """Choose circles (center, radius) inside the unit square that overlap slightly at most."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
@@ -145,29 +157,29 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _paint(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
-    """Paints one object into `picture`: a soft shadow, a shaded fill and, for some, a darker rim."""
-    size = len(picture)
+def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
+    """Paint one object into `image`: a soft shadow, a shaded fill, and sometimes a dark rim."""
+    size = len(image)
     shift = rng.uniform(0.005, 0.02, 2) * size
     thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
-    picture *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
+    image *= 1 - rng.uniform(0.15, 0.5) * cv2.GaussianBlur(thrown, (0, 0), size * 0.018)[:, :, None]
     fill = color * _shading(rng, size)[:, :, None]
     if rng.random() < 0.5:
         inside = cv2.GaussianBlur(cover, (0, 0), size * 0.012)
         fill *= 1 - rng.uniform(0.3, 0.6) * np.clip(2 * (1 - inside), 0, 1)[:, :, None]
-    picture += (np.clip(fill, 0, 1) - picture) * cover[:, :, None]
+    image += (np.clip(fill, 0, 1) - image) * cover[:, :, None]
 
 
 def _contrasting_color(
-    rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
+    rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """A strong RGB color, float32 (3,), unlike the other objects' and unlike the mean of what the object will hide."""
-    hidden = np.average(picture.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
+    """Choose an RGB color, float32 (3,), that contrasts with other objects and the background."""
+    hidden = np.average(image.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
     unlike = np.stack([_lab(color) for color in (hidden, *others)])
     while True:
         hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.45, 1.0), rng.uniform(0.45, 1.0)]]], np.float32)
         color = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
-        if np.linalg.norm(_lab(color) - unlike, axis=1).min() > _COLOUR_DISTANCE:
+        if np.linalg.norm(_lab(color) - unlike, axis=1).min() > _COLOR_DISTANCE:
             return color
 
 
@@ -176,6 +188,6 @@ def _lab(color: np.ndarray) -> np.ndarray:
 
 
 def _shading(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Brightness from about 0.85 to 1.15 across the picture, (size, size)."""
+    """Return brightness from about 0.85 to 1.15 across the image, (size, size)."""
     corners = rng.uniform(0.8, 1.2, (2, 2)).astype(np.float32)
     return cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from tfviz import class_scores
 from tfviz.errors import OptionError
-from tfviz.methods import method_named
 from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
 from tfviz.render.titles import title_of
 from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, Style, shortened
 

@@ -1,6 +1,4 @@
-"""Operations that choose, move or join numbers: max pooling, padding, reshaping, Add, Multiply,
-Concatenate.
-"""
+"""Operations that select, move or join values: max pooling, padding, reshaping, Add, Multiply …"""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from .windows import Window
 
 @dataclass(frozen=True)
 class MaxPool(Operation):
-    """Where several pixels of a window are largest, the first one (row by row) wins."""
+    """In ties within a window, the first pixel (row by row) wins."""
 
     window: Window
 
@@ -36,9 +34,7 @@ class MaxPool(Operation):
 
 @dataclass(frozen=True)
 class GlobalMaxPool(Operation):
-    """Where several pixels are largest each gets an equal part, as in TensorFlow's derivative of
-    reduce_max.
-    """
+    """Ties are divided equally, as in TensorFlow's derivative of reduce_max."""
 
     keepdims: bool = False
 
@@ -52,9 +48,7 @@ class GlobalMaxPool(Operation):
 
 
 class Arranging(Operation):
-    """Moves numbers without changing them, so that `place` may be used on anything shaped as the
-    input.
-    """
+    """Moves values without changing them, so `place` applies to anything shaped like the input."""
 
     def place(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -65,7 +59,7 @@ class Arranging(Operation):
 
 @dataclass(frozen=True)
 class Reshape(Arranging):
-    """target: the shape without the batch; (-1,) flattens."""
+    """target: the shape without the batch axis; (-1,) flattens."""
 
     target: tuple[int, ...] = (-1,)
 
@@ -91,7 +85,7 @@ class Pad(Arranging):
 
 @dataclass(frozen=True)
 class Crop(Arranging):
-    """margins: ((top, bottom), (left, right)), taken away."""
+    """margins: ((top, bottom), (left, right)), removed."""
 
     margins: tuple[tuple[int, int], tuple[int, int]]
 
@@ -137,6 +131,6 @@ class Multiply(Operation):
 
 
 def summed_to(p: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The transpose of broadcasting from shape to p's shape (same rank)."""
+    """Transpose broadcasting from shape to p's shape (of the same rank)."""
     stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and p.shape[axis] > 1)
     return p.sum(stretched, keepdims=True)

@@ -1,24 +1,23 @@
-"""Excitation backprop (Zhang et al., 2016) and its contrastive form.
+"""Excitation backprop (Zhang et al., 2016) and its contrastive variant.
 
 p starts at the logits as the target distribution. Through a linear map y = f(x; W) + b, with a =
 max(x, 0):
 
     p_in = a · fᵀ(W⁺, p / f(a; W⁺)),    0 where the divisor is 0
 
-* Linear maps: Dense, every convolution (separable: its depthwise and its pointwise part, one after
-  the other), average pooling and global average pooling (W = W⁺ = 1 / number of pixels, padding not
-  counted). The bias takes no part.
+* Linear maps: Dense, all convolutions (separable: depthwise and pointwise part, one after the
+  other), average pooling and global average pooling (W = W⁺ = 1 / number of pixels, without
+  padding). The bias takes no part.
 * Add: input i gets p · a_i / Σ a, a_i = max(x_i, 0), 0 where Σ a = 0.
 * Max pooling, padding, cropping, reshaping, concatenation: their own derivative.
 * Activations, BatchNorm, Rescaling, Normalization, Dropout: p unchanged.
-* A linear map that reads the image (with nothing but Rescaling, Normalization, BatchNorm,
-  activations, Dropout, padding, cropping, reshaping before it): a is its input minus the smallest
-  value of it, per image over all positions and channels; pixels that padding added count neither
-  for the smallest value nor get a value: they stay 0.
-* merge_batch_norm: where a BatchNorm is the only reader of a convolution's or Dense layer's output,
-  W is multiplied by the BatchNorm's scale (per output channel) before W⁺ is taken.
-* Contrastive: at the last linear map that has weights p_in(W) − p_in(−W), both with the same p;
-  below as above.
+* A linear map that reads the image (with only Rescaling, Normalization, BatchNorm, activations,
+  Dropout, padding, cropping or reshaping before it): a is its input minus its smallest value, per
+  image over all positions and channels. Padded pixels are excluded from the minimum and stay 0.
+* merge_batch_norm: if a BatchNorm is the only reader of a convolution's or Dense layer's output, W
+  is multiplied by the BatchNorm's scale (per output channel) before W⁺ is taken.
+* Contrastive: at the last linear map with weights, p_in(W) − p_in(−W), both with the same p; below
+  it as above.
 """
 
 from __future__ import annotations
@@ -39,27 +38,25 @@ OWN_DERIVATIVE = (MaxPool, GlobalMaxPool, Arranging, Concatenate)
 def excitation_backprop(
     net: Network, images: np.ndarray, weights: np.ndarray, layer: str = IMAGES, merge_batch_norm: bool = False
 ) -> np.ndarray:
-    """p at the layer's output, per channel; weights (N, classes)."""
+    """Return p at the layer's output, per channel; weights (N, classes)."""
     return _excite(net, images, weights, layer, merge_batch_norm, contrastive=False)
 
 
 def contrastive_excitation_backprop(
     net: Network, images: np.ndarray, weights: np.ndarray, layer: str = IMAGES, merge_batch_norm: bool = False
 ) -> np.ndarray:
-    """As excitation_backprop, signed."""
+    """Like excitation_backprop, signed."""
     return _excite(net, images, weights, layer, merge_batch_norm, contrastive=True)
 
 
 def winning(operation: Linear, p: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """a · fᵀ(W⁺, p / f(a; W⁺)) for a ≥ 0."""
+    """Compute a · fᵀ(W⁺, p / f(a; W⁺)) for a ≥ 0."""
     positive = operation.positive()
     return a * positive.transpose(divided(p, positive.apply(a)), a.shape)
 
 
 def excitation_linear(x: np.ndarray, p: np.ndarray, kernel: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
-    """The rule through one convolution below the first; kernel (kh, kw, inputs / groups,
-    outputs).
-    """
+    """Apply the rule of a non-first convolution; kernel (kh, kw, inputs / groups, outputs)."""
     return winning(Convolution(kernel, window, groups), p, relu(x))
 
 
@@ -95,9 +92,7 @@ def _excite(
 
 
 def _shifted_images(net: Network, values: Values) -> Values:
-    """By name: the image, and what is only a scaled, padded or reshaped image, with its smallest
-    value at 0.
-    """
+    """Return the image and its scaled, padded or reshaped forms, with minimum 0, by name."""
     is_real = {IMAGES: np.ones(values[IMAGES].shape, bool)}
     for node in net.nodes:
         if node.inputs[0] not in is_real:
@@ -114,7 +109,7 @@ def _smallest(x: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def _last_weighted(net: Network) -> str:
-    """The last linear map with weights on the way to the score."""
+    """Return the last linear map with weights before the score."""
     needed = {net.score}
     for node in reversed(net.nodes):
         if node.name in needed:

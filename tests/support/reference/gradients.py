@@ -1,11 +1,12 @@
-"""Saliency, guided backprop and deconvnet: the adjoint of each operation, with another rule at each
-ReLU.
+"""Saliency, guided backprop and deconvnet: each operation's adjoint, with a rule at each ReLU.
 
-Forward x → max(x, 0), backward of p:
-    saliency          p · [x > 0]               (the derivative)
-    guided backprop   p · [x > 0] · [p > 0]     (a capped ReLU also [x < max])
-    deconvnet         p · [p > 0]
-A ReLU with a negative slope is no ReLU here: like every other activation it keeps its derivative.
+    Forward x → max(x, 0), backward of p:
+        saliency          p · [x > 0]               (the derivative)
+        guided backprop   p · [x > 0] · [p > 0]     (for a capped ReLU also [x < max])
+        deconvnet         p · [p > 0]
+
+A ReLU with a negative slope does not count as a ReLU here. Like all other activations, it keeps its
+derivative.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def gradient(net: Network, images: np.ndarray, weights: np.ndarray, layer: str =
 def saliency(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(N,H,W,C), signed; weights (N, classes)."""
     return gradient(net, images, weights)
+
+
+def gradient_times_input(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return images * gradient(net, images, weights)
 
 
 def guided_backprop(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,6 +1,4 @@
-"""From one Keras layer or graph operation to the reference's operations; only settings and weights
-are read.
-"""
+"""Convert one Keras layer or graph operation to the reference's operations, by its config."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from .windows import Window
 
 
 def operations_of(layer: Any) -> list[Operation]:
-    """The operations, in order, that the layer stands for: Conv2D(activation="relu") gives
-    [Convolution, Relu].
-    """
+    """Return a layer's operations in order: Conv2D(activation="relu") is [Convolution, Relu]."""
     kind = type(layer).__name__
     if kind not in READERS:
         raise NotImplementedError(f"The reference has no operation for {kind} ({layer.name!r}).")
@@ -50,9 +46,7 @@ def _with_activation(layer: Any, *maps: Linear) -> list[Operation]:
 
 
 def _depthwise(kernel: Any, window: Window, bias: np.ndarray | None = None) -> Convolution:
-    """Keras' depthwise kernel (kh, kw, inputs, multiplier) as a convolution with one group per
-    input.
-    """
+    """Express Keras' depthwise kernel (kh, kw, inputs, multiplier) as a grouped convolution."""
     kernel = numbers(kernel)
     kh, kw, inputs, multiplier = kernel.shape
     return Convolution(kernel.reshape(kh, kw, 1, inputs * multiplier), window, inputs, bias)

@@ -1,6 +1,4 @@
-"""The linear maps y = f(x; W) + b: convolutions, Dense, average pooling, each with its transpose
-fᵀ.
-"""
+"""Linear maps y = f(x; W) + b with their transposes fᵀ: convolutions, Dense, average pooling."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from .windows import Window
 
 
 class Linear(Operation):
-    """`apply` is f without the bias; `transpose` is fᵀ; a map without weights has kernel None and
-    W = W⁺.
-    """
+    """`apply` is f without bias, `transpose` is fᵀ. A map without weights has no kernel; W = W⁺."""
 
     kernel: np.ndarray | None
     bias: np.ndarray | None
@@ -24,7 +20,7 @@ class Linear(Operation):
         raise NotImplementedError
 
     def transpose(self, p: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """p shaped as the output; shape: of the input, (N, ...)."""
+        """p has the shape of the output; shape: of the input, (N, ...)."""
         raise NotImplementedError
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -34,17 +30,15 @@ class Linear(Operation):
         return (self.transpose(p, inputs[0].shape),)
 
     def positive(self) -> Linear:
-        """The map with W⁺ = max(W, 0) and without the bias."""
+        """Return the map with W⁺ = max(W, 0), without bias."""
         return self if self.kernel is None else replace(self, kernel=np.maximum(self.kernel, 0), bias=None)
 
     def negated(self) -> Linear:
-        """The map with −W and without the bias."""
+        """Return the map with −W, without bias."""
         return replace(self, kernel=-self.kernel, bias=None)
 
     def scaled(self, scale: np.ndarray) -> Linear:
-        """The map whose output channels are multiplied by scale (channels,); the bias is
-        left out.
-        """
+        """Return the map with its output channels multiplied by scale (channels,), without bias."""
         return replace(self, kernel=self.kernel * scale, bias=None)
 
 

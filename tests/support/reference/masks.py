@@ -1,19 +1,19 @@
-"""VisualBackProp (Bojarski et al., 2016): which pixels the deepest feature maps were made from.
+"""VisualBackProp (Bojarski et al., 2016): which pixels the deepest feature maps depend on.
 
-Backwards from the deepest ReLU map: mask ← mask · mean over channels of the ReLU's output, then
-through the layers between, up to the image.
+Backward from the deepest ReLU map: mask ← mask · channel mean of the ReLU's output, then through
+the layers between, up to the image.
 
-* A ReLU counts where its output has height and width that come from the image's: not one computed
+* A ReLU counts if its output has height and width that come from the image, unlike one computed
   from globally pooled or reshaped values only (squeeze-and-excitation gates, heads of 1×1
-  convolutions). The mask starts as ones at each ReLU from whose output no other such ReLU is
-  computed, so what follows the last one (pooling, BatchNorm, Dense and their ReLUs) plays no part.
-* A convolution or pooling scales the mask up: the transpose of the convolution with the same window
-  whose weights are all one (average pooling: not divided by the window's size). A transposed
-  convolution scales it down, by the transpose of itself with weights of one. Other operations pass
-  the mask as it is.
+  convolutions). The mask starts with ones at each ReLU that no other such ReLU depends on, so
+  everything after the last one (pooling, BatchNorm, Dense and their ReLUs) is ignored.
+* A convolution or pooling scales the mask up, by the transposed convolution with the same window
+  and weights of one (average pooling: not divided by the window size). A transposed convolution
+  scales it down, by its own transpose with weights of one. Other operations pass the mask
+  unchanged.
 * Every input of Add, Concatenate and Multiply gets the whole mask (a gate of another height and
-  width gets none); at a fork the masks coming back are added.
-* At the image there is no product, only min-max per image; a constant mask gives 0.
+  width gets none). At a fork, the returning masks are added.
+* At the image there is no product, only min-max scaling per image; a constant mask gives 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FLATTENING = (GlobalAveragePool, GlobalMaxPool, Reshape)
 
 
 def visual_backprop(net: Network, images: np.ndarray) -> np.ndarray:
-    """(N,H,W) in [0,1]."""
+    """Return the masks (N,H,W) in [0,1]."""
     values = net.forward(images)
     mask = net.walk_back(values, _starts(net, values), _mask_rule)[IMAGES]
     low, high = mask.min((1, 2), keepdims=True), mask.max((1, 2), keepdims=True)
@@ -39,7 +39,7 @@ def visual_backprop(net: Network, images: np.ndarray) -> np.ndarray:
 
 
 def scale_up(mask: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
-    """mask (N,h,w) to (N, *size): each value added to every pixel that its window reads."""
+    """Scale a mask (N,h,w) up to (N, *size): add each value to each pixel its window reads."""
     ones = Convolution(np.ones((*window.kernel, 1, 1)), window)
     return ones.transpose(mask[..., None], (len(mask), *size, 1))[..., 0]
 
@@ -60,7 +60,7 @@ def _mask_rule(node: Node, mask: np.ndarray, inputs: tuple[np.ndarray, ...], out
 
 
 def _starts(net: Network, values: Values) -> Values:
-    """Ones (N,h,w) at the deepest ReLU maps."""
+    """Return ones (N,h,w) at the deepest ReLU maps."""
     maps = _relu_maps(net, values)
     above: set[str] = set()
     for node in reversed(net.nodes):

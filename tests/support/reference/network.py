@@ -1,4 +1,4 @@
-"""A Keras model as a plain list of float64 operations, with nested models opened."""
+"""A Keras model as a flat list of float64 operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Node:
-    """One operation; `name` is its output's name, `inputs` the names of what it reads."""
+    """One operation; `name` is the name of its output, `inputs` the names of its inputs."""
 
     name: str
     inputs: tuple[str, ...]
@@ -30,11 +30,11 @@ Rule = Callable[[Node, np.ndarray, tuple[np.ndarray, ...], np.ndarray], tuple[np
 
 
 class Network:
-    """nodes: in the order of computation.
+    """The nodes of a model, in execution order.
 
-    A layer's output carries the layer's name ("c1", inside a nested model "backbone/c1", at its
-    second use "c1#1"). Where a layer is several operations, the earlier outputs are "c1:0", "c1:1",
-    ...; the image is "images".
+    A layer's output has the layer's name ("c1", inside a nested model "backbone/c1", at its second
+    call "c1#1"). If a layer consists of several operations, their outputs are "c1:0", "c1:1", ...
+    The image is "images".
     """
 
     def __init__(self, model: Any) -> None:
@@ -44,7 +44,7 @@ class Network:
         self.score = self._without_head(self.output)
 
     def forward(self, images: np.ndarray) -> Values:
-        """Every node's output by name, of images (N,H,W,C); "images" are the images themselves."""
+        """Return the outputs of all nodes by name for images (N,H,W,C), included as "images"."""
         values = {IMAGES: np.asarray(images, np.float64)}
         for node in self.nodes:
             values[node.name] = node.operation.forward(*(values[name] for name in node.inputs))
@@ -54,20 +54,17 @@ class Network:
         return self.forward(images)[self.output]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """The outputs before a last softmax or sigmoid."""
+        """Return the outputs before a final softmax or sigmoid."""
         return self.forward(images)[self.score]
 
     def name_of(self, layer: str) -> str:
-        """The name of the value that `layer` stands for: a nested model stands for its
-        own output.
-        """
+        """Return the name of a layer's value; a nested model stands for its own output."""
         return self.aliases.get(layer, layer)
 
     def walk_back(self, values: Values, seeds: Values, rule: Rule) -> Values:
-        """Carry `seeds` (by value name) down to the images; what comes back from several consumers
-        is added.
+        """Propagate `seeds` (by value name) back to the images, adding up at forks.
 
-        rule(node, p, inputs, output) says what each input gets of p; None for nothing.
+        rule(node, p, inputs, output) returns what each input gets of p; None for nothing.
         """
         back = dict(seeds)
         for node in reversed(self.nodes):
@@ -90,7 +87,7 @@ class Network:
         return node.inputs[0] if isinstance(node.operation, Softmax | Sigmoid) else name
 
     def _read(self, model: Any, prefix: str, inputs: list[str]) -> str:
-        """Append the model's nodes, reading `inputs`; return the name of its output."""
+        """Append the model's nodes, reading `inputs`, and return the name of its output."""
         if type(model).__name__ == "Sequential":
             name = inputs[0]
             for layer in model.layers:
@@ -129,14 +126,14 @@ def _uses(entry: dict[str, Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _ends(layers: Any) -> list[tuple[str, int]]:
-    """Keras writes one end as [name, node, tensor], several as a list of such."""
+    """Keras stores one end as [name, node, tensor], and several as a list of these."""
     if layers and isinstance(layers[0], str):
         layers = [layers]
     return [(name, node) for name, node, _ in layers]
 
 
 def _sources(argument: Any) -> list[tuple[str, int]]:
-    """(layer name, use) of each tensor that a node of the config reads, in order."""
+    """Return (layer name, call) of each tensor that a node of the config reads, in order."""
     if isinstance(argument, dict):
         if argument.get("class_name") == "__keras_tensor__":
             name, node, _ = argument["config"]["keras_history"]

@@ -1,4 +1,4 @@
-"""What every operation of the reference network can do."""
+"""The interface of the reference network's operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,5 @@ class Operation:
         raise NotImplementedError
 
     def adjoint(self, p: np.ndarray, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each input the transposed Jacobian at `inputs`, applied to p (shaped as
-        the output).
-        """
+        """Apply the transposed Jacobian at `inputs` to p (shape of the output), per input."""
         raise NotImplementedError

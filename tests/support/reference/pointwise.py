@@ -1,4 +1,4 @@
-"""Operations on each number by itself (softmax: on each vector): activations and affine maps."""
+"""Elementwise operations (softmax: per vector): activations and affine maps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Affine(Operation):
 
 
 class BatchNorm(Affine):
-    """An Affine that may be folded into the linear map before it (merge_batch_norm)."""
+    """An Affine that can be folded into the linear map before it (merge_batch_norm)."""
 
 
 class Identity(Operation):
-    """Dropout and its like at inference."""
+    """Dropout and similar layers at inference."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         return x
@@ -46,16 +46,14 @@ class Activation(Operation):
 
 @dataclass(frozen=True)
 class Relu(Activation):
-    """Keras' ReLU: x from `threshold` up, cut at `max_value`; below the threshold negative_slope ·
-    (x − threshold).
-    """
+    """Keras' ReLU: x above `threshold` up to `max_value`, else negative_slope · (x − threshold)."""
 
     max_value: float | None = None
     negative_slope: float = 0.0
     threshold: float = 0.0
 
     def is_open(self, x: np.ndarray) -> np.ndarray:
-        """Where x passes as it is: above the threshold and below the cap."""
+        """Return where x passes unchanged: above the threshold and below the cap."""
         return (x > self.threshold) & (x < np.inf if self.max_value is None else x < self.max_value)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -113,7 +111,7 @@ def elu(x: np.ndarray) -> np.ndarray:
 
 
 def activation_named(name: str) -> Operation:
-    """The activation that Keras calls `name`."""
+    """Return the activation that Keras calls `name`."""
     if name not in ACTIVATIONS:
         raise NotImplementedError(f"The reference has no activation {name!r}; it knows {sorted(ACTIVATIONS)}.")
     return ACTIVATIONS[name]

@@ -1,4 +1,4 @@
-"""The sliding window of convolutions and pooling, as TensorFlow lays it (channels last)."""
+"""The sliding window of convolutions and pooling, as in TensorFlow (channels last)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """kernel, strides and dilation are (rows, columns); padding is "same" or "valid".
+    """A window over rows and columns, with padding "same" or "valid".
 
-    "same" gives ceil(size / stride) outputs; where the padding is odd the extra row or column comes
+    "same" gives ceil(size / stride) outputs. If the padding is odd, the extra row or column comes
     after, not before.
     """
 
@@ -24,7 +24,7 @@ class Window:
     dilation: Pair = (1, 1)
 
     def reach(self, axis: int) -> int:
-        """How many pixels the window spans, holes included."""
+        """The number of pixels that the window spans, including holes."""
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
     def output_size(self, size: Pair) -> Pair:
@@ -35,7 +35,7 @@ class Window:
         return tuple(self._pad(size[axis], axis) for axis in (0, 1))
 
     def padded(self, x: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """x (N,H,W,C) with the window's padding around it."""
+        """Return x (N,H,W,C) with the window's padding."""
         return np.pad(x, ((0, 0), *self.pads(x.shape[1:3]), (0, 0)), constant_values=fill)
 
     def unpadded(self, x: np.ndarray, size: Pair) -> np.ndarray:
@@ -43,9 +43,7 @@ class Window:
         return x[:, top : top + size[0], left : left + size[1]]
 
     def positions(self, size: Pair) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
-        """(i, j, where): `padded[where]` (N,h,w,C) is what kernel position (i, j) sees for every
-        output.
-        """
+        """Yield (i, j, where): `padded[where]` (N,h,w,C) is what kernel position (i, j) reads."""
         outputs = self.output_size(size)
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):

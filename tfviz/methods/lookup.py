@@ -1,0 +1,25 @@
+"""Look up methods by key."""
+
+from __future__ import annotations
+
+from tfviz.errors import UnknownMethodError, near_matches
+from tfviz.methods import METHODS
+from tfviz.methods.explainer import Explainer
+
+
+def method_named(key: str) -> type[Explainer]:
+    """Return the class for a key such as "grad_cam"; "-" counts as "_".
+
+    Args:
+        key: the key of a method, in any case.
+
+    Returns:
+        The subclass of Explainer.
+
+    Raises:
+        UnknownMethodError: there is no such method. The message lists similar names.
+    """
+    method = METHODS.get(str(key).strip().lower().replace("-", "_"))
+    if method is None:
+        raise UnknownMethodError(f"tfviz has no method {key!r}. {near_matches(str(key), METHODS)}")
+    return method

@@ -59,7 +59,7 @@ def test_grad_cam_is_drawn_over_the_whole_image(tmp_path: Path, model: keras.Mod
 
 
 def test_a_preprocessing_that_crops_is_not_changed() -> None:
-    crop = Preprocessing(resize="short side 50, centre crop 40")
+    crop = Preprocessing(resize="short side 50, center crop 40")
     assert explanations._cropped(crop) == crop
     assert explanations._cropped(Preprocessing()) == Preprocessing()
 

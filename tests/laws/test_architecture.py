@@ -17,7 +17,7 @@ from support.package_source import MODULES, body_lines, code_lines, functions_of
 
 import tfviz
 
-# --- floors and cycles ------------------------------------------------------------------------------------------------
+# --- floors and cycles ----------------------------------------------------------------------------
 
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
@@ -69,7 +69,8 @@ def _loaded(module: str) -> Iterator[str]:
 
 def test_there_are_no_import_cycles() -> None:
     """Imports inside functions count."""
-    graphlib.TopologicalSorter(import_graph()).prepare()  # raises CycleError, which names the modules
+    # raises CycleError, which names the modules
+    graphlib.TopologicalSorter(import_graph()).prepare()
 
 
 def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:

@@ -64,7 +64,7 @@ def is_different(first: Any, second: Any) -> bool:
     return first.shape != second.shape or abs(first - second).max() > 1e-3 * abs(second).max()
 
 
-# --- descriptions -----------------------------------------------------------------------------------
+# --- descriptions ---------------------------------------------------------------------------------
 
 
 def test_a_method_describes_itself(method: str) -> None:
@@ -92,7 +92,7 @@ def test_a_method_shows_which_model_it_is_on(explainer: Explainer, model: keras.
     assert repr(explainer) == f"{type(explainer).__name__}({model.name!r})"
 
 
-# --- results --------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
 def test_the_attribution_is_finite_float32_of_the_promised_shape(explainer: Explainer, images: np.ndarray) -> None:
@@ -116,7 +116,7 @@ def test_visual_backprop_fills_the_range_from_0_to_1(model: keras.Model, images:
     np.testing.assert_array_equal(masks.max(axis=(1, 2)), 1)
 
 
-# --- arguments ------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 def test_images_may_be_arrays_lists_or_tensors_of_any_number_type(explainer: Explainer, images: np.ndarray) -> None:

@@ -27,12 +27,16 @@ PUBLIC = [name for name in tfviz.__all__ if callable(getattr(tfviz, name))]
 DOCUMENTED = [name for name in PUBLIC if getattr(tfviz, name).__module__ in CHECKED]
 CALLABLES = [name for name in DOCUMENTED if not (inspect.isclass(getattr(tfviz, name)) and name.endswith("Error"))]
 
-# Words that a native speaker would not use here, and old names of concepts that have another one now.
-_BANNED = ("anew", "of a sort", "written out", "seen into", "taken off", "as they are", "run as a whole", "colour", "centre")
+# Words that a native speaker would not use here, and old names of concepts that have another one
+# now.
+_BANNED = ("anew", "of a sort", "written out", "seen into", "taken off", "as they are", "run as a whole")
+_BANNED += ("colour", "centre")  # codespell:ignore colour,centre
 
 
 def functions_of(value: Any) -> Iterator[tuple[str, Callable[..., Any], str]]:
-    """Yield name, function and documentation of a function, or of a class's constructor and public methods."""
+    """Yield name, function and documentation of a function, or of a class's constructor and public
+    methods.
+    """
     if not inspect.isclass(value):
         yield value.__name__, value, inspect.getdoc(value) or ""
         return
@@ -115,7 +119,9 @@ def test_the_examples_run(name: str) -> None:
 
 
 def prose_of(module: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a module's docstrings and of its comments that have a line of their own."""
+    """Yield the lines of a module's docstrings and of its comments that have a line of
+    their own.
+    """
     lines = MODULES[module].read_text(encoding="utf-8").splitlines()
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -34,7 +34,7 @@ def images(model: keras.Model) -> np.ndarray:
 CHANGES: dict[str, tuple[Any, str]] = {
     "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
     "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
-    "grey for colour": (
+    "gray for color": (
         lambda x: x[..., :1],
         r"takes images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
     ),

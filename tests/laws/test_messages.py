@@ -14,7 +14,8 @@ VALUE = "\0"  # stands for a value in a message
 EXEMPT = ("models", "export", "render", "viewer", "snapshots", "runs", "film", "cli")
 CHECKED = [module for module in MODULES if module.split(".")[-1] != "tfviz" and module.split(".")[1] not in EXEMPT]
 
-# A message may start with a name from code, which keeps its case: tfviz, predict(), merge_batch_norm=True.
+# A message may start with a name from code, which keeps its case: tfviz, predict(),
+# merge_batch_norm=True.
 _START = re.compile(rf"[A-Z`'\"{VALUE}]|tfviz\b|\w*[_(=]")
 _END = re.compile(rf"[.?{VALUE}]$")
 _FOREIGN_FORMAT = ("AttributeError",)  # Python's own wording, which tools parse

@@ -110,7 +110,8 @@ def test_filter_gradients_are_counted(images: np.ndarray) -> None:
 @pytest.mark.parametrize("model", [residual, blank, saturated, broken])
 @pytest.mark.filterwarnings("ignore:.*(zero everywhere|NaN or infinity)")
 def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
-    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}  # below the convolutions
+    # below the convolutions
+    options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}
     explainer = tfviz.METHODS[method](model(), **options)
     target = 1 if explainer.takes_target else None
     ways: dict[str, Callable[[], Any]] = {
@@ -166,7 +167,7 @@ def test_keras_masks_are_kept_on_the_results_of_an_eager_run() -> None:
         np.testing.assert_array_equal(mask, [[True] * 5 + [False] * 3] * 2)
 
 
-# --- a failed diagnosis ---------------------------------------------------------------------------------
+# --- a failed diagnosis ---------------------------------------------------------------------------
 
 
 FAILURES = [tf.errors.AbortedError(None, None, "corrupt"), MemoryError(), AssertionError(), KeyError("a")]
@@ -207,7 +208,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return fails
 
 
-# --- the law that conftest enforces for every test ---------------------------------------------------------------------------
+# --- the law that conftest enforces for every test ------------------------------------------------
 
 
 def test_an_eager_filter_gradient_fails_its_test_even_if_caught(images: np.ndarray, request: pytest.FixtureRequest) -> None:

@@ -32,7 +32,8 @@ def test_a_map_belongs_to_the_image_that_its_layer_depends_on(seen: str, other: 
     assert all(np.any(part) for part in (cam, *tree.flatten(guided)))
     resized = tf.image.resize(cam[..., None], (12, 10))
     np.testing.assert_allclose(found[seen], guided[seen] * resized, rtol=1e-4, atol=1e-7)
-    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))  # It has no position in that map.
+    # It has no position in that map.
+    np.testing.assert_array_equal(found[other], np.zeros((2, 12, 10, 3)))
     np.testing.assert_allclose(found["vector"], guided["vector"], rtol=1e-5)
 
 

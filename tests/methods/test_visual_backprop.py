@@ -195,7 +195,7 @@ def test_excitation_handles_broadcast_vectors_in_every_form(kind: str, layer: st
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-7)
 
 
-# --- opaque layers -----------------------------------------------------------------------------------------
+# --- opaque layers --------------------------------------------------------------------------------
 
 
 class OwnCall(layers.Conv2D):

@@ -247,7 +247,8 @@ def test_samples_match_samples_json(samples):
         drawn = scene(sample["seed"], kinds=kinds, size=sample["size"][0])
         picture = read(sample)
         assert list(picture.shape[:2]) == sample["size"]
-        assert np.abs(picture.astype(int) - drawn.image).mean() < 1  # OpenCV versions round differently
+        # OpenCV versions round differently
+        assert np.abs(picture.astype(int) - drawn.image).mean() < 1
         assert [thing["class"] for thing in sample["objects"]] == [thing.label for thing in drawn.objects]
         np.testing.assert_allclose([t["box"] for t in sample["objects"]], [t.box for t in drawn.objects], atol=1)
 

@@ -52,7 +52,8 @@ def test_a_time_distributed_stands_for_its_output(model: keras.Model) -> None:
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
 def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: keras.Model, films: np.ndarray) -> None:
-    films = films * np.array([1, 100])[:, None, None, None, None]  # One video must not affect the other.
+    # One video must not affect the other.
+    films = films * np.array([1, 100])[:, None, None, None, None]
     together = explain(method, model, films)
     for number in (0, 1):
         alone = explain(method, model, films[number : number + 1])[0]

@@ -33,7 +33,8 @@ TOLERANCE = 1e-4
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 paddings = st.sampled_from(["same", "valid"])
-sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))  # The widest window, 3 dilated by 3, spans 7.
+# The widest window, 3 dilated by 3, spans 7.
+sizes = st.tuples(st.integers(7, 9), st.integers(7, 9))
 counts = st.integers(1, 3)
 seeds = st.integers(0, 9999)
 
@@ -56,7 +57,8 @@ def convolutions(draw: Any) -> Convolution2D:
     options = {"kernel_size": draw(pairs), "use_bias": draw(st.booleans()), **draw(windows())}
     channels, outputs = draw(counts), draw(counts)
     if kind == "separable":
-        channels += 1  # Keras fails in TensorFlow's oneDNN for one channel and a kernel of one pixel.
+        # Keras fails in TensorFlow's oneDNN for one channel and a kernel of one pixel.
+        channels += 1
     if kind in ("depthwise", "separable"):
         options["strides"] = (options["strides"][0],) * 2  # TensorFlow requires equal strides here.
         options["dilation_rate"] = (1, 1) if options["strides"] != (1, 1) else options["dilation_rate"]
@@ -241,7 +243,8 @@ def test_1d_and_3d_networks_are_explained(build: Any) -> None:
 def test_excitation_needs_every_operation_between_the_layer_and_the_outputs() -> None:
     model = around(layers.UpSampling2D(2), (4, 4), 2, 0)
     graph = scored(graph_of(model), "logits")
-    Excitation(graph).require_rules(graph.inputs)  # It moves elements, so its own derivative applies.
+    # It moves elements, so its own derivative applies.
+    Excitation(graph).require_rules(graph.inputs)
 
 
 # --- guided backprop and deconvnet ----------------------------------------------------------------

@@ -132,7 +132,8 @@ def test_padding_is_not_part_of_the_image_whatever_its_value(value: float) -> No
     """A convolution that reads padding divides p among image pixels regardless of its value."""
     inputs = keras.Input(SIZE)
     x = ops.pad(inputs, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=value)
-    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)  # every position is excited, regardless of the input
+    # every position is excited, regardless of the input
+    x = layers.Conv2D(4, 5, activation="exponential", name="all")(x)
     model = alive(keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten()(x))), 1)
     for weight in model.weights:
         weight.assign(abs(weight) * 0.01)

@@ -35,7 +35,7 @@ def test_pictures_that_differ_in_their_endings_keep_them(tmp_path: Path) -> None
 def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
     (folder_of(tmp_path, "cat/a.jpg") / "dog").mkdir()
     with pytest.raises(ImageError, match=r"The folder .*dog contains no image"):
-        find_labelled_images(tmp_path)
+        find_labeled_images(tmp_path)
 
 
 def test_a_file_where_a_class_folder_is_expected_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from keras import layers, ops
 import tfviz
 from tfviz.methods.cam import CAM
 
-CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)  # not Guided Grad-CAM
+# not Guided Grad-CAM
+CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)
 EXCITATIONS = ("excitation_backprop", "contrastive_excitation_backprop")
 GRADIENTS = ("saliency", "gradient_times_input", "guided_backprop", "deconvnet")
 

@@ -345,7 +345,8 @@ def film(activation: Head) -> keras.Model:
     """A network for one frame inside a TimeDistributed, another around it, and a head over time."""
     frame = keras.Input((13, 10, 2))
     x = layers.BatchNormalization(name="n1")(conv(5, "c1", activation=None)(layers.ZeroPadding2D(1, name="pad")(frame)))
-    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))  # as in conv3d: no ties
+    # as in conv3d: no ties
+    x = layers.ReLU(name="r1")(layers.MaxPooling2D((3, 2), strides=2, name="p1")(x))
     x = layers.Add(name="sum")([x, conv(5, "c2")(x)])
     inner = keras.Model(frame, layers.AveragePooling2D((2, 1), name="p2")(conv(4, "last", strides=(2, 1))(x)), name="inner")
     around = keras.Sequential(
@@ -414,7 +415,7 @@ class Centered(layers.Layer):
 
 def layer_without_a_rule(activation: Head) -> keras.Model:
     inputs = keras.Input((16, 14, 3))
-    x = Centered(name="centred")(conv(5, "c1")(inputs))
+    x = Centered(name="centered")(conv(5, "c1")(inputs))
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 

@@ -197,7 +197,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
             del operation._outbound_nodes[count:]
 
 
-# --- keeping the user's model unchanged ------------------------------------------------------------
+# --- keeping the user's model unchanged ---------------------------------------------------------
 
 
 @contextmanager

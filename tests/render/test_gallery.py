@@ -143,7 +143,7 @@ def test_methods_can_be_chosen_where_there_are_several(tmp_path):
 def test_the_legend_shows_the_styles_in_use(tmp_path):
     maps = [GalleryMap("a", "", "1", "grey"), GalleryMap("b", "", "2", "signed")]
     text = written(tmp_path, [entry(maps=maps)]).text
-    assert "black is zero" in text and "grey is zero" in text and "largest" not in text
+    assert "dark is zero" in text and "gray is zero" in text and "largest" not in text
 
 
 def test_questions_are_shown_for_the_methods_in_use(tmp_path):

@@ -2,8 +2,8 @@
 
 export const MEANINGS = {
   heatmap: "zero to the strongest of each map",
-  signed: "negative to positive, black is zero",
-  grey: "negative to positive, grey is zero",
+  signed: "negative to positive, dark is zero",
+  grey: "negative to positive, gray is zero",
 };
 
 const whole = new Intl.NumberFormat("en");

@@ -38,7 +38,7 @@ _FORMS = (
 class At:
     """One class at some positions, as the target for a network with an output for every pixel.
 
-    class_index: an int, or (N,) ints.
+    class_index: an int, or (N,) ints; or the name of a class, or (N,) names.
     where: a mask (h, w) or (N, h, w), bool or float, at the output's resolution; or one pixel as (row, column).
 
     The score is the sum of the class's outputs over the mask. N classes or masks are for N images, one each.
@@ -46,6 +46,20 @@ class At:
 
     class_index: Any
     where: Any
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The class of each image whose score is in this place, 0 being the top class: a target function."""
+
+    place: int
+
+    def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.math.top_k(outputs, self.place + 1).values[:, self.place]
+
+    def classes(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The class itself, (N,) int32. Of equal scores, the class with the lower number comes first."""
+        return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
@@ -62,6 +76,9 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     Raises:
         TargetError: when it does not fit.
     """
+    if isinstance(target, Rank):
+        _require_one_output(outputs)
+        _require_classes(outputs)
     if callable(target):
         return target
     _require_one_output(outputs)

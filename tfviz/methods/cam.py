@@ -12,6 +12,7 @@ from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer
+from tfviz.models.labels import LabelSource
 
 
 class CAM(Explainer):
@@ -27,9 +28,15 @@ class CAM(Explainer):
     needs_layer = True
 
     def __init__(
-        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+        self,
+        model: keras.Model,
+        layer: LayerName = None,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         if layer is None:
             self.layer = layer_search.last_feature_map(self.graph).outputs[0]
         else:

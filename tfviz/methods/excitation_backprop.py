@@ -27,6 +27,7 @@ from tfviz.graph.channels import has_channels, require_channels_last
 from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
@@ -57,8 +58,9 @@ class ExcitationBackprop(Explainer):
         sum_channels: bool = True,
         score: str = "logits",
         output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         self.at = self._explained_inputs() if layer is None else [layer_search.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else self.graph.name_of(self.at[0])
         self.sum_channels = sum_channels

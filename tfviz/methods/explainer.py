@@ -6,7 +6,7 @@ import abc
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import keras
 import tensorflow as tf
@@ -21,8 +21,11 @@ from tfviz.methods.blank_maps import warn_of_empty_maps
 from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
+from tfviz.models.labels import LabelSource, labels_from
+from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
+from tfviz.target_words import ClassOrRank, in_numbers
 
 _TRIED = (24, 96)  # pixels: the sides of what an explainer of free image size is tried on before it is exported
 
@@ -37,6 +40,8 @@ class Explainer(abc.ABC):
         score: "logits" explains the outputs before their final softmax or sigmoid; "outputs" explains them with it.
         output: of a model with several outputs the one to explain, by its name, its key in a dict, or its number. None
             leaves all of them, for a target that is a function of them.
+        class_names: the names of the classes, for targets such as "goldfish": in order, by number, or a labels file. None:
+            those that `tfviz.load_model` knows, and ImageNet's for a network of keras.applications with 1000 classes.
 
     Raises:
         UnsupportedModelError: when the method cannot explain this model; the message says why and what else works.
@@ -58,9 +63,17 @@ class Explainer(abc.ABC):
         explainer.options = _options_of(cls, args, options)
         return explainer
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
         warn_of_preprocessor(model, self.key)
         self.model = model
+        self._labels = None if class_names is None else labels_from(class_names)
         self.score = score
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
@@ -86,16 +99,18 @@ class Explainer(abc.ABC):
             seed: what starts at the outputs (see `targets`).
         """
 
-    def __call__(self, images: Any, target: targets.Target = None) -> tf.Tensor:
+    def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explains one batch.
 
         Args:
             images: (N, H, W, C), what the model itself takes: preprocessed, channels last.
             target: None (the top class of each image), an int, (N,) ints, a float array (N, classes) that weights the
-                outputs, or a function outputs -> (N,).
+                outputs, or a function outputs -> (N,); or in words: the name of a class, one name for each image, or "top3"
+                for the three highest classes.
 
         Returns:
-            The raw attribution, not resized and not scaled; its shape is the method's.
+            The raw attribution, a tensor, not resized and not scaled; its shape is the method's. For "top3" a dict
+            {"top1": attribution, "top2": ..., "top3": ...}, which `tfviz.plot` takes.
 
         Raises:
             ImageError: images of the wrong rank, size or channels, or not finite.
@@ -105,18 +120,26 @@ class Explainer(abc.ABC):
         Warns, once: of maps that are zero everywhere or not finite, and why.
         """
         self._read_again_if_changed()
+        target = self.named_target(target)
+        if isinstance(target, dict):
+            return {name: self(images, one) for name, one in target.items()}
         flat = checked_images(self.graph, images)
         attribution = self._run(flat, target, self._attribution)
         if not self._has_warned:  # to look for the reason takes a run of its own
             self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
         return attribution
 
-    def with_outputs(self, images: Any, target: targets.Target = None) -> Explanation:
+    def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explains one batch and returns the model's outputs with it: one pass through the model gives both.
 
         Args, Raises: as for a call.
+
+        Returns an Explanation, or for several targets ("top2") a dict of them.
         """
         self._read_again_if_changed()
+        target = self.named_target(target)
+        if isinstance(target, dict):
+            return {name: self.with_outputs(images, one) for name, one in target.items()}
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
@@ -142,13 +165,17 @@ class Explainer(abc.ABC):
         """The class that is explained, (N,) int32; None where it is not one class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
+        if is_classifier and isinstance(target, targets.Rank):
+            return target.classes(scores)
         if not is_classifier or callable(target) or (target is not None and target.dtype != tf.int32):
             return None
         if target is None:
             return tf.argmax(scores, axis=-1, output_type=tf.int32)
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
-    def explain(self, images: Any, target: targets.Target = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
+    def explain(
+        self, images: Any, target: targets.Target | str = None, *, batch_size: int = 32, verbose: int | str = "auto"
+    ) -> Any:
         """Explains any number of images, batch by batch.
 
         Args:
@@ -159,9 +186,21 @@ class Explainer(abc.ABC):
             verbose: 0 is silent; 1 or "auto" shows Keras' progress bar; 2 shows its last line only.
 
         Returns:
-            The attributions of all images, a NumPy array; for a model of several inputs one for each, nested as they are.
+            The attributions of all images, a NumPy array; for a model of several inputs one for each, nested as they are. For
+            "top2" a dict of them.
         """
+        target = self.named_target(target)
+        if isinstance(target, dict):
+            return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
+
+    def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
+        """The target with names of classes replaced by their numbers; for "top2" a dict of targets."""
+        if not self.takes_target:
+            return cast("targets.Target", target)
+        shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
+        classes = shape[-1] if shape and len(shape) > 1 else None
+        return in_numbers(target, lambda: self._labels or labels_of(self.model), classes)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Writes the explainer to a folder that runs without tfviz (see `tfviz.export.export`)."""

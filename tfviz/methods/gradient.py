@@ -13,6 +13,7 @@ from tfviz.graph.backprop import NO_RULES, Rules, Values, backpropagate, inputs_
 from tfviz.graph.graph import Graph
 from tfviz.graph.operations import Elementwise, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 
 
@@ -21,8 +22,15 @@ class GradientExplainer(Explainer):
 
     rules: ClassVar[Rules] = NO_RULES
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
-        super().__init__(model, score=score, output=output)
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        super().__init__(model, score=score, output=output, class_names=class_names)
         if Relu in self.rules:
             warn_without_relu(self.graph, self.key)
         warn_of_integers(self.graph, self.key)

@@ -25,6 +25,7 @@ from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.methods.gradient import warn_of_integers, warn_without_relu
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.relu import GUIDED
 
@@ -41,9 +42,15 @@ class GuidedGradCAM(GradCAM):
     style: ClassVar[str] = "grey"
 
     def __init__(
-        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+        self,
+        model: keras.Model,
+        layer: LayerName = None,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
-        super().__init__(model, layer, score=score, output=output)
+        super().__init__(model, layer, score=score, output=output, class_names=class_names)
         self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(

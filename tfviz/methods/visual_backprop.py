@@ -27,6 +27,7 @@ from tfviz.graph.graph import Graph, Step
 from tfviz.graph.layer_search import covers_image, has_height_and_width
 from tfviz.graph.operations import Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
@@ -43,8 +44,15 @@ class VisualBackProp(Explainer):
     question: ClassVar[str] = "Which parts of the picture does the network read, whatever it says?"
     takes_target: ClassVar[bool] = False
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
-        super().__init__(model, score=score, output=output)
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        super().__init__(model, score=score, output=output, class_names=class_names)
         self.maps = feature_maps(self.graph)
         warn_of_hidden_maps(self.graph)
 

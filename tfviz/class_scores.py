@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ImageError, UnsupportedModelError, first_line
-from tfviz.graph.graph import Graph, Value
-from tfviz.graph.logits import ends_in_sigmoid
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.logits import ends_in_sigmoid, final_activation
+from tfviz.graph.operations import Sigmoid
 from tfviz.reading.read_model import read_model
 
 
@@ -53,13 +54,16 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 class Classifier:
     """A model as a compiled function from images to scores of classes.
 
-    `classes` is their number, or None if the model does not have one output (N, classes).
+    `classes` is their number, or None if the model does not have one output (N, classes). `kind` is what a score is:
+    "probability" if the model ends in a softmax or sigmoid, else "output".
     """
 
     def __init__(self, model: keras.Model) -> None:
         shapes = [tuple(tensor.shape) for tensor in model.outputs]
         is_one_row = len(shapes) == 1 and len(shapes[0]) == 2
-        self._is_binary = shapes == [(None, 1)] and _model_ends_in_sigmoid(model)
+        activation = _final_activation_of(model)
+        self.kind = "output" if activation is None else "probability"
+        self._is_binary = shapes == [(None, 1)] and activation is not None and isinstance(activation.operation, Sigmoid)
         self.classes: int | None = (2 if self._is_binary else shapes[0][1]) if is_one_row else None
         self._forward = tf.function(
             lambda images: model(images, training=False),
@@ -83,8 +87,9 @@ class Classifier:
         return both_classes(scores) if self._is_binary else scores
 
 
-def _model_ends_in_sigmoid(model: keras.Model) -> bool:
+def _final_activation_of(model: keras.Model) -> Step | None:
     try:
-        return ends_in_sigmoid(read_model(model).graph)
+        graph = read_model(model).graph
     except UnsupportedModelError:  # the methods say why; a forward pass does not need the graph
-        return False
+        return None
+    return final_activation(graph, graph.outputs[0])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
 
+SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
 DEFAULT_OUTPUT = "tfviz-output"
 
@@ -29,6 +30,8 @@ beside the predicted classes and opens from disk:
   OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
   OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
   OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
+  OUTPUT/IMAGE/image-scale/METHOD...   the same maps with all classes of the image on one scale, if there are several
+                                       (with --scale image these are the files above, and map-scale/ has the others)
   OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
                                        layer's resolution, or (height, width, channels) of the network's input
 
@@ -65,6 +68,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
     parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="map",
+        help="map: each map is scaled to itself (default); image: all classes of one image and method share a scale",
+    )
+    parser.add_argument(
+        "--underlay",
+        choices=("gray", "color"),
+        default="gray",
+        help="the image below the colors; default: gray, so they do not mix",
+    )
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser
 
@@ -83,15 +98,15 @@ def run(args: argparse.Namespace) -> int:
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
-        results = Results(args.output, plan.labels, is_top_only=plan.is_top_only, is_raw=args.raw)
+        results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
         is_stopped = False
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
         except KeyboardInterrupt:
             is_stopped = True
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(plan, results)
-    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
+            page = write_page(results)
+    tell("\n".join(closing_lines(results, page, len(jobs), is_stopped)))
     return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
 
 
@@ -120,7 +135,7 @@ def _explain(
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
-    """Explains one batch. Each map is written before the next method runs, to hold little in memory."""
+    """Explains one batch. The maps of a method are written before the next method runs, to hold little in memory."""
     import numpy as np
 
     done, length = results.count, len(batch.numbers)
@@ -128,18 +143,19 @@ def _explain(
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, classes) in enumerate(steps):
+    for step, (explainer, columns) in enumerate(steps):
         progress.show(done + length * step / len(steps), f"{explainer.key} …")  # the first call compiles
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            attributions = np.asarray(explainer(batch.tensors, classes))
+            attributions = [np.asarray(explainer(batch.tensors, classes)) for classes in columns]
         for warning in caught:
             if warning.category is UserWarning:
                 progress.say(f"Note: {warning.message}")
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
+            targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
-                results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
-            except ImageError as error:  # NaN in the map
+                results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
+            except ImageError as error:  # NaN in a map
                 fail(number, error)

@@ -40,6 +40,11 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
         outputs: what the model returned for a batch.
         graph: the model with its last activation.
     """
+    return scores_of(None, outputs, graph)
+
+
+def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
+    """As `predictions`, for a class of each image, (N,) ints, in place of the top class."""
     flat = keras.tree.flatten(outputs)
     if len(flat) != 1 or flat[0].ndim != 2:
         return [None] * (len(flat[0]) if flat else 0)
@@ -48,7 +53,9 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
         if not ends_in_sigmoid(graph):  # a number, not a class
             return [None] * len(scores)
         scores = both_classes(scores)
-    return [(int(row.argmax()), float(row.max())) if np.isfinite(row).all() else None for row in scores]
+    chosen = scores.argmax(axis=1) if classes is None else classes
+    pairs = zip(chosen, scores, strict=True)
+    return [(int(place), float(row[place])) if np.isfinite(row).all() else None for place, row in pairs]
 
 
 class Classifier:

@@ -28,6 +28,10 @@ export function moment(record) {
   return `Epoch ${whole.format(record.epoch + 1)}${batch} · step ${whole.format(record.step)}${end}`;
 }
 
+export function continued(isOther) {
+  return isOther ? "Training continued with other weights than at the snapshot before" : "Training continued";
+}
+
 export function clock(seconds) {
   return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }

@@ -25,6 +25,7 @@ FLOORS = [
     ["numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
     ["images", "shapes"],
     ["models", "targets"],
+    ["target_words"],
     ["graph"],
     ["reading"],
     ["rules", "class_scores"],

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
     from tfviz.methods.prepared_call import PreparedCall
 
-    Step: TypeAlias = tuple[Explainer, np.ndarray | None]
+    Step: TypeAlias = tuple[Explainer, Sequence[np.ndarray | None]]
 
+SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
 DEFAULT_OUTPUT = "tfviz-output"
 
@@ -38,6 +39,8 @@ beside the predicted classes and opens from disk:
   OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
   OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
   OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
+  OUTPUT/IMAGE/image-scale/METHOD...   the same maps with all classes of the image on one scale, if there are several
+                                       (with --scale image these are the files above, and map-scale/ has the others)
   OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
                                        layer's resolution, or (height, width, channels) of the network's input
 
@@ -74,6 +77,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
     parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="map",
+        help="map: each map is scaled to itself (default); image: all classes of one image and method share a scale",
+    )
+    parser.add_argument(
+        "--underlay",
+        choices=("gray", "color"),
+        default="gray",
+        help="the image below the colors; default: gray, so they do not mix",
+    )
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser
 
@@ -92,15 +107,15 @@ def run(args: argparse.Namespace) -> int:
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
-        results = Results(args.output, plan.labels, is_top_only=plan.is_top_only, is_raw=args.raw)
+        results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
         is_stopped = False
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
         except KeyboardInterrupt:
             is_stopped = True
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(plan, results)
-    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
+            page = write_page(results)
+    tell("\n".join(closing_lines(results, page, len(jobs), is_stopped)))
     return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
 
 
@@ -135,37 +150,43 @@ def _explain(
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, classes, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
+    for step, (explainer, columns, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
+            targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
-                results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
-            except ImageError as error:  # NaN in the map
+                results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
+            except ImageError as error:  # NaN in a map
                 fail(number, error)
 
 
 def _attributions(
     tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
-) -> Iterator[tuple[Explainer, np.ndarray | None, np.ndarray]]:
-    """The maps of one method after the other. While TensorFlow runs one, the next is compiled, which takes as long."""
+) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
+    """Yields the maps of one method after the other, for each of its targets.
+
+    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run the result. So the next
+    method compiles while TensorFlow runs this one in another thread.
+    """
     import numpy as np
 
     with ThreadPoolExecutor(max_workers=1) as background:
-        waiting: tuple[Step, PreparedCall, Future[tf.Tensor]] | None = None
+        waiting: tuple[Step, list[tuple[PreparedCall, Future[tf.Tensor]]]] | None = None
         for number, step in enumerate([*steps, None]):
             started = None
             if step is not None:
-                explainer, classes = step
-                progress.show(done + length * number / len(steps), f"{explainer.key} …")  # the first call compiles
+                explainer, columns = step
+                progress.show(done + length * number / len(steps), f"{explainer.key} …")
                 with _notes(progress):
-                    call = explainer.prepare(tensors, classes)
-                started = step, call, background.submit(call.run)
+                    calls = [explainer.prepare(tensors, classes) for classes in columns]
+                started = step, [(call, background.submit(call.run)) for call in calls]
             if waiting is not None:
-                (explainer, classes), call, attribution = waiting
+                (explainer, columns), running = waiting
                 with _notes(progress):
-                    call.check(attribution.result())
-                yield explainer, classes, np.asarray(attribution.result())
+                    for call, attribution in running:
+                        call.check(attribution.result())
+                yield explainer, columns, [np.asarray(attribution.result()) for _, attribution in running]
             waiting = started
 
 

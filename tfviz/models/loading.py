@@ -6,6 +6,7 @@ the model itself is not changed, and the entry disappears with it.
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -125,7 +126,20 @@ def is_preprocessing_known(model: keras.Model) -> bool:
 
 def labels_of(model: keras.Model) -> Labels:
     """The names of the model's classes, as far as known. May look for ImageNet's in the network, for some seconds."""
+    if model not in _notes and _is_imagenet_application(model):
+        return imagenet_labels()
     return _notes.get(model, _Notes()).labels()
+
+
+def _is_imagenet_application(model: keras.Model) -> bool:
+    """Whether keras.applications itself built the model, with ImageNet's classes, as far as its name says."""
+    name = re.sub(r"[\W_]", "", model.name.lower())
+    is_known = len(name) >= _SHORTEST_NAME and any(known.startswith(name) or name.startswith(known) for known in _APPLICATIONS)
+    return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
+
+
+_APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))  # a model's own name has more, "mobilenetv2_1.00_224", or less, "NASNet"
+_SHORTEST_NAME = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:

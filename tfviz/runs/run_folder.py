@@ -35,7 +35,7 @@ _ACCURACY = 1e-3  # of a map's largest value
 class RunFolder:
     """Begins a run in a folder, or goes on with the one that is there.
 
-    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels" and "methods" of run.json.
+    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels", "methods" and "true_classes" of run.json.
     run: what run.json says; None before the run is open.
     """
 
@@ -97,6 +97,8 @@ class RunFolder:
             "methods": _united(known["methods"] if known else [], self._about["methods"]),
             "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
         }
+        if self._about.get("true_classes") is not None:
+            run["true_classes"] = self._about["true_classes"]
         _require(RUN_FILE, run_fault(run))
         content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
         _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))

@@ -38,9 +38,13 @@ class _MisfitError(Exception):
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
     """What is wrong with the content of a run.json, in one line without the value itself; None if it conforms."""
     fault = _fault(Run, value, is_strict)
-    if fault is None and is_strict and len(set(names_of(value))) < len(value["methods"]):
+    if fault is not None or not is_strict:
+        return fault
+    if len(set(names_of(value))) < len(value["methods"]):
         return f"the names of the methods are not unique: {', '.join(names_of(value))}"
-    return fault
+    if (count := len(value.get("true_classes", value["images"]))) != len(value["images"]):
+        return f"expected {len(value['images'])} true classes, one for each image, got {count}"
+    return None
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
@@ -50,7 +54,10 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
         return fault
     if len(value["predictions"]) != len(run["images"]):
         return f"expected {len(run['images'])} predictions, one for each image, got {len(value['predictions'])}"
-    strange = sorted({*value["methods"], *value["errors"]} - set(names_of(run)))
+    for name, given in (("explained", value.get("explained")), *value.get("strengths", {}).items()):
+        if given is not None and len(given) != len(run["images"]):
+            return f"expected {len(run['images'])} of {name}, one for each image, got {len(given)}"
+    strange = sorted({*value["methods"], *value["errors"], *value.get("strengths", {})} - set(names_of(run)))
     return f"the run has no method {', '.join(strange)}" if strange else None
 
 
@@ -85,7 +92,8 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
         return _entries(_check_of(arguments[0], is_strict), _check_of(arguments[1], is_strict))
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
-        return _fields({name: _check_of(hint, is_strict) for name, hint in hints.items()}, is_strict)
+        fields = {name: _check_of(hint, is_strict) for name, hint in hints.items()}
+        return _fields(fields, kind.__required_keys__, is_strict)
     return _SCALARS[kind]
 
 
@@ -184,18 +192,19 @@ def _entries(check_key: Check, check_value: Check) -> Check:
     return check
 
 
-def _fields(checks: dict[str, Check], is_strict: bool) -> Check:
+def _fields(checks: dict[str, Check], required: frozenset[str], is_strict: bool) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, dict):
             raise _MisfitError("expected an object")
         for name, check_field in checks.items():
             try:
-                if name not in value:
+                if name in value:
+                    check_field(value[name])
+                elif name in required:
                     raise _MisfitError("the field is missing")
-                check_field(value[name])
             except _MisfitError as error:
                 raise error.within(name) from None
-        for name in value if is_strict and len(value) > len(checks) else ():
+        for name in value if is_strict else ():
             if name not in checks:
                 raise _MisfitError("unexpected field").within(ascii(name)[1:-1])
 

@@ -1,0 +1,67 @@
+"""Targets in words: the names of classes, and "top3" for the three highest. One reading for Python and the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias, cast
+
+import numpy as np
+
+from tfviz.errors import TargetError
+from tfviz.models.labels import Labels
+from tfviz.targets import At, Rank, Target
+
+ClassOrRank: TypeAlias = "int | Rank"
+
+
+def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) -> dict[str, ClassOrRank]:
+    """What a word names: {"goldfish": 1}, {"top": Rank(0)}, or for several {"top1": Rank(0), "top2": Rank(1)}.
+
+    Args:
+        word: "top", "top3", or the number or the name of a class (see `Labels.index`).
+        labels: the class names; they are asked for only if they are needed.
+        classes: how many classes the model has; None if that is unknown.
+
+    Raises TargetError for a name that no class has, or several have, and for a number or rank beyond the model's classes.
+    """
+    if rank := re.fullmatch(r"top(\d*)", word.strip().lower()):
+        count = int(rank[1] or 1)
+        if count < 1 or (classes is not None and count > classes):
+            most = "more" if classes is None else f"top{classes}, because the model has {classes} classes"
+            raise TargetError(f"Target {word!r}: expected top1 to {most}.")
+        return {word: Rank(0)} if count == 1 else {f"top{place + 1}": Rank(place) for place in range(count)}
+    return {word: class_named(word, labels, classes)}
+
+
+def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
+    """The class that a name or a number in words names; Args and Raises as for `targets_named`."""
+    index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
+    if classes is not None and not 0 <= index < classes:
+        raise TargetError(f"Target {word!r} is out of range: the model has {classes} classes, 0 to {classes - 1}.")
+    return index
+
+
+def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
+    """A target of an explainer with every word replaced: a list of names gives one class for each image.
+
+    Several ranks ("top2") are several targets, by name; everything else is one.
+    """
+    if isinstance(target, str):
+        found = targets_named(target, labels, classes)
+        return found if len(found) > 1 else next(iter(found.values()))
+    if isinstance(target, At) and _are_words(target.class_index):
+        return replace(target, class_index=_indices(target.class_index, labels, classes))
+    return _indices(target, labels, classes) if _are_words(target) else cast("Target", target)
+
+
+def _are_words(given: object) -> bool:
+    is_several = isinstance(given, (list, tuple, np.ndarray)) and len(given)
+    return isinstance(given, str) or bool(is_several and all(isinstance(one, str) for one in cast("list[object]", given)))
+
+
+def _indices(words: object, labels: Callable[[], Labels], classes: int | None) -> int | np.ndarray:
+    if isinstance(words, str):
+        return class_named(words, labels, classes)
+    return np.array([class_named(str(word), labels, classes) for word in cast("list[str]", words)], np.int32)

@@ -1,4 +1,4 @@
-"""Targets in words: the names of classes, and "top3" for the three highest. One reading for Python and the command line."""
+"""Targets in words, for Python and the command line: class names, and "top3" for three classes."""
 
 from __future__ import annotations
 
@@ -17,36 +17,50 @@ ClassOrRank: TypeAlias = "int | Rank"
 
 
 def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) -> dict[str, ClassOrRank]:
-    """What a word names: {"goldfish": 1}, {"top": Rank(0)}, or for several {"top1": Rank(0), "top2": Rank(1)}.
+    """Read a word as one or several targets.
 
     Args:
-        word: "top", "top3", or the number or the name of a class (see `Labels.index`).
-        labels: the class names; they are asked for only if they are needed.
-        classes: how many classes the model has; None if that is unknown.
+        word: "top", "top3", or the number or name of a class (see `Labels.index`).
+        labels: returns the class names; called only if they are needed.
+        classes: the number of classes; None if unknown.
 
-    Raises TargetError for a name that no class has, or several have, and for a number or rank beyond the model's classes.
+    Returns:
+        {"goldfish": 1}, {"top": Rank(0)}, or for several {"top1": Rank(0), "top2": Rank(1)}.
+
+    Raises:
+        TargetError: no class or several classes have this name, or the number or rank is beyond the
+            model's classes.
     """
     if rank := re.fullmatch(r"top(\d*)", word.strip().lower()):
         count = int(rank[1] or 1)
         if count < 1 or (classes is not None and count > classes):
             most = "more" if classes is None else f"top{classes}, because the model has {classes} classes"
-            raise TargetError(f"Target {word!r}: expected top1 to {most}.")
+            raise TargetError(f"Target {word!r} is out of range. Choose top1 to {most}.")
         return {word: Rank(0)} if count == 1 else {f"top{place + 1}": Rank(place) for place in range(count)}
     return {word: class_named(word, labels, classes)}
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """The class that a name or a number in words names; Args and Raises as for `targets_named`."""
+    """Return the class that a name or a written number stands for; see `targets_named`."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
-        raise TargetError(f"Target {word!r} is out of range: the model has {classes} classes, 0 to {classes - 1}.")
+        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes: choose 0 to {classes - 1}.")
     return index
 
 
 def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
-    """A target of an explainer with every word replaced: a list of names gives one class for each image.
+    """Replace the words in a target; a list of names becomes one class per image.
 
-    Several ranks ("top2") are several targets, by name; everything else is one.
+    Args:
+        target: what to explain.
+        labels: returns the class names; called only if they are needed.
+        classes: the number of classes; None if unknown.
+
+    Returns:
+        The target; for several ranks such as "top2", a dict of targets by name.
+
+    Raises:
+        TargetError: see `targets_named`.
     """
     if isinstance(target, str):
         found = targets_named(target, labels, classes)

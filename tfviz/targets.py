@@ -54,7 +54,11 @@ class At:
 
 @dataclass(frozen=True)
 class Rank:
-    """The class of each image whose score is in this place, 0 being the top class: a target function."""
+    """A target function: the class of each image whose score has this rank.
+
+    Attributes:
+        place: the rank; 0 is the top class.
+    """
 
     place: int
 
@@ -62,7 +66,7 @@ class Rank:
         return tf.math.top_k(outputs, self.place + 1).values[:, self.place]
 
     def classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """The class itself, (N,) int32. Of equal scores, the class with the lower number comes first."""
+        """Return the class itself, (N,) int32. Among equal scores, the lower class comes first."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 

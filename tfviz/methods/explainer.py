@@ -260,7 +260,17 @@ class Explainer(abc.ABC):
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
-        """Return the target with class names replaced by numbers; for "top2", a dict of targets."""
+        """Replace class names in a target by their numbers.
+
+        Args:
+            target: what to explain, as in a call.
+
+        Returns:
+            The target; for "top2", a dict of targets.
+
+        Raises:
+            TargetError: there is no such class.
+        """
         if not self.takes_target:
             return cast("targets.Target", target)
         shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None

@@ -5,15 +5,13 @@ Inside tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Files ar
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import ImageError, OutputError, warn
+from tfviz.errors import ImageError, OutputError, shown, warn
 from tfviz.images.decoding import decode, quiet_opencv
 from tfviz.images.formats import EXTENSIONS, FORMATS, Container, describe
 
@@ -189,13 +187,3 @@ def require_image(rgb: object) -> np.ndarray:
         return rgb
     came = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
     raise ImageError(f"Expected an image, a uint8 RGB array (height, width, 3), as read_image returns. Got {came}.")
-
-
-def shown(path: str | Path) -> str:
-    """The path for a message, on one line: control codes and what is no text, which file systems allow, are escaped."""
-    text = os.fsencode(path).decode("utf-8", "replace")
-    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
-
-
-# Control codes, invisible ones (which turn the direction of text around), and separators of lines and paragraphs.
-_UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})

@@ -37,7 +37,7 @@ class _MisfitError(Exception):
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
     """What is wrong with the content of a run.json, in one line without the value itself; None if it conforms."""
-    fault = _fault(Run, value, is_strict)
+    fault = fault_of(Run, value, is_strict=is_strict)
     if fault is None and is_strict and len(set(names_of(value))) < len(value["methods"]):
         return f"the names of the methods are not unique: {', '.join(names_of(value))}"
     return fault
@@ -45,7 +45,7 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
     """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it conforms."""
-    fault = _fault(Record, value, is_strict)
+    fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
     if len(value["predictions"]) != len(run["images"]):
@@ -59,7 +59,8 @@ def size_fault(content: bytes, most: int) -> str | None:
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 
-def _fault(kind: type, value: Any, is_strict: bool) -> str | None:
+def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
+    """What is wrong with a value that should be of a type such as those of the schema; None if it conforms."""
     try:
         _check_of(kind, is_strict)(value)
     except _MisfitError as error:
@@ -89,6 +90,15 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
     return _SCALARS[kind]
 
 
+def _anything(value: Any) -> None:
+    """Whatever JSON holds."""
+
+
+def _boolean(value: Any) -> None:
+    if type(value) is not bool:
+        raise _MisfitError("expected true or false")
+
+
 def _integer(value: Any) -> None:
     if type(value) is not int:
         raise _MisfitError("expected a whole number")
@@ -112,7 +122,7 @@ def _text(value: Any) -> None:
         raise _MisfitError("expected text that UTF-8 can encode") from error
 
 
-_SCALARS: dict[type, Check] = {int: _integer, float: _number, str: _text}
+_SCALARS: dict[Any, Check] = {int: _integer, float: _number, str: _text, bool: _boolean, Any: _anything}
 
 
 def _all(checks: list[Check]) -> Check:

@@ -147,6 +147,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
             f"{shown(folder)} holds an explainer of the format {manifest.format!r}, which this tfviz does not know; it reads "
             f"{', '.join(FORMATS)}. Export it again, or use the tfviz that wrote it."
         )
+    manifest.require_regular(folder)
     with _ONE_AT_A_TIME, whole(folder):
         return FORMATS[manifest.format].load().read(folder, manifest, trusted)
 

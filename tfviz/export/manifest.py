@@ -109,9 +109,18 @@ class Manifest:
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
+    @staticmethod
+    def require_regular(folder: Path) -> None:
+        """Raises ExportError where a pipe or device stands in the folder: opening one may wait forever."""
+        for path in folder.rglob("*"):
+            if not (path.is_file() or path.is_dir()):
+                raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
+
     def require_exported(self, folder: Path, *names: str) -> None:
         """Raises ExportError, or OSError, unless the files (by default all) hold what was exported."""
         for name in names or self.files:
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise ExportError(f"{name!r} is not a file of the export")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
                 raise ExportError(f"{name} is not the file that was exported, but changed or damaged")
 

@@ -103,13 +103,15 @@ def manifest_fault(content: dict[str, Any]) -> str | None:
 
 
 def _structure_fault(structure: Any) -> str | None:
-    """Names nested in lists and dicts."""
-    level, depth = [structure], 0
-    while level := [part for one in level if not isinstance(one, str) for part in _parts(one)]:
-        depth += 1
-        if depth > _MOST_DEPTH or not all(isinstance(part, str | list | dict) for part in level):
-            return f"expected names, nested in at most {_MOST_DEPTH} lists and objects"
-    return None if isinstance(structure, str | list | dict) else "expected names, or lists and objects of them"
+    """What is wrong with names that are nested in lists and objects."""
+    level = [structure]
+    for _ in range(_MOST_DEPTH):
+        if not all(isinstance(one, str | list | dict) for one in level):
+            return "expected names, or lists and objects of them"
+        level = [part for one in level if not isinstance(one, str) for part in _parts(one)]
+        if not level:
+            return None
+    return f"expected names, nested in fewer than {_MOST_DEPTH} lists and objects"
 
 
 def _parts(one: Any) -> Iterator[Any]:

@@ -1,8 +1,9 @@
 """Whether a value that was read from JSON conforms to the schema.
 
-A strict check enforces the limits too and allows no other fields: the viewer applies it to what it shows, and the callback
-to what it writes. A check that is not strict looks for missing fields and wrong types only, so that runs with more images
-than the viewer shows, or with fields of a newer version, remain readable.
+A strict check allows no other fields: the viewer applies it to what it shows, and the callback to what it writes. A check
+that is not strict ignores other fields and allows texts, lists and objects to be some times longer, so that runs with more
+images than the viewer shows, or with fields of a newer version, remain readable. The limits of numbers and the characters of
+names, which become parts of paths, hold in any case: a folder may come from a stranger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
+
+_LENIENCE = 16  # times the greatest length, in a check that is not strict
 
 Check = Callable[[Any], None]  # raises _MisfitError
 
@@ -73,7 +76,7 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
     """The check for a type of the schema."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        checks = [_check_of(arguments[0], is_strict), *(map(_limit, arguments[1:]) if is_strict else ())]
+        checks = [_check_of(arguments[0], is_strict), *(_limit(limit, is_strict) for limit in arguments[1:])]
         return _all(checks)
     if origin in (Union, types.UnionType):
         (other,) = (one for one in arguments if one is not types.NoneType)
@@ -133,9 +136,11 @@ def _all(checks: list[Check]) -> Check:
     return check
 
 
-def _limit(limit: Range | Length | Pattern) -> Check:
+def _limit(limit: Range | Length | Pattern, is_strict: bool) -> Check:
     if isinstance(limit, Range):
         return partial(_check_range, limit)
+    if isinstance(limit, Length) and not is_strict:
+        limit = Length(limit.least, _LENIENCE * limit.most)
     return partial(_check_length, limit) if isinstance(limit, Length) else partial(_check_pattern, limit)
 
 

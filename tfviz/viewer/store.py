@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfviz.runs.layout import RUN_FILE, find_runs
-from tfviz.runs.regular_files import read_regular
+from tfviz.runs.regular_files import is_inside, read_regular
 from tfviz.runs.run_reader import parsed
 from tfviz.runs.schema import MAX_RUN_BYTES, Run
 from tfviz.runs.validation import run_fault
-from tfviz.viewer.known_run import KnownRun, Stamp, is_inside, stamp_of
+from tfviz.viewer.known_run import KnownRun, Stamp, stamp_of
 from tfviz.viewer.log import log
 
 

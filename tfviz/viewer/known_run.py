@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from pathlib import Path
 
+from tfviz.errors import shown
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, picture_path
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.run_reader import IndexReader
@@ -60,7 +61,7 @@ class KnownRun:
                 self.last_time = record["time"]
             if self._index.fault is not None and not self._has_told_fault:
                 self._has_told_fault = True
-                log.warning("%s: a snapshot is left out: %s", self.folder / INDEX_FILE, self._index.fault)
+                log.warning("%s: a snapshot is left out: %s", shown(self.folder / INDEX_FILE), self._index.fault)
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:

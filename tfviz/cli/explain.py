@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
 
-EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
+EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
@@ -36,7 +36,8 @@ IMAGE is the file's path inside the folder that was given, without its extension
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
-2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C (what was made stays).
+2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C, 143 by SIGTERM and 129
+by SIGHUP (what was made stays, and index.html shows it).
 """
 
 
@@ -79,20 +80,32 @@ def run(args: argparse.Namespace) -> int:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.results import Results, closing_lines, write_page
+        from tfviz.cli.results import Results, closing_lines
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
         results = Results(args.output, plan.labels, is_top_only=plan.is_top_only, is_raw=args.raw)
-        is_stopped = False
+        stop: KeyboardInterrupt | None = None
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
-        except KeyboardInterrupt:
-            is_stopped = True
+        except KeyboardInterrupt as error:
+            stop = error
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(plan, results)
-    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
-    return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
+            page, stop = _page(plan, results, stop)
+    tell("\n".join(closing_lines(plan, results, page, len(jobs), stop is not None)))
+    if stop is not None:
+        return exit_code(stop)
+    return SOME_FAILED if results.failures else EXPLAINED
+
+
+def _page(plan: Plan, results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
+    """The page about all there is, and what stopped the run, which may come while the page is written."""
+    from tfviz.cli.results import write_page
+
+    try:
+        return write_page(plan, results), stop
+    except KeyboardInterrupt as error:
+        return write_page(plan, results), error
 
 
 def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
@@ -130,12 +143,7 @@ def _explain(
     steps = plan.steps(scores)
     for step, (explainer, classes) in enumerate(steps):
         progress.show(done + length * step / len(steps), f"{explainer.key} …")  # the first call compiles
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            attributions = np.asarray(explainer(batch.tensors, classes))
-        for warning in caught:
-            if warning.category is UserWarning:
-                progress.say(f"Note: {warning.message}")
+        attributions = np.asarray(explainer(batch.tensors, classes))
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")

@@ -5,6 +5,8 @@ Inside tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Files ar
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import cv2
@@ -103,12 +105,18 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
 
 
 def _bytes_of(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError(f"{shown(path)} is a folder; expected an image file.")
-    if not path.is_file():
-        raise ImageError(f"There is no file {shown(path)}.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(path).close()
+            raise ImageError(f"{shown(path)} is a folder; expected an image file.")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{shown(path)} is a pipe or device; expected an image file.")
         data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"There is no file {shown(path)}.") from error
+    except ValueError as error:
+        raise error if isinstance(error, ImageError) else ImageError(f"There is no file {shown(path)}.") from error
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be read ({error.strerror}).") from error
     if not data:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfviz.errors import ImageError
-from tfviz.images.files import shown
+from tfviz.errors import ImageError, shown
 from tfviz.images.formats import EXTENSIONS, FORMATS
 
 
@@ -32,23 +31,36 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     that is named itself always counts. With one folder, `relative` starts inside it; with several paths, it starts
     with the folder's own name. A file that is named twice is found once.
 
-    Raises ImageError for a path that does not exist and for a folder without images.
+    What is there but cannot be read (a folder without permission, a link to nothing or to itself, a pipe) is found as an
+    image, and reading it says why it is none.
+
+    Raises ImageError for a path that does not exist, and for a folder that holds no image or cannot be read.
     """
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    found: dict[Path, FoundImage] = {}
+    found: dict[str, FoundImage] = {}
     taken: set[str] = set()
     for path in given:
-        top = _free_name(Path(path.resolve().name), taken) if path.is_dir() and len(given) > 1 else Path()
+        top = (
+            _free_name(Path(os.path.basename(os.path.realpath(path))), taken) if is_folder(path) and len(given) > 1 else Path()
+        )
         for file, inside in _files_of(path):
-            if (real := file.resolve()) not in found:
+            if (real := os.path.realpath(file)) not in found:
                 found[real] = FoundImage(file, _free_name(top / inside, taken))
     return list(found.values())
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, as far as it can be seen."""
+    try:
+        return path.is_dir()
+    except OSError:  # it lies in a folder that may not be entered
+        return False
+
+
 def _files_of(path: Path) -> list[tuple[Path, Path]]:
-    if path.is_file():
+    if os.path.lexists(path) and not is_folder(path):
         return [(path, Path(path.name))]
-    if not path.is_dir():
+    if not is_folder(path):
         raise ImageError(f"There is no file or folder {shown(path)}. Give image files ({FORMATS}) or folders of them.")
     files = [(file, file.relative_to(path)) for file in _walk(path)]
     if not files:
@@ -57,15 +69,16 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder, onerror=_refuse_folder):
+    unreadable: list[OSError] = []
+    for here, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(here, name)
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise ImageError(f"The folder {shown(error.filename)} cannot be read ({error.strerror}).") from error
+    for error in unreadable:
+        if Path(error.filename) == folder:
+            raise ImageError(f"The folder {shown(folder)} cannot be read ({error.strerror}).") from error
+        yield Path(error.filename)
 
 
 def _free_name(wanted: Path, taken: set[str]) -> Path:

@@ -59,7 +59,7 @@ class ViewerSink(Sink):
         if left:
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
-                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}: the next training into that folder "
-                f"sends them, and `tfviz watch {shown(folder)}` shows them."
+                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}: the next training into that "
+                f"folder sends them, and `tfviz watch {shown(folder)}` shows them."
             )
         upload.raise_trouble()

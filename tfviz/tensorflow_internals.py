@@ -12,11 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import op_def_registry, ops
 
 _patching = threading.RLock()
 _Function: Any = type(tf.function(lambda: None))
@@ -49,6 +50,16 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """Trace a function once, into a graph that can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
+
+
+def saved_model_in(folder: Path) -> Any:
+    """The SavedModel protocol buffer in a folder, read as tf.saved_model.load reads it, and not run."""
+    return tf.__internal__.saved_model.parse_saved_model(str(folder))
+
+
+def operation_definition(name: str) -> Any:
+    """How TensorFlow defines an operation (an OpDef); None where it has none of that name."""
+    return op_def_registry.get(name)
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:

@@ -92,6 +92,7 @@ KNOW_NAMES = {
     "tfviz.export.onnx": "takes the constants out of a graph before it is converted",
     "tfviz.export.litert": "says where in the graph the operations stand that the converter lacks",
     "tfviz.export.int8_weights": "rounds the kernels of a traced graph; a depthwise one has other channels",
+    "tfviz.export.allowed_operations": "refuses operations that do more than compute",
     "tfviz.export.saved_model": "refuses operations that run Python",
     "tfviz.export.loading": "knows tfviz.At by name, since it runs without TensorFlow",
     "tfviz.models.weights.keras_2": "translates the config of a Keras 2 file",

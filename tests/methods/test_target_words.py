@@ -103,9 +103,9 @@ def test_a_class_at_positions_may_be_named() -> None:
         (["tench", "taby", "tench"], {"class_names": NAMES}, r"No class is called 'taby'\. Did you mean 'tabby'"),
         ("crane", {"class_names": NAMES}, r"'crane' names the classes 2, 3\. Give the number"),
         ("goldfish", {}, r"No class is called 'goldfish'\. .*class_names"),
-        ("top6", {}, "'top6': expected top1 to top5, because the model has 5 classes"),
-        ("top0", {}, "'top0': expected top1 to top5"),
-        ("7", {}, "'7' is out of range: the model has 5 classes, 0 to 4"),
+        ("top6", {}, "'top6': is out of range. Choose top1 to top5, because the model has 5 classes"),
+        ("top0", {}, "'top0': is out of range. Choose top1 to top5"),
+        ("7", {}, "'7' is out of range. The model has 5 classes: choose 0 to 4"),
         (["tench", "tench"], {"class_names": NAMES}, "one (target )?for each image; got 2"),
     ],
 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     Step: TypeAlias = tuple[Explainer, Sequence[np.ndarray | None]]
 
 SCALES = ("map", "image")
-EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
+EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
@@ -48,7 +47,8 @@ IMAGE is the file's path inside the folder that was given, without its extension
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
-2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C (what was made stays).
+2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C, 143 by SIGTERM and 129
+by SIGHUP (what was made stays, and index.html shows it).
 """
 
 
@@ -103,20 +103,32 @@ def run(args: argparse.Namespace) -> int:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.results import Results, closing_lines, write_page
+        from tfviz.cli.results import Results, closing_lines
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
         results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
-        is_stopped = False
+        stop: KeyboardInterrupt | None = None
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
-        except KeyboardInterrupt:
-            is_stopped = True
+        except KeyboardInterrupt as error:
+            stop = error
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(results)
-    tell("\n".join(closing_lines(results, page, len(jobs), is_stopped)))
-    return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
+            page, stop = _page(results, stop)
+    tell("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+    if stop is not None:
+        return exit_code(stop)
+    return SOME_FAILED if results.failures else EXPLAINED
+
+
+def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
+    """Writes the page about all there is; returns it, and what stopped the run, which may come while it is written."""
+    from tfviz.cli.results import write_page
+
+    try:
+        return write_page(results), stop
+    except KeyboardInterrupt as error:
+        return write_page(results), error
 
 
 def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
@@ -178,24 +190,11 @@ def _attributions(
             if step is not None:
                 explainer, columns = step
                 progress.show(done + length * number / len(steps), f"{explainer.key} …")
-                with _notes(progress):
-                    calls = [explainer.prepare(tensors, classes) for classes in columns]
+                calls = [explainer.prepare(tensors, classes) for classes in columns]
                 started = step, [(call, background.submit(call.run)) for call in calls]
             if waiting is not None:
                 (explainer, columns), running = waiting
-                with _notes(progress):
-                    for call, attribution in running:
-                        call.check(attribution.result())
+                for call, attribution in running:
+                    call.check(attribution.result())
                 yield explainer, columns, [np.asarray(attribution.result()) for _, attribution in running]
             waiting = started
-
-
-@contextmanager
-def _notes(progress: Progress) -> Iterator[None]:
-    """Shows warnings as lines of the run."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        if warning.category is UserWarning:
-            progress.say(f"Note: {warning.message}")

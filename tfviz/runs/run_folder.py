@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, shown
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.runs.folder_lock import FolderLock
@@ -149,13 +149,13 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"log_dir: {path} cannot be made ({error.strerror}). Give a folder that can be written to."
+            f"log_dir: {shown(path)} cannot be made ({error.strerror}). Give a folder that can be written to."
         ) from error
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir: {path} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, or "
-                "give a new folder."
+                f"log_dir: {shown(path)} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, "
+                "or give a new folder."
             )
         return
     if len(read_run(path)["images"]) != len(images) or not all(
@@ -164,8 +164,8 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir: {path} holds a run of other images. To go on with it give the same images (from a shuffled dataset "
-            "others come each time: take them once and keep them); else give a new folder."
+            f"log_dir: {shown(path)} holds a run of other images. To go on with it give the same images (from a shuffled "
+            "dataset others come each time: take them once and keep them); else give a new folder."
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from tfviz.errors import LabelsError, OptionError
+from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.models.labels import labels_from
 from tfviz.render.overlays import Look, Underlay
@@ -196,7 +196,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         except FolderInUseError:
             raise
         except Exception as error:  # A full disk: it is tried again at each snapshot.
-            self._faults.add("folder", f"The run in {self.log_dir} could not be begun: {error}", error)
+            self._faults.add("folder", f"The run in {shown(self.log_dir)} could not be begun: {error}", error)
         return folder
 
     def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import ImageError, TfvizError
+from tfviz.errors import ImageError, TfvizError, shown
 from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import Picture, maps_of
 from tfviz.render.strength import strengths_of
@@ -43,7 +43,7 @@ class Writer:
         try:
             snapshot = self._kept(self._drawn(moment, exposures))
         except Exception as error:  # Whatever it is, training must go on.
-            words = f"The snapshot at step {moment.step} could not be written to {self.folder.path}: {reason(error)}"
+            words = f"The snapshot at step {moment.step} could not be written to {shown(self.folder.path)}: {reason(error)}"
             self.faults.add("folder", f"{words}. Such snapshots are left out, until it can be written again.", error)
             return
         self._open_sinks()
@@ -127,7 +127,7 @@ class Writer:
 
     def _renew_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {self.folder.path} was removed. A new one is begun there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new one is begun there."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 

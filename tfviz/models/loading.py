@@ -34,6 +34,7 @@ from tfviz.models.labels import Labels, imagenet_labels, labels_from
 from tfviz.models.weights import (
     FOREIGN_EXTENSIONS,
     WEIGHTS_EXTENSIONS,
+    keras_2_config,
     load_foreign,
     load_weights,
     open_hdf5,
@@ -242,16 +243,20 @@ _FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as 
 
 
 def _open(path: Path) -> keras.Model:
-    with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
-        if path.suffix != ".keras" and "model_config" not in file.attrs:
-            raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+    try:
+        with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
+            if path.suffix != ".keras" and "model_config" not in file.attrs:
+                raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+            old = keras_2_config(path, file)
+            if old is not None:
+                from tfviz.models.weights import keras_2
+
+                return keras_2.load(old, file)
         import keras
 
-        from tfviz.models.weights import keras_2
-
-        old = keras_2.config_of(file)
-    try:
-        return keras.models.load_model(path, compile=False) if old is None else keras_2.load(path, old)
+        return keras.models.load_model(path, compile=False)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{shown(path)} cannot be opened: {error}") from error
     except TfvizError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ from tfviz.models.weights.files import require_file
 from tfviz.models.weights.foreign import FOREIGN_EXTENSIONS, load_foreign
 from tfviz.models.weights.keras_files import (
     WEIGHTS_EXTENSIONS,
+    keras_2_config,
     load_weights,
     model_arrays,
     open_hdf5,
@@ -14,6 +15,7 @@ from tfviz.models.weights.keras_files import (
 __all__ = [
     "FOREIGN_EXTENSIONS",
     "WEIGHTS_EXTENSIONS",
+    "keras_2_config",
     "load_foreign",
     "load_weights",
     "model_arrays",

@@ -6,6 +6,7 @@ first one missing. So the two sets of arrays are compared here, by shape, before
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -136,6 +137,17 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise WeightsError(f"{shown(path)} {_fault(path)}") from error
         yield file
+
+
+def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
+    """The config, in JSON, of the model in a .keras file or an open .h5 file that Keras 2 or 1 saved; None for any other."""
+    if Path(path).suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+            config = archive.read("config.json").decode() if version[0] in "12" else None
+        return config
+    version = str(file.attrs.get("keras_version", "1"))
+    return str(file.attrs["model_config"]) if "model_config" in file.attrs and version[0] in "12" else None
 
 
 def _fault(path: str | Path) -> str:

@@ -202,13 +202,14 @@ def test_wrappers_recurrent_layers_and_policies_are_read(tmp_path: Path) -> None
     np.testing.assert_allclose(tfviz.GradCAM(model)(films, 1), tfviz.GradCAM(new)(films, 1), rtol=1e-3, atol=1e-6)
 
 
-def test_a_function_that_is_not_known_is_named(tmp_path: Path) -> None:
-    inner = [image("img", 4, 4, 3), function("tf.fft", "signal.fft", "img")]
+@pytest.mark.parametrize("of", ["random.normal", "io.read_file", "nn.dropout", "math.__loader__", "math.sys.exit", "py_function", "fft"])
+def test_a_function_that_is_not_known_is_named(of: str, tmp_path: Path) -> None:
+    inner = [image("img", 4, 4, 3), function("drawn", of, "img")]
     with pytest.raises(
         tfviz.UnsupportedModelError,
-        match=r"calls the TensorFlow function tf\.signal\.fft \(layer 'tf\.fft'\).*it knows .*nn\.relu.*load the weights",
+        match=rf"odd\.h5 cannot be opened: The model calls the function {of} \(layer 'drawn'\).*tf\.nn.*load the weights",
     ):
-        tfviz.load_model(write(tmp_path / "odd.h5", functional("odd", inner, "tf.fft"), {}))
+        tfviz.load_model(write(tmp_path / "odd.h5", functional("odd", inner, "drawn"), {}))
 
 
 def test_a_lambda_is_refused_with_the_way_out(tmp_path: Path) -> None:

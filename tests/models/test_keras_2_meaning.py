@@ -111,7 +111,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "Softmax": (lambda x: L.Softmax()(x), IMAGE),
     "Softmax axis list": (lambda x: L.Softmax(axis=[1, 2])(x), IMAGE),
     # convolutions
-    "Conv1D": (lambda x: L.Conv1D(3, 3, dilation_rate=2, groups=2)(x), LINE),
+    "Conv1D": (lambda x: L.Conv1D(4, 3, dilation_rate=2, groups=2)(x), LINE),
     "Conv1D causal": (lambda x: L.Conv1D(3, 3, padding="causal", activation="relu")(x), LINE),
     "Conv2D": (lambda x: L.Conv2D(4, (3, 2), strides=(2, 1), padding="same", groups=2, use_bias=False)(x), IMAGE),
     "Conv2D dilation": (lambda x: L.Conv2D(4, 2, dilation_rate=(2, 1))(x), IMAGE),
@@ -119,12 +119,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
         lambda x: L.Conv2D(4, 2, kernel_regularizer=K.regularizers.L1L2(0.1, 0.2), kernel_constraint=K.constraints.MaxNorm(2))(x),
         IMAGE,
     ),
-    "Conv2D initializers": (
-        lambda x: L.Conv2D(4, 2, kernel_initializer=K.initializers.VarianceScaling(2.0), bias_initializer="he_normal")(x)
-        if False
-        else L.Conv2D(4, 2, kernel_initializer="he_normal", bias_initializer=K.initializers.RandomUniform(-1, 1))(x),
-        IMAGE,
-    ),
+    "Conv2D initializers": (lambda x: L.Conv2D(4, 2, kernel_initializer="he_normal", bias_initializer=K.initializers.Constant(2))(x), IMAGE),
     "Conv3D": (lambda x: L.Conv3D(3, 2, padding="same")(x), FILM),
     "Conv1DTranspose": (lambda x: L.Conv1DTranspose(3, 3, strides=2, output_padding=1, padding="same")(x), LINE),
     "Conv2DTranspose": (lambda x: L.Conv2DTranspose(3, 3, strides=2, padding="same")(x), IMAGE),
@@ -144,10 +139,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "SeparableConv2D dilation": (lambda x: L.SeparableConv2D(3, 2, dilation_rate=2, use_bias=False)(x), IMAGE),
     "Dense": (lambda x: L.Dense(3, kernel_regularizer="l2", activation="softmax")(x), IMAGE),
     "EinsumDense": (lambda x: L.EinsumDense("abcd,de->abce", (None, 5, 3), bias_axes="e", activation="relu")(x), IMAGE),
-    "Embedding": (
-        lambda x: L.Embedding(7, 3, input_length=6)(L.Lambda(lambda y: y)(x) if False else tf.cast(tf.abs(x) * 2, "int32")),
-        VECTOR,
-    ),
+    "Embedding": (lambda x: L.Embedding(7, 3, input_length=6)(tf.cast(tf.abs(x) * 2, "int32")), VECTOR),
     "Embedding mask_zero": (
         lambda x: L.LSTM(3)(L.Embedding(7, 3, mask_zero=True)(tf.cast(tf.abs(x) * 2, "int32"))),
         VECTOR,
@@ -159,7 +151,6 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "BatchNormalization no center": (lambda x: L.BatchNormalization(center=False)(x), SERIES),
     "BatchNormalization synchronized": (lambda x: L.BatchNormalization(synchronized=True)(x), IMAGE),
     "SyncBatchNormalization": (lambda x: L.experimental.SyncBatchNormalization()(x), IMAGE),
-    "BatchNormalization always training": (lambda x: L.BatchNormalization()(x, training=True), IMAGE),
     "LayerNormalization": (lambda x: L.LayerNormalization()(x), IMAGE),
     "LayerNormalization axes": (lambda x: L.LayerNormalization(axis=[1, 3], epsilon=0.1)(x), IMAGE),
     "LayerNormalization no center": (lambda x: L.LayerNormalization(center=False)(x), IMAGE),
@@ -169,7 +160,6 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "GroupNormalization instance": (lambda x: L.GroupNormalization(-1)(x), IMAGE),
     "UnitNormalization": (lambda x: L.UnitNormalization()(x), IMAGE),
     "UnitNormalization axes": (lambda x: L.UnitNormalization(axis=[1, 2])(x), IMAGE),
-    "SpectralNormalization": (lambda x: L.SpectralNormalization(L.Conv2D(3, 2))(x), IMAGE),
     "Normalization": (adapted(), IMAGE),
     "Normalization axis": (adapted(axis=(1, 3)), IMAGE),
     "Normalization no axis": (adapted(axis=None), IMAGE),
@@ -195,7 +185,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "UpSampling1D": (lambda x: L.UpSampling1D(3)(x), LINE),
     **{
         f"UpSampling2D {name}": (lambda x, name=name: L.UpSampling2D((2, 3), interpolation=name)(x), IMAGE)
-        for name in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "gaussian", "mitchellcubic", "area")
+        for name in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
     },
     "UpSampling3D": (lambda x: L.UpSampling3D((1, 2, 3))(x), FILM),
     "ZeroPadding1D": (lambda x: L.ZeroPadding1D((1, 2))(x), LINE),
@@ -259,7 +249,6 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "LSTM no unit_forget_bias": (lambda x: L.LSTM(3, unit_forget_bias=False)(x), SERIES),
     "GRU reset_after=False": (lambda x: L.GRU(3, reset_after=False)(x), SERIES),
     "GRU reset_after=False hard": (lambda x: L.GRU(3, reset_after=False, recurrent_activation="hard_sigmoid")(x), SERIES),
-    "LSTM v1": (lambda x: K.__internal__.legacy.layers.LSTM(3)(x) if False else L.LSTM(3, unroll=True)(x), SERIES),
     "initial_state": (with_states, SERIES),
     "RNN cell": (lambda x: L.RNN(L.GRUCell(3, reset_after=False), return_sequences=True)(x), SERIES),
     "StackedRNNCells": (stacked, SERIES),
@@ -281,7 +270,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "Rescaling lists": (lambda x: L.Rescaling([0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0])(x), IMAGE),
     **{
         f"Resizing {name}": (lambda x, name=name: L.Resizing(9, 4, interpolation=name)(x), IMAGE)
-        for name in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "gaussian", "mitchellcubic", "area")
+        for name in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
     },
     "Resizing crop": (lambda x: L.Resizing(4, 4, crop_to_aspect_ratio=True)(x), (9, 6, 3)),
     "Resizing crop wide": (lambda x: L.Resizing(5, 3, crop_to_aspect_ratio=True)(x), (7, 10, 3)),
@@ -321,11 +310,10 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
     **{
         f"tf.math.{name}": (lambda x, name=name: getattr(tf.math, name)(x), IMAGE)
         for name in (
-            "abs acosh asinh atan ceil cos cosh erf exp expm1 floor log_sigmoid negative reciprocal_no_nan rint round sigmoid "
+            "abs asinh atan ceil cos cosh erf exp expm1 floor log_sigmoid negative reciprocal_no_nan rint round sigmoid "
             "sign sin sinh softplus softsign square tan tanh erfc is_finite is_nan cumsum reduce_logsumexp reduce_std "
             "reduce_variance reduce_prod reduce_euclidean_norm argmax argmin"
         ).split()
-        if name != "acosh"
     },
     **{
         f"tf.math.{name} of positive": (lambda x, name=name: getattr(tf.math, name)(tf.abs(x) + 1.1), IMAGE)
@@ -380,9 +368,8 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
         f"backend.{name}": (lambda x, name=name: getattr(K.backend, name)(x), IMAGE)
         for name in (
             "abs square exp sign round sum mean max min relu elu sigmoid hard_sigmoid tanh softmax softplus softsign flatten "
-            "batch_flatten l2_normalize std var sin cos prod logsumexp any"
+            "batch_flatten l2_normalize std var sin cos prod"
         ).split()
-        if name != "any"
     },
     "backend.concatenate": (lambda x: K.backend.concatenate([x, x * 2], axis=1), IMAGE),
     "backend.permute_dimensions": (lambda x: K.backend.permute_dimensions(x, (0, 2, 1, 3)), IMAGE),
@@ -444,7 +431,6 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
     # products
     "tf.matmul": (lambda x: tf.matmul(x, x, transpose_b=True), SERIES),
     "tf.matmul transpose_a": (lambda x: x @ tf.matmul(x, x, transpose_a=True), SERIES),
-    "tf.einsum": (lambda x: tf.einsum("bij,bkj->bik", x, x), SERIES),
     "tf.tensordot": (lambda x: tf.tensordot(x, tf.ones([4, 3]), axes=1), SERIES),
     "tf.linalg.normalize": (lambda x: tf.linalg.normalize(x, axis=-1)[0], SERIES),
     "tf.linalg.diag_part": (lambda x: tf.linalg.diag_part(tf.matmul(x, x, transpose_b=True)), SERIES),
@@ -493,10 +479,15 @@ def old_and_files(build: Build, size: tuple[int, ...], folder: Path) -> tuple[An
     old = K.Model(inputs, build(inputs))
     random = np.random.default_rng(3)
     for weight in old.weights:
-        if weight.dtype.is_floating and "normalization/mean" not in weight.name:
+        if weight.dtype.is_floating:
             values = random.normal(size=weight.shape) * (0.4 if weight.shape.rank > 1 else 0.2)
             weight.assign(abs(values) + 0.5 if "variance" in weight.name or "gamma" in weight.name else values)
+    for layer in old.layers:
+        if isinstance(layer, L.Normalization):
+            layer.finalize_state()
     paths = [folder / "old.h5", folder / "old.keras"]
+    if any("getitem" in layer.name for layer in old.layers) and "__ellipsis__" in old.to_json():
+        paths.pop()  # tf_keras cannot write an ellipsis there
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the old Keras warns of its own file format
         for path in paths:

@@ -292,7 +292,7 @@ def _image_input(model: keras.Model) -> tuple[Size | None, int]:
 
 
 def _check_labels(names: Labels, model: keras.Model, source: object) -> None:
-    classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()}
+    classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or () if tensor.shape}
     if names.names and not classes & {len(names), None, 1}:
         raise LabelsError(
             f"The labels ({source if isinstance(source, (str, Path)) else 'given'}) are {len(names)} names; "

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfviz import keras_internals
-from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5
+from tfviz.errors import UnsupportedModelError
+from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5, inner_layers
 from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_known
 from tfviz.models.weights.keras_2_graph import call, is_reference, references, split, tensors, with_inputs
-from tfviz.models.weights.keras_2_layers import known_layer
+from tfviz.models.weights.keras_2_layers import known_layer, require_known_call
 
 if TYPE_CHECKING:
     import h5py
@@ -58,48 +59,54 @@ def _known_layers() -> dict[str, Any]:
 
 def _translated(layer: Config) -> Config:
     """A layer as Keras 3 takes it, at any depth of nesting."""
-    kind, config = layer["class_name"].split(">")[-1], dict(layer["config"])
-    name = {"name": layer["name"]} if "name" in layer else {}
+    registered = layer.get("registered_name") or layer["class_name"]
+    kind, config = registered.split(">")[-1], layer["config"]
+    new: Config = {"name": layer["name"]} if "name" in layer else {}
+    if kind in _FUNCTIONS:
+        return {**new, "module": None, "class_name": kind, "registered_name": kind, **_translated_function(layer)}
     if kind in _MODELS:
-        new: Config = {**name, "class_name": kind, "config": _translated_model(config)}
-    elif kind in _FUNCTIONS:
-        return {**name, "class_name": kind, **_translated_function(layer)}
+        is_sequential = kind == "Sequential"
+        new |= {"module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
+        config = _translated_model(config)
     else:
-        config.update({key: _translated_inside(config[key]) for key in _INSIDE if config.get(key)})
-        own, config = known_layer(kind, config)
-        new = {**name, "class_name": own, "config": config}
+        inside = {key: _translated_inside(config[key]) for key in _INSIDE if config.get(key)}
+        kind, config = known_layer(kind, {**config, **inside})
+        is_own = ">" in registered or kind in _known_layers()
+        new |= {"module": None if is_own else "keras.layers", "class_name": kind}
+        new["registered_name"] = registered if is_own else None
     if "inbound_nodes" in layer:
         new["inbound_nodes"] = [call(kind, node, config) for node in layer["inbound_nodes"]]
-    return new
+        for node in new["inbound_nodes"]:
+            require_known_call(kind, layer["name"], node["kwargs"])
+    return {**new, "config": config}
 
 
 def _translated_inside(layer: Config | list[Config]) -> Config | list[Config]:
-    """The layer inside a wrapper such as TimeDistributed, which Keras 3 looks up by its module."""
-    if isinstance(layer, list):
-        return [_translated_inside(one) for one in layer]  # type: ignore[misc]
-    new = _translated(layer)
-    if new["class_name"] in _MODELS:
-        is_sequential = new["class_name"] == "Sequential"
-        return {**new, "module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
-    return {**new, "module": "keras.layers", "registered_name": None}
+    """The layer, or the layers, inside a wrapper such as TimeDistributed."""
+    return [_translated(one) for one in layer] if isinstance(layer, list) else _translated(layer)
 
 
-def _translated_model(config: Config) -> Config:
+def _translated_model(config: Config | list[Config]) -> Config:
     first_calls = _first_calls(config)
-    numbered = [
-        {**layer, "inbound_nodes": [_counted_from_0(node, first_calls) for node in layer["inbound_nodes"]]}
-        if "inbound_nodes" in layer
-        else layer
-        for layer in config["layers"]
-    ]
-    inner = [_translated(layer) for layer in numbered]
+    inner = [_translated(_with_calls_from_0(layer, first_calls)) for layer in inner_layers(config)]
+    first = inner_layers(config)[0]["config"]
+    if isinstance(config, list):  # a Sequential model, until TensorFlow 2.0
+        config = {"name": "sequential"}
     new: Config = {"name": config["name"].replace("/", "_"), "layers": inner}
     if "output_layers" in config:
-        is_functional = {layer["name"] for layer in inner if layer["class_name"] in ("Functional", "Model")}
         new["input_layers"] = _alone(config["input_layers"])
+        is_functional = {layer["name"] for layer in inner if layer["class_name"] == "Model"}
         new["output_layers"] = _alone(_counted_from_0(config["output_layers"], first_calls, one_more=is_functional))
         new["trainable"] = config.get("trainable", True)
+    elif shape := config.get("build_input_shape") or first.get("batch_input_shape"):
+        new["build_input_shape"] = shape
     return new
+
+
+def _with_calls_from_0(layer: Config, first_calls: dict[str, int]) -> Config:
+    if "inbound_nodes" not in layer:
+        return layer
+    return {**layer, "inbound_nodes": [_counted_from_0(node, first_calls) for node in layer["inbound_nodes"]]}
 
 
 def _alone(ends: Any) -> Any:
@@ -107,11 +114,13 @@ def _alone(ends: Any) -> Any:
     return ends[0] if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) else ends
 
 
-def _first_calls(config: Config) -> dict[str, int]:
+def _first_calls(config: Config | list[Config]) -> dict[str, int]:
     """For each nested model the number of its first call: Keras 2 counts how the model was made as a call too."""
-    nested = {layer["name"] for layer in config["layers"] if layer["class_name"] in _MODELS and "name" in layer}
+    layers = inner_layers(config)
+    nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}
+    ends = [] if isinstance(config, list) else config.get("output_layers", [])
     calls: dict[str, int] = {}
-    for name, number, *_ in references([config.get("output_layers", []), [one.get("inbound_nodes") for one in config["layers"]]]):
+    for name, number, *_ in references([ends, [layer.get("inbound_nodes") for layer in layers]]):
         if name in nested:
             calls[name] = min(number, calls.get(name, number))
     return calls
@@ -135,5 +144,10 @@ def _translated_function(layer: Config) -> Config:
     inputs: list[Any] = []
     first = with_inputs(first, inputs)
     arguments = {key: with_inputs(value, inputs) for key, value in others.items()}
+    if not inputs:
+        raise UnsupportedModelError(
+            f"The file does not hold what the function {function} (layer '{name}') is called with: Keras 2 writes the first "
+            "argument only. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+        )
     config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
     return {"config": config, "inbound_nodes": [tensors(inputs)]}

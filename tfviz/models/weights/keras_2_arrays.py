@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from tfviz import keras_internals
 from tfviz.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
             raise WeightsError(f"the layer '{name}' takes {len(variables)} arrays; the file holds {len(arrays)}.")
         for variable, array in zip(variables, arrays, strict=True):
             _assign(variable, array, name)
+    _finish(model)
 
 
 def _stored(group: h5py.Group, name: str) -> list[np.ndarray]:
@@ -50,17 +52,24 @@ def _stored(group: h5py.Group, name: str) -> list[np.ndarray]:
 
 def _in_old_order(layer: keras.Layer, about: Config) -> tuple[Variables, Variables]:
     """The trainable variables of a layer and the others; those of a nested model in the order of its config."""
-    if "layers" not in about["config"]:
+    if not _is_model(about):
         return layer.trainable_weights, layer.non_trainable_weights
     parts = [_in_old_order(inner, its) for inner, its in _layers(layer, about)]
     trainable, others = ([one for part in parts for one in part[number]] for number in (0, 1))
-    return ([], trainable + others) if about["config"].get("trainable") is False else (trainable, others)
+    is_frozen = isinstance(about["config"], dict) and about["config"].get("trainable") is False
+    return ([], trainable + others) if is_frozen else (trainable, others)
+
+
+def _is_model(about: Config) -> bool:
+    config = about.get("config", {})
+    return isinstance(config, list) or "layers" in config
 
 
 def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> None:
     """Assigns the arrays of a .keras file. Raises WeightsError where they do not fit."""
     filled: set[int] = set()
     _fill(model, config, group, filled)
+    _finish(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
         raise WeightsError(f"the file lacks {len(missing)} arrays of the model, such as {missing[0]}.")
@@ -77,7 +86,7 @@ def _fill(layer: keras.Layer, about: Config, group: h5py.Group, filled: set[int]
             _assign(variable, own[str(number)][()], layer.name)
             filled.add(id(variable))
     container = next((group[name] for name in _CONTAINERS if name in group), None)
-    if container is not None and "layers" in about.get("config", {}):
+    if container is not None and _is_model(about):
         layers = list(_layers(layer, about))
         for (inner, its), name in zip(layers, _counted(its["class_name"] for _, its in layers), strict=True):
             if name in container:
@@ -104,12 +113,24 @@ def _counted(kinds: Iterable[str]) -> Iterator[str]:
         counts[name] += 1
 
 
+def inner_layers(config: Config | list[Config]) -> list[Config]:
+    """The configs of the layers in that of a model, which is a list of them for a Sequential model before TensorFlow 2.0."""
+    return config if isinstance(config, list) else config["layers"]
+
+
 def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, Config]]:
     """The layers of a model beside their configs in the file, in the file's order."""
     is_sequential = config["class_name"].split(">")[-1] == "Sequential"
-    for about in config["config"]["layers"]:
+    for about in inner_layers(config["config"]):
         if not (is_sequential and about["class_name"] == "InputLayer"):
             yield model.get_layer(about["config"]["name"].replace("/", "_")), about
+
+
+def _finish(model: keras.Model) -> None:
+    """Lets layers compute what they derive from their arrays, such as Normalization its mean."""
+    for layer in keras_internals.layers_of(model):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def _assign(variable: keras.Variable, array: np.ndarray, layer: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,8 @@ def _padded(tensor: Tensor, paddings: Any, mode: str = "CONSTANT", constant_valu
 
 
 def _resized(images: Tensor, size: Any, method: str = "bilinear", antialias: bool = False) -> Tensor:
+    if method in ("gaussian", "mitchellcubic"):  # keras.ops has neither
+        return tf.image.resize(images, size, method, antialias=antialias)
     return ops.image.resize(images, size, interpolation=method, antialias=antialias, data_format="channels_last")
 
 
@@ -119,6 +122,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "ones_like": lambda x: ops.ones_like(x),
     "zeros_like": lambda x: ops.zeros_like(x),
     "identity": lambda x: x,
+    "keras.backend.batch_flatten": lambda x: ops.reshape(x, (-1, math.prod(x.shape[1:]))),
     "stop_gradient": lambda x: ops.stop_gradient(x),
 }
 _SAME = {
@@ -127,6 +131,7 @@ _SAME = {
     "nn.softplus": "math.softplus",
     "nn.swish": "nn.silu",
     "concatenate": "concat",
+    "compat.v1.floor_div": "math.floordiv",
     "compat.v1.pad": "pad",
     "compat.v1.transpose": "transpose",
 }
@@ -137,8 +142,8 @@ FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _SAME.items()})
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
 _ALONE = """
     abs acos acosh add add_n argmax argmin argsort asin asinh atan atan2 atanh batch_to_space bitcast boolean_mask
-    broadcast_dynamic_shape broadcast_static_shape broadcast_to cast clip_by_norm clip_by_value complex concat cos cosh cumsum
-    divide edit_distance einsum ensure_shape equal exp expand_dims eye fill fingerprint floor gather gather_nd greater
+    broadcast_dynamic_shape broadcast_static_shape broadcast_to cast clip_by_norm clip_by_value complex concat convert_to_tensor cos cosh cumsum
+    divide edit_distance einsum ensure_shape equal exp expand_dims eye fill fingerprint floor floor_div gather gather_nd greater
     greater_equal histogram_fixed_width identity less less_equal linspace logical_and logical_not logical_or matmul maximum
     meshgrid minimum multiply negative norm not_equal one_hot ones ones_like pad parallel_stack pow range rank realdiv reduce_all
     reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum repeat reshape reverse

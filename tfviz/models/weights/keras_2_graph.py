@@ -13,7 +13,7 @@ Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
 _WITH_STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-_OF_THE_CALL = ("training", "mask", "name")  # None for these means that nothing was given.
+_OF_THE_CALL = ("training", "mask", "name", "initial_state", "constants")  # None for these means that nothing was given.
 
 
 def is_reference(value: Any) -> bool:

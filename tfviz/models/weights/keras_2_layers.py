@@ -39,6 +39,7 @@ _FIXED = {
     "renorm": (False, "Keras 3 has no batch renormalization"),
     "ragged": (False, "Keras 3 has no ragged inputs"),
 }
+_NO_INTERPOLATION = ("gaussian", "mitchellcubic")
 _DROPPED_FROM_DEPTHWISE = {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"}
 _DROPPED_FROM = {
     "Conv1DTranspose": {"groups"},
@@ -77,6 +78,11 @@ def _identity(config: Config) -> tuple[str, Config]:
     return "Identity", _common(config)
 
 
+def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
+    """RandomCrop at inference. Keras 3 returns images larger than the crop as they are."""
+    return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
+
+
 def _batch_normalization(config: Config) -> tuple[str, Config]:
     return "BatchNormalization", config
 
@@ -90,6 +96,7 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
     "RandomWidth": _identity,
+    "RandomCrop": _center_crop_of_largest,
     "SyncBatchNormalization": _batch_normalization,
     "BatchNormalizationV1": _batch_normalization,
     "BatchNormalizationV2": _batch_normalization,
@@ -108,12 +115,27 @@ def known_layer(kind: str, config: Config) -> tuple[str, Config]:
     for argument, (same, reason) in _FIXED.items():
         if config.get(argument, same) not in (same, None):
             raise _refusal(f"the layer '{name}' ({kind}) has {argument}={config[argument]!r}, and {reason}")
+    if config.get("interpolation") in _NO_INTERPOLATION:
+        raise _refusal(f"the layer '{name}' ({kind}) interpolates by {config['interpolation']!r}, which Keras 3 does not have")
+    if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
+        if len(config["axis"]) > 1:
+            raise _refusal(f"the layer '{name}' ({kind}) normalizes along axis={config['axis']}, and Keras 3 takes one axis")
+        config = {**config, "axis": config["axis"][0]}
     dropped = (_DROPPED | _FIXED.keys() | _DROPPED_FROM.get(kind, set())) - _KEEPS.get(kind, set())
     if kind.startswith(("Depthwise", "Separable")):
         dropped |= _DROPPED_FROM_DEPTHWISE
     renamed = _RENAMED.get(kind, {})
     new = {renamed.get(key, key): value for key, value in config.items() if key not in dropped}
     return kind, {key: _known_value(key, value) for key, value in new.items()}
+
+
+def require_known_call(kind: str, name: str, arguments: Config) -> None:
+    """Raises UnsupportedModelError for arguments of a call that Keras 3 does not heed."""
+    if kind.startswith("BatchNormalization") and arguments.get("training") is True:
+        raise _refusal(
+            f"the layer '{name}' ({kind}) is called with training=True and normalizes by each batch also at inference, and "
+            "Keras 3 lets the model's own training=False override that"
+        )
 
 
 def _refusal(fault: str) -> UnsupportedModelError:

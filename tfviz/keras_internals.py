@@ -102,9 +102,14 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
+def own_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """A layer's weights in the order in which files number them, without those of the layers inside it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
 def owns_variables(layer: keras.Layer) -> bool:
     """Whether a layer has weights of its own, not counting those of the layers inside it."""
-    return bool(layer._trainable_variables or layer._non_trainable_variables)
+    return bool(own_variables(layer))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def collectable_gradients() -> Iterator[None]:
     graph.tfviz_gradients = owned
     # The collector may have removed `last` meanwhile; then the ones before it are weak already.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    for name in list(added):
+    for name in [name for name in added if "-" in name]:  # numbered; the others are of modules that were imported meanwhile
         function = registry[name]["type"]
         owned.append(function)
         registry[name]["type"] = _weak(weakref.ref(function))

@@ -78,7 +78,7 @@ def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> 
 def _fill(layer: keras.Layer, about: Config, group: h5py.Group, filled: set[int]) -> None:
     """Assigns the arrays in a group to a layer and the layers inside it."""
     own = group.get("vars", {})
-    variables = layer._trainable_variables + layer._non_trainable_variables
+    variables = keras_internals.own_variables(layer)
     if len(own):
         if len(own) != len(variables):
             raise WeightsError(f"the layer '{layer.name}' takes {len(variables)} arrays; the file holds {len(own)}.")

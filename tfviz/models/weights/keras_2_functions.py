@@ -140,18 +140,22 @@ FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _SAME.items()})
 
 # Modules of TensorFlow, and functions beside them, that compute their result from their arguments and do nothing else.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
-_ALONE = """
+_ALONE = re.findall(
+    r"\w+",
+    """
     abs acos acosh add add_n argmax argmin argsort asin asinh atan atan2 atanh batch_to_space bitcast boolean_mask
-    broadcast_dynamic_shape broadcast_static_shape broadcast_to cast clip_by_norm clip_by_value complex concat convert_to_tensor cos cosh cumsum
-    divide edit_distance einsum ensure_shape equal exp expand_dims eye fill fingerprint floor floor_div gather gather_nd greater
-    greater_equal histogram_fixed_width identity less less_equal linspace logical_and logical_not logical_or matmul maximum
-    meshgrid minimum multiply negative norm not_equal one_hot ones ones_like pad parallel_stack pow range rank realdiv reduce_all
-    reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum repeat reshape reverse
-    reverse_sequence roll round saturate_cast scalar_mul scatter_nd searchsorted sequence_mask shape shape_n sigmoid
-    sign sin sinh size slice sort space_to_batch space_to_batch_nd split sqrt square squeeze stack stop_gradient
-    strided_slice subtract tan tanh tensor_scatter_nd_add tensor_scatter_nd_max tensor_scatter_nd_min tensor_scatter_nd_sub
-    tensor_scatter_nd_update tensordot tile transpose truediv truncatediv truncatemod unique unstack where zeros zeros_like
-""".split()
+    broadcast_dynamic_shape broadcast_static_shape broadcast_to cast clip_by_norm clip_by_value complex concat
+    convert_to_tensor cos cosh cumsum divide edit_distance einsum ensure_shape equal exp expand_dims eye fill
+    fingerprint floor floor_div gather gather_nd greater greater_equal histogram_fixed_width identity less less_equal
+    linspace logical_and logical_not logical_or matmul maximum meshgrid minimum multiply negative norm not_equal one_hot
+    ones ones_like pad parallel_stack pow range rank realdiv reduce_all reduce_any reduce_logsumexp reduce_max
+    reduce_mean reduce_min reduce_prod reduce_sum repeat reshape reverse reverse_sequence roll round saturate_cast
+    scalar_mul scatter_nd searchsorted sequence_mask shape shape_n sigmoid sign sin sinh size slice sort space_to_batch
+    space_to_batch_nd split sqrt square squeeze stack stop_gradient strided_slice subtract tan tanh
+    tensor_scatter_nd_add tensor_scatter_nd_max tensor_scatter_nd_min tensor_scatter_nd_sub tensor_scatter_nd_update
+    tensordot tile transpose truediv truncatediv truncatemod unique unstack where zeros zeros_like
+    """,
+)
 _RANDOM = re.compile("random|dropout|sample|candidate|fractional")
 _PREFIXES = ("compat.v1.", "compat.v2.")
 
@@ -160,9 +164,9 @@ def require_known(function: str, layer: str) -> None:
     """Raises UnsupportedModelError for a function that cannot be called here."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"The model calls the function {function} (layer '{layer}'), which tfviz does not call for a file of Keras 2: it "
-            f"calls tf.{', tf.'.join(_MODULES)} and functions of arrays such as tf.concat, and nothing that draws at random, reads "
-            "files or runs code. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
+            f"The model calls the function {function} (layer '{layer}'), which tfviz does not call for a file of Keras 2. It "
+            f"calls those of tf.{', tf.'.join(_MODULES)} and of arrays, such as tf.concat, that draw nothing at random, and "
+            "read no file. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 
 
@@ -177,7 +181,7 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
     for part in [*prefix.split(".")[:-1], *modules]:
         place = getattr(place, part)
     found = getattr(place, name, None)
-    return found if inspect.isfunction(found) or hasattr(found, "_tf_decorator") else None
+    return found if inspect.isfunction(found) else None
 
 
 @keras.saving.register_keras_serializable("tfviz")
@@ -197,11 +201,9 @@ class TensorFlowFunction(layers.Layer):
 
     def call(self, inputs: Tensor | list[Tensor]) -> Tensor:
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        own = FUNCTIONS.get(self.function)
         is_float = all(keras.backend.is_float_dtype(x.dtype) or x.dtype == "bool" for x in given)
-        if own is None or not is_float or not self.arguments.keys() <= inspect.signature(own).parameters.keys():
-            own = _in_tensorflow(self.function) or own
-        return own(_filled(self.first, given), **{name: _filled(value, given) for name, value in self.arguments.items()})
+        function = _function(self.function, self.arguments if is_float else None)
+        return function(_filled(self.first, given), **{name: _filled(value, given) for name, value in self.arguments.items()})
 
     def get_config(self) -> Config:
         return {
@@ -212,10 +214,22 @@ class TensorFlowFunction(layers.Layer):
         }
 
 
+def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
+    """The function by keras.ops if it takes these arguments (None: it does not); otherwise TensorFlow's."""
+    known = FUNCTIONS.get(name)
+    if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
+        known = _in_tensorflow(name) or known
+    if known is None:
+        raise LookupError(name)  # require_known has been called before
+    return known
+
+
 def _filled(value: Any, inputs: list[Tensor]) -> Any:
     """An argument with the inputs of the call; a list of floats was a constant tensor, one of whole numbers axes or a shape."""
     if isinstance(value, dict):
-        return inputs[value["input"]] if value.keys() == {"input"} else {key: _filled(one, inputs) for key, one in value.items()}
+        return (
+            inputs[value["input"]] if value.keys() == {"input"} else {key: _filled(one, inputs) for key, one in value.items()}
+        )
     if not isinstance(value, (list, tuple)):
         return value
     leaves = keras.tree.flatten(value)

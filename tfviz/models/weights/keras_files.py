@@ -144,8 +144,7 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
     if Path(path).suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json"))["keras_version"]
-            config = archive.read("config.json").decode() if version[0] in "12" else None
-        return config
+            return archive.read("config.json").decode() if version[0] in "12" else None
     version = str(file.attrs.get("keras_version", "1"))
     return str(file.attrs["model_config"]) if "model_config" in file.attrs and version[0] in "12" else None
 

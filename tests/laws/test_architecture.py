@@ -87,9 +87,8 @@ KNOW_NAMES = {
     "tfviz.export.int8_weights": "rounds the kernels of a traced graph; a depthwise one has other channels",
     "tfviz.export.saved_model": "refuses operations that run Python",
     "tfviz.export.loading": "knows tfviz.At by name, since it runs without TensorFlow",
-    "tfviz.models.weights.keras_2": "translates the config of a Keras 2 file",
-    "tfviz.models.weights.keras_2_layers": "a part of that: the arguments of each layer",
-    "tfviz.models.weights.keras_2_graph": "a part of that: the calls of each layer",
+    "tfviz.models.weights.keras_2_layers": "which arguments the layers of a Keras 2 file have",
+    "tfviz.models.weights.keras_2_graph": "how a Keras 2 file writes the calls of layers",
     "tfviz.snapshots.datasets": "rewrites the graph of a dataset",
 }
 ANY_MODEL = {"Layer", "Model", "Sequential", "InputLayer"}

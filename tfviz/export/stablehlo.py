@@ -38,6 +38,7 @@ PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
+_COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")  # XLA's own, in loops; StableHLO has no operation that only copies
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @(\w+)")
 
 
@@ -95,6 +96,7 @@ def _compiled(
     try:
         concrete = function.get_concrete_function(*specs)
         text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+        text = _COPY.sub(r'"stablehlo.reshape"(\1) : (\2) -> \2', text)
         program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise

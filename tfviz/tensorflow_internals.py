@@ -45,6 +45,11 @@ def has_own_gradient(operation: tf.Operation) -> bool:
     return "_gradient_op_type" in operation.node_def.attr
 
 
+def function_graph(operation: tf.Operation, attribute: str) -> Any:
+    """The graph of a function that an operation is given, such as the body of a loop; it has `inputs` and `outputs`."""
+    return operation.graph._get_function(operation.get_attr(attribute).name).graph
+
+
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """A function traced once, whose graph can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)

@@ -82,10 +82,10 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "film": film,
     "masked": masked,
     "scan": lambda: looped(doubled_and_summed),
-    "fori_loop": lambda: looped(lambda x: ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) + 0.1 * x, x)),
+    "fori_loop": lambda: looped(lambda x: ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) * 1.1, x)),
     "while_loop": lambda: looped(lambda x: ops.while_loop(lambda i, y: i < 4, lambda i, y: (i + 1, ops.sin(y)), (0, x))[1]),
     "map_fn": lambda: looped(lambda x: tf.transpose(tf.map_fn(lambda y: tf.sin(y) * y, tf.transpose(x, [1, 0, 2])), [1, 0, 2])),
-    "cond": lambda: looped(lambda x: ops.cond(ops.mean(x) > 0, lambda: x * 2.0, lambda: x + 1.0)),
+    "cond": lambda: looped(lambda x: tf.cond(tf.reduce_mean(x) > 0, lambda: x * 2.0, lambda: tf.sin(x))),
 }
 
 

@@ -15,12 +15,13 @@ from tfviz.errors import ExportError
 from tfviz.export.lowering import tensor_lists
 from tfviz.export.lowering.tensor_lists import TensorList
 from tfviz.reading import replay
-from tfviz.reading.tensorflow_ops import is_constant
+from tfviz.reading.tensorflow_ops import is_constant, is_shape
 from tfviz.tensorflow_internals import function_graph
 
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MOST_STEPS = 1000
+_PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9  # of a shape, in which the size of the batch may be free
 _INSTEAD = "format='stablehlo' and format='saved_model' hold it"
 
 RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
@@ -47,6 +48,28 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
             results = run_one(operation, [known[x.name] for x in operation.inputs])
             known.update({x.name: y for x, y in zip(operation.outputs, results, strict=True)})
     return [known[x.name] for x in outputs]
+
+
+def has_loops(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Whether there is a loop in the graph of the function itself."""
+    return any(operation.type in _LOOPS for operation in function.graph.get_operations())
+
+
+def written_out(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
+    """The function without loops, for another trace; it reads the same variables."""
+    variables = {id(variable.handle): variable for variable in function.graph.variables}
+    captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
+    given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
+
+    def again(*inputs: tf.Tensor) -> Any:
+        def run_one(operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
+            return (unroller if unroller.runs(operation, inputs) else replay).run(operation, inputs)
+
+        unroller = Unroller(run_one)
+        known = captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
+        return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, run_one))
+
+    return again
 
 
 class Unroller:
@@ -122,7 +145,11 @@ class Unroller:
         if static is not None:
             return np.asarray(static)
         given = [self._value(one) for one in x.op.inputs]
+        if given and x.op.type in _PARTS and is_shape(x.op.inputs[0].op):
+            given[0] = np.array([_FREE if n is None else n for n in x.op.inputs[0].op.inputs[0].shape])
         if not given or is_constant(x.op) or any(value is None for value in given):
             return None
         with tf.init_scope():
-            return np.asarray(replay.run(x.op, [tf.constant(value) for value in given])[x.value_index])
+            given = [tf.constant(value, one.dtype) for value, one in zip(given, x.op.inputs, strict=True)]
+            value = np.asarray(replay.run(x.op, given)[x.value_index])
+        return None if x.op.type in _PARTS and (value == _FREE).any() else value

@@ -57,7 +57,7 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
     """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
-    first, second = (_sizes(shape) for shape in operation.inputs)
+    first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))
     pairs = list(zip([1] * (rank - len(first)) + first, [1] * (rank - len(second)) + second, strict=True))
     axes = [i for i, (n, m) in enumerate(pairs) if n == 1 != m], [i for i, (n, m) in enumerate(pairs) if m == 1 != n]

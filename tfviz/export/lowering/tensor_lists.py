@@ -62,6 +62,12 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
     return [tf.concat(items, axis=0), tf.stack([tf.shape(item, tf.int64)[0] for item in items])]
 
 
+def _element_shape(given: TensorList) -> tf.Tensor:
+    """The shape of an element that was written, since the one that the list was made for may leave the batch free."""
+    written = next((item for item in given.items if tf.is_tensor(item)), None)
+    return given.shape if written is None else tf.shape(written)
+
+
 def _scattered(tensor: tf.Tensor, places: list[int], shape: tf.Tensor, count: int) -> TensorList:
     items: list[Item] = [None] * max(count, *(place + 1 for place in places))
     for place, item in zip(places, tf.unstack(tensor), strict=True):
@@ -93,7 +99,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
         given.item(-1, operation.outputs[1]),
     ],
     "TensorListLength": lambda operation, known, given: tf.constant(len(given.items)),
-    "TensorListElementShape": lambda operation, known, given: tf.cast(given.shape, operation.outputs[0].dtype),
+    "TensorListElementShape": lambda operation, known, given: tf.cast(_element_shape(given), operation.outputs[0].dtype),
     "TensorListGather": lambda operation, known, given, places, *shape: _gather(operation, given, known(places)),
     "TensorListScatterV2": lambda operation, known, tensor, places, shape, count: _scattered(
         tensor, known(places), shape, known(count)

@@ -78,6 +78,8 @@ TRANSLATORS = {"tfviz.reading.keras_layers", "tfviz.reading.keras_ops", "tfviz.r
 # Other places that know such names, and why.
 KNOW_NAMES = {
     "tfviz.export.lowering.graph_copy": "replaces operations of a traced graph by type",
+    "tfviz.export.lowering.loops": "writes loops and conditions out",
+    "tfviz.export.lowering.tensor_lists": "the operations on lists of tensors, which loops use",
     "tfviz.export.lowering.litert_operations": "which operations LiteRT lacks, and what replaces them",
     "tfviz.export.lowering.activation_gradients": "a part of that table",
     "tfviz.export.lowering.move_gradients": "a part of that table",

@@ -26,7 +26,7 @@ from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizErr
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.lowering.graph_copy import traced
-from tfviz.export.lowering.loops import has_loops, written_out
+from tfviz.export.lowering.loops import written_out
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
@@ -118,7 +118,7 @@ def _as_stablehlo(
     try:
         text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
     except ValueError:
-        if not has_loops(concrete):
+        if not concrete.graph.as_graph_def().library.function:
             raise
         # XLA has no gradient of a loop whose length TensorFlow has not marked as fixed.
         function = tf.function(written_out(traced(compute, specs)), jit_compile=True, autograph=False)

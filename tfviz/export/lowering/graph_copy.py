@@ -1,7 +1,7 @@
 """A traced function once more, with other operations in place of those that a target does not have.
 
-The function's graph is run again, operation by operation, into a new graph: most operations as they are, loops written out,
-and each that stands in a table of replacements by what the table says. Variables become constants, and what is computed in half or in
+The function's graph is run again, operation by operation, into a new graph: most operations as they are, loops written out, and
+those in a table of replacements as the table has it. Variables become constants, and what is computed in half or in
 double precision is computed in float32. The model, and the function that was traced, stay as they are.
 """
 
@@ -48,7 +48,7 @@ def lowered(
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
     def again(*inputs: tf.Tensor) -> Nested[tf.Tensor]:
-        copy = _Copy(function, replacements, weights or {})
+        copy = _Copy(function, replacements, weights or {}, inputs[0])
         known = copy.captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
         return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, copy.run))
 
@@ -66,9 +66,10 @@ class _Copy:
         function: tf.types.experimental.ConcreteFunction,
         replacements: Mapping[str, Replacement],
         weights: Mapping[int, np.ndarray],
+        images: tf.Tensor,
     ) -> None:
         self.replacements, self.weights = replacements, weights
-        self.unroller = Unroller(self.run)
+        self.unroller = Unroller(self.run, images)
         self.variables = function.graph.variables
         self.constants: dict[int, tf.Tensor] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]

@@ -50,11 +50,6 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
     return [known[x.name] for x in outputs]
 
 
-def has_loops(function: tf.types.experimental.ConcreteFunction) -> bool:
-    """Whether there is a loop in the graph of the function itself."""
-    return any(operation.type in _LOOPS for operation in function.graph.get_operations())
-
-
 def written_out(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
     """The function without loops, for another trace; it reads the same variables."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
@@ -65,7 +60,7 @@ def written_out(function: tf.types.experimental.ConcreteFunction) -> Callable[..
         def run_one(operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
             return (unroller if unroller.runs(operation, inputs) else replay).run(operation, inputs)
 
-        unroller = Unroller(run_one)
+        unroller = Unroller(run_one, inputs[0])
         known = captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
         return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, run_one))
 
@@ -77,10 +72,11 @@ class Unroller:
 
     Args:
         run_one: runs any other operation.
+        batch: the images, one tensor of them. A size that the trace left free is their number.
     """
 
-    def __init__(self, run_one: RunOne) -> None:
-        self.run_one = run_one
+    def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
+        self.run_one, self.batch = run_one, batch
         self.values: dict[int, tuple[tf.Tensor, np.ndarray | None]] = {}
 
     def runs(self, operation: tf.Operation, inputs: Sequence[Any]) -> bool:
@@ -97,6 +93,8 @@ class Unroller:
         if operation.type in _CALLS:
             return self._call(operation, "f", inputs)
         if operation.type in tensor_lists.OPERATIONS:
+            names = [argument.name for argument in operation.op_def.input_arg]
+            inputs = [self._whole(x) if name == "element_shape" else x for name, x in zip(names, inputs, strict=True)]
             outputs = tensor_lists.OPERATIONS[operation.type](operation, lambda x: self._known(operation, x), *inputs)
             return outputs if isinstance(outputs, list) else [outputs]
         if operation.type == "AddN":
@@ -104,6 +102,13 @@ class Unroller:
         if operation.type == "ZerosLike":
             return [TensorList((None,) * len(inputs[0].items), inputs[0].shape)]
         return inputs  # Identity and its like
+
+    def _whole(self, shape: tf.Tensor) -> tf.Tensor:
+        """A shape with the number of images for the size that is free in it."""
+        known = tf.get_static_value(shape)
+        if known is None or known.ndim == 0 or (known >= 0).all():
+            return shape
+        return tf.where(known < 0, tf.shape(self.batch, shape.dtype)[0], known)
 
     def _loop(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         for _ in range(_MOST_STEPS + 1):
@@ -129,8 +134,8 @@ class Unroller:
         value = self._value(x)
         if value is None:
             raise ExportError(
-                f"'{operation.name}' is a loop, or a part of one, whose length depends on the images and not on their size alone; "
-                f"{_INSTEAD}"
+                f"'{operation.name}' is a loop, or a part of one, whose length depends on the images and not on their size "
+                f"alone; {_INSTEAD}"
             )
         return value.tolist()
 

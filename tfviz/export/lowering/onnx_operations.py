@@ -81,7 +81,7 @@ def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """What a slice took goes back to its place; elsewhere is 0. The batch, the axis of free size, must have been taken whole."""
+    """What a slice took goes back to its place; elsewhere is 0. The batch, of free size, must have been taken whole."""
     free = [axis for axis, n in enumerate(operation.outputs[0].shape) if n is None]
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
     names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")

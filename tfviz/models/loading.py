@@ -32,6 +32,7 @@ from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing
 from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from
 from tfviz.models.weights import (
+    CUT_SHORT,
     FOREIGN_EXTENSIONS,
     WEIGHTS_EXTENSIONS,
     keras_2_config,
@@ -259,6 +260,8 @@ def _open(path: Path) -> keras.Model:
         raise UnsupportedModelError(f"{shown(path)} cannot be opened: {error}") from error
     except TfvizError:
         raise
+    except OSError as error:  # of HDF5, which has no other
+        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
     except Exception as error:
         raise WeightsError(
             f"{shown(path)} cannot be opened: {first_line(error)} If the model has layers of your own, or Lambda "

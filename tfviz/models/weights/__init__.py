@@ -1,6 +1,6 @@
 """Weights files: what is in them, whether they fit a network, and into the network with them. A file for each format."""
 
-from tfviz.models.weights.files import require_file
+from tfviz.models.weights.files import CUT_SHORT, require_file
 from tfviz.models.weights.foreign import FOREIGN_EXTENSIONS, load_foreign
 from tfviz.models.weights.keras_files import (
     WEIGHTS_EXTENSIONS,
@@ -13,6 +13,7 @@ from tfviz.models.weights.keras_files import (
 )
 
 __all__ = [
+    "CUT_SHORT",
     "FOREIGN_EXTENSIONS",
     "WEIGHTS_EXTENSIONS",
     "keras_2_config",

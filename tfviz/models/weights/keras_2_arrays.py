@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from tfviz import keras_internals
 from tfviz.errors import WeightsError
@@ -40,14 +39,14 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
     _finish(model)
 
 
-def _stored(group: h5py.Group, name: str) -> list[np.ndarray]:
+def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
     """The arrays of a layer; a long list of their names is spread over several attributes."""
     if name not in group:
         return []
     own = group[name]
     parts = sorted((key for key in own.attrs if re.fullmatch(r"weight_names\d*", key)), key=lambda key: (len(key), key))
     names = [one.decode() if isinstance(one, bytes) else str(one) for key in parts for one in own.attrs[key]]
-    return [own[one][()] for one in names]
+    return [own[one] for one in names]
 
 
 def _in_old_order(layer: keras.Layer, about: Config) -> tuple[Variables, Variables]:
@@ -83,7 +82,7 @@ def _fill(layer: keras.Layer, about: Config, group: h5py.Group, filled: set[int]
         if len(own) != len(variables):
             raise WeightsError(f"the layer '{layer.name}' takes {len(variables)} arrays; the file holds {len(own)}.")
         for number, variable in enumerate(variables):
-            _assign(variable, own[str(number)][()], layer.name)
+            _assign(variable, own[str(number)], layer.name)
             filled.add(id(variable))
     container = next((group[name] for name in _CONTAINERS if name in group), None)
     if container is not None and _is_model(about):
@@ -133,9 +132,10 @@ def _finish(model: keras.Model) -> None:
             layer.finalize_state()
 
 
-def _assign(variable: keras.Variable, array: np.ndarray, layer: str) -> None:
+def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
+    """Reads an array once its shape is known to be right."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
             f"the layer '{layer}' takes {variable.name} of shape {tuple(variable.shape)}; the file holds {array.shape}."
         )
-    variable.assign(array)
+    variable.assign(array[()])

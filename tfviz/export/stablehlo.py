@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from tfviz import tensorflow_internals
 from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError, first_line, shown
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
+from tfviz.export.lowering.graph_copy import traced
+from tfviz.export.lowering.loops import written_out
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
@@ -39,6 +41,7 @@ PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
+_COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")  # XLA's own, in loops; StableHLO has no operation that only copies
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @([\w.]+|\"[^\"]*\")")
 
 
@@ -92,10 +95,8 @@ def _compiled(
         names[:] = results
         return [results[name] for name in names]
 
-    function = tf.function(compute, jit_compile=True, autograph=False)
     try:
-        concrete = function.get_concrete_function(*specs)
-        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+        concrete, text = _as_stablehlo(compute, specs)
         program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise
@@ -108,6 +109,24 @@ def _compiled(
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
     return program, weights, dict(zip(names, concrete.outputs, strict=True))
+
+
+def _as_stablehlo(
+    compute: Callable[..., Any], specs: list[tf.TensorSpec]
+) -> tuple[tf.types.experimental.ConcreteFunction, str]:
+    """The concrete function, and its program as text."""
+    function = tf.function(compute, jit_compile=True, autograph=False)
+    concrete = function.get_concrete_function(*specs)
+    try:
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+    except ValueError:
+        if not concrete.graph.as_graph_def().library.function:
+            raise
+        # XLA has no gradient of a loop whose length TensorFlow has not marked as fixed.
+        function = tf.function(written_out(traced(compute, specs)), jit_compile=True, autograph=False)
+        concrete = function.get_concrete_function(*specs)
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+    return concrete, _COPY.sub(r'"stablehlo.reshape"(\1) : (\2) -> \2', text)
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:

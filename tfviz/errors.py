@@ -87,6 +87,26 @@ class MissingPackageError(TfvizError, ImportError):
     """An optional package is not installed. The message names it."""
 
 
+# What the extras of setup.cfg install. An error names the packages themselves, because that works from any folder and
+# whether or not this package is on a package index.
+_EXTRAS = {
+    "torch": "torch",
+    "digits": "scikit-learn",
+    "tensorboard": "tensorboard",
+    "viewer": "fastapi uvicorn",
+    "film": "av",
+    "stablehlo": "jax",
+    "litert": "ai-edge-litert",
+    "onnx": "tf2onnx onnx onnxruntime",
+    "kerashub": "keras-hub",
+}
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of this package holds, such as "pip install av"."""
+    return f"pip install {_EXTRAS[extra]}"
+
+
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     """Return the names in `known` that resemble `name`, as the end of an error message.
 

@@ -1,4 +1,6 @@
-"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has its effect."""
+"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has
+its effect.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def page(folder: Path) -> str:
 
 
 def tensors(photos: Path, names: str = "abc") -> np.ndarray:
-    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and parts of them."""
+    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and
+    parts of them.
+    """
     return np.stack([cv2.resize(cv2.imread(str(photos / f"{n}.png"))[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
                      for n in names]).astype(np.float32)  # fmt: skip
 
@@ -324,7 +328,7 @@ def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys)
     assert capsys.readouterr().err == ""
 
 
-def test_photos_are_recognised(shared, tmp_path):
+def test_photos_are_recognized(shared, tmp_path):
     data = shared / "data"
     model = data / "models/mobilenet_v2_imagenet"
     argv = ["explain", data / "photos", "--model", f"{model}.keras", "--preprocess", f"{model}.json"]

@@ -1,4 +1,6 @@
-"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is stopped."""
+"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is
+stopped.
+"""
 
 from __future__ import annotations
 

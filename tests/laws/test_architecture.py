@@ -79,7 +79,7 @@ def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
     assert set(imports_of("", ast.parse(code))) == {"tfviz.errors", "tfviz.export.folders", "tfviz.export.onnx"}
 
 
-# --- names of layers and operations -----------------------------------------------------------------------------------
+# --- names of layers and operations ---------------------------------------------------------------
 
 TRANSLATORS = {"tfviz.reading.keras_layers", "tfviz.reading.keras_ops", "tfviz.reading.tensorflow_ops"}
 # Other modules that contain such names, and why.
@@ -232,7 +232,7 @@ def test_code_without_type_names_passes(code: str) -> None:
     assert not dispatches_on_names(ast.parse(code))
 
 
-# --- private parts ----------------------------------------------------------------------------------------------------
+# --- private parts --------------------------------------------------------------------------------
 
 INTERNALS = {
     "tfviz.keras_internals": ("keras.src",),
@@ -322,7 +322,7 @@ def test_a_private_attribute_is_detected(code: str) -> None:
     assert private_attributes(ast.parse(code))
 
 
-# --- habits -----------------------------------------------------------------------------------------------------------
+# --- habits ---------------------------------------------------------------------------------------
 
 LONG_BODY = 30
 ADJECTIVES = {"opaque", "faithful", "linear", "convertible", "private", "common", "misc", "general", "generic", "internal"}
@@ -408,7 +408,7 @@ def test_broken_habits_are_detected() -> None:
         assert not broad_handlers(ast.parse(handler.format(kinds, "raise ValueError")))
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 EXCITATION, GUIDED_BACKPROP, CAM = 150, 15, 10  # lines
 

@@ -171,7 +171,7 @@ def test_a_method_without_a_target_rejects_one(model: keras.Model, images: np.nd
         tfviz.VisualBackProp(model)(images, 3)
 
 
-# --- options --------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 def test_a_target_on_the_outputs_is_explained_through_the_softmax(method: str, model: keras.Model, images: np.ndarray) -> None:
@@ -221,13 +221,13 @@ def test_merge_batch_norm_changes_a_network_that_has_one_after_a_convolution(key
             assert is_different(*pair) == case.merges, name
 
 
-# --- explain --------------------------------------------------------------------------------------------------------
+# --- explain --------------------------------------------------------------------------------------
 
 
 def test_explain_equals_a_call_for_any_batching(explainer: Explainer, images: np.ndarray) -> None:
     want = explainer(images).numpy()
     dataset = tf.data.Dataset.from_tensor_slices(images)
-    labelled = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(2)
+    labeled = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(2)
     for source in (
         images,
         list(images),
@@ -235,7 +235,7 @@ def test_explain_equals_a_call_for_any_batching(explainer: Explainer, images: np
         dataset,
         dataset.batch(3),
         dataset.batch(64),
-        labelled,
+        labeled,
         Chunks(images),
     ):
         got = explainer.explain(source, batch_size=2, verbose=0)

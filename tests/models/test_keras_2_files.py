@@ -60,7 +60,9 @@ def norm(name: str, *inputs: Any) -> Config:
 
 
 def old_config() -> Config:
-    """A network with all that Keras 3 stumbles over: a block of MobileNetV3 behind a nested stem."""
+    """A network with all that Keras 3 stumbles over: a block of MobileNetV3 behind a
+    nested stem.
+    """
     stem = [image("stem_input", 12, 10, 3), convolution("Conv2D", "stem_conv", filters=6)]
     for layer in stem:
         del layer["inbound_nodes"], layer["name"]
@@ -107,7 +109,7 @@ def new_network() -> keras.Model:
     return keras.Model(inputs, layers.Dense(4, activation="softmax", name="out")(ops.mean(x, axis=(1, 2))))
 
 
-def randomised(model: keras.Model) -> keras.Model:
+def randomized(model: keras.Model) -> keras.Model:
     random = np.random.default_rng(3)
     for weight in model.weights:
         values = random.normal(size=weight.shape) * (0.4 if len(weight.shape) > 1 else 0.2)
@@ -116,7 +118,9 @@ def randomised(model: keras.Model) -> keras.Model:
 
 
 def write(path: Path, config: Config, arrays: dict[str, list[np.ndarray]]) -> Path:
-    """The file that `model.save("model.h5")` wrote in Keras 2; `arrays` lists those of each layer."""
+    """The file that `model.save("model.h5")` wrote in Keras 2; `arrays` lists those of
+    each layer.
+    """
     with h5py.File(path, "w") as file:
         file.attrs.update({"model_config": json.dumps(config), "keras_version": "2.15.0", "backend": "tensorflow"})
         group = file.create_group("model_weights")
@@ -136,7 +140,7 @@ def write(path: Path, config: Config, arrays: dict[str, list[np.ndarray]]) -> Pa
 
 @pytest.fixture(scope="module")
 def new() -> keras.Model:
-    return randomised(new_network())
+    return randomized(new_network())
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +378,9 @@ def test_a_file_that_keras_2_itself_has_written(name: str, tmp_path: Path) -> No
 
 
 def compared(build: Callable[[Any], Any], size: tuple[int, ...], folder: Path) -> tuple[keras.Model, np.ndarray, Any]:
-    """A network of the old Keras behind its own file: outputs agree. Returns the new model, the images, the old model."""
+    """A network of the old Keras behind its own file: outputs agree. Returns the new model, the
+    images, the old model.
+    """
     old_keras = pytest.importorskip("tf_keras")
     inputs = old_keras.Input(size)
     old = old_keras.Model(inputs, build(inputs))
@@ -423,7 +429,9 @@ def test_a_stopped_gradient_stays_stopped(tmp_path: Path) -> None:
 
 
 def test_the_code_of_a_lambda_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras 3.12.0 runs it unless it is told to be safe: the scope must be on while the config is read."""
+    """Keras 3.12.0 runs it unless it is told to be safe: the scope must be on while the config is
+    read.
+    """
     asked: list[Any] = []
     build = keras.layers.Lambda.from_config.__func__
 

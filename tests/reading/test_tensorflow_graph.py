@@ -32,7 +32,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
-# --- a model with all sorts of functions ------------------------------------------------------------------------------
+# --- a model with all sorts of functions ----------------------------------------------------------
 
 
 class Mixed(keras.Model):
@@ -188,7 +188,7 @@ class HalfReady(Mixed):
         return self.out(tf.reduce_mean(x, axis=[1, 2]))
 
 
-# --- layers and functions in a graph ----------------------------------------------------------------------------------
+# --- layers and functions in a graph --------------------------------------------------------------
 
 
 def of_lambda(function: Callable[[Any], Any], shape: tuple[int, ...] = (12, 10, 6)) -> keras.Model:
@@ -435,7 +435,7 @@ def test_half_precision_moves_a_mask_exactly() -> None:
     assert_same(tfviz.VisualBackProp(model)(noise(*size)), tfviz.VisualBackProp(plain)(noise(*size)), 2e-3)
 
 
-# --- conditions, variables, names ---------------------------------------------------------------------------------------
+# --- conditions, variables, names -----------------------------------------------------------------
 
 
 class Branching(layers.Layer):
@@ -559,7 +559,7 @@ def test_none_outputs_and_explicit_training_arguments_are_respected() -> None:
     assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
-# --- what is done to look -----------------------------------------------------------------------------------------------
+# --- what is done to look -------------------------------------------------------------------------
 
 
 def test_calls_are_recorded_once_and_in_this_thread_only() -> None:

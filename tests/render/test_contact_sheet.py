@@ -19,7 +19,7 @@ def red(height, width):
 
 
 def box_of(sheet, color):
-    """(top, left, bottom, right) of all pixels of that colour."""
+    """(top, left, bottom, right) of all pixels of that color."""
     mask = (sheet == np.array(color)).all(2)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
@@ -52,8 +52,8 @@ def test_methods_go_across_and_pictures_down():
     assert first[1] == second[1] and second[0] > first[2]
     assert heat[0::2] == first[0::2] and heat[1] > first[3]
     assert below[0::2] == second[0::2] and below[1::2] == heat[1::2]
-    grey = (sheet == 1).all(2)  # −1 everywhere, to the right of the heat map
-    assert grey[first[0] : first[2], heat[3] :].sum() == grey[second[0] : second[2], heat[3] :].sum() == 144 * 144
+    gray = (sheet == 1).all(2)  # −1 everywhere, to the right of the heat map
+    assert gray[first[0] : first[2], heat[3] :].sum() == gray[second[0] : second[2], heat[3] :].sum() == 144 * 144
 
 
 def test_titles_stand_above_their_columns_only():

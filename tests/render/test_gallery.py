@@ -127,7 +127,7 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path):
     assert "@import" not in page and "url(" not in page
 
 
-def test_the_page_has_light_and_dark_colours_and_fits_a_phone(tmp_path):
+def test_the_page_has_light_and_dark_colors_and_fits_a_phone(tmp_path):
     page = written(tmp_path, [entry()])
     metas = {meta.get("name"): meta.get("content") for meta in page.all("meta")}
     assert metas["viewport"].startswith("width=device-width") and metas["color-scheme"] == "light dark"

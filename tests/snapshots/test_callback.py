@@ -1,4 +1,6 @@
-"""What the callback takes, when, and what it says of it, compared with what the training itself did."""
+"""What the callback takes, when, and what it says of it, compared with what the training itself
+did.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_pat
 
 
 def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eager) -> None:
-    """Though it is drawn later, when a callback that comes after has added to the logs, as ReduceLROnPlateau does."""
+    """Though it is drawn later, when a callback that comes after has added to the logs, as
+    ReduceLROnPlateau does.
+    """
     has_added = threading.Event()
 
     class Held(tfviz.Sink):

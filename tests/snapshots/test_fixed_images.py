@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from support.seeds import set_random_seed
 from support.snapshot_material import assert_complete
 
 import tfviz
@@ -154,7 +155,7 @@ def test_the_target_is_cut_like_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reshuffles", [True, False])
 def test_reading_a_shuffled_dataset_leaves_its_order_and_takes_its_first_images(reshuffles: bool) -> None:
     def shuffled() -> tf.data.Dataset:
-        keras.utils.set_random_seed(1)
+        set_random_seed(1)
         first = tf.data.Dataset.range(20).shuffle(20, reshuffle_each_iteration=reshuffles)
         first = first.map(lambda number: tf.fill((4, 4, 3), number) + tf.random.uniform((4, 4, 3), 0, 2, tf.int64))
         return first.batch(4).shuffle(2, seed=5, reshuffle_each_iteration=reshuffles).prefetch(1)
@@ -195,10 +196,12 @@ class Drawing(Noisy):
 )
 @pytest.mark.parametrize("before", [0, 1])
 def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], before: int) -> None:
-    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py` looks."""
-    keras.utils.set_random_seed(0)
+    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py`
+    looks.
+    """
+    set_random_seed(0)
     expected = [draw() for _ in range(before + 2)]
-    keras.utils.set_random_seed(0)
+    set_random_seed(0)
     found = [draw() for _ in range(before)]
     fixed_images(Drawing(draw), 7)
     assert [*found, draw(), draw()] == expected

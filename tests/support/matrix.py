@@ -95,7 +95,8 @@ def with_depthwise(model: keras.Model) -> keras.Model:
 
 
 def depthwise(layer: Any, x: Any, kernel: Any) -> Any:
-    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))  # (height, width, channels, 1)
+    # (height, width, channels, 1)
+    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))
     return tf.nn.depthwise_conv2d(x, kernel, (1, *layer.strides, 1), layer.padding.upper(), dilations=layer.dilation_rate)
 
 

@@ -143,7 +143,7 @@ def called(operation: Any) -> str:
     return type(operation).__name__
 
 
-# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+# --- guided backprop and deconvnet ----------------------------------------------------------------
 
 
 class Guided(Rewritten):
@@ -199,7 +199,7 @@ def relu_range(operation: Any) -> tuple[float, float]:
     return float(getattr(operation, "threshold", 0) or 0), np.inf if highest is None else float(highest)
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 class Excitation(Rewritten):
@@ -341,7 +341,7 @@ def summed_to(p: Any, x: Any) -> Any:
     return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
 
 
-# --- VisualBackProp -------------------------------------------------------------------------------------------------
+# --- VisualBackProp -------------------------------------------------------------------------------
 
 
 class Masks(Rewritten):
@@ -419,7 +419,7 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
     return np.divide(mask - low, high - low, out=np.zeros_like(mask), where=high > low)
 
 
-# --- class activation maps ------------------------------------------------------------------------------------------
+# --- class activation maps ------------------------------------------------------------------------
 
 
 def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:

@@ -41,7 +41,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages; anything that goes wrong in one fails the test, what its own rules forbid among it."""
+    """Opens pages; anything that goes wrong in one fails the test, what its own rules forbid among
+    it.
+    """
     faults: list[str] = []
     contexts = []
 
@@ -61,7 +63,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _is_fault(text: str) -> bool:
-    return "Failed to load resource" not in text and "ERR_" not in text  # a viewer that restarts is away meanwhile
+    # a viewer that restarts is away meanwhile
+    return "Failed to load resource" not in text and "ERR_" not in text
 
 
 @pytest.fixture
@@ -571,4 +574,5 @@ def test_ten_thousand_snapshots_open_and_stay_usable(
         until(lambda: at(page) == (10_000, 10_000), "the next appears")
         page.locator("#slider").fill("9999")
         until_shown(page, 9_999)
-        record_property("opened_s", round(opened_s, 2))  # for a report: about one second on an idle machine
+        # for a report: about one second on an idle machine
+        record_property("opened_s", round(opened_s, 2))

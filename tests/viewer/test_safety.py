@@ -1,4 +1,6 @@
-"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another form."""
+"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another
+form.
+"""
 
 from __future__ import annotations
 
@@ -495,7 +497,8 @@ def test_a_record_of_another_form_is_refused(steady: tuple[Viewer, Path], record
 
 def test_what_does_not_belong_to_the_run_is_refused(client: httpx.Client) -> None:
     sender = Sender(client, ID)
-    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404  # the run has not come yet
+    # the run has not come yet
+    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404
     sender.open()
     assert sender.put("/images/2.png", content=GOOD).status_code == 422
     assert sender.put("/pictures/0/saliency/0.png", content=GOOD).status_code == 422

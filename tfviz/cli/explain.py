@@ -31,24 +31,30 @@ EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
-Writes, for every image, colored maps of what the network looks at, and OUTPUT/index.html, which shows them all
-beside the predicted classes and opens from disk:
+Writes colored maps of what the network looks at for every image, and OUTPUT/index.html, a page
+that shows them beside the predicted classes and opens from disk:
 
   OUTPUT/index.html
-  OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
-  OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
-  OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
-  OUTPUT/IMAGE/image-scale/METHOD...   the same maps with all classes of the image on one scale, if there are several
-                                       (with --scale image these are the files above, and map-scale/ has the others)
-  OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
-                                       layer's resolution, or (height, width, channels) of the network's input
+  OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
+                                      1600 pixels a side
+  OUTPUT/IMAGE/METHOD.png             the map for the top class, or of a method without a target
+  OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
+  OUTPUT/IMAGE/image-scale/METHOD…    the same maps with all classes of the image on one scale, if
+                                      there are several; with --scale image these are the files
+                                      above, and map-scale/ has the others
+  OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
+                                      scaled: (h, w) at the layer's resolution, or
+                                      (height, width, channels) of the network's input
 
-IMAGE is the file's path inside the folder that was given, without its extension (with it, where two would be one).
+IMAGE is the file's path inside the given folder, without its extension; the extension stays
+where two images would share a name.
 """
 _EXIT_CODES = """\
-exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
-2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C, 143 by SIGTERM and 129
-by SIGHUP (what was made stays, and index.html shows it).
+exit code: 0 all images explained
+           1 some images could not be read or explained; the last lines say which, and why
+           2 wrong usage, a missing path, or a model that cannot be explained
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the maps made so far stay, and
+           index.html shows them
 """
 
 
@@ -57,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, and folders of them (walked)")
-    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras);')
     add_preprocess(parser)
     parser.add_argument(
         "--method",
@@ -65,29 +71,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="A,B,...",
         help="methods, or all that suit the model (see `tfviz methods`); default: grad_cam,guided_backprop",
     )
-    parser.add_argument("--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`)")
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`); default: automatic"
+    )
     parser.add_argument(
         "--target",
         type=listed,
         default=["top"],
         metavar="T,...",
-        help="classes to explain, by number or name; top: the highest (default); top3: the three highest",
+        help="classes to explain, by number or name; top: the highest; top3: the three highest; default: top",
     )
-    parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
+    parser.add_argument(
+        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+    )
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
+    parser.add_argument(
+        "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
+    )
     parser.add_argument(
         "--scale",
         choices=SCALES,
         default="map",
-        help="map: each map is scaled to itself (default); image: all classes of one image and method share a scale",
+        help="map: scale each map to itself; image: all classes of one image and method share a scale; default: %(default)s",
     )
     parser.add_argument(
         "--underlay",
         choices=("gray", "color"),
         default="gray",
-        help="the image below the colors; default: gray, so they do not mix",
+        help="the image below the colors, in gray so that they do not mix, or in color; default: %(default)s",
     )
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser

@@ -20,7 +20,7 @@ _NOT_SUITED = (UnsupportedModelError, UnknownLayerError, TargetError)
 
 def takes_layer(method: type[Explainer]) -> bool:
     """Whether a method has a layer to choose."""
-    return "layer" in inspect.signature(method).parameters
+    return "layer" in inspect.signature(method.__init__).parameters  # `method` itself: *args on Python 3.10
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:

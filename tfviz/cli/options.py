@@ -37,7 +37,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, fetched: str) -> No
         "--weights",
         default=weights,
         metavar="W",
-        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random",
+        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random; default: %(default)s",
     )
 
 
@@ -47,7 +47,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; networks known by name bring their own",
+        "(0..255), or a JSON file; default: the network's own, if it is known by name",
     )
 
 

@@ -11,18 +11,19 @@ from tfviz.cli.terminal import tell
 from tfviz.errors import shown
 
 _ABOUT = """\
-Shows the snapshots of runs in LOG_DIR while they train, and afterwards: pictures, a time slider, and the curves of loss
-and metrics. It follows the folders that SnapshotCallback writes, wherever they are in LOG_DIR, and receives what
-trainers on other machines send with viewer="http://THIS_MACHINE:PORT", which it keeps in LOG_DIR too.
+Shows the snapshots of runs in LOG_DIR while they train, and afterwards: maps, a time slider, and
+the curves of loss and metrics. It follows the folders that SnapshotCallback writes anywhere in
+LOG_DIR. Trainers on other machines send theirs with viewer="http://THIS_MACHINE:PORT"; LOG_DIR
+keeps those too.
 """
 _EXAMPLES = """\
 examples:
-  tfviz watch runs                                         on this machine, at http://127.0.0.1:1337/
-  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0       for other machines too: the page asks for the token
+  tfviz watch runs                                     this machine only, at http://127.0.0.1:1337/
+  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; the page asks for the token
 
-The environment variable TFVIZ_TOKEN is better than --token, which every user of this machine sees in the list of processes
-and your shell keeps. Let the page ask for the token: a link that ends in ?token=SECRET opens it too, but stays in the
-browser's history and wherever it is pasted.
+Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
+the list of processes. Let the page ask for the token: a link that ends in ?token=SECRET works too,
+but it stays in the browser's history and wherever it is pasted.
 """
 
 
@@ -43,8 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--token",
         metavar="T",
-        help="what pages and trainers must bring; needed, and at least 16 characters long, for a host that other machines can "
-        "reach; default: the environment variable TFVIZ_TOKEN",
+        help="secret that pages and trainers must send, required for a host that other machines can reach, at least 16 "
+        "characters there; default: the environment variable TFVIZ_TOKEN",
     )
     return parser
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to export. `says` is a line for tables; `extra` what to install for it, as in `pip install 'tfviz[EXTRA]'`."""
+    """One way to export. `says` is a line for tables; `extra`: the extra of setup.cfg that it needs."""
 
     module: str
     says: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import ExportError, MissingPackageError, first_line, shown
+from tfviz.errors import ExportError, MissingPackageError, first_line, install_command, shown
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
@@ -55,6 +55,6 @@ def interpreter_class() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise MissingPackageError(
-            "A .tflite file needs LiteRT's interpreter, and ai-edge-litert is not installed: pip install 'tfviz[litert]'."
+            f"A .tflite file needs LiteRT's interpreter, and ai-edge-litert is not installed. Run: {install_command('litert')}"
         ) from error
     return Interpreter

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.errors import ExportError, MissingPackageError, TfvizError, first_line, shown
+from tfviz.errors import ExportError, MissingPackageError, TfvizError, first_line, install_command, shown
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.lowering.graph_copy import lowered, traced
 from tfviz.export.lowering.onnx_operations import HANDLERS, REPLACEMENTS
@@ -202,7 +202,7 @@ def _package(name: str) -> ModuleType:
         with _quiet():
             return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f"ONNX files need {name}, which is not installed: pip install 'tfviz[onnx]'.") from error
+        raise MissingPackageError(f"ONNX files need {name}, which is not installed. Run: {install_command('onnx')}") from error
 
 
 @contextmanager

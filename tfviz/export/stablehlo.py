@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz import tensorflow_internals
-from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError, first_line, shown
+from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError, first_line, install_command, shown
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.lowering.graph_copy import traced
@@ -271,5 +271,7 @@ def _jax() -> Any:
         import jax
         import jax.export
     except ImportError as error:
-        raise MissingPackageError("StableHLO is run by JAX, which is not installed: pip install 'tfviz[stablehlo]'.") from error
+        raise MissingPackageError(
+            f"JAX, which runs StableHLO, is not installed. Run: {install_command('stablehlo')}"
+        ) from error
     return jax

@@ -2,7 +2,7 @@
 
     heatmap   |value|, 0 … limit       sequential color map, blended over the picture
     signed    −limit … 0 … limit       diverging color map, blended over the picture
-    grey      −limit … 0 … limit       zero is mid gray, RGB as the map's channels, not blended
+    "grey"    −limit … 0 … limit       zero is mid gray, RGB as the map's channels, not blended
 
 Unless a limit is given, each map is scaled to itself: its limit is a high percentile of |value|, so a few extreme pixels do
 not flatten the rest. For a map of up to 200 values, such as a CAM's, that is the largest value. A map that is zero

@@ -16,5 +16,5 @@ def standardized(attribution: npt.ArrayLike) -> Picture:
     values = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)  # so that nothing below overflows
     spread = float(values.std())
     values = MEAN + (DEVIATION * (values - values.mean()) / spread if spread > 0 else np.zeros_like(values))
-    grey = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(grey), (*grey.shape[:2], 3)))
+    gray = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (*gray.shape[:2], 3)))

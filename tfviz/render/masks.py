@@ -1,4 +1,4 @@
-"""Masks, 0 … 1 for each pixel, as pictures: in grey, and in red over the picture they belong to."""
+"""Masks, 0 … 1 for each pixel, as pictures: in gray, and in red over the picture they belong to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfviz.render.pictures import Picture, maps_of, pictures_of, shrunk_or_enlar
 _RED = np.array([255, 0, 0], np.float32)
 
 
-def grey_mask(mask: npt.ArrayLike, height: int, width: int) -> Picture:
+def gray_mask(mask: npt.ArrayLike, height: int, width: int) -> Picture:
     """A mask (h, w) in [0, 1] as a picture (height, width, 3): 0 is black and 1 white."""
     strength = _resized(mask, height, width)
     return np.rint(255 * np.repeat(strength[..., None], 3, axis=2)).astype(np.uint8)

@@ -74,11 +74,11 @@ def overlay(
         attribution: raw maps, one for each image and of any height and width: (N, h, w) or (N, h, w, C).
         style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colors centered on
             zero; summed over channels), "grey" (RGB, zero is gray, drawn in place of the picture), or None to
-            choose: grey for maps with channels, signed where a value is negative, else heatmap.
-        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply to grey.
+            choose: "grey" for maps with channels, signed where a value is negative, else heatmap.
+        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply to "grey".
         underlay: "color", or "gray" to draw over the picture in gray, so its own colors do not mix with those of the map.
             The colors are then stronger where the map is.
-        cmap: a color map of Matplotlib in place of the default ones. It does not apply to grey.
+        cmap: a color map of Matplotlib in place of the default ones. It does not apply to "grey".
         preprocessing: how `images` were preprocessed: a Preprocessing, or "tf", "torch", "caffe", "unit" or "none". It is
             undone before drawing.
 

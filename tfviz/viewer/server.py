@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tfviz.errors import MissingPackageError, OptionError, shown
+from tfviz.errors import MissingPackageError, OptionError, install_command, shown
 
 try:
     import uvicorn
@@ -18,7 +18,7 @@ try:
     from tfviz.viewer.connections import allowed, protocol_for
 except ImportError as error:
     raise MissingPackageError(
-        f"The live page needs FastAPI and uvicorn ({error.name} is not installed): pip install 'tfviz[viewer]'."
+        f"The live page needs FastAPI and uvicorn ({error.name} is not installed). Run: {install_command('viewer')}"
     ) from error
 
 from tfviz.viewer.guard import is_loopback

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import MissingPackageError, WeightsError
+from tfviz.errors import MissingPackageError, WeightsError, install_command
 from tfviz.images.files import shown
 from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import CUT_SHORT, beginning
@@ -50,7 +50,7 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"PyTorch is needed to read {shown(path)}: pip install 'tfviz[torch]'. Or save the weights as .safetensors "
+            f"PyTorch is needed to read {shown(path)}. Run: {install_command('torch')}. Or save the weights as .safetensors "
             "where they come from, which needs nothing here."
         ) from error
     try:

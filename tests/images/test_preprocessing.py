@@ -183,7 +183,7 @@ def written(tmp_path: Path, content: Any) -> Path:
 def test_a_file_may_nest_its_keys_under_preprocessing(tmp_path: Path) -> None:
     keys = {**TORCH, "size_hw": [32, 48], "resize": "short side 64, center crop 32"}
     expected = Preprocessing((32, 48), resize="short side 64, center crop 32", **TORCH)
-    assert from_file(written(tmp_path, {**keys, "license": "free"})) == expected
+    assert from_file(written(tmp_path, {**keys, "terms": "free"})) == expected
     assert from_file(written(tmp_path, {"preprocessing": keys, "mean": "of life"})) == expected
 
 

@@ -10,6 +10,7 @@ import pytest
 from matplotlib import colormaps
 
 from tfviz.errors import ImageError, OptionError
+from tfviz.images.preprocessing import named
 from tfviz.render import overlay
 
 GRAYS = np.full((1, 8, 8, 3), 100, np.uint8)
@@ -181,6 +182,42 @@ def test_a_batch_of_unknown_colors_warns_once():
     with pytest.warns(UserWarning, match="true colors") as caught:
         overlay(np.full((3, 8, 8, 3), -7.0) + np.arange(3), np.repeat(RAMP, 3, 0))
     assert len(caught) == 1
+
+
+def test_zero_to_255_is_drawn_as_it_is_and_a_batch_has_one_scale():
+    pictures = np.stack([np.full((8, 8, 3), 0.9), np.full((8, 8, 3), 30.0), np.full((8, 8, 3), 200.0)])
+    assert overlay(pictures, np.repeat(RAMP, 3, 0), alpha=0)[:, 0, 0, 0].tolist() == [1, 30, 200]
+
+
+@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "unit", "none"])
+def test_preprocessing_is_undone_before_drawing(picture, mode):
+    tensors = np.stack([named(mode).tensor(one) for one in picture])
+    np.testing.assert_allclose(overlay(tensors, RAMP, alpha=0, preprocessing=mode), picture, atol=1)
+    np.testing.assert_array_equal(overlay(picture, RAMP, alpha=0, preprocessing=mode), picture)
+
+
+def test_gray_images_are_undone_and_what_does_not_fit_is_refused(picture):
+    gray = picture[..., :1]
+    np.testing.assert_allclose(overlay(gray / 127.5 - 1, RAMP, alpha=0, preprocessing="tf"), gray.repeat(3, 3), atol=1)
+    with pytest.raises(ImageError, match=r"from 127\.5 to .* were not preprocessed this way"):
+        overlay(picture.astype(float), RAMP, preprocessing="tf")
+    with pytest.raises(ImageError, match="gives 3 channels, but the images have 1"):
+        overlay(gray / 127.5 - 1, RAMP, preprocessing=named("tf"))
+    with pytest.raises(OptionError, match="Unknown preprocessing 'caffee'"):
+        overlay(picture.astype(float), RAMP, preprocessing="caffee")
+
+
+def test_over_a_gray_picture_the_peak_has_the_color_of_the_bar_and_zeros_leave_the_picture_clear():
+    green = np.zeros((1, 8, 8, 3), np.uint8)
+    green[..., 1] = 200
+    drawn = overlay(green, RAMP, underlay="gray").astype(int)
+    gray = 117  # the luminance of that green
+    np.testing.assert_allclose(drawn[0, -1, -1], 0.5**0.3 * np.array([252, 255, 164]) + (1 - 0.5**0.3) * gray, atol=1.5)
+    np.testing.assert_allclose(drawn[0, 0, 0], (1 - 0.5**1.4) * gray, atol=1.5)
+    np.testing.assert_array_equal(overlay(green, RAMP, underlay="gray", alpha=1), overlay(green, RAMP, alpha=1))
+    assert (overlay(green, RAMP, underlay="gray", alpha=0) == gray).all()
+    with pytest.raises(OptionError, match="underlay: no such underlay 'grey'"):
+        overlay(green, RAMP, underlay="grey")
 
 
 def test_gray_pictures_become_rgb(picture):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
     from tfviz.methods.prepared_call import PreparedCall
 
-    Step: TypeAlias = tuple[Explainer, np.ndarray | None]
+    Step: TypeAlias = tuple[Explainer, Sequence[np.ndarray | None]]
 
-EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
+SCALES = ("map", "image")
+EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
@@ -39,6 +39,9 @@ that shows them beside the predicted classes and opens from disk:
                                       1600 pixels a side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or of a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
+  OUTPUT/IMAGE/image-scale/METHOD…    the same maps with all classes of the image on one scale, if
+                                      there are several; with --scale image these are the files
+                                      above, and map-scale/ has the others
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -50,7 +53,8 @@ _EXIT_CODES = """\
 exit code: 0 all images explained
            1 some images could not be read or explained; the last lines say which, and why
            2 wrong usage, a missing path, or a model that cannot be explained
-           130 stopped by Ctrl-C; the maps made so far stay
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the maps made so far stay, and
+           index.html shows them
 """
 
 
@@ -85,6 +89,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
     )
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="map",
+        help="map: scale each map to itself; image: all classes of one image and method share a scale; default: %(default)s",
+    )
+    parser.add_argument(
+        "--underlay",
+        choices=("gray", "color"),
+        default="gray",
+        help="the image below the colors, in gray so that they do not mix, or in color; default: %(default)s",
+    )
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser
 
@@ -99,20 +115,32 @@ def run(args: argparse.Namespace) -> int:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.results import Results, closing_lines, write_page
+        from tfviz.cli.results import Results, closing_lines
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
-        results = Results(args.output, plan.labels, is_top_only=plan.is_top_only, is_raw=args.raw)
-        is_stopped = False
+        results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
+        stop: KeyboardInterrupt | None = None
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
-        except KeyboardInterrupt:
-            is_stopped = True
+        except KeyboardInterrupt as error:
+            stop = error
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(plan, results)
-    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
-    return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
+            page, stop = _page(results, stop)
+    tell("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+    if stop is not None:
+        return exit_code(stop)
+    return SOME_FAILED if results.failures else EXPLAINED
+
+
+def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
+    """Writes the page about all there is; returns it, and what stopped the run, which may come while it is written."""
+    from tfviz.cli.results import write_page
+
+    try:
+        return write_page(results), stop
+    except KeyboardInterrupt as error:
+        return write_page(results), error
 
 
 def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
@@ -146,46 +174,39 @@ def _explain(
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, classes, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
+    for step, (explainer, columns, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
+            targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
-                results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
-            except ImageError as error:  # NaN in the map
+                results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
+            except ImageError as error:  # NaN in a map
                 fail(number, error)
 
 
 def _attributions(
     tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
-) -> Iterator[tuple[Explainer, np.ndarray | None, np.ndarray]]:
-    """The maps of one method after the other. While TensorFlow runs one, the next is compiled, which takes as long."""
+) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
+    """Yields the maps of one method after the other, for each of its targets.
+
+    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run the result. So the next
+    method compiles while TensorFlow runs this one in another thread.
+    """
     import numpy as np
 
     with ThreadPoolExecutor(max_workers=1) as background:
-        waiting: tuple[Step, PreparedCall, Future[tf.Tensor]] | None = None
+        waiting: tuple[Step, list[tuple[PreparedCall, Future[tf.Tensor]]]] | None = None
         for number, step in enumerate([*steps, None]):
             started = None
             if step is not None:
-                explainer, classes = step
-                progress.show(done + length * number / len(steps), f"{explainer.key} …")  # the first call compiles
-                with _notes(progress):
-                    call = explainer.prepare(tensors, classes)
-                started = step, call, background.submit(call.run)
+                explainer, columns = step
+                progress.show(done + length * number / len(steps), f"{explainer.key} …")
+                calls = [explainer.prepare(tensors, classes) for classes in columns]
+                started = step, [(call, background.submit(call.run)) for call in calls]
             if waiting is not None:
-                (explainer, classes), call, attribution = waiting
-                with _notes(progress):
+                (explainer, columns), running = waiting
+                for call, attribution in running:
                     call.check(attribution.result())
-                yield explainer, classes, np.asarray(attribution.result())
+                yield explainer, columns, [np.asarray(attribution.result()) for _, attribution in running]
             waiting = started
-
-
-@contextmanager
-def _notes(progress: Progress) -> Iterator[None]:
-    """Shows warnings as lines of the run."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        if warning.category is UserWarning:
-            progress.say(f"Note: {warning.message}")

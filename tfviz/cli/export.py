@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
 from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
-from tfviz.errors import OptionError
+from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def closing_lines(path: Path, manifest: Manifest) -> list[str]:
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""
-    lines = [f"{path}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
+    lines = [f"{shown(path)}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
     rows = [("  " + name, _shown(one["inputs"]), "->", _shown(one["outputs"])) for name, one in _signatures(manifest)]
     return [*lines, aligned(rows), "", *_next_steps(path, manifest)]
 
@@ -169,5 +169,5 @@ def _size(shape: Sequence[int | None]) -> str:
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
     steps = [f"In Python: tfviz.load_explainer({str(path)!r}); tfviz.json in it says how pictures are made ready."]
     if manifest.format == "saved_model":
-        steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {path} --all")
+        steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
     return steps

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
 from tfviz.cli.terminal import Progress, tell
+from tfviz.errors import shown
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _closing_lines(film: Film) -> list[str]:
     height, width = film.size
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
-    lines = [f"{film.path}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
+    lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
         lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots; --every 1 shows all.")
     if film.missing == 1:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
+
+from tfviz.errors import escaped
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat what was typed and what a shell found, cannot change the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse: prints the message and the usage, and exits."""
+        super().error(escaped(message))
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:

@@ -1,11 +1,13 @@
 """Gradient × Input: how much each pixel contributes to the score, to first order.
 
-Answers: which pixels contribute to the score?
+Question: which pixels contribute to the score?
 
-    images ⊙ ∂S/∂images             Shrikumar et al., 2016, "Not Just a Black Box", section 2
+    images ⊙ ∂S/∂images
+        Shrikumar et al., 2016, "Not Just a Black Box", section 2
 
-For a ReLU network without biases the map sums to the score. It misleads at pixels whose value is close to 0 for the model
-(black, or the mean color where the preprocessing subtracts it): they get 0 however much the score depends on them.
+For a ReLU network without biases the map sums to the score. Pixels whose value is close to 0 for
+the model (black, or the mean color if the preprocessing subtracts it) get 0 no matter how much the
+score depends on them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,19 @@ from tfviz.nesting import Nested
 
 
 class GradientTimesInput(GradientExplainer):
-    """images ⊙ ∂S/∂images, signed, (N, H, W, C)."""
+    """The images times the gradient of the score there: which pixels contribute to the score?
+
+    images ⊙ ∂S/∂images: Shrikumar et al., 2016, "Not Just a Black Box", section 2.
+
+    Calling it returns the attribution (N, H, W, C), signed.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.GradientTimesInput(model)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
 
     key: ClassVar[str] = "gradient_times_input"
     question: ClassVar[str] = "Which pixels contribute to the score?"

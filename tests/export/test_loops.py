@@ -1,4 +1,6 @@
-"""Networks with loops (recurrent layers, and loops of the user's own) in every format, gradients included."""
+"""Networks with loops (recurrent layers, and loops of the user's own) in every format, gradients
+included.
+"""
 
 from __future__ import annotations
 

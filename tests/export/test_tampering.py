@@ -27,7 +27,8 @@ def test_a_tampered_export_is_refused_in_words(format: str, is_digested: bool, t
         pytest.importorskip(NEEDED[format])
     explainer = tfviz.GradCAM(networks.build("plain"))
     export = explainer.export(tmp_path / "x", format=format, labels=list("abcde"), preprocessing="unit")
-    if not is_digested:  # as an older tfviz wrote it; damage to what native code reads is another matter
+    # as an older tfviz wrote it; damage to what native code reads is another matter
+    if not is_digested:
         content = json.loads((export / FILE_NAME).read_text())
         del content["files"]
         (export / FILE_NAME).write_text(json.dumps(content))

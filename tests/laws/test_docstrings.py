@@ -27,7 +27,8 @@ PUBLIC = [name for name in tfviz.__all__ if callable(getattr(tfviz, name))]
 DOCUMENTED = [name for name in PUBLIC if getattr(tfviz, name).__module__ in CHECKED]
 CALLABLES = [name for name in DOCUMENTED if not (inspect.isclass(getattr(tfviz, name)) and name.endswith("Error"))]
 
-# Words that a native speaker would not use here, and old names of concepts that have another one now.
+# Words that a native speaker would not use here, and old names of concepts that have another one
+# now.
 _BANNED = (
     "anew",
     "of a sort",

@@ -1,4 +1,6 @@
-"""Damaged and hostile files of weights and models: each is refused by an error of tfviz, and reads or writes no other file."""
+"""Damaged and hostile files of weights and models: each is refused by an error of tfviz, and reads
+or writes no other file.
+"""
 
 from __future__ import annotations
 

@@ -166,7 +166,9 @@ def test_every_method_explains_it_as_the_same_network_built_now(method: str, old
 
 
 def write_archive(path: Path, config: Config, groups: dict[str, list[np.ndarray]], container: str = "layers") -> Path:
-    """The file that `model.save("model.keras")` wrote in TensorFlow 2.12 to 2.15; `groups` lists the arrays by their group."""
+    """The file that `model.save("model.keras")` wrote in TensorFlow 2.12 to 2.15; `groups` lists
+    the arrays by their group.
+    """
     weights = io.BytesIO()
     with h5py.File(weights, "w") as file:
         for group, arrays in groups.items():
@@ -285,7 +287,9 @@ def test_arrays_of_another_shape_or_number_are_named(shapes: list[tuple[int, ...
 
 
 def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path) -> None:
-    """As Keras 2 wrote it before TensorFlow 2.2: a list of layers, whose first one holds the shape."""
+    """As Keras 2 wrote it before TensorFlow 2.2: a list of layers, whose first one holds
+    the shape.
+    """
     inner = [entry("Dense", "a", units=4, batch_input_shape=[None, 3]), entry("Dense", "b", units=2)]
     for layer in inner:
         del layer["inbound_nodes"], layer["name"]

@@ -1,4 +1,5 @@
-"""What Keras 2 computed is computed: for each layer, argument and function, files of tf_keras against tf_keras itself.
+"""What Keras 2 computed is computed: for each layer, argument and function, files of tf_keras
+against tf_keras itself.
 
 LAYERS and FUNCTIONS list what is checked, each as .h5 and as .keras, with random weights.
 """
@@ -62,7 +63,9 @@ def adapted(**options: Any) -> Build:
 
 
 def nested(x: Any) -> Any:
-    """A frozen layer in a nested model, whose arrays Keras 2 lists behind the others, and two calls of the model."""
+    """A frozen layer in a nested model, whose arrays Keras 2 lists behind the others, and two calls
+    of the model.
+    """
     inputs = K.Input(IMAGE)
     first, second = L.Conv2D(4, 3, padding="same"), L.Conv2D(4, 3, padding="same")
     second.trainable = False

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tfviz.errors import _EXTRAS
+from tfviz.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -131,6 +132,12 @@ def test_every_link_leads_to_a_file() -> None:
     for page in [*pages, *sorted((ROOT / "docs").glob("*.md"))]:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             assert link.startswith("https://") or (page.parent / link).is_file(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+def test_every_method_has_a_row(page: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(METHODS) <= set(rows)
 
 
 def test_readme_is_short() -> None:

@@ -18,7 +18,9 @@ BYTES = (b"", b"null", b"[]", b"\xff\xfe", b"\0" * 50, b"NaN", b"[" * 100_000, b
 
 
 def damage(folder: Path, documents: list[str], seed: str) -> str:
-    """Damages one file of a folder, mostly one of the JSON documents in it, and returns what was done."""
+    """Damages one file of a folder, mostly one of the JSON documents in it, and returns what was
+    done.
+    """
     chance = random.Random(seed)
     document = folder / chance.choice(documents)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

@@ -127,7 +127,8 @@ def test_the_page_posts_the_token_and_gets_a_cookie_that_cannot_send(guarded: ht
     page = guarded.get("/")
     assert page.status_code == 401
     assert "needs its token" in page.text and 'method="post"' in page.text
-    assert page.headers["referrer-policy"] == "same-origin"  # with "no-referrer" browsers would post from "null"
+    # with "no-referrer" browsers would post from "null"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert guarded.get("/style.css").status_code == 200  # the page that asks looks like the others
     assert sign_in(guarded, "wrong").status_code == 401
     assert sign_in(guarded, TOKEN, Origin="null").status_code == 403
@@ -137,14 +138,16 @@ def test_the_page_posts_the_token_and_gets_a_cookie_that_cannot_send(guarded: ht
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     assert re.search("HttpOnly.*SameSite=strict", entered.headers["set-cookie"], re.IGNORECASE)
     assert TOKEN not in entered.headers["set-cookie"]
-    assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200  # httpx keeps the cookie
+    # httpx keeps the cookie
+    assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200
     assert guarded.get("/").status_code == 200
     assert guarded.put(f"/api/runs/{OTHER}", json=run_of(OTHER)).status_code == 401
 
 
 def test_a_link_with_the_token_leads_to_an_address_without_it(guarded: httpx.Client) -> None:
     assert guarded.get("/", params={"token": "wrong"}).status_code == 401
-    for _ in range(2):  # the second time there is a cookie, and the token shall not stay in the address either
+    # the second time there is a cookie, and the token shall not stay in the address either
+    for _ in range(2):
         entered = guarded.get("/", params={"token": TOKEN})
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
         assert TOKEN not in entered.headers["set-cookie"]

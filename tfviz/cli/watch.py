@@ -19,7 +19,7 @@ keeps those too.
 _EXAMPLES = """\
 examples:
   tfviz watch runs                                     this machine only, at http://127.0.0.1:1337/
-  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; the page asks for the token
+  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; the page asks for it
 
 Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
 the list of processes. Let the page ask for the token: a link that ends in ?token=SECRET works too,

@@ -110,6 +110,7 @@ class Classifier:
 def _final_activation_of(model: keras.Model) -> Step | None:
     try:
         graph = read_model(model).graph
-    except UnsupportedModelError:  # the methods report the reason; a forward pass does not need the graph
+    except UnsupportedModelError:
+        # the methods report the reason; a forward pass does not need the graph
         return None
     return final_activation(graph, graph.outputs[0])

@@ -28,7 +28,8 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 
-# Control codes, invisible ones (which turn the direction of text around), and separators of lines and paragraphs.
+# Control codes, invisible ones (which turn the direction of text around), and separators of lines
+# and paragraphs.
 _UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
@@ -87,8 +88,8 @@ class MissingPackageError(TfvizError, ImportError):
     """An optional package is not installed. The message names it."""
 
 
-# What the extras of setup.cfg install. An error names the packages themselves, because that works from any folder and
-# whether or not this package is on a package index.
+# What the extras of setup.cfg install. An error names the packages themselves, because that works
+# from any folder and whether or not this package is on a package index.
 _EXTRAS = {
     "torch": "torch",
     "digits": "scikit-learn",
@@ -128,7 +129,9 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
-    """The text without anything that moves a terminal's cursor or changes its state; the characters in `kept` stay."""
+    """The text without anything that moves a terminal's cursor or changes its state; the characters
+    in `kept` stay.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter if letter in kept else _escaped_letter(letter) for letter in text)
@@ -136,13 +139,16 @@ def escaped(text: str, kept: str = "\n\t") -> str:
 
 def _escaped_letter(letter: str) -> str:
     category = unicodedata.category(letter)
-    if category == "Cs":  # half of a character: JSON and file systems allow it, and no encoding does
+    # half of a character: JSON and file systems allow it, and no encoding does
+    if category == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
     return repr(letter)[1:-1] if category in _UNSAFE else letter
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A path, or a name that a file holds, for a message: on one line, with control characters escaped."""
+    """A path, or a name that a file holds, for a message: on one line, with control characters
+    escaped.
+    """
     return escaped(os.fspath(name), kept="")
 
 

@@ -292,12 +292,14 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     returned: list[Any] = []
     try:
         tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
-    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:  # shapes that don't fit
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+        # shapes that don't fit
         raise TargetError(
             f"The target function cannot take the outputs of a batch of {count}: {first_line(error)}. It must return one "
             "number per image, shape (N,), for batches of any size."
         ) from error
-    shape = returned[0].shape if tf.is_tensor(returned[0]) else None  # other results are rejected at compile time
+    # other results are rejected at compile time
+    shape = returned[0].shape if tf.is_tensor(returned[0]) else None
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
             f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, maybe "

@@ -48,7 +48,9 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 
 
 def function_graph(operation: tf.Operation, attribute: str) -> Any:
-    """The graph of a function that an operation is given, such as the body of a loop; it has `inputs` and `outputs`."""
+    """The graph of a function that an operation is given, such as the body of a loop; it has
+    `inputs` and `outputs`.
+    """
     return operation.graph._get_function(operation.get_attr(attribute).name).graph
 
 
@@ -58,7 +60,9 @@ def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
 
 
 def saved_model_in(folder: Path) -> Any:
-    """The SavedModel protocol buffer in a folder, read as tf.saved_model.load reads it, and not run."""
+    """The SavedModel protocol buffer in a folder, read as tf.saved_model.load reads it, and not
+    run.
+    """
     return tf.__internal__.saved_model.parse_saved_model(str(folder))
 
 
@@ -90,7 +94,8 @@ def collectable_gradients() -> Iterator[None]:
     graph.tfviz_gradients = owned
     # The garbage collector may have removed `last`. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    for name in [name for name in added if "-" in name]:  # numbered; the others are of modules that were imported meanwhile
+    # numbered; the others are of modules that were imported meanwhile
+    for name in [name for name in added if "-" in name]:
         function = registry[name]["type"]
         owned.append(function)
         registry[name]["type"] = _weak(weakref.ref(function))

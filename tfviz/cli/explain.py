@@ -1,4 +1,6 @@
-"""`tfviz explain`: finds the images, plans, explains them batch by batch, and prints how it went."""
+"""`tfviz explain`: finds the images, plans, explains them batch by batch, and prints how
+it went.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.output)
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
-        import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
+        # it takes seconds: what can be wrong without it has been checked by now
+        import_tensorflow()
         from tfviz.cli.plan import plan_for
         from tfviz.cli.results import Results, closing_lines
 
@@ -134,7 +137,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Writes the page about all there is; returns it, and what stopped the run, which may come while it is written."""
+    """Writes the page about all there is; returns it, and what stopped the run, which may come
+    while it is written.
+    """
     from tfviz.cli.results import write_page
 
     try:
@@ -190,8 +195,8 @@ def _attributions(
 ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
     """Yields the maps of one method after the other, for each of its targets.
 
-    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run the result. So the next
-    method compiles while TensorFlow runs this one in another thread.
+    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run
+    the result. So the next method compiles while TensorFlow runs this one in another thread.
     """
     import numpy as np
 

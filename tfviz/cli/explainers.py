@@ -20,11 +20,14 @@ _NOT_SUITED = (UnsupportedModelError, UnknownLayerError, TargetError)
 
 def takes_layer(method: type[Explainer]) -> bool:
     """Whether a method has a layer to choose."""
-    return "layer" in inspect.signature(method.__init__).parameters  # `method` itself: *args on Python 3.10
+    # `method` itself: *args on Python 3.10
+    return "layer" in inspect.signature(method.__init__).parameters
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """The methods that `--method` names, each once; None: the default ones. Raises UnknownMethodError."""
+    """The methods that `--method` names, each once; None: the default ones. Raises
+    UnknownMethodError.
+    """
     if names is None:
         return [METHODS[key] for key in DEFAULT_METHODS]
     if "all" in map(str.lower, names):
@@ -37,10 +40,12 @@ def explainers_for(
 ) -> list[Explainer]:
     """The chosen methods, built on the model.
 
-    A method that is named must suit the model. Of "all", and of the default ones, those that do not are left out, and
-    `say` gets a line that says why; one of them must remain, and one that takes the layer, if there is one.
+    A method that is named must suit the model. Of "all", and of the default ones, those that do not
+    are left out, and `say` gets a line that says why; one of them must remain, and one that takes
+    the layer, if there is one.
 
-    Raises OptionError for a layer that no chosen method takes, and what the methods raise (see _NOT_SUITED).
+    Raises OptionError for a layer that no chosen method takes, and what the methods raise (see
+    _NOT_SUITED).
     """
     methods = chosen_methods(names)
     if layer is not None and not any(map(takes_layer, methods)):
@@ -79,6 +84,7 @@ def _built(method: type[Explainer], model: keras.Model, layer: str | None, class
         )
     at_layer: dict[str, Any] = {"layer": layer} if layer is not None and takes_layer(method) else {}
     explainer = method(model, **at_layer)
-    if at_layer and isinstance(explainer, ExcitationBackprop):  # it also takes layers that cannot be drawn
+    # it also takes layers that cannot be drawn
+    if at_layer and isinstance(explainer, ExcitationBackprop):
         require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
     return explainer

@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
     format_named(args.format)
     _require_of_format(args.option)
-    folders.destination(args.output, overwrite=args.overwrite)  # what can be wrong is said before seconds are spent
+    # what can be wrong is said before seconds are spent
+    folders.destination(args.output, overwrite=args.overwrite)
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()
@@ -136,7 +137,9 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raises OptionError for a name that is no format's, but one of `export` itself, such as overwrite."""
+    """Raises OptionError for a name that is no format's, but one of `export` itself, such as
+    overwrite.
+    """
     for name, _ in options:
         if name in inspect.signature(export).parameters:
             raise OptionError(f"--option {name}: that is no option of a format. See `tfviz export --help` for what there is.")

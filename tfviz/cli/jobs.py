@@ -17,7 +17,9 @@ _EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
 
 @dataclass(frozen=True)
 class Job:
-    """One image. `folder`: where its results go, relative to the output. `name`: what the user calls it."""
+    """One image. `folder`: where its results go, relative to the output. `name`: what the user
+    calls it.
+    """
 
     path: Path
     folder: Path
@@ -29,8 +31,8 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
     What an earlier run left in the output folder is no image to explain, unless it is named itself.
 
-    Raises ImageError for a path that does not exist and a folder without images, OptionError where the output would
-    land among the images.
+    Raises ImageError for a path that does not exist and a folder without images, OptionError where
+    the output would land among the images.
     """
     root = _real(output)
     for path in map(Path, paths):
@@ -71,7 +73,9 @@ def _candidates(relative: Path) -> Iterator[Path]:
 
 
 def _name(found: FoundImage) -> str:
-    """The path inside the folder that was given; the path as typed where two files would bear one name."""
+    """The path inside the folder that was given; the path as typed where two files would bear one
+    name.
+    """
     parts = found.relative.parts
     return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
 

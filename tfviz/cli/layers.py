@@ -1,4 +1,6 @@
-"""`tfviz layers`: the layers of a model, and the one that the class activation maps choose by themselves."""
+"""`tfviz layers`: the layers of a model, and the one that the class activation maps choose by
+themselves.
+"""
 
 from __future__ import annotations
 

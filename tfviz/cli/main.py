@@ -1,6 +1,8 @@
-"""The `tfviz` command: parses what was typed, runs the command, and reports an expected error in one line.
+"""The `tfviz` command: parses what was typed, runs the command, and reports an expected error in
+one line.
 
-Nothing heavy is imported here or at the top of a command, so that help and wrong usage are answered at once.
+Nothing heavy is imported here or at the top of a command, so that help and wrong usage are answered
+at once.
 """
 
 from __future__ import annotations
@@ -52,11 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The typed arguments; `.module` is the command's module. Exits by SystemExit after help and on wrong usage."""
+    """The typed arguments; `.module` is the command's module. Exits by SystemExit after help and on
+    wrong usage.
+    """
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest and args.command == "explain" and not any(word.startswith("-") for word in rest):
-        args.paths, rest = [*args.paths, *rest], []  # argparse does not take paths that follow an option
+        # argparse does not take paths that follow an option
+        args.paths, rest = [*args.paths, *rest], []
     if rest:
         parser.error(f"unknown arguments: {' '.join(rest)} (see `tfviz {args.command} --help`)")
     return args

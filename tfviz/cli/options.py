@@ -1,4 +1,6 @@
-"""What the commands' options have in common: how they are declared, and how their words are read."""
+"""What the commands' options have in common: how they are declared, and how their words
+are read.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from tfviz.errors import escaped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages, which repeat what was typed and what a shell found, cannot change the terminal."""
+    """A parser whose messages, which repeat what was typed and what a shell found, cannot change
+    the terminal.
+    """
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse: prints the message and the usage, and exits."""

@@ -35,7 +35,9 @@ class Plan:
     targets: ClassTargets | None
 
     def steps(self, scores: np.ndarray | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
-        """Each method with all its targets, (N,) classes or None, for a batch with these scores (N, classes)."""
+        """Each method with all its targets, (N,) classes or None, for a batch with these scores (N,
+        classes).
+        """
         columns = [] if scores is None or self.targets is None else self.targets.columns(scores)
         return [(one, [*columns] if one.takes_target else [None]) for one in self.explainers]
 
@@ -52,7 +54,9 @@ class Plan:
 
 
 def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
-    """The plan for the typed options; `say` gets the remarks. Raises TfvizError for what does not go together."""
+    """The plan for the typed options; `say` gets the remarks. Raises TfvizError for what does not
+    go together.
+    """
     model = load(args.model, args.weights, preprocessing=args.preprocess, labels=args.labels, size=args.image_size)
     name = shown(Path(args.model).name)
     if not is_preprocessing_known(model):

@@ -1,4 +1,6 @@
-"""What `tfviz explain` writes: a folder of overlays and maps for each image, the page, and the closing lines."""
+"""What `tfviz explain` writes: a folder of overlays and maps for each image, the page, and the
+closing lines.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ _MOST_PREDICTIONS = 5
 class Results:
     """The output folder as it fills. Every file appears whole or not at all.
 
-    scale: "map" or "image", of the maps in the image's folder; where there are several targets, those on the other scale
-    lie in a folder of their own.
+    scale: "map" or "image", of the maps in the image's folder; where there are several targets,
+    those on the other scale lie in a folder of their own.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, scale: str, underlay: Underlay, is_raw: bool) -> None:
@@ -47,7 +49,9 @@ class Results:
         self.nearly_empty_maps: Counter[str] = Counter()
 
     def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
-        """Writes the image that maps are drawn on, and notes the model's scores (classes,) of it."""
+        """Writes the image that maps are drawn on, and notes the model's scores
+        (classes,) of it.
+        """
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
         self._maps[job], self._scores[job] = [], scores
@@ -68,13 +72,15 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Writes one method's maps over the image, one for each target, and the arrays if asked for.
+        """Writes one method's maps over the image, one for each target, and the arrays if asked
+        for.
 
         Raises ImageError for NaN in a map.
         """
         if job in self.failures:
             return
-        found = dict(zip(targets, attributions, strict=True))  # a class that was asked for by name and by rank is there once
+        # a class that was asked for by name and by rank is there once
+        found = dict(zip(targets, attributions, strict=True))
         maps = maps_of(list(found.values()), count=len(found))
         names = ["" if target is None else self.labels.name(target) for target in found]
         strengths = strengths_of(explainer.key, maps, names, explainer.style, self._place_of_top(job, list(found)))
@@ -117,7 +123,9 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Notes that an image cannot be explained, removes it from the page, and returns the line about it."""
+        """Notes that an image cannot be explained, removes it from the page, and returns the line
+        about it.
+        """
         self.entries.pop(job, None)
         path, reason = shown(job.path), str(error)
         self.failures[job] = reason.removeprefix(path).strip()
@@ -131,7 +139,9 @@ class Results:
 
 
 def write_page(results: Results) -> Path | None:
-    """Writes index.html about all there is; None, and an older page stays, where there is nothing to tell."""
+    """Writes index.html about all there is; None, and an older page stays, where there is nothing
+    to tell.
+    """
     if not results.entries and not results.failures:
         return None
     plan, layers = results.plan, ", ".join(results.plan.layers)

@@ -26,9 +26,11 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Makes an exception, Stopped, of the first signal that would end the process at once; later ones are ignored.
+    """Makes an exception, Stopped, of the first signal that would end the process at once; later
+    ones are ignored.
 
-    A signal that is ignored, as SIGHUP under nohup, stays so. Only the main thread can do this; others do nothing.
+    A signal that is ignored, as SIGHUP under nohup, stays so. Only the main thread can do this;
+    others do nothing.
     """
     ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():

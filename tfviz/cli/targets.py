@@ -13,7 +13,8 @@ from tfviz.targets import Rank
 
 
 class ClassTargets:
-    """The classes that were asked for, some by their rank ("top", "top3") and some by number or name.
+    """The classes that were asked for, some by their rank ("top", "top3") and some by number or
+    name.
 
     Raises TargetError for a name that no class has, a number or rank beyond the model's classes.
     """
@@ -24,6 +25,8 @@ class ClassTargets:
         self._targets: list[ClassOrRank] = list(dict.fromkeys(found))
 
     def columns(self, scores: np.ndarray) -> list[np.ndarray]:
-        """One array (N,) int32 of classes for each class or rank asked for; scores: (N, classes)."""
+        """One array (N,) int32 of classes for each class or rank asked for; scores: (N,
+        classes).
+        """
         ranked = ranked_classes(scores)
         return [ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32) for one in self._targets]

@@ -1,4 +1,6 @@
-"""The terminal: lines, tables, a progress bar, and TensorFlow's own messages, which are held back."""
+"""The terminal: lines, tables, a progress bar, and TensorFlow's own messages, which are
+held back.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,17 @@ def tolerated(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):  # ValueError: the stream is closed
-        with suppress(OSError, ValueError):  # What is left in the stream would fail again at the end of the process.
+        # What is left in the stream would fail again at the end of the process.
+        with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
 
 
 def open_standard_streams() -> None:
-    """Opens those that the process was started without: otherwise the next file would take the place of stderr."""
+    """Opens those that the process was started without: otherwise the next file would take the
+    place of stderr.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -50,7 +55,8 @@ def open_standard_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         elif hasattr(getattr(sys, name), "reconfigure"):
-            getattr(sys, name).reconfigure(errors="replace")  # a name that the terminal cannot show must not stop a run
+            # a name that the terminal cannot show must not stop a run
+            getattr(sys, name).reconfigure(errors="replace")
 
 
 def flush_standard_streams() -> None:
@@ -62,7 +68,9 @@ def flush_standard_streams() -> None:
 
 @contextmanager
 def noted_warnings(say: Callable[[str], None]) -> Iterator[None]:
-    """What tfviz warns of in Python, as remarks: each is said once, in one line that begins with "Note: "."""
+    """What tfviz warns of in Python, as remarks: each is said once, in one line that begins with
+    "Note: ".
+    """
     told: set[str] = set()
     show = warnings.showwarning
 
@@ -81,7 +89,8 @@ def noted_warnings(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class Progress:
-    """A bar on stderr where that is a terminal; elsewhere, only what is said. Leaving the `with` takes the bar away.
+    """A bar on stderr where that is a terminal; elsewhere, only what is said. Leaving the `with`
+    takes the bar away.
 
     Inside the `with`, warnings are said above the bar.
     """
@@ -124,7 +133,9 @@ class Progress:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as lines of a table: each column as wide as its longest word, two spaces between columns."""
+    """The rows as lines of a table: each column as wide as its longest word, two spaces between
+    columns.
+    """
     rows = [[shown(word) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -132,7 +143,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and starts its devices. Where that fails, what it printed is shown after all."""
+    """Imports TensorFlow and starts its devices. Where that fails, what it printed is shown after
+    all.
+    """
     if "tensorflow" in sys.modules:
         return
     with held_back():
@@ -143,7 +156,8 @@ def import_tensorflow() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """What is written to file descriptor 2 is dropped, unless an exception ends the block: then it comes after all.
+    """What is written to file descriptor 2 is dropped, unless an exception ends the block: then it
+    comes after all.
 
     TensorFlow's C++ side writes there, and before its log is set up it heeds no log level.
     """

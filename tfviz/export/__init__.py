@@ -5,9 +5,12 @@
 
 A format is a module with three functions:
 
-    check(explainer, **options)                       raises, before anything is written, where the format cannot do it
-    write(explainer, folder, manifest, **options)     fills a fresh folder; what only this format knows goes to manifest.extra
-    read(folder, manifest, trusted) -> LoadedExplainer         opens such a folder, and unless it is trusted, refuses one
+    check(explainer, **options)                       raises, before anything is written, where the
+                                                      format cannot do it
+    write(explainer, folder, manifest, **options)     fills a fresh folder; what only this format
+                                                      knows goes to manifest.extra
+    read(folder, manifest, trusted) -> LoadedExplainer         opens such a folder, and unless it is
+                                                               trusted, refuses one
                                                       that could do more than compute
 
 The keyword arguments of `write` are the options that the format takes.
@@ -35,7 +38,9 @@ if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to export. `says` is a line for tables; `extra`: the extra of setup.cfg that it needs."""
+    """One way to export. `says` is a line for tables; `extra`: the extra of setup.cfg that it
+    needs.
+    """
 
     module: str
     says: str
@@ -56,13 +61,15 @@ FORMATS: dict[str, Format] = {
 }
 
 
-# Writing a file sets what belongs to the whole process, such as TensorFlow's log level, and puts it back; so does opening one.
-# Two at a time would put back what the other one had set.
+# Writing a file sets what belongs to the whole process, such as TensorFlow's log level, and puts it
+# back; so does opening one. Two at a time would put back what the other one had set.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 def format_named(key: str) -> Format:
-    """The format for a key such as "saved_model"; "-" counts as "_". Raises OptionError with the near matches."""
+    """The format for a key such as "saved_model"; "-" counts as "_". Raises OptionError with the
+    near matches.
+    """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
         raise OptionError(f"There is no format {key!r} to export to. {near_matches(str(key), FORMATS)}")
@@ -82,18 +89,22 @@ def export(
     """Writes an explainer to a folder that runs without tfviz, whole or not at all.
 
     Args:
-        explainer: any explainer of `METHODS`. Its weights are those of this moment; the model is left as it is.
+        explainer: any explainer of `METHODS`. Its weights are those of this moment; the model is
+            left as it is.
         path: the folder to make.
         format: one of FORMATS.
-        overwrite: True replaces an exported explainer; the old one stays until the new one is whole.
-        preprocessing: how the model wants its pictures, as for `load_model`; by default what is known of the model.
+        overwrite: True replaces an exported explainer; the old one stays until the new one is
+            whole.
+        preprocessing: how the model wants its pictures, as for `load_model`; by default what is
+            known of the model.
         labels: the names of the classes, as for `load_model`; by default those that are known.
         **options: the format's own; see `write` in its module.
 
     Returns: the folder.
 
     Raises:
-        ExportError: a folder that exists, or an explainer that this format cannot hold; the message says why.
+        ExportError: a folder that exists, or an explainer that this format cannot hold; the message
+            says why.
         OptionError: an unknown format or option.
         MissingPackageError: a format that needs a package that is not installed.
         OutputError: a place that cannot be written.
@@ -124,16 +135,18 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
 
     Args:
         path: the folder that `explainer.export` or `tfviz export` made.
-        trusted: True loads the folder as it is. By default every file must be the one that was exported, and a SavedModel or
-            StableHLO program must consist of operations that compute in memory: those that read or write files, open
-            connections or call Python are refused by name, before TensorFlow or JAX sees them.
+        trusted: True loads the folder as it is. By default every file must be the one that was
+            exported, and a SavedModel or StableHLO program must consist of operations that compute
+            in memory: those that read or write files, open connections or call Python are refused
+                by name, before TensorFlow or JAX sees them.
 
-    A folder from a stranger may be loaded without `trusted`. Its numbers may still be wrong, it may still take all memory
-    or time, and the runtimes that read it (TensorFlow, XLA, LiteRT, onnxruntime) are native code: where that matters, load
-    it in a process or container of its own.
+    A folder from a stranger may be loaded without `trusted`. Its numbers may still be wrong, it may
+    still take all memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
+    onnxruntime) are native code: where that matters, load it in a process or container of its own.
 
     Raises:
-        ExportError: the folder holds no exported explainer, a damaged one, or one that may do more than compute.
+        ExportError: the folder holds no exported explainer, a damaged one, or one that may do more
+            than compute.
         MissingPackageError: the format needs a package that is not installed.
     """
     from tfviz.export.manifest import Manifest, whole

@@ -1,14 +1,18 @@
 """Which operations a SavedModel from a stranger may hold.
 
-A SavedModel is a program, and TensorFlow runs parts of it while loading: initializers, and the functions that restore
-tables. It may hold operations that read and write files, open connections or call Python. `require_harmless` reads the
-file without running anything, and refuses every operation outside this list:
+A SavedModel is a program, and TensorFlow runs parts of it while loading: initializers, and the
+functions that restore tables. It may hold operations that read and write files, open connections or
+call Python. `require_harmless` reads the file without running anything, and refuses every operation
+outside this list:
 
-    stateless operations without text          they compute numbers from numbers, and cannot name a file
-    stateless operations on text, by name      strings, image and sound formats, equations: see _TEXT
+    stateless operations without text          they compute numbers from numbers, and cannot name a
+                                               file
+    stateless operations on text, by name      strings, image and sound formats, equations: see
+                                               _TEXT
     state in memory, by name                   variables, tables, arrays, random numbers: see _STATE
     calls of other functions                   which are held to the same list
-    SaveV2, RestoreV2 …                        in the checkpoint's own functions, which loading never calls
+    SaveV2, RestoreV2 …                        in the checkpoint's own functions, which loading
+                                               never calls
 
 What TensorFlow has not registered (operations of other libraries) is not on it.
 """
@@ -42,7 +46,8 @@ _STATE = re.compile(
     r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
     r"|InitializeTableV2|CudnnRNN\w*"
 )
-_INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")  # what reads files in TensorFlow is one of these, as a rule
+# what reads files in TensorFlow is one of these, as a rule
+_INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")
 _CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
 
@@ -56,7 +61,8 @@ def require_harmless(folder: Path) -> None:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
         if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
             raise ValueError("it has no object graph")
-    except Exception as error:  # TensorFlow and protobuf say of a damaged file whatever they come across.
+    except Exception as error:
+        # TensorFlow and protobuf say of a damaged file whatever they come across.
         raise ExportError(
             f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer again."
         ) from error
@@ -68,7 +74,9 @@ def require_harmless(folder: Path) -> None:
 
 
 def _refused(meta_graph: Any) -> Iterator[str]:
-    """The names of the operations that are not allowed, in the graph and in all of its functions."""
+    """The names of the operations that are not allowed, in the graph and in all of its
+    functions.
+    """
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     checkpoint = _checkpoint_functions(meta_graph, functions)
     yield from _outside(meta_graph.graph_def.node, functions)
@@ -102,7 +110,9 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """The functions that TensorFlow Serving restores the weights with, if nothing that `load` can call leads to them."""
+    """The functions that TensorFlow Serving restores the weights with, if nothing that `load` can
+    call leads to them.
+    """
     saver = meta_graph.saver_def
     names = {name.partition(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name)}
     found = _reachable(

@@ -14,7 +14,8 @@ from tfviz.images import shown
 
 
 def destination(path: str | Path, *, overwrite: bool) -> Path:
-    """The folder to make, if it may be made: nothing is there, an empty folder, or, to overwrite, an exported explainer.
+    """The folder to make, if it may be made: nothing is there, an empty folder, or, to overwrite,
+    an exported explainer.
 
     Raises ExportError otherwise.
     """
@@ -38,10 +39,11 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
-    """A fresh folder to fill; what stood at `folder` is replaced by it when the block ends without an exception.
+    """A fresh folder to fill; what stood at `folder` is replaced by it when the block ends without
+    an exception.
 
-    Whatever stops the block, even the end of the process, the old folder stays as it was. Raises OutputError where
-    nothing can be written.
+    Whatever stops the block, even the end of the process, the old folder stays as it was. Raises
+    OutputError where nothing can be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
     made = [one for one in folder.parents if not one.exists()]
@@ -60,7 +62,9 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def _move(new: Path, folder: Path) -> None:
-    """A folder cannot be renamed onto a full one, so that the old one steps aside, and comes back if need be."""
+    """A folder cannot be renamed onto a full one, so that the old one steps aside, and comes back
+    if need be.
+    """
     if not folder.exists():
         new.rename(folder)
         return

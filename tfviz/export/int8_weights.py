@@ -1,11 +1,13 @@
 """A .tflite file with its weights as whole numbers of eight bits: about a third of the size.
 
-Each kernel is rounded to 255 steps, one size of step for each output channel, before anything is made of it: what the file
-gives is the explanation of the network with rounded weights. All computing stays in float32. LiteRT's converter would have
-activations rounded to eight bits too; of what excitation backprop divides by small numbers next to nothing would be left.
+Each kernel is rounded to 255 steps, one size of step for each output channel, before anything is
+made of it: what the file gives is the explanation of the network with rounded weights. All
+computing stays in float32. LiteRT's converter would have activations rounded to eight bits too; of
+what excitation backprop divides by small numbers next to nothing would be left.
 
     rounded(function)           the weights that a function reads, rounded
-    with_int8_weights(model)    a file made of such a function, with whatever is whole steps stored as int8
+    with_int8_weights(model)    a file made of such a function, with whatever is whole steps stored
+                                as int8
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
     """The weights that a concrete function reads, rounded, by the id of the variable's handle.
 
-    The smallest layers keep their own, up to a tenth of all weights: among them are those near the image, and what these
-    round away, all others miss.
+    The smallest layers keep their own, up to a tenth of all weights: among them are those near the
+    image, and what these round away, all others miss.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
@@ -64,7 +66,9 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """The file with each constant that is whole steps as int8, brought back to float32 where the file is opened."""
+    """The file with each constant that is whole steps as int8, brought back to float32 where the
+    file is opened.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -84,7 +88,9 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Whole numbers (int8), the size of a step for each channel, and the axis of the channels; None if there are none."""
+    """Whole numbers (int8), the size of a step for each channel, and the axis of the channels; None
+    if there are none.
+    """
     for axis in range(values.ndim):
         if 1 < values.shape[axis] <= values.size // _TO_SHARE:
             steps = _steps(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
@@ -95,7 +101,9 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """The step of each row: its largest number is some whole number of them, fewer than 127 where only a part is left."""
+    """The step of each row: its largest number is some whole number of them, fewer than 127 where
+    only a part is left.
+    """
     largest = abs(by_channel).max(axis=1)
     few = by_channel[:, :: max(by_channel.shape[1] // _TRIED, 1)]
     steps = np.ones_like(largest)
@@ -117,7 +125,9 @@ def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def _store(
     whole: ModelT, graph: SubGraphT, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: ModuleType
 ) -> None:
-    """Puts an int8 tensor in front of this one, which is computed from it when the file is opened."""
+    """Puts an int8 tensor in front of this one, which is computed from it when the file
+    is opened.
+    """
     tensor = graph.tensors[number]
     whole.buffers[tensor.buffer].data = counts.reshape(-1).view(np.uint8)
     quantization = schema.QuantizationParametersT(

@@ -1,15 +1,17 @@
 """A .tflite file for LiteRT, on phones and small devices; it needs built-in operations only.
 
-    explainer.tflite    one signature, serving_default. inputs: the model's, and "target" (batch,) int32 where a class can be
+    explainer.tflite    one signature, serving_default. inputs: the model's, and "target" (batch,)
+                        int32 where a class can be
                         asked for (−1 is the top class); outputs: as tfviz.json names them
 
-TensorFlow's converter writes it. What it cannot convert, gradients most of all, is made of other operations first (see
-`lowering.litert_operations`). A file is for one size of images and of batches; one that is read back takes batches of any
-length.
+TensorFlow's converter writes it. What it cannot convert, gradients most of all, is made of other
+operations first (see `lowering.litert_operations`). A file is for one size of images and of
+batches; one that is read back takes batches of any length.
 
-LiteRT wants the kernels of each direction in an order of their own. A file of a class activation map or of VisualBackProp is
-about as large as the model's weights; one that goes back to the image through all layers twice, and one of excitation
-backprop, which needs positive kernels too, three to four times.
+LiteRT wants the kernels of each direction in an order of their own. A file of a class activation
+map or of VisualBackProp is about as large as the model's weights; one that goes back to the image
+through all layers twice, and one of excitation backprop, which needs positive kernels too, three to
+four times.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raises MissingPackageError without LiteRT, OptionError for an option with a value that it cannot take."""
+    """Raises MissingPackageError without LiteRT, OptionError for an option with a value that it
+    cannot take.
+    """
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
@@ -70,11 +74,13 @@ def write(
     """Fills the folder.
 
     Args:
-        quantize: None stores the weights in float32; "int8" in a third of that, "float16" in half. Computing is in float32.
+        quantize: None stores the weights in float32; "int8" in a third of that, "float16" in half.
+            Computing is in float32.
         batch_size: how many images the file takes at once.
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
-            image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+        target: what is always explained, in place of a class that is asked for: a class, floats
+            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
+            output is no (N, classes) needs one.
     """
     request = one_request(explainer, manifest, target, image_shape, "a .tflite file")
     specs = [
@@ -99,7 +105,9 @@ def write(
 def _convertible(
     compute: Callable[..., Results], specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """The computation as a concrete function of named inputs and outputs, in operations that convert."""
+    """The computation as a concrete function of named inputs and outputs, in operations that
+    convert.
+    """
     try:
         function = traced(compute, specs)
         return lowered(function, REPLACEMENTS, rounded(function) if in_int8 else None)
@@ -121,10 +129,12 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 converter.target_spec.supported_types = [tf.float16]
             model = bytes(converter.convert())
-        if SIGNATURE.encode() not in model:  # Where it cannot keep the names, the converter goes on without.
+        # Where it cannot keep the names, the converter goes on without.
+        if SIGNATURE.encode() not in model:
             raise ValueError("the names of inputs and outputs were lost")
         return model
-    except Exception as error:  # The converter has an exception of its own for most things that go wrong, but not for all.
+    except Exception as error:
+        # The converter has an exception of its own for most things that go wrong, but not for all.
         raise ExportError(
             f"{manifest.method} of the model '{manifest.model}' cannot be converted: {_lacking(error, function)}. {_INSTEAD}"
         ) from error

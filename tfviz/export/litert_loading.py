@@ -18,7 +18,8 @@ FILE, SIGNATURE = "explainer.tflite", "serving_default"
 
 
 class LiteRTExplainer(LoadedExplainer):
-    """An explainer in a .tflite file; it takes batches of any length, some images at once (`manifest.extra`).
+    """An explainer in a .tflite file; it takes batches of any length, some images at once
+    (`manifest.extra`).
 
     `interpreter` is LiteRT's.
     """
@@ -45,7 +46,8 @@ class LiteRTExplainer(LoadedExplainer):
         return self._nested(run_in_batches(self._run_batch, given, self.batch_size))
 
     def _run_batch(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with self._lock:  # It is given the images, run and asked for the results, and holds them for one caller only.
+        # It is given the images, run and asked for the results, and holds them for one caller only.
+        with self._lock:
             return self._runner(**given)
 
 

@@ -23,7 +23,8 @@ TOP_CLASS = -1
 class LoadedExplanation(NamedTuple):
     """What one call gives, in NumPy.
 
-    outputs: float32, nested as the model returns them. target: (N,) int32, or None where no class was explained.
+    outputs: float32, nested as the model returns them. target: (N,) int32, or None where no class
+        was explained.
     attribution: float32, as the method gives it.
     """
 
@@ -35,7 +36,8 @@ class LoadedExplanation(NamedTuple):
 class LoadedExplainer(abc.ABC):
     """One method on one model, read back from a folder.
 
-    `manifest` is what its tfviz.json says; `key`, `style`, `takes_target`, `preprocessing` and `labels` are read off it.
+    `manifest` is what its tfviz.json says; `key`, `style`, `takes_target`, `preprocessing` and
+    `labels` are read off it.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -59,9 +61,11 @@ class LoadedExplainer(abc.ABC):
         """The attribution of one batch, float32 NumPy.
 
         Args:
-            images: (N, H, W, C) as the model takes them (see `preprocessing`); several inputs nested as the model has them.
-            target: None (the top class of each image, or what was fixed when exported), an int, (N,) ints; where
-                `manifest.targets` has "weights" also a float array like the outputs.
+            images: (N, H, W, C) as the model takes them (see `preprocessing`); several inputs
+                nested as the model has them.
+            target: None (the top class of each image, or what was fixed when exported), an int,
+                (N,) ints; where `manifest.targets` has "weights" also a float array like the
+                outputs.
 
         Raises:
             ImageError: images of another shape than the export was made for, or not finite.
@@ -70,7 +74,9 @@ class LoadedExplainer(abc.ABC):
         return self.with_outputs(images, target).attribution
 
     def with_outputs(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> LoadedExplanation:
-        """The model's outputs, the class explained, and the attribution. Args, Raises: as for a call."""
+        """The model's outputs, the class explained, and the attribution. Args, Raises: as for a
+        call.
+        """
         arrays = self._images(images)
         classes = self._target(target, len(arrays[0]))
         try:
@@ -99,7 +105,9 @@ class LoadedExplainer(abc.ABC):
         return arrays
 
     def _by_name(self, images: Any) -> dict[str, Any]:
-        """What is given for each input. A dict goes by its keys; where the model takes a list, by the inputs' names."""
+        """What is given for each input. A dict goes by its keys; where the model takes a list, by
+        the inputs' names.
+        """
         structure, inputs = self.manifest.input_structure, self.manifest.inputs
         names = flat_names(structure)
         if len(inputs) == 1 and not isinstance(images, dict):

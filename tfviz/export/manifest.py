@@ -1,7 +1,7 @@
 """tfviz.json: what an exported explainer says of itself.
 
-It lies beside the model in every format, so that whoever finds the folder knows what goes in, what comes out and how the
-pictures are made ready.
+It lies beside the model in every format, so that whoever finds the folder knows what goes in, what
+comes out and how the pictures are made ready.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from tfviz.runs.regular_files import open_regular, read_regular
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
-# What inputs and outputs of a model must not be called: tfviz gives these names to its own, files of pictures among them.
+# What inputs and outputs of a model must not be called: tfviz gives these names to its own, files
+# of pictures among them.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
 _MOST_BYTES = 64 << 20  # of tfviz.json; labels are most of it
-NO_PARAMETERS = (*keyword.kwlist, "self")  # what an input must not be called, for signatures are called by names
+# what an input must not be called, for signatures are called by names
+NO_PARAMETERS = (*keyword.kwlist, "self")
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,23 @@ class Input:
 class Manifest:
     """What tfviz.json says.
 
-    format: a key of FORMATS. method: a key of METHODS, with `options` as its constructor takes them, and `layer` as a path
-        (None where the method has none, or looks at the image).
-    model: its name. inputs: what it takes, in order; `input_structure` has their names nested as the model takes them.
+    format: a key of FORMATS. method: a key of METHODS, with `options` as its constructor takes
+        them, and `layer` as a path (None where the method has none, or looks at the image).
+    model: its name. inputs: what it takes, in order; `input_structure` has their names nested as
+        the model takes them.
     outputs: the names of what it returns, nested as it returns them; "outputs" for one.
-    attribution: the names of the maps, "attribution" for one, and "attribution_NAME" for each of several inputs.
-    takes_target: whether the method explains a class that can be asked for. targets: what the file takes, of "top" (the top
-        class), "class" (N,) and "weights" (N, …, classes); "fixed" where it was fixed when exported.
-    classes: how many there are to ask for, or None. scores: the shape of what is explained, which weights have too; None for
-        several outputs.
-    preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names of the classes, or None.
-    style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows; of a file with one
-        function its "arguments" and "results", {"name", "shape", "dtype"} each, as they are called there.
+    attribution: the names of the maps, "attribution" for one, and "attribution_NAME" for each of
+        several inputs.
+    takes_target: whether the method explains a class that can be asked for. targets: what the file
+        takes, of "top" (the top class), "class" (N,) and "weights" (N, …, classes); "fixed" where
+        it was fixed when exported.
+    classes: how many there are to ask for, or None. scores: the shape of what is explained, which
+        weights have too; None for several outputs.
+    preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names
+        of the classes, or None.
+    style: how the map is drawn. versions: of what wrote the file. extra: what only the format
+        knows; of a file with one function its "arguments" and "results", {"name", "shape", "dtype"}
+        each, as they are called there.
     files: the SHA-256 of each file beside tfviz.json, by its path; empty where it is unknown.
     """
 
@@ -86,7 +93,9 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest in a folder. Raises ExportError where there is none, or one that this tfviz does not know."""
+        """The manifest in a folder. Raises ExportError where there is none, or one that this tfviz
+        does not know.
+        """
         content = _read(folder)
         with whole(folder):
             version = content.get("versions", {}).get("format_version")
@@ -111,13 +120,17 @@ class Manifest:
 
     @staticmethod
     def require_regular(folder: Path) -> None:
-        """Raises ExportError where a pipe or device stands in the folder: opening one may wait forever."""
+        """Raises ExportError where a pipe or device stands in the folder: opening one may wait
+        forever.
+        """
         for path in folder.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raises ExportError, or OSError, unless the files (by default all) hold what was exported."""
+        """Raises ExportError, or OSError, unless the files (by default all) hold what
+        was exported.
+        """
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
                 raise ExportError(f"{name!r} is not a file of the export")
@@ -137,7 +150,9 @@ class Manifest:
 
 @contextmanager
 def whole(folder: Path) -> Iterator[None]:
-    """Makes an ExportError of what the block stumbles over where tfviz.json lacks something or has it of another kind."""
+    """Makes an ExportError of what the block stumbles over where tfviz.json lacks something or has
+    it of another kind.
+    """
     try:
         yield
     except TfvizError:
@@ -176,9 +191,11 @@ def _digest(path: Path) -> str:
 
 
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Names that may stand in a signature of every format: a letter of ASCII, then letters, digits and "_".
+    """Names that may stand in a signature of every format: a letter of ASCII, then letters, digits
+    and "_".
 
-    Each is there once (TensorFlow takes "A" and "a" for the same), and none of those that tfviz itself gives, nor of `taken`.
+    Each is there once (TensorFlow takes "A" and "a" for the same), and none of those that tfviz
+    itself gives, nor of `taken`.
     """
     used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []
@@ -204,7 +221,9 @@ def map_name(name: str) -> str:
 
 
 def flat_names(structure: Any) -> list[str]:
-    """The names in a structure of names, in the order in which Keras flattens one: dicts by their sorted keys."""
+    """The names in a structure of names, in the order in which Keras flattens one: dicts by their
+    sorted keys.
+    """
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

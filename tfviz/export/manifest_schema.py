@@ -1,6 +1,7 @@
 """The schema of tfviz.json: which values may stand where.
 
-A folder may come from anywhere. What conforms cannot make the code that reads it fail, or take memory without bound.
+A folder may come from anywhere. What conforms cannot make the code that reads it fail, or take
+memory without bound.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ _EXTRA: dict[str, type] = {"stablehlo": ProgramExtra, "litert": LiteRTExtra, "on
 
 
 def manifest_fault(content: dict[str, Any]) -> str | None:
-    """What is wrong with the content of a tfviz.json whose format is known, in one line; None if it conforms."""
+    """What is wrong with the content of a tfviz.json whose format is known, in one line; None if it
+    conforms.
+    """
     if content.get("format") not in (*_EXTRA, "saved_model"):
         return None  # it is refused for that
     return (

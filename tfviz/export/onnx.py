@@ -1,10 +1,13 @@
 """An ONNX file, for onnxruntime: one graph for batches of any length, of images of one size.
 
-    explainer.onnx    inputs: the model's, and "target" (N,) int32 where a class can be asked for (−1 is the top class);
-                      outputs: as tfviz.json names them, with "_out" behind a name that an input has ("target_out")
+    explainer.onnx    inputs: the model's, and "target" (N,) int32 where a class can be asked for
+                      (−1 is the top class);
+                      outputs: as tfviz.json names them, with "_out" behind a name that an input has
+                          ("target_out")
 
-tf2onnx writes it. What a gradient needs and tf2onnx lacks is added by `onnx_operations`; what neither has is refused by name,
-and before a file is written onnxruntime must give what TensorFlow gives.
+tf2onnx writes it. What a gradient needs and tf2onnx lacks is added by `onnx_operations`; what
+neither has is refused by name, and before a file is written onnxruntime must give what TensorFlow
+gives.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ FILE = "explainer.onnx"
 _OPSET = 17  # what onnxruntime reads since 2022
 _FEW = 16  # numbers, which are no weights
 _TRIED_IMAGES = 3
-_MOST_DEVIATION = 0.1  # of all numbers together: where two values almost tie, rounding sends a gradient another way
+# of all numbers together: where two values almost tie, rounding sends a gradient another way
+_MOST_DEVIATION = 0.1
 
 
 def check(explainer: Explainer, **options: object) -> None:
@@ -61,8 +65,9 @@ def write(
 
     Args:
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
-            image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+        target: what is always explained, in place of a class that is asked for: a class, floats
+            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
+            output is no (N, classes) needs one.
     """
     request = one_request(explainer, manifest, target, image_shape, "an ONNX file")
     names: list[str] = []
@@ -103,7 +108,9 @@ _INSTEAD = 'format="saved_model" holds every method'
 
 
 def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
-    """The ONNX model of a concrete function; its inputs are called as they are there, its outputs by `names`."""
+    """The ONNX model of a concrete function; its inputs are called as they are there, its outputs
+    by `names`.
+    """
     graph = function.graph.as_graph_def()
     for node in graph.node:
         node.attr.pop("_class", None)  # "on the device of …", which may be gone
@@ -132,8 +139,8 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 def _weights_taken_out(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """The weights by name, which become inputs of the graph for a while.
 
-    Otherwise what can be computed of them beforehand would be: transposed and positive weights, each stored once more.
-    onnxruntime does that when it loads the file.
+    Otherwise what can be computed of them beforehand would be: transposed and positive weights,
+    each stored once more. onnxruntime does that when it loads the file.
     """
     weights = {}
     for node in graph.node:
@@ -177,7 +184,9 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Images like those that a placeholder takes; or classes by turns, the top class and the first."""
+    """Images like those that a placeholder takes; or classes by turns, the top class and
+    the first.
+    """
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)
@@ -207,7 +216,9 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """tf2onnx logs each step, and what it cannot convert as errors; what matters of it is raised."""
+    """tf2onnx logs each step, and what it cannot convert as errors; what matters of it
+    is raised.
+    """
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:
@@ -222,7 +233,9 @@ def _quiet() -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """The explainer in a folder that `write` filled. Raises MissingPackageError without onnxruntime."""
+    """The explainer in a folder that `write` filled. Raises MissingPackageError without
+    onnxruntime.
+    """
     return OnnxExplainer(folder, manifest)
 
 
@@ -237,7 +250,8 @@ class OnnxExplainer(LoadedExplainer):
             self.session = _session(str(folder / FILE))
         except MissingPackageError:
             raise
-        except Exception as error:  # onnxruntime has an exception of its own for each thing that is wrong.
+        except Exception as error:
+            # onnxruntime has an exception of its own for each thing that is wrong.
             raise ExportError(
                 f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
             ) from error

@@ -2,8 +2,10 @@
 
 the method takes no target                     serving_default
 one output (N, classes)                        serving_default, explain, explain_weighted
-one output of another form                     serving_default for a target fixed when exported, explain_weighted
-several outputs                                serving_default for a function of them, fixed when exported
+one output of another form                     serving_default for a target fixed when exported,
+                                               explain_weighted
+several outputs                                serving_default for a function of them, fixed when
+                                               exported
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ Results = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class Request:
-    """One signature: `compute(*images, *asked)` gives the results by name; `specs` says what `asked` is."""
+    """One signature: `compute(*images, *asked)` gives the results by name; `specs` says what
+    `asked` is.
+    """
 
     compute: Callable[..., Results]
     specs: list[tf.TensorSpec] = field(default_factory=list)
@@ -68,10 +72,11 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """The one function of a file that has only one: of the images, and of the class, where one can be asked for.
+    """The one function of a file that has only one: of the images, and of the class, where one can
+    be asked for.
 
-    what: such a file, which is for one size of images, as errors call it. Raises: as `fix_image_shape`, `require_sizes` and
-    `requests_for`.
+    what: such a file, which is for one size of images, as errors call it. Raises: as
+    `fix_image_shape`, `require_sizes` and `requests_for`.
     """
     fix_image_shape(manifest, image_shape)
     require_sizes(manifest, what)
@@ -140,7 +145,9 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 
 
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
-    """The classes, (N,); running it fails where one is none of the model's: a map of zeros would be no answer."""
+    """The classes, (N,); running it fails where one is none of the model's: a map of zeros would be
+    no answer.
+    """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     said = f"target must be classes from 0 to {classes - 1}" if classes is not None else "target must be classes from 0"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [f"{said}, or -1 for the top class; got", target])]):

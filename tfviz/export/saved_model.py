@@ -1,8 +1,11 @@
-"""A TensorFlow SavedModel: runs under tf.saved_model.load and TensorFlow Serving, without tfviz and without Keras.
+"""A TensorFlow SavedModel: runs under tf.saved_model.load and TensorFlow Serving, without tfviz and
+without Keras.
 
     serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
-    explain(images, target)              the same for the classes (N,) int32 that are asked for; −1 asks for the top class
-    explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1, classes); no target comes back
+    explain(images, target)              the same for the classes (N,) int32 that are asked for; −1
+                                         asks for the top class
+    explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1,
+                                         classes); no target comes back
     image(image_bytes), …                the same for JPEG and PNG files, see `encoded_images`
 
 All share one graph, and the weights are stored once, as the model has them.
@@ -52,12 +55,13 @@ def write(
     """Fills the folder.
 
     Args:
-        target: what serving_default explains in place of the top class: a class, floats like the outputs of one image,
-            `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+        target: what serving_default explains in place of the top class: a class, floats like the
+            outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose output is
+            no (N, classes) needs one.
         include: "image" adds signatures that take JPEG and PNG files.
         overlay: of these signatures also the finished picture, as PNG.
-        image_shape: (height, width, channels) of the images, None where free, for models that do not say, and for methods
-            that must know the size.
+        image_shape: (height, width, channels) of the images, None where free, for models that do
+            not say, and for methods that must know the size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -150,11 +154,13 @@ class SavedModelExplainer(LoadedExplainer):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         try:
-            # A gradient that is taken in the file warns that no other can be taken of it, which nobody here does.
+            # A gradient that is taken in the file warns that no other can be taken of it, which
+            # nobody here does.
             with _quiet(logging.getLogger("absl"), logging.ERROR):
                 manifest.require_exported(folder)
                 self.module = tf.saved_model.load(str(folder))
-        except Exception as error:  # Of a damaged file TensorFlow says so in many ways, IndexError among them.
+        except Exception as error:
+            # Of a damaged file TensorFlow says so in many ways, IndexError among them.
             raise ExportError(
                 f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer "
                 "again."

@@ -1,7 +1,8 @@
 """What goes into an exported explainer and what comes out, under which names.
 
-Every format holds one computation, `explained`: images and a class for each go in, the outputs, the class and the map come
-out. The class −1 means the top class, so that a file needs one graph for both ways to ask.
+Every format holds one computation, `explained`: images and a class for each go in, the outputs, the
+class and the map come out. The class −1 means the top class, so that a file needs one graph for
+both ways to ask.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def explained(
 
     Args:
         images: one tensor for each input of the model.
-        target: (N,) or (1,) int32 classes; TOP_CLASS asks for an image's top class, and NO_CLASS for none, where the
-            weights say it all. Left aside where the method takes no target.
+        target: (N,) or (1,) int32 classes; TOP_CLASS asks for an image's top class, and NO_CLASS
+            for none, where the weights say it all. Left aside where the method takes no target.
         weights: (N or 1, classes) float32, added to the class's 1; None for none.
 
     Returns: outputs; target (N,) int32; attribution (see `Explanation`).
@@ -65,7 +66,8 @@ def explained(
             )
         top = tf.argmax(logits, axis=-1, output_type=tf.int32)
         classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
-        # No tf.one_hot: in ONNX it counts a negative class from the end, and NO_CLASS is to be none.
+        # No tf.one_hot: in ONNX it counts a negative class from the end, and NO_CLASS is to be
+        # none.
         seed = tf.cast(tf.equal(classes[-1][:, None], tf.range(tf.shape(logits)[-1])), logits.dtype)
         if weights is not None:
             seed += tf.cast(weights, logits.dtype)
@@ -76,9 +78,11 @@ def explained(
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
-    """Gives the manifest's one input a shape (height, width, channels), where the model leaves it free or does not say.
+    """Gives the manifest's one input a shape (height, width, channels), where the model leaves it
+    free or does not say.
 
-    The preprocessing of pictures learns it too. Raises OptionError where it does not fit, ExportError where it is needed.
+    The preprocessing of pictures learns it too. Raises OptionError where it does not fit,
+    ExportError where it is needed.
     """
     if image_shape is None:
         if silent := [one.name for one in manifest.inputs if not one.shape]:
@@ -129,7 +133,9 @@ def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> lis
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """Outputs, target and attribution under their names in the manifest, which learns here how the maps are nested."""
+    """Outputs, target and attribution under their names in the manifest, which learns here how the
+    maps are nested.
+    """
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
         manifest.attribution = "attribution"

@@ -1,11 +1,13 @@
-"""Portable StableHLO: the explainer as one program for one shape, its weights beside it; for JAX and other XLA compilers.
+"""Portable StableHLO: the explainer as one program for one shape, its weights beside it; for JAX
+and other XLA compilers.
 
     explainer.stablehlo    the program, a portable artifact
     weights.npz            each weight that it reads, once
-    tfviz.json             under "extra" the program's "arguments", "weights" and "results", each {"name", "shape", "dtype"}
+    tfviz.json             under "extra" the program's "arguments", "weights" and "results", each
+                           {"name", "shape", "dtype"}
 
-The program takes the arguments and then the weights, in that order, and returns the results. It holds the whole
-computation: `examples/run_stablehlo.py` runs it with JAX alone.
+The program takes the arguments and then the weights, in that order, and returns the results. It
+holds the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
-# The form that every reader since 2024 knows. StableHLO promises to read its portable artifacts for five years.
+# The form that every reader since 2024 knows. StableHLO promises to read its portable artifacts for
+# five years.
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
-_COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")  # XLA's own, in loops; StableHLO has no operation that only copies
+# XLA's own, in loops; StableHLO has no operation that only copies
+_COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @([\w.]+|\"[^\"]*\")")
 
 
@@ -64,10 +68,12 @@ def write(
     """Fills the folder.
 
     Args:
-        batch_size: how many images the program takes at once; `load_explainer` takes batches of any length nevertheless.
+        batch_size: how many images the program takes at once; `load_explainer` takes batches of any
+            length nevertheless.
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats like the outputs of one
-            image, `tfviz.At`, or a function outputs -> (N,). A model whose output is no (N, classes) needs one.
+        target: what is always explained, in place of a class that is asked for: a class, floats
+            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
+            output is no (N, classes) needs one.
     """
     request = one_request(explainer, manifest, target, image_shape, "a StableHLO program")
     specs = [
@@ -130,7 +136,9 @@ def _as_stablehlo(
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """What the function reads beside its arguments, by name, in the order in which the program takes it."""
+    """What the function reads beside its arguments, by name, in the order in which the program
+    takes it.
+    """
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
@@ -148,7 +156,9 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
 
 
 def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], manifest: Manifest) -> None:
-    """That the program takes just these arguments, and calls nothing that only one kind of device has."""
+    """That the program takes just these arguments, and calls nothing that only one kind of device
+    has.
+    """
     main = _MAIN.search(text)
     taken = _PARAMETER.findall(main[1]) if main else []
     given = [_mlir_type(one) for one in arguments]
@@ -173,7 +183,9 @@ def _mlir_type(array: tf.TensorSpec | np.ndarray) -> str:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """NumPy's files know no bfloat16: its bits are kept as uint16, and the manifest says what they are."""
+    """NumPy's files know no bfloat16: its bits are kept as uint16, and the manifest says what they
+    are.
+    """
     return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
 
 
@@ -204,14 +216,17 @@ class StableHloExplainer(LoadedExplainer):
                 arrays = [
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]
-        except Exception as error:  # A damaged archive says so in many ways: OSError, BadZipFile, EOFError, KeyError.
+        except Exception as error:
+            # A damaged archive says so in many ways: OSError, BadZipFile, EOFError, KeyError.
             raise ExportError(
                 f"{shown(folder / WEIGHTS)} cannot be read ({first_line(error)}). Export the explainer again."
             ) from error
         return [self._jax.device_put(array) for array in arrays]
 
     def _read_program(self, folder: Path, trusted: bool) -> Any:
-        """The program, compiled. JAX runs what its own export wrote: it exports a function alike, and the code is exchanged."""
+        """The program, compiled. JAX runs what its own export wrote: it exports a function alike,
+        and the code is exchanged.
+        """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
             [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in extra[part]]

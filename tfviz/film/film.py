@@ -2,8 +2,9 @@
 
     tfviz.write_film("runs/1", "run.mp4")
 
-Each image stands beside its maps; above is the moment (epoch, step, loss), below what the network says of each image and
-the loss as a curve. The run may still be going on: the film shows what is there.
+Each image stands beside its maps; above is the moment (epoch, step, loss), below what the network
+says of each image and the loss as a curve. The run may still be going on: the film shows what is
+there.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _LISTED_RUNS = 8  # in an error
 class Film:
     """A film that was written.
 
-    size: (height, width). pace: which of the run's `snapshots` it shows, and how fast. missing: how many pictures of
-    these were not there.
+    size: (height, width). pace: which of the run's `snapshots` it shows, and how fast. missing: how
+    many pictures of these were not there.
     """
 
     path: Path
@@ -60,19 +61,24 @@ def write_film(
 
     Args:
         log_dir: the folder of a SnapshotCallback.
-        output: the file: .mp4 (H.264, which browsers play), .gif or .webp. An older one is replaced when the film is whole.
+        output: the file: .mp4 (H.264, which browsers play), .gif or .webp. An older one is replaced
+            when the film is whole.
         methods: which maps, as run.json names them ("grad_cam"), in this order; None: all.
         images: which images, by number from 0, in this order; None: all.
         fps: snapshots a second, 0.1 to 50. None: 2 to 15, so that the film is about 15 s long.
         every: show each so many-th snapshot, and the last.
-        seconds: how long the film may be; of a longer run, snapshots spread evenly are shown. None: 60, or as `every` says.
-        width: of the frames in pixels, 160 to 3840; None: 1280 for .mp4, else 800. An odd one is made even.
+        seconds: how long the film may be; of a longer run, snapshots spread evenly are shown. None:
+            60, or as `every` says.
+        width: of the frames in pixels, 160 to 3840; None: 1280 for .mp4, else 800. An odd one is
+            made even.
         progress: called with how many snapshots are drawn, and of how many.
 
-    A picture that is missing leaves the last one before it in its place, darker and with a marked corner.
+    A picture that is missing leaves the last one before it in its place, darker and with a marked
+    corner.
 
     Raises:
-        SnapshotsError: no run, several of them, or no snapshot yet. OptionError: a value that cannot be.
+        SnapshotsError: no run, several of them, or no snapshot yet. OptionError: a value that
+            cannot be.
         OutputError: a file that cannot be written. MissingPackageError: PyAV is not installed.
     """
     kind, _ = kind_of(output), pyav()
@@ -95,7 +101,9 @@ def write_film(
 
 
 def the_run(log_dir: str | Path) -> Path:
-    """The folder of the one run in `log_dir`. Raises SnapshotsError where there is none, and where there are several."""
+    """The folder of the one run in `log_dir`. Raises SnapshotsError where there is none, and where
+    there are several.
+    """
     runs = find_runs(log_dir)
     if not runs:
         read_run(log_dir)  # its error says what is missing

@@ -26,7 +26,9 @@ from tfviz.render.pictures import Picture
 
 @dataclass(frozen=True)
 class FilmKind:
-    """How one kind of film is encoded: FFmpeg's names for the codec and its pixels, and what both are told."""
+    """How one kind of film is encoded: FFmpeg's names for the codec and its pixels, and what both
+    are told.
+    """
 
     codec: str
     pixels: str
@@ -36,12 +38,14 @@ class FilmKind:
 
 
 KINDS = {
-    # The pixels that every browser and phone plays; the index at the front, so that it plays while it loads.
+    # The pixels that every browser and phone plays; the index at the front, so that it plays while
+    # it loads.
     ".mp4": FilmKind("libx264", "yuv420p", 1280, {"crf": "18"}, {"movflags": "+faststart"}),
     ".gif": FilmKind("gif", "pal8", 800, {}, {"loop": "0"}),
     ".webp": FilmKind("libwebp_anim", "bgra", 800, {"quality": "85"}, {"loop": "0"}),
 }
-_BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers for the colors of HD television, which every player knows
+# FFmpeg's numbers for the colors of HD television, which every player knows
+_BT709, _LIMITED_RANGE = 1, 1
 
 
 def kind_of(path: str | Path) -> FilmKind:
@@ -87,10 +91,11 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """A film to add frames to. It is at `path` when the block ends; where it fails, what was there before stays.
+    """A film to add frames to. It is at `path` when the block ends; where it fails, what was there
+    before stays.
 
-    size: (height, width) of the frames, both even. fps: frames a second. samples: some of the frames, which choose the
-    256 colors of a GIF; not looked at for other kinds.
+    size: (height, width) of the frames, both even. fps: frames a second. samples: some of the
+    frames, which choose the 256 colors of a GIF; not looked at for other kinds.
 
     Raises OutputError where the file cannot be written, MissingPackageError without PyAV.
     """

@@ -2,7 +2,8 @@
 
     epoch 3   step 1,250   loss 0.4123                          the caption
             Grad-CAM  VBP            Grad-CAM  VBP              titles
-    image 0   map     map    image 1   map     map              an image and its maps, side by side: a group
+    image 0   map     map    image 1   map     map              an image and its maps, side by side:
+                                                                a group
     heart 0.93               star 0.61                          what the network says of it
     image 2   map     map    image 3   map     map
     ring 0.55                disc 0.97
@@ -39,7 +40,8 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """The places on a frame `width` x `height`, for `sizes`, the (height, width) of each image, and `methods` maps of each.
+    """The places on a frame `width` x `height`, for `sizes`, the (height, width) of each image, and
+    `methods` maps of each.
 
     columns: of groups. tile_width, tile_height: the room for a picture.
     """
@@ -117,7 +119,9 @@ class FrameLayout:
         return Box(top, left, self.tile_height, self.tile_width)
 
     def picture(self, image: int, place: int) -> Box:
-        """Where the picture itself goes: as large as its tile allows, in the tile's middle, in its own shape."""
+        """Where the picture itself goes: as large as its tile allows, in the tile's middle, in its
+        own shape.
+        """
         tile, (height, width) = self.tile(image, place), self.sizes[image]
         scale = min(tile.height / height, tile.width / width)
         size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
@@ -125,9 +129,11 @@ class FrameLayout:
 
 
 def layout_for(sizes: Sequence[tuple[int, int]], methods: int, width: int) -> FrameLayout:
-    """The layout that is most like a screen. sizes: (height, width) of each image; methods: how many.
+    """The layout that is most like a screen. sizes: (height, width) of each image; methods: how
+    many.
 
-    Raises OptionError for a width that cannot be, or in which the pictures would be too small to see.
+    Raises OptionError for a width that cannot be, or in which the pictures would be too small to
+    see.
     """
     if not NARROWEST_PX <= width <= WIDEST_PX:
         raise OptionError(f"width: expected {NARROWEST_PX} to {WIDEST_PX} pixels, got {width!r}.")

@@ -1,4 +1,6 @@
-"""A film's frames: the images, their maps at one moment, and what is written beside them (see frame_layout.py)."""
+"""A film's frames: the images, their maps at one moment, and what is written beside them (see
+frame_layout.py).
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draws the frames of one run, in the order of time: where a picture is missing, the one before it stays, marked.
+    """Draws the frames of one run, in the order of time: where a picture is missing, the one before
+    it stays, marked.
 
-    run: what run.json says. images, methods: which of them are shown, by number and by name. records: the snapshots of
+    run: what run.json says. images, methods: which of them are shown, by number and by name.
+        records: the snapshots of
     the film. missing: how many pictures could not be read so far.
     """
 
@@ -100,7 +104,9 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path) -> Picture | None:
-        """None where there is no such picture, or one that is damaged: a film is made of what there is."""
+        """None where there is no such picture, or one that is damaged: a film is made of what there
+        is.
+        """
         try:
             return read_image(path) if path.is_file() and is_inside(path, self.folder) else None
         except ImageError:
@@ -120,7 +126,9 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """The moment and the logs at the left, as many as there is room for, and the run's name at the right."""
+        """The moment and the logs at the left, as many as there is room for, and the run's name at
+        the right.
+        """
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
         for word, slot in zip(caption_of(record), self._slots, strict=False):
@@ -133,13 +141,17 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """The widest that each word of the caption gets, so that those after it stay where they are."""
+        """The widest that each word of the caption gets, so that those after it stay where they
+        are.
+        """
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
 def caption_of(record: Record) -> list[str]:
-    """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count from 1 here."""
+    """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count
+    from 1 here.
+    """
     step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]

@@ -1,4 +1,6 @@
-"""The 256 colors of a GIF: one palette for the whole film, so that what stands still in it does not flicker."""
+"""The 256 colors of a GIF: one palette for the whole film, so that what stands still in it does not
+flicker.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,16 @@ from typing import Any
 
 from tfviz.render.pictures import Picture
 
-# Ordered dithering: a pixel's depends on its place only, so that still parts of the frame stay still, and the file small.
+# Ordered dithering: a pixel's depends on its place only, so that still parts of the frame stay
+# still, and the file small.
 _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
     """Frames in the colors that suit some sample frames best, by FFmpeg's own filters.
 
-    Called with a frame, it returns the frames that are ready; called with None at the end, the rest.
+    Called with a frame, it returns the frames that are ready; called with None at the end, the
+    rest.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:

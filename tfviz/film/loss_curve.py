@@ -1,4 +1,6 @@
-"""The loss over a film, as a thin curve with the present moment marked; a bar of the time where there is no loss."""
+"""The loss over a film, as a thin curve with the present moment marked; a bar of the time where
+there is no loss.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class LossCurve:
         if not len(self._known):
             cv2.line(frame, (now, foot - self.box.height // 4), (now, foot), NOW, 1)
             return
-        past = int(np.searchsorted(self._known, place, side="right"))  # how many of the known losses
+        # how many of the known losses
+        past = int(np.searchsorted(self._known, place, side="right"))
         _draw_line(frame, self._corners[max(past - 1, 0) :], FUTURE)
         _draw_line(frame, self._corners[:past], PAST)
         cv2.line(frame, (now, self.box.top), (now, foot), NOW, 1)

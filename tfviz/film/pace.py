@@ -10,16 +10,19 @@ import numpy as np
 
 from tfviz.errors import OptionError
 
-# Unless the caller asks for something else: a short run is shown slowly, a long one faster, a very long one in part.
+# Unless the caller asks for something else: a short run is shown slowly, a long one faster, a very
+# long one in part.
 USUAL_S, LONGEST_S = 15.0, 60.0
 SLOWEST_FPS, FASTEST_FPS = 2.0, 15.0
 HOLD_S = 1.5  # the last frame stays, for one wants to see how it ended
-LEAST_FPS, MOST_FPS = 0.1, 50.0  # GIF counts in hundredths of a second, and players take less than two for a mistake
+# GIF counts in hundredths of a second, and players take less than two for a mistake
+LEAST_FPS, MOST_FPS = 0.1, 50.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """shown: which snapshots, by their places, rising, the last one among them. fps: how many of them a second.
+    """shown: which snapshots, by their places, rising, the last one among them. fps: how many of
+    them a second.
 
     held: for how many frames more the last one stays.
     """
@@ -40,9 +43,10 @@ class Pace:
 def pace_for(count: int, fps: float | None = None, every: int | None = None, seconds: float | None = None) -> Pace:
     """The pace for a run of `count` snapshots.
 
-    fps: snapshots a second. every: show each so many-th, however long that takes. seconds: show so many, evenly spread,
-    that the film is not longer. Neither: as if seconds were 60, and all of them where they fit. The first and the last
-    snapshot are always shown, even where `seconds` has no room for two frames.
+    fps: snapshots a second. every: show each so many-th, however long that takes. seconds: show so
+        many, evenly spread,
+    that the film is not longer. Neither: as if seconds were 60, and all of them where they fit. The
+    first and the last snapshot are always shown, even where `seconds` has no room for two frames.
 
     Raises OptionError for values that cannot be, and for `every` together with `seconds`.
     """
@@ -53,7 +57,8 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         return Pace(shown, fps, _held(fps))
     fps = fps or _usual_fps(count, USUAL_S if seconds is None else seconds)
     frames = int((LONGEST_S if seconds is None else seconds) * fps + 1e-9)
-    held = min(_held(fps), max(frames - count, frames // 4))  # Of a film that is too short for all, most is not standstill.
+    # Of a film that is too short for all, most is not standstill.
+    held = min(_held(fps), max(frames - count, frames // 4))
     most = max(2, frames - held)
     shown = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
     return Pace(shown, fps, held)

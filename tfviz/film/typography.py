@@ -1,6 +1,7 @@
 """Words on pictures: drawn once, then laid over as often as they are needed.
 
-Matplotlib draws them, since OpenCV has Latin letters only. At 72 dots an inch a point is a pixel, so that sizes are both.
+Matplotlib draws them, since OpenCV has Latin letters only. At 72 dots an inch a point is a pixel,
+so that sizes are both.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ def line_height(size: int) -> int:
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Writes one line into `picture`, in place; it ends in "…" where it would be longer than `width` pixels.
+    """Writes one line into `picture`, in place; it ends in "…" where it would be longer than
+    `width` pixels.
 
-    x: where the line begins, has its middle or ends, as `align` says. top: of the line, `line_height(size)` high.
-    What would lie outside the picture is cut off.
+    x: where the line begins, has its middle or ends, as `align` says. top: of the line,
+    `line_height(size)` high. What would lie outside the picture is cut off.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
@@ -50,7 +52,9 @@ def write_line(
 
 
 def _drawable(text: str) -> str:
-    """The text as fonts have it; no more than a frame has room for, since drawing takes time for each letter."""
+    """The text as fonts have it; no more than a frame has room for, since drawing takes time for
+    each letter.
+    """
     return shown(text[:MAX_TEXT])
 
 

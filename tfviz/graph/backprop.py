@@ -23,7 +23,8 @@ from tfviz.graph.operations import Operation
 from tfviz.nesting import Nested
 
 Values = dict[Value, tf.Tensor]
-Rule = Callable[[Step, Sequence[tf.Tensor], tf.Tensor], tf.Tensor]  # (step, inputs, output) -> output
+# (step, inputs, output) -> output
+Rule = Callable[[Step, Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
 Rules = Mapping[type[Operation], Rule]  # operations without a rule keep their own derivative
 Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> seed, in the same structure
 

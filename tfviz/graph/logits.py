@@ -116,7 +116,8 @@ def _require_removable(graph: Graph, output: Value) -> None:
     last = step.operation.contents.last_operation
     if not isinstance(last, FINAL):
         return
-    if step.layer is graph.model:  # the model is one opaque step, and the method only needs its gradient
+    # the model is one opaque step, and the method only needs its gradient
+    if step.layer is graph.model:
         warn(
             f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so the outputs themselves are "
             "explained. If that is intended, set score='outputs'."
@@ -233,6 +234,7 @@ def output_names(graph: Graph) -> list[str]:
     """Return the name of each output: its key in a dict, or the path of its layer."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
-    paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)  # a nested model's own name comes first
+    # a nested model's own name comes first
+    paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)
     names = {graph.names[path]: path for path in paths}
     return [names.get(value, str(number)) for number, value in enumerate(graph.outputs)]

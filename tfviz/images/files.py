@@ -174,7 +174,8 @@ def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
 def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)  # rounded to nearest
+    # rounded to nearest
+    return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)
 
 
 def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:

@@ -111,7 +111,8 @@ def _webp(data: bytes) -> Container:
 def _bmp(data: bytes) -> Container:
     if _little(data, 14, 4) == 12:  # the OS/2 header, with 16-bit sizes
         return Container("BMP", (_little(data, 20, 2), _little(data, 18, 2)), True)
-    height = int.from_bytes(data[22:26], "little", signed=True)  # negative if stored from the top down
+    # negative if stored from the top down
+    height = int.from_bytes(data[22:26], "little", signed=True)
     return Container("BMP", (abs(height), _little(data, 18, 4)), True)
 
 

@@ -156,6 +156,7 @@ def _can_die(step: Step) -> bool:
 def _score_moves(explainer: Any, values: Values, target: targets.Target, at: list[Value]) -> bool:
     prepared, graph = targets.prepare(target, explainer._output_shapes(), 1), explainer.graph
     behind = graph.after(at)
-    known = {value: x for value, x in values.items() if value in at or value not in behind}  # compile only the rest
+    # compile only the rest
+    known = {value: x for value, x in values.items() if value in at or value not in behind}
     gradients = backpropagate(graph, known, targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

@@ -95,7 +95,8 @@ class Explainer(abc.ABC):
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._behind_the_score = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions()
-        self._checked: list[tuple[Callable[..., Any], int]] = []  # target functions, and the batch sizes they were checked for
+        # target functions, and the batch sizes they were checked for
+        self._checked: list[tuple[Callable[..., Any], int]] = []
         self._has_warned = False
 
     @property

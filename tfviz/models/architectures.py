@@ -1,6 +1,8 @@
-"""Networks by name, those of keras.applications and tfviz' own: their input sizes and their preprocessing.
+"""Networks by name, those of keras.applications and tfviz' own: their input sizes and their
+preprocessing.
 
-A table, so that names can be listed and checked without importing TensorFlow; the tests compare every row with Keras.
+A table, so that names can be listed and checked without importing TensorFlow; the tests compare
+every row with Keras.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
 class Architecture:
     """One network. `mode` is the name of its preprocessing, `size` its (height, width).
 
-    `module` is its home in keras.applications; "" where Keras has no such network, and no weights for it.
+    `module` is its home in keras.applications; "" where Keras has no such network, and no weights
+    for it.
     """
 
     name: str
@@ -60,7 +63,8 @@ class Architecture:
     def build(self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None) -> keras.Model:
         """The network with its classifier; `weights` is "imagenet" or None (random).
 
-        Raises OptionError for a size that it cannot take, and whatever Keras raises where weights cannot be fetched.
+        Raises OptionError for a size that it cannot take, and whatever Keras raises where weights
+        cannot be fetched.
         """
         size = size or self.size
         if weights is not None:

@@ -1,4 +1,6 @@
-"""Class names. A class without a name is called by its number, so missing labels never cause a failure."""
+"""Class names. A class without a name is called by its number, so missing labels never cause a
+failure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
 from tfviz.images.files import shown
 
-# The file that keras.applications itself fetches, keeps in the same place and checks with the same sum.
+# The file that keras.applications itself fetches, keeps in the same place and checks with the same
+# sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
 _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_IMAGENET_FILE}"
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
@@ -31,7 +34,9 @@ _LONGEST_WORD = 40  # letters of a class's name in a file's name
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of a network's classes, in the order of its outputs; every index has a name, known or not."""
+    """The names of a network's classes, in the order of its outputs; every index has a name, known
+    or not.
+    """
 
     names: tuple[str, ...] = ()
 
@@ -44,15 +49,18 @@ class Labels:
         return known or f"class {index}"
 
     def file_word(self, index: int) -> str:
-        """The first name of a class as a part of a file's name, "tabby"; its number where it has none."""
+        """The first name of a class as a part of a file's name, "tabby"; its number where it has
+        none.
+        """
         word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
         return word[:_LONGEST_WORD] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
         """The number of a class: 281, "281", "class 281", or a name.
 
-        Capitals, blanks and underscores do not count, and of names such as "tabby, tabby cat" each part counts.
-        Raises TargetError for a name that no class has (near names are listed) or that several have.
+        Capitals, blanks and underscores do not count, and of names such as "tabby, tabby cat" each
+        part counts. Raises TargetError for a name that no class has (near names are listed) or that
+        several have.
         """
         if isinstance(name_or_number, int):
             return name_or_number
@@ -86,10 +94,11 @@ LabelSource: TypeAlias = "Labels | Iterable[object] | Mapping[object, object] | 
 
 
 def labels_from(source: LabelSource) -> Labels:
-    """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no names).
+    """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no
+    names).
 
-    Numbers are names too, and None is no name. A mapping leads from numbers to names or, as a data generator's class_indices,
-    the other way round. Raises LabelsError for anything else.
+    Numbers are names too, and None is no name. A mapping leads from numbers to names or, as a data
+    generator's class_indices, the other way round. Raises LabelsError for anything else.
     """
     if isinstance(source, Labels):
         return source
@@ -117,9 +126,10 @@ def _name(given: Any) -> str:
 def read_labels(path: str | Path) -> Labels:
     """The labels in a file.
 
-    .json: a list of names; a list of {"id": 0, "name": "tench"}; Keras' {"0": ["n01440764", "tench"]}; {"0": "tench"};
-    a data generator's class_indices {"tench": 0}; or an object with any of these under "labels".
-    Any other extension: UTF-8 text, one name per line, the first line being class 0.
+    .json: a list of names; a list of {"id": 0, "name": "tench"}; Keras' {"0": ["n01440764",
+    "tench"]}; {"0": "tench"}; a data generator's class_indices {"tench": 0}; or an object with any
+    of these under "labels". Any other extension: UTF-8 text, one name per line, the first line
+    being class 0.
 
     Raises LabelsError for anything else, and for a file without names.
     """
@@ -181,9 +191,11 @@ def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
 
 @cache
 def imagenet_labels() -> Labels:
-    """The 1000 classes of ImageNet, from Keras' own cache, else from the network, else without names.
+    """The 1000 classes of ImageNet, from Keras' own cache, else from the network, else without
+    names.
 
-    Never raises, and takes a few seconds at most: a network that does not answer is given up, once per process.
+    Never raises, and takes a few seconds at most: a network that does not answer is given up, once
+    per process.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:
@@ -198,7 +210,9 @@ def imagenet_labels() -> Labels:
 
 
 def _fetch() -> bytes | None:
-    """The file from the network, or None. In a thread, because no timeout covers the search for the address."""
+    """The file from the network, or None. In a thread, because no timeout covers the search for the
+    address.
+    """
     fetched: list[bytes] = []
 
     def fetch() -> None:

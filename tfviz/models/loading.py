@@ -1,7 +1,8 @@
-"""Models by name or from a file, and what is known about them: their preprocessing and their labels.
+"""Models by name or from a file, and what is known about them: their preprocessing and their
+labels.
 
-A keras.Model holds neither its preprocessing nor the names of its classes. Both are kept here, keyed weakly by the model:
-the model itself is not changed, and the entry disappears with it.
+A keras.Model holds neither its preprocessing nor the names of its classes. Both are kept here,
+keyed weakly by the model: the model itself is not changed, and the entry disappears with it.
 """
 
 from __future__ import annotations
@@ -74,19 +75,24 @@ def load_model(
 ) -> keras.Model:
     """A network by name or from a file; `preprocessing_of` and `labels_of` know it afterwards.
 
-    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn" or "vgg19_bn" (with
-        batch normalization), "shapes" (the small one that comes with tfviz), or a .keras or .h5 file.
-    weights: for a network by name "imagenet" (fetched by Keras), None (random), or a file, whose number of classes is
-        taken: Keras' .weights.h5, .h5 or .keras; torchvision's VGG16, VGG19 (both also with batch normalization) and
-        ResNet50 as .safetensors, .pth, .pt or .pth.tar (needs PyTorch); the vgg16.npy and vgg19.npy of TensorFlow 1.
-        For a model file, Keras' weights replace those in it.
-    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By default that of
-        the name, or of the weights of another tool. A model file has none: its images are fed as RGB in 0..255.
-    labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of keras.applications.
+    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn"
+        or "vgg19_bn" (with batch normalization), "shapes" (the small one that comes with tfviz), or
+        a .keras or .h5 file.
+    weights: for a network by name "imagenet" (fetched by Keras), None (random), or a file, whose
+        number of classes is taken: Keras' .weights.h5, .h5 or .keras; torchvision's VGG16, VGG19
+        (both also with batch normalization) and ResNet50 as .safetensors, .pth, .pt or .pth.tar
+        (needs PyTorch); the vgg16.npy and vgg19.npy of TensorFlow 1. For a model file, Keras'
+        weights replace those in it.
+    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By
+        default that of the name, or of the weights of another tool. A model file has none: its
+        images are fed as RGB in 0..255.
+    labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of
+        keras.applications.
     size: (height, width) in pixels, for a network that can take more than one.
 
-    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed, OptionError for a size or
-    preprocessing that does not fit, and LabelsError for labels that do not.
+    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed,
+    OptionError for a size or preprocessing that does not fit, and LabelsError for labels that do
+    not.
     """
     architecture = find_architecture(str(name_or_path))
     if architecture:
@@ -112,10 +118,11 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """The preprocessing that `load_model` noted for the model, or else "none" (RGB in 0..255) at the model's own size.
+    """The preprocessing that `load_model` noted for the model, or else "none" (RGB in 0..255) at
+    the model's own size.
 
-    Raises UnsupportedModelError for a model that does not take one image, OptionError where it takes channels that
-    images do not have.
+    Raises UnsupportedModelError for a model that does not take one image, OptionError where it
+    takes channels that images do not have.
     """
     known = _notes.get(model, _Notes()).preprocessing
     return known or named("none", *_image_input(model))
@@ -127,31 +134,38 @@ def is_preprocessing_known(model: keras.Model) -> bool:
 
 
 def labels_of(model: keras.Model) -> Labels:
-    """The names of the model's classes, as far as known. May look for ImageNet's in the network, for some seconds."""
+    """The names of the model's classes, as far as known. May look for ImageNet's in the network,
+    for some seconds.
+    """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
     return _notes.get(model, _Notes()).labels()
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:
-    """Whether keras.applications itself built the model, with ImageNet's classes, as far as its name says."""
+    """Whether keras.applications itself built the model, with ImageNet's classes, as far as its
+    name says.
+    """
     name = re.sub(r"[\W_]", "", model.name.lower())
     is_known = len(name) >= _SHORTEST_NAME and any(known.startswith(name) or name.startswith(known) for known in _APPLICATIONS)
     return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
 
 
-_APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))  # a model's own name has more, "mobilenetv2_1.00_224", or less, "NASNet"
+# a model's own name has more, "mobilenetv2_1.00_224", or less, "NASNet"
+_APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))
 _SHORTEST_NAME = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """The images in image files, and in folders of them (walked, sorted), as `for_`, a model or a Preprocessing, takes them.
+    """The images in image files, and in folders of them (walked, sorted), as `for_`, a model or a
+    Preprocessing, takes them.
 
-    Returns float32 (N, height, width, channels): an array that also carries the RGB images that it was made from, in
-    `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and `SnapshotCallback` draw those.
+    Returns float32 (N, height, width, channels): an array that also carries the RGB images that it
+    was made from, in `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and
+    `SnapshotCallback` draw those.
 
-    Warns, once for each model, where no preprocessing is known for it. Raises ImageError for a file that cannot be used,
-    and for images of several sizes where `for_` sets none.
+    Warns, once for each model, where no preprocessing is known for it. Raises ImageError for a file
+    that cannot be used, and for images of several sizes where `for_` sets none.
     """
     named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not named_paths:
@@ -204,7 +218,8 @@ def _build_as_keras_does(architecture: Architecture, weights: str | Path | None,
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
     require_file(weights, (*WEIGHTS_EXTENSIONS, *FOREIGN_EXTENSIONS))
-    with open_hdf5(weights):  # says what is wrong with the file before some seconds are spent on the network
+    # says what is wrong with the file before some seconds are spent on the network
+    with open_hdf5(weights):
         pass
     model = architecture.build(size=size)
     if classes := stored_class_count(model, weights):
@@ -259,7 +274,8 @@ _FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as 
 
 def _open(path: Path) -> keras.Model:
     try:
-        with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
+        # says plainly what is wrong with a file that is none, or cut short
+        with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
                 raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
             old = keras_2_config(path, file)

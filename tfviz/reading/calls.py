@@ -59,7 +59,8 @@ def _inside_model(model: Any) -> Trace | NotReadable:
 
 def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
     """Return symbolic inputs for a built model; None if their shape is not known."""
-    known = keras_internals.recorded_inputs(model)  # also for a Functional or Sequential subclass with its own `call`
+    # also for a Functional or Sequential subclass with its own `call`
+    known = keras_internals.recorded_inputs(model)
     if known is not None:
         return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), known)
     shape = (model.get_build_config() or {}).get("input_shape")

@@ -34,7 +34,8 @@ def traced(
         return NotReadable("owns weights, and its code may read them in any way")
     try:
         trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
-    except Exception as error:  # The user's code runs on inputs it was not written for, and may raise anything.
+    except Exception as error:
+        # The user's code runs on inputs it was not written for, and may raise anything.
         return NotReadable("cannot be called on Keras' symbolic tensors", error)
     own = {id(one) for one in keras_internals.layers_of(layer)}
     if any(_holds_values(call) for call in trace.calls):

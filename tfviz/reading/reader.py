@@ -129,7 +129,8 @@ class _Reader:
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
         self.is_in_code = False  # whether the calls being read were found by tracing
-        self.makers: dict[int, Call] = {}  # the call behind each symbolic tensor, by the tensor's id
+        # the call behind each symbolic tensor, by the tensor's id
+        self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
         """Read one level of nesting; `values` maps the ids of symbolic tensors to values."""
@@ -359,7 +360,9 @@ def _caller(call: Call, is_traced: bool) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[keras.KerasTensor]) -> None:
-    """Gives traced tensors the sizes that Keras recorded: before Keras 3.14, `ops.tile` forgets all of them."""
+    """Gives traced tensors the sizes that Keras recorded: before Keras 3.14, `ops.tile` forgets all
+    of them.
+    """
     for output, symbol in zip(outputs, recorded, strict=False):
         if not tf.executing_eagerly() and output.shape.is_compatible_with(symbol.shape):
             output.set_shape(symbol.shape)

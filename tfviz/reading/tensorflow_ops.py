@@ -163,7 +163,8 @@ def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable
 def _cast(cut: Cut) -> Operation:
     x = cut.operation.inputs[0]
     if not x.dtype.is_floating and cut.reads[0] is not x:
-        return keras_ops.elementwise(cut.name, "condition", sign=0)  # 0 or 1 from a comparison, not the value before the cast
+        # 0 or 1 from a comparison, not the value before the cast
+        return keras_ops.elementwise(cut.name, "condition", sign=0)
     return Identity(name=cut.name)
 
 
@@ -382,7 +383,8 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
     """Return x if this operation ends `tf.nn.silu`: x · sigmoid(x) with a custom gradient."""
-    if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:  # the factor beta
+    # the factor beta
+    if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:
         return None
     product, x = operation.inputs[0].op, operation.inputs[1]
     is_silu = product.type == "Mul" and product.inputs[0] is x and product.inputs[1].op.type == "Sigmoid"
@@ -414,7 +416,8 @@ def is_input(operation: tf.Operation) -> bool:
 
 # --- what a traced function holds -----------------------------------------------------------------
 
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})  # what calls of a tf.function become in a trace
+# what calls of a tf.function become in a trace
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 

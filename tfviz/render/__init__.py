@@ -1,4 +1,6 @@
-"""From raw maps to pictures: overlays, figures, contact sheets and the gallery page. Free of TensorFlow."""
+"""From raw maps to pictures: overlays, figures, contact sheets and the gallery page. Free of
+TensorFlow.
+"""
 
 from tfviz.render.deviations import standardized
 from tfviz.render.figure import plot

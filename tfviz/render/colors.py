@@ -4,11 +4,12 @@
     signed    −limit … 0 … limit       diverging color map, blended over the picture
     "grey"    −limit … 0 … limit       zero is mid gray, RGB as the map's channels, not blended
 
-Unless a limit is given, each map is scaled to itself: its limit is a high percentile of |value|, so a few extreme pixels do
-not flatten the rest. For a map of up to 200 values, such as a CAM's, that is the largest value. A map that is zero
-everywhere takes the color of zero.
+Unless a limit is given, each map is scaled to itself: its limit is a high percentile of |value|, so
+a few extreme pixels do not flatten the rest. For a map of up to 200 values, such as a CAM's, that
+is the largest value. A map that is zero everywhere takes the color of zero.
 
-Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler & Fergus (2014).
+Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler &
+Fergus (2014).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ MEANINGS = {  # for legends
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }
-PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}  # of the sizes of the values that are not zero
+# of the sizes of the values that are not zero
+PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {"saliency": "signed", "guided_backprop": "grey", "deconvnet": "grey", "guided_grad_cam": "grey"}
 _LARGEST = float(np.finfo(np.float64).max)
 
@@ -38,8 +40,8 @@ _LARGEST = float(np.finfo(np.float64).max)
 def style_of(maps: Sequence[Map], style: str | None = None) -> str:
     """`style` if it is given, else the style that suits the maps of one method.
 
-    Maps with channels are drawn in gray, maps with a negative value as signed, all others as heatmaps.
-    Raises OptionError for an unknown style.
+    Maps with channels are drawn in gray, maps with a negative value as signed, all others as
+    heatmaps. Raises OptionError for an unknown style.
     """
     if style is not None:
         if style not in STYLES:
@@ -51,7 +53,9 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """The value at which a map that is scaled to itself takes the strongest color; 0 for a map that is zero everywhere."""
+    """The value at which a map that is scaled to itself takes the strongest color; 0 for a map that
+    is zero everywhere.
+    """
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -66,7 +70,9 @@ def gray_map(values: Map, height: int, width: int, limit: float | None = None) -
 
 
 def positions(values: Map, style: str, height: int, width: int, limit: float | None = None) -> npt.NDArray[np.uint8]:
-    """Where each pixel's value lies on the color bar of a heatmap or a signed map, 0 … 255, (height, width)."""
+    """Where each pixel's value lies on the color bar of a heatmap or a signed map, 0 … 255,
+    (height, width).
+    """
     resized = _resized(values, style, height, width, limit)
     return np.rint((resized if style == "heatmap" else (resized + 1) / 2) * 255).astype(np.uint8)
 
@@ -74,7 +80,8 @@ def positions(values: Map, style: str, height: int, width: int, limit: float | N
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
     """The 256 colors of a style from its low to its high end, (256, 3) uint8 RGB.
 
-    cmap: another color map of Matplotlib for heatmaps and signed maps. Raises OptionError for an unknown name.
+    cmap: another color map of Matplotlib for heatmaps and signed maps. Raises OptionError for an
+        unknown name.
     """
     if style == "grey":
         return np.repeat(np.arange(256)[:, None], 3, axis=1).astype(np.uint8)
@@ -91,7 +98,8 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """The map on its scale, [0, 1] for a heatmap, else [-1, 1], resized once and held to its own range.
+    """The map on its scale, [0, 1] for a heatmap, else [-1, 1], resized once and held to its own
+    range.
 
     A positive map thus stays positive, although cubic interpolation undershoots.
     """

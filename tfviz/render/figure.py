@@ -17,7 +17,8 @@ from tfviz.render.pictures import Arrays, Picture
 from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
-# Inches. Columns become narrower as they are added, down to what a title needs, so that the figure fits a screen.
+# Inches. Columns become narrower as they are added, down to what a title needs, so that the figure
+# fits a screen.
 WIDEST_FIGURE = 16.0
 NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
@@ -41,27 +42,35 @@ def plot(
     cmap: str | Colormap | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Figure:
-    """Draw pictures down and methods across, the picture itself first, each map with a color bar in numbers.
+    """Draw pictures down and methods across, the picture itself first, each map with a color bar in
+    numbers.
 
     Args:
-        images, alpha, cmap, preprocessing: as for `overlay`. Images of different sizes come as a list.
-        attributions: method -> its maps, as for `overlay`, or for several targets method -> target -> its maps. Titles are
-            made of these: a key of `tfviz.METHODS` in words, everything else as it is.
+        images, alpha, cmap, preprocessing: as for `overlay`. Images of different sizes come as a
+            list.
+        attributions: method -> its maps, as for `overlay`, or for several targets method -> target
+            -> its maps. Titles are made of these: a key of `tfviz.METHODS` in words, everything
+            else as it is.
         captions: one for each picture, written below it, such as "tabby cat 0.83".
-        scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:, 281]}, written below the
-            maps; the method's key in place of the target for maps without one.
+        scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:,
+            281]}, written below the maps; the method's key in place of the target for maps without
+            one.
         styles: method -> style, for those that shall not be drawn in their own style.
-        underlay: "gray" draws the maps over the pictures in gray, so their colors do not mix; "color" over the pictures.
-        scale: "map" scales each map to itself; "image" draws all targets of one picture and method on one scale.
+        underlay: "gray" draws the maps over the pictures in gray, so their colors do not mix;
+            "color" over the pictures.
+        scale: "map" scales each map to itself; "image" draws all targets of one picture and method
+            on one scale.
 
-    Below each map stands how strong it is (see `tfviz.render.strength`): the sum of excitation backprop; with several
-    targets, the peak relative to that of the target with the highest score, or with the strongest map where the scores are
-    unknown. Maps below 2 % are nearly empty and are drawn dim.
+    Below each map stands how strong it is (see `tfviz.render.strength`): the sum of excitation
+    backprop; with several targets, the peak relative to that of the target with the highest score,
+    or with the strongest map where the scores are unknown. Maps below 2 % are nearly empty and are
+    drawn dim.
 
-    Returns: a Matplotlib figure that pyplot does not know of, which a notebook shows as the result of a cell. Its axes are
-        the pictures row by row, then the legend, then the color bars.
+    Returns: a Matplotlib figure that pyplot does not know of, which a notebook shows as the result
+        of a cell. Its axes are the pictures row by row, then the legend, then the color bars.
 
-    Raises: ImageError, OptionError: as `overlay`; captions, scores or styles that do not fit the pictures or methods.
+    Raises: ImageError, OptionError: as `overlay`; captions, scores or styles that do not fit the
+        pictures or methods.
     """
     look = Look(alpha, underlay, cmap)
     grid = grid_of(
@@ -125,7 +134,9 @@ class _Layout:
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Left, bottom, width, height: of the picture's own shape, at the top of its place, in the middle of its column."""
+        """Left, bottom, width, height: of the picture's own shape, at the top of its place, in the
+        middle of its column.
+        """
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
@@ -159,7 +170,9 @@ def _fitting(text: str, width: float) -> str:
 
 
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
-    """`text` as it is (a "$" is no formula), in the middle, `offset` inches above or below the edge `y` of the axes."""
+    """`text` as it is (a "$" is no formula), in the middle, `offset` inches above or below the edge
+    `y` of the axes.
+    """
     if not text:
         return
     axes.annotate(

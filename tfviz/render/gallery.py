@@ -1,4 +1,6 @@
-"""One HTML page that shows every picture beside its maps. It opens from disk, without a server or a network."""
+"""One HTML page that shows every picture beside its maps. It opens from disk, without a server or a
+network.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,12 @@ TEMPLATE = Path(__file__).with_name("gallery.html")
 class GalleryMap:
     """A map as a picture file.
 
-    method: the method in words. target: what is explained, in words; "" where a method takes no target.
-    path: the picture, relative to the gallery's folder. style: how it is colored, for the legend. score: of the target, for
-    the heading. strength: how strong the map is, in words. other_path: the same map on the other scale (see `plot`), if
-    there is one.
+    method: the method in words. target: what is explained, in words; "" where a method takes no
+        target.
+    path: the picture, relative to the gallery's folder. style: how it is colored, for the legend.
+        score: of the target, for
+    the heading. strength: how strong the map is, in words. other_path: the same map on the other
+    scale (see `plot`), if there is one.
     """
 
     method: str
@@ -45,8 +49,10 @@ class GalleryMap:
 class GalleryEntry:
     """A picture that was explained.
 
-    name: as the user knows it. path: the picture file, relative to the gallery's folder. predictions: (label, score),
-    best first. size: (height, width) of the picture and its maps in pixels; the page then does not jump as it loads.
+    name: as the user knows it. path: the picture file, relative to the gallery's folder.
+        predictions: (label, score),
+    best first. size: (height, width) of the picture and its maps in pixels; the page then does not
+        jump as it loads.
     score_kind: what the scores are, "probability" or "output".
     """
 
@@ -85,7 +91,8 @@ def write_gallery(
         title, subtitle: its heading and the line below, such as the model and the layer.
         failures: pictures that could not be explained, listed at the end.
         questions: method in words -> the question it answers, shown on request.
-        scale: that of the pictures at `GalleryMap.path`. If maps have another path, the page has a switch between both.
+        scale: that of the pictures at `GalleryMap.path`. If maps have another path, the page has a
+            switch between both.
         look: how the maps were drawn over the pictures, for the legend.
 
     Returns: the page's path. Raises: OutputError when it cannot be written.
@@ -104,7 +111,8 @@ def write_gallery(
         entries="\n".join(_entry(entry) for entry in entries),
         failures=_failures(failures),
     )
-    # A file name that is not valid Unicode still has its picture's address right; as text it shows "?".
+    # A file name that is not valid Unicode still has its picture's address right; as text it shows
+    # "?".
     return _replace(Path(folder) / PAGE, page.encode("utf-8", errors="replace"))
 
 
@@ -177,7 +185,8 @@ def _entry(entry: GalleryEntry) -> str:
 
 
 def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
-    are_shares = all(0 <= score <= 1 for _, score in predictions)  # then a bar behind each says how large
+    # then a bar behind each says how large
+    are_shares = all(0 <= score <= 1 for _, score in predictions)
     rows = "".join(
         f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
         for label, score in predictions
@@ -217,7 +226,9 @@ def _link(
 
 
 def _address(path: str | PurePath) -> str:
-    """A relative path as a URL. The bytes of the name are what the file system knows, whether valid Unicode or not."""
+    """A relative path as a URL. The bytes of the name are what the file system knows, whether valid
+    Unicode or not.
+    """
     return quote(os.fsencode(PurePath(path).as_posix()))
 
 
@@ -231,7 +242,9 @@ def _optional(around: str, content: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> Path:
-    """Write beside the file and then rename, so that whoever reads or interrupts never meets half a page."""
+    """Write beside the file and then rename, so that whoever reads or interrupts never meets half a
+    page.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Column:
-    """The maps of one method for one target, a map for each picture; target: "" if there is only one.
+    """The maps of one method for one target, a map for each picture; target: "" if there is only
+    one.
 
     notes: what is written below each map. limits: for each map the value of the strongest color.
     """
@@ -70,7 +71,9 @@ class Grid:
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """A picture and its maps, each as large as fits into (height, width) without a change of its shape."""
+        """A picture and its maps, each as large as fits into (height, width) without a change of
+        its shape.
+        """
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -150,7 +153,9 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compared with the map of the target whose score is the highest, or if the scores are unknown with the strongest map."""
+    """Compared with the map of the target whose score is the highest, or if the scores are unknown
+    with the strongest map.
+    """
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]

@@ -1,4 +1,6 @@
-"""A Matplotlib figure that notebooks show by themselves, and that grows to make room for a title."""
+"""A Matplotlib figure that notebooks show by themselves, and that grows to make room for
+a title.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ MARGIN = 0.12  # inches around a title
 class NotebookFigure(Figure):
     """A figure that pyplot does not know, full of axes to its edges.
 
-    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython asks for `_repr_png_` only if
-    no backend has registered another way to show figures.
+    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython asks
+    for `_repr_png_` only if no backend has registered another way to show figures.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -30,7 +32,9 @@ class NotebookFigure(Figure):
         return file.getvalue()
 
     def suptitle(self, t: str, **options: Any) -> Text:
-        """As Matplotlib's, but above the axes and not over them: the figure grows, and gets wider for a long title."""
+        """As Matplotlib's, but above the axes and not over them: the figure grows, and gets wider
+        for a long title.
+        """
         title = super().suptitle(t, **options)
         if "y" in options or "x" in options:
             return title
@@ -41,7 +45,9 @@ class NotebookFigure(Figure):
         return title
 
     def _grow(self, width: float, room: float) -> None:
-        """Makes the figure at least `width` inches wide and leaves `room` above the axes, which keep their sizes."""
+        """Makes the figure at least `width` inches wide and leaves `room` above the axes, which
+        keep their sizes.
+        """
         before = self.get_size_inches()
         after = (max(before[0], width), before[1] + room - self._room)
         self._room = room

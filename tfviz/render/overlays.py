@@ -17,14 +17,16 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 
 Underlay = Literal["color", "gray"]
 UNDERLAYS = ("color", "gray")
-# Over a gray picture, the strength of the colors is alpha to this power, from zero to the strongest value: zeros leave the
-# picture clear, and peaks have the colors of the color bar.
+# Over a gray picture, the strength of the colors is alpha to this power, from zero to the strongest
+# value: zeros leave the picture clear, and peaks have the colors of the color bar.
 _POWERS = (1.4, 0.3)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How colors meet the picture; see `overlay`. Raises OptionError for a value that is not possible."""
+    """How colors meet the picture; see `overlay`. Raises OptionError for a value that is not
+    possible.
+    """
 
     alpha: float = 0.5
     underlay: str = "color"
@@ -46,7 +48,9 @@ class Look:
         return np.float32(self.alpha) ** (low + (high - low) * places).astype(np.float32)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """The 256 colors of a style as they look over mid gray, (256, 3); without blending for the style "grey"."""
+        """The 256 colors of a style as they look over mid gray, (256, 3); without blending for the
+        style "grey".
+        """
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -67,26 +71,33 @@ def overlay(
     """Draw each map in color over its picture.
 
     Args:
-        images: (N, H, W, 3) or (N, H, W, 1) images, or one without N, or a list of images of different sizes. Images that
-            `load_images` returned are drawn in their true colors. Otherwise uint8 and floats in 0–1 or 0–255 are drawn as
-            they are. Negative values and values above 255 need `preprocessing`; without it the colors are unknown, which
-            causes a warning.
-        attribution: raw maps, one for each image and of any height and width: (N, h, w) or (N, h, w, C).
-        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colors centered on
-            zero; summed over channels), "grey" (RGB, zero is gray, drawn in place of the picture), or None to
-            choose: "grey" for maps with channels, signed where a value is negative, else heatmap.
-        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply to "grey".
-        underlay: "color", or "gray" to draw over the picture in gray, so its own colors do not mix with those of the map.
-            The colors are then stronger where the map is.
+        images: (N, H, W, 3) or (N, H, W, 1) images, or one without N, or a list of images of
+            different sizes. Images that `load_images` returned are drawn in their true colors.
+            Otherwise uint8 and floats in 0–1 or 0–255 are drawn as they are. Negative values and
+            values above 255 need `preprocessing`; without it the colors are unknown, which causes a
+            warning.
+        attribution: raw maps, one for each image and of any height and width: (N, h, w) or (N, h,
+            w, C).
+        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colors centered
+            on zero; summed over channels), "grey" (RGB, zero is gray, drawn in place of the
+            picture), or None to choose: "grey" for maps with channels, signed where a value is
+            negative, else heatmap.
+        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply
+            to "grey".
+        underlay: "color", or "gray" to draw over the picture in gray, so its own colors do not mix
+            with those of the map. The colors are then stronger where the map is.
         cmap: a color map of Matplotlib in place of the default ones. It does not apply to "grey".
-        preprocessing: how `images` were preprocessed: a Preprocessing, or "tf", "torch", "caffe", "unit" or "none". It is
-            undone before drawing.
+        preprocessing: how `images` were preprocessed: a Preprocessing, or "tf", "torch", "caffe",
+            "unit" or "none". It is undone before drawing.
 
-    Returns: uint8 RGB pictures of the size of `images`: (N, H, W, 3), or (H, W, 3), or a list, as `images` came.
+    Returns: uint8 RGB pictures of the size of `images`: (N, H, W, 3), or (H, W, 3), or a list, as
+        `images` came.
 
     Raises:
-        ImageError: shapes or counts that do not fit, NaN or infinity, or images that do not fit the preprocessing.
-        OptionError: an unknown style, underlay, color map or preprocessing, or an alpha outside [0, 1].
+        ImageError: shapes or counts that do not fit, NaN or infinity, or images that do not fit the
+            preprocessing.
+        OptionError: an unknown style, underlay, color map or preprocessing, or an alpha outside [0,
+            1].
     """
     look = Look(alpha, underlay, cmap)
     pictures = pictures_of(images, preprocessing)

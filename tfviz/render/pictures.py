@@ -1,9 +1,10 @@
 """What callers hand over, made into what is drawn: uint8 RGB pictures and finite float64 maps.
 
-Images that `load_images` returned carry their RGB pictures, and those are drawn. Other images are drawn as they are if they
-are uint8, or floats in 0–1 or 0–255. Images with negative values, or values above 255, were preprocessed. If the caller
-names the preprocessing, it is undone. Otherwise nobody can tell the colors from the numbers (they may be BGR): the images
-are stretched to their own range and drawn with a warning.
+Images that `load_images` returned carry their RGB pictures, and those are drawn. Other images are
+drawn as they are if they are uint8, or floats in 0–1 or 0–255. Images with negative values, or
+values above 255, were preprocessed. If the caller names the preprocessing, it is undone. Otherwise
+nobody can tell the colors from the numbers (they may be BGR): the images are stretched to their own
+range and drawn with a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing, named
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
-Arrays: TypeAlias = "npt.ArrayLike | Sequence[npt.ArrayLike]"  # one array, or a list of arrays of different sizes
+# one array, or a list of arrays of different sizes
+Arrays: TypeAlias = "npt.ArrayLike | Sequence[npt.ArrayLike]"
 Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it
 
 MAX_DRAWN_SIDE_PX = 1600  # larger pictures from files are shrunk before maps are drawn on them
@@ -32,11 +34,12 @@ def is_single(images: Arrays) -> bool:
 
 
 def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None) -> list[Picture]:
-    """`images`, (N, H, W, C) or (H, W, C) or a list of (H, W, C) of any sizes, as uint8 RGB pictures.
+    """`images`, (N, H, W, C) or (H, W, C) or a list of (H, W, C) of any sizes, as uint8 RGB
+    pictures.
 
-    preprocessing: what `overlay` takes. It has no effect on uint8 images and on those that `load_images` returned.
-    Raises ImageError for another shape, another number of channels than 1 or 3, NaN, no image at all, or values that the
-    preprocessing cannot give.
+    preprocessing: what `overlay` takes. It has no effect on uint8 images and on those that
+    `load_images` returned. Raises ImageError for another shape, another number of channels than 1
+    or 3, NaN, no image at all, or values that the preprocessing cannot give.
     """
     if isinstance(images, list | tuple):
         arrays = [_known(image) for image in images]
@@ -132,7 +135,8 @@ def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> np
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = height <= picture.shape[0] and width <= picture.shape[1]
-    # Cubic, since a 7×7 map enlarged linearly shows a diamond around every cell. OpenCV takes width first.
+    # Cubic, since a 7×7 map enlarged linearly shows a diamond around every cell. OpenCV takes width
+    # first.
     resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a channel axis of one
 
@@ -154,7 +158,8 @@ def _picture(array: npt.NDArray[Any], white: float | None) -> Picture:
 
 
 def _stretched(values: npt.NDArray[np.float64]) -> Picture:
-    values = values / max(np.abs(values).max(), np.finfo(np.float64).tiny)  # first, so the range below cannot overflow
+    # first, so the range below cannot overflow
+    values = values / max(np.abs(values).max(), np.finfo(np.float64).tiny)
     span = values.max() - values.min()
     return np.rint((values - values.min()) / (span if span > 0 else 1.0) * 255).astype(np.uint8)
 
@@ -167,7 +172,9 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Whether this is (h, w) or (h, w, C), and not the (1, h, w) that a method returns for a batch of one."""
+    """Whether this is (h, w) or (h, w, C), and not the (1, h, w) that a method returns for a batch
+    of one.
+    """
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 

@@ -22,7 +22,8 @@ from tfviz.render.titles import font, most_lines_of, widest, wrapped
 # Pixels.
 GAP = 6  # between columns
 ABOVE_TEXT, BELOW_TEXT = 3, 11  # a caption stands nearer to its own picture than to the next
-NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420  # a title's longest word must fit, and a title of the user's as it is
+# a title's longest word must fit, and a title of the user's as it is
+NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420
 TEXT_SIZE = 11  # points, which are pixels at 72 dpi
 LINE = 14
 LEGEND_STRIP = 56
@@ -47,8 +48,8 @@ def contact_sheet(
 
     Args:
         images, attributions and all others: as for `plot`.
-        row_height: of the pictures on the sheet, in pixels, 16 at least. A picture wider than 1.5 heights is drawn
-            less high.
+        row_height: of the pictures on the sheet, in pixels, 16 at least. A picture wider than 1.5
+            heights is drawn less high.
 
     Returns: (height, width, 3) uint8 RGB.
 
@@ -129,7 +130,9 @@ class _Columns:
 
 
 def _written(strip: Picture, places: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """The strip with a text at each x, `y` from the top. Matplotlib writes, since OpenCV has Latin letters only."""
+    """The strip with a text at each x, `y` from the top. Matplotlib writes, since OpenCV has Latin
+    letters only.
+    """
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -1,7 +1,9 @@
-"""How strong a map is. A map that is scaled to itself looks as strong as any other, so pictures say it in words.
+"""How strong a map is. A map that is scaled to itself looks as strong as any other, so pictures say
+it in words.
 
 excitation backprop   the sum of the map, which is the share of the probability that arrived at it
-other methods         the peak of the map relative to the peak of the reference, the map of the top class if it is there
+other methods         the peak of the map relative to the peak of the reference, the map of the top
+                      class if it is there
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ SCALES = ("map", "image")
 
 @dataclass(frozen=True)
 class Strength:
-    """words: for a caption; "" if nothing is known. own_limit: the largest value on the map's own scale."""
+    """words: for a caption; "" if nothing is known. own_limit: the largest value on the map's own
+    scale.
+    """
 
     words: str
     own_limit: float
@@ -30,15 +34,17 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color when the map is scaled to itself: a nearly empty map is drawn dim."""
+        """The value of the strongest color when the map is scaled to itself: a nearly empty map is
+        drawn dim.
+        """
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
 def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: str, reference: int | None) -> list[Strength]:
     """The strength of the maps that one method gives for several targets of one image.
 
-    names: what the targets are called in captions. reference: the place of the map that the others are compared with, or
-    None if the map of the top class is not among them.
+    names: what the targets are called in captions. reference: the place of the map that the others
+    are compared with, or None if the map of the top class is not among them.
     """
     peak = None if reference is None else float(np.abs(maps[reference]).max())
     found = []

@@ -45,7 +45,9 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """A method's name in words, "grad_cam" -> "Grad-CAM"; anything else, such as a title of the user's, as it is."""
+    """A method's name in words, "grad_cam" -> "Grad-CAM"; anything else, such as a title of the
+    user's, as it is.
+    """
     return TITLES.get(key.replace("-", "_"), key)
 
 
@@ -58,8 +60,9 @@ def font(size: float) -> FontProperties:
 def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: int) -> list[str]:
     """`text` in lines of at most `width` points; what goes beyond `most_lines` ends in "…".
 
-    Lines of `text` that fit stay as they are. Words that are too long for a line, such as file names, are broken. A letter
-    that no installed font has becomes "□", which is what Matplotlib would draw, after a warning.
+    Lines of `text` that fit stay as they are. Words that are too long for a line, such as file
+    names, are broken. A letter that no installed font has becomes "□", which is what Matplotlib
+    would draw, after a warning.
     """
     text = "".join(letter if letter.isspace() or ord(letter) in _letters() else "□" for letter in text)
     lines = [line for part in text.split("\n") for line in _lines(part, width, properties)]

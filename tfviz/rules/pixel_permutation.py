@@ -43,7 +43,8 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         return mask
-    flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])  # column 0 holds 0, for "no pixel"
+    # column 0 holds 0, for "no pixel"
+    flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])
     moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
     counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
     return ops.reshape(ops.sum(moved, axis=-1) / counts, (-1, *size, 1))
@@ -99,7 +100,8 @@ def _table(found: np.ndarray, pixels: int) -> np.ndarray:
     """Build the table of readers from the source pixel of each output element; 0 means none."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
-    pairs = np.unique((found[is_read] - 1).astype(np.int64) * len(found) + reader[is_read])  # sorted by what is read
+    # sorted by what is read
+    pairs = np.unique((found[is_read] - 1).astype(np.int64) * len(found) + reader[is_read])
     source, reader = np.divmod(pairs, len(found))
     counts = np.bincount(source, minlength=pixels)
     table = np.zeros((pixels, max(counts.max(), 1)), np.int32)

@@ -88,7 +88,8 @@ def _is_pixel_permutation(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bo
     if not isinstance(operation, Move) or isinstance(operation, (Pad, Crop, Upsample, Resize)):
         return False
     ranks = [value.rank for value in step.inputs]
-    if isinstance(operation, Concatenate) and operation.axis in (-1, ranks[0] - step.time_axes - 1):  # channels, as usual
+    # channels, as usual
+    if isinstance(operation, Concatenate) and operation.axis in (-1, ranks[0] - step.time_axes - 1):
         return any(rank != len(size) + 2 for rank, size in zip(ranks, sizes, strict=True))
     return all(len(size) > step.time_axes for size in (mask.shape[1:-1], *sizes))
 

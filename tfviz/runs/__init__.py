@@ -1,4 +1,5 @@
-"""The run folder: what SnapshotCallback writes, and the viewer, the film, TensorBoard and uploads read.
+"""The run folder: what SnapshotCallback writes, and the viewer, the film, TensorBoard and uploads
+read.
 
 schema         every field, its type and its limits
 validation     whether a value conforms to the schema

@@ -32,7 +32,9 @@ class FolderLock:
         self._file: IO[bytes] | None = None
 
     def take(self, folder: Path) -> None:
-        """Raises FolderInUseError where another process has it, OSError where its file cannot be made."""
+        """Raises FolderInUseError where another process has it, OSError where its file cannot be
+        made.
+        """
         self.release()
         if sys.platform == "win32":
             return
@@ -53,6 +55,7 @@ class FolderLock:
     def release(self) -> None:
         if self._file is not None:
             if sys.platform != "win32":
-                fcntl.flock(self._file, fcntl.LOCK_UN)  # Closing is not enough: children of a fork hold the file too.
+                # Closing is not enough: children of a fork hold the file too.
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

@@ -17,7 +17,8 @@ _TAIL_BYTES = 1 << 16
 def add_line(path: Path, record: Mapping[str, Any]) -> None:
     """Adds a record in one write. Where that fails, the file is as it was.
 
-    Raises OSError; FileNotFoundError where there is no index: a line of a later number must never begin one.
+    Raises OSError; FileNotFoundError where there is no index: a line of a later number must never
+    begin one.
     """
     line = line_of(record) + b"\n"
     require_regular(path.stat(), path)

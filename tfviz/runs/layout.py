@@ -1,9 +1,11 @@
 """Which file of a run is where.
 
 run.json                               written in one step at the start
-snapshots.jsonl                        the index: one line for each snapshot, added when all of its files are in place
+snapshots.jsonl                        the index: one line for each snapshot, added when all of its
+                                       files are in place
 images/0.png                           the images
-pictures/00000017/grad_cam/0.png       the map of snapshot 17, method grad_cam, image 0, drawn over the image
+pictures/00000017/grad_cam/0.png       the map of snapshot 17, method grad_cam, image 0, drawn over
+                                       the image
 maps/00000017.npz                      the maps themselves
 """
 
@@ -42,7 +44,9 @@ def is_run(folder: str | Path) -> bool:
 
 
 def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
-    """The folders of runs: `folder` itself and those at most `depth` below it, sorted. Links are not followed."""
+    """The folders of runs: `folder` itself and those at most `depth` below it, sorted. Links are
+    not followed.
+    """
     is_one = is_run(folder)
     below = [run for path in _folders_in(folder, is_one) for run in find_runs(path, depth - 1)] if depth else []
     return [Path(folder)] * is_one + below

@@ -1,7 +1,7 @@
 """Opening regular files only, and none outside the folder.
 
-A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, a device may never end, and a link
-may lead to a file that the folder's owner may not read.
+A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, a device
+may never end, and a link may lead to a file that the folder's owner may not read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """The file, open for reading. Raises OSError, also where something else than a regular file is there."""
-    require_regular(Path(path).stat(), path)  # before it is opened: opening a device may do something
+    """The file, open for reading. Raises OSError, also where something else than a regular file is
+    there.
+    """
+    # before it is opened: opening a device may do something
+    require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
         require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile

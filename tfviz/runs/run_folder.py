@@ -1,6 +1,7 @@
 """The folder of a run, as it is written.
 
-A snapshot is in the folder when its line is in the index; that is written last. What fails in between leaves nothing.
+A snapshot is in the folder when its line is in the index; that is written last. What fails in
+between leaves nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _ACCURACY = 1e-3  # of a map's largest value
 class RunFolder:
     """Begins a run in a folder, or goes on with the one that is there.
 
-    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels", "methods" and "true_classes" of run.json.
+    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels", "methods" and
+        "true_classes" of run.json.
     run: what run.json says; None before the run is open.
     """
 
@@ -47,10 +49,11 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Goes on with the run that is there, or begins one; does nothing where this has begun it already.
+        """Goes on with the run that is there, or begins one; does nothing where this has begun it
+        already.
 
-        Raises OSError, OutputError where it cannot be written, FolderInUseError where another process does, SnapshotsError
-        for a run that is damaged.
+        Raises OSError, OutputError where it cannot be written, FolderInUseError where another
+        process does, SnapshotsError for a run that is damaged.
         """
         has_index = self._index.exists()
         if self.run is not None and has_index:
@@ -110,7 +113,8 @@ class RunFolder:
     def add(self, snapshot: Snapshot) -> Snapshot:
         """Writes a snapshot, and returns it with its number.
 
-        Raises OSError or OutputError, also for a record that does not conform to the schema; nothing is left then.
+        Raises OSError or OutputError, also for a record that does not conform to the schema;
+        nothing is left then.
         """
         number = self._next
         numbered = replace(snapshot, record={"number": number, **snapshot.record})
@@ -142,7 +146,8 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
     """Makes the folder where there is none, and looks at the run in it.
 
     Raises:
-        OutputError: it cannot be made, or holds a run of other images, whose pictures would no longer fit, or a part of one.
+        OutputError: it cannot be made, or holds a run of other images, whose pictures would no
+            longer fit, or a part of one.
         SnapshotsError: it holds a run that is damaged, or of a newer tfviz.
     """
     try:
@@ -170,7 +175,9 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
 
 
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
-    """The maps as an .npz file: float16 where that keeps each map to a thousandth of its largest value, else float32."""
+    """The maps as an .npz file: float16 where that keeps each map to a thousandth of its largest
+    value, else float32.
+    """
     file = io.BytesIO()
     np.savez_compressed(file, **{name: _compact(array) for name, array in maps.items()})  # type: ignore[arg-type]
     return file.getvalue()
@@ -193,6 +200,8 @@ def _require(what: str, fault: str | None) -> None:
 
 
 def _united(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
-    """The methods of a continued run: those of now, and those whose pictures are there from before."""
+    """The methods of a continued run: those of now, and those whose pictures are there
+    from before.
+    """
     names = {method["name"] for method in now}
     return [*now, *(method for method in before if method["name"] not in names)]

@@ -51,11 +51,13 @@ def read_records(folder: str | Path) -> list[Record]:
 class IndexReader:
     """Reads a run's index as it grows.
 
-    The folder may appear later, vanish and come back. A line counts when it is complete. A damaged line, or one whose
-    number is out of order, is left out by itself. `restarts` grows by one when the index is another one than before, or
-    shorter: the records that follow then start at the beginning again.
+    The folder may appear later, vanish and come back. A line counts when it is complete. A damaged
+    line, or one whose number is out of order, is left out by itself. `restarts` grows by one when
+    the index is another one than before, or shorter: the records that follow then start at the
+    beginning again.
 
-    fault_of: what is wrong with a record, or None; by default its form is checked. fault: the first that was found.
+    fault_of: what is wrong with a record, or None; by default its form is checked. fault: the first
+        that was found.
     """
 
     def __init__(self, folder: str | Path, fault_of: Callable[[Any], str | None] | None = None) -> None:
@@ -69,7 +71,9 @@ class IndexReader:
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[Record]:
-        """The records that are new since the last poll, in order; an empty list where there are none."""
+        """The records that are new since the last poll, in order; an empty list where there are
+        none.
+        """
         found: list[Record] = []
         restarts = self.restarts
         while data := self._next_lines():

@@ -1,6 +1,8 @@
-"""The schema of a run folder: the fields of run.json and of a line of the index, their types and their limits.
+"""The schema of a run folder: the fields of run.json and of a line of the index, their types and
+their limits.
 
-The callback checks the same limits before it writes, so the viewer can show whatever the callback accepts.
+The callback checks the same limits before it writes, so the viewer can show whatever the callback
+accepts.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """A method of a run. `name` is unique in the run; `key` is the method's key in tfviz.METHODS."""
+    """A method of a run. `name` is unique in the run; `key` is the method's key in
+    tfviz.METHODS.
+    """
 
     name: MethodName
     key: MethodName
@@ -95,14 +99,16 @@ class Run(RunExtras):
     images: Annotated[list[ImageSize], Length(1, MAX_IMAGES)]
 
 
-# The top class of an image and the model's output for it. The functional form allows the key "class".
+# The top class of an image and the model's output for it. The functional form allows the key
+# "class".
 Prediction = TypedDict("Prediction", {"class": Count, "score": float})
 
 
 class RecordExtras(TypedDict, total=False):
     """What a line of the index may say.
 
-    explained: for each image the class that is explained, if that is not the top class, and the model's output for it.
+    explained: for each image the class that is explained, if that is not the top class, and the
+        model's output for it.
     strengths: for each method how strong the map of each image is, in words.
     """
 
@@ -113,8 +119,10 @@ class RecordExtras(TypedDict, total=False):
 class Record(RecordExtras):
     """A line of the index: one snapshot.
 
-    epoch: counted from 0, as in `fit`. batch: batches trained in this epoch; None where the snapshot is not about a batch.
-    step: batches trained in the whole run. logs: None stands for NaN and infinity. predictions: one for each image.
+    epoch: counted from 0, as in `fit`. batch: batches trained in this epoch; None where the
+        snapshot is not about a batch.
+    step: batches trained in the whole run. logs: None stands for NaN and infinity. predictions: one
+        for each image.
     methods: those that drew pictures. errors: what the others said.
     """
 

@@ -15,8 +15,10 @@ from tfviz.render.pictures import Picture
 class Snapshot:
     """One snapshot.
 
-    record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`); without a number before it is in the folder.
-    images: the fixed images, uint8 RGB (H, W, 3). pictures: for each method's name the maps drawn over them.
+    record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`); without a number before it
+        is in the folder.
+    images: the fixed images, uint8 RGB (H, W, 3). pictures: for each method's name the maps drawn
+        over them.
     maps: for each name the raw maps (N, …), float32.
     """
 

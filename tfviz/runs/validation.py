@@ -1,9 +1,10 @@
 """Whether a value that was read from JSON conforms to the schema.
 
-A strict check allows no other fields: the viewer applies it to what it shows, and the callback to what it writes. A check
-that is not strict ignores other fields and allows texts, lists and objects to be some times longer, so that runs with more
-images than the viewer shows, or with fields of a newer version, remain readable. The limits of numbers and the characters of
-names, which become parts of paths, hold in any case: a folder may come from a stranger.
+A strict check allows no other fields: the viewer applies it to what it shows, and the callback to
+what it writes. A check that is not strict ignores other fields and allows texts, lists and objects
+to be some times longer, so that runs with more images than the viewer shows, or with fields of a
+newer version, remain readable. The limits of numbers and the characters of names, which become
+parts of paths, hold in any case: a folder may come from a stranger.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class _MisfitError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """What is wrong with the content of a run.json, in one line without the value itself; None if it conforms."""
+    """What is wrong with the content of a run.json, in one line without the value itself; None if
+    it conforms.
+    """
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault
@@ -51,7 +54,9 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it conforms."""
+    """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it
+    conforms.
+    """
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
@@ -70,7 +75,9 @@ def size_fault(content: bytes, most: int) -> str | None:
 
 
 def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
-    """What is wrong with a value that should be of a type such as those of the schema; None if it conforms."""
+    """What is wrong with a value that should be of a type such as those of the schema; None if it
+    conforms.
+    """
     try:
         _check_of(kind, is_strict)(value)
     except _MisfitError as error:

@@ -19,7 +19,8 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
     image += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)  # cv2 only antialiases in uint8 images
+    # cv2 only antialiases in uint8 images
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     for _ in range(rng.integers(0, 12)):
         _draw_clutter(rng, pixels)
     return pixels.astype(np.float32) / 255

@@ -1,1 +1,3 @@
-"""Snapshots of what a network looks at while it trains: taking, keeping, reading and sending them."""
+"""Snapshots of what a network looks at while it trains: taking, keeping, reading and
+sending them.
+"""

@@ -1,9 +1,10 @@
 """Snapshots of what a network looks at, while `fit` runs.
 
-    model.fit(x, y, callbacks=[tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images, log_dir="runs/1")])
+    model.fit(x, y, callbacks=[tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images,
+    log_dir="runs/1")])
 
-The training thread runs the compiled explainers and takes their arrays. Everything else (drawing, encoding, writing,
-sending) happens on one background thread.
+The training thread runs the compiled explainers and takes their arrays. Everything else (drawing,
+encoding, writing, sending) happens on one background thread.
 """
 
 from __future__ import annotations
@@ -44,44 +45,54 @@ class SnapshotCallback(keras.callbacks.Callback):
     """Takes snapshots before training, at every epoch or every N batches, and at the end.
 
     Args:
-        explainers: one or several, as explainers (`tfviz.GradCAM(model, layer=...)`, of the model or of another one that
-            shares its layers) or as keys of `tfviz.METHODS` for the model that is trained. Weights are read live.
-        images: an array (N, H, W, C) as the model takes it, arrays nested as it takes them, or a tf.data.Dataset or a
-            keras.utils.PyDataset of images or of tuples that begin with images. `max_images` of them are taken, now, and
-            stay the same throughout; reading them leaves a shuffled dataset as it was.
-        log_dir: the folder of the run. A folder that holds a run with the same images is gone on with: numbers and steps
-            count on.
-        target: what is explained, as in a call of an explainer; one for each image, or one for all; also the name of a class
-            in `labels`. None: the class that the model itself finds at each moment.
-        every: "epoch", or a number of batches, counted over the whole run. Where `steps_per_execution` is more than one, a
-            snapshot is taken after the execution in which it falls due.
+        explainers: one or several, as explainers (`tfviz.GradCAM(model, layer=...)`, of the model
+            or of another one that shares its layers) or as keys of `tfviz.METHODS` for the model
+            that is trained. Weights are read live.
+        images: an array (N, H, W, C) as the model takes it, arrays nested as it takes them, or a
+            tf.data.Dataset or a keras.utils.PyDataset of images or of tuples that begin with
+            images. `max_images` of them are taken, now, and stay the same throughout; reading them
+            leaves a shuffled dataset as it was.
+        log_dir: the folder of the run. A folder that holds a run with the same images is gone on
+            with: numbers and steps count on.
+        target: what is explained, as in a call of an explainer; one for each image, or one for all;
+            also the name of a class in `labels`. None: the class that the model itself finds at
+            each moment.
+        every: "epoch", or a number of batches, counted over the whole run. Where
+            `steps_per_execution` is more than one, a snapshot is taken after the execution in which
+            it falls due.
         max_images: how many images are taken. All of them are run at once.
-        choose: which images: "first", or "spread": evenly over an array, which is best if it is sorted by class.
-        truth: the true class of each image, by number, by name or as a row of zeros and a one. None: what a dataset holds
-            beside the images, if that is classes.
-        pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves, in their true
-            colors where `load_images` returned them.
-        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`; it is undone before drawing.
+        choose: which images: "first", or "spread": evenly over an array, which is best if it is
+            sorted by class.
+        truth: the true class of each image, by number, by name or as a row of zeros and a one.
+            None: what a dataset holds beside the images, if that is classes.
+        pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images
+            themselves, in their true colors where `load_images` returned them.
+        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`; it is
+            undone before drawing.
         underlay: "gray" or "color", the image below the colors of the maps.
-        labels: names of the classes: in order, by number, a data generator's class_indices, or a file (see
-            `tfviz.models.labels.read_labels`).
-        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.
+        labels: names of the classes: in order, by number, a data generator's class_indices, or a
+            file (see `tfviz.models.labels.read_labels`).
+        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path:
+            to that folder.
         viewer: the address of a viewer ("http://host:1337") to which the run is sent too.
         token: the viewer's.
         sinks: more places for the snapshots to go (see `tfviz.snapshots.sinks`).
-        max_queued: how many snapshots may wait for the background thread. None is ever dropped: when so many wait, the
-            training waits too.
-        strict: what goes wrong raises in the training thread, in place of one warning each (`SnapshotWarning`).
+        max_queued: how many snapshots may wait for the background thread. None is ever dropped:
+            when so many wait, the training waits too.
+        strict: what goes wrong raises in the training thread, in place of one warning each
+            (`SnapshotWarning`).
 
     Raises:
-        OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: what was given cannot be used, or
+        OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: what was
+        given cannot be used, or
             exceeds what a run holds (see `tfviz.runs.schema`); before anything is trained.
 
-    Nothing about it disturbs the training: explainers run without dropout or augmentation, draw no random numbers and
-    assign no variable. Where other callbacks change the model's weights, put this one last.
+    Nothing about it disturbs the training: explainers run without dropout or augmentation, draw no
+    random numbers and assign no variable. Where other callbacks change the model's weights, put
+    this one last.
 
-    What was taken is written also when `fit` is left by an exception or Ctrl-C: soon, at the latest when the program ends.
-    `close()` waits for it, and so does the end of a block:
+    What was taken is written also when `fit` is left by an exception or Ctrl-C: soon, at the latest
+    when the program ends. `close()` waits for it, and so does the end of a block:
 
         with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1") as snapshots:
             model.fit(x, y, callbacks=[snapshots])
@@ -133,7 +144,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._has_begun = False
         self._validation: dict[str, Any] = {}
 
-    # --- what Keras calls ---------------------------------------------------------------------------------------------
+    # --- what Keras calls -------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._close_broken_off()
@@ -158,7 +169,8 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        if not self._has_begun:  # Not before: by now every callback has begun, and one may have restored the weights.
+        # Not before: by now every callback has begun, and one may have restored the weights.
+        if not self._has_begun:
             self._has_begun = True
             self._take("start", {})
 
@@ -181,7 +193,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._take("end", logs)
         self.close()
 
-    # ------------------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _opened_folder(self) -> RunFolder:
         about = {
@@ -209,7 +221,9 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures())
 
     def close(self) -> None:
-        """Waits until all snapshots that were taken are written and the sinks are closed, and says what went wrong."""
+        """Waits until all snapshots that were taken are written and the sinks are closed, and says
+        what went wrong.
+        """
         session, self._session = self._session, None
         if session is not None:
             session.close()

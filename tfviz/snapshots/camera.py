@@ -17,7 +17,9 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs every method on the fixed images. An explainer that raises spoils its own picture only."""
+    """Runs every method on the fixed images. An explainer that raises spoils its own
+    picture only.
+    """
 
     def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
         self._methods, self._images, self._target, self._faults = methods, images, target, faults
@@ -26,8 +28,8 @@ class Camera:
     def exposures(self) -> dict[str, Exposure]:
         """What each method gives now, by name.
 
-        Raises TfvizError at the first call, before anything is trained, where images or target do not fit the model; later
-        nothing, unless faults are strict.
+        Raises TfvizError at the first call, before anything is trained, where images or target do
+        not fit the model; later nothing, unless faults are strict.
         """
         found = {method.name: self._exposure(method) for method in self._methods}
         self._is_first = False

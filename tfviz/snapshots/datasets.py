@@ -16,10 +16,11 @@ _IGNORE_STATE = 1  # of TensorFlow's policies for what a copy cannot take along;
 def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset with generators of its own.
 
-    A shuffled dataset holds a generator that is moved on by each iteration, so that each epoch has another order, and a
-    layer that augments within `map` holds one too. Reading a few images would change all that follows. The copy is shuffled
-    as the dataset is the first time. It is made by way of the dataset's graph; a dataset that has none (TensorFlow cannot
-    write every operation down, nor more than 2 GB) is returned as it is.
+    A shuffled dataset holds a generator that is moved on by each iteration, so that each epoch has
+    another order, and a layer that augments within `map` holds one too. Reading a few images would
+    change all that follows. The copy is shuffled as the dataset is the first time. It is made by
+    way of the dataset's graph; a dataset that has none (TensorFlow cannot write every operation
+    down, nor more than 2 GB) is returned as it is.
     """
     try:
         variant = tf.data.experimental.to_variant(dataset)
@@ -29,7 +30,8 @@ def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
         graph = tf.compat.v1.GraphDef.FromString(data)
         del data
         _give_own_seeds(graph)
-        data = np.array(graph.SerializeToString(), dtype=object)  # Bytes as they are would be copied four times.
+        # Bytes as they are would be copied four times.
+        data = np.array(graph.SerializeToString(), dtype=object)
         del graph
         data = tf.constant(data)
         variant = tf.raw_ops.DatasetFromGraph(graph_def=data)

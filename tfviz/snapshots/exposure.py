@@ -13,9 +13,9 @@ import numpy as np
 class Moment:
     """Where the training was.
 
-    when: "start", "epoch", "batch" or "end". epoch: counted from 0, as in `fit`. batch: how many batches of the epoch were
-    trained, or None where the snapshot is not about a batch. step: how many batches were trained in the whole run.
-    time: seconds since 1970. logs: what Keras reported.
+    when: "start", "epoch", "batch" or "end". epoch: counted from 0, as in `fit`. batch: how many
+    batches of the epoch were trained, or None where the snapshot is not about a batch. step: how
+    many batches were trained in the whole run. time: seconds since 1970. logs: what Keras reported.
     """
 
     when: str
@@ -28,7 +28,8 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error in words.
+    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error
+    in words.
 
     target: the class of each image that was explained, (N,) ints; None where that is not one class.
     """

@@ -16,7 +16,8 @@ class SnapshotWarning(UserWarning):
 class Faults:
     """Collects faults from any thread until the training thread asks for them.
 
-    Each cause is reported once: as a warning whose `__cause__` is the error, or where `strict` is set by raising the error.
+    Each cause is reported once: as a warning whose `__cause__` is the error, or where `strict` is
+        set by raising the error.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -26,7 +27,9 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, cause: str, message: str, error: Exception) -> None:
-        """cause: what is out of order, such as a sink; the next fault of the same cause is not reported again."""
+        """cause: what is out of order, such as a sink; the next fault of the same cause is not
+        reported again.
+        """
         with self._lock:
             if cause not in self._seen:
                 self._seen.add(cause)
@@ -38,7 +41,8 @@ class Faults:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
-            # With a registry of its own: Python would keep the same words back in the next training.
+            # With a registry of its own: Python would keep the same words back in the next
+            # training.
             warning = SnapshotWarning(escaped(f"{message} Training goes on."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})

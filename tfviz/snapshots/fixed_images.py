@@ -24,11 +24,12 @@ _EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras
 
 @dataclass(frozen=True)
 class FixedImages:
-    """inputs: what the model takes, arrays nested as it takes them. pictures: what maps are drawn over, uint8 RGB.
+    """inputs: what the model takes, arrays nested as it takes them. pictures: what maps are drawn
+    over, uint8 RGB.
 
-    shown_input: of a model with several inputs the one that is drawn, among the flat inputs. given: how many images there
-    were where that is known without reading on, else as many as were taken. numbers: which of them were taken. labels: what
-    a dataset holds beside each of them, or None.
+    shown_input: of a model with several inputs the one that is drawn, among the flat inputs. given:
+    how many images there were where that is known without reading on, else as many as were taken.
+    numbers: which of them were taken. labels: what a dataset holds beside each of them, or None.
     """
 
     inputs: Any
@@ -59,14 +60,16 @@ def fixed_images(
     """The first `most` of the images, or as many evenly spread over all.
 
     Args:
-        images: an array (N, H, W, C), arrays nested as the model takes them, or a tf.data.Dataset or PyDataset whose elements
-            are images or tuples that begin with images, batched or not.
-        pictures: (N, H, W, 3) or (N, H, W, 1) or a list, what to draw over in place of the images; None: the images.
+        images: an array (N, H, W, C), arrays nested as the model takes them, or a tf.data.Dataset
+            or PyDataset whose elements are images or tuples that begin with images, batched or not.
+        pictures: (N, H, W, 3) or (N, H, W, 1) or a list, what to draw over in place of the images;
+            None: the images.
         choose: "first" or "spread", the latter for arrays only.
         preprocessing: how the images were preprocessed; it is undone before they are drawn.
 
     Raises:
-        ImageError: none, or no images, or a picture missing; or more or larger ones than a run holds.
+        ImageError: none, or no images, or a picture missing; or more or larger ones than a run
+            holds.
         OptionError: `most` is no number of images.
     """
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
@@ -101,7 +104,9 @@ def fixed_images(
 
 
 def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
-    """The images that are drawn, with their RGB pictures where `load_images` returned them; else `taken`."""
+    """The images that are drawn, with their RGB pictures where `load_images` returned them; else
+    `taken`.
+    """
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         return images[: len(taken)]
     candidates = [] if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)) else tree.flatten(images)

@@ -13,9 +13,11 @@ from tfviz import keras_internals, tensorflow_internals
 
 @contextmanager
 def global_generators_kept() -> Iterator[None]:
-    """Puts the global generators of Python, NumPy, TensorFlow and Keras back, whatever was drawn from them in the block.
+    """Puts the global generators of Python, NumPy, TensorFlow and Keras back, whatever was drawn
+    from them in the block.
 
-    TensorFlow and Keras have no public way to read theirs; `tests/snapshots/test_fixed_images.py` fails when one moves.
+    TensorFlow and Keras have no public way to read theirs; `tests/snapshots/test_fixed_images.py`
+    fails when one moves.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):

@@ -21,7 +21,9 @@ from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, S
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """An explainer, the name of its folder ("grad_cam", "grad_cam-2" for a second one of that key), and its title."""
+    """An explainer, the name of its folder ("grad_cam", "grad_cam-2" for a second one of that key),
+    and its title.
+    """
 
     name: str
     title: str
@@ -39,7 +41,9 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """For each image the class that the model itself finds and its output there; None where it names no class."""
+        """For each image the class that the model itself finds and its output there; None where it
+        names no class.
+        """
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
@@ -52,7 +56,8 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """What was given as a list; keys are known ones.
 
     Raises:
-        OptionError: nothing, more than a run holds, or something that is neither an explainer nor a key.
+        OptionError: nothing, more than a run holds, or something that is neither an explainer nor a
+            key.
         UnknownMethodError: a key that no method has.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
@@ -88,7 +93,9 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def foreign_to(model: Any, method: NamedMethod) -> OptionError | None:
-    """What is to be said of an explainer of another model, none of whose weights are those of the model that is trained."""
+    """What is to be said of an explainer of another model, none of whose weights are those of the
+    model that is trained.
+    """
     explained = _weights(method.explainer.model)
     if not explained or explained & _weights(model):
         return None

@@ -10,7 +10,8 @@ import keras
 class Progress:
     """Counts batches over epochs, fits and restarts.
 
-    epoch: from 0, as in `fit`. batch: trained in this epoch so far. step: trained in the whole run so far.
+    epoch: from 0, as in `fit`. batch: trained in this epoch so far. step: trained in the whole run
+        so far.
     """
 
     def __init__(self) -> None:
@@ -31,10 +32,11 @@ class Progress:
         self._iterations = _iterations(model)
 
     def end_batch(self, batches: int, model: Any) -> None:
-        """batches: of the epoch, as Keras counts them, which is in whole executions of `steps_per_execution`.
+        """batches: of the epoch, as Keras counts them, which is in whole executions of
+        `steps_per_execution`.
 
-        The last execution of an epoch may have found fewer: how many, the optimizer tells. One that counts otherwise
-        (gradients are accumulated, a `train_step` uses two) is not asked.
+        The last execution of an epoch may have found fewer: how many, the optimizer tells. One that
+        counts otherwise (gradients are accumulated, a `train_step` uses two) is not asked.
         """
         now = _iterations(model) if self._iterations is not None else None
         if now is not None and self._iterations is not None:

@@ -12,8 +12,8 @@ EPOCH = "epoch"
 class Schedule:
     """Every epoch, or every N batches of the whole run.
 
-    Keras may train several batches in one go (`steps_per_execution`), and can be stopped between two of them only: a
-    snapshot that falls due inside is taken at the end.
+    Keras may train several batches in one go (`steps_per_execution`), and can be stopped between
+    two of them only: a snapshot that falls due inside is taken at the end.
 
     Raises:
         OptionError: `every` is neither "epoch" nor a whole number of batches.

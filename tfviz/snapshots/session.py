@@ -1,4 +1,6 @@
-"""One training's snapshots on their way to the folder: one thread, in order, and only so much of it waiting."""
+"""One training's snapshots on their way to the folder: one thread, in order, and only so much of it
+waiting.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ _under_way: dict[Path, tuple[weakref.finalize, _Background]] = {}
 
 
 class Session:
-    """A writer and the thread it works on, from the beginning of a `fit` to its end, however it ends.
+    """A writer and the thread it works on, from the beginning of a `fit` to its end, however it
+    ends.
 
-    Where nobody calls `close` (an exception in the training), everything that was handed over is still written, and the
-    sinks are closed when the session is forgotten or the program ends.
+    Where nobody calls `close` (an exception in the training), everything that was handed over is
+    still written, and the sinks are closed when the session is forgotten or the program ends.
     """
 
     def __init__(self, writer: Writer, max_queued: int) -> None:
@@ -48,7 +51,9 @@ class Session:
 
 
 def close_other_session(path: Path) -> None:
-    """Waits for what another callback, of a training that was broken off, may still have to write there."""
+    """Waits for what another callback, of a training that was broken off, may still have to write
+    there.
+    """
     if (other := _under_way.get(path.resolve())) is not None:
         finish, background = other
         finish()
@@ -67,9 +72,10 @@ def _finish(path: Path, background: _Background, writer: Writer) -> None:
 class _Background:
     """A thread that does one job after the other.
 
-    Nothing is dropped: where `most_waiting` jobs wait already, `do` waits for room. What was handed over is done in any
-    case: after an exception in the training, when this object is forgotten, and when the program ends, for Python itself
-    waits for an executor's jobs then.
+    Nothing is dropped: where `most_waiting` jobs wait already, `do` waits for room. What was handed
+        over is done in any
+    case: after an exception in the training, when this object is forgotten, and when the program
+    ends, for Python itself waits for an executor's jobs then.
     """
 
     def __init__(self, most_waiting: int) -> None:
@@ -89,7 +95,8 @@ class _Background:
         """Nothing more will come: does the last job after all others, without waiting for it."""
         try:
             self._executor.submit(last_job)
-        except RuntimeError:  # The program is ending: all others are done, and threads take nothing new.
+        except RuntimeError:
+            # The program is ending: all others are done, and threads take nothing new.
             last_job()
         self._executor.shutdown(wait=False)
 

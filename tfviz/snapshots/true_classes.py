@@ -17,7 +17,8 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     """The class of each image, or None if nothing tells it.
 
     Args:
-        given: numbers or names, or a row of zeros and a one, for each image; None: what the dataset holds beside the images.
+        given: numbers or names, or a row of zeros and a one, for each image; None: what the dataset
+            holds beside the images.
         images: the images, with what a dataset holds beside them.
         labels: the names of the classes.
 

@@ -1,4 +1,6 @@
-"""What happens on the background thread: a snapshot is drawn, put into the folder, and shown to the sinks."""
+"""What happens on the background thread: a snapshot is drawn, put into the folder, and shown to the
+sinks.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can outlive it."""
+    """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can
+    outlive it.
+    """
 
     def __init__(
         self,

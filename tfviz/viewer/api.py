@@ -1,11 +1,13 @@
 """The addresses of the server.
 
 PUT /api/runs/{id}                                     run.json
-GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: how much of it is here
+GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: how much of
+                                                       it is here
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
 PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
-    both with ?after=N where the snapshot before is not number - 1 but N, since the lines between are damaged
+    both with ?after=N where the snapshot before is not number - 1 but N, since the lines between
+    are damaged
 GET /api/runs                                          all runs
 GET /api/runs/{id}/snapshots?after=N                   the records after number N, so many at a time
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
@@ -47,7 +49,8 @@ Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 _KEPT = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _ASKED_AGAIN = "no-cache"  # kept, but asked about each time
 _WORTH_PACKING_BYTES = 2000
-_parsers = threading.BoundedSemaphore(2)  # lists of nothing take twenty times the memory of their JSON
+# lists of nothing take twenty times the memory of their JSON
+_parsers = threading.BoundedSemaphore(2)
 
 
 def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, Asset]) -> APIRouter:
@@ -164,7 +167,8 @@ def _json_of(request: Request, items: list[bytes]) -> Response:
     """A JSON list of what is JSON already, packed if the asker can unpack it."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    is_near = request.client is not None and is_loopback(request.client.host)  # packing would take longer than sending
+    # packing would take longer than sending
+    is_near = request.client is not None and is_loopback(request.client.host)
     if not is_near and len(content) > _WORTH_PACKING_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"
     return Response(content, media_type="application/json", headers=headers)

@@ -23,11 +23,14 @@ from tfviz.viewer.store import Store
 
 
 def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0.0.1", limits: Limits | None = None) -> FastAPI:
-    """The viewer of `folder` as an ASGI application; `app.state.events` is where pages are told of news.
+    """The viewer of `folder` as an ASGI application; `app.state.events` is where pages are told of
+    news.
 
     Args:
-        folder: where runs are, or will be. token: what trainers and pages must bring; None: this machine only.
-        host: the address that is listened on; without a token, a Host header may name it or this machine.
+        folder: where runs are, or will be. token: what trainers and pages must bring; None: this
+            machine only.
+        host: the address that is listened on; without a token, a Host header may name it or this
+            machine.
         limits: how much is taken.
     """
     store, events, assets = Store(folder), Events(), read_assets()

@@ -17,7 +17,9 @@ _TOO_SLOW, _GONE = 408, 400
 
 
 class Bodies:
-    """The bodies of all requests that are being received or worked on. To be used from one event loop."""
+    """The bodies of all requests that are being received or worked on. To be used from one event
+    loop.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -27,7 +29,8 @@ class Bodies:
     async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
         """The body of a request; it counts as held until the block ends.
 
-        Raises HttpError where it is larger than `most` bytes, comes too slowly or breaks off, or where others leave no room.
+        Raises HttpError where it is larger than `most` bytes, comes too slowly or breaks off, or
+        where others leave no room.
         """
         said = request.headers.get("content-length", "0")
         if not said.isdecimal() or len(said) > 20 or int(said) > most:

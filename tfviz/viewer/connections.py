@@ -1,7 +1,7 @@
 """How many connections there may be, and how long they may stay silent.
 
-Without these limits, clients that connect and send nothing use up the process's file descriptors: no connection is
-accepted any more, and asyncio logs each failure.
+Without these limits, clients that connect and send nothing use up the process's file descriptors:
+no connection is accepted any more, and asyncio logs each failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: Limits) -> tuple[int, int]:
-    """How many connections there may be, and how many may be accepted at once; both leave file descriptors for files."""
+    """How many connections there may be, and how many may be accepted at once; both leave file
+    descriptors for files.
+    """
     if resource is None:
         return limits.connections, _ACCEPTED_AT_ONCE
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -33,10 +35,13 @@ def allowed(limits: Limits) -> tuple[int, int]:
 def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
     """Uvicorn's HTTP protocol, within the limits of one server."""
     most, _ = allowed(limits)
-    waiting: dict[LimitedProtocol, None] = {}  # the connections without a request under way, the longest waiting first
+    # the connections without a request under way, the longest waiting first
+    waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes a connection whose request does not come, and the longest waiting one where there are too many."""
+        """Closes a connection whose request does not come, and the longest waiting one where there
+        are too many.
+        """
 
         _timer: asyncio.TimerHandle | None = None
 

@@ -37,7 +37,9 @@ class Events:
             reader.is_awake.set()
 
     async def stream(self, now: Iterable[News]) -> AsyncIterator[bytes]:
-        """Server-sent events: first how all runs are `now`, then what is new, and now and then a sign of life."""
+        """Server-sent events: first how all runs are `now`, then what is new, and now and then a
+        sign of life.
+        """
         reader = _Reader()
         reader.add(now)
         self._readers.add(reader)

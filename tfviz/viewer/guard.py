@@ -1,9 +1,10 @@
 """Who may ask, and what every answer carries.
 
-Without a token the server is for this machine alone. A page from elsewhere could still reach it through the browser, by
-a name of its own that leads to 127.0.0.1; so the Host header must name this machine. With a token, trainers send it as
-`Authorization: Bearer TOKEN`. A browser gets a page that asks for it, posts it, and then keeps a cookie made from it, which
-can read but not send. A link with `?token=TOKEN` leads to the same cookie, but browsers, proxies and chats keep links.
+Without a token the server is for this machine alone. A page from elsewhere could still reach it
+through the browser, by a name of its own that leads to 127.0.0.1; so the Host header must name this
+machine. With a token, trainers send it as `Authorization: Bearer TOKEN`. A browser gets a page that
+asks for it, posts it, and then keeps a cookie made from it, which can read but not send. A link
+with `?token=TOKEN` leads to the same cookie, but browsers, proxies and chats keep links.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the page that asks for the token
 
 
 class Guard:
-    """Stands before the app: lets through who may ask, adds the headers, and logs what is refused."""
+    """Stands before the app: lets through who may ask, adds the headers, and logs what
+    is refused.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None, host: str, sign_in: bytes) -> None:
         self._app, self._token, self._host, self._sign_in = app, token, host, sign_in
@@ -86,10 +89,13 @@ class Guard:
         return self._signed_in(scope, "")
 
     def _signed_in(self, scope: Scope, offered: str) -> Response:
-        """The way to the page, without the token in its address, and the cookie for it; or the page that asks for the token."""
+        """The way to the page, without the token in its address, and the cookie for it; or the page
+        that asks for the token.
+        """
         if self._token is None or not _is_same(offered, self._token):
             note(scope, "no token, or a wrong one")
-            # With "no-referrer", which all other pages have, browsers post forms without saying from where.
+            # With "no-referrer", which all other pages have, browsers post forms without saying
+            # from where.
             return Response(self._sign_in, 401, media_type="text/html", headers={"Referrer-Policy": "same-origin"})
         answer = RedirectResponse("/", 303)
         answer.set_cookie(_cookie_name(scope), _cookie_for(self._token), httponly=True, samesite="strict")
@@ -122,7 +128,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own_name(header: str, host: str) -> bool:
-    """Whether a Host header, "name" or "name:port", names this machine or the address that is listened on."""
+    """Whether a Host header, "name" or "name:port", names this machine or the address that is
+    listened on.
+    """
     name, colon, port = header.rpartition(":")
     if not colon or header.endswith("]"):
         name = header

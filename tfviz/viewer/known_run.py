@@ -1,4 +1,6 @@
-"""One run as the server knows it: its folder on the disk and, in memory, the line of each snapshot."""
+"""One run as the server knows it: its folder on the disk and, in memory, the line of
+each snapshot.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tfviz.runs.schema import Run, line_of, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer.log import log
 
-RECEIVED_FILE = ".received"  # marks the folder of a run that a trainer sends; others belong to whoever writes them
+# marks the folder of a run that a trainer sends; others belong to whoever writes them
+RECEIVED_FILE = ".received"
 
 Stamp = tuple[int, int, int]
 
@@ -22,7 +25,8 @@ Stamp = tuple[int, int, int]
 class KnownRun:
     """A run, followed in its folder. `folder` is a real path: no part of it is a link.
 
-    numbers: of the snapshots, rising; damaged ones are missing. lines: compact JSON, one for each of them.
+    numbers: of the snapshots, rising; damaged ones are missing. lines: compact JSON, one for each
+        of them.
     """
 
     def __init__(self, folder: Path, run: Run, stamp: Stamp) -> None:
@@ -83,7 +87,9 @@ class KnownRun:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """What changes when run.json is written again; None where there is none, or only a link to one elsewhere."""
+    """What changes when run.json is written again; None where there is none, or only a link to one
+    elsewhere.
+    """
     path = folder / RUN_FILE
     try:
         found = path.stat()

@@ -11,10 +11,11 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 class Limits:
     """The limits of a server, beside those of the schema.
 
-    run_bytes, record_bytes: of the JSON of a run and of a snapshot. runs: that trainers may send. readers: pages that
-    are told of news at once. records: in one answer. body_timeout_s: for the whole of what is sent. upload_bytes: of all
-    that is received at the same time. connections: that are open at the same time. header_timeout_s: until the first
-    line and the headers of a request are there.
+    run_bytes, record_bytes: of the JSON of a run and of a snapshot. runs: that trainers may send.
+        readers: pages that
+    are told of news at once. records: in one answer. body_timeout_s: for the whole of what is sent.
+    upload_bytes: of all that is received at the same time. connections: that are open at the same
+    time. header_timeout_s: until the first line and the headers of a request are there.
     """
 
     run_bytes: int = MAX_RUN_BYTES

@@ -12,16 +12,21 @@ from tfviz.runs.schema import ImageSize
 
 _BIT_DEPTH_AT = 24  # in the header of a PNG
 _METADATA_BYTES = 1 << 16
-_decoders = threading.BoundedSemaphore(2)  # a decoded image may take 64 MiB, many times what was sent
+# a decoded image may take 64 MiB, many times what was sent
+_decoders = threading.BoundedSemaphore(2)
 
 
 def largest_png_bytes(size: ImageSize) -> int:
-    """What a PNG of this size can need at most: four bytes for a pixel, a filter byte for a row, and some metadata."""
+    """What a PNG of this size can need at most: four bytes for a pixel, a filter byte for a row,
+    and some metadata.
+    """
     return size["height"] * (4 * size["width"] + 1) * 101 // 100 + _METADATA_BYTES
 
 
 def misfit(data: bytes, size: ImageSize) -> str | None:
-    """Why the bytes are not a picture of this size, or None. The size is checked before anything is decoded."""
+    """Why the bytes are not a picture of this size, or None. The size is checked before anything is
+    decoded.
+    """
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"expected a PNG picture, got {len(data)} bytes that begin with {data[:8]!r}"

@@ -10,11 +10,14 @@ from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
-_SHARE = 10  # looking for runs in a large tree of folders takes at most one part of the time in so many
+# looking for runs in a large tree of folders takes at most one part of the time in so many
+_SHARE = 10
 
 
 async def poll(store: Store, events: Events) -> None:
-    """Tells what is new, for ever. Snapshots are looked for every PAUSE_S, runs less often where that takes long."""
+    """Tells what is new, for ever. Snapshots are looked for every PAUSE_S, runs less often where
+    that takes long.
+    """
     next_find_s = 0.0
     while True:
         news: list[News] = []

@@ -39,13 +39,14 @@ class Viewer:
             print(viewer.address)
 
     Args:
-        folder: where runs are, or will be. host: the address to listen on. port: 0 takes a free one.
-        token: what pages and trainers must bring; needed, and at least 16 characters long, for every host that other
-            machines can reach.
+        folder: where runs are, or will be. host: the address to listen on. port: 0 takes a free
+            one.
+        token: what pages and trainers must bring; needed, and at least 16 characters long, for
+            every host that other machines can reach.
         limits: how much is taken.
 
-    Raises OptionError for a host that other machines can reach without a token or with a short one, a token that cannot be
-    sent, a folder that is a file, and an address that cannot be listened on.
+    Raises OptionError for a host that other machines can reach without a token or with a short one,
+    a token that cannot be sent, a folder that is a file, and an address that cannot be listened on.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """Where the page is, for a browser on this machine or, where every address is listened on, on another."""
+        """Where the page is, for a browser on this machine or, where every address is listened on,
+        on another.
+        """
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
@@ -109,7 +112,9 @@ class Viewer:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it answers, and lets go of the pages when it stops: their streams would never end by themselves."""
+    """Tells when it answers, and lets go of the pages when it stops: their streams would never end
+    by themselves.
+    """
 
     def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
         super().__init__(config)
@@ -153,12 +158,14 @@ def _listening(host: str, port: int, token: str | None) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         _require_long(token, host)
-        # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer waits for 40 ms.
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer
+        # waits for 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
-            listener.listen(_BACKLOG)  # now, so that the address that is printed can be asked at once
+            # now, so that the address that is printed can be asked at once
+            listener.listen(_BACKLOG)
         except OSError:
             listener.close()
             raise

@@ -20,7 +20,9 @@ from tfviz.viewer.png import largest_png_bytes
 
 @dataclass(frozen=True)
 class News:
-    """What the pages are told: the run has snapshots up to `last`; `is_new`: its run.json is new, or gone."""
+    """What the pages are told: the run has snapshots up to `last`; `is_new`: its run.json is new,
+    or gone.
+    """
 
     run: str
     last: int
@@ -28,7 +30,9 @@ class News:
 
 
 class Store:
-    """The runs in `folder`, which need not exist yet. Every method may be called from any thread."""
+    """The runs in `folder`, which need not exist yet. Every method may be called from
+    any thread.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).resolve()
@@ -74,7 +78,8 @@ class Store:
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
         """The run in the folder; one that cannot be used is named once, until its file changes."""
         try:
-            run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))  # twice: white space makes it legible
+            # twice: white space makes it legible
+            run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))
             fault = run_fault(run)
         except FileNotFoundError:
             return None  # gone since
@@ -96,7 +101,9 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """A picture of one of the images; None where there is none, a larger file, or a link in its way."""
+        """A picture of one of the images; None where there is none, a larger file, or a link in its
+        way.
+        """
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

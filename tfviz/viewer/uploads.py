@@ -1,7 +1,8 @@
 """What trainers send, written into folders of the same form as a SnapshotCallback's.
 
-A run that is found in a folder of others is never written to. Sending such a run is not refused, since the trainer may
-well write where the server looks: what the folder has already is taken as received.
+A run that is found in a folder of others is never written to. Sending such a run is not refused,
+since the trainer may well write where the server looks: what the folder has already is taken as
+received.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ def _not_next(known: KnownRun) -> HttpError:
 
 
 def _append(path: Path, record: Record, folder: Path) -> None:
-    """Adds a record as a whole or not at all; the rest of a line that was cut off, as by a power failure, goes first."""
+    """Adds a record as a whole or not at all; the rest of a line that was cut off, as by a power
+    failure, goes first.
+    """
     _check_place(path, folder)
     with _writing():
         path.touch()

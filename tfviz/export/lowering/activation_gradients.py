@@ -1,4 +1,5 @@
-"""The derivatives of activations, and a few functions of one element, by arithmetic (see `litert_operations`).
+"""The derivatives of activations, and a few functions of one element, by arithmetic (see
+`litert_operations`).
 
 x is what the activation got, y what it gave, p what comes back to it.
 """
@@ -64,7 +65,9 @@ def _batch_norm(
 
 
 def _response_norm(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """y = x · s^−β with s = bias + α Σ x², the sum over the channels nearby: ∂ = p · s^−β − 2αβ · x · Σ (p · y / s)."""
+    """y = x · s^−β with s = bias + α Σ x², the sum over the channels nearby: ∂ = p · s^−β − 2αβ · x
+    · Σ (p · y / s).
+    """
     radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
     alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")
     s = bias + alpha * _sum_nearby(tf.square(x), radius)

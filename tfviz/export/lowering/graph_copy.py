@@ -1,8 +1,9 @@
 """A traced function once more, with other operations in place of those that a target does not have.
 
-The function's graph is run again, operation by operation, into a new graph: most operations as they are, loops written out, and
-those in a table of replacements as the table has it. Variables become constants, and what is computed in half or in
-double precision is computed in float32. The model, and the function that was traced, stay as they are.
+The function's graph is run again, operation by operation, into a new graph: most operations as they
+are, loops written out, and those in a table of replacements as the table has it. Variables become
+constants, and what is computed in half or in double precision is computed in float32. The model,
+and the function that was traced, stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
-Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]  # (operation, *inputs) -> its outputs, or its only one
+# (operation, *inputs) -> its outputs, or its only one
+Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]
 
 _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 
@@ -29,7 +31,8 @@ def traced(
 ) -> tf.types.experimental.ConcreteFunction:
     """The function's graph for inputs of these shapes, functions that it calls opened."""
     with inlined_functions(), traced_for_float32():
-        return tf.function(function, autograph=False).get_concrete_function(*specs)  # no call of a function: it stays one
+        # no call of a function: it stays one
+        return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
 def lowered(
@@ -42,7 +45,8 @@ def lowered(
     Args:
         weights: the values of variables that are not to have their own, by the id of their handle.
 
-    Returns: a concrete function of the same inputs and outputs, under the same names; what was not float32 is.
+    Returns: a concrete function of the same inputs and outputs, under the same names; what was not
+        float32 is.
     """
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
@@ -80,7 +84,8 @@ class _Copy:
         if is_variable_read(operation):
             return [self._weight(inputs[0])]
         if is_shape(operation):
-            return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]  # a constant where it is known
+            # a constant where it is known
+            return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]
         if self.unroller.runs(operation, inputs):
             return self.unroller.run(operation, inputs)
         if operation.type in self.replacements:
@@ -104,7 +109,9 @@ def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Te
 
 
 def _inside(tensor: tf.Tensor) -> tf.Tensor:
-    """What the function reads from outside: as a constant of the new graph, of whatever size; a variable stays one."""
+    """What the function reads from outside: as a constant of the new graph, of whatever size; a
+    variable stays one.
+    """
     if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
         return _single(tensor)
     with tf.init_scope():

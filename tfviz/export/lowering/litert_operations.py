@@ -1,8 +1,8 @@
 """Operations that LiteRT does not have, made of those that it has: most of them gradients.
 
-Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a function of the operation and its
-new inputs. All give what TensorFlow gives, also where it has a choice: of equal maxima in a window of max pooling the first
-takes all.
+Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a
+function of the operation and its new inputs. All give what TensorFlow gives, also where it has a
+choice: of equal maxima in a window of max pooling the first takes all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: t
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
         shares.append(tf.where(wins, left, tf.zeros_like(left)))
-        left = tf.where(wins, tf.zeros_like(left), left)  # The first maximum takes all, as in TensorFlow.
+        # The first maximum takes all, as in TensorFlow.
+        left = tf.where(wins, tf.zeros_like(left), left)
     return windows.put_back(shares)
 
 
@@ -84,7 +85,9 @@ def _back(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> tf.Tensor:
 
 
 def _whole_number_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """A product of int8 matrices, as of a quantised Dense layer: in float32, where whole numbers below 2^24 are exact."""
+    """A product of int8 matrices, as of a quantised Dense layer: in float32, where whole numbers
+    below 2^24 are exact.
+    """
     if operation.outputs[0].dtype != tf.int32:
         return same(operation, [x, y])
     adjoint = {"adjoint_a": operation.get_attr("adj_x"), "adjoint_b": operation.get_attr("adj_y")}

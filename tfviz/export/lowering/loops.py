@@ -1,6 +1,8 @@
-"""Loops and conditions of a traced graph, written out: neither LiteRT nor ONNX has what the gradient of a loop needs.
+"""Loops and conditions of a traced graph, written out: neither LiteRT nor ONNX has what the
+gradient of a loop needs.
 
-A loop whose length follows from the sizes of its inputs, as that of a recurrent layer does, becomes so many copies of its body.
+A loop whose length follows from the sizes of its inputs, as that of a recurrent layer does, becomes
+so many copies of its body.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from tfviz.tensorflow_internals import function_graph
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MOST_STEPS = 1000
-_PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9  # of a shape, in which the size of the batch may be free
+# of a shape, in which the size of the batch may be free
+_PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
 _INSTEAD = "format='stablehlo' and format='saved_model' hold it"
 
 RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
@@ -30,8 +33,8 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
     """What replaces some tensors of a graph, and runs all that they need first.
 
-    TensorFlow adds inputs to a loop when it makes its gradient, so that the order of a graph's operations need not be one in
-    which they can run.
+    TensorFlow adds inputs to a loop when it makes its gradient, so that the order of a graph's
+    operations need not be one in which they can run.
 
     Args:
         known: from the names of tensors to what replaces them; gets all that is run.
@@ -85,7 +88,9 @@ class Unroller:
         return has_list or operation.type in (*tensor_lists.OPERATIONS, *_LOOPS, *_BRANCHES, *_CALLS)
 
     def run(self, operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
-        """The outputs of the operation. Raises ExportError for a loop whose length depends on the images."""
+        """The outputs of the operation. Raises ExportError for a loop whose length depends on the
+        images.
+        """
         if operation.type in _LOOPS:
             return self._loop(operation, inputs)
         if operation.type in _BRANCHES:
@@ -140,7 +145,9 @@ class Unroller:
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """What a tensor of the new graph holds, where it does not depend on the inputs; None where it does."""
+        """What a tensor of the new graph holds, where it does not depend on the inputs; None where
+        it does.
+        """
         if id(x) not in self.values:  # x is kept, and with it its id
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]

@@ -1,7 +1,9 @@
-"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see `litert_operations`).
+"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see
+`litert_operations`).
 
-Resizing, mirrored padding and slicing are linear, and one axis at a time: each axis has a matrix, which the operation itself
-gives when it is run on the unit matrix, and the way back is its transpose.
+Resizing, mirrored padding and slicing are linear, and one axis at a time: each axis has a matrix,
+which the operation itself gives when it is run on the unit matrix, and the way back is its
+transpose.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbors that are summed, or kept, become one."""
+    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbors that are summed,
+    or kept, become one.
+    """
     summed = tf.get_static_value(axes)
     if len(x.shape) <= _MOST_AXES or summed is None:
         return same(operation, [x, axes])

@@ -1,8 +1,9 @@
 """The gradients in an exported graph, in operations that ONNX has.
 
-Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `graph_copy`): derivatives of activations become
-arithmetic, and the ways back through pooling become gradients of a depthwise convolution. HANDLERS then tell tf2onnx how a
-gradient of a convolution is written: ONNX's ConvTranspose, which takes groups, pads and dilations as they are.
+Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `graph_copy`): derivatives of
+activations become arithmetic, and the ways back through pooling become gradients of a depthwise
+convolution. HANDLERS then tell tf2onnx how a gradient of a convolution is written: ONNX's
+ConvTranspose, which takes groups, pads and dilations as they are.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: t
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
         shares.append(tf.where(wins, left, tf.zeros_like(left)))
-        left = tf.where(wins, tf.zeros_like(left), left)  # The first maximum takes all, as in TensorFlow.
+        # The first maximum takes all, as in TensorFlow.
+        left = tf.where(wins, tf.zeros_like(left), left)
     kernel = np.eye(len(shares), dtype="float32").reshape(*windows.kernel, 1, len(shares))
     return _put_back(operation, x, tf.stack(shares, axis=-1), kernel)
 
@@ -43,7 +45,9 @@ def _pooling(operation: tf.Operation) -> Windows:
 
 
 def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    """Each window's shares (N, h, w, C, K) at their places in the input (N, H, W, C); kernel (high, wide, 1, K)."""
+    """Each window's shares (N, h, w, C, K) at their places in the input (N, H, W, C); kernel (high,
+    wide, 1, K).
+    """
     *_, channels, count = shares.shape
     return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=x if len(x.shape) == 1 else tf.shape(x),
@@ -56,7 +60,9 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 
 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
+    """Over which axes the gradient of each of two operands that were broadcast is summed: where it
+    has 1, or nothing.
+    """
     first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))
     pairs = list(zip([1] * (rank - len(first)) + first, [1] * (rank - len(second)) + second, strict=True))
@@ -74,14 +80,18 @@ def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tenso
 
 
 def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes: tf.Tensor, ones: tf.Tensor) -> tf.Tensor:
-    """The shape that the gradient of a sum or mean is brought to: `sizes`, with 1 at the summed axes."""
+    """The shape that the gradient of a sum or mean is brought to: `sizes`, with 1 at the summed
+    axes.
+    """
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """What a slice took goes back to its place; elsewhere is 0. The batch, of free size, must have been taken whole."""
+    """What a slice took goes back to its place; elsewhere is 0. The batch, of free size, must have
+    been taken whole.
+    """
     free = [axis for axis, n in enumerate(operation.outputs[0].shape) if n is None]
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
     names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -99,13 +109,16 @@ def _strided_slice_gradient(
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
     for axis, row in enumerate(rows):
         if axis not in free:
-            p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])  # a zero, for the places that were not taken
+            # a zero, for the places that were not taken
+            p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])
             p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
     return p
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Resizing is linear, and one axis at a time: each has a matrix (m, n), and the way back is its transpose."""
+    """Resizing is linear, and one axis at a time: each has a matrix (m, n), and the way back is its
+    transpose.
+    """
 
     def gradient(operation: tf.Operation, p: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         options = {name: operation.get_attr(name) for name in ("align_corners", "half_pixel_centers")}
@@ -145,7 +158,9 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 
 def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
-    """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel, p) -> (N, H, W, C)."""
+    """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel,
+    p) -> (N, H, W, C).
+    """
     _, kernel, p, *bias = node.input  # tf2onnx joins a bias that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)

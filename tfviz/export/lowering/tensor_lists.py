@@ -1,6 +1,8 @@
-"""TensorFlow's lists of tensors, which loops fill and read, as Python lists of tensors while a graph is copied.
+"""TensorFlow's lists of tensors, which loops fill and read, as Python lists of tensors while a
+graph is copied.
 
-A list may hold elements that nothing was written to; they are None here, and zeros for who reads them.
+A list may hold elements that nothing was written to; they are None here, and zeros for who reads
+them.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
 
 
 def _element_shape(given: TensorList) -> tf.Tensor:
-    """The shape of an element that was written, since the one that the list was made for may leave the batch free."""
+    """The shape of an element that was written, since the one that the list was made for may leave
+    the batch free.
+    """
     written = next((item for item in given.items if tf.is_tensor(item)), None)
     return given.shape if written is None else tf.shape(written)
 

@@ -1,4 +1,5 @@
-"""Sliding windows, and the way back from them, made of slices, padding and sums: for targets that have no more.
+"""Sliding windows, and the way back from them, made of slices, padding and sums: for targets that
+have no more.
 
 Sizes, strides and pads are those of the axes between batch and channels; shapes must be known.
 """
@@ -29,7 +30,9 @@ class Windows:
 
     @classmethod
     def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """Those of a TensorFlow operation with the attributes strides, padding and, perhaps, dilations."""
+        """Those of a TensorFlow operation with the attributes strides, padding and, perhaps,
+        dilations.
+        """
         attributes = operation.node_def.attr
         strides = _between(operation.get_attr("strides"))
         dilations = _between(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
@@ -47,7 +50,9 @@ class Windows:
 
     @property
     def reach(self) -> Size:
-        """How many elements lie between the first and the last that a window reads, both counted."""
+        """How many elements lie between the first and the last that a window reads, both
+        counted.
+        """
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     @property
@@ -57,7 +62,9 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Where in the window each of its elements lies, the last axis fastest: TensorFlow's order."""
+        """Where in the window each of its elements lies, the last axis fastest:
+        TensorFlow's order.
+        """
         return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
@@ -68,7 +75,9 @@ class Windows:
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The transpose of `elements`: (N, *size, C), at each place the sum of what the windows have there."""
+        """The transpose of `elements`: (N, *size, C), at each place the sum of what the windows
+        have there.
+        """
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
@@ -79,7 +88,8 @@ class Windows:
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.reach[axis] - 1) // stride
-        # What lies at the same place modulo the stride is summed, then the sums are put side by side.
+        # What lies at the same place modulo the stride is summed, then the sums are put side by
+        # side.
         sums: list[tf.Tensor | None] = [None] * stride
         for number, element in enumerate(elements):
             steps, rest = divmod(number * dilation, stride)
@@ -96,7 +106,9 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """(N, *count, C) with zeros in between and around: a convolution over it with the mirrored kernel is the way back."""
+        """(N, *count, C) with zeros in between and around: a convolution over it with the mirrored
+        kernel is the way back.
+        """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
         x = Windows(reached, ones, self.strides, none, ones).put_back([x])

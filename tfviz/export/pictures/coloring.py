@@ -1,4 +1,5 @@
-"""Maps in color over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same colors baked in.
+"""Maps in color over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same
+colors baked in.
 
 See `render.colors` for the three styles and their scales.
 """
@@ -14,7 +15,9 @@ ALPHA = 0.5  # as the command line draws
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """A map (h, w, C) over a picture (H, W, 3) uint8; a gray map takes its place. A map without channels has C = 1."""
+    """A map (h, w, C) over a picture (H, W, 3) uint8; a gray map takes its place. A map without
+    channels has C = 1.
+    """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
         return colors
@@ -33,7 +36,9 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
-    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for gray RGB only."""
+    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for
+    gray RGB only.
+    """
     values = tf.debugging.check_numerics(values, "the attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
     if style == "heatmap":
@@ -47,7 +52,9 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
-    """The percentile of the sizes that are not zero, the next higher of them; 0 where all are zero."""
+    """The percentile of the sizes that are not zero, the next higher of them; 0 where
+    all are zero.
+    """
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)
     number = tf.math.ceil(tf.cast(count - 1, tf.float64) * (percentile / 100))

@@ -1,7 +1,8 @@
-"""JPEG and PNG files to pictures, as TensorFlow operations: the pixels that `tfviz.read_image` gives.
+"""JPEG and PNG files to pictures, as TensorFlow operations: the pixels that `tfviz.read_image`
+gives.
 
-A camera stores its pictures as the sensor lies and says in the file how to turn them (EXIF orientation). TensorFlow's
-decoders do not look at that, so the few bytes that say it are read here.
+A camera stores its pictures as the sensor lies and says in the file how to turn them (EXIF
+orientation). TensorFlow's decoders do not look at that, so the few bytes that say it are read here.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import tensorflow as tf
 from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_PNG_KIND, _RGB = 25, 2  # where the file says what a pixel is, and what it says of red, green and blue without alpha
+# where the file says what a pixel is, and what it says of red, green and blue without alpha
+_PNG_KIND, _RGB = 25, 2
 _FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
 _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """The picture in a file's bytes, a scalar string: uint8 (height, width, 3), RGB, turned, transparency laid on white.
+    """The picture in a file's bytes, a scalar string: uint8 (height, width, 3), RGB, turned,
+    transparency laid on white.
 
     Running it fails for anything but whole JPEG and PNG files of 2 to 16384 pixels a side.
     """
@@ -38,7 +41,8 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # Of a picture without alpha, one color may be said to be transparent; as in read_image, gray takes no notice of it.
+        # Of a picture without alpha, one color may be said to be transparent; as in read_image,
+        # gray takes no notice of it.
         is_rgb = tf.equal(_at(raw, _PNG_KIND), _RGB)
         deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
     pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
@@ -52,7 +56,9 @@ def _png(data: tf.Tensor) -> tf.Tensor:
 
 
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """16 bits for all: those that have them are rounded to 8 later, as read_image does it, and not cut. 0: as in the file."""
+    """16 bits for all: those that have them are rounded to 8 later, as read_image does it, and not
+    cut. 0: as in the file.
+    """
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
 
@@ -62,7 +68,9 @@ def _require_size(sides: tf.Tensor) -> tf.Operation:
 
 
 def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """A picture as its EXIF orientation, 1 to 8, asks: mirrored at the diagonal, then upside down, then left to right."""
+    """A picture as its EXIF orientation, 1 to 8, asks: mirrored at the diagonal, then upside down,
+    then left to right.
+    """
     swaps = orientation >= 5
     upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
     mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
@@ -72,7 +80,9 @@ def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """What the EXIF data say that begin at `start` of a file's bytes, (n,) uint8: 1 to 8; 1 for nothing, or a start of 0."""
+    """What the EXIF data say that begin at `start` of a file's bytes, (n,) uint8: 1 to 8; 1 for
+    nothing, or a start of 0.
+    """
     is_little = tf.equal(_at(data, start), ord("I"))
 
     def number(at: tf.Tensor, count: int) -> tf.Tensor:
@@ -86,7 +96,9 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length, fill bytes one by one."""
+    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length,
+    fill bytes one by one.
+    """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (_at(data, at) == _FILL) & (_at(data, at + 1) != _START_OF_SCAN)
@@ -117,7 +129,9 @@ def _int64(value: int) -> tf.Tensor:
 
 
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says nothing."""
+    """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says
+    nothing.
+    """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)
 

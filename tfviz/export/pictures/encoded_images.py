@@ -1,14 +1,20 @@
-"""Picture files in, pictures out: decode, crop, resize, make the numbers that the model takes, explain, draw.
+"""Picture files in, pictures out: decode, crop, resize, make the numbers that the model takes,
+explain, draw.
 
-    image(image_bytes)                    outputs and target as of serving_default; attribution: the map at the picture's size,
-                                          (N, height, width), or (N, height, width, C) for a map with channels; size: (N, 2)
+    image(image_bytes)                    outputs and target as of serving_default; attribution: the
+                                          map at the picture's size,
+                                          (N, height, width), or (N, height, width, C) for a map
+                                          with channels; size: (N, 2)
     explain_image(image_bytes, target)    the same for the classes (N,) that are asked for
-    overlay, explain_overlay              the same, with overlay_bytes (N,), the map drawn over the picture as PNG, in place
-                                          of attribution and size, which are large; image and explain_image give all of them
+    overlay, explain_overlay              the same, with overlay_bytes (N,), the map drawn over the
+                                          picture as PNG, in place
+                                          of attribution and size, which are large; image and
+                                          explain_image give all of them
 
-The picture is the part of the file that the network sees, at its own resolution, at most 1600 pixels a side. Pictures of
-several sizes may share a batch: their maps stand at the top left of a common array, filled up with zeros, and `size` says
-(height, width) of each. (Where the model takes pictures of any size and its preprocessing sets none, a batch must be of one.)
+The picture is the part of the file that the network sees, at its own resolution, at most 1600
+pixels a side. Pictures of several sizes may share a batch: their maps stand at the top left of a
+common array, filled up with zeros, and `size` says (height, width) of each. (Where the model takes
+pictures of any size and its preprocessing sets none, a batch must be of one.)
 """
 
 from __future__ import annotations
@@ -33,7 +39,9 @@ Results = dict[str, tf.Tensor]
 
 
 def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
-    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them; `attribution`: what the file gives."""
+    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them;
+    `attribution`: what the file gives.
+    """
     if manifest.preprocessing is None:
         raise ExportError(
             f"include='image': nobody said how the model '{manifest.model}' wants its pictures. Say it: "
@@ -100,11 +108,14 @@ def _pipeline(
 
 
 class _Reader:
-    """Files (N,) to pictures, each of its own size, their sizes (N, 2), and what the model takes, as a batch."""
+    """Files (N,) to pictures, each of its own size, their sizes (N, 2), and what the model takes,
+    as a batch.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self.input = manifest.inputs[0]
-        self.preprocessing: Any = manifest.picture_preprocessing  # there is one: see `require_drawable`
+        # there is one: see `require_drawable`
+        self.preprocessing: Any = manifest.picture_preprocessing
 
     def __call__(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         count = tf.shape(image_bytes)[0]
@@ -169,14 +180,18 @@ def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
 
 def shown(region: tf.Tensor) -> tf.Tensor:
-    """The picture that maps are drawn on: the region, made smaller where a side is longer than 1600 pixels."""
+    """The picture that maps are drawn on: the region, made smaller where a side is longer than 1600
+    pixels.
+    """
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
     return smaller_picture(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
 
 
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """What the network takes for a region (see `Preprocessing.tensor`): float32 (height, width, channels)."""
+    """What the network takes for a region (see `Preprocessing.tensor`): float32 (height, width,
+    channels).
+    """
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
     x = tf.cast(resized_picture(_in_channels(region, preprocessing.channel_order), size), tf.float32)
     return preprocessing.numbers(x)

@@ -1,6 +1,8 @@
-"""Pictures and maps at another size, as TensorFlow operations that give what OpenCV gives inside tfviz.
+"""Pictures and maps at another size, as TensorFlow operations that give what OpenCV gives inside
+tfviz.
 
-Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Taps` holds their places and weights.
+Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Taps` holds their
+places and weights.
 
     area      the mean of what lies under the new pixel            for making pictures smaller
     linear    two taps, in whole numbers, as OpenCV has it          for making pictures larger
@@ -19,7 +21,9 @@ _CUBIC = -0.75
 
 
 class Taps(NamedTuple):
-    """Each new pixel's taps: `places` (new, taps) int32 among the old pixels, `weights` (new, taps) float32."""
+    """Each new pixel's taps: `places` (new, taps) int32 among the old pixels, `weights` (new, taps)
+    float32.
+    """
 
     places: tf.Tensor
     weights: tf.Tensor
@@ -46,14 +50,18 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the middle of each new pixel lies among the old ones, (new, 1): the pixel before it, and how far behind that."""
+    """Where the middle of each new pixel lies among the old ones, (new, 1): the pixel before it,
+    and how far behind that.
+    """
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
     return tf.cast(tf.floor(at), tf.int32), at - tf.floor(at)
 
 
 def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """The two nearest pixels, beyond the border the last one; the weights are whole numbers, of 2048."""
+    """The two nearest pixels, beyond the border the last one; the weights are whole numbers, of
+    2048.
+    """
     place, behind = _middle(old, new)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
@@ -70,7 +78,9 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """x (H, W, C) with its axis 0 or 1 at the new size, float32. One tap after the other: little memory is held."""
+    """x (H, W, C) with its axis 0 or 1 at the new size, float32. One tap after the other: little
+    memory is held.
+    """
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
 
     def step(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -89,7 +99,8 @@ def smaller_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     def shrunk() -> tf.Tensor:
         across = _summed(pixels, area_taps(old[1], size[1]), 1)
         mean = _summed(across, area_taps(old[0], size[0]), 0)
-        is_half = tf.reduce_all(tf.equal(old, 2 * size))  # OpenCV rounds up there, and to even elsewhere
+        # OpenCV rounds up there, and to even elsewhere
+        is_half = tf.reduce_all(tf.equal(old, 2 * size))
         return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
 
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, shrunk)
@@ -109,12 +120,16 @@ def larger_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """As `Preprocessing` resizes: shrinking averages, enlarging interpolates; either axis on its own."""
+    """As `Preprocessing` resizes: shrinking averages, enlarging interpolates; either axis on its
+    own.
+    """
     return larger_picture(smaller_picture(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink, else cubic."""
+    """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink,
+    else cubic.
+    """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)
 

@@ -1,8 +1,9 @@
 """ResNet50 as torchvision has it, with the layers' names of keras.applications.
 
-He et al., 2016, "Deep Residual Learning for Image Recognition". It differs from the network of keras.applications in
-three ways, so that weights of one give wrong outputs in the other: the stride of a block is in its 3x3 convolution
-and not in the 1x1 before it, no convolution has a bias, and the epsilon of the normalization is 1e-5.
+He et al., 2016, "Deep Residual Learning for Image Recognition". It differs from the network of
+keras.applications in three ways, so that weights of one give wrong outputs in the other: the stride
+of a block is in its 3x3 convolution and not in the 1x1 before it, no convolution has a bias, and
+the epsilon of the normalization is 1e-5.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 NAME = "ResNet50"
 _BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage -> blocks in it
-_CHANNELS = {2: 64, 3: 128, 4: 256, 5: 512}  # inside the blocks of a stage; four times as many at their end
+# inside the blocks of a stage; four times as many at their end
+_CHANNELS = {2: 64, 3: 128, 4: 256, 5: 512}
 _EPSILON = 1e-5
 
 
@@ -24,8 +26,8 @@ _EPSILON = 1e-5
 class Block:
     """One bottleneck: 1x1, 3x3 and 1x1 convolutions beside a shortcut.
 
-    The widths "<name>_1", "<name>_2" are those of the first two convolutions; `output` is the width of the third,
-    which all blocks of a stage share, and `source` that of the block's input.
+    The widths "<name>_1", "<name>_2" are those of the first two convolutions; `output` is the width
+    of the third, which all blocks of a stage share, and `source` that of the block's input.
     """
 
     stage: int
@@ -70,7 +72,9 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for images of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
+    """The network for images of `size`, (height, width) in pixels; see
+    `tfviz.models.networks.build`.
+    """
     import keras
     from keras import layers
 
@@ -78,7 +82,8 @@ def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any,
     x = call(layers.ZeroPadding2D(3, name="conv1_pad"), images)
     x = _convolved(x, "conv1", widths["conv1"], 7, 2, call)
     x = call(layers.ReLU(name="conv1_relu"), x)
-    x = call(layers.ZeroPadding2D(1, name="pool1_pad"), x)  # zeros are as good as torch's −inf: nothing is below them
+    # zeros are as good as torch's −inf: nothing is below them
+    x = call(layers.ZeroPadding2D(1, name="pool1_pad"), x)
     x = call(layers.MaxPooling2D(3, 2, name="pool1_pool"), x)
     for block in blocks():
         x = _block(x, block, widths, call)

@@ -1,7 +1,8 @@
-"""VGG16 and VGG19, plain as in keras.applications (same layers, same names), and with batch normalization.
+"""VGG16 and VGG19, plain as in keras.applications (same layers, same names), and with batch
+normalization.
 
-Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition". With batch
-normalization as torchvision has it: convolution with a bias, normalization, ReLU.
+Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
+With batch normalization as torchvision has it: convolution with a bias, normalization, ReLU.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def standard_widths(name: str) -> dict[str, int]:
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for images of `size`, (height, width) in pixels; see `tfviz.models.networks.build`."""
+    """The network for images of `size`, (height, width) in pixels; see
+    `tfviz.models.networks.build`.
+    """
     import keras
     from keras import layers
 

@@ -1,4 +1,6 @@
-"""Weights files: what is in them, whether they fit a network, and into the network with them. A file for each format."""
+"""Weights files: what is in them, whether they fit a network, and into the network with them. A
+file for each format.
+"""
 
 from tfviz.models.weights.files import CUT_SHORT, require_file
 from tfviz.models.weights.foreign import FOREIGN_EXTENSIONS, load_foreign

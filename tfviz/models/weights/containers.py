@@ -1,7 +1,9 @@
-"""What an HDF5 file or a zip archive must not do: read other files, write beside itself, or claim more than it can hold.
+"""What an HDF5 file or a zip archive must not do: read other files, write beside itself, or claim
+more than it can hold.
 
-HDF5 can refer to other files in three ways: links, arrays with external storage, and virtual arrays that are put together from
-others. A model that comes from elsewhere could read private files of whoever opens it, and show them as its weights.
+HDF5 can refer to other files in three ways: links, arrays with external storage, and virtual arrays
+that are put together from others. A model that comes from elsewhere could read private files of
+whoever opens it, and show them as its weights.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _SOURCE = "Get the file again from where it comes, and do not use it unless you 
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raises WeightsError for an archive with a path that leads out of it, or that expands to far more than its size."""
+    """Raises WeightsError for an archive with a path that leads out of it, or that expands to far
+    more than its size.
+    """
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
@@ -32,7 +36,9 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raises WeightsError for a file whose arrays are in other files, or claim far more than the file's size."""
+    """Raises WeightsError for a file whose arrays are in other files, or claim far more than the
+    file's size.
+    """
     import h5py
 
     size = 0

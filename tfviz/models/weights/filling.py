@@ -1,7 +1,8 @@
 """Networks whose layers start from given arrays.
 
-A network that is built first and filled afterwards is in memory twice: its random weights, whose drawing takes
-longest, and the arrays. Here each layer takes its arrays as its first values, and the arrays are let go one by one.
+A network that is built first and filled afterwards is in memory twice: its random weights, whose
+drawing takes longest, and the arrays. Here each layer takes its arrays as its first values, and the
+arrays are let go one by one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
-_ALIGNMENT_BYTES = 64  # of TensorFlow's own buffers; memory that is laid out so is taken over without a copy
+# of TensorFlow's own buffers; memory that is laid out so is taken over without a copy
+_ALIGNMENT_BYTES = 64
 
 # layer -> weight -> the array, in the layer's memory order but of any shape and type of number
 Start = MutableMapping[str, dict[str, np.ndarray]]
 
 
 def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
-    """A way to call layers (see `networks.build`) that takes what they start from out of `arrays`."""
+    """A way to call layers (see `networks.build`) that takes what they start from out of
+    `arrays`.
+    """
 
     def call(layer: Any, x: Any) -> Any:
         with _initializers(layer, arrays.pop(layer.name, {})):
@@ -30,7 +34,9 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """The layer builds itself from `arrays` meanwhile; its own initializers, which are saved with it, come back."""
+    """The layer builds itself from `arrays` meanwhile; its own initializers, which are saved with
+    it, come back.
+    """
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):

@@ -1,4 +1,6 @@
-"""Networks from the weights of other tools: torchvision's (.pth, .safetensors), and the TensorFlow-1 world's (.npy)."""
+"""Networks from the weights of other tools: torchvision's (.pth, .safetensors), and the
+TensorFlow-1 world's (.npy).
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,14 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """The network `name`, such as "VGG19", with the weights in a file of another tool, and its preprocessing.
+    """The network `name`, such as "VGG19", with the weights in a file of another tool, and its
+    preprocessing.
 
-    The widths of the layers and the number of classes are the file's. `size` is (height, width) in pixels.
+    The widths of the layers and the number of classes are the file's. `size` is (height, width) in
+    pixels.
 
-    Raises WeightsError for a file that cannot be used or is of another network, OptionError for a size that the
-    network cannot take, MissingPackageError where reading the file needs one.
+    Raises WeightsError for a file that cannot be used or is of another network, OptionError for a
+    size that the network cannot take, MissingPackageError where reading the file needs one.
     """
     require_file(path, FOREIGN_EXTENSIONS)
     read, layouts = _FORMATS[next(extension for extension in FOREIGN_EXTENSIONS if str(path).endswith(extension))]

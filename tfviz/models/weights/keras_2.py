@@ -1,8 +1,9 @@
 """Models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras), as .h5 or .keras.
 
-Keras 3 opens few of them: it no longer has some arguments and layers, rejects "/" in names and functions such as `tf.nn.relu`,
-which Keras 2 put into the graph as layers, and counts the calls of nested models differently. Here the config is translated
-to that of Keras 3, and each layer gets its arrays by name.
+Keras 3 opens few of them: it no longer has some arguments and layers, rejects "/" in names and
+functions such as `tf.nn.relu`, which Keras 2 put into the graph as layers, and counts the calls of
+nested models differently. Here the config is translated to that of Keras 3, and each layer gets its
+arrays by name.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def load(config: str, file: h5py.File) -> keras.Model:
         config: the model's config, in JSON.
         file: the file with its arrays: the whole .h5 file, or the one inside a .keras file.
 
-    Raises UnsupportedModelError for a layer or a function that has no equivalent in Keras 3, WeightsError for arrays that do
-    not fit, and whatever Keras raises.
+    Raises UnsupportedModelError for a layer or a function that has no equivalent in Keras 3,
+    WeightsError for arrays that do not fit, and whatever Keras raises.
     """
     old = json.loads(config)
     translated = _translated(old)
@@ -115,7 +116,9 @@ def _alone(ends: Any) -> Any:
 
 
 def _first_calls(config: Config | list[Config]) -> dict[str, int]:
-    """For each nested model the number of its first call: Keras 2 counts how the model was made as a call too."""
+    """For each nested model the number of its first call: Keras 2 counts how the model was made as
+    a call too.
+    """
     layers = inner_layers(config)
     nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}
     ends = [] if isinstance(config, list) else config.get("output_layers", [])
@@ -136,7 +139,9 @@ def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ())
 
 
 def _translated_function(layer: Config) -> Config:
-    """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the inputs of the call."""
+    """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the
+    inputs of the call.
+    """
     function, name = layer["config"]["function"], layer["config"]["name"]
     require_known(function, name)
     (node,) = layer["inbound_nodes"]

@@ -1,7 +1,8 @@
 """The arrays of a Keras 2 file, into the layers of that name.
 
-An .h5 file lists the arrays of each layer of the model in the order of `layer.weights`, trainable ones first. A .keras file
-has a group for each layer, called by its class and counted in the order of the config, with groups of the layers inside.
+An .h5 file lists the arrays of each layer of the model in the order of `layer.weights`, trainable
+ones first. A .keras file has a group for each layer, called by its class and counted in the order
+of the config, with groups of the layers inside.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
 
 
 def _in_old_order(layer: keras.Layer, about: Config) -> tuple[Variables, Variables]:
-    """The trainable variables of a layer and the others; those of a nested model in the order of its config."""
+    """The trainable variables of a layer and the others; those of a nested model in the order of
+    its config.
+    """
     if not _is_model(about):
         return layer.trainable_weights, layer.non_trainable_weights
     parts = [_in_old_order(inner, its) for inner, its in _layers(layer, about)]
@@ -113,7 +116,9 @@ def _counted(kinds: Iterable[str]) -> Iterator[str]:
 
 
 def inner_layers(config: Config | list[Config]) -> list[Config]:
-    """The configs of the layers in that of a model, which is a list of them for a Sequential model before TensorFlow 2.0."""
+    """The configs of the layers in that of a model, which is a list of them for a Sequential model
+    before TensorFlow 2.0.
+    """
     return config if isinstance(config, list) else config["layers"]
 
 

@@ -1,4 +1,6 @@
-"""Functions that Keras 2 recorded in a model's graph, or computes differently, written in keras.ops."""
+"""Functions that Keras 2 recorded in a model's graph, or computes differently, written in
+keras.ops.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def _index(part: Any) -> Any:
     return slice(part["start"], part["stop"], part["step"])
 
 
-# What Keras 2 calls a function (without "tf."), and the same in keras.ops. The first parameter is the node's own input.
+# What Keras 2 calls a function (without "tf."), and the same in keras.ops. The first parameter is
+# the node's own input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
     "__operators__.getitem": _sliced,
@@ -138,7 +141,8 @@ _SAME = {
 FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _SAME.items()})
 
 
-# Modules of TensorFlow, and functions beside them, that compute their result from their arguments and do nothing else.
+# Modules of TensorFlow, and functions beside them, that compute their result from their arguments
+# and do nothing else.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
 _ALONE = re.findall(
     r"\w+",
@@ -186,7 +190,8 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
 
 @keras.saving.register_keras_serializable("tfviz")
 class TensorFlowFunction(layers.Layer):
-    """A function of TensorFlow in the graph of a Keras 2 model: by keras.ops where these compute the same, or by itself.
+    """A function of TensorFlow in the graph of a Keras 2 model: by keras.ops where these compute
+    the same, or by itself.
 
     Args:
         function: its name as Keras 2 writes it, such as "math.multiply".
@@ -215,7 +220,9 @@ class TensorFlowFunction(layers.Layer):
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """The function by keras.ops if it takes these arguments (None: it does not); otherwise TensorFlow's."""
+    """The function by keras.ops if it takes these arguments (None: it does not); otherwise
+    TensorFlow's.
+    """
     known = FUNCTIONS.get(name)
     if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
         known = _in_tensorflow(name) or known
@@ -225,7 +232,9 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 
 
 def _filled(value: Any, inputs: list[Tensor]) -> Any:
-    """An argument with the inputs of the call; a list of floats was a constant tensor, one of whole numbers axes or a shape."""
+    """An argument with the inputs of the call; a list of floats was a constant tensor, one of whole
+    numbers axes or a shape.
+    """
     if isinstance(value, dict):
         return (
             inputs[value["input"]] if value.keys() == {"input"} else {key: _filled(one, inputs) for key, one in value.items()}

@@ -1,7 +1,8 @@
 """The calls in the graph of a Keras 2 model, as Keras 3 writes them.
 
-Keras 2 writes a call as the layer's first argument, nested as it was given, in which each tensor is a list: the name of the
-layer that made it, the number of that layer's call, the number of the output and, in the first argument, all other arguments.
+Keras 2 writes a call as the layer's first argument, nested as it was given, in which each tensor is
+a list: the name of the layer that made it, the number of that layer's call, the number of the
+    output and, in the first argument, all other arguments.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
 _WITH_STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-_OF_THE_CALL = ("training", "mask", "name", "initial_state", "constants")  # None for these means that nothing was given.
+# None for these means that nothing was given.
+_OF_THE_CALL = ("training", "mask", "name", "initial_state", "constants")
 
 
 def is_reference(value: Any) -> bool:
@@ -65,7 +67,9 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """A nested value with each reference as Keras 3 writes a tensor; it looks up the shape itself."""
+    """A nested value with each reference as Keras 3 writes a tensor; it looks up the
+    shape itself.
+    """
     if is_reference(value):
         about = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
         return {"class_name": "__keras_tensor__", "config": about}

@@ -1,7 +1,8 @@
 """The arguments of Keras 2's layers, as Keras 3 takes them.
 
-Keras 2 writes every argument of a layer into the file, also those that Keras 3 has renamed or dropped. A dropped argument is
-left out where it does not change what the layer computes at inference, and refused where it does.
+Keras 2 writes every argument of a layer into the file, also those that Keras 3 has renamed or
+dropped. A dropped argument is left out where it does not change what the layer computes at
+inference, and refused where it does.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 
 
 def known_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """The class and the arguments with which Keras 3 computes what this layer of Keras 2 computed at inference.
+    """The class and the arguments with which Keras 3 computes what this layer of Keras 2 computed
+    at inference.
 
     Raises UnsupportedModelError for a layer or an argument that has no equivalent.
     """

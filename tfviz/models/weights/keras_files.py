@@ -1,7 +1,9 @@
-"""Keras' own weights files: what is in them, whether it fits a network, and into the network with it.
+"""Keras' own weights files: what is in them, whether it fits a network, and into the network with
+it.
 
-Keras overlooks arrays of a file that the network has no place for (VGG19 into a shorter network, say) and stops at the
-first one missing. So the two sets of arrays are compared here, by shape, before Keras loads anything.
+Keras overlooks arrays of a file that the network has no place for (VGG19 into a shorter network,
+say) and stops at the first one missing. So the two sets of arrays are compared here, by shape,
+before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ Shape = tuple[int, ...]
 def load_weights(model: keras.Model, path: str | Path, *, name: str | None = None) -> None:
     """Put the arrays of a .weights.h5, .h5 or .keras file into `model`, all of them or none.
 
-    `name` is what a message calls the model. Raises WeightsError for a file that is missing, no weights file, cut
-    short, or of another network; its message lists what is missing and what is too much.
+    `name` is what a message calls the model. Raises WeightsError for a file that is missing, no
+    weights file, cut short, or of another network; its message lists what is missing and what is
+    too much.
     """
     name = name or model.name
     _require_fit(model_arrays(model), stored_arrays(path), shown(path), name)
@@ -43,7 +46,9 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """The arrays in a weights file by name, with their shapes; the state of an optimizer is left out."""
+    """The arrays in a weights file by name, with their shapes; the state of an optimizer is left
+    out.
+    """
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -65,26 +70,34 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """The arrays of a model by name, with their shapes, as `stored_arrays` gives those of a file."""
+    """The arrays of a model by name, with their shapes, as `stored_arrays` gives those
+    of a file.
+    """
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Not the optimizer's, and not a counter or the state of a random generator, which some versions store."""
+    """Not the optimizer's, and not a counter or the state of a random generator, which some
+    versions store.
+    """
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
 def _readable(dataset: h5py.Dataset) -> str:
-    """ "layers/conv2d_3/vars/0" by the layer's own name, where the file tells it: "layers/conv2d_3/block2_conv1/0"."""
+    """ "layers/conv2d_3/vars/0" by the layer's own name, where the file tells it:
+    "layers/conv2d_3/block2_conv1/0".
+    """
     own, path = dataset.parent.attrs.get("name"), str(dataset.name).lstrip("/")
     return path.replace("/vars/", f"/{own}/") if isinstance(own, str) else path
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """The number of classes in the file, where it is all that tells it apart from `model`; None otherwise.
+    """The number of classes in the file, where it is all that tells it apart from `model`; None
+    otherwise.
 
-    Two networks of one architecture differ then in two arrays: the kernel of the last layer and its bias.
+    Two networks of one architecture differ then in two arrays: the kernel of the last layer and its
+    bias.
     """
     missing, extra = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(extra.values(), key=len)
@@ -97,8 +110,9 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 def _difference(wanted: dict[str, Shape], there: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """What `wanted` has more of than `there`, and the reverse.
 
-    Layers that Keras named by counting may be called otherwise in the file, so shapes decide; but arrays of layers
-    with one name are paired first, so that what remains is called by the right name.
+    Layers that Keras named by counting may be called otherwise in the file, so shapes decide; but
+    arrays of layers with one name are paired first, so that what remains is called by the right
+    name.
     """
     wanted, there = _without_pairs(wanted, there, by_layer=True), _without_pairs(there, wanted, by_layer=True)
     return _without_pairs(wanted, there, by_layer=False), _without_pairs(there, wanted, by_layer=False)
@@ -134,7 +148,8 @@ def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     """The HDF5 file, or the one inside a .keras file, open for reading.
 
-    Raises WeightsError where there is none, where it reads from other files, or claims to hold far more than its size.
+    Raises WeightsError where there is none, where it reads from other files, or claims to hold far
+    more than its size.
     """
     import h5py
 
@@ -145,7 +160,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                if archive.testzip() is not None:  # HDF5 reads parts of an entry, and its checksum is of the whole
+                # HDF5 reads parts of an entry, and its checksum is of the whole
+                if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
             file = stack.enter_context(h5py.File(source, "r"))
@@ -158,7 +174,9 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """The config, in JSON, of the model in a .keras file or an open .h5 file that Keras 2 or 1 saved; None for any other."""
+    """The config, in JSON, of the model in a .keras file or an open .h5 file that Keras 2 or 1
+    saved; None for any other.
+    """
     try:
         if Path(path).suffix == ".keras":
             with zipfile.ZipFile(path) as archive:

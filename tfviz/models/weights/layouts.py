@@ -1,8 +1,8 @@
 """How files that are not Keras' own lay out a network's arrays, and whether a file fits.
 
-A layout lists every array that a file must hold: under which name, for which weight of which layer, and what each of
-its axes counts. So the widths of the layers can be read off a file, what does not fit can be called by its name, and
-each array can be transposed to Keras' order.
+A layout lists every array that a file must hold: under which name, for which weight of which layer,
+and what each of its axes counts. So the widths of the layers can be read off a file, what does not
+fit can be called by its name, and each array can be transposed to Keras' order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tfviz.errors import WeightsError
 from tfviz.images.preprocessing import Preprocessing, Size
 
 Shape = tuple[int, ...]
-Axis = tuple[int | str, ...]  # the product of its terms; a str is the width of that name, an int itself
+# the product of its terms; a str is the width of that name, an int itself
+Axis = tuple[int | str, ...]
 _MOST_LISTED = 8
 
 
@@ -28,8 +29,10 @@ class StoredArray:
 
     name: what the file calls it.
     layer, weight: where it belongs, such as "block1_conv1" and "kernel".
-    axes: what its axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units by flattened channels.
-    order: of all the terms of `axes`, as Keras has them; (2, 3, 1, 0) makes of the above (7, 7, channels, units).
+    axes: what its axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units by
+        flattened channels.
+    order: of all the terms of `axes`, as Keras has them; (2, 3, 1, 0) makes of the above (7, 7,
+        channels, units).
     """
 
     name: str
@@ -43,7 +46,9 @@ class StoredArray:
         return tuple(math.prod(_terms(axis, widths)) for axis in self.axes)
 
     def turned(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
-        """The array with its terms apart and in Keras' order, a view; in memory order, it is the layer's weight."""
+        """The array with its terms apart and in Keras' order, a view; in memory order, it is the
+        layer's weight.
+        """
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
 
@@ -58,7 +63,8 @@ class Layout:
 
     network: the name that `networks.build` knows.
     arrays: what the file holds.
-    fixed_size: (height, width) in pixels, the only size of image that the network can take; None: any.
+    fixed_size: (height, width) in pixels, the only size of image that the network can take; None:
+        any.
     preprocessing: of a network with such weights, for images of a size.
     """
 
@@ -68,7 +74,9 @@ class Layout:
     preprocessing: Callable[[Size], Preprocessing]
 
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
-        """The width of every layer, as most of the arrays that count it have it; the standard one where none does."""
+        """The width of every layer, as most of the arrays that count it have it; the standard one
+        where none does.
+        """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:
             shape = shapes.get(stored.name, ())
@@ -81,7 +89,9 @@ class Layout:
         }
 
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
-        """Raise WeightsError, which lists what is missing, too much, or of a wrong shape, unless the file fits."""
+        """Raise WeightsError, which lists what is missing, too much, or of a wrong shape, unless
+        the file fits.
+        """
         expected = {stored.name: stored.shape(widths) for stored in self.arrays}
         missing = [f"{name} {shape}" for name, shape in expected.items() if name not in shapes]
         extra = [f"{name} {shape}" for name, shape in shapes.items() if name not in expected]

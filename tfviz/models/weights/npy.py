@@ -1,8 +1,10 @@
-"""Reading the .npy files of the TensorFlow-1 world, which are pickles, without running what a pickle may ask for.
+"""Reading the .npy files of the TensorFlow-1 world, which are pickles, without running what a
+pickle may ask for.
 
-A pickle is a program: it may call any function it names. So none is called here. Of all names, the few that NumPy's
-own pickles use are known, and each stands for a small class of this file that takes down what the pickle says; the
-arrays are made of that afterwards. Any other name is refused before it is looked up.
+A pickle is a program: it may call any function it names. So none is called here. Of all names, the
+few that NumPy's own pickles use are known, and each stands for a small class of this file that
+takes down what the pickle says; the arrays are made of that afterwards. Any other name is refused
+before it is looked up.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class _Dtype:
 
 
 class _Array:
-    """What a pickle says of a numpy.ndarray: of numbers, or of objects (as which dictionaries are stored)."""
+    """What a pickle says of a numpy.ndarray: of numbers, or of objects (as which dictionaries are
+    stored).
+    """
 
     def __init__(self, *_: object) -> None:
         self.state: tuple[Any, ...] = ()
@@ -77,7 +81,9 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 
 
 class _Bounded:
-    """A file that never allocates room for more than it holds, whatever length the pickle claims."""
+    """A file that never allocates room for more than it holds, whatever length the
+    pickle claims.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -92,7 +98,9 @@ class _Bounded:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's own, whose memo is a dictionary: the one in C makes room for every number up to the one that is named."""
+    """Python's own, whose memo is a dictionary: the one in C makes room for every number up to the
+    one that is named.
+    """
 
     dispatch: ClassVar[dict[int, Any]] = {
         code: run for code, run in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
@@ -108,9 +116,11 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npy file that holds a dictionary, layer -> [kernel, bias], as "<layer> kernel", "<layer> bias".
+    """The arrays of a .npy file that holds a dictionary, layer -> [kernel, bias], as "<layer>
+    kernel", "<layer> bias".
 
-    Raises WeightsError for a file that is none, is cut short or damaged, or holds anything but names and arrays.
+    Raises WeightsError for a file that is none, is cut short or damaged, or holds anything but
+    names and arrays.
     """
     with Path(path).open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -125,13 +135,16 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """The one object in the file, an array without axes; Python's own containers are as they were."""
+    """The one object in the file, an array without axes; Python's own containers are as
+    they were.
+    """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
         raise WeightsError(f"it holds an array of {dtype} {shape}; expected a dictionary, layer -> [kernel, bias].")
-    # "bytes", because Python 2 pickled an array's content as text, which would be decoded and encoded again.
+    # "bytes", because Python 2 pickled an array's content as text, which would be decoded and
+    # encoded again.
     objects = _Unpickler(_Bounded(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects
 

@@ -1,7 +1,8 @@
 """Reading .safetensors files.
 
-Eight bytes that say how long the header is, the header in JSON, name -> type, shape and place, and then the arrays one
-after another. They are not read but mapped, so that each costs memory only when it is used.
+Eight bytes that say how long the header is, the header in JSON, name -> type, shape and place, and
+then the arrays one after another. They are not read but mapped, so that each costs memory only when
+it is used.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a .safetensors file by name, read-only views of the file.
 
-    Raises WeightsError for a file that is none, is cut short, or holds numbers of a type that is not known here.
+    Raises WeightsError for a file that is none, is cut short, or holds numbers of a type that is
+    not known here.
     """
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:

@@ -1,6 +1,7 @@
 """The vgg16.npy and vgg19.npy of the TensorFlow-1 world: names and layouts.
 
-A dictionary from the layers' names in Caffe ("conv1_1", "fc6") to [kernel, bias], laid out as TensorFlow does.
+A dictionary from the layers' names in Caffe ("conv1_1", "fc6") to [kernel, bias], laid out as
+TensorFlow does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """The central square, BGR, 0..255 minus the mean, as the code that came with these files has it."""
+    """The central square, BGR, 0..255 minus the mean, as the code that came with these files has
+    it.
+    """
     return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 
@@ -31,7 +34,8 @@ def _layer(name: str, layer: str, axes: tuple[tuple[int | str, ...], ...]) -> It
 def _vgg(name: str) -> Iterator[StoredArray]:
     source: str | int = 3
     for layer in (layer for block in vgg.convolutions(name) for layer in block):
-        stored = "conv" + layer.removeprefix("block").replace("_conv", "_")  # block1_conv2 is conv1_2 there
+        # block1_conv2 is conv1_2 there
+        stored = "conv" + layer.removeprefix("block").replace("_conv", "_")
         yield from _layer(stored, layer, ((3,), (3,), (source,), (layer,)))
         source = layer
     inputs: tuple[int | str, ...] = (*_LAST_MAP, source)

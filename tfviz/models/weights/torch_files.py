@@ -26,8 +26,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
     A new file is mapped, not read, so that each array costs memory only when it is used.
 
-    Raises MissingPackageError without PyTorch; WeightsError for a file that is none, is cut short, or holds anything
-    but arrays and plain values, of which nothing is run.
+    Raises MissingPackageError without PyTorch; WeightsError for a file that is none, is cut short,
+    or holds anything but arrays and plain values, of which nothing is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)
@@ -91,13 +91,15 @@ def _array(tensor: Any) -> np.ndarray:
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays by the names that the network itself gives them.
 
-    Without what wrappers put before them ("module.", "model."), and without BatchNorm's counters of training steps.
+    Without what wrappers put before them ("module.", "model."), and without BatchNorm's counters of
+    training steps.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
 def _plain(name: str) -> str:
-    parts = [part for part in name.split(".") if part != "module"]  # DataParallel may wrap a part of a network
+    # DataParallel may wrap a part of a network
+    parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]
     return ".".join(parts)

@@ -1,7 +1,7 @@
 """torchvision's names and layouts: VGG16, VGG19, both with batch normalization, and ResNet50.
 
-Convolutions are (out, in, height, width), dense layers (out, in), and the input of the first dense layer of a VGG is
-flattened channel by channel, where Keras has height, width, channel.
+Convolutions are (out, in, height, width), dense layers (out, in), and the input of the first dense
+layer of a VGG is flattened channel by channel, where Keras has height, width, channel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "runn
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Short side 256 and the central 224 x 224, or in proportion; in [0, 1] minus the mean, by the deviation; RGB."""
+    """Short side 256 and the central 224 x 224, or in proportion; in [0, 1] minus the mean, by the
+    deviation; RGB.
+    """
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"

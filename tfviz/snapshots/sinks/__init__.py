@@ -1,6 +1,7 @@
 """Where snapshots go besides the folder: one file and one row of SINKS for each sink.
 
-The run folder itself is not a sink. It numbers the snapshots, and what is in it is what the sinks pass on.
+The run folder itself is not a sink. It numbers the snapshots, and what is in it is what the sinks
+pass on.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ def _viewer(log_dir: Path, url: str, token: str | None) -> Sink:
     return ViewerSink(url, token)
 
 
-# The callback's argument -> what makes the sink from its value. The modules are imported when they are needed.
+# The callback's argument -> what makes the sink from its value. The modules are imported when they
+# are needed.
 SINKS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "viewer": _viewer}
 
 
 def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, others: Iterable[Sink]) -> list[Sink]:
     """The sinks for a callback's arguments, by the names in SINKS, and then the user's own.
 
-    An argument that is None or False asks for no sink. Raises OptionError for a value that is neither.
+    An argument that is None or False asks for no sink. Raises OptionError for a value that is
+    neither.
     """
     if isinstance(others, Sink) or not isinstance(others, Iterable):
         raise OptionError(f"sinks: expected a list, such as sinks=[sink]; got {others!r}")

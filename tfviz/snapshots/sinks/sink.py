@@ -6,8 +6,9 @@
 
     tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printed()])
 
-A sink may be slow: it is called on a thread of its own, not on the one that trains. It may raise: the error becomes one
-warning, the sink is called again with the next snapshot, and training goes on.
+A sink may be slow: it is called on a thread of its own, not on the one that trains. It may raise:
+the error becomes one warning, the sink is called again with the next snapshot, and training goes
+on.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from tfviz.runs.snapshot import Snapshot
 
 
 class Sink:
-    """A destination for snapshots. All three methods are called on one background thread, in this order."""
+    """A destination for snapshots. All three methods are called on one background thread, in this
+    order.
+    """
 
     def open(self, run: Run, folder: Path) -> None:
-        """The first snapshot of a training is there. Called again, after `close`, in the next training.
+        """The first snapshot of a training is there. Called again, after `close`, in the next
+        training.
 
         Args:
             run: what run.json says (id, name, methods, images …).

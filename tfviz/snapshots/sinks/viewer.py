@@ -1,9 +1,11 @@
 """Snapshots to a viewer on another machine.
 
-    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…")
+    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337",
+    token="…")
 
-They are read from the folder, by a thread of its own that asks the viewer what it has and sends what it lacks, in order.
-Training never waits for it, and nothing is lost while the viewer is away: when it is back, it gets what it missed.
+They are read from the folder, by a thread of its own that asks the viewer what it has and sends
+what it lacks, in order. Training never waits for it, and nothing is lost while the viewer is away:
+when it is back, it gets what it missed.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ _FIRST_CONTACT_S = 1.0
 class ViewerSink(Sink):
     """Sends snapshots to the viewer at `url`, which was started with `token` or without one.
 
-    timeout_s: how long each step of an exchange may take. drain_timeout_s: how long `close` waits, at most, until all is
-    sent. What stops the sending is raised once, as ViewerError, by the next call of `open`, `write` or `close`; when it
-    goes on, a line on stderr says so.
+    timeout_s: how long each step of an exchange may take. drain_timeout_s: how long `close` waits,
+    at most, until all is sent. What stops the sending is raised once, as ViewerError, by the next
+    call of `open`, `write` or `close`; when it goes on, a line on stderr says so.
 
     Raises OptionError for a url or token that cannot be one.
     """
@@ -37,7 +39,9 @@ class ViewerSink(Sink):
         self._upload: UploadThread | None = None
 
     def open(self, run: Run, folder: Path) -> None:
-        """Begins to send what is in the folder, and waits a moment for the first answer: an address may be mistyped."""
+        """Begins to send what is in the folder, and waits a moment for the first answer: an address
+        may be mistyped.
+        """
         self._upload = UploadThread(RunSender(self._new_client(), Path(folder)))
         self._upload.start()
         self._upload.has_tried.wait(_FIRST_CONTACT_S)
@@ -50,7 +54,9 @@ class ViewerSink(Sink):
             self._upload.raise_trouble()
 
     def close(self) -> None:
-        """Waits until all is sent, but no longer than `drain_timeout_s`. Raises ViewerError where something is left."""
+        """Waits until all is sent, but no longer than `drain_timeout_s`. Raises ViewerError where
+        something is left.
+        """
         upload, self._upload = self._upload, None
         if upload is None:
             return

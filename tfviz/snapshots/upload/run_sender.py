@@ -1,4 +1,6 @@
-"""Sending a run from its folder: what the viewer lacks, in order, each snapshot's record after its pictures."""
+"""Sending a run from its folder: what the viewer lacks, in order, each snapshot's record after its
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ _MOST_SURPRISES = 3
 class RunSender:
     """Sends one run to one viewer.
 
-    last: the number of the last snapshot that the viewer has, as far as is known. left_out: about the first picture that
-    the viewer did not take; the other pictures of that snapshot, and its record, are sent without it.
+    last: the number of the last snapshot that the viewer has, as far as is known. left_out: about
+    the first picture that the viewer did not take; the other pictures of that snapshot, and its
+    record, are sent without it.
     """
 
     def __init__(self, client: ViewerClient, folder: Path) -> None:
@@ -35,8 +38,8 @@ class RunSender:
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
         """Sends what the folder has and the viewer lacks, and returns how many snapshots that were.
 
-        is_over: asked before each snapshot; where it says so, the rest is left. Raises ViewerError when the viewer does
-        not take something; the next call asks anew what it has.
+        is_over: asked before each snapshot; where it says so, the rest is left. Raises ViewerError
+        when the viewer does not take something; the next call asks anew what it has.
         """
         for _ in range(_MOST_SURPRISES):
             try:
@@ -45,7 +48,8 @@ class RunSender:
                 self._run = None
                 if refusal.status != _NOT_NEXT:
                     raise
-                surprise = refusal  # somebody else sends this run too, or the viewer has lost some of it
+                # somebody else sends this run too, or the viewer has lost some of it
+                surprise = refusal
             except BaseException:
                 self._run = None
                 raise
@@ -68,7 +72,9 @@ class RunSender:
         return count
 
     def _introduced(self) -> Run:
-        """Tells the viewer of the run and sends the images it lacks; from then on its state is known."""
+        """Tells the viewer of the run and sends the images it lacks; from then on its state is
+        known.
+        """
         run = read_run(self.folder)
         run_id = run["id"]
         self.client.put_run(run_id, read_regular(self.folder / RUN_FILE))
@@ -90,7 +96,9 @@ class RunSender:
         self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
-        """Sends a picture that is there; one that is lost, or that the viewer does not take, is no reason to stop."""
+        """Sends a picture that is there; one that is lost, or that the viewer does not take, is no
+        reason to stop.
+        """
         try:
             content = read_regular(path)
         except OSError:

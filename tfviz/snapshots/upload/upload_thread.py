@@ -13,11 +13,13 @@ from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRefusalError
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # each wait is twice the one before
-REFUSAL_RETRY_S = 30.0  # a wrong token stays wrong, but the viewer may be started again with this one
+# a wrong token stays wrong, but the viewer may be started again with this one
+REFUSAL_RETRY_S = 30.0
 
 
 class UploadThread:
-    """A thread that sends whenever it is woken, tries again while it fails, and ends when it is told to finish.
+    """A thread that sends whenever it is woken, tries again while it fails, and ends when it is
+    told to finish.
 
     has_tried: set after the first attempt. trouble: what stops the sending just now, or None.
     """
@@ -44,7 +46,9 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Sends what is left, and ends; returns when that is done, and after `timeout_s` in any case."""
+        """Sends what is left, and ends; returns when that is done, and after `timeout_s` in any
+        case.
+        """
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -83,14 +87,17 @@ class UploadThread:
         return self.trouble
 
     def _note_trouble(self, error: ViewerError) -> None:
-        """One outage is told once, however often it is met; that the viewer now refuses is another."""
+        """One outage is told once, however often it is met; that the viewer now refuses
+        is another.
+        """
         if type(error) is not type(self.trouble):
             self._untold = error
         self.trouble = error
 
     def _note_success(self, count: int) -> None:
         if self.trouble is not None:
-            if self._untold is None:  # nobody wants to hear that it is back who has not heard that it was away
+            # nobody wants to hear that it is back who has not heard that it was away
+            if self._untold is None:
                 print(f"The viewer at {self.sender.client.url} is back; {_missed(count)}.", file=sys.stderr, flush=True)
             self.trouble = self._untold = None
         if self.sender.left_out is not None and not self._has_told_left_out:
@@ -111,7 +118,8 @@ class UploadThread:
         """Whether to try again; False when it is too late, or of no use."""
         is_refused = isinstance(trouble, ViewerRefusalError)
         delay_s = REFUSAL_RETRY_S if is_refused else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        delay_s *= self._random.uniform(0.5, 1)  # so that many trainers do not come back at the same moment
+        # so that many trainers do not come back at the same moment
+        delay_s *= self._random.uniform(0.5, 1)
         with self._change:
             if self._deadline < math.inf:  # it has been tried since
                 self._change.wait(max(0.0, min(delay_s, FIRST_RETRY_S, self._deadline - time.monotonic())))

@@ -1,4 +1,6 @@
-"""Asking a viewer, and sending it one thing at a time. The standard library's HTTP, one connection, kept open."""
+"""Asking a viewer, and sending it one thing at a time. The standard library's HTTP, one connection,
+kept open.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,20 @@ class ViewerRefusalError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer has of a run: the number of its last snapshot, −1 for none, and how many of the images."""
+    """What the viewer has of a run: the number of its last snapshot, −1 for none, and how many of
+    the images.
+    """
 
     last: int
     images: int
 
 
 class ViewerClient:
-    """A viewer at `url`, such as "http://192.168.1.7:1337". Raises OptionError for a url or token that cannot be one.
+    """A viewer at `url`, such as "http://192.168.1.7:1337". Raises OptionError for a url or token
+    that cannot be one.
 
-    Every method waits at most `timeout_s` for each step of the exchange, and raises ViewerAwayError where there is no
-    answer and ViewerRefusalError where the answer is no.
+    Every method waits at most `timeout_s` for each step of the exchange, and raises ViewerAwayError
+    where there is no answer and ViewerRefusalError where the answer is no.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
@@ -72,11 +77,15 @@ class ViewerClient:
         self._put(f"/api/runs/{run_id}/images/{image}.png", png, _PNG)
 
     def put_picture(self, run_id: str, number: int, last: int, method: str, image: int, png: bytes) -> None:
-        """Sends the picture of a snapshot by a method of an image. last: the number of the snapshot before it."""
+        """Sends the picture of a snapshot by a method of an image. last: the number of the snapshot
+        before it.
+        """
         self._put(f"/api/runs/{run_id}/pictures/{number}/{method}/{image}.png{_after(number, last)}", png, _PNG)
 
     def put_record(self, run_id: str, number: int, last: int, record: bytes) -> None:
-        """Sends a snapshot's record, after its pictures. last: the number of the snapshot before it."""
+        """Sends a snapshot's record, after its pictures. last: the number of the snapshot before
+        it.
+        """
         self._put(f"/api/runs/{run_id}/snapshots/{number}{_after(number, last)}", record, _JSON)
 
     def close(self) -> None:

@@ -122,8 +122,8 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model computes something else than the graph that was read
-                from it.
+            UnsupportedModelError: the model's outputs differ from those of the graph that was
+                read from it.
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)

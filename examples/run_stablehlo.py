@@ -1,13 +1,15 @@
-"""Explains pictures with an explainer that was exported as StableHLO. JAX alone: no TensorFlow, no Keras, no tfviz.
+"""Explains pictures with an explainer that was exported as StableHLO. JAX alone: no TensorFlow, no
+Keras, no tfviz.
 
     pip install jax opencv-python                                     # for .npy files JAX is enough
     python run_stablehlo.py explainer/ dog.jpg map.png                # why the top class
-    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw numbers, for another class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw numbers, for another
+                                                                      class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
-The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a whole batch as the network
-takes it, preprocessed; an .npz file one array for each input of a network that has several. JAX compiles the program for
-whatever it runs on: CPU, GPU or TPU.
+The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a whole
+batch as the network takes it, preprocessed; an .npz file one array for each input of a network that
+has several. JAX compiles the program for whatever it runs on: CPU, GPU or TPU.
 """
 
 import argparse
@@ -26,7 +28,9 @@ TOP_CLASS = -1
 
 
 def load(folder):
-    """What tfviz.json says, and the program as a function: arrays of the inputs (and classes) -> results by name."""
+    """What tfviz.json says, and the program as a function: arrays of the inputs (and classes) ->
+    results by name.
+    """
     manifest = json.loads((folder / "tfviz.json").read_text(encoding="utf-8"))
     parts = manifest["extra"]
     if any(one["dtype"].endswith("64") for part in parts.values() for one in part):
@@ -35,7 +39,8 @@ def load(folder):
         [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
         for part in ("arguments", "weights", "results")
     )
-    # JAX runs what its own export wrote. So let it export a function of the same signature, and exchange the code.
+    # JAX runs what its own export wrote. So let it export a function of the same signature, and
+    # exchange the code.
     stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
     exported = jax.export.export(stand_in)(*arguments, *weights)
     code = (folder / "explainer.stablehlo").read_bytes()
@@ -48,7 +53,9 @@ def load(folder):
 
 
 def read_inputs(path, manifest):
-    """One array for each input of the network, checked against the shape that the program was compiled for."""
+    """One array for each input of the network, checked against the shape that the program was
+    compiled for.
+    """
     wanted = [one for one in manifest["extra"]["arguments"] if one["name"] != "target"]
     if path.suffix == ".npz":
         stored = np.load(path)
@@ -70,7 +77,9 @@ def read_picture(path):
 
 
 def tensor(picture, manifest):
-    """The picture as the network takes it, (height, width, channels): cropped, resized and scaled as tfviz.json says."""
+    """The picture as the network takes it, (height, width, channels): cropped, resized and scaled
+    as tfviz.json says.
+    """
     import cv2
 
     _, height, width, channels = manifest["extra"]["arguments"][0]["shape"]
@@ -95,7 +104,9 @@ def tensor(picture, manifest):
 
 
 def seen(picture, how):
-    """The part of the picture that the network sees: the middle, for "short side 256, centre crop 224"."""
+    """The part of the picture that the network sees: the middle, for "short side 256, center crop
+    224".
+    """
     if how["resize"] == "stretch":
         return picture
     short, *crop = map(int, re.findall(r"\d+", how["resize"]))
@@ -106,7 +117,9 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid grey is 0 if a map has signs."""
+    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid gray is
+    0 if a map has signs.
+    """
     if path.suffix == ".npz":
         np.savez(path, **results)
         return
@@ -120,13 +133,13 @@ def write_map(path, results, manifest, picture_path):
         sys.exit(f"{path}: this map, {attribution.shape}, is no picture; give a name that ends in .npy")
     import cv2
 
-    grey = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
-    grey = grey / (abs(grey).max() or 1)
-    grey = (grey + 1) / 2 if grey.min() < 0 else grey
+    gray = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
+    gray = gray / (abs(gray).max() or 1)
+    gray = (gray + 1) / 2 if gray.min() < 0 else gray
     if picture_path.suffix not in (".npy", ".npz"):
         height, width = seen(read_picture(picture_path), manifest["preprocessing"]).shape[:2]
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR)
-    if not cv2.imwrite(str(path), np.rint(255 * grey).clip(0, 255).astype(np.uint8)):
+        gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR)
+    if not cv2.imwrite(str(path), np.rint(255 * gray).clip(0, 255).astype(np.uint8)):
         sys.exit(f"{path}: cannot be written")
 
 
@@ -149,7 +162,8 @@ def main():
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
         names = manifest["labels"] or []
-        label = names[index] if index < len(names) else ""  # one sigmoid unit has two classes, and may have one name
+        # one sigmoid unit has two classes, and may have one name
+        label = names[index] if index < len(names) else ""
         print(f"image {number}: class {index} {label}".rstrip())
     write_map(args.map, results, manifest, args.images)
     print(f"{manifest['method']} of {manifest['model']} on {jax.devices()[0].platform}: {args.map}")

@@ -1,4 +1,6 @@
-"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have them."""
+"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,21 @@ from tfviz.models.labels import Labels
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """An image, the name of its class's folder, and the image's path in there for its results, without the extension."""
+class LabeledImage:
+    """An image, the name of its class's folder, and the image's path in there for its results,
+    without the extension.
+    """
 
     path: Path
     class_name: str
     name: str
 
 
-def find_labelled_images(root: str | Path) -> list[LabelledImage]:
+def find_labeled_images(root: str | Path) -> list[LabeledImage]:
     """The images in root/CLASS/..., in sorted order; what is hidden does not count.
 
-    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of them no images.
+    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of
+    them no images.
     """
     root = Path(root)
     if not root.is_dir():
@@ -39,7 +44,7 @@ def find_labelled_images(root: str | Path) -> list[LabelledImage]:
     return [image for folder in entries for image in _in_folder(folder)]
 
 
-def _in_folder(folder: Path) -> list[LabelledImage]:
+def _in_folder(folder: Path) -> list[LabeledImage]:
     found = find_images(folder)
     counts = Counter(str(one.relative.with_suffix("")).casefold() for one in found)
 
@@ -47,14 +52,15 @@ def _in_folder(folder: Path) -> list[LabelledImage]:
         bare = str(relative.with_suffix(""))
         return bare if counts[bare.casefold()] == 1 else str(relative)  # cat.jpg beside cat.png
 
-    return [LabelledImage(one.path, folder.name, name(one.relative)) for one in found]
+    return [LabeledImage(one.path, folder.name, name(one.relative)) for one in found]
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Which of a network's classes each folder means: by its label, or its number; else by the folders' sorted order.
+    """Which of a network's classes each folder means: by its label, or its number; else by the
+    folders' sorted order.
 
-    The order counts where no folder says, and there are as many as classes, as torchvision's ImageFolder has it.
-    Raises LabelsError where neither tells.
+    The order counts where no folder says, and there are as many as classes, as torchvision's
+    ImageFolder has it. Raises LabelsError where neither tells.
     """
     names = sorted(set(folders))
     try:

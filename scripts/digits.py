@@ -1,8 +1,9 @@
-"""Digits for trying excitation backprop on a fully connected network: data, the network, and pictures of two digits.
+"""Digits for trying excitation backprop on a fully connected network: data, the network, and
+pictures of two digits.
 
-A picture is twice as wide as a digit: one digit stands in its left or right half, and noise is everywhere. The network
-is trained on one digit at a time. On a picture of two, whose places are known, a map for one of them should lie in its
-half.
+A picture is twice as wide as a digit: one digit stands in its left or right half, and noise is
+everywhere. The network is trained on one digit at a time. On a picture of two, whose places are
+known, a map for one of them should lie in its half.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfviz.errors import MissingPackageError
+from tfviz.errors import MissingPackageError, install_command
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +26,8 @@ _FETCH_TIMEOUT_S = 60.0
 _HELD_OUT = 5  # each fifth digit is never trained on
 _NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # the brightest noise, where a digit's brightest is 1
 _PICTURES, _EPOCHS, _BATCH_SIZE = 20_000, 10, 128
-_UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4  # few and small weights make maps that stay on the strokes
+# few and small weights make maps that stay on the strokes
+_UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """MNIST where Keras has it or can fetch it within a minute; otherwise scikit-learn's own, 8x8 pixels.
+    """MNIST where Keras has it or can fetch it within a minute; otherwise scikit-learn's own, 8x8
+    pixels.
 
     Raises MissingPackageError where neither is to be had.
     """
@@ -55,8 +58,8 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "MNIST cannot be fetched here, and scikit-learn, which has digits of its own, is not installed: "
-            "pip install 'tfviz[digits]'."
+            "MNIST cannot be fetched here, and scikit-learn, which has digits of its own, is not installed. "
+            f"Run: {install_command('digits')}"
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be fetched here"
@@ -80,7 +83,9 @@ def _mnist() -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, side, 2 side, 1) of one digit, left or right, in noise of any strength; and labels (count,)."""
+    """Pictures (count, side, 2 side, 1) of one digit, left or right, in noise of any strength; and
+    labels (count,).
+    """
     rng = np.random.default_rng(seed)
     chosen, halves = rng.integers(0, len(digits.images), count), rng.integers(0, 2, count)
     side = digits.images.shape[1]
@@ -90,7 +95,9 @@ def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def double_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, side, 2 side, 1) of two unlike digits in a little noise; and labels (count, 2), left and right."""
+    """Pictures (count, side, 2 side, 1) of two unlike digits in a little noise; and labels (count,
+    2), left and right.
+    """
     rng = np.random.default_rng(seed)
     pairs = rng.integers(0, len(digits.images), (4 * count + 100, 2))
     pairs = pairs[digits.labels[pairs[:, 0]] != digits.labels[pairs[:, 1]]][:count]
@@ -126,7 +133,9 @@ def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
 
 
 def share_in_half(maps: np.ndarray, half: int) -> np.ndarray:
-    """The share (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1) half; 0 for an empty map."""
+    """The share (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1) half; 0
+    for an empty map.
+    """
     side = maps.shape[2] // 2
     inside, whole = maps[:, :, half * side : (half + 1) * side].sum((1, 2)), maps.sum((1, 2))
     return np.divide(inside, whole, out=np.zeros_like(whole), where=whole > 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from interpreter import require_packages
+
 from tfviz.cli.terminal import import_tensorflow
 from tfviz.errors import TfvizError
 
@@ -12,10 +14,13 @@ SOME_FAILED, WRONG_USAGE, STOPPED = 1, 2, 130  # 130 is 128 + SIGINT, as shells 
 
 
 def exit_code(script: str, main: Callable[[], list[TfvizError]]) -> int:
-    """Runs a script's work and returns the exit code: 0, or 1 if `main` returns errors about some of the images.
+    """Runs a script's work and returns the exit code: 0, or 1 if `main` returns errors about some
+    of the images.
 
-    A TfvizError becomes one line on stderr and exit code 2; Ctrl-C gives 130. Any other exception keeps its traceback.
+    A TfvizError becomes one line on stderr and exit code 2; Ctrl-C gives 130. Any other exception
+    keeps its traceback.
     """
+    require_packages()
     import_tensorflow()  # without what it prints about the machine
     try:
         failures = main()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +24,9 @@ pytest.register_assert_rewrite("support")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no gradient of a filter eagerly."""
+    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no
+    gradient of a filter eagerly.
+    """
     _seed()
     with _no_eager_filter_gradient(request.node):
         return (yield)
@@ -39,7 +44,9 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     if "keras" in sys.modules:  # some tests look at what is imported
-        sys.modules["keras"].utils.set_random_seed(0)
+        from support.seeds import set_random_seed
+
+        set_random_seed(0)
 
 
 FILTER_GRADIENTS = (
@@ -50,10 +57,11 @@ FILTER_GRADIENTS = (
 
 @contextmanager
 def _no_eager_filter_gradient(node: Any) -> Iterator[None]:
-    """A law: nothing computes the gradient of a filter eagerly, but a step of training, which asks for it.
+    """A law: nothing computes the gradient of a filter eagerly, but a step of training, which asks
+    for it.
 
-    TensorFlow 2.21 corrupts the heap there on some processors. In a function that is traced one is allowed: it is left out
-    where nobody asks for it.
+    TensorFlow 2.21 corrupts the heap there on some processors. In a function that is traced one is
+    allowed: it is left out where nobody asks for it.
     """
     if "tensorflow" not in sys.modules or node.get_closest_marker("eager_filter_gradient"):
         yield
@@ -88,8 +96,23 @@ def _is_training() -> bool:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of larger test material beside the checkout; tests that need it are skipped where it is absent."""
+    """The folder of larger test material beside the checkout; tests that need it are skipped where
+    it is absent.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("the shared test material is not here")
+    newest = max(map(_saved_with, folder.rglob("*.keras")), default=())
+    if newest > _numbers(version("keras")):
+        pytest.skip("the shared networks were saved with a newer Keras, which this one cannot read")
     return folder
+
+
+def _saved_with(path: Path) -> tuple[int, ...]:
+    """The version of Keras that saved a file."""
+    with zipfile.ZipFile(path) as file:
+        return _numbers(json.loads(file.read("metadata.json"))["keras_version"])
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")[:2]))

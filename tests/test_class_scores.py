@@ -1,4 +1,6 @@
-"""Class scores: which outputs name classes, one sigmoid unit as two classes, and the order of equal scores."""
+"""Class scores: which outputs name classes, one sigmoid unit as two classes, and the order of equal
+scores.
+"""
 
 from __future__ import annotations
 

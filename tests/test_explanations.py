@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
 def test_guided_backprop_is_cropped_and_standardized(tmp_path: Path, model: keras.Model) -> None:
     source = write_image(tmp_path / "plane.png", picture())
     written = tfviz.explain_file(source, tmp_path / "vis.png", model=model, method="guided_backprop", target="dog")
-    crop = Preprocessing((32, 32), formula="x/127.5 - 1", resize="short side 32, centre crop 32")
+    crop = Preprocessing((32, 32), formula="x/127.5 - 1", resize="short side 32, center crop 32")
     expected = standardized(np.asarray(tfviz.GuidedBackprop(model)(crop.tensor(picture())[None], 1))[0])
     assert written == tmp_path / "vis.png"
     assert np.array_equal(read_image(written), expected) and expected.shape == (32, 32, 3)
@@ -59,7 +59,7 @@ def test_grad_cam_is_drawn_over_the_whole_image(tmp_path: Path, model: keras.Mod
 
 
 def test_a_preprocessing_that_crops_is_not_changed() -> None:
-    crop = Preprocessing(resize="short side 50, centre crop 40")
+    crop = Preprocessing(resize="short side 50, center crop 40")
     assert explanations._cropped(crop) == crop
     assert explanations._cropped(Preprocessing()) == Preprocessing()
 

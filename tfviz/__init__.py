@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.snapshots.sinks import Sink as Sink
     from tfviz.targets import At as At
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "tfviz.methods": ("METHODS",),

@@ -10,7 +10,7 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, shown
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> Path:
@@ -38,7 +38,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{path} cannot be written ({reason}). Give a folder that can be written to.") from error
+        raise OutputError(f"{shown(path)} cannot be written ({reason}). Give a folder that can be written to.") from error
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

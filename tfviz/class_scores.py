@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ImageError, UnsupportedModelError, first_line
-from tfviz.graph.graph import Graph, Value
-from tfviz.graph.logits import ends_in_sigmoid
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.logits import ends_in_sigmoid, final_activation
+from tfviz.graph.operations import Sigmoid
 from tfviz.reading.read_model import read_model
 
 
@@ -39,6 +40,17 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
         outputs: the model's outputs for a batch.
         graph: the model with its last activation.
     """
+    return scores_of(None, outputs, graph)
+
+
+def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
+    """Return a class and its score per image; None without classes or finite scores.
+
+    Args:
+        classes: the class of each image, (N,) ints; None for the top class.
+        outputs: the model's outputs for a batch.
+        graph: the model with its last activation.
+    """
     flat = keras.tree.flatten(outputs)
     if len(flat) != 1 or flat[0].ndim != 2:
         return [None] * (len(flat[0]) if flat else 0)
@@ -47,7 +59,9 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
         if not ends_in_sigmoid(graph):  # a number, not a class
             return [None] * len(scores)
         scores = both_classes(scores)
-    return [(int(row.argmax()), float(row.max())) if np.isfinite(row).all() else None for row in scores]
+    chosen = scores.argmax(axis=1) if classes is None else classes
+    pairs = zip(chosen, scores, strict=True)
+    return [(int(place), float(row[place])) if np.isfinite(row).all() else None for place, row in pairs]
 
 
 class Classifier:
@@ -55,12 +69,15 @@ class Classifier:
 
     Attributes:
         classes: the number of classes; None if the model does not have one output (N, classes).
+        kind: "probability" if the model ends in a softmax or sigmoid, else "output".
     """
 
     def __init__(self, model: keras.Model) -> None:
         shapes = [tuple(tensor.shape) for tensor in model.outputs]
         is_one_row = len(shapes) == 1 and len(shapes[0]) == 2
-        self._is_binary = shapes == [(None, 1)] and _model_ends_in_sigmoid(model)
+        activation = _final_activation_of(model)
+        self.kind = "output" if activation is None else "probability"
+        self._is_binary = shapes == [(None, 1)] and activation is not None and isinstance(activation.operation, Sigmoid)
         self.classes: int | None = (2 if self._is_binary else shapes[0][1]) if is_one_row else None
         self._forward = tf.function(
             lambda images: model(images, training=False),
@@ -90,8 +107,9 @@ class Classifier:
         return both_classes(scores) if self._is_binary else scores
 
 
-def _model_ends_in_sigmoid(model: keras.Model) -> bool:
+def _final_activation_of(model: keras.Model) -> Step | None:
     try:
-        return ends_in_sigmoid(read_model(model).graph)
+        graph = read_model(model).graph
     except UnsupportedModelError:  # the methods report the reason; a forward pass does not need the graph
-        return False
+        return None
+    return final_activation(graph, graph.outputs[0])

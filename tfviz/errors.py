@@ -14,19 +14,29 @@
     ├── SnapshotsError          a snapshot folder cannot be read
     └── MissingPackageError     an optional package is not installed; also an ImportError
 
-Each message states what is wrong, what was received, and what to do.
+Each message states what is wrong, what was received, and what to do. Names of files, layers and
+classes may come from strangers and end up in terminals, so the base class escapes control
+characters in every message.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterable
+
+# Control codes, invisible ones (which turn the direction of text around), and separators of lines and paragraphs.
+_UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 class TfvizError(ValueError):
     """The base class of all errors that tfviz raises deliberately."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(escaped(str(message)))
 
 
 class UnsupportedModelError(TfvizError):
@@ -77,6 +87,26 @@ class MissingPackageError(TfvizError, ImportError):
     """An optional package is not installed. The message names it."""
 
 
+# What the extras of setup.cfg install. An error names the packages themselves, because that works from any folder and
+# whether or not this package is on a package index.
+_EXTRAS = {
+    "torch": "torch",
+    "digits": "scikit-learn",
+    "tensorboard": "tensorboard",
+    "viewer": "fastapi uvicorn",
+    "film": "av",
+    "stablehlo": "jax",
+    "litert": "ai-edge-litert",
+    "onnx": "tf2onnx onnx onnxruntime",
+    "kerashub": "keras-hub",
+}
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of this package holds, such as "pip install av"."""
+    return f"pip install {_EXTRAS[extra]}"
+
+
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     """Return the names in `known` that resemble `name`, as the end of an error message.
 
@@ -97,9 +127,28 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
     return f"Available: {shown}{f' and {rest} more' if rest > 0 else ''}."
 
 
+def escaped(text: str, kept: str = "\n\t") -> str:
+    """The text without anything that moves a terminal's cursor or changes its state; the characters in `kept` stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if letter in kept else _escaped_letter(letter) for letter in text)
+
+
+def _escaped_letter(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if category == "Cs":  # half of a character: JSON and file systems allow it, and no encoding does
+        return "\N{REPLACEMENT CHARACTER}"
+    return repr(letter)[1:-1] if category in _UNSAFE else letter
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """A path, or a name that a file holds, for a message: on one line, with control characters escaped."""
+    return escaped(os.fspath(name), kept="")
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's error message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return shown(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def warn(message: str) -> None:
@@ -107,4 +156,4 @@ def warn(message: str) -> None:
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("tfviz."):
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(message, stacklevel=depth)
+    warnings.warn(escaped(message), stacklevel=depth)

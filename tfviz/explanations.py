@@ -13,10 +13,9 @@ import numpy as np
 from tfviz.errors import TargetError
 from tfviz.images.files import read_image, write_image
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 from tfviz.models.labels import Labels
-from tfviz.models.loading import labels_of, load_model, preprocessing_for_files
+from tfviz.models.loading import load_model, preprocessing_for_files
 from tfviz.render import overlay, standardized
 from tfviz.targets import Target
 
@@ -25,12 +24,12 @@ def explain(
     model: keras.Model,
     images: Any,
     method: str = "grad_cam",
-    target: Target = None,
+    target: Target | str = None,
     *,
     batch_size: int = 32,
     verbose: int | str = 0,
     **options: Any,
-) -> np.ndarray:
+) -> Any:
     """Explain a model's outputs on images with one method.
 
     To explain many batches, create the explainer once: `tfviz.GradCAM(model)(images)`.
@@ -39,10 +38,13 @@ def explain(
         model: a keras.Model (see `Explainer`).
         images: an array (N, H, W, C) as the model takes it, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
-        target: what to explain (see `Explainer.__call__`); None is the top class of each image.
+        target: what to explain (see `Explainer.__call__`); None is the top class of each
+            image. A class name or "top2" works, too: "top2" returns a dict {"top1": attributions,
+            "top2": attributions}.
         batch_size: the largest number of images to run at once.
         verbose: 0 is silent; 1 or "auto" shows Keras' progress bar.
-        **options: the method's own options, such as layer="block5_conv3".
+        **options: the method's own options, such as layer="block5_conv3", and
+            class_names=["cat", "dog"].
 
     Returns:
         The raw attributions, a NumPy array in the shape of the method.
@@ -104,7 +106,10 @@ def explain_file(
     preprocessing, is_alone = preprocessing_for_files(model), explainer.style == "grey"
     if is_alone:
         preprocessing = _cropped(preprocessing)
-    attribution = np.asarray(explainer(preprocessing.tensor(image)[None], _class(model, explainer, target)))[0]
+    found = explainer(preprocessing.tensor(image)[None], target)
+    if isinstance(found, dict):
+        raise TargetError(f"One image shows one class. Received: target={target!r}. Explain one class after the other.")
+    attribution = np.asarray(found)[0]
     if is_alone:
         return write_image(destination, standardized(attribution))
     return write_image(destination, overlay(preprocessing.picture(image), attribution, style=explainer.style))
@@ -116,13 +121,3 @@ def _cropped(preprocessing: Preprocessing) -> Preprocessing:
         return preprocessing
     height, width = preprocessing.size
     return replace(preprocessing, resize=f"short side {max(height, width)}, center crop {height}x{width}")
-
-
-def _class(model: keras.Model, explainer: Explainer, target: int | str | None) -> int | None:
-    if target is None:
-        return None
-    if not explainer.takes_target:
-        raise TargetError(
-            f"{explainer.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
-        )
-    return labels_of(model).index(target)

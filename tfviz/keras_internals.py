@@ -106,9 +106,14 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
+def own_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return a layer's own weights in file order, without those of its sublayers."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
 def owns_variables(layer: keras.Layer) -> bool:
     """Return whether a layer has weights of its own, without those of its sublayers."""
-    return bool(layer._trainable_variables or layer._non_trainable_variables)
+    return bool(own_variables(layer))
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -197,7 +202,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
             del operation._outbound_nodes[count:]
 
 
-# --- keeping the user's model unchanged -----------------------------------------------------------
+# --- keeping the user's model unchanged ---------------------------------------------------------
 
 
 @contextmanager

@@ -52,6 +52,24 @@ class At:
     where: Any
 
 
+@dataclass(frozen=True)
+class Rank:
+    """A target function: the class of each image whose score has this rank.
+
+    Attributes:
+        place: the rank; 0 is the top class.
+    """
+
+    place: int
+
+    def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.math.top_k(outputs, self.place + 1).values[:, self.place]
+
+    def classes(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the class itself, (N,) int32. Among equal scores, the lower class comes first."""
+        return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
+
+
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     """Check a target against a batch, and convert it to one of four forms.
 
@@ -67,6 +85,9 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     Raises:
         TargetError: the target does not fit.
     """
+    if isinstance(target, Rank):
+        _require_one_output(outputs)
+        _require_classes(outputs)
     if callable(target):
         return target
     _require_one_output(outputs)

@@ -12,11 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import op_def_registry, ops
 
 _patching = threading.RLock()
 _Function: Any = type(tf.function(lambda: None))
@@ -46,9 +47,24 @@ def has_own_gradient(operation: tf.Operation) -> bool:
     return "_gradient_op_type" in operation.node_def.attr
 
 
+def function_graph(operation: tf.Operation, attribute: str) -> Any:
+    """The graph of a function that an operation is given, such as the body of a loop; it has `inputs` and `outputs`."""
+    return operation.graph._get_function(operation.get_attr(attribute).name).graph
+
+
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     """Trace a function once, into a graph that can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
+
+
+def saved_model_in(folder: Path) -> Any:
+    """The SavedModel protocol buffer in a folder, read as tf.saved_model.load reads it, and not run."""
+    return tf.__internal__.saved_model.parse_saved_model(str(folder))
+
+
+def operation_definition(name: str) -> Any:
+    """How TensorFlow defines an operation (an OpDef); None where it has none of that name."""
+    return op_def_registry.get(name)
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:
@@ -74,7 +90,7 @@ def collectable_gradients() -> Iterator[None]:
     graph.tfviz_gradients = owned
     # The garbage collector may have removed `last`. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    for name in list(added):
+    for name in [name for name in added if "-" in name]:  # numbered; the others are of modules that were imported meanwhile
         function = registry[name]["type"]
         owned.append(function)
         registry[name]["type"] = _weak(weakref.ref(function))

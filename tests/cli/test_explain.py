@@ -1,4 +1,6 @@
-"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has its effect."""
+"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has
+its effect.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def page(folder: Path) -> str:
 
 
 def tensors(photos: Path, names: str = "abc") -> np.ndarray:
-    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and parts of them."""
+    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and
+    parts of them.
+    """
     return np.stack([cv2.resize(cv2.imread(str(photos / f"{n}.png"))[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
                      for n in names]).astype(np.float32)  # fmt: skip
 
@@ -85,7 +89,7 @@ def test_what_is_drawn_is_the_methods_map_over_the_picture(explain, photos, mode
     assert np.array_equal(read_image(folder / "b/image.png"), original)
     for key, style in (("layer_cam", "heatmap"), ("saliency", "signed")):
         values = METHODS[key](model)(tensors(photos, "b"))
-        wanted = tfviz.overlay(original[None], values, style=style)[0]
+        wanted = tfviz.overlay(original[None], values, style=style, underlay="gray")[0]
         assert np.abs(read_image(folder / f"b/{key}.png").astype(int) - wanted).max() <= 1
 
 
@@ -134,6 +138,86 @@ def test_the_highest_classes_are_each_pictures_own(explain, photos, model_file):
         assert {file for file in files(folder) if file.startswith(f"{name}/grad")} == wanted
 
 
+def page_parts(folder: Path, name: str) -> list[tuple[str, str, list[str]]]:
+    """For each class of a picture: its name, its score, and what stands below its maps."""
+    article = next(one for one in re.findall(r"<article>.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
+    sections = re.findall(r"<section>.*?</section>", article, re.DOTALL)
+    found = [re.search(r"<h3>(.*?)</h3><p>(.*?)</p>", one) for one in sections]
+    notes = [re.findall(r"<figcaption>(.*?)</figcaption>", one) for one in sections]
+    return [(head[1], head[2], below) for head, below in zip(found, notes, strict=True)]
+
+
+@pytest.mark.parametrize(("outputs", "kind"), [(4, "probability"), (1, "probability")])
+def test_each_class_is_headed_by_its_score(explain, tmp_path, photos, outputs, kind):
+    model = save_network(tmp_path / "net.keras", outputs=outputs)
+    folder = explain("--method", "grad_cam", "--target", "0,1", "--preprocess", "none", model=model)
+    scores = tfviz.load_model(model).predict(tensors(photos, "a"), verbose=0)[0]
+    scores = scores if outputs > 1 else [1 - scores[0], scores[0]]
+    assert [part[1] for part in page_parts(folder, "a.png")] == [f"{kind} {score:.2f}" for score in scores[:2]]
+
+
+def test_logits_are_called_outputs(explain, tmp_path, photos):
+    whole = network()
+    keras.Model(whole.inputs, whole.layers[-2].output).save(tmp_path / "logits.keras")
+    folder = explain("--method", "grad_cam", "--preprocess", "none", model=tmp_path / "logits.keras")
+    scores = tfviz.load_model(tmp_path / "logits.keras").predict(tensors(photos, "b"), verbose=0)[0]
+    assert [part[1] for part in page_parts(folder, "b.png")] == [f"output {scores.max():.2f}"]
+
+
+def test_the_strength_of_a_map_is_told_relative_to_that_of_the_top_class(explain, photos, model_file, labels):
+    options = ("--method", "grad_cam,excitation_backprop", "--preprocess", "none", "--labels", labels)
+    folder = explain("--target", "top2", "--raw", *options)
+    peaks, sums = [], []
+    best = np.argsort(-tfviz.load_model(model_file).predict(tensors(photos, "a"), verbose=0)[0])[:2]
+    for i in best:
+        file = f"-{i}-{re.sub(r'[^a-z]+', '_', LABELS[i].split(',')[0])}.npy"
+        peaks.append(np.load(folder / f"a/grad_cam{file}").max())
+        sums.append(np.load(folder / f"a/excitation_backprop{file}").sum())
+    first, second = page_parts(folder, "a.png")
+    assert first[2] == ["Grad-CAM", f"Excitation backprop<small>sum {sums[0]:.2f} of 1</small>"]
+    name = LABELS[best[0]].split(",")[0]
+    assert f"peak {round(100 * peaks[1] / peaks[0])} % of {name}" in second[2][0] or "empty" in second[2][0]
+    alone = explain("--target", str(best[1]), *options, output="alone")
+    assert page_parts(alone, "a.png")[0][2][0] == "Grad-CAM"  # the top class is not at hand
+
+
+def test_a_nearly_empty_map_is_dim_and_says_so(explain, tmp_path, photos, capsys):
+    model = network()
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([np.abs(kernel[:, :1]) * [[1, 0.001, 0, 0]], bias])
+    model.save(tmp_path / "weak.keras")
+    folder = explain("--target", "0,1,2", "--method", "grad_cam", "--preprocess", "none", model=tmp_path / "weak.keras")
+    assert [part[2] for part in page_parts(folder, "a.png")] == [
+        ["Grad-CAM"],
+        ["Grad-CAM<small>peak less than 1 % of class 0 (nearly empty)</small>"],
+        ["Grad-CAM<small>empty: zero everywhere</small>"],
+    ]
+    strong, weak = (read_image(folder / f"a/grad_cam-{i}.png").astype(int) for i in (0, 1))
+    gray = cv2.cvtColor(read_image(folder / "a/image.png"), cv2.COLOR_RGB2GRAY)[..., None]
+    assert np.abs(weak - gray * (1 - 0.5**1.4)).max() < np.abs(strong - gray * (1 - 0.5**1.4)).max() / 2
+    out = capsys.readouterr().out
+    assert "Note: grad_cam is zero everywhere on 3 maps" in out and "Note: grad_cam is nearly empty on 3 maps, drawn dim" in out
+
+
+@pytest.mark.parametrize("scale", ["map", "image"])
+def test_all_classes_of_an_image_are_drawn_on_their_own_and_on_one_scale(explain, photos, model_file, scale):
+    options = ("--target", "0,1", "--method", "layer_cam", "--preprocess", "none", "--underlay", "color")
+    folder = explain(*options, "--raw", "--scale", scale)
+    maps = [np.load(folder / f"a/layer_cam-{i}.npy") for i in (0, 1)]
+    other = "image" if scale == "map" else "map"
+    places = {scale: folder / "a", other: folder / f"a/{other}-scale"}
+    stronger = int(maps[1].max() > maps[0].max())
+    files_of = {kind: [read_image(places[kind] / f"layer_cam-{i}.png").astype(int) for i in (0, 1)] for kind in places}
+    assert np.array_equal(files_of["map"][stronger], files_of["image"][stronger])
+    assert not np.array_equal(files_of["map"][1 - stronger], files_of["image"][1 - stronger])
+    image = read_image(folder / "a/image.png")
+    wanted = tfviz.overlay(image, maps[0], style="heatmap")
+    assert np.abs(files_of["map"][0] - wanted).max() <= 1
+    assert f'data-other="a/{other}-scale/layer_cam-0.png"' in page(folder)
+    assert re.search(f'<fieldset id="scale" data-drawn="{scale}">', page(folder))
+    assert "data-other=" not in page(explain("--method", "layer_cam", output="one"))
+
+
 def test_the_layer_goes_to_the_methods_that_take_one(explain):
     folder = explain("--layer", "conv1", "--method", "grad_cam,excitation-backprop,saliency", "--raw")
     shapes = [np.load(folder / f"a/{key}.npy").shape for key in ("grad_cam", "excitation_backprop", "saliency")]
@@ -169,8 +253,8 @@ def test_weights_replace_those_in_the_file(explain, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_batches_are_bounded_and_change_nothing(explain, monkeypatch, batch_size):
     lengths = []
-    call = tfviz.GradCAM.__call__
-    monkeypatch.setattr(tfviz.GradCAM, "__call__", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
+    call = tfviz.GradCAM.prepare
+    monkeypatch.setattr(tfviz.GradCAM, "prepare", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
     folder = explain("--batch-size", batch_size, "--method", "grad_cam", "--raw", output="cut")
     assert max(lengths) == batch_size and sum(lengths) == 3
     whole = explain("--method", "grad_cam", "--raw", output="whole")
@@ -244,7 +328,7 @@ def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys)
     assert capsys.readouterr().err == ""
 
 
-def test_photos_are_recognised(shared, tmp_path):
+def test_photos_are_recognized(shared, tmp_path):
     data = shared / "data"
     model = data / "models/mobilenet_v2_imagenet"
     argv = ["explain", data / "photos", "--model", f"{model}.keras", "--preprocess", f"{model}.json"]

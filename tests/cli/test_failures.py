@@ -1,4 +1,6 @@
-"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is stopped."""
+"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -238,16 +240,16 @@ def test_an_output_that_becomes_unwritable_is_wrong_usage(run, tmp_path, capsys)
 
 
 def interrupt_at(monkeypatch, count: int, error: BaseException) -> None:
-    """Raises `error` in place of the map with that number."""
-    add_map, calls = Results.add_map, []
+    """Raises `error` in place of the maps of an image and method with that number."""
+    add_maps, calls = Results.add_maps, []
 
     def stop(self, *arguments):
         calls.append(1)
         if len(calls) == count:
             raise error
-        add_map(self, *arguments)
+        add_maps(self, *arguments)
 
-    monkeypatch.setattr(Results, "add_map", stop)
+    monkeypatch.setattr(Results, "add_maps", stop)
 
 
 def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, monkeypatch):

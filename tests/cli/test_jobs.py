@@ -54,7 +54,8 @@ def test_looking_whether_the_output_can_be_written_makes_nothing(tmp_path):
 
 
 def test_a_read_only_folder_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda *_: False)  # the user who runs the tests may be allowed everything
+    # the user who runs the tests may be allowed everything
+    monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(OutputError, match=r"cannot be written: .* is read-only"):
         require_writable(tmp_path / "out")
 

@@ -1,4 +1,6 @@
-"""Gradients made of operations that LiteRT has are TensorFlow's own, whatever the windows, strides, pads, and ties."""
+"""Gradients made of operations that LiteRT has are TensorFlow's own, whatever the windows, strides,
+pads, and ties.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files in, pictures out: the signatures that take JPEG and PNG give what the files give inside tfviz."""
+"""Files in, pictures out: the signatures that take JPEG and PNG give what the files give inside
+tfviz.
+"""
 
 from __future__ import annotations
 
@@ -79,29 +81,29 @@ def saved(path: Path, content: bytes) -> Path:
     return path
 
 
-# --- decoding -------------------------------------------------------------------------------------------------------
+# --- decoding -------------------------------------------------------------------------------------
 
-rgb, rgba, grey = picture(), picture(channels=4, seed=1), picture(channels=1, seed=2)[..., 0]
+rgb, rgba, gray = picture(), picture(channels=4, seed=1), picture(channels=1, seed=2)[..., 0]
 deep = np.random.default_rng(0).integers(0, 65536, (20, 31, 3), dtype=np.uint16)
 palette = Image.fromarray(rgb).quantize(17)
 FILES = {
     "jpeg": file_of(Image.fromarray(rgb), "JPEG", quality=85),
     "jpeg, finest": file_of(Image.fromarray(rgb), "JPEG", quality=98, subsampling=0),
     "jpeg, progressive": file_of(Image.fromarray(rgb), "JPEG", progressive=True),
-    "jpeg, grey": file_of(Image.fromarray(grey), "JPEG"),
+    "jpeg, gray": file_of(Image.fromarray(gray), "JPEG"),
     "png": file_of(Image.fromarray(rgb)),
-    "png, grey": file_of(Image.fromarray(grey)),
-    "png, grey with alpha": file_of(Image.fromarray(np.dstack([grey, rgba[..., 3]]), "LA")),
+    "png, gray": file_of(Image.fromarray(gray)),
+    "png, gray with alpha": file_of(Image.fromarray(np.dstack([gray, rgba[..., 3]]), "LA")),
     "png, alpha": file_of(Image.fromarray(rgba)),
     "png, palette": file_of(palette),
-    "png, palette with a transparent colour": file_of(palette, transparency=3),
-    "png, black and white": file_of(Image.fromarray(grey).convert("1")),
+    "png, palette with a transparent color": file_of(palette, transparency=3),
+    "png, black and white": file_of(Image.fromarray(gray).convert("1")),
     "png, 16 bits": cv2.imencode(".png", deep)[1].tobytes(),
-    "png, 4 colours": file_of(Image.fromarray(rgb).quantize(4), bits=2),
-    "png, a colour that is transparent": file_of(Image.fromarray(rgb), transparency=tuple(map(int, rgb[3, 3]))),
-    "png, grey with a level that is transparent": file_of(Image.fromarray(grey), transparency=int(grey[3, 3])),
-    "png, black and white with a transparent one": file_of(Image.fromarray(grey).convert("1"), transparency=0),
-    "png, 16 bits of grey": cv2.imencode(".png", (grey.astype(np.uint16) * 256 + 255))[1].tobytes(),
+    "png, 4 colors": file_of(Image.fromarray(rgb).quantize(4), bits=2),
+    "png, a color that is transparent": file_of(Image.fromarray(rgb), transparency=tuple(map(int, rgb[3, 3]))),
+    "png, gray with a level that is transparent": file_of(Image.fromarray(gray), transparency=int(gray[3, 3])),
+    "png, black and white with a transparent one": file_of(Image.fromarray(gray).convert("1"), transparency=0),
+    "png, 16 bits of gray": cv2.imencode(".png", (gray.astype(np.uint16) * 256 + 255))[1].tobytes(),
     "jpeg with a preview behind the profile": turned_jpeg(6, before=b"\xff\xe2\x00\x06abcd"),
     "jpeg with bytes to fill up": turned_jpeg(6, before=b"\xff"),
     "jpeg with more bytes to fill up": turned_jpeg(6, before=b"\xff\xff"),
@@ -151,7 +153,7 @@ def test_a_file_that_is_no_whole_picture_is_refused(name: str) -> None:
         run(decoded, tf.constant(content))
 
 
-# --- sizes ----------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 SIZES = [(24, 24), (37, 52), (37, 20), (80, 99), (20, 90), (90, 20), (2, 3), (36, 51), (74, 104), (38, 53)]
 
@@ -185,8 +187,8 @@ def test_maps_are_resized_as_overlays_do(sizes: tuple[tuple[int, int], tuple[int
 
 PREPROCESSINGS = {
     "stretched": tfviz.Preprocessing(size=(32, 24), formula="x/127.5 - 1"),
-    "cropped": tfviz.Preprocessing(resize="short side 40, centre crop 32x28", formula="x/255"),
-    "cropped, then another size": tfviz.Preprocessing(size=(50, 60), resize="short side 30, centre crop 27"),
+    "cropped": tfviz.Preprocessing(resize="short side 40, center crop 32x28", formula="x/255"),
+    "cropped, then another size": tfviz.Preprocessing(size=(50, 60), resize="short side 30, center crop 27"),
     "BGR minus mean": tfviz.Preprocessing((20, 20), "BGR", "x - mean", mean=(103.9, 116.8, 123.7)),
     "mean and deviation": tfviz.Preprocessing(
         (20, 20), "RGB", "(x/255 - mean)/std", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
@@ -221,7 +223,7 @@ def test_large_pictures_are_drawn_as_large_as_on_the_command_line() -> None:
         np.testing.assert_array_equal(run(shown, tf.constant(large)), shrunk(large, MAX_DRAWN_SIDE_PX))
 
 
-# --- colours --------------------------------------------------------------------------------------------------------
+# --- colors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
@@ -234,7 +236,7 @@ def test_overlays_are_those_of_tfviz(style: str, shape: tuple[int, int, int]) ->
     below = picture(90, 121)
     (want,) = tfviz.overlay(below[None], values[None, ..., 0] if shape[2] == 1 else values[None], style=style).astype(int)
     got = run(overlaid_in(style, values.shape[-1]), tf.constant(below), tf.constant(values)).astype(int)
-    assert abs(got - want).max() <= 3  # the next colour of the table, where a value lies between two
+    assert abs(got - want).max() <= 3  # the next color of the table, where a value lies between two
     assert (got != want).mean() < 0.002
 
 
@@ -253,7 +255,7 @@ def test_a_map_with_nan_is_not_drawn() -> None:
         run(overlaid_in("heatmap", 1), tf.constant(picture(9, 9)), values)
 
 
-# --- the whole way --------------------------------------------------------------------------------------------------
+# --- the whole way --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""What cannot be exported is refused with a reason, and what goes wrong leaves the old folder or none."""
+"""What cannot be exported is refused with a reason, and what goes wrong leaves the old folder or
+none.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-# --- the folder -----------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 def test_an_existing_export_is_replaced_only_when_asked_for(explainer: Any, tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_killed_process_leaves_the_old_folder(explainer: Any, tmp_path: Path) 
     assert tfviz.load_explainer(folder).key == "saliency"
 
 
-# --- what is asked for ----------------------------------------------------------------------------------------------
+# --- what is asked for ----------------------------------------------------------------------------
 
 
 def refused(explainer: Any, folder: Path, error: type[Exception], message: str, **options: Any) -> None:
@@ -229,15 +231,15 @@ def test_a_model_that_calls_python_while_it_runs_is_refused(tmp_path: Path) -> N
 
 
 def test_a_missing_extra_is_named(explainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for format, packages, extra in (
-        ("stablehlo", ("jax",), "stablehlo"),
-        ("litert", ("ai_edge_litert",), "litert"),
-        ("onnx", ("onnxruntime", "tf2onnx", "onnx"), "onnx"),
+    for format, packages, command in (
+        ("stablehlo", ("jax",), "jax"),
+        ("litert", ("ai_edge_litert",), "ai-edge-litert"),
+        ("onnx", ("onnxruntime", "tf2onnx", "onnx"), "tf2onnx onnx onnxruntime"),
     ):
         for name in [*packages, *sys.modules]:
             if name.startswith(packages) and name.partition(".")[0] in packages:
                 monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(tfviz.MissingPackageError, match=rf"pip install 'tfviz\[{extra}\]'"):
+        with pytest.raises(tfviz.MissingPackageError, match=f"Run: pip install {command}$"):
             tfviz.load_explainer(tfviz.VisualBackProp(explainer.model).export(tmp_path / format, format=format))
 
 

@@ -1,5 +1,5 @@
-"""What holds for every format: the same numbers for any target and any names, a process left as it was, and a reason for each
-damaged folder."""
+"""What holds for every format: the same numbers for any target and any names, a process left as it
+was, and a reason for each damaged folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def exports(explainer: Explainer, tmp_path_factory: pytest.TempPathFactory) -> d
     return {format: explainer.export(folder / format, format=format) for format in FORMATS}
 
 
-# --- the same numbers -----------------------------------------------------------------------------------------------
+# --- the same numbers -----------------------------------------------------------------------------
 
 
 @every_format
@@ -100,7 +100,7 @@ def test_pictures_are_of_the_size_that_was_fixed(format: str, tmp_path: Path) ->
     assert loaded(loaded.preprocessing.tensor(cli_material.picture(0))[None]).shape == (1, 10, 8)
 
 
-# --- the process ----------------------------------------------------------------------------------------------------
+# --- the process ----------------------------------------------------------------------------------
 
 
 def test_exports_in_threads_leave_the_process_as_it_was(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_exports_in_threads_leave_the_process_as_it_was(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"0", "1", "2"}
 
 
-# --- damaged folders ------------------------------------------------------------------------------------------------
+# --- damaged folders ------------------------------------------------------------------------------
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:
@@ -164,7 +164,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "another format": ("saved_model", edited(format="tf"), "of the format 'tf', which this tfviz does not know; it reads"),
     "no format": ("saved_model", edited(format=None), "of the format None"),
     "versions that are a word": ("saved_model", edited(versions="1"), "tfviz.json is not whole"),
-    "unknown preprocessing": ("saved_model", edited(preprocessing={"colour": 1}), "tfviz.json is not whole .*colour"),
+    "unknown preprocessing": ("saved_model", edited(preprocessing={"color": 1}), "tfviz.json is not whole .*color"),
     "labels that are a number": ("saved_model", edited(labels=5), "tfviz.json is not whole"),
     "nothing extra for StableHLO": ("stablehlo", edited(extra={}), "tfviz.json is not whole"),
     "nothing extra for LiteRT": ("litert", edited(extra={}), "tfviz.json is not whole"),

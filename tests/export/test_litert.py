@@ -1,4 +1,6 @@
-"""A .tflite file gives what the explainer gives, in a process with LiteRT alone, with built-in operations only."""
+"""A .tflite file gives what the explainer gives, in a process with LiteRT alone, with built-in
+operations only.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ def model() -> keras.Model:
     return networks.build("residual")
 
 
-# --- the same numbers elsewhere -------------------------------------------------------------------------------------
+# --- the same numbers elsewhere -------------------------------------------------------------------
 
 
 def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, **options: Any) -> list[Any]:
@@ -162,14 +164,15 @@ def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Pat
     for _, want, path in exact:
         got, map_ = np.load(path), want.attribution.numpy()
         assert_near(got["outputs"], want.outputs, TOLERANCE)
-        # LiteRT rounds otherwise than TensorFlow, and where two values almost tie, a gradient then takes another way.
+        # LiteRT rounds otherwise than TensorFlow, and where two values almost tie, a gradient then
+        # takes another way.
         assert (abs(got["attribution"] - map_) > TOLERANCE * abs(map_).max()).mean() < 1e-3
         assert correlation(got["attribution"], map_) > 0.9999
     for _, want, path in small:
         assert correlation(np.load(path)["attribution"], want.attribution) >= CORRELATION
 
 
-# --- behind an explainer's call -------------------------------------------------------------------------------------
+# --- behind an explainer's call -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -246,7 +249,7 @@ def test_models_of_other_kinds_convert(species: str, tmp_path: Path) -> None:
     assert_near(got, explainer(images, 1), max(TOLERANCE, one.tolerance))
 
 
-# --- the size of the file -------------------------------------------------------------------------------------------
+# --- the size of the file -------------------------------------------------------------------------
 
 
 def fully_connected() -> keras.Model:
@@ -322,7 +325,8 @@ def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(-127, 128, (6, 300))
     counts[2], counts[3] = np.clip(counts[2], -9, 9), 0
-    counts[4, 5:], counts[5, ::4] = 0, 0  # a channel of few, and one with nothing where a part of it is tried
+    # a channel of few, and one with nothing where a part of it is tried
+    counts[4, 5:], counts[5, ::4] = 0, 0
     steps = random.uniform(0.001, 3, 6).astype("float32")
     values = (counts * steps[:, None]).astype("float32")
     for part in (values, np.maximum(values, 0), np.maximum(-values, 0)):
@@ -335,7 +339,7 @@ def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
     assert int8_weights._in_steps(random.normal(size=(1, 2000)).astype("float32")) is None
 
 
-# --- bad use --------------------------------------------------------------------------------------------------------
+# --- bad use --------------------------------------------------------------------------------------
 
 
 def test_options_that_are_none_are_refused(model: keras.Model, tmp_path: Path) -> None:
@@ -366,9 +370,9 @@ def test_what_litert_lacks_is_named_and_nothing_is_written(tmp_path: Path, capfd
 def test_without_litert_the_line_to_install_it_is_named(model: keras.Model, tmp_path: Path, monkeypatch: Any) -> None:
     folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install ai-edge-litert"):
         tfviz.GradCAM(model).export(tmp_path / "other", format="litert")
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[litert\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install ai-edge-litert"):
         tfviz.load_explainer(folder)
     assert not (tmp_path / "other").exists()
 

@@ -1,4 +1,6 @@
-"""tfviz.json says what an export is, and load_explainer reads it back behind the call of the explainer."""
+"""tfviz.json says what an export is, and load_explainer reads it back behind the call of the
+explainer.
+"""
 
 from __future__ import annotations
 

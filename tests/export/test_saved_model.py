@@ -1,4 +1,6 @@
-"""A SavedModel gives what the explainer gives, in a process without tfviz and Keras, and holds nothing twice."""
+"""A SavedModel gives what the explainer gives, in a process without tfviz and Keras, and holds
+nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def of_classes(explainer: Explainer, images: np.ndarray, classes: np.ndarray) ->
     return explainer.with_outputs(images, classes if explainer.takes_target else None)
 
 
-# --- the same numbers elsewhere -------------------------------------------------------------------------------------
+# --- the same numbers elsewhere -------------------------------------------------------------------
 
 
 def test_every_method_on_every_golden_network_gives_the_same_without_tfviz_and_keras(shared: Path, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_network_in_int8_gives_the_same(tmp_path: Path) -> None:
     assert_near(loaded(images), explainer(images))
 
 
-# --- signatures -----------------------------------------------------------------------------------------------------
+# --- signatures -----------------------------------------------------------------------------------
 
 
 def signatures(folder: Path) -> Any:
@@ -217,7 +219,7 @@ def test_a_method_that_must_know_the_size_is_told_it(tmp_path: Path) -> None:
         loaded(np.zeros((1, 24, 24, 3)))
 
 
-# --- other models ---------------------------------------------------------------------------------------------------
+# --- other models ---------------------------------------------------------------------------------
 
 
 def steered(kind: type = dict) -> keras.Model:
@@ -368,7 +370,7 @@ def test_any_callable_is_exported_once_it_is_known_what_it_takes(tmp_path: Path)
         assert_near(loaded(images, [1, 4]), explainer(images, [1, 4]))
 
 
-# --- what is in the file --------------------------------------------------------------------------------------------
+# --- what is in the file --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["guided_grad_cam", "contrastive_excitation_backprop"])

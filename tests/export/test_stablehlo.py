@@ -1,4 +1,6 @@
-"""A StableHLO program gives under JAX what the explainer gives, and runs where neither TensorFlow nor Keras nor tfviz is."""
+"""A StableHLO program gives under JAX what the explainer gives, and runs where neither TensorFlow
+nor Keras nor tfviz is.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ def assert_same(got: Any, want: Any) -> None:
     assert_near(got.attribution, want.attribution, TOLERANCE)
 
 
-# --- the same numbers -----------------------------------------------------------------------------------------------
+# --- the same numbers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("number", "key"), [*enumerate(tfviz.METHODS)])
@@ -129,7 +131,7 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
         assert_near(got.attribution[name], want.attribution[name], TOLERANCE)
 
 
-# --- what is in the folder ------------------------------------------------------------------------------------------
+# --- what is in the folder ------------------------------------------------------------------------
 
 
 def test_the_program_is_a_portable_artifact(exported: Path) -> None:
@@ -180,7 +182,7 @@ def test_the_weights_go_in_as_the_manifest_orders_them_also_where_shapes_are_ali
     assert abs(exchanged - explainer(images).numpy()).max() > 0.01 * abs(exchanged).max()
 
 
-# --- the shape it was made for --------------------------------------------------------------------------------------
+# --- the shape it was made for --------------------------------------------------------------------
 
 
 def test_a_loaded_program_takes_batches_of_any_length(exported: Path, explainer: Explainer, tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_model_of_any_image_size_must_be_given_one(tmp_path: Path) -> None:
     assert_near(tfviz.load_explainer(folder)(images), explainer(images), TOLERANCE)
 
 
-# --- what is explained ----------------------------------------------------------------------------------------------
+# --- what is explained ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", [3, [[0.5, 0, 0, -1, 0]], lambda outputs: outputs[:, 1] - outputs[:, 0]])
@@ -232,7 +234,7 @@ def test_a_target_that_is_no_class_is_refused(exported: Path, explainer: Explain
         loaded(images, np.eye(5)[:1])
 
 
-# --- what cannot be -------------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def test_an_operation_that_stablehlo_lacks_is_named_and_nothing_is_written(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_without_jax_a_folder_is_written_but_not_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
     folder = explainer.export(tmp_path / "explainer", format="stablehlo")
-    with pytest.raises(tfviz.MissingPackageError, match=r"pip install 'tfviz\[stablehlo\]'"):
+    with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install jax"):
         tfviz.load_explainer(folder)
 
 
@@ -266,7 +268,7 @@ def test_a_missing_file_is_named(name: str, explainer: Explainer, tmp_path: Path
         tfviz.load_explainer(folder)
 
 
-# --- the example, alone ---------------------------------------------------------------------------------------------
+# --- the example, alone ---------------------------------------------------------------------------
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -284,7 +286,7 @@ def test_the_example_explains_a_batch_with_jax_alone(exported: Path, explainer: 
 
 
 HOW: list[dict[str, Any]] = [
-    {"formula": "x/127.5 - 1", "resize": "short side 40, centre crop 30x26"},
+    {"formula": "x/127.5 - 1", "resize": "short side 40, center crop 30x26"},
     {"formula": "x - mean", "channel_order": "BGR", "mean": [103.9, 116.8, 123.7]},
     {"formula": "(x/255 - mean)/std", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]},
 ]
@@ -307,8 +309,8 @@ def test_the_example_explains_a_picture_as_tfviz_does(
     assert done.returncode == 0, done.stderr
     outputs, _, attribution = explainer.with_outputs(preprocessing.tensor(pixels)[None])
     assert f"class {outputs.numpy().argmax()} {labels[outputs.numpy().argmax()]}" in done.stdout
-    grey = attribution.numpy()[0].sum(axis=-1)
-    want = cv2.resize((grey / abs(grey).max() + 1) / 2, preprocessing.picture(pixels).shape[1::-1])
+    gray = attribution.numpy()[0].sum(axis=-1)
+    want = cv2.resize((gray / abs(gray).max() + 1) / 2, preprocessing.picture(pixels).shape[1::-1])
     got = cv2.imread(str(tmp_path / "map.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(got, 255 * want, rtol=0, atol=0.6)
 
@@ -317,7 +319,8 @@ def test_the_example_takes_one_name_for_the_two_classes_of_a_sigmoid(tmp_path: P
     explainer = tfviz.GradCAM(cli_material.network(outputs=1))
     folder = explainer.export(tmp_path / "explainer", format="stablehlo")
     manifest = json.loads((folder / "tfviz.json").read_text())
-    (folder / "tfviz.json").write_text(json.dumps(manifest | {"labels": ["cat"]}))  # as of a model that knows its label
+    # as of a model that knows its label
+    (folder / "tfviz.json").write_text(json.dumps(manifest | {"labels": ["cat"]}))
     np.save(tmp_path / "images.npy", images_for(explainer, 1))
     done = run(folder, tmp_path / "images.npy", tmp_path / "maps.npy", "--target", 1)
     assert done.returncode == 0, done.stderr

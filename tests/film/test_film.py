@@ -1,4 +1,6 @@
-"""Films, decoded: what is on the frames, how many there are, and what happens to runs that are not perfect."""
+"""Films, decoded: what is on the frames, how many there are, and what happens to runs that are not
+perfect.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,8 @@ def test_an_mp4_is_of_the_kind_that_browsers_play(trainer: FakeTrainer, tmp_path
         (stream,) = container.streams
         codec = stream.codec_context
         assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 334, film.size[0])
-        assert film.size[0] % 2 == 0 and (codec.colorspace, codec.color_range) == (1, 1)  # BT.709, as is written
+        # BT.709, as is written
+        assert film.size[0] % 2 == 0 and (codec.colorspace, codec.color_range) == (1, 1)
         assert stream.average_rate == Fraction(4) and stream.frames == 9 + round(HOLD_S * 4)
         assert float(stream.duration * stream.time_base) == film.pace.duration_s == 15 / 4
     content = film.path.read_bytes()
@@ -286,7 +289,7 @@ def test_a_folder_without_a_run_or_with_several_says_so(trainer: FakeTrainer, tm
 
 def test_without_pyav_it_is_said_what_to_install(trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingPackageError, match=r"encoded by PyAV, which is not installed: pip install 'tfviz\[film\]'"):
+    with pytest.raises(MissingPackageError, match=r"PyAV, which encodes films, is not installed. Run: pip install av"):
         write_film(trainer.folder, "film.mp4")
 
 
@@ -379,11 +382,12 @@ def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
     losses, box = [None, 3.0, 2.0, None, 1.0], Box(10, 20, 60, 101)
     frame = np.zeros((100, 140, 3), np.uint8)
     LossCurve(losses, box).draw(frame, 2)
-    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 118)]  # the largest, the smallest
+    # the largest, the smallest
+    heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 118)]
     assert heights[0] <= 13 and 60 <= heights[1] <= 68
     assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
     past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)
-    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and grey
+    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and gray
     for losses in ([None, None], [2.0], [1.0, 1.0]):  # nothing to compare with
         LossCurve(losses, box).draw(frame, len(losses) - 1)
 

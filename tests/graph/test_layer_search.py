@@ -25,7 +25,7 @@ def nested() -> keras.Model:
     return networks.build("nested")
 
 
-# --- the automatic choice -------------------------------------------------------------------------------------------
+# --- the automatic choice -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, case in NETWORKS.items() if case.automatic])
@@ -76,7 +76,7 @@ def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
         tfviz.GradCAM(networks.build("dense"))
 
 
-# --- by name, path and object ---------------------------------------------------------------------------------------
+# --- by name, path and object ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_name_used_in_two_nested_models_is_ambiguous() -> None:
     assert tfviz.GradCAM(model, "left/conv").layer_path == "left/conv"
 
 
-# --- a layer that is called more than once --------------------------------------------------------------------------
+# --- a layer that is called more than once --------------------------------------------------------
 
 
 def test_each_call_of_a_shared_layer_is_a_step_of_its_own() -> None:
@@ -244,7 +244,7 @@ def test_steps_of_a_shared_layer_are_numbered_in_call_order() -> None:
     assert graph.producer(find(graph, "conv:1")).inputs == (find(graph, "conv:0"),)
 
 
-# --- height and width -----------------------------------------------------------------------------------------------
+# --- height and width -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_the_name_of_a_softmax_layer_leads_to_the_logits() -> None:
     assert graph.names["softmax"] == graph.outputs[0] == graph.names["flat"]
 
 
-# --- one sigmoid unit -----------------------------------------------------------------------------------------------
+# --- one sigmoid unit -----------------------------------------------------------------------------
 
 
 def one_unit(units: int = 1) -> keras.Model:
@@ -157,29 +157,29 @@ def test_one_unit_without_a_sigmoid_is_one_output() -> None:
     np.testing.assert_array_equal(tfviz.Saliency(model)(images), tfviz.Saliency(model)(images, 0))
 
 
-# --- several outputs ------------------------------------------------------------------------------------------------
+# --- several outputs ------------------------------------------------------------------------------
 
 
 def test_the_softmax_of_every_output_is_removed() -> None:
     inputs, x = trunk()
-    outputs = {"kind": layers.Dense(3, activation="softmax")(x), "colour": layers.Softmax()(layers.Dense(2)(x))}
+    outputs = {"kind": layers.Dense(3, activation="softmax")(x), "color": layers.Softmax()(layers.Dense(2)(x))}
     model = networks.with_random_weights(keras.Model(inputs, outputs), 0)
     images = networks.pictures(model)
     seen = {}
 
     def target(outputs: dict[str, tf.Tensor]) -> tf.Tensor:
         seen.update({name: tuple(value.shape) for name, value in outputs.items()})
-        return outputs["kind"][:, 1] + outputs["colour"][:, 0]
+        return outputs["kind"][:, 1] + outputs["color"][:, 0]
 
     both = tfviz.Saliency(model)(images, target)
-    assert seen == {"kind": (None, 3), "colour": (None, 2)}
-    kind, colour = tfviz.Saliency(model, output="kind")(images, 1), tfviz.Saliency(model, output="colour")(images, 0)
-    np.testing.assert_allclose(both, kind + colour, rtol=1e-4, atol=1e-6)
+    assert seen == {"kind": (None, 3), "color": (None, 2)}
+    kind, color = tfviz.Saliency(model, output="kind")(images, 1), tfviz.Saliency(model, output="color")(images, 0)
+    np.testing.assert_allclose(both, kind + color, rtol=1e-4, atol=1e-6)
     probabilities = tfviz.Saliency(model, score="outputs")(images, target)
     assert abs(both - probabilities).numpy().max() > 1e-3
 
 
-# --- several activations, and those that stay on ----------------------------------------------------------------------
+# --- several activations, and those that stay on --------------------------------------------------
 
 
 TOGETHER: dict[str, Callable[[Any, bool], Any]] = {

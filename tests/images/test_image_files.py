@@ -85,7 +85,8 @@ def test_transparency_is_blended_with_white_and_rotated_with_the_image(tmp_path:
     rgba = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(float)
     share = rgba[..., 3:] / 255
     expected = rgba[..., :3] * share + 255 * (1 - share)
-    assert np.abs(read(tmp_path, data) - expected).max() <= 1  # libtiff rounds the product once more
+    # libtiff rounds the product once more
+    assert np.abs(read(tmp_path, data) - expected).max() <= 1
 
 
 def test_a_palette_with_transparency_is_blended_with_white(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def test_unit_and_none_scale_to_one_and_not_at_all() -> None:
 
 def test_bgr_is_reversed_rgb_and_gray_is_luminance() -> None:
     assert np.array_equal(Preprocessing(channel_order="BGR").tensor(noise()), noise()[..., ::-1].astype(np.float32))
-    grey = Preprocessing(channel_order="gray").tensor(noise())
-    assert grey.shape == (12, 16, 1)
-    assert np.abs(grey[..., 0] - noise() @ [0.299, 0.587, 0.114]).max() < 1
+    gray = Preprocessing(channel_order="gray").tensor(noise())
+    assert gray.shape == (12, 16, 1)
+    assert np.abs(gray[..., 0] - noise() @ [0.299, 0.587, 0.114]).max() < 1
 
 
 def test_mean_and_std_are_in_the_order_of_the_channels() -> None:
@@ -183,7 +183,7 @@ def written(tmp_path: Path, content: Any) -> Path:
 def test_a_file_may_nest_its_keys_under_preprocessing(tmp_path: Path) -> None:
     keys = {**TORCH, "size_hw": [32, 48], "resize": "short side 64, center crop 32"}
     expected = Preprocessing((32, 48), resize="short side 64, center crop 32", **TORCH)
-    assert from_file(written(tmp_path, {**keys, "licence": "free"})) == expected
+    assert from_file(written(tmp_path, {**keys, "terms": "free"})) == expected
     assert from_file(written(tmp_path, {"preprocessing": keys, "mean": "of life"})) == expected
 
 

@@ -25,6 +25,7 @@ FLOORS = [
     ["numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
     ["images", "shapes"],
     ["models", "targets"],
+    ["target_words"],
     ["graph"],
     ["reading"],
     ["rules", "class_scores"],
@@ -78,12 +79,14 @@ def test_imports_are_found_in_functions_and_strings_and_not_for_types() -> None:
     assert set(imports_of("", ast.parse(code))) == {"tfviz.errors", "tfviz.export.folders", "tfviz.export.onnx"}
 
 
-# --- names of layers and operations -----------------------------------------------------------------------------------
+# --- names of layers and operations ---------------------------------------------------------------
 
 TRANSLATORS = {"tfviz.reading.keras_layers", "tfviz.reading.keras_ops", "tfviz.reading.tensorflow_ops"}
 # Other modules that contain such names, and why.
 KNOW_NAMES = {
     "tfviz.export.lowering.graph_copy": "replaces operations of a traced graph by type",
+    "tfviz.export.lowering.loops": "writes loops and conditions out",
+    "tfviz.export.lowering.tensor_lists": "the operations on lists of tensors, which loops use",
     "tfviz.export.lowering.litert_operations": "which operations LiteRT lacks, and what replaces them",
     "tfviz.export.lowering.activation_gradients": "a part of that table",
     "tfviz.export.lowering.move_gradients": "a part of that table",
@@ -91,9 +94,11 @@ KNOW_NAMES = {
     "tfviz.export.onnx": "takes the constants out of a graph before it is converted",
     "tfviz.export.litert": "says where in the graph the operations stand that the converter lacks",
     "tfviz.export.int8_weights": "rounds the kernels of a traced graph; a depthwise one has other channels",
+    "tfviz.export.allowed_operations": "refuses operations that do more than compute",
     "tfviz.export.saved_model": "refuses operations that run Python",
     "tfviz.export.loading": "knows tfviz.At by name, since it runs without TensorFlow",
-    "tfviz.models.weights.keras_2": "translates the config of a Keras 2 file",
+    "tfviz.models.weights.keras_2_layers": "which arguments the layers of a Keras 2 file have",
+    "tfviz.models.weights.keras_2_graph": "how a Keras 2 file writes the calls of layers",
     "tfviz.snapshots.datasets": "rewrites the graph of a dataset",
 }
 ANY_MODEL = {"Layer", "Model", "Sequential", "InputLayer"}
@@ -227,7 +232,7 @@ def test_code_without_type_names_passes(code: str) -> None:
     assert not dispatches_on_names(ast.parse(code))
 
 
-# --- private parts ----------------------------------------------------------------------------------------------------
+# --- private parts --------------------------------------------------------------------------------
 
 INTERNALS = {
     "tfviz.keras_internals": ("keras.src",),
@@ -317,7 +322,7 @@ def test_a_private_attribute_is_detected(code: str) -> None:
     assert private_attributes(ast.parse(code))
 
 
-# --- habits -----------------------------------------------------------------------------------------------------------
+# --- habits ---------------------------------------------------------------------------------------
 
 LONG_BODY = 30
 ADJECTIVES = {"opaque", "faithful", "linear", "convertible", "private", "common", "misc", "general", "generic", "internal"}
@@ -403,7 +408,7 @@ def test_broken_habits_are_detected() -> None:
         assert not broad_handlers(ast.parse(handler.format(kinds, "raise ValueError")))
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 EXCITATION, GUIDED_BACKPROP, CAM = 150, 15, 10  # lines
 

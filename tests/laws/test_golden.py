@@ -39,6 +39,16 @@ def test_every_golden_array_is_reproduced(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
+def test_every_golden_array_of_the_later_methods_is_met(name: str, shared: Path) -> None:
+    model, arrays = golden(shared, name)
+    later = dict(np.load(shared / "golden" / f"{name}.methods.npz"))
+    for key, want in later.items():
+        if key.split("/")[0] in tfviz.METHODS:
+            got = attribution(model, key, arrays["images"], arrays["target"])
+            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE * abs(want).max(), err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
 def test_the_score_is_the_golden_logits(name: str, shared: Path) -> None:
     model, arrays = golden(shared, name)
     graph = scored(graph_of(model), "logits")

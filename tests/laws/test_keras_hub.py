@@ -16,7 +16,7 @@ from support.zoo import ALL_CAMS, Head, Species, alive, noise
 import tfviz
 from tfviz.graph.operations import Linear, Product, Relu, Sum
 
-hub = pytest.importorskip("keras_hub", reason="pip install 'tfviz[kerashub]'")
+hub = pytest.importorskip("keras_hub", reason="pip install keras-hub")
 
 SHAPE = (32, 32, 3)
 RESNET = {

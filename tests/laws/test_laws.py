@@ -31,7 +31,7 @@ def plain_gradient(model: keras.Model, images: np.ndarray, target: int) -> np.nd
     return compiled_gradient(lambda x: model(x, training=False)[:, target], images).numpy()
 
 
-# --- gradients ------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -68,7 +68,7 @@ def test_guided_backprop_blocks_whatever_the_gradient_or_deconvnet_blocks() -> N
         np.testing.assert_array_equal(tfviz.METHODS[method](model)(x, 0), [p])
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 def cascade() -> keras.Model:
@@ -139,7 +139,7 @@ def test_a_gate_is_a_weight_and_gets_nothing() -> None:
     np.testing.assert_array_equal(backward.gradients[0], 0)
 
 
-# --- maps -----------------------------------------------------------------------------------------------------------
+# --- maps -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["residual", "depthwise", "separable", "transposed"])
@@ -197,7 +197,7 @@ def test_a_constant_image_and_dead_relus_give_no_nan(method: str) -> None:
     assert np.isfinite(tfviz.METHODS[method](model)(np.zeros((2, *model.input_shape[1:]), np.float32))).all()
 
 
-# --- compilation ----------------------------------------------------------------------------------------------------
+# --- compilation ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", tfviz.METHODS)
@@ -259,7 +259,7 @@ def test_an_explainer_first_used_inside_a_tf_function_can_be_used_outside() -> N
     assert explainer.traces == 1
 
 
-# --- the rules can be broken, and these tests see it ------------------------------------------------------------------
+# --- the rules can be broken, and these tests see it ----------------------------------------------
 
 
 def test_the_cams_differ_from_each_other() -> None:

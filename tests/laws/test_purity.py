@@ -114,7 +114,7 @@ def test_random_layers_stay_off_and_keep_their_seeds() -> None:
     assert_untouched(model, before)
 
 
-# --- with_visual_backprop -------------------------------------------------------------------------------------------
+# --- with_visual_backprop -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["plain", "residual", "depthwise", "inception", "operations", "called"])
@@ -155,7 +155,7 @@ def test_with_visual_backprop_does_not_change_the_model_if_it_fails(monkeypatch:
     assert_untouched(model, before)
 
 
-# --- weights are read live ------------------------------------------------------------------------------------------
+# --- weights are read live ------------------------------------------------------------------------
 
 
 def compare(explainer: Explainer, model: keras.Model, **options: Any) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_the_steering_networks_masks_are_the_published_ones(shared: Path) -> Non
     np.testing.assert_allclose(net.outputs(images)[:, 0], road["angles"], atol=FLOAT32_ROUNDING)
 
 
-# --- forward: the same numbers as Keras -----------------------------------------------------------------------------
+# --- forward: the same numbers as Keras -----------------------------------------------------------
 
 LAYERS = {
     "conv": lambda: layers.Conv2D(6, (3, 2), padding="same"),
@@ -146,7 +146,7 @@ def test_logits_are_what_a_softmax_or_sigmoid_at_the_end_reads() -> None:
             np.testing.assert_array_equal(reference.Network(model).logits(x), reference.Network(bare).outputs(x))
 
 
-# --- backward: adjoints and derivatives -----------------------------------------------------------------------------
+# --- backward: adjoints and derivatives -----------------------------------------------------------
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 windows = st.builds(Window, pairs, pairs, st.sampled_from(["same", "valid"]), pairs)
@@ -203,7 +203,7 @@ def test_ties_go_to_the_first_pixel_or_are_shared_in_global_max_pooling() -> Non
     np.testing.assert_array_equal(shared_out[0, ..., 0], [[2, 2], [2, 2]])
 
 
-# --- the rules ------------------------------------------------------------------------------------------------------
+# --- the rules ------------------------------------------------------------------------------------
 
 
 def test_guided_relu_requires_positive_gradient_and_positive_uncapped_input() -> None:

@@ -88,8 +88,8 @@ def test_a_function_of_all_outputs_may_be_the_target() -> None:
     species = ZOO["outputs in a dict"]
     model = species.model()
     images = species.images(model)
-    both = tfviz.Saliency(model)(images, lambda outputs: outputs["kind"][:, 1] + outputs["colour"][:, 2])
-    apart = tfviz.Saliency(model, output="kind")(images, 1) + tfviz.Saliency(model, output="colour")(images, 2)
+    both = tfviz.Saliency(model)(images, lambda outputs: outputs["kind"][:, 1] + outputs["color"][:, 2])
+    apart = tfviz.Saliency(model, output="kind")(images, 1) + tfviz.Saliency(model, output="color")(images, 2)
     np.testing.assert_allclose(both, apart, rtol=1e-4, atol=1e-6)
 
 

@@ -90,7 +90,7 @@ def test_a_map_without_the_time_axis_of_a_video_is_the_automatic_layer() -> None
         tfviz.GuidedGradCAM(model)
 
 
-# --- channels that are moved ---------------------------------------------------------------------------------------------
+# --- channels that are moved ----------------------------------------------------------------------
 
 
 def as_pytorch(back: bool) -> keras.Model:

@@ -74,8 +74,8 @@ def test_the_contrast_removes_the_other_object(model, scenes):
 
 def test_every_map_points_better_than_the_center(model, scenes):
     drawn, _, _ = scenes
-    centre = np.zeros(drawn[0].image.shape[:2])
-    centre[centre.shape[0] // 2, centre.shape[1] // 2] = 1
+    center = np.zeros(drawn[0].image.shape[:2])
+    center[center.shape[0] // 2, center.shape[1] // 2] = 1
     for key in ("grad_cam", "guided_backprop", "excitation_backprop"):
         for which, (hit, _) in enumerate(measured(model, scenes, key)):
-            assert hit > 2 * hits([centre] * SCENES, drawn, which)
+            assert hit > 2 * hits([center] * SCENES, drawn, which)

@@ -132,7 +132,7 @@ def test_a_dataset_requires_as_many_targets_as_images(count: int, message: str) 
         tfviz.Saliency(model).explain(dataset, [0] * count, batch_size=2, verbose=0)
 
 
-# --- one tensor as several outputs ----------------------------------------------------------------------------------
+# --- one tensor as several outputs ----------------------------------------------------------------
 
 
 def outputs_twice(form: str) -> tuple[keras.Model, Callable[[Any], Any], keras.Model]:
@@ -176,7 +176,7 @@ def test_a_difference_of_two_outputs_may_use_one_tensor() -> None:
     np.testing.assert_allclose(got, tfviz.Saliency(alone)(images, weights), rtol=1e-5, atol=1e-7)
 
 
-# --- masks and classes along the images -----------------------------------------------------------------------------
+# --- masks and classes along the images -----------------------------------------------------------
 
 
 def pixels_of_classes() -> tuple[keras.Model, np.ndarray, np.ndarray]:
@@ -236,7 +236,7 @@ def test_positions_in_an_output_of_unknown_size_require_a_function() -> None:
         explainer(np.zeros((2, 8, 8, 3), np.float32), tfviz.At(1, np.ones((8, 8))))
 
 
-# --- a target inside a user's own function --------------------------------------------------------------------------
+# --- a target inside a user's own function --------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.uint8])

@@ -154,7 +154,7 @@ def test_a_branch_with_a_move_is_saved_and_loaded(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded(images)[1], two(images)[1], atol=1e-6)
 
 
-# --- sums and products with a vector --------------------------------------------------------------------------------
+# --- sums and products with a vector --------------------------------------------------------------
 
 
 def squeezed(x: Any) -> Any:

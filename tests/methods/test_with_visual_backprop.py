@@ -40,8 +40,8 @@ def test_the_output_has_a_name_a_shape_and_a_type() -> None:
 def forked_outputs(kind: type) -> keras.Model:
     inputs = keras.Input((12, 12, 3))
     x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(inputs))
-    parts = [layers.Dense(2, name="kind")(x), layers.Dense(3, name="colour")(x)]
-    outputs = {"kind": parts[0], "colour": parts[1]} if kind is dict else parts
+    parts = [layers.Dense(2, name="kind")(x), layers.Dense(3, name="color")(x)]
+    outputs = {"kind": parts[0], "color": parts[1]} if kind is dict else parts
     return networks.with_random_weights(keras.Model(inputs, outputs), 0)
 
 
@@ -57,7 +57,7 @@ def test_a_dict_of_outputs_gets_one_more_key() -> None:
     model = forked_outputs(dict)
     images = networks.pictures(model)
     outputs = tfviz.with_visual_backprop(model)(images)
-    assert set(outputs) == {"kind", "colour", "visual_backprop"}
+    assert set(outputs) == {"kind", "color", "visual_backprop"}
     np.testing.assert_allclose(outputs["visual_backprop"], tfviz.VisualBackProp(model)(images), atol=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""Names of classes: every file that people have is read, and a missing name is never a reason to fail."""
+"""Names of classes: every file that people have is read, and a missing name is never a reason to
+fail.
+"""
 
 from __future__ import annotations
 

@@ -192,7 +192,8 @@ def test_a_model_file_is_opened_whole(tmp_path: Path, name: str) -> None:
 def test_a_compiled_model_is_opened_without_its_training_state(tmp_path: Path) -> None:
     model = network()
     model.compile("adam", "mse")
-    model.train_on_batch(np.zeros((2, 16, 16, 3)), np.zeros((2, 5)))  # the optimizer now has arrays of its own
+    # the optimizer now has arrays of its own
+    model.train_on_batch(np.zeros((2, 16, 16, 3)), np.zeros((2, 5)))
     for name in ("model.keras", "model.h5"):
         path = saved(tmp_path, model, name)
         assert not load_model(path).compiled
@@ -203,8 +204,8 @@ def test_a_file_that_says_nothing_takes_pictures_as_they_are(tmp_path: Path) -> 
     model = load_model(saved(tmp_path, network(), "model.keras"))
     assert preprocessing_of(model) == Preprocessing((16, 16))
     assert not is_preprocessing_known(model)
-    grey = load_model(saved(tmp_path, network(channels=1), "grey.keras"))
-    assert preprocessing_of(grey) == Preprocessing((16, 16), "gray")
+    gray = load_model(saved(tmp_path, network(channels=1), "gray.keras"))
+    assert preprocessing_of(gray) == Preprocessing((16, 16), "gray")
 
 
 def test_preprocessing_can_be_given_as_a_name_a_file_or_an_object(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_network_for_any_size_takes_the_size_that_is_asked_for(tmp_path: Path)
     model = load_model(path, size=(20, 30))
     assert preprocessing_of(model) == Preprocessing((20, 30))
     assert not is_preprocessing_known(model)
-    crop = Preprocessing(resize="short side 50, centre crop 40")
+    crop = Preprocessing(resize="short side 50, center crop 40")
     assert preprocessing_of(load_model(path, preprocessing=crop, size=(20, 20))).output_size == (20, 20)
 
 
@@ -315,7 +316,8 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path
     message = (
         r"holds the weights of another network than Small; only there: \S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
     )
-    with pytest.raises(WeightsError, match=message):  # Keras itself would load the first without a word
+    # Keras itself would load the first without a word
+    with pytest.raises(WeightsError, match=message):
         load_model(small, weights=deeper)
     with pytest.raises(WeightsError, match=r"not in the file: conv/kernel \(3, 3, 3, 4\), .* and 3 more; only there: .*9"):
         load_model(small, weights=wider)
@@ -369,7 +371,7 @@ def test_a_model_of_the_users_own_is_asked_for_its_input() -> None:
         preprocessing_of(network(channels=4))
     inputs = [keras.Input((8, 8, 3)), keras.Input((4,))]
     with pytest.raises(UnsupportedModelError, match=r"one input .*this one's inputs: \(None, 8, 8, 3\), \(None, 4\)"):
-        preprocessing_of(keras.Model(inputs, inputs))
+        preprocessing_of(keras.Model(inputs, [keras.layers.Identity()(x) for x in inputs]))
 
 
 def test_notes_about_a_model_do_not_keep_it_alive(tmp_path: Path) -> None:

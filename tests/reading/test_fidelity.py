@@ -33,7 +33,7 @@ def head(x: Any, units: int = 4, activation: Any = None) -> Any:
     return layers.Dense(units, activation=activation)(layers.GlobalAveragePooling2D()(x))
 
 
-# --- models whose outputs end in an activation that something else reads too ------------------------------------------
+# --- models whose outputs end in an activation that something else reads too ----------------------
 
 
 def mask_and_class() -> keras.Model:
@@ -116,7 +116,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
-# --- inputs by name ---------------------------------------------------------------------------------------------------
+# --- inputs by name -------------------------------------------------------------------------------
 
 
 def of_two(structure: Any = list) -> keras.Model:
@@ -191,7 +191,7 @@ def of_two_like(model: OfADict) -> keras.Model:
     return keras.Model([right, left], model.out(model.pool(x)))
 
 
-# --- what Keras carries along or switches off -------------------------------------------------------------------------
+# --- what Keras carries along or switches off -----------------------------------------------------
 
 
 def masked_inside(reader: Callable[[], layers.Layer], is_opened: bool = True) -> keras.Model:
@@ -292,7 +292,7 @@ def test_the_graph_of_every_species_computes_the_models_outputs(name: str) -> No
         np.testing.assert_allclose(got, np.asarray(want, np.float32), atol=species.tolerance)
 
 
-# --- activations as functions of the user's ---------------------------------------------------------------------------
+# --- activations as functions of the user's -------------------------------------------------------
 
 
 def own_relu(x: Any) -> Any:
@@ -328,7 +328,7 @@ def test_an_activation_is_recognized_in_every_form(relu: str, softmax: str, apar
     plain = with_functions("relu", "softmax", apart=apart)
     model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(images, target), method(plain)(images, target))
 
 
@@ -417,7 +417,7 @@ def test_an_opaque_model_ending_in_a_sigmoid_is_explained_with_a_warning() -> No
         np.testing.assert_array_equal(tfviz.Saliency(model, score="outputs")(noise(*SIZE), 0), as_it_is)
 
 
-# --- what Keras does at the door of a nested model --------------------------------------------------------------------
+# --- what Keras does at the door of a nested model ------------------------------------------------
 
 
 @pytest.mark.parametrize("first", [lambda x: x * 2, lambda x: x - 128.0, lambda x: x + x])
@@ -433,7 +433,7 @@ def test_a_nested_models_inputs_are_cast_to_its_own_dtype(first: Callable[[Any],
     assert_same(tfviz.GradCAM(model, "inner/c1")(images, 1), plain)
 
 
-# --- code that asks for what is not known yet -------------------------------------------------------------------------
+# --- code that asks for what is not known yet -----------------------------------------------------
 
 
 class SizedMean(layers.Layer):
@@ -562,7 +562,7 @@ def test_a_model_with_its_own_preprocessor_causes_a_warning() -> None:
     assert caught[0].filename == __file__
 
 
-# --- other ------------------------------------------------------------------------------------------------------------
+# --- other ----------------------------------------------------------------------------------------
 
 
 class ReLU(layers.Layer):
@@ -670,11 +670,11 @@ def test_an_output_has_the_name_of_the_nested_model_that_computes_it() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Flatten()(conv(2)(inputs))
     kinds = keras.Sequential([keras.Input((180,)), layers.Dense(3), layers.Softmax()], name="kind")
-    colours = keras.Sequential([keras.Input((180,)), layers.Dense(2)], name="colour")
-    model = alive(keras.Model(inputs, [colours(x), kinds(x)]))
+    colors = keras.Sequential([keras.Input((180,)), layers.Dense(2)], name="color")
+    model = alive(keras.Model(inputs, [colors(x), kinds(x)]))
     by_name, by_number = (tfviz.Saliency(model, output=output)(noise(*SIZE), 1) for output in ("kind", 1))
     np.testing.assert_array_equal(by_name, by_number)
-    with pytest.raises(tfviz.OptionError, match=r"no output 'size'. Its outputs are 'colour', 'kind'"):
+    with pytest.raises(tfviz.OptionError, match=r"no output 'size'. Its outputs are 'color', 'kind'"):
         tfviz.Saliency(model, output="size")
 
 
@@ -690,7 +690,7 @@ def test_a_layer_with_several_outputs_requires_a_choice() -> None:
     assert tfviz.GradCAM(model, "pyramid[1]")(noise(*SIZE), 1).shape == (2, 5, 5)
 
 
-# --- the model is as it was -------------------------------------------------------------------------------------------
+# --- the model is as it was -----------------------------------------------------------------------
 
 
 class Keeping(layers.Layer):
@@ -708,7 +708,7 @@ def test_what_a_layer_stores_of_its_last_call_is_preserved() -> None:
     model(noise(*SIZE))
     before = keeping.last
     for key, method in tfviz.METHODS.items():
-        method(model)(noise(*SIZE), None if key == "visual_backprop" else 1)
+        method(model)(noise(*SIZE), 1 if tfviz.METHODS[key].takes_target else None)
         assert keeping.last is before
 
 
@@ -726,7 +726,7 @@ class Normalized(keras.Model):
     """Reads a weight itself; a recorded graph would freeze the weight's current value."""
 
     def __init__(self) -> None:
-        super().__init__(name="normalised")
+        super().__init__(name="normalized")
         self.pool, self.out = layers.GlobalAveragePooling2D(), layers.Dense(3)
 
     def call(self, x: Any) -> Any:

@@ -32,7 +32,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max())
 
 
-# --- a model with all sorts of functions ------------------------------------------------------------------------------
+# --- a model with all sorts of functions ----------------------------------------------------------
 
 
 class Mixed(keras.Model):
@@ -107,7 +107,7 @@ def test_every_method_sees_layers_and_the_functions_between_them(method: str) ->
     model = mixed()
     twin, images, before = same_weights(model, of_layers()), noise(*SIZE), snapshot(model)
     np.testing.assert_allclose(model(images), twin(images), rtol=1e-4)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     assert_same(tfviz.METHODS[method](model)(images, target), tfviz.METHODS[method](twin)(images, target))
     assert_untouched(model, before)
 
@@ -188,7 +188,7 @@ class HalfReady(Mixed):
         return self.out(tf.reduce_mean(x, axis=[1, 2]))
 
 
-# --- layers and functions in a graph ----------------------------------------------------------------------------------
+# --- layers and functions in a graph --------------------------------------------------------------
 
 
 def of_lambda(function: Callable[[Any], Any], shape: tuple[int, ...] = (12, 10, 6)) -> keras.Model:
@@ -226,7 +226,7 @@ def test_a_relu6_is_recognized_in_every_form(name: str) -> None:
     model = of_lambda(lambda x: SIXES[name](8.0 * x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu6(8.0 * x))))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -235,7 +235,7 @@ def test_a_relu_is_recognized_in_every_form(name: str, recwarn: pytest.WarningsR
     model = of_lambda(RELUS[name])
     plain = weighted_like(model, by_layer(layers.ReLU()))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
     assert not recwarn.list
 
@@ -314,7 +314,7 @@ def test_a_convolution_with_explicit_padding_equals_padding_and_a_convolution() 
     model, plain = build(Strided(name="own")), build(of_keras)
     plain.set_weights(model.get_weights())
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -354,7 +354,7 @@ def test_functions_are_described_by_what_they_compute(function: Callable[[Any], 
     model = of_lambda(function, (12, 10, 3 if "split" in str(function.__code__.co_names) else 6))
     plain = weighted_like(model, by_layer(layer))
     for key, method in tfviz.METHODS.items():
-        target = None if key == "visual_backprop" else 1
+        target = 1 if tfviz.METHODS[key].takes_target else None
         assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
 
 
@@ -435,7 +435,7 @@ def test_half_precision_moves_a_mask_exactly() -> None:
     assert_same(tfviz.VisualBackProp(model)(noise(*size)), tfviz.VisualBackProp(plain)(noise(*size)), 2e-3)
 
 
-# --- conditions, variables, names ---------------------------------------------------------------------------------------
+# --- conditions, variables, names -----------------------------------------------------------------
 
 
 class Branching(layers.Layer):
@@ -559,7 +559,7 @@ def test_none_outputs_and_explicit_training_arguments_are_respected() -> None:
     assert_same(tfviz.Saliency(model)(images, 1), want)
 
 
-# --- what is done to look -----------------------------------------------------------------------------------------------
+# --- what is done to look -------------------------------------------------------------------------
 
 
 def test_calls_are_recorded_once_and_in_this_thread_only() -> None:
@@ -660,6 +660,6 @@ def test_keras_still_calls_a_layer_through_the_class() -> None:
 def test_a_model_in_tensorflow_functions_is_exported(method: str, tmp_path: Path) -> None:
     model, images = mixed(), noise(*SIZE)
     explainer = tfviz.METHODS[method](model)
-    target = None if method == "visual_backprop" else 1
+    target = 1 if tfviz.METHODS[method].takes_target else None
     explainer.export(tmp_path / "explainer")
     assert_same(tfviz.load_explainer(tmp_path / "explainer")(images, target), explainer(images, target))

@@ -56,3 +56,9 @@ def test_a_stablehlo_program_becomes_portable() -> None:
     pytest.importorskip("tensorflow.compiler.mlir.stablehlo")
     text = "module { func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> } }"
     assert tensorflow_internals.portable_stablehlo(text, "1.0.0").startswith(b"ML\xefR")
+
+
+def test_operations_are_defined_and_unknown_ones_are_not() -> None:
+    definition = tensorflow_internals.operation_definition("WriteFile")
+    assert definition.is_stateful and [one.name for one in definition.input_arg] == ["filename", "contents"]
+    assert tensorflow_internals.operation_definition("NoSuchOperation") is None

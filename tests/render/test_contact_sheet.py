@@ -19,7 +19,7 @@ def red(height, width):
 
 
 def box_of(sheet, color):
-    """(top, left, bottom, right) of all pixels of that colour."""
+    """(top, left, bottom, right) of all pixels of that color."""
     mask = (sheet == np.array(color)).all(2)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
@@ -45,15 +45,15 @@ def test_a_panorama_is_drawn_less_high():
 
 def test_methods_go_across_and_pictures_down():
     pictures = np.stack([red(30, 30), red(30, 30) // 2])
-    sheet = contact_sheet(pictures, {"grad_cam": MAPS.repeat(2, 0), "saliency": -np.ones((2, 3, 3, 3))})
+    sheet = contact_sheet(pictures, {"grad_cam": MAPS.repeat(2, 0), "deconvnet": -np.ones((2, 3, 3, 3))})
     first, second = box_of(sheet, RED), box_of(sheet, (127, 0, 0))
-    heat = box_of(sheet, overlay(pictures[:1], MAPS)[0, 0, 0])
-    below = box_of(sheet, overlay(pictures[1:], MAPS)[0, 0, 0])
+    heat = box_of(sheet, overlay(pictures[:1], MAPS, underlay="gray")[0, 0, 0])
+    below = box_of(sheet, overlay(pictures[1:], MAPS, underlay="gray")[0, 0, 0])
     assert first[1] == second[1] and second[0] > first[2]
     assert heat[0::2] == first[0::2] and heat[1] > first[3]
     assert below[0::2] == second[0::2] and below[1::2] == heat[1::2]
-    grey = (sheet == 1).all(2)  # −1 everywhere, to the right of the heat map
-    assert grey[first[0] : first[2], heat[3] :].sum() == grey[second[0] : second[2], heat[3] :].sum() == 144 * 144
+    gray = (sheet == 1).all(2)  # −1 everywhere, to the right of the heat map
+    assert gray[first[0] : first[2], heat[3] :].sum() == gray[second[0] : second[2], heat[3] :].sum() == 144 * 144
 
 
 def test_titles_stand_above_their_columns_only():
@@ -89,6 +89,12 @@ def test_alpha_and_styles_change_what_is_drawn():
         for options in ({}, {"alpha": 0.2}, {"styles": {"x": "signed"}}, {"styles": {"x": "grey"}})
     ]
     assert len(set(sheets)) == 4
+
+
+def test_underlay_scale_scores_and_color_map_change_what_is_drawn():
+    maps = {"a": np.random.default_rng(0).random((1, 5, 5)), "b": np.full((1, 1, 1), 0.3)}
+    options = ({}, {"underlay": "color"}, {"scale": "image"}, {"scores": {"b": [0.5]}}, {"cmap": "viridis"})
+    assert len({contact_sheet([red(30, 30)], {"x": maps}, **one).tobytes() for one in options}) == 5
 
 
 def test_the_legend_grows_with_the_styles():

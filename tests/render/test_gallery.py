@@ -127,7 +127,7 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path):
     assert "@import" not in page and "url(" not in page
 
 
-def test_the_page_has_light_and_dark_colours_and_fits_a_phone(tmp_path):
+def test_the_page_has_light_and_dark_colors_and_fits_a_phone(tmp_path):
     page = written(tmp_path, [entry()])
     metas = {meta.get("name"): meta.get("content") for meta in page.all("meta")}
     assert metas["viewport"].startswith("width=device-width") and metas["color-scheme"] == "light dark"
@@ -143,7 +143,7 @@ def test_methods_can_be_chosen_where_there_are_several(tmp_path):
 def test_the_legend_shows_the_styles_in_use(tmp_path):
     maps = [GalleryMap("a", "", "1", "grey"), GalleryMap("b", "", "2", "signed")]
     text = written(tmp_path, [entry(maps=maps)]).text
-    assert "black is zero" in text and "grey is zero" in text and "largest" not in text
+    assert "dark is zero" in text and "gray is zero" in text and "largest" not in text
 
 
 def test_questions_are_shown_for_the_methods_in_use(tmp_path):
@@ -163,6 +163,25 @@ def test_a_bar_shows_probabilities_and_nothing_else(tmp_path, scores, share):
     page = written(tmp_path, [GalleryEntry("a", "a", predictions)])
     assert page.all("li")[0]["style"] == f"--share: {share}"
     assert f"{scores[0]:.2f}" in page.text
+
+
+def test_scores_and_strengths_are_told_with_the_maps(tmp_path):
+    maps = [GalleryMap("Grad-CAM", "cat", "1", score=0.001, strength="peak 3 % of <dog>")]
+    page = written(tmp_path, [entry(maps=maps, score_kind="probability")])
+    assert "\nprobability 0.00\n" in page.text and "\npeak 3 % of <dog>\n" in page.text
+    captions = [link["data-caption"] for link in page.all("a") if link.get("class") == "picture"]
+    assert captions[1] == "Grad-CAM for cat · cat.jpg · probability 0.00 · peak 3 % of <dog>"
+    assert "Neither is a confidence" in page.text
+    assert "Neither is a confidence" not in written(tmp_path, [entry()]).text
+
+
+def test_a_switch_between_two_scales(tmp_path):
+    maps = [GalleryMap("Grad-CAM", "cat", "1", other_path="s c/1"), GalleryMap("Grad-CAM", "dog", "2", other_path="s c/2")]
+    page = written(tmp_path, [entry(maps=maps)], scale="image")
+    assert [link["data-other"] for link in page.all("a") if "data-other" in link] == ["s%20c/1", "s%20c/2"]
+    assert [(box["value"], "checked" in box) for box in page.all("input")] == [("map", False), ("image", True)]
+    shown = [span["data-scale"] for span in page.all("span") if "data-scale" in span and "hidden" not in span]
+    assert shown == ["image"]
 
 
 def test_an_empty_gallery_is_a_page_too(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfviz.errors import ImageError
-from tfviz.render import grey_mask, red_mask, standardized
+from tfviz.render import gray_mask, red_mask, standardized
 
 
 def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -23,8 +23,8 @@ def test_a_red_mask_keeps_the_picture_at_0_and_is_red_at_1() -> None:
     assert np.abs(drawn[:, 20:30] - half).max() <= 0.5
 
 
-def test_a_mask_is_drawn_in_grey_at_the_pictures_size() -> None:
-    drawn = grey_mask(np.array([[0.0, 1.0], [0.0, 1.0]]), 8, 8)
+def test_a_mask_is_drawn_in_gray_at_the_pictures_size() -> None:
+    drawn = gray_mask(np.array([[0.0, 1.0], [0.0, 1.0]]), 8, 8)
     assert drawn.shape == (8, 8, 3) and drawn.dtype == np.uint8
     assert (drawn[:, 0] == 0).all() and (drawn[:, -1] == 255).all()
 

@@ -1,4 +1,4 @@
-"""Overlays, against colours and blends computed here."""
+"""Overlays, against colors and blends computed here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from matplotlib import colormaps
 
 from tfviz.errors import ImageError, OptionError
+from tfviz.images.preprocessing import named
 from tfviz.render import overlay
 
-GREYS = np.full((1, 8, 8, 3), 100, np.uint8)
+GRAYS = np.full((1, 8, 8, 3), 100, np.uint8)
 RAMP = np.linspace(0, 1, 64).reshape(1, 8, 8)
 
 
@@ -29,16 +30,16 @@ def diverging(value):
     return colormaps["berlin"](np.rint((value + 1) / 2 * 255).astype(int), bytes=True)[..., :3]
 
 
-def test_a_positive_map_at_full_strength_is_its_colour_map(picture):
+def test_a_positive_map_at_full_strength_is_its_color_map(picture):
     expected = inferno(np.rint(RAMP * 255).astype(int))
     np.testing.assert_array_equal(overlay(picture, RAMP, alpha=1), expected)
 
 
-def test_a_signed_map_is_centred_on_zero(picture):
+def test_a_signed_map_is_centerd_on_zero(picture):
     signed = np.random.default_rng(5).uniform(-0.25, 0.5, (1, 8, 8))
     np.testing.assert_array_equal(overlay(picture, signed, alpha=1), diverging(signed / np.abs(signed).max()))
     zero = overlay(picture, np.array([[[-3.0, 0.0]]]).repeat(4, 2), style="signed", alpha=1)[0, 0, -1]
-    assert zero.max() < 40  # the middle of the colour map is nearly black
+    assert zero.max() < 40  # the middle of the color map is nearly black
 
 
 @pytest.mark.parametrize("alpha", [0, 0.25, 0.5, 0.8, 1])
@@ -54,12 +55,12 @@ def test_half_strength_is_the_default(picture):
 
 
 def test_each_map_is_scaled_by_itself():
-    pair = overlay(np.repeat(GREYS, 2, 0), np.concatenate([RAMP, RAMP * 1000]))
+    pair = overlay(np.repeat(GRAYS, 2, 0), np.concatenate([RAMP, RAMP * 1000]))
     np.testing.assert_array_equal(pair[0], pair[1])
 
 
 def test_a_heatmap_starts_at_zero_and_not_at_the_smallest_value():
-    halves = overlay(GREYS, np.array([[[0.5, 1.0]]]).repeat(4, 2).repeat(8, 1), alpha=1)
+    halves = overlay(GRAYS, np.array([[[0.5, 1.0]]]).repeat(4, 2).repeat(8, 1), alpha=1)
     np.testing.assert_array_equal(halves[0, :, 0], np.tile(inferno(128), (8, 1)))
 
 
@@ -68,23 +69,24 @@ def test_a_heatmap_takes_magnitudes_and_a_signed_map_sums_over_channels():
     strongest = np.abs(channels).max(3)
     total = channels.sum(3)
     heat = inferno(np.rint(strongest / strongest.max() * 255).astype(int))
-    np.testing.assert_array_equal(overlay(GREYS, channels, style="heatmap", alpha=1), heat)
-    blue_red = overlay(GREYS, channels, style="signed", alpha=1).astype(int)
-    assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8  # a neighbouring colour, by rounding
-    np.testing.assert_array_equal(overlay(GREYS, -RAMP, style="heatmap"), overlay(GREYS, RAMP))
+    np.testing.assert_array_equal(overlay(GRAYS, channels, style="heatmap", alpha=1), heat)
+    blue_red = overlay(GRAYS, channels, style="signed", alpha=1).astype(int)
+    # a neighboring color, by rounding
+    assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8
+    np.testing.assert_array_equal(overlay(GRAYS, -RAMP, style="heatmap"), overlay(GRAYS, RAMP))
 
 
-def test_grey_shows_channels_as_rgb_around_mid_grey_and_not_the_picture(picture):
+def test_gray_shows_channels_as_rgb_around_mid_gray_and_not_the_picture(picture):
     values = np.random.default_rng(2).normal(size=(1, 8, 8, 3))
     values[0, 0, 0] = 0
     limit = np.percentile(np.abs(values[values != 0]), 99, method="higher")
     expected = np.rint(128 + 127 * np.clip(values / limit, -1, 1))
     np.testing.assert_allclose(overlay(picture, values), expected, atol=1)
     assert (overlay(picture, values)[0, 0, 0] == 128).all()
-    np.testing.assert_array_equal(overlay(picture, values), overlay(GREYS, values, alpha=0.1))
+    np.testing.assert_array_equal(overlay(picture, values), overlay(GRAYS, values, alpha=0.1))
 
 
-def test_a_few_extreme_pixels_do_not_flatten_a_grey_picture():
+def test_a_few_extreme_pixels_do_not_flatten_a_gray_picture():
     values = np.random.default_rng(3).normal(size=(1, 64, 64, 3))
     pictures = np.zeros((1, 64, 64, 3), np.uint8)
     plain = overlay(pictures, values).astype(int)
@@ -92,7 +94,7 @@ def test_a_few_extreme_pixels_do_not_flatten_a_grey_picture():
     assert np.abs(np.delete((overlay(pictures, values) - plain).reshape(-1, 3), 5 * 64 + 5, axis=0)).max() <= 3
 
 
-def test_a_grey_map_of_few_values_is_not_lost():
+def test_a_gray_map_of_few_values_is_not_lost():
     values = np.zeros((1, 64, 64, 3))
     values[0, 3, 3] = [1, -1, 1]
     drawn = overlay(np.zeros((1, 64, 64, 3), np.uint8), values)
@@ -101,8 +103,8 @@ def test_a_grey_map_of_few_values_is_not_lost():
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_other_channels_than_three_are_drawn_without_colour(channels):
-    drawn = overlay(GREYS, np.random.default_rng(4).normal(size=(1, 8, 8, channels)))
+def test_other_channels_than_three_are_drawn_without_color(channels):
+    drawn = overlay(GRAYS, np.random.default_rng(4).normal(size=(1, 8, 8, channels)))
     assert drawn.shape == (1, 8, 8, 3)
     assert (drawn == drawn[..., :1]).all() and drawn.std() > 0
 
@@ -117,7 +119,7 @@ def test_the_style_follows_the_maps(picture):
 
 
 def test_one_negative_map_makes_the_batch_signed():
-    pictures, maps = np.repeat(GREYS, 2, 0), np.concatenate([RAMP, RAMP - 0.5])
+    pictures, maps = np.repeat(GRAYS, 2, 0), np.concatenate([RAMP, RAMP - 0.5])
     np.testing.assert_array_equal(overlay(pictures, maps), overlay(pictures, maps, style="signed"))
 
 
@@ -134,7 +136,7 @@ def test_a_map_grows_smoothly_in_place_and_stays_in_its_range():
 
 def test_a_large_map_is_averaged_when_it_shrinks():
     stripes = np.tile([0.0, 1.0], (16, 8))[None]  # (1, 16, 16)
-    drawn = overlay(GREYS, stripes, alpha=1)
+    drawn = overlay(GRAYS, stripes, alpha=1)
     np.testing.assert_array_equal(drawn, np.broadcast_to(inferno(128), drawn.shape))
 
 
@@ -142,10 +144,10 @@ def test_a_large_map_is_averaged_when_it_shrinks():
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-38, 1e-45, 5e-324, 1e38, 1.7e308, -1.7e308])
 @pytest.mark.parametrize("shape", [(1, 7, 5), (1, 1, 1), (1, 7, 5, 3), (1, 1, 1, 3), (1, 7, 5, 1)])
 def test_constant_tiny_and_huge_maps_draw(style, value, shape):
-    drawn = overlay(GREYS, np.full(shape, value), style=style)
-    assert drawn.dtype == np.uint8 and drawn.shape == GREYS.shape
+    drawn = overlay(GRAYS, np.full(shape, value), style=style)
+    assert drawn.dtype == np.uint8 and drawn.shape == GRAYS.shape
     np.testing.assert_array_equal(drawn, np.broadcast_to(drawn[0, 0, 0], drawn.shape))
-    unit = overlay(GREYS, np.full(shape, np.sign(value)), style=style)
+    unit = overlay(GRAYS, np.full(shape, np.sign(value)), style=style)
     np.testing.assert_array_equal(drawn, unit)
 
 
@@ -153,14 +155,14 @@ def test_values_of_very_different_sizes_draw():
     values = np.full((1, 20, 20, 3), 5e-324)
     values[0, 0, 0] = [1.7e308, -1.7e308, 1.0]
     for style in ("heatmap", "signed", "grey"):
-        overlay(GREYS, values, style=style)
+        overlay(GRAYS, values, style=style)
 
 
-def test_a_zero_map_takes_the_colour_of_zero():
+def test_a_zero_map_takes_the_color_of_zero():
     zeros = np.zeros((1, 7, 7))
-    assert (overlay(GREYS, zeros, style="heatmap", alpha=1) == inferno(0)).all()
-    assert (overlay(GREYS, zeros[..., None], style="grey") == 128).all()
-    assert overlay(GREYS, zeros, style="signed", alpha=1).max() < 40
+    assert (overlay(GRAYS, zeros, style="heatmap", alpha=1) == inferno(0)).all()
+    assert (overlay(GRAYS, zeros[..., None], style="grey") == 128).all()
+    assert overlay(GRAYS, zeros, style="signed", alpha=1).max() < 40
 
 
 def test_floats_in_zero_to_one_are_shown_as_they_are_and_others_are_stretched():
@@ -182,9 +184,45 @@ def test_a_batch_of_unknown_colors_warns_once():
     assert len(caught) == 1
 
 
-def test_grey_pictures_become_rgb(picture):
-    grey = picture[..., :1]
-    np.testing.assert_array_equal(overlay(grey, RAMP), overlay(np.repeat(grey, 3, 3), RAMP))
+def test_zero_to_255_is_drawn_as_it_is_and_a_batch_has_one_scale():
+    pictures = np.stack([np.full((8, 8, 3), 0.9), np.full((8, 8, 3), 30.0), np.full((8, 8, 3), 200.0)])
+    assert overlay(pictures, np.repeat(RAMP, 3, 0), alpha=0)[:, 0, 0, 0].tolist() == [1, 30, 200]
+
+
+@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "unit", "none"])
+def test_preprocessing_is_undone_before_drawing(picture, mode):
+    tensors = np.stack([named(mode).tensor(one) for one in picture])
+    np.testing.assert_allclose(overlay(tensors, RAMP, alpha=0, preprocessing=mode), picture, atol=1)
+    np.testing.assert_array_equal(overlay(picture, RAMP, alpha=0, preprocessing=mode), picture)
+
+
+def test_gray_images_are_undone_and_what_does_not_fit_is_refused(picture):
+    gray = picture[..., :1]
+    np.testing.assert_allclose(overlay(gray / 127.5 - 1, RAMP, alpha=0, preprocessing="tf"), gray.repeat(3, 3), atol=1)
+    with pytest.raises(ImageError, match=r"from 127\.5 to .* were not preprocessed this way"):
+        overlay(picture.astype(float), RAMP, preprocessing="tf")
+    with pytest.raises(ImageError, match="gives 3 channels, but the images have 1"):
+        overlay(gray / 127.5 - 1, RAMP, preprocessing=named("tf"))
+    with pytest.raises(OptionError, match="Unknown preprocessing 'caffee'"):
+        overlay(picture.astype(float), RAMP, preprocessing="caffee")
+
+
+def test_over_a_gray_picture_the_peak_has_the_color_of_the_bar_and_zeros_leave_the_picture_clear():
+    green = np.zeros((1, 8, 8, 3), np.uint8)
+    green[..., 1] = 200
+    drawn = overlay(green, RAMP, underlay="gray").astype(int)
+    gray = 117  # the luminance of that green
+    np.testing.assert_allclose(drawn[0, -1, -1], 0.5**0.3 * np.array([252, 255, 164]) + (1 - 0.5**0.3) * gray, atol=1.5)
+    np.testing.assert_allclose(drawn[0, 0, 0], (1 - 0.5**1.4) * gray, atol=1.5)
+    np.testing.assert_array_equal(overlay(green, RAMP, underlay="gray", alpha=1), overlay(green, RAMP, alpha=1))
+    assert (overlay(green, RAMP, underlay="gray", alpha=0) == gray).all()
+    with pytest.raises(OptionError, match="underlay: no such underlay 'grey'"):
+        overlay(green, RAMP, underlay="grey")
+
+
+def test_gray_pictures_become_rgb(picture):
+    gray = picture[..., :1]
+    np.testing.assert_array_equal(overlay(gray, RAMP), overlay(np.repeat(gray, 3, 3), RAMP))
 
 
 @pytest.mark.parametrize("maps", [RAMP[0], RAMP, RAMP[0, ..., None], RAMP[..., None]])
@@ -213,22 +251,22 @@ def test_what_comes_in_is_not_changed(picture):
 
 def test_half_precision_and_integer_maps_draw():
     steps = np.arange(64).reshape(1, 8, 8)
-    np.testing.assert_array_equal(overlay(GREYS, steps), overlay(GREYS, steps.astype(np.float16)))
+    np.testing.assert_array_equal(overlay(GRAYS, steps), overlay(GRAYS, steps.astype(np.float16)))
 
 
 @pytest.mark.parametrize(
     ("images", "maps", "message"),
     [
-        (GREYS, RAMP.repeat(2, 0), "2 maps for 1 pictures"),
-        (GREYS[0], RAMP.repeat(5, 0), "5 maps for 1 pictures"),
-        (GREYS, np.zeros((1, 10)), "at a Dense layer"),
-        (GREYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
-        (GREYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
-        (GREYS, "map", "array of numbers, got str"),
-        (GREYS[..., :2], RAMP, "\\(8, 8, 2\\)"),
-        (GREYS[0, 0], RAMP, "got shape \\(8, 3\\)"),
+        (GRAYS, RAMP.repeat(2, 0), "2 maps for 1 pictures"),
+        (GRAYS[0], RAMP.repeat(5, 0), "5 maps for 1 pictures"),
+        (GRAYS, np.zeros((1, 10)), "at a Dense layer"),
+        (GRAYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
+        (GRAYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
+        (GRAYS, "map", "array of numbers, got str"),
+        (GRAYS[..., :2], RAMP, "\\(8, 8, 2\\)"),
+        (GRAYS[0, 0], RAMP, "got shape \\(8, 3\\)"),
         (np.full((1, 8, 8, 3), np.nan), RAMP, "picture holds NaN"),
-        (GREYS[:0], RAMP[:0], "at least one picture"),
+        (GRAYS[:0], RAMP[:0], "at least one picture"),
         ([], [], "at least one picture"),
     ],
 )
@@ -240,12 +278,12 @@ def test_what_cannot_be_drawn_is_refused(images, maps, message):
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
 def test_an_alpha_beyond_its_range_is_refused(alpha):
     with pytest.raises(OptionError, match="alpha: expected a strength from 0"):
-        overlay(GREYS, RAMP, alpha=alpha)
+        overlay(GRAYS, RAMP, alpha=alpha)
 
 
-def test_an_unknown_style_names_its_neighbours():
+def test_an_unknown_style_names_its_neighbors():
     with pytest.raises(OptionError, match="Did you mean 'heatmap'"):
-        overlay(GREYS, RAMP, style="heat_map")
+        overlay(GRAYS, RAMP, style="heat_map")
 
 
 def test_drawing_needs_no_tensorflow():

@@ -34,14 +34,25 @@ def texts_of(figure):
     return [text for axes in figure.axes for text in axes.texts if text.get_text()]
 
 
+def numbers_of(axes):
+    """The numbers at the ends of a color bar."""
+    return [label.get_text() for label in axes.get_xticklabels()]
+
+
+def bars_of(figure):
+    return [axes for axes in figure.axes if axes.axison]
+
+
 def test_pictures_go_down_and_methods_across():
-    figure = plot(PICTURES, {"grad_cam": MAPS, "saliency": MAPS[..., None] - 0.5})
-    rows = pictures_in(figure, 3, 3)
+    figure = plot(PICTURES, {"grad_cam": MAPS, "saliency": MAPS[..., None] - 0.5, "deconvnet": MAPS[..., None] - 0.5})
+    rows = pictures_in(figure, 3, 4)
     for row in range(3):
         shown = [np.asarray(axes.images[0].get_array()) for axes in rows[row]]
         enlarged = shown[0]
-        np.testing.assert_array_equal(shown[1], overlay(enlarged, MAPS[row]))
-        np.testing.assert_array_equal(shown[2], overlay(enlarged, MAPS[row, ..., None] - 0.5, style="grey"))
+        signed = MAPS[row, ..., None] - 0.5
+        np.testing.assert_array_equal(shown[1], overlay(enlarged, MAPS[row], underlay="gray"))
+        np.testing.assert_array_equal(shown[2], overlay(enlarged, signed, style="signed", underlay="gray"))
+        np.testing.assert_array_equal(shown[3], overlay(enlarged, signed, style="grey"))
     tops = [[round(axes.get_position().y1, 6) for axes in row] for row in rows]
     lefts = [[round(axes.get_position().x0, 6) for axes in row] for row in rows]
     assert all(len(set(row)) == 1 for row in tops) and tops[0][0] > tops[1][0] > tops[2][0]
@@ -52,7 +63,7 @@ def test_titles_are_methods_in_words_and_captions_stand_below_the_pictures():
     figure = plot(PICTURES, {"grad_cam_plus_plus": MAPS, "guided_backprop": MAPS}, captions=["a", None, "tabby 0.83"])
     rows = pictures_in(figure, 3, 3)
     assert [[text.get_text() for text in axes.texts] for axes in rows[0]] == [
-        ["", "a"],
+        ["a"],
         ["Grad-CAM++"],
         ["Guided backprop"],
     ]
@@ -61,10 +72,11 @@ def test_titles_are_methods_in_words_and_captions_stand_below_the_pictures():
 
 @pytest.mark.parametrize(
     ("key", "title"),
-    [("hires_cam", "HiResCAM"), ("guided-grad-cam", "Guided Grad-CAM"), ("my_own_method", "My own method")],
+    [("hires_cam", "HiResCAM"), ("guided-grad-cam", "Guided Grad-CAM"), ("my_own $x^2$ Method", "my_own $x^2$ Method")],
 )
-def test_a_title_is_made_of_any_key(key, title):
+def test_a_title_is_a_method_in_words_or_what_the_user_wrote(key, title):
     assert title_of(key) == title
+    assert plot(PICTURES, {key: MAPS}).axes[1].texts[0].get_text() == title
 
 
 def test_styles_and_alpha_change_what_is_drawn():
@@ -81,8 +93,8 @@ def test_the_legend_names_each_style_once():
     figure = plot(PICTURES, {"a": MAPS, "b": MAPS, "c": MAPS - 0.5, "d": MAPS[..., None]})
     legend = sorted(text.get_text() for axes in figure.axes[15:] for text in axes.texts)
     assert legend == [
-        "negative to positive, black is zero",
-        "negative to positive, grey is zero",
+        "negative to positive, dark is zero",
+        "negative to positive, gray is zero",
         "zero to the strongest of each map",
     ]
 
@@ -102,6 +114,9 @@ def test_no_text_is_cut_off_or_covers_a_picture(count, methods, shape):
     boxes = [axes.get_window_extent() for axes in figure.axes]
     texts = [text.get_window_extent() for text in texts_of(figure)]
     assert len(texts) == methods + count + 1
+    numbers = [label.get_window_extent() for axes in bars_of(figure) for label in axes.get_xticklabels()]
+    assert len(numbers) == 2 * methods * count
+    texts += numbers
     width, height = figure.get_size_inches() * figure.dpi
     for index, box in enumerate(texts):
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
@@ -137,6 +152,107 @@ def test_a_single_picture_and_a_list_are_plotted_alike():
     np.testing.assert_array_equal(saved(single), saved(listed))
 
 
+TARGETS = {"tabby": MAPS, "goldfish": MAPS * 0.01, "dog": MAPS * 0.3}
+
+
+def shown_in(figure, count):
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes[:count]]
+
+
+def notes_of(figure, row=0):
+    """What stands below the three maps of a row."""
+    return [axes.texts[-1].get_text() for axes in figure.axes[4 * row + 1 : 4 * row + 4]]
+
+
+def test_scores_and_strengths_stand_below_the_maps_and_a_nearly_empty_map_is_dim():
+    scores = {"tabby": [0.9, 0.5, 0.1], "goldfish": [0, 0, 0], "dog": np.array([[0.1], [0.6], [0.2]])}
+    figure = plot(PICTURES, {"grad_cam": TARGETS}, scores=scores)
+    assert [axes.texts[0].get_text() for axes in figure.axes[1:4]] == ["Grad-CAM\ntabby", "Grad-CAM\ngoldfish", "Grad-CAM\ndog"]
+    assert notes_of(figure) == ["score 0.90", "score 0.00\npeak 1 % of tabby (nearly empty)", "score 0.10\npeak 30 % of tabby"]
+    assert notes_of(figure, 1)[2] == "score 0.60"  # in the second row the dog is the highest
+    tabby, goldfish, dog = shown_in(figure, 4)[1:]
+    np.testing.assert_array_equal(tabby, dog)
+    weakest = np.full((3, 1, 1), 0.25)  # of the colors
+    dim = plot(PICTURES, {"x": {"a": np.ones((3, 1, 1)), "b": weakest}}, scale="image")
+    strongest = shown_in(plot(PICTURES, {"x": {"a": np.ones((3, 1, 1)), "b": np.full((3, 1, 1), 0.001)}}), 3)[2]
+    np.testing.assert_array_equal(strongest, shown_in(dim, 3)[2])
+    assert (goldfish != tabby).any()
+
+
+def test_one_scale_for_all_targets_of_an_image():
+    alone, shared = (plot(PICTURES, {"layer_cam": TARGETS}, scale=scale) for scale in ("map", "image"))
+    assert numbers_of(bars_of(alone)[2]) == ["0", f"{0.3 * MAPS[0].max():.3g}"]
+    assert {tuple(numbers_of(axes)) for axes in bars_of(shared)[:3]} == {("0", f"{MAPS[0].max():.3g}")}
+    np.testing.assert_array_equal(shown_in(alone, 2)[1], shown_in(shared, 2)[1])
+    assert (shown_in(alone, 4)[3] != shown_in(shared, 4)[3]).any()
+    assert "zero to the strongest of all targets of an image and method" in [text.get_text() for text in texts_of(shared)]
+    with pytest.raises(OptionError, match="scale: no such scale 'picture'"):
+        plot(PICTURES, {"x": MAPS}, scale="picture")
+
+
+def test_the_strength_of_excitation_is_its_sum():
+    weak = MAPS / MAPS.sum(axis=(1, 2), keepdims=True) * np.array([1, 0.4, 0.001])[:, None, None]
+    figure = plot(PICTURES, {"excitation_backprop": weak, "contrastive_excitation_backprop": np.zeros((3, 7, 7))})
+    notes = [[axes.texts[-1].get_text() for axes in figure.axes[3 * row + 1 : 3 * row + 3]] for row in range(3)]
+    assert [note[0] for note in notes] == ["sum 1.00 of 1", "sum 0.40 of 1", "sum 0.00 of 1 (nearly empty)"]
+    assert notes[1][1] == "empty: zero everywhere"
+
+
+def test_the_pictures_below_the_maps_are_gray_or_in_color():
+    gray, color = (plot(PICTURES, {"x": MAPS}, alpha=0, underlay=underlay) for underlay in ("gray", "color"))
+    drawn = shown_in(gray, 2)[1]
+    assert (drawn == drawn[..., :1]).all()
+    np.testing.assert_array_equal(*shown_in(color, 2))
+
+
+def test_another_color_map_is_drawn_and_shown_in_the_bar():
+    plain, other = (plot(PICTURES, {"x": MAPS}, cmap=cmap) for cmap in (None, "viridis"))
+    assert (shown_in(plain, 2)[1] != shown_in(other, 2)[1]).any()
+    assert (bars_of(plain)[0].images[0].get_array() != bars_of(other)[0].images[0].get_array()).any()
+    with pytest.raises(OptionError, match=r"cmap: .* 'viridos'\. Did you mean 'viridis'"):
+        plot(PICTURES, {"x": MAPS}, cmap="viridos")
+
+
+def test_a_long_title_of_the_users_makes_its_column_wider():
+    title = "My_Own   title: $loss$ of VGG-16, second run (cased AS Is)"
+    figure = plot(PICTURES, {title: MAPS, "grad_cam": {"tabby, tabby cat, of the second photograph": MAPS}})
+    assert [axes.texts[0].get_text() for axes in figure.axes[1:3]] == [
+        title,
+        "Grad-CAM\ntabby, tabby cat, of the second photograph",
+    ]
+    figure.draw_without_rendering()
+    first, second = (axes.texts[0].get_window_extent() for axes in figure.axes[1:3])
+    assert not first.overlaps(second)
+
+
+def test_a_title_of_the_figure_stands_above_everything():
+    figure = plot(PICTURES, {"x": MAPS, "y": MAPS})
+    shape = figure.axes[0].get_window_extent().size
+    figure.suptitle("once")
+    title = figure.suptitle("Two lines,\nand one of them is very much longer than the figure is wide at first " + "x" * 60)
+    figure.draw_without_rendering()
+    np.testing.assert_allclose(figure.axes[0].get_window_extent().size, shape, rtol=1e-6)
+    box, (width, height) = title.get_window_extent(), figure.get_size_inches() * figure.dpi
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    others = [text.get_window_extent() for text in texts_of(figure)] + [axes.get_window_extent() for axes in figure.axes]
+    assert not any(box.overlaps(other) for other in others)
+    assert all(other.x0 >= 0 and other.x1 <= width and other.y0 >= 0 for other in others)
+
+
+def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
+    figure = plot(PICTURES, {"x": MAPS})
+    assert shell.display_formatter.format(figure)[0]["image/png"][:4] == b"\x89PNG"
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before = pyplot.get_fignums()
+    plot(PICTURES, {"x": MAPS})
+    assert pyplot.get_fignums() == before  # the inline backend shows those that pyplot knows
+    select = pytest.importorskip("IPython.core.pylabtools").select_figure_formats
+    select(shell, {"png"})
+    formatted = shell.display_formatter.format(figure)[0]
+    assert set(formatted) == {"image/png", "text/plain"} and len(formatted["image/png"])
+
+
 @pytest.mark.parametrize(
     ("attributions", "options", "error", "message"),
     [
@@ -144,6 +260,10 @@ def test_a_single_picture_and_a_list_are_plotted_alike():
         ({}, {}, OptionError, "got an empty one"),
         ({"grad_cam": MAPS[:2]}, {}, ImageError, "2 maps for 3 pictures"),
         ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "captions: .* got 1 for 3"),
+        ({"grad_cam": {}}, {}, OptionError, "one target at least"),
+        ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "scores: .*Did you mean 'tabby'"),
+        ({"grad_cam": TARGETS}, {"scores": {"tabby": [1, 2]}}, ImageError, "scores: .* got 2 of 'tabby' for 3"),
+        ({"grad_cam": MAPS}, {"underlay": "grey"}, OptionError, "underlay: .*Did you mean 'gray'"),
         ({"grad_cam": MAPS}, {"styles": {"gradcam": "grey"}}, OptionError, "Did you mean 'grad_cam'"),
         ({"grad_cam": MAPS}, {"styles": {"grad_cam": "gray"}}, OptionError, "Did you mean 'grey'"),
         ({"grad_cam": MAPS}, {"alpha": 2}, OptionError, "alpha"),
@@ -152,3 +272,12 @@ def test_a_single_picture_and_a_list_are_plotted_alike():
 def test_what_does_not_fit_is_refused(attributions, options, error, message):
     with pytest.raises(error, match=message):
         plot(PICTURES, attributions, **options)
+
+
+def test_methods_look_alike_in_figures_and_on_the_command_line():
+    from tfviz.methods import METHODS
+    from tfviz.render.colors import METHOD_STYLES
+    from tfviz.render.titles import TITLES
+
+    assert {key: METHOD_STYLES.get(key, "heatmap") for key in METHODS} == {key: one.style for key, one in METHODS.items()}
+    assert set(METHODS) <= set(TITLES)

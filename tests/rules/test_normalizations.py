@@ -138,7 +138,7 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
     return (mask - low) / (high - low)
 
 
-# --- operations of two branches -----------------------------------------------------------------------------------------
+# --- operations of two branches -------------------------------------------------------------------
 
 Shares = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 

@@ -89,7 +89,7 @@ def assert_excitation(model: keras.Model, layer: str | None, batch: int, seed: i
     assert_equal(p, reference.excitation_backprop(net, images, weights, layer or "images", **options))
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 @some
@@ -244,7 +244,7 @@ def test_excitation_needs_every_operation_between_the_layer_and_the_outputs() ->
     Excitation(graph).require_rules(graph.inputs)  # It moves elements, so its own derivative applies.
 
 
-# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+# --- guided backprop and deconvnet ----------------------------------------------------------------
 
 
 @few
@@ -292,7 +292,7 @@ def test_every_kind_of_relu_is_redirected(form: str, method: str) -> None:
     assert abs(results[0] - tfviz.Saliency(model)(images, 0)).numpy().max() > 0.01
 
 
-# --- VisualBackProp -------------------------------------------------------------------------------------------------
+# --- VisualBackProp -------------------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)
@@ -376,7 +376,7 @@ def test_a_feature_map_that_only_feeds_a_gate_is_ignored() -> None:
     assert_equal(tfviz.VisualBackProp(model)(images), reference.visual_backprop(reference.Network(model), images))
 
 
-# --- rules leave the forward pass alone -----------------------------------------------------------------------------
+# --- rules leave the forward pass alone -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["residual", "depthwise", "inception"])

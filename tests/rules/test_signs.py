@@ -68,7 +68,7 @@ def test_an_image_may_be_negated_before_the_first_linear_map(turned: Callable[[A
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
 
 
-# --- one sigmoid unit, whose class 0 comes back with a minus -------------------------------------------------------------
+# --- one sigmoid unit, whose class 0 comes back with a minus --------------------------------------
 
 
 def averaged(units: int, activation: str | None) -> keras.Model:
@@ -102,7 +102,7 @@ def test_one_sigmoid_unit_after_an_average_or_sum_is_explained_as_two_classes(bu
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * want.max())
 
 
-# --- what loses or takes probability -------------------------------------------------------------------------------------
+# --- what loses or takes probability --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ Opening = Callable[..., RunFolder]
 
 @pytest.fixture
 def opened() -> Iterator[Opening]:
-    """Opens the folder of a run; the one that was opened before is closed then, and the last one at the end."""
+    """Opens the folder of a run; the one that was opened before is closed then, and the last one at
+    the end.
+    """
     before: list[RunFolder] = []
 
     def opening(path: Path, about: dict[str, Any] = ABOUT) -> RunFolder:

@@ -20,6 +20,9 @@ def test_what_a_callback_writes_conforms() -> None:
     assert record_fault(RECORD) is None
     assert record_fault(RECORD, RUN) is None
     assert json.loads(schema.line_of(RECORD)) == RECORD
+    more = {"explained": RECORD["predictions"], "strengths": {"grad_cam": ["sum 0.01 of 1", ""]}}
+    assert run_fault({**RUN, "true_classes": [3, None]}) is None
+    assert record_fault({**RECORD, **more}, RUN) is None
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,8 @@ def test_what_a_callback_writes_conforms() -> None:
         ({"id": ID + "\n"}, "id: expected text that matches"),
         ({"started": -1}, "started: expected 0 or more"),
         ({"name": "\ud800"}, "name: expected text that UTF-8 can encode"),
+        ({"true_classes": [1]}, "expected 2 true classes, one for each image, got 1"),
+        ({"true_classes": ["cat", None]}, "true_classes.0: expected a whole number"),
         ({"more\ud800\n": 1}, r"more\ud800\n: unexpected field"),
     ],
 )
@@ -55,6 +60,10 @@ def test_a_run_beyond_the_schema_is_named(change: dict[str, Any], fault: str) ->
         ({"methods": "grad_cam"}, "methods: expected a list"),
         ({"predictions": []}, "expected 2 predictions, one for each image, got 0"),
         ({"methods": ["saliency"]}, "the run has no method saliency"),
+        ({"strengths": {"saliency": ["", ""]}}, "the run has no method saliency"),
+        ({"strengths": {"grad_cam": [""]}}, "expected 2 of grad_cam, one for each image, got 1"),
+        ({"explained": [None]}, "expected 2 of explained, one for each image, got 1"),
+        ({"explained": [{"class": -1, "score": 0.5}, None]}, "explained.0.class: expected 0"),
     ],
 )
 def test_a_record_beyond_the_schema_is_named(change: dict[str, Any], fault: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from class_folders import class_numbers, find_labelled_images
+from class_folders import class_numbers, find_labeled_images
 
 from tfviz.errors import ImageError, LabelsError
 from tfviz.images import write_image
@@ -23,31 +23,31 @@ def test_pictures_are_found_with_their_class_in_sorted_order(tmp_path: Path) -> 
     root = folder_of(tmp_path, "dog/b.jpg", "cat/é 1.png", "cat/more/a.png", "dog/a.bmp", ".hidden/a.png")
     (root / ".DS_Store").touch()
     (root / "cat" / "notes.txt").touch()
-    found = [(one.class_name, one.name) for one in find_labelled_images(root)]
+    found = [(one.class_name, one.name) for one in find_labeled_images(root)]
     assert found == [("cat", "é 1"), ("cat", "more/a"), ("dog", "a"), ("dog", "b")]
 
 
 def test_pictures_that_differ_in_their_endings_keep_them(tmp_path: Path) -> None:
-    found = find_labelled_images(folder_of(tmp_path, "cat/a.jpg", "cat/A.png", "cat/b.png"))
+    found = find_labeled_images(folder_of(tmp_path, "cat/a.jpg", "cat/A.png", "cat/b.png"))
     assert [one.name for one in found] == ["A.png", "a.jpg", "b"]
 
 
 def test_an_empty_class_folder_is_refused(tmp_path: Path) -> None:
     (folder_of(tmp_path, "cat/a.jpg") / "dog").mkdir()
     with pytest.raises(ImageError, match=r"The folder .*dog contains no image"):
-        find_labelled_images(tmp_path)
+        find_labeled_images(tmp_path)
 
 
 def test_a_file_where_a_class_folder_is_expected_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"b\.jpg is a file where a class's folder is expected: ROOT/CLASS/image\.jpg"):
-        find_labelled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
+        find_labeled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
 
 
 def test_a_root_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"There is no folder .*nowhere; expected one laid out as ROOT/CLASS"):
-        find_labelled_images(tmp_path / "nowhere")
+        find_labeled_images(tmp_path / "nowhere")
     with pytest.raises(ImageError, match="holds no folders of classes"):
-        find_labelled_images(tmp_path)
+        find_labeled_images(tmp_path)
 
 
 def test_folders_mean_classes_by_label_or_number() -> None:

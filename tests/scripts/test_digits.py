@@ -1,4 +1,6 @@
-"""Digits: pictures of one and of two, the network, and that the contrastive map finds the digit asked for."""
+"""Digits: pictures of one and of two, the network, and that the contrastive map finds the digit
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,7 @@ def test_a_download_that_fails_or_hangs_is_given_up(monkeypatch: Any) -> None:
 def test_without_either_the_error_says_what_to_install(monkeypatch: Any) -> None:
     without_network(monkeypatch)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'tfviz\[digits\]'"):
+    with pytest.raises(MissingPackageError, match=r"Run: pip install scikit-learn"):
         digits.load_digits()
 
 

@@ -1,4 +1,6 @@
-"""The scripts, as a person would run them: files named as promised, and one clear line for what is wrong."""
+"""The scripts, as a person would run them: files named as promised, and one clear line for what is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,8 @@ def test_a_picture_that_cannot_be_read_is_skipped(script: Script, weights: Any, 
     words = (photos, "--weights", weights["vgg19"], "--output", tmp_path / "maps")
     code, _, lines = script("guided_backprop_vgg19", *words)
     assert code == 1 and len(lines) == 1 and "ü.jpg is truncated" in lines[0]
-    assert {name[:5] for name in files_in(tmp_path / "maps")} == {"map_0", "map_1", "map_3"}  # ü comes after x
+    # ü comes after x
+    assert {name[:5] for name in files_in(tmp_path / "maps")} == {"map_0", "map_1", "map_3"}
 
 
 # visual_backprop_vgg16

@@ -1,4 +1,6 @@
-"""scripts/train_live, with less to learn: the run it leaves, the page it serves, and what it says to wrong words."""
+"""scripts/train_live, with less to learn: the run it leaves, the page it serves, and what it says
+to wrong words.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ def test_digits_of_a_file_are_learned(
     (folder,) = find_runs(tmp_path / "runs")
     out, records = capsys.readouterr().out, read_records(folder)
     assert f"Digits: {tmp_path / 'bars.npz'}." in out and folder.name.startswith("mnist-")
-    assert read_run(folder)["images"] == [{"height": 84, "width": 168}] * 6  # 28 pixels, three times
+    # 28 pixels, three times
+    assert read_run(folder)["images"] == [{"height": 84, "width": 168}] * 6
     assert records[0]["logs"] == {} and records[-1]["logs"]["accuracy"] > 0.8
     right = [one["class"] == digit for one, digit in zip(records[-1]["predictions"], script.WATCHED_DIGITS, strict=True)]
     assert np.mean(right) > 0.5
@@ -190,7 +193,7 @@ def test_without_the_extra_the_page_says_what_to_install(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"pip install 'tfviz\[viewer\]'. Or train without it: --no-page"
+    message = r"Run: pip install fastapi uvicorn. Or train without it: --no-page"
     with pytest.raises(script.MissingPackageError, match=message), script.page(tmp_path, None):
         pass
 

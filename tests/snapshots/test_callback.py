@@ -1,4 +1,6 @@
-"""What the callback takes, when, and what it says of it, compared with what the training itself did."""
+"""What the callback takes, when, and what it says of it, compared with what the training itself
+did.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,7 @@ def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Ea
         for prediction, outputs in zip(record["predictions"], said, strict=True):
             assert prediction["class"] == outputs.argmax()
             assert prediction["score"] == pytest.approx(outputs.max(), rel=1e-5)
-        drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap")
+        drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap", underlay="gray")
         picture = tfviz.read_image(tmp_path / "pictures" / f"{record['number']:08d}" / "grad_cam" / "1.png")
         assert abs(picture.astype(int) - drawn[1]).max() <= 1
     assert len(records) == {"epoch": 4, 2: 7}[every]
@@ -97,7 +99,9 @@ def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_pat
 
 
 def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eager) -> None:
-    """Though it is drawn later, when a callback that comes after has added to the logs, as ReduceLROnPlateau does."""
+    """Though it is drawn later, when a callback that comes after has added to the logs, as
+    ReduceLROnPlateau does.
+    """
     has_added = threading.Event()
 
     class Held(tfviz.Sink):
@@ -122,6 +126,46 @@ def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path,
     ]  # fmt: skip
     for record in assert_complete(tmp_path)[1:-1]:
         assert record["logs"] == found[record["step"] - 1]
+
+
+def test_the_validation_of_an_epoch_is_in_the_next_record(tmp_path: Path, eager: Eager) -> None:
+    history = eager.fit(eager.callback(tmp_path, every=3), epochs=3, validation_data=material.data(8, seed=4)).history
+    records = assert_complete(tmp_path)
+    told = [(record["step"], record["logs"]["val_loss"]) for record in records if "val_loss" in record["logs"]]
+    assert told == [(6, history["val_loss"][0]), (12, history["val_loss"][1]), (15, history["val_loss"][2])]
+    assert "loss" in records[2]["logs"]
+
+
+def test_a_class_that_is_asked_for_is_told_with_its_score(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path / "named", labels=["a", "b", "c", "d"], target="c", truth=["d", "a"]))
+    record = assert_complete(tmp_path / "named")[-1]
+    scores = eager.model.predict(eager.images[:2], verbose=0)[:, 2]
+    assert [one["class"] for one in record["explained"]] == [2, 2]
+    assert [one["score"] for one in record["explained"]] == pytest.approx(scores.tolist(), rel=1e-5)
+    assert tfviz.runs.run_reader.read_run(tmp_path / "named")["true_classes"] == [3, 0]
+    eager.fit(eager.callback(tmp_path / "top"))
+    assert "explained" not in assert_complete(tmp_path / "top")[-1]
+    assert "true_classes" not in tfviz.runs.run_reader.read_run(tmp_path / "top")
+    for target, message in (("e", "No class is called 'e'"), ("top2", "explains one target of each image")):
+        with pytest.raises(tfviz.TargetError, match=message):
+            eager.callback(tmp_path / "wrong", labels=["a", "b", "c", "d"], target=target)
+
+
+def test_the_strength_of_excitation_is_recorded(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(SnapshotCallback(["excitation_backprop", "grad_cam"], eager.images[:2], log_dir=tmp_path))
+    record = assert_complete(tmp_path)[-1]
+    with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
+        sums = maps["excitation_backprop"].astype(float).sum(axis=(1, 2))
+    for words, total in zip(record["strengths"]["excitation_backprop"], sums, strict=True):
+        assert words.startswith(f"sum {total:.2f} of 1")
+
+
+def test_maps_may_be_drawn_over_the_images_in_color(tmp_path: Path, eager: Eager) -> None:
+    eager.fit(eager.callback(tmp_path, underlay="color"))
+    drawn = tfviz.overlay(eager.images[:2], eager.explainer(eager.images[:2]).numpy(), style="heatmap")
+    number = len(assert_complete(tmp_path)) - 1
+    found = tfviz.read_image(tmp_path / "pictures" / f"{number:08d}" / "grad_cam" / "0.png")
+    assert abs(found.astype(int) - drawn[0]).max() <= 1
 
 
 def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:

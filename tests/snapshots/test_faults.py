@@ -1,4 +1,6 @@
-"""What goes wrong beside the training: it goes on, with one warning for each cause; with strict=True it stops."""
+"""What goes wrong beside the training: it goes on, with one warning for each cause; with
+strict=True it stops.
+"""
 
 from __future__ import annotations
 
@@ -269,7 +271,9 @@ def test_a_log_that_is_no_number_costs_its_entry_only(tmp_path: Path, eager: Eag
 
 
 def test_snapshots_wait_for_room_and_none_is_dropped(tmp_path: Path, eager: Eager) -> None:
-    """Back-pressure: of a sink that takes 0.1 s at most two snapshots wait, and the training waits with them."""
+    """Back-pressure: of a sink that takes 0.1 s at most two snapshots wait, and the training waits
+    with them.
+    """
     waiting: list[int] = []
     taken = written = 0
 

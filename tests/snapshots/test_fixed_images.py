@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from support.seeds import set_random_seed
 from support.snapshot_material import assert_complete
 
 import tfviz
+from tfviz.models.labels import Labels
 from tfviz.snapshots.callback import SnapshotCallback
 from tfviz.snapshots.fixed_images import fixed_images
+from tfviz.snapshots.true_classes import true_classes
 
 IMAGES = np.random.default_rng(0).uniform(size=(7, 6, 5, 3)).astype(np.float32)
 LABELS = np.arange(7)
@@ -64,6 +67,73 @@ def test_the_first_images_are_taken_in_order(given: Callable[[], Any]) -> None:
     assert len(taken) == 5
 
 
+@pytest.mark.parametrize("given", [lambda: IMAGES, lambda: tf.constant(IMAGES), lambda: list(IMAGES)])
+def test_images_may_be_spread_evenly_over_an_array(given: Callable[[], Any]) -> None:
+    taken = fixed_images(given(), 3, choose="spread")
+    np.testing.assert_array_equal(taken.inputs, IMAGES[[0, 3, 6]])
+    assert taken.taken_of(LABELS).tolist() == [0, 3, 6]
+    np.testing.assert_array_equal(fixed_images(given(), 20, choose="spread").inputs, IMAGES)
+    own = [np.full((4, 4, 3), n, np.uint8) for n in range(7)]
+    assert [picture[0, 0, 0] for picture in fixed_images(given(), 3, own, choose="spread").pictures] == [0, 3, 6]
+    with pytest.raises(tfviz.OptionError, match="choose: 'spread' needs all images as an array"):
+        fixed_images(dataset().batch(2), 3, choose="spread")
+    with pytest.raises(tfviz.OptionError, match="choose: expected 'first' or 'spread'"):
+        fixed_images(given(), 3, choose="last")
+
+
+def test_spread_images_keep_their_target_and_true_colors(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(5).integers(0, 256, (7, 6, 5, 3), dtype=np.uint8)
+    tensors = tfviz.Preprocessing(formula="x/127.5 - 1").numbers(pictures.astype(np.float32))
+    model = small_model()
+    callback = SnapshotCallback(
+        "saliency", tensors, target=LABELS, truth=LABELS, preprocessing="tf", choose="spread", max_images=3, log_dir=tmp_path
+    )
+    model.fit(IMAGES, LABELS, verbose=0, callbacks=[callback])
+    for number, image in enumerate((0, 3, 6)):
+        found = tfviz.read_image(tmp_path / "images" / f"{number}.png")
+        assert np.abs(found.astype(int) - pictures[image]).max() <= 1
+    with np.load(tmp_path / "maps" / "00000002.npz") as maps:
+        wanted = tfviz.Saliency(model)(tensors[[0, 3, 6]], [0, 3, 6]).numpy()
+        np.testing.assert_allclose(maps["saliency"], wanted, atol=1e-3 * abs(wanted).max())
+    record = assert_complete(tmp_path)[-1]
+    assert [one["class"] for one in record["explained"]] == [0, 3, 6]
+    outputs = model.predict(tensors[[0, 3, 6]], verbose=0)
+    assert [one["score"] for one in record["explained"]] == pytest.approx(outputs[[0, 1, 2], [0, 3, 6]].tolist(), rel=1e-5)
+
+
+ONE_HOT = np.eye(7, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (lambda: dataset().batch(2), [0, 1, 2]),
+        (lambda: dataset(), [0, 1, 2]),
+        (lambda: Noisy(None), [0, 1, 2]),
+        (lambda: tf.data.Dataset.from_tensor_slices((IMAGES, ONE_HOT)).batch(2), [0, 1, 2]),
+        (lambda: tf.data.Dataset.from_tensor_slices((IMAGES, ONE_HOT)), [0, 1, 2]),
+        (lambda: tf.data.Dataset.from_tensor_slices((IMAGES, LABELS[:, None])).batch(4), [0, 1, 2]),
+        (lambda: tf.data.Dataset.from_tensor_slices((IMAGES, LABELS / 3)).batch(4), None),
+        (lambda: tf.data.Dataset.from_tensor_slices((IMAGES, IMAGES)).batch(4), None),
+        (lambda: dataset().map(lambda image, label: image).batch(3), None),
+        (lambda: IMAGES, None),
+    ],
+)
+def test_the_true_classes_are_what_a_dataset_holds_beside_the_images(given: Callable[[], Any], found: Any) -> None:
+    assert true_classes(None, fixed_images(given(), 3), Labels()) == found
+
+
+@pytest.mark.parametrize("truth", [LABELS, LABELS[:3], ONE_HOT, list("abcdefg"), ["a", "b", "c"]])
+def test_true_classes_may_be_given(truth: Any) -> None:
+    assert true_classes(truth, fixed_images(IMAGES, 3), Labels(tuple("abcdefg"))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("truth", [3, LABELS[:2], IMAGES, LABELS / 2])
+def test_what_tells_no_classes_is_refused(truth: Any) -> None:
+    with pytest.raises(tfviz.LabelsError, match="truth: expected"):
+        true_classes(truth, fixed_images(IMAGES, 3), Labels())
+
+
 def test_where_there_are_fewer_all_are_taken() -> None:
     for given in (IMAGES, dataset().batch(4), Noisy(4)):
         np.testing.assert_array_equal(fixed_images(given, 16).inputs, IMAGES)
@@ -85,7 +155,7 @@ def test_the_target_is_cut_like_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reshuffles", [True, False])
 def test_reading_a_shuffled_dataset_leaves_its_order_and_takes_its_first_images(reshuffles: bool) -> None:
     def shuffled() -> tf.data.Dataset:
-        keras.utils.set_random_seed(1)
+        set_random_seed(1)
         first = tf.data.Dataset.range(20).shuffle(20, reshuffle_each_iteration=reshuffles)
         first = first.map(lambda number: tf.fill((4, 4, 3), number) + tf.random.uniform((4, 4, 3), 0, 2, tf.int64))
         return first.batch(4).shuffle(2, seed=5, reshuffle_each_iteration=reshuffles).prefetch(1)
@@ -126,10 +196,12 @@ class Drawing(Noisy):
 )
 @pytest.mark.parametrize("before", [0, 1])
 def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], before: int) -> None:
-    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py` looks."""
-    keras.utils.set_random_seed(0)
+    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py`
+    looks.
+    """
+    set_random_seed(0)
     expected = [draw() for _ in range(before + 2)]
-    keras.utils.set_random_seed(0)
+    set_random_seed(0)
     found = [draw() for _ in range(before)]
     fixed_images(Drawing(draw), 7)
     assert [*found, draw(), draw()] == expected
@@ -156,7 +228,7 @@ def test_maps_are_drawn_over_pictures_of_ones_own(tmp_path: Path) -> None:
     callback = SnapshotCallback("grad_cam", IMAGES, pictures=pictures, max_images=5, log_dir=tmp_path, strict=True)
     model.fit(IMAGES, LABELS, verbose=0, callbacks=[callback])
     assert len(assert_complete(tmp_path)) == 3
-    drawn = tfviz.overlay(pictures[:5], list(tfviz.GradCAM(model)(IMAGES[:5]).numpy()), style="heatmap")
+    drawn = tfviz.overlay(pictures[:5], list(tfviz.GradCAM(model)(IMAGES[:5]).numpy()), style="heatmap", underlay="gray")
     for number in range(5):
         np.testing.assert_array_equal(tfviz.read_image(tmp_path / "images" / f"{number}.png"), pictures[number])
         picture = tfviz.read_image(tmp_path / "pictures" / "00000002" / "grad_cam" / f"{number}.png")

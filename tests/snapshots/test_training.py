@@ -1,4 +1,6 @@
-"""Training goes as it would without snapshots, to the last bit, in every way in which Keras trains."""
+"""Training goes as it would without snapshots, to the last bit, in every way in which
+Keras trains.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import snapshot_material as material
+from support.seeds import set_random_seed
 
 import tfviz
 from tfviz.snapshots.callback import SnapshotCallback
@@ -24,7 +27,9 @@ METHODS = ("grad_cam", "guided_backprop", "visual_backprop")
 
 
 class OwnStep(keras.Model):
-    """A `train_step` of its own, with logs of its own and random numbers from TensorFlow's global generator."""
+    """A `train_step` of its own, with logs of its own and random numbers from TensorFlow's global
+    generator.
+    """
 
     def __init__(self, inner: keras.Model) -> None:
         super().__init__()
@@ -70,10 +75,12 @@ def left_behind(
 
 
 def both_ways(folder: Path, build: Callable[[], keras.Model], epochs: int = 1, **options: Any) -> tuple[Any, keras.Model]:
-    """Trains twice from the same seeds, without and with snapshots of the dataset's own images; compares everything."""
+    """Trains twice from the same seeds, without and with snapshots of the dataset's own images;
+    compares everything.
+    """
     found, model = [], None
     for is_watched in (False, True):
-        keras.utils.set_random_seed(3)
+        set_random_seed(3)
         model, dataset = build(), options.get("dataset", shuffled)()
         watched = getattr(model, "inner", model)
         callbacks = []
@@ -144,8 +151,10 @@ def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callabl
 
 
 def shuffled_again() -> tf.data.Dataset:
-    """The dataset as it was when the snapshots' images were taken: the same seeds, the same number of draws before."""
-    keras.utils.set_random_seed(3)
+    """The dataset as it was when the snapshots' images were taken: the same seeds, the same number
+    of draws before.
+    """
+    set_random_seed(3)
     material.disturbed_network()
     return shuffled()
 
@@ -162,7 +171,8 @@ def test_it_works_with_jit_compile(tmp_path: Path) -> None:
 
 def test_with_several_steps_in_one_execution_a_snapshot_follows_the_one_in_which_it_falls_due(tmp_path: Path) -> None:
     build = compiled(steps_per_execution=4, jit_compile=False)
-    both_ways(tmp_path, build, epochs=2, methods=["grad_cam"], every=5, dataset=lambda: shuffled(72))  # 9 batches
+    # 9 batches
+    both_ways(tmp_path, build, epochs=2, methods=["grad_cam"], every=5, dataset=lambda: shuffled(72))
     records = material.assert_complete(tmp_path)
     found = [(record["when"], record["epoch"], record["batch"], record["step"]) for record in records]
     assert found == [

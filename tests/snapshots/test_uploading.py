@@ -1,4 +1,6 @@
-"""Sending to a viewer that is there, away, back again, slow, strange, or that refuses; and to the real one."""
+"""Sending to a viewer that is there, away, back again, slow, strange, or that refuses; and to the
+real one.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def trainer(tmp_path: Path) -> FakeTrainer:
 
 
 class Training:
-    """A trainer whose snapshots go to a sink, as the callback would have it; what the sink raises is collected."""
+    """A trainer whose snapshots go to a sink, as the callback would have it; what the sink raises
+    is collected.
+    """
 
     def __init__(self, trainer: FakeTrainer, url: str, token: str | None = None, **options: Any) -> None:
         self.trainer, self.sink = trainer, ViewerSink(url, token, **options)

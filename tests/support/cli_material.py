@@ -14,7 +14,7 @@ LABELS = ("tench", "tabby, tabby cat", "red fox", "crane")
 
 
 def picture(seed: int, height: int = 40, width: int = 60) -> np.ndarray:
-    """Smooth blobs of colour, so that maps differ from place to place."""
+    """Smooth blobs of color, so that maps differ from place to place."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 

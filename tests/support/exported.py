@@ -1,4 +1,6 @@
-"""What the tests of exports share: exported explainers, and a process that has neither tfviz nor Keras."""
+"""What the tests of exports share: exported explainers, and a process that has neither tfviz nor
+Keras.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from tfviz.methods.explainer import Explainer
 
 BATCHES = (1, 3, 8)
 
-# Runs each question of a JSON file, {"folder", "signature", "inputs"} with arrays in .npz files, and saves the answers.
+# Runs each question of a JSON file, {"folder", "signature", "inputs"} with arrays in .npz files,
+# and saves the answers.
 RUNNING = """
 import importlib.machinery, json, sys
 

@@ -1,4 +1,6 @@
-"""Runs that no network has trained: folders and requests of the documented form, for tests of whatever reads them."""
+"""Runs that no network has trained: folders and requests of the documented form, for tests of
+whatever reads them.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ def record_of(number: int, images: int = 2, total: int = 200, **fields: Any) -> 
 def image_of(image: int, size: int = 32) -> np.ndarray:
     """A bright disc on blue, at a place of its own."""
     rows, columns = np.mgrid[:size, :size] / size
-    centre = (0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2))
-    inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 0.06
+    center = (0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2))
+    inside = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < 0.06
     picture = np.zeros((size, size, 3), np.uint8)
     picture[...] = (30, 60, 120)
     picture[inside] = (250, 220 - 30 * (image % 5), 120)
@@ -52,9 +54,9 @@ def image_of(image: int, size: int = 32) -> np.ndarray:
 def map_of(image: int, number: int, method: int, total: int = 200, size: int = 32) -> np.ndarray:
     """A spot that wanders to the disc as training goes on."""
     rows, columns = np.mgrid[:size, :size] / size
-    centre = np.array((0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2)))
+    center = np.array((0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2)))
     share = min(1, number / total)
-    row, column = centre * share + (1 - share) * np.array((0.8, 0.5))
+    row, column = center * share + (1 - share) * np.array((0.8, 0.5))
     width = 0.08 if method == 0 else 0.03
     strength = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / width)
     heat = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]

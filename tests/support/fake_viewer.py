@@ -1,4 +1,6 @@
-"""A viewer without a page, on the standard library: keeps what it is sent, and fails in every way it is told to."""
+"""A viewer without a page, on the standard library: keeps what it is sent, and fails in every way
+it is told to.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ Answer = tuple[int, bytes]
 class FakeViewer:
     """Serves until it is killed; started again on the same port, it still has what it was sent.
 
-    fault: called with method and path; what it returns is answered in place of the true answer, None lets that be.
+    fault: called with method and path; what it returns is answered in place of the true answer,
+        None lets that be.
     asked: every method and path. connections: how many were opened.
     """
 

@@ -95,7 +95,8 @@ def with_depthwise(model: keras.Model) -> keras.Model:
 
 
 def depthwise(layer: Any, x: Any, kernel: Any) -> Any:
-    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))  # (height, width, channels, 1)
+    # (height, width, channels, 1)
+    kernel = tf.transpose(tf.convert_to_tensor(kernel), (0, 1, 3, 2))
     return tf.nn.depthwise_conv2d(x, kernel, (1, *layer.strides, 1), layer.padding.upper(), dilations=layer.dilation_rate)
 
 
@@ -175,6 +176,10 @@ class Matrix:
             route = f"plain gradient, and warns: no ReLU but {met.group(1) if met else '?'}"
             return self._compared(method, got, self._back(rewritten.Rewritten), route)
         return self._compared(method, got, self._back(GUIDED.get(method, rewritten.Rewritten)), "rewritten model")
+
+    def _gradient_times_input(self, method: str = "gradient_times_input") -> str:
+        _, got = self._explained(method)
+        return self._compared(method, got, self.images * self._back(rewritten.Rewritten), "images × rewritten model")
 
     def _back(self, kind: type[rewritten.Rewritten]) -> np.ndarray:
         if kind not in self.backs:

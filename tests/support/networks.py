@@ -19,7 +19,7 @@ from tfviz.methods.cam import CAM
 
 CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)  # not Guided Grad-CAM
 EXCITATIONS = ("excitation_backprop", "contrastive_excitation_backprop")
-GRADIENTS = ("saliency", "guided_backprop", "deconvnet")
+GRADIENTS = ("saliency", "gradient_times_input", "guided_backprop", "deconvnet")
 
 
 @dataclass(frozen=True)

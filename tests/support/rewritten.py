@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from support.reference.cams import divided, first_component
 from support.tape import compiled
 
 LINEAR = ("Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Conv2DTranspose")
@@ -142,7 +143,7 @@ def called(operation: Any) -> str:
     return type(operation).__name__
 
 
-# --- guided backprop and deconvnet ----------------------------------------------------------------------------------
+# --- guided backprop and deconvnet ----------------------------------------------------------------
 
 
 class Guided(Rewritten):
@@ -198,7 +199,7 @@ def relu_range(operation: Any) -> tuple[float, float]:
     return float(getattr(operation, "threshold", 0) or 0), np.inf if highest is None else float(highest)
 
 
-# --- excitation -----------------------------------------------------------------------------------------------------
+# --- excitation -----------------------------------------------------------------------------------
 
 
 class Excitation(Rewritten):
@@ -340,7 +341,7 @@ def summed_to(p: Any, x: Any) -> Any:
     return tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p
 
 
-# --- VisualBackProp -------------------------------------------------------------------------------------------------
+# --- VisualBackProp -------------------------------------------------------------------------------
 
 
 class Masks(Rewritten):
@@ -418,18 +419,21 @@ def unit_range(mask: np.ndarray) -> np.ndarray:
     return np.divide(mask - low, high - low, out=np.zeros_like(mask), where=high > low)
 
 
-# --- class activation maps ------------------------------------------------------------------------------------------
+# --- class activation maps ------------------------------------------------------------------------
 
 
 def cam(method: str, A: np.ndarray, G: np.ndarray) -> np.ndarray:
     """Compute a class activation map from activations and gradients at a layer, (N, ..., K)."""
+    if method.startswith("eigen"):
+        return first_component(A * G if method == "eigen_grad_cam" else A)
     axes = tuple(range(1, A.ndim - 1))
+    mean = G.mean(axes, keepdims=True)
     if method == "grad_cam_plus_plus":
-        divisor = 2 * G**2 + A.sum(axes, keepdims=True) * G**3
-        alpha = np.divide(G**2, divisor, out=np.zeros_like(G), where=divisor != 0)
+        alpha = divided(G**2, 2 * G**2 + A.sum(axes, keepdims=True) * G**3)
         weights = (alpha * np.maximum(G, 0)).sum(axes, keepdims=True)
+    elif method == "xgrad_cam":
+        weights = divided((A * G).sum(axes, keepdims=True), A.sum(axes, keepdims=True))
     else:
-        mean = G.mean(axes, keepdims=True)
         weights = {"grad_cam": mean, "guided_grad_cam": mean, "hires_cam": G, "layer_cam": np.maximum(G, 0)}[method]
     return np.maximum((weights * A).sum(-1), 0)
 

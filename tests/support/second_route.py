@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from keras import tree
 
 import tfviz
 from support import rewritten
@@ -41,6 +42,11 @@ def second_route(method: str, species: Species, twin: Any, images: Any) -> list[
     if method in GRADIENTS:
         with (rewritten.Rewritten if species.warns else GRADIENTS[method])(twin) as second:
             return second.back(images, seed_of(species))[1]
+    if method == "gradient_times_input":
+        return [
+            np.asarray(x) * g
+            for x, g in zip(tree.flatten(images), second_route("saliency", species, twin, images), strict=True)
+        ]
     if method in ALL_CAMS:
         return cam(method, species, twin, images)
     if method in EXCITATIONS:

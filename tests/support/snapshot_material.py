@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from support.seeds import set_random_seed
 from tfviz.snapshots.callback import SnapshotCallback
 
 CLASSES = 4
@@ -18,7 +19,9 @@ SIDE_PX = 16
 
 
 def disturbed_network(dtype: str = "float32") -> keras.Model:
-    """Whatever could tell whether somebody else ran the model: augmentation, noise, dropout, moving averages, losses."""
+    """Whatever could tell whether somebody else ran the model: augmentation, noise, dropout, moving
+    averages, losses.
+    """
     with_policy = {"dtype": dtype}
     regularizer = "l2" if dtype == "float32" else None  # Keras cannot add up losses of two types
     return keras.Sequential([
@@ -83,12 +86,14 @@ def assert_complete(folder: Path) -> list[dict[str, Any]]:
 
 
 class Eager:
-    """A plain network that trains in milliseconds, for it is not compiled, and one explainer that all tests share."""
+    """A plain network that trains in milliseconds, for it is not compiled, and one explainer that
+    all tests share.
+    """
 
     def __init__(self) -> None:
         import tfviz
 
-        keras.utils.set_random_seed(0)
+        set_random_seed(0)
         self.model = plain_network()
         self.explainer = tfviz.GradCAM(self.model, "conv")
         self.images, self.labels = data()

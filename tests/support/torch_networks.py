@@ -1,4 +1,6 @@
-"""VGG and ResNet50 as torchvision builds them, of any widths, so that the names in their state dicts come about as there."""
+"""VGG and ResNet50 as torchvision builds them, of any widths, so that the names in their state
+dicts come about as there.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ class ResNet50(nn.Module):
 
 
 def small(name: str, classes: int = 9) -> nn.Module:
-    """A narrow network of that name in evaluation mode, whose random weights keep activations at about 1."""
+    """A narrow network of that name in evaluation mode, whose random weights keep activations at
+    about 1.
+    """
     torch.manual_seed(0)
     network = ResNet50((4, 5, 6, 7), classes) if name == "resnet50" else VGG(name, (4, 5, 6, 7, 8), (12, 11), classes)
     for key, value in network.state_dict().items():

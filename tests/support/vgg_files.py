@@ -1,4 +1,6 @@
-"""The vgg16.npy and vgg19.npy of TensorFlow 1: files like them, and what such a network computes, in NumPy alone."""
+"""The vgg16.npy and vgg19.npy of TensorFlow 1: files like them, and what such a network computes,
+in NumPy alone.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def write_npy(path: Path, content: Any) -> Path:
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Writes as Python 2 and its NumPy did: bytes as text of 8 bits, numpy.core rather than numpy._core."""
+    """Writes as Python 2 and its NumPy did: bytes as text of 8 bits, numpy.core rather than
+    numpy._core.
+    """
 
     dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 

@@ -92,7 +92,7 @@ def conv(filters: int, name: str, **options: Any) -> Any:
     return layers.Conv2D(filters, 3, **({"activation": "relu", "padding": "same"} | options), name=name)
 
 
-# --- Sequential and nested ------------------------------------------------------------------------------------------
+# --- Sequential and nested ------------------------------------------------------------------------
 
 
 def stack(activation: Head) -> list[Any]:
@@ -147,7 +147,7 @@ def shared_backbone(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, head_of(x, activation)))
 
 
-# --- inputs and outputs ---------------------------------------------------------------------------------------------
+# --- inputs and outputs ---------------------------------------------------------------------------
 
 
 def two_images(activation: Head) -> keras.Model:
@@ -166,17 +166,17 @@ def image_and_vector(activation: Head) -> keras.Model:
 def trunk_of_two(activation: Head) -> tuple[Any, Any, Any]:
     inputs = keras.Input((14, 12, 3))
     x = conv(6, "last")(conv(6, "c1")(inputs))
-    return inputs, head_of(x, activation, 3, "colour"), head_of(x, activation, 4, "kind")
+    return inputs, head_of(x, activation, 3, "color"), head_of(x, activation, 4, "kind")
 
 
 def outputs_in_a_dict(activation: Head) -> keras.Model:
-    inputs, colour, kind = trunk_of_two(activation)
-    return alive(keras.Model(inputs, {"colour": colour, "kind": kind}))
+    inputs, color, kind = trunk_of_two(activation)
+    return alive(keras.Model(inputs, {"color": color, "kind": kind}))
 
 
 def outputs_in_a_list(activation: Head) -> keras.Model:
-    inputs, colour, kind = trunk_of_two(activation)
-    return alive(keras.Model(inputs, [colour, kind]))
+    inputs, color, kind = trunk_of_two(activation)
+    return alive(keras.Model(inputs, [color, kind]))
 
 
 def one_output(build: Callable[[Head], Any], name: str) -> Callable[[Any], Any]:
@@ -245,7 +245,7 @@ def softmax_behind_a_reshape(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, layers.Activation(activation or "linear", name="predictions")(x)))
 
 
-# --- ranks, sizes, channels -----------------------------------------------------------------------------------------
+# --- ranks, sizes, channels -----------------------------------------------------------------------
 
 
 def conv1d(activation: Head) -> keras.Model:
@@ -282,7 +282,7 @@ def channels_first(activation: Head) -> keras.Model:
     return alive(keras.Model(inputs, layers.Dense(4, activation=activation)(x)))
 
 
-# --- operations, custom layers, wrappers ----------------------------------------------------------------------------
+# --- operations, custom layers, wrappers ----------------------------------------------------------
 
 
 def keras_operations(activation: Head) -> keras.Model:
@@ -414,7 +414,7 @@ class Centered(layers.Layer):
 
 def layer_without_a_rule(activation: Head) -> keras.Model:
     inputs = keras.Input((16, 14, 3))
-    x = Centered(name="centred")(conv(5, "c1")(inputs))
+    x = Centered(name="centered")(conv(5, "c1")(inputs))
     return alive(keras.Model(inputs, head_of(conv(6, "last")(x), activation)))
 
 
@@ -508,7 +508,7 @@ def in_keras(model: InTensorFlow) -> keras.Model:
     return twin
 
 
-# --- precision, adapters, states ------------------------------------------------------------------------------------
+# --- precision, adapters, states ------------------------------------------------------------------
 
 
 def of_policy(policy: str) -> Callable[[Head], keras.Model]:
@@ -613,7 +613,7 @@ def reloaded(suffix: str) -> Callable[[Head], keras.Model]:
     return build
 
 
-# --- gates and activations ------------------------------------------------------------------------------------------
+# --- gates and activations ------------------------------------------------------------------------
 
 
 def squeeze_and_excitation(activation: Head) -> keras.Model:
@@ -673,9 +673,7 @@ ZOO: dict[str, Species] = {
     "outputs in a dict": Species(
         outputs_in_a_dict, "last", twin=one_output(outputs_in_a_dict, "kind"), options={"output": "kind"}
     ),
-    "outputs in a list": Species(
-        outputs_in_a_list, "last", twin=one_output(outputs_in_a_list, "colour"), options={"output": 0}
-    ),
+    "outputs in a list": Species(outputs_in_a_list, "last", twin=one_output(outputs_in_a_list, "color"), options={"output": 0}),
     "segmentation, a mask": Species(segmentation, "last", target=tfviz.At(1, MASK), seed=mask_seed),
     "segmentation, a pixel": Species(segmentation, "last", target=tfviz.At(2, (4, 3)), seed=pixel_seed),
     "regression": Species(regression, "last", target=0),

@@ -268,7 +268,8 @@ def test_snapshots_whose_predecessor_is_damaged_are_received_when_the_sender_say
     assert sender.put("/pictures/3/grad_cam/0.png?after=1", content=picture).status_code == 204
     assert sender.put("/snapshots/3?after=1", json=record_of(3)).status_code == 204
     assert numbers(client) == [0, 1, 3]
-    assert sender.put("/snapshots/2", json=record_of(2)).status_code == 204  # too late: taken as received
+    # too late: taken as received
+    assert sender.put("/snapshots/2", json=record_of(2)).status_code == 204
     assert numbers(client) == [0, 1, 3]
 
 

@@ -1,4 +1,6 @@
-"""The files of the page agree with each other and with the rest of tfviz, and need nothing from elsewhere."""
+"""The files of the page agree with each other and with the rest of tfviz, and need nothing from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ def test_what_the_files_name_is_there() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_legends_have_the_colours_and_the_words_of_the_pictures(style: str) -> None:
+def test_legends_have_the_colors_and_the_words_of_the_pictures(style: str) -> None:
     (stops,) = re.findall(rf"\.ramp\.{style} {{ background: linear-gradient\(to right, ([^)]+)\)", text("style.css"))
     colors = [[int(stop[place : place + 2], 16) for place in (1, 3, 5)] for stop in stops.split(", ")]
     steps = [round(255 * number / (len(colors) - 1)) for number in range(len(colors))]

@@ -1,4 +1,6 @@
-"""Clients that connect and stay silent, or send much at once, leave room for the others; answers come at once."""
+"""Clients that connect and stay silent, or send much at once, leave room for the others; answers
+come at once.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ def test_a_connection_whose_request_does_not_come_is_closed(tmp_path: Path) -> N
                 if first:
                     assert _received(silent).startswith(b"HTTP/1.1 200")
                 silent.sendall(beginning)
-                if beginning or not first:  # between two requests the time to live of a kept connection counts
+                # between two requests the time to live of a kept connection counts
+                if beginning or not first:
                     while _received(silent):
                         pass
         with httpx.Client(base_url=viewer.address) as client, client.stream("GET", "/api/events") as stream:

@@ -43,7 +43,8 @@ class Client:
             self.connection.request(verb, address, body, headers or {})
             answer = self.connection.getresponse()
             return answer.status, answer.read()
-        except (OSError, http.client.HTTPException):  # an answer before the end of a body ends the connection
+        # an answer before the end of a body ends the connection
+        except (OSError, http.client.HTTPException):
             self.connection.close()
             self.connection.request(verb, address, body, headers or {})
             answer = self.connection.getresponse()
@@ -64,7 +65,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         asking.connection.close()
 
 
-# In an address: text of every kind, with what would end the path or the address taken as part of it.
+# In an address: text of every kind, with what would end the path or the address taken as part of
+# it.
 part = (
     st.text(max_size=12)
     .map(lambda text: text.encode("utf-8", "surrogatepass"))

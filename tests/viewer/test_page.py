@@ -41,7 +41,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages; anything that goes wrong in one fails the test, what its own rules forbid among it."""
+    """Opens pages; anything that goes wrong in one fails the test, what its own rules forbid among
+    it.
+    """
     faults: list[str] = []
     contexts = []
 
@@ -61,7 +63,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _is_fault(text: str) -> bool:
-    return "Failed to load resource" not in text and "ERR_" not in text  # a viewer that restarts is away meanwhile
+    # a viewer that restarts is away meanwhile
+    return "Failed to load resource" not in text and "ERR_" not in text
 
 
 @pytest.fixture
@@ -289,6 +292,71 @@ def test_a_second_run_is_opened_and_two_are_compared(tmp_path: Path, runs: tuple
         playwright.expect(page.locator(".curve").first).to_contain_text("loss · running")
 
 
+def test_the_name_of_a_compared_run_stands_below_its_map(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+    with Viewer(tmp_path, port=0) as viewer:
+        for view in ("#", "#focus=0&"):
+            page = open_page(f"{viewer.address}/{view}run={ID}&compare={OTHER}".replace("//#", "/#"))
+            until(lambda: len(shown(page)) >= 4, "both runs")  # noqa: B023
+            for place in range(2):
+                badge = page.locator(".whose").nth(place).bounding_box()
+                picture = page.locator(".map img").nth(place).bounding_box()
+                assert badge["y"] >= picture["y"] + picture["height"] - 1
+                assert abs(badge["x"] + badge["width"] / 2 - picture["x"] - picture["width"] / 2) < 2
+
+
+def test_the_true_class_is_shown_and_whether_it_is_predicted(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID, total=40, true_classes=[0, None])
+    trainer.snap(30)
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        first = page.locator(".card").first
+        playwright.expect(first.locator(".truth")).to_have_text("True class: disc✓ predicted")
+        page.locator("#slider").fill("2")
+        playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
+        playwright.expect(page.locator(".truth")).to_have_count(1)
+        page.get_by_role("button", name="Image 1, large").click()
+        playwright.expect(page.locator(".truth")).to_be_visible()
+
+
+def test_the_class_that_is_explained_and_the_strength_of_its_maps_are_told(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap()
+    trainer.snap(explained=[{"class": 4, "score": 0.004}, None], strengths={"grad_cam": ["sum 0.01 of 1 (nearly empty)", ""]})
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        playwright.expect(page.locator(".explained").first).to_have_text("Maps explain: star 0.00")
+        playwright.expect(page.locator(".explained").nth(1)).to_be_hidden()
+        playwright.expect(page.locator(".card").first).to_contain_text("Grad-CAMsum 0.01 of 1 (nearly empty)")
+        page.locator("#slider").fill("0")
+        playwright.expect(page.locator(".explained").first).to_be_hidden()
+        playwright.expect(page.locator(".card").first).not_to_contain_text("nearly empty")
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_run_that_is_gone_on_with_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID, total=40)
+    trainer.snap(10)
+    predictions = record_of(9, total=40)["predictions"]
+    if is_other:
+        predictions = [{"class": one["class"], "score": one["score"] / 2} for one in predictions]
+    trainer.snap(when="start", step=90, logs={}, predictions=predictions)
+    trainer.snap(10)
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        until_shown(page, 20)
+        strip = page.locator(".curve svg.strip").first
+        playwright.expect(strip.locator(".stop")).to_have_count(1)
+        playwright.expect(strip).to_contain_text("other weights" if is_other else "continued")
+        drawn = strip.locator("path.own:not(.twin)").get_attribute("d")
+        assert drawn.count("M") == (2 if is_other else 1)
+        page.locator("#slider").fill("10")
+        playwright.expect(page.locator("#moment-main")).to_have_text("Continued at step 90")
+        more = page.locator("#moment-more")
+        (playwright.expect(more).to_contain_text if is_other else playwright.expect(more).not_to_contain_text)("other weights")
+
+
 def until_told(page: Any, run: str, count: int) -> None:
     """Until the viewer has told of so many snapshots, also of a run that is not shown."""
     told = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
@@ -506,4 +574,5 @@ def test_ten_thousand_snapshots_open_and_stay_usable(
         until(lambda: at(page) == (10_000, 10_000), "the next appears")
         page.locator("#slider").fill("9999")
         until_shown(page, 9_999)
-        record_property("opened_s", round(opened_s, 2))  # for a report: about one second on an idle machine
+        # for a report: about one second on an idle machine
+        record_property("opened_s", round(opened_s, 2))

@@ -1,4 +1,6 @@
-"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another form."""
+"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another
+form.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from tfviz.viewer.server import Viewer  # noqa: E402
 ID, OTHER = "a" * 32, "b" * 32
 KNOWN, SENT = "c" * 32, "d" * 32  # of the steady viewer
 GOOD = png_of(image_of(0))
-TOKEN = "correct-horse"
+TOKEN = "correct-horse-battery"
 
 
 @pytest.fixture
@@ -117,18 +119,76 @@ def test_a_trainer_sends_with_the_token_in_its_header(guarded: httpx.Client) -> 
     assert sender.state()["last"] == 0
 
 
-def test_the_page_takes_the_token_once_and_then_a_cookie_that_cannot_send(guarded: httpx.Client) -> None:
+def sign_in(client: httpx.Client, token: str, **headers: str) -> httpx.Response:
+    return client.post("/", data={"token": token}, headers=headers)
+
+
+def test_the_page_posts_the_token_and_gets_a_cookie_that_cannot_send(guarded: httpx.Client) -> None:
     page = guarded.get("/")
     assert page.status_code == 401
-    assert "needs its token" in page.text
+    assert "needs its token" in page.text and 'method="post"' in page.text
+    assert page.headers["referrer-policy"] == "same-origin"  # with "no-referrer" browsers would post from "null"
     assert guarded.get("/style.css").status_code == 200  # the page that asks looks like the others
-    assert guarded.get("/", params={"token": "wrong"}).status_code == 401
-    entered = guarded.get("/", params={"token": TOKEN})
+    assert sign_in(guarded, "wrong").status_code == 401
+    assert sign_in(guarded, TOKEN, Origin="null").status_code == 403
+    assert sign_in(guarded, TOKEN, Origin="http://evil.example").status_code == 403
+    assert not guarded.cookies
+    entered = sign_in(guarded, TOKEN, Origin=str(guarded.base_url).rstrip("/"))
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     assert re.search("HttpOnly.*SameSite=strict", entered.headers["set-cookie"], re.IGNORECASE)
     assert TOKEN not in entered.headers["set-cookie"]
     assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200  # httpx keeps the cookie
+    assert guarded.get("/").status_code == 200
     assert guarded.put(f"/api/runs/{OTHER}", json=run_of(OTHER)).status_code == 401
+
+
+def test_a_link_with_the_token_leads_to_an_address_without_it(guarded: httpx.Client) -> None:
+    assert guarded.get("/", params={"token": "wrong"}).status_code == 401
+    for _ in range(2):  # the second time there is a cookie, and the token shall not stay in the address either
+        entered = guarded.get("/", params={"token": TOKEN})
+        assert (entered.status_code, entered.headers["location"]) == (303, "/")
+        assert TOKEN not in entered.headers["set-cookie"]
+    assert guarded.get("/").status_code == 200
+
+
+def test_a_posted_token_is_no_longer_than_a_token(guarded: httpx.Client) -> None:
+    for body in (b"token=" + b"x" * (1 << 20), b"", b"\xff\xfe", b"token=", b"token=%ff%00", b"other=" + TOKEN.encode()):
+        assert guarded.post("/", content=body).status_code == 401
+    assert guarded.post("/api/runs", data={"token": TOKEN}).status_code == 401
+
+
+def test_two_viewers_on_one_machine_keep_their_cookies_apart(tmp_path: Path) -> None:
+    other = "another-token-here"
+    with (
+        Viewer(tmp_path, port=0, token=TOKEN) as one,
+        Viewer(tmp_path, port=0, token=other) as two,
+        httpx.Client() as browser,  # it keeps cookies by machine, not by port
+    ):
+        for viewer, token in ((one, TOKEN), (two, other)):
+            assert browser.post(viewer.address, data={"token": token}).status_code == 303
+        assert [browser.get(viewer.address).status_code for viewer in (one, two)] == [200, 200]
+
+
+@pytest.mark.parametrize("token", ["x", "fifteen-letters"])
+def test_where_others_can_guess_a_token_is_long(tmp_path: Path, token: str) -> None:
+    with pytest.raises(OptionError, match=rf"The token has {len(token)} characters.*Choose one of at least 16, for instance"):
+        Viewer(tmp_path, host="0.0.0.0", port=0, token=token)
+    with Viewer(tmp_path, host="127.0.0.1", port=0, token=token):
+        pass
+
+
+def test_a_picture_larger_than_its_image_can_be_is_not_read(steady: tuple[Viewer, Path]) -> None:
+    viewer, outside = steady
+    picture = outside / "runs" / "here" / "pictures" / "00000000" / "grad_cam" / "0.png"
+    content = picture.read_bytes()
+    try:
+        with picture.open("r+b") as file:
+            file.truncate(1 << 36)  # of nothing
+        assert raw(viewer, "GET", f"/api/runs/{KNOWN}/pictures/0/grad_cam/0.png")[0] == 404
+    finally:
+        picture.write_bytes(content)
+    assert raw(viewer, "GET", f"/api/runs/{KNOWN}/pictures/0/grad_cam/0.png") == (200, content)
+    assert raw(viewer, "GET", f"/api/runs/{KNOWN}/pictures/0/grad_cam/200.png")[0] == 404
 
 
 def test_a_page_from_elsewhere_is_refused_whatever_name_it_gives_this_machine(viewer: Viewer) -> None:
@@ -437,7 +497,8 @@ def test_a_record_of_another_form_is_refused(steady: tuple[Viewer, Path], record
 
 def test_what_does_not_belong_to_the_run_is_refused(client: httpx.Client) -> None:
     sender = Sender(client, ID)
-    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404  # the run has not come yet
+    # the run has not come yet
+    assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404
     sender.open()
     assert sender.put("/images/2.png", content=GOOD).status_code == 422
     assert sender.put("/pictures/0/saliency/0.png", content=GOOD).status_code == 422

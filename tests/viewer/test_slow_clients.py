@@ -59,7 +59,8 @@ def test_fifty_slow_clients_do_not_stop_a_trainer(viewer: Viewer, request_text: 
         connections = [held(viewer, request_text) for _ in range(CLIENTS)]
         try:
             time.sleep(0.3)
-            sender.send(3)  # ten seconds for each request would be too long; see the client's time limit
+            # ten seconds for each request would be too long; see the client's time limit
+            sender.send(3)
             assert sender.state()["last"] == sender.number - 1
         finally:
             for connection in connections:

@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import argparse
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, tell
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
     from tfviz.cli.jobs import Job
     from tfviz.cli.plan import Plan
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
+    from tfviz.methods.explainer import Explainer
+    from tfviz.methods.prepared_call import PreparedCall
 
-EXPLAINED, SOME_FAILED, STOPPED = 0, 1, 130  # 130 is 128 + SIGINT, as in shells
+    Step: TypeAlias = tuple[Explainer, Sequence[np.ndarray | None]]
+
+SCALES = ("map", "image")
+EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
-Writes, for every image, colored maps of what the network looks at, and OUTPUT/index.html, which shows them all
-beside the predicted classes and opens from disk:
+Writes colored maps of what the network looks at for every image, and OUTPUT/index.html, a page
+that shows them beside the predicted classes and opens from disk:
 
   OUTPUT/index.html
-  OUTPUT/IMAGE/image.png               the part of the image that the network sees (at most 1600 pixels a side)
-  OUTPUT/IMAGE/METHOD.png              the map, for the top class or a method that takes no target
-  OUTPUT/IMAGE/METHOD-281-tabby.png    the map for a class that was asked for, by its number and name
-  OUTPUT/IMAGE/METHOD.npy              with --raw: the map itself, float32, neither resized nor scaled: (h, w) at the
-                                       layer's resolution, or (height, width, channels) of the network's input
+  OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
+                                      1600 pixels a side
+  OUTPUT/IMAGE/METHOD.png             the map for the top class, or of a method without a target
+  OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
+  OUTPUT/IMAGE/image-scale/METHOD…    the same maps with all classes of the image on one scale, if
+                                      there are several; with --scale image these are the files
+                                      above, and map-scale/ has the others
+  OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
+                                      scaled: (h, w) at the layer's resolution, or
+                                      (height, width, channels) of the network's input
 
-IMAGE is the file's path inside the folder that was given, without its extension (with it, where two would be one).
+IMAGE is the file's path inside the given folder, without its extension; the extension stays
+where two images would share a name.
 """
 _EXIT_CODES = """\
-exit code: 0 all images explained; 1 some image could not be read or explained (the last lines say which, and why);
-2 wrong usage, a missing path and a model that cannot be explained among it; 130 stopped by Ctrl-C (what was made stays).
+exit code: 0 all images explained
+           1 some images could not be read or explained; the last lines say which, and why
+           2 wrong usage, a missing path, or a model that cannot be explained
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the maps made so far stay, and
+           index.html shows them
 """
 
 
@@ -45,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, and folders of them (walked)")
-    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras);')
     add_preprocess(parser)
     parser.add_argument(
         "--method",
@@ -53,18 +71,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="A,B,...",
         help="methods, or all that suit the model (see `tfviz methods`); default: grad_cam,guided_backprop",
     )
-    parser.add_argument("--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`)")
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`); default: automatic"
+    )
     parser.add_argument(
         "--target",
         type=listed,
         default=["top"],
         metavar="T,...",
-        help="classes to explain, by number or name; top: the highest (default); top3: the three highest",
+        help="classes to explain, by number or name; top: the highest; top3: the three highest; default: top",
     )
-    parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
+    parser.add_argument(
+        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+    )
     parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take images of any size")
+    parser.add_argument(
+        "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
+    )
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="map",
+        help="map: scale each map to itself; image: all classes of one image and method share a scale; default: %(default)s",
+    )
+    parser.add_argument(
+        "--underlay",
+        choices=("gray", "color"),
+        default="gray",
+        help="the image below the colors, in gray so that they do not mix, or in color; default: %(default)s",
+    )
     parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
     return parser
 
@@ -79,20 +115,32 @@ def run(args: argparse.Namespace) -> int:
         progress.show(0, "starting TensorFlow")
         import_tensorflow()  # it takes seconds: what can be wrong without it has been checked by now
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.results import Results, closing_lines, write_page
+        from tfviz.cli.results import Results, closing_lines
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
-        results = Results(args.output, plan.labels, is_top_only=plan.is_top_only, is_raw=args.raw)
-        is_stopped = False
+        results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
+        stop: KeyboardInterrupt | None = None
         try:
             _explain_all(jobs, plan, results, args.batch_size, progress)
-        except KeyboardInterrupt:
-            is_stopped = True
+        except KeyboardInterrupt as error:
+            stop = error
         finally:  # whatever stopped the run, what was made can be looked at
-            page = write_page(plan, results)
-    tell("\n".join(closing_lines(plan, results, page, len(jobs), is_stopped)))
-    return STOPPED if is_stopped else SOME_FAILED if results.failures else EXPLAINED
+            page, stop = _page(results, stop)
+    tell("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+    if stop is not None:
+        return exit_code(stop)
+    return SOME_FAILED if results.failures else EXPLAINED
+
+
+def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
+    """Writes the page about all there is; returns it, and what stopped the run, which may come while it is written."""
+    from tfviz.cli.results import write_page
+
+    try:
+        return write_page(results), stop
+    except KeyboardInterrupt as error:
+        return write_page(results), error
 
 
 def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
@@ -120,26 +168,45 @@ def _explain(
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
-    """Explains one batch. Each map is written before the next method runs, to hold little in memory."""
-    import numpy as np
-
+    """Explains one batch. The maps of two methods at most are held in memory."""
     done, length = results.count, len(batch.numbers)
     scores = plan.classifier.scores(batch.tensors)
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, classes) in enumerate(steps):
-        progress.show(done + length * step / len(steps), f"{explainer.key} …")  # the first call compiles
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            attributions = np.asarray(explainer(batch.tensors, classes))
-        for warning in caught:
-            if warning.category is UserWarning:
-                progress.say(f"Note: {warning.message}")
+    for step, (explainer, columns, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
+            targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
-                results.add_map(job, image, explainer, None if classes is None else int(classes[i]), attributions[i])
-            except ImageError as error:  # NaN in the map
+                results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
+            except ImageError as error:  # NaN in a map
                 fail(number, error)
+
+
+def _attributions(
+    tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
+) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
+    """Yields the maps of one method after the other, for each of its targets.
+
+    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run the result. So the next
+    method compiles while TensorFlow runs this one in another thread.
+    """
+    import numpy as np
+
+    with ThreadPoolExecutor(max_workers=1) as background:
+        waiting: tuple[Step, list[tuple[PreparedCall, Future[tf.Tensor]]]] | None = None
+        for number, step in enumerate([*steps, None]):
+            started = None
+            if step is not None:
+                explainer, columns = step
+                progress.show(done + length * number / len(steps), f"{explainer.key} …")
+                calls = [explainer.prepare(tensors, classes) for classes in columns]
+                started = step, [(call, background.submit(call.run)) for call in calls]
+            if waiting is not None:
+                (explainer, columns), running = waiting
+                for call, attribution in running:
+                    call.check(attribution.result())
+                yield explainer, columns, [np.asarray(attribution.result()) for _, attribution in running]
+            waiting = started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ _NOT_SUITED = (UnsupportedModelError, UnknownLayerError, TargetError)
 
 def takes_layer(method: type[Explainer]) -> bool:
     """Whether a method has a layer to choose."""
-    return "layer" in inspect.signature(method).parameters
+    return "layer" in inspect.signature(method.__init__).parameters  # `method` itself: *args on Python 3.10
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
@@ -51,7 +50,7 @@ def explainers_for(
     refusals: list[TfvizError] = []
     for method in methods:
         try:
-            built.append(_built(method, model, layer, classes, say))
+            built.append(_built(method, model, layer, classes))
         except _NOT_SUITED as error:
             refusal: TfvizError = type(error)(f"{method.key}: {error}")
             if names is not None and "all" not in map(str.lower, names):
@@ -72,21 +71,14 @@ def _require_some(built: Sequence[Explainer], refusals: Sequence[TfvizError], la
         raise refusals[0]
 
 
-def _built(
-    method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None, say: Callable[[str], None]
-) -> Explainer:
+def _built(method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None) -> Explainer:
     if method.takes_target and classes is None:
         raise TargetError(
             "expected a model with one output (N, classes), whose classes can be asked for; for others, explain a "
             "function of the outputs from Python. visual_backprop takes no target"
         )
     at_layer: dict[str, Any] = {"layer": layer} if layer is not None and takes_layer(method) else {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        explainer = method(model, **at_layer)
-    for warning in caught:
-        if warning.category is UserWarning:
-            say(f"Note: {warning.message}")
+    explainer = method(model, **at_layer)
     if at_layer and isinstance(explainer, ExcitationBackprop):  # it also takes layers that cannot be drawn
         require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
     return explainer

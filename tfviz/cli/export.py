@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
 from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
-from tfviz.errors import OptionError
+from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Writes a method on a network to a folder that explains pictures without tfviz: arrays as the network takes them go in,
-outputs, class and map come out. With --include image, JPEG and PNG files go in; with --overlay, finished pictures come out.
+Writes a folder that explains images without tfviz. It takes arrays as the network does and returns
+the outputs, the class and the map. With --include image it also takes JPEG and PNG files; with
+--overlay it returns finished pictures.
 """
 _EPILOG = """\
 formats:
@@ -30,7 +31,7 @@ formats:
 
 examples:
   tfviz export --model mobilenet_v2 --method grad_cam --output explainer
-  tfviz export --model my.keras --preprocess tf --method grad_cam --include image --overlay --output explainer
+  tfviz export --model my.keras --preprocess tf --include image --overlay --output explainer
 """
 
 
@@ -45,15 +46,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG.format(formats=formats),
     )
     parser.set_defaults(module="tfviz.cli.export")
-    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras), the default;')
+    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras);')
     add_preprocess(parser)
     parser.add_argument("--method", default="grad_cam", metavar="K", help="see `tfviz methods`; default: %(default)s")
-    parser.add_argument("--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`)")
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`); default: automatic"
+    )
     parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
-    parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes: .txt, one a line, or .json")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="for networks that take pictures of any size")
+    parser.add_argument(
+        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+    )
+    parser.add_argument(
+        "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
+    )
     parser.add_argument("--format", default="saved_model", metavar="F", help="see below; default: %(default)s")
-    parser.add_argument("--include", choices=["image"], help="image: take JPEG and PNG files too (saved_model)")
+    parser.add_argument(
+        "--include", choices=["image"], help="image: take JPEG and PNG files too (saved_model); default: arrays only"
+    )
     parser.add_argument("--overlay", action="store_true", help="with --include image: give the map over the picture, as PNG")
     parser.add_argument(
         "--option",
@@ -61,9 +70,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what only the format takes, such as batch_size=8 of stablehlo; may be given again",
+        help="an option of the format, such as batch_size=8 of stablehlo; repeat for more; default: none",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to create")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer that is there")
     return parser
 
@@ -138,7 +147,7 @@ def closing_lines(path: Path, manifest: Manifest) -> list[str]:
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""
-    lines = [f"{path}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
+    lines = [f"{shown(path)}: {manifest.method} of {manifest.model}{layer}, {manifest.format}, {megabytes:.1f} MB", ""]
     rows = [("  " + name, _shown(one["inputs"]), "->", _shown(one["outputs"])) for name, one in _signatures(manifest)]
     return [*lines, aligned(rows), "", *_next_steps(path, manifest)]
 
@@ -160,5 +169,5 @@ def _size(shape: Sequence[int | None]) -> str:
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
     steps = [f"In Python: tfviz.load_explainer({str(path)!r}); tfviz.json in it says how pictures are made ready."]
     if manifest.format == "saved_model":
-        steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {path} --all")
+        steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
     return steps

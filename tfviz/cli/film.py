@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
 from tfviz.cli.terminal import Progress, tell
+from tfviz.errors import shown
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
 
 _ABOUT = """\
-Makes a film of a run that SnapshotCallback has kept: each image beside its maps, from before training to the end, with
-epoch, step and loss, what the network says of each image, and the loss as a curve. The run may still be going on.
-A picture that is missing leaves the one before it in its place, darker and with a marked corner.
+Makes a film of a run that SnapshotCallback recorded: each image beside its maps, from before
+training to the end, with epoch, step and loss, the predictions, and the loss curve. The run may
+still be going. Where a picture is missing, the previous one stays, darker and with a marked corner.
 """
 _EXAMPLES = """\
 examples:
@@ -23,7 +24,7 @@ examples:
   tfviz film runs/1 --output run.gif --images 0,3 --width 600          for a README
   tfviz film runs/1 --output run.mp4 --methods grad_cam --seconds 20
 
-needs: pip install 'tfviz[film]'
+needs: pip install av
 """
 
 
@@ -46,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     length.add_argument(
         "--seconds", type=float, metavar="S", help="length at most; of a longer run, snapshots evenly spread; default: 60"
     )
-    length.add_argument("--every", type=count, metavar="N", help="show each Nth snapshot, however long that takes")
+    length.add_argument(
+        "--every", type=count, metavar="N", help="show every Nth snapshot, however long the film gets; default: as many as fit"
+    )
     parser.add_argument("--width", type=count, metavar="W", help="of the film in pixels; default: 1280 for .mp4, else 800")
     return parser
 
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _closing_lines(film: Film) -> list[str]:
     height, width = film.size
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
-    lines = [f"{film.path}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
+    lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
         lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots; --every 1 shows all.")
     if film.missing == 1:

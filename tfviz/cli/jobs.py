@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfviz.errors import ImageError, OptionError, OutputError
 from tfviz.images.files import shown
-from tfviz.images.folders import FoundImage, find_images
+from tfviz.images.folders import FoundImage, find_images, is_folder
 
 # An image's folder must not have the name of a file that is written beside it.
 _EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
@@ -32,16 +32,21 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     Raises ImageError for a path that does not exist and a folder without images, OptionError where the output would
     land among the images.
     """
-    root = output.resolve()
+    root = _real(output)
     for path in map(Path, paths):
-        if path.is_dir() and path.resolve() == root:
+        if is_folder(path) and _real(path) == root:
             raise OptionError(f"--output {shown(output)} is the folder of the images themselves. Name another.")
-    is_within = any(root in Path(path).resolve().parents for path in paths)
-    found = [one for one in find_images(paths) if is_within or root not in one.path.resolve().parents]
+    is_within = any(root in _real(path).parents for path in paths)
+    found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
     if not found:
         raise ImageError(f"There are no images but those in the output folder {shown(output)}.")
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
+
+
+def _real(path: str | Path) -> Path:
+    """The path without links; Path.resolve raises where one leads to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:

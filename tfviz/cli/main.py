@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import tfviz
 from tfviz.cli import explain, export, film, layers, methods, watch
-from tfviz.cli.options import new_parser
-from tfviz.cli.terminal import tell
+from tfviz.cli.options import Parser, new_parser
+from tfviz.cli.signals import exit_code, stopping_on_signals
+from tfviz.cli.terminal import flush_standard_streams, noted_warnings, open_standard_streams, tell
 from tfviz.errors import TfvizError
 
 WRONG_USAGE = 2
-STOPPED = 130  # 128 + SIGINT, as in shells
 
 _EXAMPLES = """\
 examples:
@@ -34,21 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     A TfvizError becomes one line on stderr; any other exception keeps its traceback.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show must not stop a run
+    open_standard_streams()
     try:
         args = _parse(argv)
+        with stopping_on_signals(), noted_warnings(lambda line: tell(line, sys.stderr)):
+            return int(importlib.import_module(args.module).run(args))
     except SystemExit as stop:  # argparse has printed the reason
         return stop.code if isinstance(stop.code, int) else 0
-    try:
-        return int(importlib.import_module(args.module).run(args))
     except TfvizError as error:
         tell(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
         return WRONG_USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         tell("Stopped.", sys.stderr)
-        return STOPPED
+        return exit_code(stop)
+    finally:
+        flush_standard_streams()
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,7 +64,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser(
-        argparse.ArgumentParser,
+        Parser,
         prog="tfviz",
         description="See what a convolutional network looks at.",
         epilog=_EXAMPLES,

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
+
+from tfviz.errors import escaped
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat what was typed and what a shell found, cannot change the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse: prints the message and the usage, and exits."""
+        super().error(escaped(message))
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
@@ -27,7 +37,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, fetched: str) -> No
         "--weights",
         default=weights,
         metavar="W",
-        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random",
+        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random; default: %(default)s",
     )
 
 
@@ -37,7 +47,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; networks known by name bring their own",
+        "(0..255), or a JSON file; default: the network's own, if it is known by name",
     )
 
 

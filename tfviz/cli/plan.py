@@ -34,10 +34,10 @@ class Plan:
     explainers: list[Explainer]
     targets: ClassTargets | None
 
-    def steps(self, scores: np.ndarray | None) -> list[tuple[Explainer, np.ndarray | None]]:
-        """Each method with each of its targets, (N,) classes or None, for a batch with these scores (N, classes)."""
+    def steps(self, scores: np.ndarray | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
+        """Each method with all its targets, (N,) classes or None, for a batch with these scores (N, classes)."""
         columns = [] if scores is None or self.targets is None else self.targets.columns(scores)
-        return [(one, column) for one in self.explainers for column in (columns if one.takes_target else [None])]
+        return [(one, [*columns] if one.takes_target else [None]) for one in self.explainers]
 
     @property
     def is_top_only(self) -> bool:

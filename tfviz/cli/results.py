@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +16,43 @@ from tfviz.cli.plan import Plan
 from tfviz.errors import ImageError
 from tfviz.images import shown, write_image
 from tfviz.methods.explainer import Explainer
-from tfviz.models.labels import Labels
-from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, overlay, title_of, write_gallery
+from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, title_of, write_gallery
+from tfviz.render.overlays import Look, Underlay, blended
+from tfviz.render.pictures import maps_of
+from tfviz.render.strength import SCALES, common_limit, strengths_of
 
 _MOST_PREDICTIONS = 5
-_MAX_NAME_LENGTH = 40  # letters of a class's name in a file's name
 
 
 class Results:
-    """The output folder as it fills. Every file appears whole or not at all."""
+    """The output folder as it fills. Every file appears whole or not at all.
 
-    def __init__(self, folder: Path, labels: Labels, *, is_top_only: bool, is_raw: bool) -> None:
+    scale: "map" or "image", of the maps in the image's folder; where there are several targets, those on the other scale
+    lie in a folder of their own.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, *, scale: str, underlay: Underlay, is_raw: bool) -> None:
         self.folder = folder
-        self.labels = labels
-        self.is_top_only = is_top_only
+        self.plan = plan
+        self.labels = plan.labels
+        self.scale = scale
+        self.look = Look(underlay=underlay)
         self.is_raw = is_raw
         self.entries: dict[Job, GalleryEntry] = {}
         self._maps: dict[Job, list[GalleryMap]] = {}
+        self._scores: dict[Job, np.ndarray | None] = {}
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
         self.blank_maps: Counter[str] = Counter()  # by the method's key
+        self.nearly_empty_maps: Counter[str] = Counter()
 
     def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
         """Writes the image that maps are drawn on, and notes the model's scores (classes,) of it."""
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
-        height, width = image.shape[:2]
-        self._maps[job] = []
-        self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], (height, width))
+        self._maps[job], self._scores[job] = [], scores
+        kind = self.plan.classifier.kind
+        self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], image.shape[:2], kind)
 
     def _best(self, scores: np.ndarray | None) -> list[tuple[str, float]]:
         if scores is None:
@@ -51,32 +60,56 @@ class Results:
         best = ranked_classes(scores)[:_MOST_PREDICTIONS]
         return [(self.labels.name(int(index)), float(scores[index])) for index in best]
 
-    def add_map(self, job: Job, image: np.ndarray, explainer: Explainer, target: int | None, attribution: np.ndarray) -> None:
-        """Writes one method's map over the image, and the array if asked for. Raises ImageError for NaN in the map."""
+    def add_maps(
+        self,
+        job: Job,
+        image: np.ndarray,
+        explainer: Explainer,
+        targets: Sequence[int | None],
+        attributions: Sequence[np.ndarray],
+    ) -> None:
+        """Writes one method's maps over the image, one for each target, and the arrays if asked for.
+
+        Raises ImageError for NaN in a map.
+        """
         if job in self.failures:
             return
-        path = job.folder / f"{self._stem(explainer, target)}.png"
-        maps = self._maps[job]
-        if any(path == one.path for one in maps):  # one class, asked for by name and by rank
-            return
-        write_image(self.folder / path, overlay(image, attribution, style=explainer.style))
-        self.blank_maps[explainer.key] += not attribution.any()
-        if self.is_raw:
-            self._write_array(path.with_suffix(".npy"), attribution)
-        word = "" if target is None else self.labels.name(target)
-        maps.append(GalleryMap(title_of(explainer.key), word, path, explainer.style))
+        found = dict(zip(targets, attributions, strict=True))  # a class that was asked for by name and by rank is there once
+        maps = maps_of(list(found.values()), count=len(found))
+        names = ["" if target is None else self.labels.name(target) for target in found]
+        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._place_of_top(job, list(found)))
+        limits = {"map": [one.limit for one in strengths], "image": [common_limit(strengths)] * len(maps)}
+        for place, (target, attribution) in enumerate(found.items()):
+            path = job.folder / f"{self._stem(explainer, target)}.png"
+            paths = {self.scale: path}
+            if len(maps) > 1:
+                paths |= {scale: job.folder / f"{scale}-scale" / path.name for scale in SCALES if scale != self.scale}
+            for scale, file in paths.items():
+                drawn = blended(image, maps[place], explainer.style, self.look, limits[scale][place])
+                write_image(self.folder / file, drawn)
+            if self.is_raw:
+                self._write_array(path.with_suffix(".npy"), attribution)
+            self.blank_maps[explainer.key] += not attribution.any()
+            self.nearly_empty_maps[explainer.key] += strengths[place].is_nearly_empty
+            about = (title_of(explainer.key), names[place], path, explainer.style)
+            other = next((file for scale, file in paths.items() if scale != self.scale), None)
+            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[place].words, other))
+
+    def _place_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
+        """Where the top class is among the targets."""
+        scores = self._scores[job]
+        top = None if scores is None else int(ranked_classes(scores)[0])
+        return targets.index(top) if top is not None and top in targets else None
+
+    def _score(self, job: Job, target: int | None) -> float | None:
+        scores = self._scores[job]
+        return None if scores is None or target is None else float(scores[target])
 
     def _stem(self, explainer: Explainer, target: int | None) -> str:
-        if target is None or self.is_top_only:
+        if target is None or self.plan.is_top_only:
             return explainer.key
-        return "-".join(filter(None, (explainer.key, str(target), self._word(target))))
-
-    def _word(self, target: int) -> str:
-        """A class's first name, as a part of a file's name; "" where it has none."""
-        name = self.labels.name(target)
-        if name == f"class {target}":
-            return ""
-        return re.sub(r"\W+", "_", name.split(",")[0]).strip("_")[:_MAX_NAME_LENGTH]
+        word = self.labels.file_word(target)
+        return "-".join(dict.fromkeys((explainer.key, str(target), word)))
 
     def _write_array(self, path: Path, attribution: np.ndarray) -> None:
         content = io.BytesIO()
@@ -97,11 +130,11 @@ class Results:
         return len(self.entries) + len(self.failures)
 
 
-def write_page(plan: Plan, results: Results) -> Path | None:
+def write_page(results: Results) -> Path | None:
     """Writes index.html about all there is; None, and an older page stays, where there is nothing to tell."""
     if not results.entries and not results.failures:
         return None
-    layers = ", ".join(plan.layers)
+    plan, layers = results.plan, ", ".join(results.plan.layers)
     return write_gallery(
         results.folder,
         list(results.entries.values()),
@@ -109,17 +142,21 @@ def write_page(plan: Plan, results: Results) -> Path | None:
         subtitle=f"Layer: {layers}" if layers else "",
         failures=[GalleryFailure(job.name, reason) for job, reason in results.failures.items()],
         questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
+        scale=results.scale,
+        look=results.look,
     )
 
 
-def closing_lines(plan: Plan, results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
+def closing_lines(results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
     """The last lines: how many images are explained, where they are, and which are not and why."""
     place = f": {shown(page)}" if page else ""
     if is_stopped:
         return [f"Stopped after {len(results.entries)} of {total} images; what was made stays{place}"]
-    methods = len(plan.explainers)
+    methods = len(results.plan.explainers)
     lines = [f"{len(results.entries)} of {total} images explained by {methods} method{'s' * (methods > 1)}{place}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
+    weak = results.nearly_empty_maps.items()
+    lines += [f"Note: {key} is nearly empty on {_maps(count)}, drawn dim" for key, count in weak if count]
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from tfviz.class_scores import ranked_classes
-from tfviz.errors import TargetError
 from tfviz.models.labels import Labels
+from tfviz.target_words import ClassOrRank, targets_named
+from tfviz.targets import Rank
 
 
 class ClassTargets:
@@ -20,32 +20,10 @@ class ClassTargets:
 
     def __init__(self, words: Sequence[str], labels: Labels, classes: int) -> None:
         self.is_top_only = [word.lower() for word in words] in (["top"], ["top1"])
-        targets: dict[tuple[str, int], None] = {}
-        for word in words:
-            rank = re.fullmatch(r"top(\d*)", word.lower())
-            if rank:
-                targets.update({("rank", i): None for i in range(_ranks(word, rank[1], classes))})
-            else:
-                targets["class", _class(word, labels, classes)] = None
-        self._targets = list(targets)
+        found = [one for word in words for one in targets_named(word, lambda: labels, classes).values()]
+        self._targets: list[ClassOrRank] = list(dict.fromkeys(found))
 
     def columns(self, scores: np.ndarray) -> list[np.ndarray]:
         """One array (N,) int32 of classes for each class or rank asked for; scores: (N, classes)."""
         ranked = ranked_classes(scores)
-        return [
-            ranked[:, number] if kind == "rank" else np.full(len(scores), number, np.int32) for kind, number in self._targets
-        ]
-
-
-def _ranks(word: str, number: str, classes: int) -> int:
-    ranks = int(number or 1)
-    if not 1 <= ranks <= classes:
-        raise TargetError(f"--target {word}: expected top1 to top{classes}, for the model has {classes} classes.")
-    return ranks
-
-
-def _class(word: str, labels: Labels, classes: int) -> int:
-    index = labels.index(word)
-    if not 0 <= index < classes:
-        raise TargetError(f"--target {word}: the model has {classes} classes, 0 to {classes - 1}.")
-    return index
+        return [ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32) for one in self._targets]

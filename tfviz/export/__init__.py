@@ -7,7 +7,8 @@ A format is a module with three functions:
 
     check(explainer, **options)                       raises, before anything is written, where the format cannot do it
     write(explainer, folder, manifest, **options)     fills a fresh folder; what only this format knows goes to manifest.extra
-    read(folder, manifest) -> LoadedExplainer         opens such a folder
+    read(folder, manifest, trusted) -> LoadedExplainer         opens such a folder, and unless it is trusted, refuses one
+                                                      that could do more than compute
 
 The keyword arguments of `write` are the options that the format takes.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tfviz.errors import ExportError, OptionError, near_matches
+from tfviz.errors import ExportError, OptionError, near_matches, shown
 
 if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not wait for more.
     from tfviz.export.loading import LoadedExplainer
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to export. `says` is a line for tables; `extra` what to install for it, as in `pip install 'tfviz[EXTRA]'`."""
+    """One way to export. `says` is a line for tables; `extra`: the extra of setup.cfg that it needs."""
 
     module: str
     says: str
@@ -109,31 +110,46 @@ def export(
         manifest = manifest_of(explainer, key, preprocessing=preprocessing, labels=labels)
         with folders.written_whole(folder) as unfinished:
             module.write(explainer, unfinished, manifest, **options)
+            manifest.note_files(unfinished)
             manifest.write(unfinished)
     return folder
 
 
-def load_explainer(path: str | Path) -> LoadedExplainer:
+def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:
     """An exported explainer, of any format, behind the call of the one that it was made of.
 
         explainer = tfviz.load_explainer("explainer/")
         attribution = explainer(images, target=281)                            # NumPy
         outputs, target, attribution = explainer.with_outputs(images)
 
-    Raises ExportError for a folder that holds none, MissingPackageError for a format that needs a package.
+    Args:
+        path: the folder that `explainer.export` or `tfviz export` made.
+        trusted: True loads the folder as it is. By default every file must be the one that was exported, and a SavedModel or
+            StableHLO program must consist of operations that compute in memory: those that read or write files, open
+            connections or call Python are refused by name, before TensorFlow or JAX sees them.
+
+    A folder from a stranger may be loaded without `trusted`. Its numbers may still be wrong, it may still take all memory
+    or time, and the runtimes that read it (TensorFlow, XLA, LiteRT, onnxruntime) are native code: where that matters, load
+    it in a process or container of its own.
+
+    Raises:
+        ExportError: the folder holds no exported explainer, a damaged one, or one that may do more than compute.
+        MissingPackageError: the format needs a package that is not installed.
     """
     from tfviz.export.manifest import Manifest, whole
-    from tfviz.images import shown
 
     folder = Path(path)
     manifest = Manifest.read(folder)
+    if trusted:
+        manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
             f"{shown(folder)} holds an explainer of the format {manifest.format!r}, which this tfviz does not know; it reads "
-            f"{', '.join(FORMATS)}. Export it anew, or use the tfviz that wrote it."
+            f"{', '.join(FORMATS)}. Export it again, or use the tfviz that wrote it."
         )
+    manifest.require_regular(folder)
     with _ONE_AT_A_TIME, whole(folder):
-        return FORMATS[manifest.format].load().read(folder, manifest)
+        return FORMATS[manifest.format].load().read(folder, manifest, trusted)
 
 
 def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) -> None:

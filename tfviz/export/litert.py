@@ -174,6 +174,6 @@ def _standard_error_to(other: int) -> Iterator[None]:
         os.close(kept)
 
 
-def read(folder: Path, manifest: Manifest) -> LiteRTExplainer:
+def read(folder: Path, manifest: Manifest, trusted: bool) -> LiteRTExplainer:
     """The explainer in a folder that `write` filled. Raises MissingPackageError without LiteRT."""
     return LiteRTExplainer(folder, manifest)

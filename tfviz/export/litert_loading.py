@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import ExportError, MissingPackageError
+from tfviz.errors import ExportError, MissingPackageError, first_line, install_command, shown
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.manifest import Manifest
@@ -28,13 +28,15 @@ class LiteRTExplainer(LoadedExplainer):
         self.batch_size = manifest.extra["batch_size"]
         self._lock = threading.Lock()
         try:
+            manifest.require_exported(folder, FILE)
             self.interpreter = interpreter_class()(model_path=str(folder / FILE), num_threads=os.cpu_count())
             self._runner = self.interpreter.get_signature_runner(SIGNATURE)
-        except (ValueError, RuntimeError, OSError) as error:
-            if isinstance(error, MissingPackageError):
-                raise
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ExportError(f"{folder / FILE} cannot be opened ({reason}); export the explainer anew") from error
+        except MissingPackageError:
+            raise
+        except Exception as error:  # LiteRT says of a damaged file whatever its parts say.
+            raise ExportError(
+                f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
+            ) from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
         given = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
@@ -53,6 +55,6 @@ def interpreter_class() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise MissingPackageError(
-            "A .tflite file needs LiteRT's interpreter, and ai-edge-litert is not installed: pip install 'tfviz[litert]'."
+            f"A .tflite file needs LiteRT's interpreter, and ai-edge-litert is not installed. Run: {install_command('litert')}"
         ) from error
     return Interpreter

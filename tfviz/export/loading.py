@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tfviz.errors import ImageError, TargetError
+from tfviz.errors import ExportError, ImageError, TargetError, TfvizError, first_line
 from tfviz.export.manifest import Input, Manifest, flat_names, nested
 from tfviz.models.labels import Labels
 from tfviz.nesting import Nested
@@ -72,7 +72,16 @@ class LoadedExplainer(abc.ABC):
     def with_outputs(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> LoadedExplanation:
         """The model's outputs, the class explained, and the attribution. Args, Raises: as for a call."""
         arrays = self._images(images)
-        return LoadedExplanation(*self._run(arrays, self._target(target, len(arrays[0]))))
+        classes = self._target(target, len(arrays[0]))
+        try:
+            return LoadedExplanation(*self._run(arrays, classes))
+        except TfvizError:
+            raise
+        except Exception as error:  # The runtime's own, of any kind.
+            raise ExportError(
+                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If the images are many "
+                "or large, give fewer at a time; otherwise export the explainer again."
+            ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
         """What `_run` returns, from arrays by their names."""

@@ -6,6 +6,7 @@ pictures are made ready.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import keyword
 import re
@@ -16,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import ExportError
-from tfviz.images import shown
+from tfviz.errors import ExportError, TfvizError, first_line, shown
+from tfviz.export.manifest_schema import manifest_fault
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.runs.regular_files import open_regular, read_regular
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
 # What inputs and outputs of a model must not be called: tfviz gives these names to its own, files of pictures among them.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
+_MOST_BYTES = 64 << 20  # of tfviz.json; labels are most of it
 NO_PARAMETERS = (*keyword.kwlist, "self")  # what an input must not be called, for signatures are called by names
 
 
@@ -52,6 +55,7 @@ class Manifest:
     preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names of the classes, or None.
     style: how the map is drawn. versions: of what wrote the file. extra: what only the format knows; of a file with one
         function its "arguments" and "results", {"name", "shape", "dtype"} each, as they are called there.
+    files: the SHA-256 of each file beside tfviz.json, by its path; empty where it is unknown.
     """
 
     format: str
@@ -72,6 +76,7 @@ class Manifest:
     style: str
     versions: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         """Writes tfviz.json into the folder."""
@@ -90,8 +95,34 @@ class Manifest:
                     f"{shown(folder / FILE_NAME)} has format version {version!r}; this tfviz reads {FORMAT_VERSION}. "
                     "Export it anew, or use the tfviz that wrote it."
                 )
-            inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content.pop("inputs")]
-            return cls(inputs=inputs, **content)
+            inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
+            manifest = cls(**{**content, "inputs": inputs})
+        fault = manifest_fault(content)
+        if fault is None and sorted(flat_names(manifest.input_structure)) != sorted(one.name for one in inputs):
+            fault = "input_structure: expected the names of the inputs"
+        if fault is not None:
+            raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({fault}). Export the explainer again.")
+        return manifest
+
+    def note_files(self, folder: Path) -> None:
+        """Notes what the files in a folder hold."""
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+
+    @staticmethod
+    def require_regular(folder: Path) -> None:
+        """Raises ExportError where a pipe or device stands in the folder: opening one may wait forever."""
+        for path in folder.rglob("*"):
+            if not (path.is_file() or path.is_dir()):
+                raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
+
+    def require_exported(self, folder: Path, *names: str) -> None:
+        """Raises ExportError, or OSError, unless the files (by default all) hold what was exported."""
+        for name in names or self.files:
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise ExportError(f"{name!r} is not a file of the export")
+            if self.files.get(name, digest := _digest(folder / name)) != digest:
+                raise ExportError(f"{name} is not the file that was exported, but changed or damaged")
 
     @property
     def picture_preprocessing(self) -> Preprocessing | None:
@@ -109,25 +140,39 @@ def whole(folder: Path) -> Iterator[None]:
     """Makes an ExportError of what the block stumbles over where tfviz.json lacks something or has it of another kind."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except TfvizError:
+        raise
+    except Exception as error:  # Values of any kind may stand in the file, and in any place.
         reason = f"{type(error).__name__}: {error}"
-        raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({reason}). Export the explainer anew.") from error
+        raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({reason}). Export the explainer again.") from error
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, _MOST_BYTES).decode("utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise ExportError(
             f"{shown(folder)} holds no exported explainer: there is no {FILE_NAME} in it. Give the folder that "
             "explainer.export or `tfviz export` made."
         ) from None
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{shown(path)} cannot be read ({error}). Export the explainer anew.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExportError(f"{shown(path)} cannot be read ({first_line(error)}). Export the explainer again.") from error
     if not isinstance(content, dict):
-        raise ExportError(f"{shown(path)} holds no object. Export the explainer anew.")
+        raise ExportError(f"{shown(path)} holds no object. Export the explainer again.")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:

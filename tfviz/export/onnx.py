@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.errors import ExportError, MissingPackageError, TfvizError
+from tfviz.errors import ExportError, MissingPackageError, TfvizError, first_line, install_command, shown
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.lowering.graph_copy import lowered, traced
 from tfviz.export.lowering.onnx_operations import HANDLERS, REPLACEMENTS
@@ -80,7 +80,7 @@ def write(
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.
         raise ExportError(
             f"{manifest.method} of the model '{manifest.model}' cannot be written as one graph of fixed image size "
-            f"({type(error).__name__}: {_said(error)}). {_INSTEAD}"
+            f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
     model = _converted(convertible, names)
     _require_known(model, manifest)
@@ -202,7 +202,7 @@ def _package(name: str) -> ModuleType:
         with _quiet():
             return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f"ONNX files need {name}, which is not installed: pip install 'tfviz[onnx]'.") from error
+        raise MissingPackageError(f"ONNX files need {name}, which is not installed. Run: {install_command('onnx')}") from error
 
 
 @contextmanager
@@ -221,11 +221,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _said(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
-
-
-def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """The explainer in a folder that `write` filled. Raises MissingPackageError without onnxruntime."""
     return OnnxExplainer(folder, manifest)
 
@@ -237,11 +233,14 @@ class OnnxExplainer(LoadedExplainer):
         super().__init__(manifest)
         self._names = manifest.extra["outputs"]
         try:
+            manifest.require_exported(folder, FILE)
             self.session = _session(str(folder / FILE))
         except MissingPackageError:
             raise
         except Exception as error:  # onnxruntime has an exception of its own for each thing that is wrong.
-            raise ExportError(f"{folder / FILE} cannot be opened ({_said(error)}); export the explainer anew") from error
+            raise ExportError(
+                f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
+            ) from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
         feed = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}

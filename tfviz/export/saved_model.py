@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfviz.errors import ExportError, ImageError, TfvizError
+from tfviz.errors import ExportError, ImageError, TfvizError, first_line, shown
+from tfviz.export.allowed_operations import require_harmless
 from tfviz.export.loading import LoadedExplainer
 from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
@@ -84,14 +85,14 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         }
     except ImageError as error:  # some methods must know the size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({_first_line(error)}). Fix their "
+            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error)}). Fix their "
             "size: image_shape=(height, width, channels) (on the command line --image-size)"
         ) from error
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.
         raise ExportError(
-            f"the model '{manifest.model}' cannot be traced into a graph ({type(error).__name__}: {_first_line(error)}). What "
+            f"the model '{manifest.model}' cannot be traced into a graph ({type(error).__name__}: {first_line(error)}). What "
             "runs in it must be TensorFlow or keras.ops from the images to the outputs: no .numpy(), no NumPy, no Python "
             "decisions on values"
         ) from error
@@ -125,10 +126,6 @@ def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> 
     return list(found.values())
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
-
-
 @contextlib.contextmanager
 def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
     """Without what a logger says below a level."""
@@ -140,8 +137,10 @@ def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """The explainer in a folder that `write` filled."""
+    if not trusted:
+        require_harmless(folder)
     return SavedModelExplainer(folder, manifest)
 
 
@@ -153,9 +152,13 @@ class SavedModelExplainer(LoadedExplainer):
         try:
             # A gradient that is taken in the file warns that no other can be taken of it, which nobody here does.
             with _quiet(logging.getLogger("absl"), logging.ERROR):
+                manifest.require_exported(folder)
                 self.module = tf.saved_model.load(str(folder))
         except Exception as error:  # Of a damaged file TensorFlow says so in many ways, IndexError among them.
-            raise ExportError(f"the SavedModel in {folder} cannot be opened ({_first_line(error)}); export it anew") from error
+            raise ExportError(
+                f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer "
+                "again."
+            ) from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
         named = {one.name: tf.constant(array) for one, array in zip(self.manifest.inputs, images, strict=True)}

@@ -154,7 +154,7 @@ def manifest_of(
     return Manifest(
         format=format,
         method=explainer.key,
-        options={name: value for name, value in explainer.options.items() if name != "layer"},
+        options={name: value for name, value in explainer.options.items() if name not in ("layer", "class_names")},
         layer=None if layer == "image" else layer,
         model=graph.model_name,
         inputs=inputs,

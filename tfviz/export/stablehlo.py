@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz import tensorflow_internals
-from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError
+from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizError, first_line, install_command, shown
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
+from tfviz.export.lowering.graph_copy import traced
+from tfviz.export.lowering.loops import written_out
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
+from tfviz.runs.regular_files import read_regular
 from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
@@ -38,7 +41,8 @@ PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
-_CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @(\w+)")
+_COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")  # XLA's own, in loops; StableHLO has no operation that only copies
+_CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @([\w.]+|\"[^\"]*\")")
 
 
 def check(explainer: Explainer, **options: object) -> None:
@@ -91,21 +95,38 @@ def _compiled(
         names[:] = results
         return [results[name] for name in names]
 
-    function = tf.function(compute, jit_compile=True, autograph=False)
     try:
-        concrete = function.get_concrete_function(*specs)
-        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+        concrete, text = _as_stablehlo(compute, specs)
         program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise
     except Exception as error:  # The user's own code, run on symbols: it may raise anything.
         raise ExportError(
-            f"the model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {_said(error)}). What runs "
-            "in it must be TensorFlow or keras.ops of fixed shapes that XLA compiles: no .numpy(), no Python functions, no text"
+            f"the model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). What "
+            "runs in it must be TensorFlow or keras.ops of fixed shapes that XLA compiles: no .numpy(), no Python functions, "
+            "no text"
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
     return program, weights, dict(zip(names, concrete.outputs, strict=True))
+
+
+def _as_stablehlo(
+    compute: Callable[..., Any], specs: list[tf.TensorSpec]
+) -> tuple[tf.types.experimental.ConcreteFunction, str]:
+    """The concrete function, and its program as text."""
+    function = tf.function(compute, jit_compile=True, autograph=False)
+    concrete = function.get_concrete_function(*specs)
+    try:
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+    except ValueError:
+        if not concrete.graph.as_graph_def().library.function:
+            raise
+        # XLA has no gradient of a loop whose length TensorFlow has not marked as fixed.
+        function = tf.function(written_out(traced(compute, specs)), jit_compile=True, autograph=False)
+        concrete = function.get_concrete_function(*specs)
+        text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
+    return concrete, _COPY.sub(r'"stablehlo.reshape"(\1) : (\2) -> \2', text)
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
@@ -156,13 +177,9 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
 
 
-def _said(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
-
-
-def read(folder: Path, manifest: Manifest) -> LoadedExplainer:
+def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """The explainer in a folder that `write` filled. Raises MissingPackageError without JAX."""
-    return StableHloExplainer(folder, manifest)
+    return StableHloExplainer(folder, manifest, trusted)
 
 
 class StableHloExplainer(LoadedExplainer):
@@ -171,26 +188,29 @@ class StableHloExplainer(LoadedExplainer):
     It takes batches of any length, and runs so many images at once as the program was made for.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:
         super().__init__(manifest)
         self._jax = _jax()
         self._names = [one["name"] for one in manifest.extra["results"]]
         self.batch_size = manifest.extra["arguments"][0]["shape"][0]
         with self._double_precision():
             self._weights = self._read_weights(folder)
-            self._program = self._read_program(folder)
+            self._program = self._read_program(folder, trusted)
 
     def _read_weights(self, folder: Path) -> list[Any]:
         try:
+            self.manifest.require_exported(folder, WEIGHTS)
             with (folder / WEIGHTS).open("rb") as file, np.load(file) as stored:
                 arrays = [
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]
         except Exception as error:  # A damaged archive says so in many ways: OSError, BadZipFile, EOFError, KeyError.
-            raise ExportError(f"{folder / WEIGHTS} cannot be read ({_said(error)}); export the explainer anew") from error
+            raise ExportError(
+                f"{shown(folder / WEIGHTS)} cannot be read ({first_line(error)}). Export the explainer again."
+            ) from error
         return [self._jax.device_put(array) for array in arrays]
 
-    def _read_program(self, folder: Path) -> Any:
+    def _read_program(self, folder: Path, trusted: bool) -> Any:
         """The program, compiled. JAX runs what its own export wrote: it exports a function alike, and the code is exchanged."""
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -198,16 +218,19 @@ class StableHloExplainer(LoadedExplainer):
             for part in ("arguments", "weights", "results")
         )
         stand_in = jax.jit(lambda *_: [jax.numpy.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
-        exported = jax.export.export(stand_in)(*arguments, *weights)
         try:
-            code = (folder / PROGRAM).read_bytes()
-        except OSError as error:
-            raise ExportError(f"{folder / PROGRAM} cannot be read ({error.strerror}); export the explainer anew") from error
-        try:
-            program = jax.jit(dataclasses.replace(exported, mlir_module_serialized=code).call)
-            return program.lower(*arguments, *weights).compile()
+            self.manifest.require_exported(folder, PROGRAM)
+            exported = jax.export.export(stand_in)(*arguments, *weights)
+            exported = dataclasses.replace(exported, mlir_module_serialized=read_regular(folder / PROGRAM))
+            if not trusted:
+                _require_harmless(exported.mlir_module(), folder)
+            return jax.jit(exported.call).lower(*arguments, *weights).compile()
+        except ForeignCallError:
+            raise
         except Exception as error:  # JAX says of a damaged program whatever its compiler says.
-            raise ExportError(f"{folder / PROGRAM} cannot be compiled ({_said(error)}); export the explainer anew") from error
+            raise ExportError(
+                f"{shown(folder / PROGRAM)} cannot be compiled ({first_line(error)}). Export the explainer again."
+            ) from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
         given = {one.name: array for one, array in zip(self.manifest.inputs, images, strict=True)}
@@ -230,10 +253,25 @@ class StableHloExplainer(LoadedExplainer):
         return importlib.import_module("jax.experimental").enable_x64()  # until JAX 0.7
 
 
+class ForeignCallError(ExportError):
+    """A program calls functions that are not a part of it."""
+
+
+def _require_harmless(text: str, folder: Path) -> None:
+    """That a program computes, and calls nothing of the process it runs in, Python among that."""
+    if calls := sorted(set(_CUSTOM_CALL.findall(text))):
+        raise ForeignCallError(
+            f"{shown(folder / PROGRAM)} is not loaded, because running it may do more than compute: it calls "
+            f"{', '.join(map(shown, calls))}. If you made this export yourself, or trust whoever did, pass trusted=True."
+        )
+
+
 def _jax() -> Any:
     try:
         import jax
         import jax.export
     except ImportError as error:
-        raise MissingPackageError("StableHLO is run by JAX, which is not installed: pip install 'tfviz[stablehlo]'.") from error
+        raise MissingPackageError(
+            f"JAX, which runs StableHLO, is not installed. Run: {install_command('stablehlo')}"
+        ) from error
     return jax

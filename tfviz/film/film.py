@@ -56,7 +56,7 @@ def write_film(
     width: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Film:
-    """Writes a film of the run in `log_dir`, and says what is in it. Needs `pip install 'tfviz[film]'`.
+    """Writes a film of the run in `log_dir`, and says what is in it. Needs PyAV (`pip install av`).
 
     Args:
         log_dir: the folder of a SnapshotCallback.

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tfviz.errors import MissingPackageError, OutputError
+from tfviz.errors import MissingPackageError, OutputError, install_command
 from tfviz.film.gif_colors import GifColors
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
@@ -57,7 +57,7 @@ def pyav() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise MissingPackageError("Films are encoded by PyAV, which is not installed: pip install 'tfviz[film]'.") from error
+        raise MissingPackageError(f"PyAV, which encodes films, is not installed. Run: {install_command('film')}") from error
     return av
 
 
@@ -118,7 +118,8 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is one
         raise MissingPackageError(
-            f"This PyAV was built without FFmpeg's encoder {kind.codec}. The ordinary build has it: pip install 'tfviz[film]'."
+            f"This PyAV was built without FFmpeg's encoder {kind.codec}. The ordinary build has it. "
+            f"Run: {install_command('film')}"
         ) from error
     stream.height, stream.width = size
     stream.pix_fmt = kind.pixels

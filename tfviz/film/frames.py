@@ -16,6 +16,7 @@ from tfviz.film.typography import Color, text_width, write_line
 from tfviz.images import read_image
 from tfviz.render.pictures import Picture, shrunk_or_enlarged
 from tfviz.runs.layout import image_path, picture_path
+from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run
 
 GROUND: Color = (22, 24, 28)
@@ -42,6 +43,7 @@ class FramePainter:
         layout: FrameLayout,
         records: Sequence[Record],
     ) -> None:
+        folder = folder.resolve()  # a link may lead to the run, and none in it leads elsewhere
         self.folder, self.run, self.images, self.methods, self.layout = folder, run, images, methods, layout
         self.records = records
         self.missing = 0
@@ -100,7 +102,7 @@ class FramePainter:
     def _read(self, path: Path) -> Picture | None:
         """None where there is no such picture, or one that is damaged: a film is made of what there is."""
         try:
-            return read_image(path) if path.is_file() else None
+            return read_image(path) if path.is_file() and is_inside(path, self.folder) else None
         except ImageError:
             return None
 

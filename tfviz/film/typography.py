@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import RendererAgg
 
+from tfviz.errors import shown
 from tfviz.render.pictures import Picture
 from tfviz.render.titles import font, wrapped
+from tfviz.runs.schema import MAX_TEXT
 
 Color = tuple[int, int, int]
 Align = Literal["left", "center", "right"]
@@ -24,7 +26,7 @@ _KEPT_TEXTS = 512  # most words of a film stay for many frames
 
 def text_width(text: str, size: int) -> int:
     """How wide a line of letters `size` pixels high is, in pixels."""
-    return math.ceil(_RENDERER.get_text_width_height_descent(text, font(size), False)[0])
+    return math.ceil(_RENDERER.get_text_width_height_descent(_drawable(text), font(size), False)[0])
 
 
 def line_height(size: int) -> int:
@@ -40,11 +42,16 @@ def write_line(
     x: where the line begins, has its middle or ends, as `align` says. top: of the line, `line_height(size)` high.
     What would lie outside the picture is cut off.
     """
-    (line, *_) = wrapped(text, width or picture.shape[1], font(size), most_lines=1) or [""]
+    (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
         ink = _ink(line, size)
         left = x - {"left": 0, "center": ink.shape[1] // 2, "right": ink.shape[1]}[align]
         _lay_over(picture, ink, top, left, color)
+
+
+def _drawable(text: str) -> str:
+    """The text as fonts have it; no more than a frame has room for, since drawing takes time for each letter."""
+    return shown(text[:MAX_TEXT])
 
 
 @functools.lru_cache(_KEPT_TEXTS)

@@ -11,7 +11,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cv2
 import numpy as np
@@ -93,4 +93,5 @@ def _collected(lines: list[bytes]) -> Iterator[None]:
                 if is_decoders:
                     lines.append(line)
                 else:
-                    os.write(_STDERR, line)
+                    with suppress(OSError):  # nobody reads it, or the disk is full
+                        os.write(_STDERR, line)

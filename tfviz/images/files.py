@@ -7,14 +7,14 @@ encodes files.
 from __future__ import annotations
 
 import os
-import unicodedata
+import stat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import ImageError, OutputError, warn
+from tfviz.errors import ImageError, OutputError, shown, warn
 from tfviz.images.decoding import decode, quiet_opencv
 from tfviz.images.formats import EXTENSIONS, FORMATS, Container, describe
 
@@ -128,12 +128,20 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
 
 
 def _bytes_of(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError(f"{shown(path)} is a folder. Expected: an image file. Pass the files in it.")
-    if not path.is_file():
-        raise ImageError(f"The file {shown(path)} does not exist. Check the path.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(path).close()
+            raise ImageError(f"{shown(path)} is a folder. Expected: an image file. Pass the files in it.")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{shown(path)} is a pipe or device. Expected: an image file. Save its content to a file first.")
         data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"The file {shown(path)} does not exist. Check the path.") from error
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"The file {shown(path)} does not exist. Check the path.") from error
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
     if not data:
@@ -226,13 +234,3 @@ def require_image(rgb: object) -> np.ndarray:
     raise ImageError(
         f"Expected an image, a uint8 RGB array (height, width, 3). Received: {received}. Read image files with read_image."
     )
-
-
-def shown(path: str | Path) -> str:
-    """Escape control codes and invalid text in a path, so that it fits on one line of a message."""
-    text = os.fsencode(path).decode("utf-8", "replace")
-    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
-
-
-# Control codes, invisible characters (which may reverse text), and line and paragraph separators.
-_UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})

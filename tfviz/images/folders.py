@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfviz.errors import ImageError
-from tfviz.images.files import shown
+from tfviz.errors import ImageError, shown
 from tfviz.images.formats import EXTENSIONS, FORMATS
 
 
@@ -32,6 +31,9 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     (".name"). A file that is named explicitly always counts, once. With one folder, `relative`
     starts inside it. With several paths, it starts with the folder's own name.
 
+    An entry that cannot be read (a folder without permission, a link to nothing or to itself, a
+    pipe) counts as an image, so that reading it reports the reason.
+
     Args:
         paths: files and folders.
 
@@ -39,23 +41,32 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
         The images, in order.
 
     Raises:
-        ImageError: a path does not exist, or a folder contains no images.
+        ImageError: a path does not exist, or a folder contains no images or cannot be read.
     """
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    found: dict[Path, FoundImage] = {}
+    found: dict[str, FoundImage] = {}
     taken: set[str] = set()
     for path in given:
-        top = _free_name(Path(path.resolve().name), taken) if path.is_dir() and len(given) > 1 else Path()
+        is_one_of_several = len(given) > 1 and is_folder(path)
+        top = _free_name(Path(Path(os.path.realpath(path)).name), taken) if is_one_of_several else Path()
         for file, inside in _files_of(path):
-            if (real := file.resolve()) not in found:
+            if (real := os.path.realpath(file)) not in found:
                 found[real] = FoundImage(file, _free_name(top / inside, taken))
     return list(found.values())
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder, or False if its parent cannot be entered."""
+    try:
+        return path.is_dir()
+    except OSError:  # it lies in a folder that may not be entered
+        return False
+
+
 def _files_of(path: Path) -> list[tuple[Path, Path]]:
-    if path.is_file():
+    if os.path.lexists(path) and not is_folder(path):
         return [(path, Path(path.name))]
-    if not path.is_dir():
+    if not is_folder(path):
         raise ImageError(
             f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain some."
         )
@@ -68,15 +79,16 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder, onerror=_raise_unreadable):
+    unreadable: list[OSError] = []
+    for here, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(here, name)
-
-
-def _raise_unreadable(error: OSError) -> None:
-    raise ImageError(f"The folder {shown(error.filename)} cannot be read ({error.strerror}). Check its permissions.") from error
+    for error in unreadable:
+        if Path(error.filename) == folder:
+            raise ImageError(f"The folder {shown(folder)} cannot be read ({error.strerror}). Check its permissions.") from error
+        yield Path(error.filename)
 
 
 def _free_name(preferred: Path, taken: set[str]) -> Path:

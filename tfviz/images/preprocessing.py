@@ -32,6 +32,13 @@ _FORMULAS: dict[str, _Formula] = {
     "x-mean": lambda x, mean, std: x - mean,
     "(x/255-mean)/std": lambda x, mean, std: (x / 255 - mean) / std,
 }
+_INVERSES: dict[str, _Formula] = {
+    "x": lambda x, mean, std: x,
+    "x/255": lambda x, mean, std: x * 255,
+    "x/127.5-1": lambda x, mean, std: (x + 1) * 127.5,
+    "x-mean": lambda x, mean, std: x + mean,
+    "(x/255-mean)/std": lambda x, mean, std: (x * std + mean) * 255,
+}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, for x/255
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, for 0..255
 
@@ -242,7 +249,22 @@ class Preprocessing:
         Returns:
             The values, in the same shape.
         """
-        return _FORMULAS[self._formula()](x, np.array(self.mean or 0, np.float32), np.array(self.std or 1, np.float32))
+        return self._applied(_FORMULAS, x)
+
+    def rgb(self, numbers: np.ndarray) -> np.ndarray:
+        """Convert the network's values back to pixels.
+
+        Args:
+            numbers: the network's input, (…, channels).
+
+        Returns:
+            RGB or gray in 0..255, unrounded, in the same shape.
+        """
+        pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
+        return pixels[..., ::-1] if self.channel_order == "BGR" else pixels
+
+    def _applied(self, formulas: dict[str, _Formula], x: Any) -> Any:
+        return formulas[self._formula()](x, np.array(self.mean or 0, np.float32), np.array(self.std or 1, np.float32))
 
 
 def _resize(pixels: np.ndarray, size: Size) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer
+from tfviz.models.labels import LabelSource
 
 
 class CAM(Explainer):
@@ -21,10 +23,17 @@ class CAM(Explainer):
     chosen layer.
     """
 
-    needs_layer = True
+    needs_layer: ClassVar[bool] = True
+    is_signed: ClassVar[bool] = False  # whether negative values stay
 
     def __init__(
-        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+        self,
+        model: keras.Model,
+        layer: LayerName = None,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
         """Prepare the explainer and find its layer.
 
@@ -37,13 +46,16 @@ class CAM(Explainer):
                 explains the outputs including it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, for
                 a target that is a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
             UnknownLayerError: there is no such layer, or it has no height and width.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         if layer is None:
             self.layer = layer_search.last_feature_map(self.graph).outputs[0]
         else:
@@ -66,11 +78,12 @@ class CAM(Explainer):
         """
         backward = backpropagate(self.graph, known, seed, [self.layer])
         A, G = backward.values[self.layer], backward.gradients[0]
-        return tf.nn.relu(self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))), backward.values
+        weighed = self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))
+        return weighed if self.is_signed else tf.nn.relu(weighed), backward.values
 
     @abc.abstractmethod
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
-        """Compute the map before its ReLU.
+        """Compute the map, before its ReLU where it has one.
 
         Args:
             A: the activations of the layer, (N, h, w, K).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ MOST_KEPT = 32  # each new lambda as a target adds one
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
+BoundCall = Callable[[], Nested[tf.Tensor]]
 
 
 class CompiledFunctions:
@@ -32,7 +34,14 @@ class CompiledFunctions:
         return len(self._known)
 
     def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
-        """Run a computation, compiled for this image size and kind of target.
+        """Compile and run a computation (see `bound`)."""
+        return self.bound(computation, graph, images, target)()
+
+    def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
+        """Compile a computation for this image size and kind of target, with its arguments bound.
+
+        Compilation happens here, in Python. The returned call runs in TensorFlow, so another thread
+        may make it.
 
         Args:
             computation: takes the images and the target.
@@ -41,7 +50,7 @@ class CompiledFunctions:
             target: a prepared target (see `targets.prepare`).
 
         Returns:
-            The results of the computation.
+            A function without arguments that returns the results of the computation.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         form = target.dtype if isinstance(target, tf.Tensor) else target
@@ -50,7 +59,8 @@ class CompiledFunctions:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
-        return self._known[key](images, target) if isinstance(target, tf.Tensor) else self._known[key](images)
+        arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
+        return partial(self._known[key], *arguments)
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
         def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:

@@ -29,6 +29,7 @@ from tfviz.graph.channels import has_channels, require_channels_last
 from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
@@ -64,6 +65,7 @@ class ExcitationBackprop(Explainer):
         sum_channels: bool = True,
         score: str = "logits",
         output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
         """Prepare the explainer, and check that each operation down to the layer has a rule.
 
@@ -78,13 +80,16 @@ class ExcitationBackprop(Explainer):
                 explains the outputs including it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, for
                 a target that is a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or an operation has no rule.
             UnknownLayerError: there is no such layer, or it does not fit the method.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         self.at = self._explained_inputs() if layer is None else [layer_search.find(self.graph, layer)]
         self.layer_path = "image" if layer is None else self.graph.name_of(self.at[0])
         self.sum_channels = sum_channels

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import keras
 import tensorflow as tf
@@ -21,8 +22,12 @@ from tfviz.methods.blank_maps import warn_of_empty_maps
 from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
+from tfviz.methods.prepared_call import PreparedCall
+from tfviz.models.labels import LabelSource, labels_from
+from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
+from tfviz.target_words import ClassOrRank, in_numbers
 
 _TRIED = (24, 96)  # pixels: the sides to try an explainer of free image size at before exporting it
 
@@ -54,7 +59,14 @@ class Explainer(abc.ABC):
         explainer.options = _options_of(cls, args, options)
         return explainer
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
         """Read the model.
 
         Args:
@@ -63,6 +75,9 @@ class Explainer(abc.ABC):
                 explains the outputs including it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, for
                 a target that is a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the method cannot explain this model. The message states why, and
@@ -71,6 +86,7 @@ class Explainer(abc.ABC):
         """
         warn_of_preprocessor(model, self.key)
         self.model = model
+        self._labels = None if class_names is None else labels_from(class_names)
         self.score = score
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
@@ -102,7 +118,7 @@ class Explainer(abc.ABC):
             ImageError: the method cannot explain images of this shape.
         """
 
-    def __call__(self, images: Any, target: targets.Target = None) -> tf.Tensor:
+    def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explain one batch.
 
         Inside a `tf.function` the call becomes part of the outer trace. A warning is issued, once
@@ -113,11 +129,13 @@ class Explainer(abc.ABC):
                 a model with several inputs, arrays nested like its inputs.
             target: what to explain. None is the top class of each image, an int is one class for
                 all, (N,) ints are one class per image, a float array (N, classes) weights the
-                outputs, and a function maps the outputs to (N,).
+                outputs, and a function maps the outputs to (N,). In words: the name of a class, one
+                name per image, or "top3" for the three highest classes.
 
         Returns:
             The raw attribution, neither resized nor scaled, float32. Each method documents its
-            shape.
+            shape. For "top3", a dict {"top1": attribution, "top2": …, "top3": …}, which
+            `tfviz.plot` accepts.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
@@ -126,21 +144,22 @@ class Explainer(abc.ABC):
                 read from it.
         """
         self._read_again_if_changed()
-        flat = checked_images(self.graph, images)
-        attribution = self._run(flat, target, self._attribution)
-        if not self._has_warned:  # finding the reason costs a run of its own
-            self._has_warned = warn_of_empty_maps(self, attribution, flat, target)
-        return attribution
+        named = self.named_target(target)
+        if isinstance(named, dict):
+            return {name: self.prepare(images, one).result() for name, one in named.items()}
+        return self.prepare(images, named).result()
 
-    def with_outputs(self, images: Any, target: targets.Target = None) -> Explanation:
-        """Explain one batch, and return the model's outputs from the same pass.
+    def prepare(self, images: Any, target: targets.Target = None) -> PreparedCall:
+        """Check and compile one call without running it.
+
+        Another thread can then run it while the next call is compiled.
 
         Args:
             images: the batch, as in a call.
-            target: what to explain, as in a call.
+            target: what to explain, as in a call, but not in words.
 
         Returns:
-            The outputs, the explained class and the attribution.
+            The call.
 
         Raises:
             ImageError: see `__call__`.
@@ -148,6 +167,33 @@ class Explainer(abc.ABC):
             UnsupportedModelError: see `__call__`.
         """
         self._read_again_if_changed()
+        flat = checked_images(self.graph, images)
+        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._warn_of_empty_maps, flat, target))
+
+    def _warn_of_empty_maps(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
+        if not self._has_warned:  # finding the reason costs a run of its own
+            self._has_warned = warn_of_empty_maps(self, attribution, images, target)
+
+    def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
+        """Explain one batch, and return the model's outputs from the same pass.
+
+        Args:
+            images: the batch, as in a call.
+            target: what to explain, as in a call.
+
+        Returns:
+            An `Explanation`: the outputs, the explained class and the attribution. For "top2", a
+            dict of them.
+
+        Raises:
+            ImageError: see `__call__`.
+            TargetError: see `__call__`.
+            UnsupportedModelError: see `__call__`.
+        """
+        self._read_again_if_changed()
+        target = self.named_target(target)
+        if isinstance(target, dict):
+            return {name: self.with_outputs(images, one) for name, one in target.items()}
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
@@ -176,13 +222,17 @@ class Explainer(abc.ABC):
         """Return the explained class, (N,) int32; None if the target is not a single class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
+        if is_classifier and isinstance(target, targets.Rank):
+            return target.classes(scores)
         if not is_classifier or callable(target) or (target is not None and target.dtype != tf.int32):
             return None
         if target is None:
             return tf.argmax(scores, axis=-1, output_type=tf.int32)
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
-    def explain(self, images: Any, target: targets.Target = None, *, batch_size: int = 32, verbose: int | str = "auto") -> Any:
+    def explain(
+        self, images: Any, target: targets.Target | str = None, *, batch_size: int = 32, verbose: int | str = "auto"
+    ) -> Any:
         """Explain any number of images, batch by batch.
 
         Args:
@@ -197,14 +247,35 @@ class Explainer(abc.ABC):
 
         Returns:
             The attributions of all images as one NumPy array; for a model with several inputs,
-            arrays nested like the inputs.
+            arrays nested like the inputs. For "top2", a dict of them.
 
         Raises:
             ImageError: there are no images, or they don't fit the model.
             TargetError: the target does not fit the outputs or the number of images.
             OptionError: `batch_size` is not a positive integer.
         """
+        target = self.named_target(target)
+        if isinstance(target, dict):
+            return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
+
+    def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
+        """Replace class names in a target by their numbers.
+
+        Args:
+            target: what to explain, as in a call.
+
+        Returns:
+            The target; for "top2", a dict of targets.
+
+        Raises:
+            TargetError: there is no such class.
+        """
+        if not self.takes_target:
+            return cast("targets.Target", target)
+        shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
+        classes = shape[-1] if shape and len(shape) > 1 else None
+        return in_numbers(target, lambda: self._labels or labels_of(self.model), classes)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Write the explainer to a folder that runs without tfviz.
@@ -237,6 +308,10 @@ class Explainer(abc.ABC):
 
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
         """Run a compiled computation on checked images."""
+        return self._bound(images, target, computation)()
+
+    def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
+        """Compile a computation for checked images, with its arguments bound."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
                 f"{self.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
@@ -245,7 +320,7 @@ class Explainer(abc.ABC):
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
         if callable(prepared):
             self._check_function(prepared, images[0].shape[0])
-        return self._functions.run(computation, self.graph, images, prepared)
+        return self._functions.bound(computation, self.graph, images, prepared)
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
         """Check a target function once per batch size, if the sizes of the outputs are known."""

@@ -13,6 +13,7 @@ from tfviz.graph.backprop import NO_RULES, Rules, Values, backpropagate, inputs_
 from tfviz.graph.graph import Graph
 from tfviz.graph.operations import Elementwise, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 
 
@@ -21,7 +22,14 @@ class GradientExplainer(Explainer):
 
     rules: ClassVar[Rules] = NO_RULES
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
         """Prepare the explainer.
 
         Warns if the method redirects ReLUs and the model has none, or has an opaque layer that may
@@ -33,12 +41,15 @@ class GradientExplainer(Explainer):
                 explains the outputs including it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, for
                 a target that is a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         if Relu in self.rules:
             warn_without_relu(self.graph, self.key)
         warn_of_integers(self.graph, self.key)

@@ -26,6 +26,7 @@ from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.methods.gradient import warn_of_integers, warn_without_relu
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.relu import GUIDED
 
@@ -51,7 +52,13 @@ class GuidedGradCAM(GradCAM):
     style: ClassVar[str] = "grey"
 
     def __init__(
-        self, model: keras.Model, layer: LayerName = None, *, score: str = "logits", output: str | int | None = None
+        self,
+        model: keras.Model,
+        layer: LayerName = None,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
     ) -> None:
         """Prepare the explainer and find its layer; see `GradCAM` for the arguments.
 
@@ -62,13 +69,16 @@ class GuidedGradCAM(GradCAM):
                 through. Pooling layers don't count.
             score: "logits" or "outputs".
             output: the output to explain, by name, dict key or number.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
             UnknownLayerError: there is no such layer, or it lacks the axes of the image.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, layer, score=score, output=output)
+        super().__init__(model, layer, score=score, output=output, class_names=class_names)
         self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(

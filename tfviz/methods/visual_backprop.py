@@ -28,6 +28,7 @@ from tfviz.graph.graph import Graph, Step
 from tfviz.graph.layer_search import attention_blocks, covers_image, has_height_and_width
 from tfviz.graph.operations import Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
+from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
@@ -56,7 +57,14 @@ class VisualBackProp(Explainer):
     question: ClassVar[str] = "Which parts of the image does the network use, for any output?"
     takes_target: ClassVar[bool] = False
 
-    def __init__(self, model: keras.Model, *, score: str = "logits", output: str | int | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
         """Prepare the explainer, and find the model's feature maps.
 
         Warns of opaque layers that may contain further feature maps.
@@ -66,12 +74,15 @@ class VisualBackProp(Explainer):
             score: as in other methods. The mask does not depend on it.
             output: the output whose feature maps to use, by name, dict key or number. None uses the
                 feature maps of all outputs.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None uses the names that `load_model` found,
+                or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or no ReLU has height and width.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, score=score, output=output)
+        super().__init__(model, score=score, output=output, class_names=class_names)
         self.maps = feature_maps(self.graph)
         warn_of_hidden_maps(self.graph)
         warn_of_attention(self.graph, self.maps)

@@ -67,7 +67,10 @@ class Labels:
 
     def _advice(self, name: str) -> str:
         if not self.names:
-            return "The network's classes have no names here: give the number, or a file with the labels."
+            return (
+                "The network's classes have no names here: give the number, or a file with the labels or the names "
+                "(class_names=... in Python, --labels on the command line)."
+            )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
 
 

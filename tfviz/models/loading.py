@@ -6,6 +6,7 @@ the model itself is not changed, and the entry disappears with it.
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,8 +33,10 @@ from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing
 from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from
 from tfviz.models.weights import (
+    CUT_SHORT,
     FOREIGN_EXTENSIONS,
     WEIGHTS_EXTENSIONS,
+    keras_2_config,
     load_foreign,
     load_weights,
     open_hdf5,
@@ -125,7 +128,20 @@ def is_preprocessing_known(model: keras.Model) -> bool:
 
 def labels_of(model: keras.Model) -> Labels:
     """The names of the model's classes, as far as known. May look for ImageNet's in the network, for some seconds."""
+    if model not in _notes and _is_imagenet_application(model):
+        return imagenet_labels()
     return _notes.get(model, _Notes()).labels()
+
+
+def _is_imagenet_application(model: keras.Model) -> bool:
+    """Whether keras.applications itself built the model, with ImageNet's classes, as far as its name says."""
+    name = re.sub(r"[\W_]", "", model.name.lower())
+    is_known = len(name) >= _SHORTEST_NAME and any(known.startswith(name) or name.startswith(known) for known in _APPLICATIONS)
+    return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
+
+
+_APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))  # a model's own name has more, "mobilenetv2_1.00_224", or less, "NASNet"
+_SHORTEST_NAME = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
@@ -242,18 +258,24 @@ _FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as 
 
 
 def _open(path: Path) -> keras.Model:
-    with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
-        if path.suffix != ".keras" and "model_config" not in file.attrs:
-            raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+    try:
+        with open_hdf5(path) as file:  # says plainly what is wrong with a file that is none, or cut short
+            if path.suffix != ".keras" and "model_config" not in file.attrs:
+                raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+            old = keras_2_config(path, file)
+            if old is not None:
+                from tfviz.models.weights import keras_2
+
+                return keras_2.load(old, file)
         import keras
 
-        from tfviz.models.weights import keras_2
-
-        old = keras_2.config_of(file)
-    try:
-        return keras.models.load_model(path, compile=False) if old is None else keras_2.load(path, old)
+        return keras.models.load_model(path, compile=False)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{shown(path)} cannot be opened: {error}") from error
     except TfvizError:
         raise
+    except OSError as error:  # of HDF5, which has no other
+        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
     except Exception as error:
         raise WeightsError(
             f"{shown(path)} cannot be opened: {first_line(error)} If the model has layers of your own, or Lambda "
@@ -287,7 +309,7 @@ def _image_input(model: keras.Model) -> tuple[Size | None, int]:
 
 
 def _check_labels(names: Labels, model: keras.Model, source: object) -> None:
-    classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()}
+    classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or () if tensor.shape}
     if names.names and not classes & {len(names), None, 1}:
         raise LabelsError(
             f"The labels ({source if isinstance(source, (str, Path)) else 'given'}) are {len(names)} names; "

@@ -350,9 +350,19 @@ def _caller(call: Call, is_traced: bool) -> Compute:
         # A model passes its own `training` to recorded calls. In traced code, the user's value
         # wins.
         outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
-        return [x for x in outputs if tf.is_tensor(x)]
+        outputs = [x for x in outputs if tf.is_tensor(x)]
+        if not isinstance(operation, keras.Layer):
+            _restore_sizes(outputs, call.outputs)
+        return outputs
 
     return compute
+
+
+def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[keras.KerasTensor]) -> None:
+    """Gives traced tensors the sizes that Keras recorded: before Keras 3.14, `ops.tile` forgets all of them."""
+    for output, symbol in zip(outputs, recorded, strict=False):
+        if not tf.executing_eagerly() and output.shape.is_compatible_with(symbol.shape):
+            output.set_shape(symbol.shape)
 
 
 def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:

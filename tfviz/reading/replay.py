@@ -114,7 +114,8 @@ def run(
         else:
             given.append(rest.pop(0))
     parameters, attributes = _parameters(operation)
-    kwargs = dict(zip(parameters, given, strict=True)) | {name: _attribute(operation, name, dtype_of) for name in attributes}
+    named = {parameter: _attribute(operation, name, dtype_of) for parameter, name in attributes.items()}
+    kwargs = dict(zip(parameters, given, strict=True)) | named
     outputs = getattr(tf.raw_ops, operation.type)(**kwargs, name=operation.name)
     if isinstance(outputs, tf.Operation) or outputs is None:
         return []
@@ -135,14 +136,16 @@ def _length(operation: tf.Operation, argument: Any) -> int:
     return len(operation.get_attr(argument.type_list_attr))
 
 
-def _parameters(operation: tf.Operation) -> tuple[list[str], list[str]]:
-    """Return the Python names of an operation's inputs, and the attributes to pass."""
-    known = _arguments_of(operation.type)
-    attributes = [attribute.name for attribute in operation.op_def.attr if attribute.name in known]
-    inputs = [argument.name for argument in operation.op_def.input_arg]
-    # Some inputs have other names in Python. These are the remaining names, in order.
+def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
+    """Return the Python names of an operation's inputs, and the attributes to pass by name."""
+    known, definition = _arguments_of(operation.type), operation.op_def
+    given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
+    inputs = [argument.name for argument in definition.input_arg]
+    attributes = [attribute.name for attribute in definition.attr if attribute.name in known or attribute.name not in given]
+    # Some have other names in Python. These are the remaining names, in order.
     renamed = iter([name for name in known if name not in (*inputs, *attributes)])
-    return [name if name in known else next(renamed) for name in inputs], attributes
+    parameters = [name if name in known else next(renamed) for name in (*inputs, *attributes)]
+    return parameters[: len(inputs)], dict(zip(parameters[len(inputs) :], attributes, strict=True))
 
 
 @cache

@@ -3,7 +3,7 @@
 from tfviz.render.deviations import standardized
 from tfviz.render.figure import plot
 from tfviz.render.gallery import GalleryEntry, GalleryFailure, GalleryMap, write_gallery
-from tfviz.render.masks import grey_mask, red_mask
+from tfviz.render.masks import gray_mask, red_mask
 from tfviz.render.overlays import overlay
 from tfviz.render.sheet import contact_sheet
 from tfviz.render.titles import title_of
@@ -13,7 +13,7 @@ __all__ = [
     "GalleryFailure",
     "GalleryMap",
     "contact_sheet",
-    "grey_mask",
+    "gray_mask",
     "overlay",
     "plot",
     "red_mask",

@@ -4,142 +4,202 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from tfviz.render.colors import MEANINGS, ramp
-from tfviz.render.grid import Grid, grid_of
-from tfviz.render.pictures import Picture
-from tfviz.render.titles import font, most_lines_of, title_of, wrapped
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.grid import Attributions, Column, Grid, Scores, grid_of
+from tfviz.render.notebook_figure import NotebookFigure
+from tfviz.render.overlays import Look, Underlay
+from tfviz.render.pictures import Arrays, Picture
+from tfviz.render.strength import meaning_of
+from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
 # Inches. Columns become narrower as they are added, down to what a title needs, so that the figure fits a screen.
 WIDEST_FIGURE = 16.0
-NARROWEST_COLUMN, HIGHEST_ROW = 1.6, 2.4
+NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
-TEXT_SIZE = 9  # points
+TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 LINE = TEXT_SIZE * 1.25 / 72  # inches
 LEGEND_LINE, LEGEND_STRIP = 0.2, 0.8
+BAR, BAR_GAP, NUMBER_LINE = 0.07, 0.05, 0.14  # the color bar of a map, and the numbers below
 PIXELS_PER_INCH = 200  # of the pictures in it, so that the figure can be printed
 
 
 def plot(
-    images: Any,
-    attributions: Mapping[str, Any],
+    images: Arrays,
+    attributions: Attributions,
     *,
     captions: Sequence[str | None] | None = None,
+    scores: Scores | None = None,
     styles: Mapping[str, str] | None = None,
     alpha: float = 0.5,
+    underlay: Underlay = "gray",
+    scale: str = "map",
+    cmap: str | Colormap | None = None,
+    preprocessing: Preprocessing | str | None = None,
 ) -> Figure:
-    """Draw pictures down and methods across, the picture itself first.
+    """Draw pictures down and methods across, the picture itself first, each map with a color bar in numbers.
 
     Args:
-        images: as for `overlay`: (N, H, W, C), or (H, W, C), or a list of pictures of different sizes.
-        attributions: method key -> its maps, as for `overlay`. The key in words is the column's title.
+        images, alpha, cmap, preprocessing: as for `overlay`. Images of different sizes come as a list.
+        attributions: method -> its maps, as for `overlay`, or for several targets method -> target -> its maps. Titles are
+            made of these: a key of `tfviz.METHODS` in words, everything else as it is.
         captions: one for each picture, written below it, such as "tabby cat 0.83".
-        styles: method key -> style, for those that shall not be drawn as `overlay` would choose.
-        alpha: strength of the colours over the pictures, from 0 to 1.
+        scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:, 281]}, written below the
+            maps; the method's key in place of the target for maps without one.
+        styles: method -> style, for those that shall not be drawn in their own style.
+        underlay: "gray" draws the maps over the pictures in gray, so their colors do not mix; "color" over the pictures.
+        scale: "map" scales each map to itself; "image" draws all targets of one picture and method on one scale.
 
-    Returns: a Matplotlib figure that pyplot does not know of. Its axes are the pictures row by row, then the legend.
+    Below each map stands how strong it is (see `tfviz.render.strength`): the sum of excitation backprop; with several
+    targets, the peak relative to that of the target with the highest score, or with the strongest map where the scores are
+    unknown. Maps below 2 % are nearly empty and are drawn dim.
 
-    Raises: ImageError, OptionError: as `overlay`; captions or styles that do not fit the pictures or methods.
+    Returns: a Matplotlib figure that pyplot does not know of, which a notebook shows as the result of a cell. Its axes are
+        the pictures row by row, then the legend, then the color bars.
+
+    Raises: ImageError, OptionError: as `overlay`; captions, scores or styles that do not fit the pictures or methods.
     """
-    grid = grid_of(images, attributions, captions, styles)
+    look = Look(alpha, underlay, cmap)
+    grid = grid_of(
+        images,
+        attributions,
+        captions=captions,
+        scores=scores,
+        styles=styles,
+        look=look,
+        scale=scale,
+        preprocessing=preprocessing,
+    )
     layout = _Layout.of(grid)
-    figure = Figure(figsize=(layout.width, layout.height))
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(layout.width, layout.height)
     for row in range(len(grid.pictures)):
-        size = round(layout.row * PIXELS_PER_INCH), round(layout.column * PIXELS_PER_INCH)
-        for column, picture in enumerate(grid.row(row, *size, alpha)):
-            axes = layout.axes(figure, row, column, picture)
-            if row == 0:
-                _write(axes, 0.5, 1, layout.titles[column], above=True)
-            if column == 0:
-                _write(axes, 0.5, 0, layout.captions[row], above=False)
-    _draw_legend(figure, layout, grid.used_styles)
+        _draw_row(figure, layout, grid, row)
+    _draw_legend(figure, layout, grid)
+    for row in range(len(grid.pictures)):
+        for place, column in enumerate(grid.columns, start=1):
+            _draw_bar(figure, layout, (row, place), column, look)
     return figure
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things are, in inches; `column` and `row` are the largest size of a picture."""
+    """Where things are, in inches; `column` and `row` are the largest size of a picture.
+
+    texts: for each row what is written below its picture and its maps.
+    """
 
     column: float
     row: float
     titles: list[str]
-    captions: list[str]
+    texts: list[list[str]]
     width: float
     height: float
 
     @classmethod
     def of(cls, grid: Grid) -> _Layout:
-        columns = 1 + len(grid.maps)
-        column = max(WIDEST_FIGURE / columns - GAP, NARROWEST_COLUMN)
+        count = 1 + len(grid.columns)
+        column = max(WIDEST_FIGURE / count - GAP, NARROWEST_COLUMN)
         column = min(column, HIGHEST_ROW * grid.column_width)
         row = column / grid.column_width
-        titles = [_fitting(title, column) for title in ("", *map(title_of, grid.maps))]
-        captions = [_fitting(caption, column) for caption in grid.captions]
-        below = most_lines_of(captions) * LINE
-        return cls(
-            column,
-            row,
-            titles,
-            captions,
-            width=2 * MARGIN + columns * (column + GAP) - GAP,
-            height=2 * MARGIN
-            + most_lines_of(titles) * LINE
-            + GAP
-            + len(captions) * (row + below + GAP)
-            + len(grid.used_styles) * LEGEND_LINE,
-        )
+        own = [widest(one.title, font(TEXT_SIZE)) / 72 + GAP for one in grid.columns if one.has_own_title]
+        column = max(column, min(max(own, default=0.0), WIDEST_OWN_TITLE))
+        titles = [_fitting(title, column) for title in ("", *(one.title for one in grid.columns))]
+        texts = [[_fitting(text, column) for text in grid.texts(index)] for index in range(len(grid.pictures))]
+        layout = cls(column, row, titles, texts, width=2 * MARGIN + count * (column + GAP) - GAP, height=0)
+        height = 2 * MARGIN + layout.header + len(texts) * layout.step + len(grid.used_styles) * LEGEND_LINE
+        return cls(column, row, titles, texts, layout.width, height)
 
-    def axes(self, figure: Figure, row: int, column: int, picture: Picture) -> Axes:
-        """Axes of the picture's own shape, at the top of its place and in the middle of its column."""
+    @property
+    def header(self) -> float:
+        return most_lines_of(self.titles) * LINE + GAP
+
+    @property
+    def step(self) -> float:
+        """From one row to the next."""
+        below_pictures = most_lines_of([texts[0] for texts in self.texts]) * LINE
+        below_maps = most_lines_of([text for texts in self.texts for text in texts[1:]]) * LINE
+        return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
+
+    def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
+        """Left, bottom, width, height: of the picture's own shape, at the top of its place, in the middle of its column."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
-        step = self.row + most_lines_of(self.captions) * LINE + GAP
-        top = self.height - MARGIN - most_lines_of(self.titles) * LINE - GAP - row * step
-        axes = self.add(figure, left, top - height * scale, width * scale, height * scale)
-        axes.imshow(picture)
-        return axes
+        top = self.height - MARGIN - self.header - row * self.step
+        return left, top - height * scale, width * scale, height * scale
+
+    def bar(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width, height of a map's color bar, below the place of the map."""
+        top = self.height - MARGIN - self.header - row * self.step - self.row - BAR_GAP
+        return MARGIN + column * (self.column + GAP), top - BAR, self.column, BAR
 
     def add(self, figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-        box = (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        axes = figure.add_axes(box)
+        return figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+
+def _draw_row(figure: Figure, layout: _Layout, grid: Grid, row: int) -> None:
+    size = round(layout.row * PIXELS_PER_INCH), round(layout.column * PIXELS_PER_INCH)
+    for column, picture in enumerate(grid.row(row, *size)):
+        left, bottom, width, height = layout.box(row, column, picture)
+        axes = layout.add(figure, left, bottom, width, height)
         axes.set_axis_off()
-        return axes
+        axes.imshow(picture)
+        if row == 0:
+            _write(axes, layout.titles[column], 1, 4 / 72)
+        below = bottom - (layout.bar(row, column)[1] - NUMBER_LINE) if column else 0.0
+        _write(axes, layout.texts[row][column], 0, -3 / 72 - below)
 
 
 def _fitting(text: str, width: float) -> str:
     return "\n".join(wrapped(text, width * 72, font(TEXT_SIZE), most_lines=4))
 
 
-def _write(axes: Axes, x: float, y: float, text: str, *, above: bool) -> None:
-    """`text` as it is (a "$" is no formula), just above or below the point (x, y) of the axes."""
+def _write(axes: Axes, text: str, y: float, offset: float) -> None:
+    """`text` as it is (a "$" is no formula), in the middle, `offset` inches above or below the edge `y` of the axes."""
+    if not text:
+        return
     axes.annotate(
         text,
-        (x, y),
+        (0.5, y),
         xycoords="axes fraction",
-        xytext=(0, 4 if above else -3),
+        xytext=(0, offset * 72),
         textcoords="offset points",
         ha="center",
-        va="baseline" if above else "top",
+        va="baseline" if offset > 0 else "top",
         fontproperties=font(TEXT_SIZE),
         parse_math=False,
         linespacing=1.2,
     )
 
 
-def _draw_legend(figure: Figure, layout: _Layout, styles: Sequence[str]) -> None:
-    """What each style's colours mean, a line each, along the bottom."""
-    for line, style in enumerate(reversed(styles)):
+def _draw_bar(figure: Figure, layout: _Layout, place: tuple[int, int], column: Column, look: Look) -> None:
+    """A map's colors with the values of their ends."""
+    limit = column.limits[place[0]]
+    ends = (0.0 if column.style == "heatmap" else -limit, limit)
+    axes = layout.add(figure, *layout.bar(*place))
+    axes.imshow(look.color_bar(column.style)[None], aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks([0, 1], [f"{end:.3g}" for end in ends], fontproperties=font(NUMBER_SIZE))
+    axes.tick_params(length=0, pad=1.5)
+    low, high = axes.get_xticklabels()
+    low.set_horizontalalignment("left")
+    high.set_horizontalalignment("right")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _draw_legend(figure: Figure, layout: _Layout, grid: Grid) -> None:
+    """What each style's colors mean, a line each, along the bottom."""
+    for line, style in enumerate(reversed(grid.used_styles)):
         axes = layout.add(figure, MARGIN, MARGIN + line * LEGEND_LINE, LEGEND_STRIP, LEGEND_LINE * 0.7)
-        axes.imshow(ramp(style)[None], aspect="auto")
+        axes.set_axis_off()
+        axes.imshow(grid.look.color_bar(style)[None], aspect="auto")
         axes.annotate(
-            MEANINGS[style],
+            meaning_of(style, grid.scale),
             (1, 0.45),
             xycoords="axes fraction",
             xytext=(5, 0),

@@ -13,7 +13,9 @@ from urllib.parse import quote
 
 from tfviz.errors import OutputError
 from tfviz.images import shown
-from tfviz.render.colors import MEANINGS, STYLES, ramp
+from tfviz.render.colors import STYLES
+from tfviz.render.overlays import Look
+from tfviz.render.strength import SCALES, meaning_of
 
 PAGE = "index.html"
 WHATEVER_CLASS = "Whatever the class"
@@ -25,13 +27,18 @@ class GalleryMap:
     """A map as a picture file.
 
     method: the method in words. target: what is explained, in words; "" where a method takes no target.
-    path: the picture, relative to the gallery's folder. style: how it is coloured, for the legend.
+    path: the picture, relative to the gallery's folder. style: how it is colored, for the legend. score: of the target, for
+    the heading. strength: how strong the map is, in words. other_path: the same map on the other scale (see `plot`), if
+    there is one.
     """
 
     method: str
     target: str
     path: str | PurePath
     style: str = "heatmap"
+    score: float | None = None
+    strength: str = ""
+    other_path: str | PurePath | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class GalleryEntry:
 
     name: as the user knows it. path: the picture file, relative to the gallery's folder. predictions: (label, score),
     best first. size: (height, width) of the picture and its maps in pixels; the page then does not jump as it loads.
+    score_kind: what the scores are, "probability" or "output".
     """
 
     name: str
@@ -47,6 +55,7 @@ class GalleryEntry:
     predictions: Sequence[tuple[str, float]] = ()
     maps: Sequence[GalleryMap] = field(default_factory=tuple)
     size: tuple[int, int] | None = None
+    score_kind: str = "score"
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ def write_gallery(
     subtitle: str = "",
     failures: Sequence[GalleryFailure] = (),
     questions: Mapping[str, str] | None = None,
+    scale: str = "map",
+    look: Look | None = None,
 ) -> Path:
     """Write `index.html` into `folder`, whole or not at all; an older one is replaced.
 
@@ -74,6 +85,8 @@ def write_gallery(
         title, subtitle: its heading and the line below, such as the model and the layer.
         failures: pictures that could not be explained, listed at the end.
         questions: method in words -> the question it answers, shown on request.
+        scale: that of the pictures at `GalleryMap.path`. If maps have another path, the page has a switch between both.
+        look: how the maps were drawn over the pictures, for the legend.
 
     Returns: the page's path. Raises: OutputError when it cannot be written.
     """
@@ -84,7 +97,9 @@ def write_gallery(
         subtitle=_optional('<p class="subtitle">{}</p>', html.escape(subtitle)),
         summary=_summary(entries, methods, failures),
         filter=_filter(methods),
-        legend="".join(_legend(style) for style in STYLES if style in styles),
+        scale=_scale_switch(scale) if any(one.other_path for entry in entries for one in entry.maps) else "",
+        strengths=_optional('<p class="quiet">{}</p>', _STRENGTHS if _has_strengths(entries) else ""),
+        legend="".join(_legend(style, scale, look or Look()) for style in STYLES if style in styles),
         questions=_questions(questions or {}, methods),
         entries="\n".join(_entry(entry) for entry in entries),
         failures=_failures(failures),
@@ -114,10 +129,33 @@ def _filter(methods: Sequence[str]) -> str:
     return f'<fieldset id="filter"><legend>Methods</legend>{boxes}</fieldset>'
 
 
-def _legend(style: str) -> str:
-    stops = ", ".join("#{:02x}{:02x}{:02x}".format(*ramp(style)[step]) for step in range(0, 256, 17))
+_STRENGTHS = (
+    "Below a map: its peak relative to that of the image's top class, and for excitation backprop its sum, the share of the "
+    "class's evidence that arrives at the layer. Neither is a confidence. Nearly empty maps are drawn dim."
+)
+
+
+def _has_strengths(entries: Sequence[GalleryEntry]) -> bool:
+    return any(one.strength for entry in entries for one in entry.maps)
+
+
+def _scale_switch(chosen: str) -> str:
+    words = {"map": "Each map on its own", "image": "All classes of an image and method"}
+    boxes = "".join(
+        f'<label><input type="radio" name="scale" value="{scale}"{" checked" * (scale == chosen)}>{words[scale]}</label>'
+        for scale in SCALES
+    )
+    return f'<fieldset id="scale" data-drawn="{chosen}"><legend>Scale of the colors</legend>{boxes}</fieldset>'
+
+
+def _legend(style: str, drawn: str, look: Look) -> str:
+    colors = look.color_bar(style)
+    stops = ", ".join("#{:02x}{:02x}{:02x}".format(*colors[step]) for step in range(0, 256, 17))
     strip = f'<span class="strip" style="background: linear-gradient(to right, {stops})"></span>'
-    return f"<span>{strip}{MEANINGS[style]}</span>"
+    meanings = "".join(
+        f'<span data-scale="{scale}"{" hidden" * (scale != drawn)}>{meaning_of(style, scale)}</span>' for scale in SCALES
+    )
+    return f"<span>{strip}{meanings}</span>"
 
 
 def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
@@ -148,23 +186,32 @@ def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
 
 
 def _target(target: str, maps: Sequence[GalleryMap], entry: GalleryEntry) -> str:
-    heading = _optional("<h3>{}</h3>", html.escape(target))
+    heading = _optional("<h3>{}</h3>", html.escape(target)) + _optional("<p>{}</p>", _score_of(maps[0], entry))
+    heading = _optional('<div class="target">{}</div>', heading)
     return f'<section>{heading}<div class="maps">{"".join(_figure(one, entry) for one in maps)}</div></section>'
+
+
+def _score_of(one: GalleryMap, entry: GalleryEntry) -> str:
+    return "" if one.score is None else f"{html.escape(entry.score_kind)} {one.score:.2f}"
 
 
 def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
     about = f"{one.method}{f' for {one.target}' if one.target else ''}"
-    link = _link(one.path, f"{about}, {entry.name}", f"{about} · {entry.name}", entry.size)
-    method = html.escape(one.method)
-    return f'<figure data-method="{method}">{link}<figcaption>{method}</figcaption></figure>'
+    caption = " · ".join(filter(None, (about, entry.name, _score_of(one, entry), one.strength)))
+    link = _link(one.path, f"{about}, {entry.name}", caption, entry.size, one.other_path)
+    method, strength = html.escape(one.method), _optional("<small>{}</small>", html.escape(one.strength))
+    return f'<figure data-method="{method}">{link}<figcaption>{method}{strength}</figcaption></figure>'
 
 
-def _link(path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None) -> str:
-    """A small picture that leads to the large one."""
+def _link(
+    path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
+) -> str:
+    """A small picture that leads to the large one; `other` is the one on the other scale."""
     address = html.escape(_address(path))
+    second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
     return (
-        f'<a class="picture" href="{address}" data-caption="{html.escape(caption)}">'
+        f'<a class="picture" href="{address}" data-caption="{html.escape(caption)}"{second}>'
         f'<img src="{address}" alt="{html.escape(alt)}" loading="lazy" decoding="async"{shape}></a>'
     )
 

@@ -1,8 +1,9 @@
-"""Masks, 0 … 1 for each pixel, as pictures: in grey, and in red over the picture they belong to."""
+"""Masks, 0 … 1 for each pixel, as pictures: in gray, and in red over the picture they belong to."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tfviz.errors import ImageError
 from tfviz.render.pictures import Picture, maps_of, pictures_of, shrunk_or_enlarged
@@ -10,20 +11,20 @@ from tfviz.render.pictures import Picture, maps_of, pictures_of, shrunk_or_enlar
 _RED = np.array([255, 0, 0], np.float32)
 
 
-def grey_mask(mask: object, height: int, width: int) -> Picture:
+def gray_mask(mask: npt.ArrayLike, height: int, width: int) -> Picture:
     """A mask (h, w) in [0, 1] as a picture (height, width, 3): 0 is black and 1 white."""
     strength = _resized(mask, height, width)
     return np.rint(255 * np.repeat(strength[..., None], 3, axis=2)).astype(np.uint8)
 
 
-def red_mask(picture: object, mask: object) -> Picture:
+def red_mask(picture: npt.ArrayLike, mask: npt.ArrayLike) -> Picture:
     """A picture (H, W, 3) with a mask (h, w) in [0, 1] over it: unchanged at 0, red at 1."""
     (below,) = pictures_of([picture])
     strength = _resized(mask, *below.shape[:2])[..., None]
     return np.rint((1 - strength) * below + strength * _RED).astype(np.uint8)
 
 
-def _resized(mask: object, height: int, width: int) -> np.ndarray:
+def _resized(mask: npt.ArrayLike, height: int, width: int) -> np.ndarray:
     (values,) = maps_of([mask], count=1)
     if values.ndim != 2 or values.min() < 0 or values.max() > 1:
         raise ImageError(

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from tfviz.errors import OptionError
-from tfviz.render.colors import MEANINGS, ramp
-from tfviz.render.grid import grid_of
-from tfviz.render.pictures import Picture
-from tfviz.render.titles import font, most_lines_of, title_of, wrapped
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.grid import Attributions, Scores, grid_of
+from tfviz.render.overlays import Look, Underlay
+from tfviz.render.pictures import Arrays, Picture
+from tfviz.render.strength import meaning_of
+from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
 # Pixels.
 GAP = 6  # between columns
 ABOVE_TEXT, BELOW_TEXT = 3, 11  # a caption stands nearer to its own picture than to the next
-NARROWEST_COLUMN = 120  # a title's longest word must fit
+NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420  # a title's longest word must fit, and a title of the user's as it is
 TEXT_SIZE = 11  # points, which are pixels at 72 dpi
 LINE = 14
 LEGEND_STRIP = 56
@@ -27,18 +30,23 @@ TEXT_COLOR = "#202124"
 
 
 def contact_sheet(
-    images: Any,
-    attributions: Mapping[str, Any],
+    images: Arrays,
+    attributions: Attributions,
     *,
     captions: Sequence[str | None] | None = None,
+    scores: Scores | None = None,
     styles: Mapping[str, str] | None = None,
     alpha: float = 0.5,
+    underlay: Underlay = "gray",
+    scale: str = "map",
+    cmap: str | Colormap | None = None,
+    preprocessing: Preprocessing | str | None = None,
     row_height: int = 144,
 ) -> Picture:
     """Draw pictures down and methods across, the picture itself first, as one picture.
 
     Args:
-        images, attributions, captions, styles, alpha: as for `plot`.
+        images, attributions and all others: as for `plot`.
         row_height: of the pictures on the sheet, in pixels, 16 at least. A picture wider than 1.5 heights is drawn
             less high.
 
@@ -48,15 +56,27 @@ def contact_sheet(
     """
     if row_height < 16:
         raise OptionError(f"row_height: expected 16 pixels or more, got {row_height!r}.")
-    grid = grid_of(images, attributions, captions, styles)
+    look = Look(alpha, underlay, cmap)
+    grid = grid_of(
+        images,
+        attributions,
+        captions=captions,
+        scores=scores,
+        styles=styles,
+        look=look,
+        scale=scale,
+        preprocessing=preprocessing,
+    )
     width = round(row_height * grid.column_width)
-    columns = _Columns(max(width, NARROWEST_COLUMN), 1 + len(grid.maps))
-    strips = [columns.titles([title_of(key) for key in grid.maps])]
-    for index, caption in enumerate(grid.captions):
-        row = grid.row(index, row_height, width, alpha)
+    own = [round(widest(one.title, font(TEXT_SIZE))) for one in grid.columns if one.has_own_title]
+    room = max(width, NARROWEST_COLUMN, min(max(own, default=0), WIDEST_OWN_TITLE))
+    columns = _Columns(room, 1 + len(grid.columns))
+    strips = [columns.titles([column.title for column in grid.columns])]
+    for index in range(len(grid.pictures)):
+        row = grid.row(index, row_height, width)
         strips.append(columns.pictures(row, max(len(picture) for picture in row)))
-        strips.append(columns.caption(caption))
-    strips.extend(columns.legend(style) for style in grid.used_styles)
+        strips.append(columns.texts(grid.texts(index)))
+    strips.extend(columns.legend(look.color_bar(style), meaning_of(style, scale)) for style in grid.used_styles)
     return np.concatenate(strips)
 
 
@@ -91,19 +111,21 @@ class _Columns:
         places = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
         return _written(strip, places, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
 
-    def caption(self, caption: str) -> Picture:
-        fitting = self.fitting(caption)
-        strip = self.blank(ABOVE_TEXT + most_lines_of([fitting]) * LINE + BELOW_TEXT)
-        return _written(strip, [(self.middle(0), fitting)], ABOVE_TEXT, ha="center", va="top")
+    def texts(self, texts: Sequence[str]) -> Picture:
+        """One below each column."""
+        fitting = [self.fitting(text) for text in texts]
+        strip = self.blank(ABOVE_TEXT + most_lines_of(fitting) * LINE + BELOW_TEXT)
+        places = [(self.middle(column), text) for column, text in enumerate(fitting)]
+        return _written(strip, places, ABOVE_TEXT, ha="center", va="top")
 
     def fitting(self, text: str) -> str:
         return "\n".join(wrapped(text, self.width, font(TEXT_SIZE), most_lines=4))
 
-    def legend(self, style: str) -> Picture:
+    def legend(self, colors: npt.NDArray[np.uint8], meaning: str) -> Picture:
         strip = self.blank(LINE + GAP)
         steps = np.linspace(0, 255, LEGEND_STRIP).astype(np.uint8)
-        strip[2:LINE, GAP : GAP + LEGEND_STRIP] = ramp(style)[steps]
-        return _written(strip, [(2 * GAP + LEGEND_STRIP, MEANINGS[style])], 1, ha="left", va="top")
+        strip[2:LINE, GAP : GAP + LEGEND_STRIP] = colors[steps]
+        return _written(strip, [(2 * GAP + LEGEND_STRIP, meaning)], 1, ha="left", va="top")
 
 
 def _written(strip: Picture, places: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:

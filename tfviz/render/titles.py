@@ -10,6 +10,11 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
 TITLES = {
+    "saliency": "Saliency",
+    "guided_backprop": "Guided backprop",
+    "deconvnet": "Deconvnet",
+    "excitation_backprop": "Excitation backprop",
+    "contrastive_excitation_backprop": "Contrastive excitation backprop",
     "grad_cam": "Grad-CAM",
     "grad_cam_plus_plus": "Grad-CAM++",
     "layer_cam": "Layer-CAM",
@@ -40,9 +45,8 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """A method's name in words: "grad_cam" -> "Grad-CAM", "guided_backprop" -> "Guided backprop"."""
-    key = key.replace("-", "_")
-    return TITLES.get(key, key.replace("_", " ").capitalize())
+    """A method's name in words, "grad_cam" -> "Grad-CAM"; anything else, such as a title of the user's, as it is."""
+    return TITLES.get(key.replace("-", "_"), key)
 
 
 @functools.cache
@@ -54,8 +58,8 @@ def font(size: float) -> FontProperties:
 def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: int) -> list[str]:
     """`text` in lines of at most `width` points; what goes beyond `most_lines` ends in "…".
 
-    Line breaks in `text` stay. Words that are too long for a line, such as file names, are broken. A letter that no
-    installed font has becomes "□", which is what Matplotlib would draw, after a warning.
+    Lines of `text` that fit stay as they are. Words that are too long for a line, such as file names, are broken. A letter
+    that no installed font has becomes "□", which is what Matplotlib would draw, after a warning.
     """
     text = "".join(letter if letter.isspace() or ord(letter) in _letters() else "□" for letter in text)
     lines = [line for part in text.split("\n") for line in _lines(part, width, properties)]
@@ -72,7 +76,14 @@ def most_lines_of(texts: Sequence[str]) -> int:
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
+def widest(text: str, properties: FontProperties) -> float:
+    """The width of the longest line of `text`, in points."""
+    return max(_width(line, properties) for line in text.split("\n"))
+
+
 def _lines(text: str, width: float, properties: FontProperties) -> list[str]:
+    if _width(text, properties) <= width:
+        return [text]
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import IO
 
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, shown
 
 if sys.platform != "win32":
     import fcntl
+
+
+def _opened_at_once(path: Path) -> int:
+    """Opening a named pipe, which a stranger's folder may hold, would wait for a reader."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
 class FolderInUseError(OutputError):
@@ -30,13 +36,14 @@ class FolderLock:
         self.release()
         if sys.platform == "win32":
             return
-        file = (folder / ".lock").open("ab")
+        file = os.fdopen(_opened_at_once(folder / ".lock"), "ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
             raise FolderInUseError(
-                f"log_dir: another training is writing to {folder}. Wait for it, or give each training a folder of its own."
+                f"log_dir: another training is writing to {shown(folder)}. Wait for it, or give each training a folder of "
+                "its own."
             ) from error
         except OSError:  # no locks here
             file.close()

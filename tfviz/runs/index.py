@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfviz.runs.regular_files import require_regular
 from tfviz.runs.schema import line_of
 
 _TAIL_BYTES = 1 << 16
@@ -19,6 +20,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
     Raises OSError; FileNotFoundError where there is no index: a line of a later number must never begin one.
     """
     line = line_of(record) + b"\n"
+    require_regular(path.stat(), path)
     with path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
@@ -31,6 +33,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
 
 def cut_rest(path: Path) -> None:
     """Takes off what a writer that was killed left behind the last whole line. Raises OSError."""
+    require_regular(path.stat(), path)
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:

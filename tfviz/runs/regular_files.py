@@ -1,6 +1,7 @@
-"""Opening regular files only.
+"""Opening regular files only, and none outside the folder.
 
-A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, and a device may never end.
+A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, a device may never end, and a link
+may lead to a file that the folder's owner may not read.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 def open_regular(path: str | Path) -> BinaryIO:
     """The file, open for reading. Raises OSError, also where something else than a regular file is there."""
-    _require_regular(Path(path).stat(), path)  # before it is opened: opening a device may do something
+    require_regular(Path(path).stat(), path)  # before it is opened: opening a device may do something
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
-        _require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -35,6 +36,16 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
     return content
 
 
-def _require_regular(found: os.stat_result, path: str | Path) -> None:
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether the path really lies where it says, below `folder`, with no link on the way.
+
+    `folder` must be a real path itself.
+    """
+    real = Path(os.path.realpath(path))
+    return real == path and real.is_relative_to(folder)
+
+
+def require_regular(found: os.stat_result, path: str | Path) -> None:
+    """Raises OSError unless what was found at the path is a regular file."""
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, shown
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.runs.folder_lock import FolderLock
@@ -35,7 +35,7 @@ _ACCURACY = 1e-3  # of a map's largest value
 class RunFolder:
     """Begins a run in a folder, or goes on with the one that is there.
 
-    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels" and "methods" of run.json.
+    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels", "methods" and "true_classes" of run.json.
     run: what run.json says; None before the run is open.
     """
 
@@ -97,6 +97,8 @@ class RunFolder:
             "methods": _united(known["methods"] if known else [], self._about["methods"]),
             "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
         }
+        if self._about.get("true_classes") is not None:
+            run["true_classes"] = self._about["true_classes"]
         _require(RUN_FILE, run_fault(run))
         content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
         _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))
@@ -147,13 +149,13 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"log_dir: {path} cannot be made ({error.strerror}). Give a folder that can be written to."
+            f"log_dir: {shown(path)} cannot be made ({error.strerror}). Give a folder that can be written to."
         ) from error
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir: {path} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, or "
-                "give a new folder."
+                f"log_dir: {shown(path)} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, "
+                "or give a new folder."
             )
         return
     if len(read_run(path)["images"]) != len(images) or not all(
@@ -162,8 +164,8 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir: {path} holds a run of other images. To go on with it give the same images (from a shuffled dataset "
-            "others come each time: take them once and keep them); else give a new folder."
+            f"log_dir: {shown(path)} holds a run of other images. To go on with it give the same images (from a shuffled "
+            "dataset others come each time: take them once and keep them); else give a new folder."
         )
 
 

@@ -14,12 +14,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tfviz.errors import SnapshotsError
+from tfviz.errors import SnapshotsError, shown
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE
 from tfviz.runs.regular_files import open_regular, read_regular
-from tfviz.runs.schema import FORMAT, Record, Run
+from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
+_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # of run.json: white space makes it legible
 _LARGEST_READ_BYTES = 1 << 24  # of the index at a time
 
 
@@ -27,18 +28,18 @@ def read_run(folder: str | Path) -> Run:
     """What run.json says. Raises SnapshotsError where there is none, or one that cannot be read."""
     path = Path(folder) / RUN_FILE
     try:
-        run = parsed(read_regular(path))
+        run = parsed(read_regular(path, _LARGEST_RUN_BYTES))
     except OSError as error:
         raise SnapshotsError(
-            f"There is no run in {folder}: {RUN_FILE} cannot be read ({error.strerror}). "
+            f"There is no run in {shown(folder)}: {RUN_FILE} cannot be read ({error.strerror}). "
             "Give the log_dir of a SnapshotCallback."
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{path} has format {run.get('format')!r}; this tfviz reads format {FORMAT}. Install a newer tfviz."
+            f"{shown(path)} has format {run.get('format')!r}; this tfviz reads format {FORMAT}. Install a newer tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{path} is not the {RUN_FILE} that a SnapshotCallback writes ({fault}). Is it damaged?")
+        raise SnapshotsError(f"{shown(path)} is not the {RUN_FILE} that a SnapshotCallback writes ({fault}). Is it damaged?")
     return run
 
 

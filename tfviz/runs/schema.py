@@ -76,7 +76,13 @@ class ImageSize(TypedDict):
     width: Side
 
 
-class Run(TypedDict):
+class RunExtras(TypedDict, total=False):
+    """What run.json may say. true_classes: of each image, where they are known."""
+
+    true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
+
+
+class Run(RunExtras):
     """run.json."""
 
     format: Literal[1]
@@ -93,7 +99,18 @@ class Run(TypedDict):
 Prediction = TypedDict("Prediction", {"class": Count, "score": float})
 
 
-class Record(TypedDict):
+class RecordExtras(TypedDict, total=False):
+    """What a line of the index may say.
+
+    explained: for each image the class that is explained, if that is not the top class, and the model's output for it.
+    strengths: for each method how strong the map of each image is, in words.
+    """
+
+    explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
+    strengths: Annotated[dict[MethodName, Annotated[list[Text], Length(0, MAX_IMAGES)]], Length(0, MAX_METHODS)]
+
+
+class Record(RecordExtras):
     """A line of the index: one snapshot.
 
     epoch: counted from 0, as in `fit`. batch: batches trained in this epoch; None where the snapshot is not about a batch.

@@ -1,8 +1,9 @@
 """Whether a value that was read from JSON conforms to the schema.
 
-A strict check enforces the limits too and allows no other fields: the viewer applies it to what it shows, and the callback
-to what it writes. A check that is not strict looks for missing fields and wrong types only, so that runs with more images
-than the viewer shows, or with fields of a newer version, remain readable.
+A strict check allows no other fields: the viewer applies it to what it shows, and the callback to what it writes. A check
+that is not strict ignores other fields and allows texts, lists and objects to be some times longer, so that runs with more
+images than the viewer shows, or with fields of a newer version, remain readable. The limits of numbers and the characters of
+names, which become parts of paths, hold in any case: a folder may come from a stranger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
+
+_LENIENCE = 16  # times the greatest length, in a check that is not strict
 
 Check = Callable[[Any], None]  # raises _MisfitError
 
@@ -37,20 +40,27 @@ class _MisfitError(Exception):
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
     """What is wrong with the content of a run.json, in one line without the value itself; None if it conforms."""
-    fault = _fault(Run, value, is_strict)
-    if fault is None and is_strict and len(set(names_of(value))) < len(value["methods"]):
+    fault = fault_of(Run, value, is_strict=is_strict)
+    if fault is not None or not is_strict:
+        return fault
+    if len(set(names_of(value))) < len(value["methods"]):
         return f"the names of the methods are not unique: {', '.join(names_of(value))}"
-    return fault
+    if (count := len(value.get("true_classes", value["images"]))) != len(value["images"]):
+        return f"expected {len(value['images'])} true classes, one for each image, got {count}"
+    return None
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
     """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it conforms."""
-    fault = _fault(Record, value, is_strict)
+    fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
     if len(value["predictions"]) != len(run["images"]):
         return f"expected {len(run['images'])} predictions, one for each image, got {len(value['predictions'])}"
-    strange = sorted({*value["methods"], *value["errors"]} - set(names_of(run)))
+    for name, given in (("explained", value.get("explained")), *value.get("strengths", {}).items()):
+        if given is not None and len(given) != len(run["images"]):
+            return f"expected {len(run['images'])} of {name}, one for each image, got {len(given)}"
+    strange = sorted({*value["methods"], *value["errors"], *value.get("strengths", {})} - set(names_of(run)))
     return f"the run has no method {', '.join(strange)}" if strange else None
 
 
@@ -59,7 +69,8 @@ def size_fault(content: bytes, most: int) -> str | None:
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 
-def _fault(kind: type, value: Any, is_strict: bool) -> str | None:
+def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
+    """What is wrong with a value that should be of a type such as those of the schema; None if it conforms."""
     try:
         _check_of(kind, is_strict)(value)
     except _MisfitError as error:
@@ -72,7 +83,7 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
     """The check for a type of the schema."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        checks = [_check_of(arguments[0], is_strict), *(map(_limit, arguments[1:]) if is_strict else ())]
+        checks = [_check_of(arguments[0], is_strict), *(_limit(limit, is_strict) for limit in arguments[1:])]
         return _all(checks)
     if origin in (Union, types.UnionType):
         (other,) = (one for one in arguments if one is not types.NoneType)
@@ -85,8 +96,18 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
         return _entries(_check_of(arguments[0], is_strict), _check_of(arguments[1], is_strict))
     if is_typeddict(kind):
         hints = get_type_hints(kind, include_extras=True)
-        return _fields({name: _check_of(hint, is_strict) for name, hint in hints.items()}, is_strict)
+        fields = {name: _check_of(hint, is_strict) for name, hint in hints.items()}
+        return _fields(fields, kind.__required_keys__, is_strict)
     return _SCALARS[kind]
+
+
+def _anything(value: Any) -> None:
+    """Whatever JSON holds."""
+
+
+def _boolean(value: Any) -> None:
+    if type(value) is not bool:
+        raise _MisfitError("expected true or false")
 
 
 def _integer(value: Any) -> None:
@@ -112,7 +133,7 @@ def _text(value: Any) -> None:
         raise _MisfitError("expected text that UTF-8 can encode") from error
 
 
-_SCALARS: dict[type, Check] = {int: _integer, float: _number, str: _text}
+_SCALARS: dict[Any, Check] = {int: _integer, float: _number, str: _text, bool: _boolean, Any: _anything}
 
 
 def _all(checks: list[Check]) -> Check:
@@ -123,9 +144,11 @@ def _all(checks: list[Check]) -> Check:
     return check
 
 
-def _limit(limit: Range | Length | Pattern) -> Check:
+def _limit(limit: Range | Length | Pattern, is_strict: bool) -> Check:
     if isinstance(limit, Range):
         return partial(_check_range, limit)
+    if isinstance(limit, Length) and not is_strict:
+        limit = Length(limit.least, _LENIENCE * limit.most)
     return partial(_check_length, limit) if isinstance(limit, Length) else partial(_check_pattern, limit)
 
 
@@ -184,18 +207,19 @@ def _entries(check_key: Check, check_value: Check) -> Check:
     return check
 
 
-def _fields(checks: dict[str, Check], is_strict: bool) -> Check:
+def _fields(checks: dict[str, Check], required: frozenset[str], is_strict: bool) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, dict):
             raise _MisfitError("expected an object")
         for name, check_field in checks.items():
             try:
-                if name not in value:
+                if name in value:
+                    check_field(value[name])
+                elif name in required:
                     raise _MisfitError("the field is missing")
-                check_field(value[name])
             except _MisfitError as error:
                 raise error.within(name) from None
-        for name in value if is_strict and len(value) > len(checks) else ():
+        for name in value if is_strict else ():
             if name not in checks:
                 raise _MisfitError("unexpected field").within(ascii(name)[1:-1])
 

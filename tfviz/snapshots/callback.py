@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy.typing as npt
 
-from tfviz.errors import LabelsError, OptionError
+from tfviz.errors import LabelsError, OptionError, shown
+from tfviz.images.preprocessing import Preprocessing
 from tfviz.models.labels import labels_from
+from tfviz.render.overlays import Look, Underlay
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder
 from tfviz.runs.schema import MAX_LABELS, MAX_LABELS_BYTES, MAX_TEXT, shortened
@@ -30,7 +33,9 @@ from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, close_other_session
 from tfviz.snapshots.sinks import Sink, sinks_for
+from tfviz.snapshots.true_classes import true_classes
 from tfviz.snapshots.writer import Writer
+from tfviz.target_words import in_numbers
 
 Logs = Mapping[str, Any]
 
@@ -42,17 +47,22 @@ class SnapshotCallback(keras.callbacks.Callback):
         explainers: one or several, as explainers (`tfviz.GradCAM(model, layer=...)`, of the model or of another one that
             shares its layers) or as keys of `tfviz.METHODS` for the model that is trained. Weights are read live.
         images: an array (N, H, W, C) as the model takes it, arrays nested as it takes them, or a tf.data.Dataset or a
-            keras.utils.PyDataset of images or of tuples that begin with images. The first `max_images` are taken, now, and
+            keras.utils.PyDataset of images or of tuples that begin with images. `max_images` of them are taken, now, and
             stay the same throughout; reading them leaves a shuffled dataset as it was.
         log_dir: the folder of the run. A folder that holds a run with the same images is gone on with: numbers and steps
             count on.
-        target: what is explained, as in a call of an explainer; one for each image, or one for all. None: the class that
-            the model itself finds, at each moment anew.
+        target: what is explained, as in a call of an explainer; one for each image, or one for all; also the name of a class
+            in `labels`. None: the class that the model itself finds at each moment.
         every: "epoch", or a number of batches, counted over the whole run. Where `steps_per_execution` is more than one, a
             snapshot is taken after the execution in which it falls due.
         max_images: how many images are taken. All of them are run at once.
+        choose: which images: "first", or "spread": evenly over an array, which is best if it is sorted by class.
+        truth: the true class of each image, by number, by name or as a row of zeros and a one. None: what a dataset holds
+            beside the images, if that is classes.
         pictures: what maps are drawn over, (N, H, W, 3) or a list of (H, W, 3); None: the images themselves, in their true
             colors where `load_images` returned them.
+        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`; it is undone before drawing.
+        underlay: "gray" or "color", the image below the colors of the maps.
         labels: names of the classes: in order, by number, a data generator's class_indices, or a file (see
             `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path: to that folder.
@@ -86,7 +96,11 @@ class SnapshotCallback(keras.callbacks.Callback):
         target: Any = None,
         every: str | int = "epoch",
         max_images: int = 16,
+        choose: str = "first",
+        truth: npt.ArrayLike | Sequence[str] | None = None,
         pictures: Any = None,
+        preprocessing: Preprocessing | str | None = None,
+        underlay: Underlay = "gray",
         labels: Any = None,
         tensorboard: bool | str | Path = False,
         viewer: str | None = None,
@@ -103,9 +117,12 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.log_dir = Path(log_dir)
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
-        self._images = fixed_images(images, max_images, pictures)
-        self._target = checked_target(target, self._images)
+        self._images = fixed_images(images, max_images, pictures, choose=choose, preprocessing=preprocessing)
         self._labels = _checked_labels(labels)
+        names = labels_from(labels)
+        self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
+        self._truth = true_classes(truth, self._images, names)
+        self._look = Look(underlay=underlay)
         self._sinks = sinks_for(self.log_dir, {"tensorboard": tensorboard, "viewer": viewer}, token, sinks)
         self._max_queued, self._strict = max_queued, strict
         check_folder(self.log_dir, self._images.pictures)
@@ -114,6 +131,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session: Session | None = None
         self._progress = Progress()
         self._has_begun = False
+        self._validation: dict[str, Any] = {}
 
     # --- what Keras calls ---------------------------------------------------------------------------------------------
 
@@ -132,9 +150,10 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._progress.begin(max(self._progress.step, folder.step))
         self._schedule.begin(self._progress.step)
         self._session = Session(
-            Writer(folder, self._sinks, self._methods, self._images.pictures, self._faults), self._max_queued
+            Writer(folder, self._sinks, self._methods, self._images.pictures, self._faults, self._look),
+            self._max_queued,
         )
-        self._has_begun = False
+        self._has_begun, self._validation = False, {}
         self._faults.report()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -153,6 +172,8 @@ class SnapshotCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._schedule.of_epochs:
             self._take("epoch", logs)
+        else:  # Batches have no validation: the next snapshot tells it.
+            self._validation = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
         self._faults.report()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -167,6 +188,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             "model": shortened(self.model.name),
             "labels": self._labels,
             "methods": [method.described() for method in self._methods],
+            "true_classes": self._truth,
         }
         folder = RunFolder(self.log_dir, self._images.pictures, about)
         try:
@@ -174,14 +196,16 @@ class SnapshotCallback(keras.callbacks.Callback):
         except FolderInUseError:
             raise
         except Exception as error:  # A full disk: it is tried again at each snapshot.
-            self._faults.add("folder", f"The run in {self.log_dir} could not be begun: {error}", error)
+            self._faults.add("folder", f"The run in {shown(self.log_dir)} could not be begun: {error}", error)
         return folder
 
     def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:
         if self._session is None:
             raise OptionError("The SnapshotCallback was closed while fit was running. Close it afterwards.")
         # Keras' own dict is shared by all callbacks, and those that come later add to it.
-        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), dict(logs or {}))
+        known = {**self._validation, **(logs or {})}
+        self._validation = {}
+        moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), known)
         self._session.put(moment, self._camera.exposures())
 
     def close(self) -> None:

@@ -38,7 +38,8 @@ class Camera:
         try:
             explanation = method.explainer.with_outputs(self._images.inputs, target)
             maps = np.asarray(_of_shown_input(explanation.attribution, self._images.shown_input))
-            return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps)
+            explained = None if target is None or explanation.target is None else np.asarray(explanation.target)
+            return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps, target=explained)
         except Exception as error:  # Whatever it is, training must go on.
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
@@ -54,13 +55,15 @@ def _of_shown_input(attribution: Any, shown: int) -> Any:
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """The target, cut like the images where it has one row for each of those that were given.
+    """The target, taken like the images where it has one row for each of those that were given.
 
     Raises TargetError for another number of rows.
     """
+    if isinstance(target, dict):
+        raise TargetError(f"A snapshot explains one target of each image; got several: {', '.join(target)}. Name one class.")
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
         return target
     rows = len(target)
     if rows not in (1, len(images), images.given):
         raise TargetError(f"expected one target, or one for each of the {len(images)} images; got {rows}")
-    return target[: len(images)]
+    return images.taken_of(target) if rows == images.given else target

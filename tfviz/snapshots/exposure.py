@@ -28,8 +28,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error in words."""
+    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error in words.
+
+    target: the class of each image that was explained, (N,) ints; None where that is not one class.
+    """
 
     outputs: Any = None
     maps: np.ndarray | None = None
     error: str | None = None
+    target: np.ndarray | None = None

@@ -6,6 +6,8 @@ import threading
 import warnings
 from collections import deque
 
+from tfviz.errors import escaped
+
 
 class SnapshotWarning(UserWarning):
     """A snapshot, or a part of one, was lost; training goes on."""
@@ -37,7 +39,7 @@ class Faults:
             if self.strict:
                 raise error
             # With a registry of its own: Python would keep the same words back in the next training.
-            warning = SnapshotWarning(f"{message} Training goes on.")
+            warning = SnapshotWarning(escaped(f"{message} Training goes on."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 

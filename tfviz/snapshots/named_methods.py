@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfviz import class_scores
@@ -39,7 +40,11 @@ class NamedMethod:
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
         """For each image the class that the model itself finds and its output there; None where it names no class."""
-        found = class_scores.predictions(outputs, self.explainer.whole)
+        return self.scores_of(None, outputs)
+
+    def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
+        """The same for a class of each image, (N,) ints."""
+        found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tfviz.errors import OptionError
+from tfviz.errors import OptionError, shown
 from tfviz.snapshots.exposure import Exposure, Moment
 from tfviz.snapshots.writer import Writer
 
@@ -36,7 +36,9 @@ class Session:
         Raises OptionError where another callback took the folder over meanwhile.
         """
         if not self._finish.alive:
-            raise OptionError(f"log_dir: two callbacks cannot both write to {self.writer.folder.path}; give each its own")
+            raise OptionError(
+                f"log_dir: two callbacks cannot both write to {shown(self.writer.folder.path)}; give each its own"
+            )
         self._background.do(self.writer.write, moment, exposures)
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import ImageError, TfvizError
-from tfviz.render.overlays import overlay
-from tfviz.render.pictures import Picture
+from tfviz.errors import ImageError, TfvizError, shown
+from tfviz.render.overlays import Look, blended
+from tfviz.render.pictures import Picture, maps_of
+from tfviz.render.strength import strengths_of
 from tfviz.runs.run_folder import RunFolder
 from tfviz.runs.schema import MAX_ERROR_TEXT, MAX_LOGS, Prediction, shortened
 from tfviz.runs.snapshot import Snapshot
@@ -25,8 +26,15 @@ class Writer:
     """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can outlive it."""
 
     def __init__(
-        self, folder: RunFolder, sinks: Sequence[Sink], methods: Sequence[NamedMethod], images: list[Picture], faults: Faults
+        self,
+        folder: RunFolder,
+        sinks: Sequence[Sink],
+        methods: Sequence[NamedMethod],
+        images: list[Picture],
+        faults: Faults,
+        look: Look,
     ) -> None:
+        self.look = look
         self.folder, self.sinks, self.methods, self.images, self.faults = folder, sinks, methods, images, faults
         self._id_of_sinks: str | None = None  # of the run that they were opened for
 
@@ -35,7 +43,7 @@ class Writer:
         try:
             snapshot = self._kept(self._drawn(moment, exposures))
         except Exception as error:  # Whatever it is, training must go on.
-            words = f"The snapshot at step {moment.step} could not be written to {self.folder.path}: {reason(error)}"
+            words = f"The snapshot at step {moment.step} could not be written to {shown(self.folder.path)}: {reason(error)}"
             self.faults.add("folder", f"{words}. Such snapshots are left out, until it can be written again.", error)
             return
         self._open_sinks()
@@ -47,15 +55,16 @@ class Writer:
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
+        strengths: dict[str, list[str]] = {}
         for method in self.methods:
             if method.name in maps:
                 try:
-                    pictures[method.name] = overlay(self.images, list(maps[method.name]), style=method.explainer.style)
+                    pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name])
                 except ImageError as error:  # NaN, above all: the training has diverged
                     errors[method.name] = reason(error)
                     words = f"{method.name} failed at step {moment.step}: {reason(error)}."
                     self.faults.add(f"method {method.name}", words, error)
-        record = {
+        record: dict[str, Any] = {
             "when": moment.when,
             "epoch": moment.epoch,
             "batch": moment.batch,
@@ -66,7 +75,28 @@ class Writer:
             "methods": list(pictures),
             "errors": {name: shortened(words, MAX_ERROR_TEXT) for name, words in errors.items()},
         }
+        record |= self._explained(exposures)
+        if known := {name: words for name, words in strengths.items() if any(words)}:
+            record["strengths"] = known
         return Snapshot(record, self.images, pictures, maps)
+
+    def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
+        """The maps of a method over the images, and how strong each is in words."""
+        key, style = method.explainer.key, method.explainer.style
+        maps = maps_of(list(attribution), count=len(self.images))
+        strengths = [strengths_of(key, [one], [""], style, None)[0] for one in maps]
+        rows = zip(self.images, maps, strengths, strict=True)
+        return [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows], [
+            strength.words for strength in strengths
+        ]
+
+    def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
+        """The class that is explained and its score, where the user asked for one."""
+        for method in self.methods:
+            exposure = exposures[method.name]
+            if exposure.target is not None:
+                return {"explained": method.scores_of(exposure.target, exposure.outputs)}
+        return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure]) -> list[Prediction | None]:
         """Those of the first method that has any."""
@@ -97,7 +127,7 @@ class Writer:
 
     def _renew_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {self.folder.path} was removed. A new one is begun there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new one is begun there."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 

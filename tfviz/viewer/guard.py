@@ -2,8 +2,8 @@
 
 Without a token the server is for this machine alone. A page from elsewhere could still reach it through the browser, by
 a name of its own that leads to 127.0.0.1; so the Host header must name this machine. With a token, trainers send it as
-`Authorization: Bearer TOKEN`; a browser gets it once in the address, `/?token=TOKEN`, and then keeps a cookie made from
-it, which can read but not send.
+`Authorization: Bearer TOKEN`. A browser gets a page that asks for it, posts it, and then keeps a cookie made from it, which
+can read but not send. A link with `?token=TOKEN` leads to the same cookie, but browsers, proxies and chats keep links.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tfviz.viewer.log import log, on_one_line
 
-COOKIE = "tfviz_viewer"
 READING = ("GET", "HEAD")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -30,6 +29,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_FORM_BYTES = 1 << 14  # of the posted token
 _WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the page that asks for the token needs these
 
 
@@ -49,15 +49,17 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
                 _log(scope, message["status"])
             await send(message)
 
         answer = self._refusal(scope) or self._app
+        if isinstance(answer, _SignIn):
+            answer = self._signed_in(scope, await _posted_token(receive))
         await answer(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refusal(self, scope: Scope) -> Response | _SignIn | None:
         """The answer to a request that goes no further."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
@@ -69,20 +71,43 @@ class Guard:
             return None
         if scope["method"] in READING:
             return self._refusal_to_read(scope, headers, self._token)
+        if scope["method"] == "POST" and scope["path"] == "/":
+            return _SignIn()
         return _refused(scope, 401, "the token is missing or wrong: send it as 'Authorization: Bearer TOKEN'")
 
     def _refusal_to_read(self, scope: Scope, headers: Headers, token: str) -> Response | None:
-        if scope["path"] in _WITHOUT_TOKEN or _has_cookie(headers, token):
+        offered = parse_qs(scope["query_string"].decode("latin-1")).get("token")
+        if scope["path"] == "/" and offered is not None:
+            return self._signed_in(scope, offered[0])
+        if scope["path"] in _WITHOUT_TOKEN or _has_cookie(scope, headers, token):
             return None
         if scope["path"] != "/":
-            return _refused(scope, 401, "the token is missing or wrong: open the page with ?token=TOKEN")
-        offered = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not _is_same(offered, token):
+            return _refused(scope, 401, "the token is missing or wrong: open the page, which asks for it")
+        return self._signed_in(scope, "")
+
+    def _signed_in(self, scope: Scope, offered: str) -> Response:
+        """The way to the page, without the token in its address, and the cookie for it; or the page that asks for the token."""
+        if self._token is None or not _is_same(offered, self._token):
             note(scope, "no token, or a wrong one")
-            return Response(self._sign_in, 401, media_type="text/html")
-        answer = RedirectResponse("/", 303)  # so that the token does not stay in the address bar
-        answer.set_cookie(COOKIE, _cookie_for(token), httponly=True, samesite="strict")
+            # With "no-referrer", which all other pages have, browsers post forms without saying from where.
+            return Response(self._sign_in, 401, media_type="text/html", headers={"Referrer-Policy": "same-origin"})
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(_cookie_name(scope), _cookie_for(self._token), httponly=True, samesite="strict")
         return answer
+
+
+class _SignIn:
+    """Stands for the answer to a posted token, whose body has yet to come."""
+
+
+async def _posted_token(receive: Receive) -> str:
+    """The token in a posted form; "" where there is none, or more than a form can be."""
+    body, is_more = b"", True
+    while is_more and len(body) <= _FORM_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        is_more = message.get("more_body", False)
+    return "" if is_more else parse_qs(body.decode("latin-1")).get("token", [""])[0]
 
 
 _STRANGE_HOST = "without a token this viewer answers on this machine only, at an address such as http://127.0.0.1:1337"
@@ -121,9 +146,14 @@ def _has_bearer(headers: Headers, token: str) -> bool:
     return scheme.lower() == "bearer" and _is_same(offered.strip(), token)
 
 
-def _has_cookie(headers: Headers, token: str) -> bool:
+def _cookie_name(scope: Scope) -> str:
+    """One for each port, since a browser keeps the cookies of a machine's ports together."""
+    return f"tfviz_viewer_{(scope.get('server') or ('', 0))[1]}"
+
+
+def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(scope))
     except CookieError:
         return False
     return cookie is not None and _is_same(cookie.value, _cookie_for(token))

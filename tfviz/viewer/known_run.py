@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_right
 from pathlib import Path
 
+from tfviz.errors import shown
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, picture_path
+from tfviz.runs.regular_files import is_inside
 from tfviz.runs.run_reader import IndexReader
 from tfviz.runs.schema import Run, line_of, names_of
 from tfviz.runs.validation import record_fault
@@ -60,7 +61,7 @@ class KnownRun:
                 self.last_time = record["time"]
             if self._index.fault is not None and not self._has_told_fault:
                 self._has_told_fault = True
-                log.warning("%s: a snapshot is left out: %s", self.folder / INDEX_FILE, self._index.fault)
+                log.warning("%s: a snapshot is left out: %s", shown(self.folder / INDEX_FILE), self._index.fault)
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:
@@ -89,12 +90,3 @@ def stamp_of(folder: Path) -> Stamp | None:
     except OSError:
         return None
     return (found.st_ino, found.st_size, found.st_mtime_ns) if is_inside(path, folder) else None
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether the path really lies where it says, below `folder`, with no link on the way.
-
-    `folder` must be a real path itself.
-    """
-    real = Path(os.path.realpath(path))
-    return real == path and real.is_relative_to(folder)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tfviz.errors import MissingPackageError, OptionError
+from tfviz.errors import MissingPackageError, OptionError, install_command, shown
 
 try:
     import uvicorn
@@ -18,13 +18,14 @@ try:
     from tfviz.viewer.connections import allowed, protocol_for
 except ImportError as error:
     raise MissingPackageError(
-        f"The live page needs FastAPI and uvicorn ({error.name} is not installed): pip install 'tfviz[viewer]'."
+        f"The live page needs FastAPI and uvicorn ({error.name} is not installed). Run: {install_command('viewer')}"
     ) from error
 
 from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import Limits
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1337
+_LEAST_TOKEN = 16  # characters, where others can guess
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
@@ -39,11 +40,12 @@ class Viewer:
 
     Args:
         folder: where runs are, or will be. host: the address to listen on. port: 0 takes a free one.
-        token: what pages and trainers must bring; needed for every host that other machines can reach.
+        token: what pages and trainers must bring; needed, and at least 16 characters long, for every host that other
+            machines can reach.
         limits: how much is taken.
 
-    Raises OptionError for a host that other machines can reach without a token, a token that cannot be sent, a folder
-    that is a file, and an address that cannot be listened on.
+    Raises OptionError for a host that other machines can reach without a token or with a short one, a token that cannot be
+    sent, a folder that is a file, and an address that cannot be listened on.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Viewer:
         _check(Path(folder), host, token)
         limits = limits or Limits()
         self._app = make_app(folder, token=token, host=host, limits=limits)
-        self._socket = _listening(host, port)
+        self._socket = _listening(host, port, token)
         config = uvicorn.Config(
             self._app,
             http=protocol_for(limits),
@@ -132,15 +134,25 @@ def _check(folder: Path, host: str, token: str | None) -> None:
         raise OptionError("token: expected letters, digits and signs without spaces, such as 7f3a90c2e1. Choose another.")
     if token is None and not is_loopback(host):
         raise OptionError(
-            f"Other machines can reach the viewer at {host}, so it needs a token: add --token and a secret word of your own."
+            f"Other machines can reach the viewer at {host}, so it needs a token: set TFVIZ_TOKEN, or add --token, with a "
+            f"secret of at least {_LEAST_TOKEN} characters."
         )
     if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{folder} is a file; expected a folder of runs, such as the log_dir of a SnapshotCallback.")
+        raise OptionError(f"{shown(folder)} is a file; expected a folder of runs, such as the log_dir of a SnapshotCallback.")
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _require_long(token: str | None, host: str) -> None:
+    if token is not None and len(token) < _LEAST_TOKEN and not is_loopback(host):
+        raise OptionError(
+            f"The token has {len(token)} characters, and other machines, which could guess it, can reach the viewer at {host}. "
+            f"Choose one of at least {_LEAST_TOKEN}, for instance from: python -c 'import secrets; print(secrets.token_hex())'"
+        )
+
+
+def _listening(host: str, port: int, token: str | None) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        _require_long(token, host)
         # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer waits for 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:

@@ -7,13 +7,15 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfviz.errors import shown
 from tfviz.runs.layout import RUN_FILE, find_runs
-from tfviz.runs.regular_files import read_regular
+from tfviz.runs.regular_files import is_inside, read_regular
 from tfviz.runs.run_reader import parsed
 from tfviz.runs.schema import MAX_RUN_BYTES, Run
 from tfviz.runs.validation import run_fault
-from tfviz.viewer.known_run import KnownRun, Stamp, is_inside, stamp_of
+from tfviz.viewer.known_run import KnownRun, Stamp, stamp_of
 from tfviz.viewer.log import log
+from tfviz.viewer.png import largest_png_bytes
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ class Store:
             other = self.runs.get(run["id"])
             if other is None or other.folder == folder:
                 return run
-            fault = f"it has the id of the run in {other.folder}; is it a copy?"
+            fault = f"it has the id of the run in {shown(other.folder)}; is it a copy?"
         self._refused[folder] = stamp
-        log.warning("%s is left out: %s", folder / RUN_FILE, fault)
+        log.warning("%s is left out: %s", shown(folder / RUN_FILE), fault)
         return None
 
     def _gone(self) -> list[str]:
@@ -93,10 +95,10 @@ class Store:
             del self.runs[id]
         return gone
 
-    def read(self, known: KnownRun, path: Path) -> bytes | None:
-        """A file of a run; None where there is none, or where a link stands in its way."""
-        if not is_inside(path, known.folder):
+    def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
+        """A picture of one of the images; None where there is none, a larger file, or a link in its way."""
+        if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):
-            return read_regular(path)
+            return read_regular(path, largest_png_bytes(known.run["images"][image]))
         return None

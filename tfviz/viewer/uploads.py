@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
-from tfviz.errors import OutputError
+from tfviz.errors import OutputError, shown
 from tfviz.runs.index import add_line, cut_rest
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE
+from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer import http_errors, png
 from tfviz.viewer.http_errors import HttpError
-from tfviz.viewer.known_run import RECEIVED_FILE, KnownRun, is_inside
+from tfviz.viewer.known_run import RECEIVED_FILE, KnownRun
 from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
@@ -38,7 +39,7 @@ def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
             if len(store.runs) >= limits.runs:
                 raise HttpError(http_errors.TOO_MANY, f"there are {len(store.runs)} runs already: remove some folders")
             folder = _new_folder(store.folder, run)
-            log.info("receiving run %s into %s", run["id"], folder)
+            log.info("receiving run %s into %s", run["id"], shown(folder))
         elif known.is_received and known.run != run:
             _check_change(known, run)
             folder = known.folder

@@ -7,9 +7,9 @@ channels last.
 
 from __future__ import annotations
 
-from .cams import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from .cams import eigen_cam, eigen_grad_cam, grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, xgrad_cam
 from .excitation import contrastive_excitation_backprop, excitation_add, excitation_backprop, excitation_linear
-from .gradients import deconvnet, deconvnet_relu, gradient, guided_backprop, guided_relu, saliency
+from .gradients import deconvnet, deconvnet_relu, gradient, gradient_times_input, guided_backprop, guided_relu, saliency
 from .masks import scale_up, visual_backprop
 from .network import Network
 from .pointwise import Relu
@@ -22,12 +22,15 @@ __all__ = [
     "contrastive_excitation_backprop",
     "deconvnet",
     "deconvnet_relu",
+    "eigen_cam",
+    "eigen_grad_cam",
     "excitation_add",
     "excitation_backprop",
     "excitation_linear",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient",
+    "gradient_times_input",
     "guided_backprop",
     "guided_relu",
     "hires_cam",
@@ -35,4 +38,5 @@ __all__ = [
     "saliency",
     "scale_up",
     "visual_backprop",
+    "xgrad_cam",
 ]

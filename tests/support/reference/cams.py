@@ -33,6 +33,31 @@ def hires_cam(net: Network, images: np.ndarray, weights: np.ndarray, layer: str)
     return relu((G * A).sum(-1))
 
 
+def xgrad_cam(net: Network, images: np.ndarray, weights: np.ndarray, layer: str) -> np.ndarray:
+    """relu(Σ_k (Σ_hw A_k G_k / Σ_hw A_k) A_k), 0 where the divisor is 0."""
+    A, G = _activations_and_gradient(net, images, weights, layer)
+    return relu((divided((A * G).sum((1, 2), keepdims=True), A.sum((1, 2), keepdims=True)) * A).sum(-1))
+
+
+def eigen_cam(net: Network, images: np.ndarray, layer: str) -> np.ndarray:
+    """A v of the first right singular vector v of A, Σ v ≥ 0."""
+    return first_component(net.forward(images)[net.name_of(layer)])
+
+
+def eigen_grad_cam(net: Network, images: np.ndarray, weights: np.ndarray, layer: str) -> np.ndarray:
+    """The same of A ⊙ G."""
+    A, G = _activations_and_gradient(net, images, weights, layer)
+    return first_component(A * G)
+
+
+def first_component(A: np.ndarray) -> np.ndarray:
+    maps = []
+    for a in A.reshape(len(A), -1, A.shape[-1]):
+        v = np.linalg.svd(a, full_matrices=False)[2][0]
+        maps.append(a @ (v if v.sum() >= 0 else -v))
+    return np.stack(maps).reshape(A.shape[:-1])
+
+
 def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 

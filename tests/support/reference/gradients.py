@@ -43,6 +43,10 @@ def saliency(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarra
     return gradient(net, images, weights)
 
 
+def gradient_times_input(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return images * gradient(net, images, weights)
+
+
 def guided_backprop(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     def rule(node: Node, p: np.ndarray, inputs: tuple, output: np.ndarray) -> tuple:
         if is_relu(node):

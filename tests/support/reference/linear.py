@@ -44,7 +44,9 @@ class Linear(Operation):
 
 @dataclass(frozen=True)
 class Convolution(Linear):
-    """kernel (kh, kw, inputs / groups, outputs); a depthwise convolution has as many groups as inputs."""
+    """kernel (kh, kw, inputs / groups, outputs); a depthwise convolution has as many groups as
+    inputs.
+    """
 
     kernel: np.ndarray
     window: Window
@@ -82,7 +84,9 @@ class Convolution(Linear):
 
 @dataclass(frozen=True)
 class TransposedConvolution(Linear):
-    """kernel (kh, kw, outputs, inputs): the transpose of the convolution that has this kernel and window."""
+    """kernel (kh, kw, outputs, inputs): the transpose of the convolution that has this kernel and
+    window.
+    """
 
     kernel: np.ndarray
     window: Window

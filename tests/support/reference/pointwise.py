@@ -12,7 +12,9 @@ from .operation import Operation
 
 @dataclass(frozen=True)
 class Affine(Operation):
-    """x · scale + shift along the channels: BatchNormalization at inference, Normalization, Rescaling."""
+    """x · scale + shift along the channels: BatchNormalization at inference, Normalization,
+    Rescaling.
+    """
 
     scale: np.ndarray
     shift: np.ndarray

@@ -1,7 +1,7 @@
 """A traced function once more, with other operations in place of those that a target does not have.
 
-The function's graph is run again, operation by operation, into a new graph: most operations as they are, and each that
-stands in a table of replacements by what the table says. Variables become constants, and what is computed in half or in
+The function's graph is run again, operation by operation, into a new graph: most operations as they are, loops written out, and
+those in a table of replacements as the table has it. Variables become constants, and what is computed in half or in
 double precision is computed in float32. The model, and the function that was traced, stay as they are.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfviz.export.lowering.loops import Unroller, run_needed
 from tfviz.graph.backprop import traced_for_float32
 from tfviz.nesting import Nested
 from tfviz.reading import replay
-from tfviz.reading.replay import run_all
-from tfviz.reading.tensorflow_ops import is_input, is_shape, is_variable_read
+from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
 Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]  # (operation, *inputs) -> its outputs, or its only one
@@ -48,11 +48,9 @@ def lowered(
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
     def again(*inputs: tf.Tensor) -> Nested[tf.Tensor]:
-        copy = _Copy(function, replacements, weights or {})
+        copy = _Copy(function, replacements, weights or {}, inputs[0])
         known = copy.captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
-        operations = [one for one in function.graph.get_operations() if one.outputs and not is_input(one)]
-        run_all(operations, known, copy.run)
-        return tf.nest.pack_sequence_as(function.structured_outputs, [known[x.name] for x in function.outputs])
+        return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, copy.run))
 
     return tf.function(again, autograph=False).get_concrete_function(*specs)
 
@@ -68,8 +66,10 @@ class _Copy:
         function: tf.types.experimental.ConcreteFunction,
         replacements: Mapping[str, Replacement],
         weights: Mapping[int, np.ndarray],
+        images: tf.Tensor,
     ) -> None:
         self.replacements, self.weights = replacements, weights
+        self.unroller = Unroller(self.run, images)
         self.variables = function.graph.variables
         self.constants: dict[int, tf.Tensor] = {}
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
@@ -81,6 +81,8 @@ class _Copy:
             return [self._weight(inputs[0])]
         if is_shape(operation):
             return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]  # a constant where it is known
+        if self.unroller.runs(operation, inputs):
+            return self.unroller.run(operation, inputs)
         if operation.type in self.replacements:
             outputs = self.replacements[operation.type](operation, *inputs)
             return outputs if isinstance(outputs, (list, tuple)) else [outputs]

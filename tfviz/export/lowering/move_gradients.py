@@ -58,7 +58,7 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbours that are summed, or kept, become one."""
+    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbors that are summed, or kept, become one."""
     summed = tf.get_static_value(axes)
     if len(x.shape) <= _MOST_AXES or summed is None:
         return same(operation, [x, axes])

@@ -57,7 +57,7 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
     """Over which axes the gradient of each of two operands that were broadcast is summed: where it has 1, or nothing."""
-    first, second = (_sizes(shape) for shape in operation.inputs)
+    first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))
     pairs = list(zip([1] * (rank - len(first)) + first, [1] * (rank - len(second)) + second, strict=True))
     axes = [i for i, (n, m) in enumerate(pairs) if n == 1 != m], [i for i, (n, m) in enumerate(pairs) if m == 1 != n]
@@ -81,7 +81,8 @@ def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """What a slice took goes back to its place; elsewhere is 0. The batch must have been taken whole."""
+    """What a slice took goes back to its place; elsewhere is 0. The batch, of free size, must have been taken whole."""
+    free = [axis for axis, n in enumerate(operation.outputs[0].shape) if n is None]
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
     names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
     options = {name: operation.get_attr(name) for name in names}
@@ -90,15 +91,16 @@ def _strided_slice_gradient(
         numbers = tf.reshape(tf.range(np.prod(sizes)), sizes)
         taken = tf.raw_ops.StridedSlice(input=numbers, **bounds, **options).numpy()
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
-    if rows[0] != list(range(sizes[0])):
+    if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
             f"'{operation.name}' takes a part of the batch, whose gradient ONNX cannot have while the batch is free. Let each "
             "image stand for itself, or export to format='saved_model'"
         )
-    p = tf.reshape(p, [-1, *(len(row) for row in rows[1:])])
-    for axis, row in enumerate(rows[1:], start=1):
-        p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])  # a zero, for the places that were not taken
-        p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
+    p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
+    for axis, row in enumerate(rows):
+        if axis not in free:
+            p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])  # a zero, for the places that were not taken
+            p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
     return p
 
 

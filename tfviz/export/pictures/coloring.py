@@ -1,4 +1,4 @@
-"""Maps in colour over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same colours baked in.
+"""Maps in color over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same colors baked in.
 
 See `render.colors` for the three styles and their scales.
 """
@@ -14,7 +14,7 @@ ALPHA = 0.5  # as the command line draws
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """A map (h, w, C) over a picture (H, W, 3) uint8; a grey map takes its place. A map without channels has C = 1."""
+    """A map (h, w, C) over a picture (H, W, 3) uint8; a gray map takes its place. A map without channels has C = 1."""
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
         return colors
@@ -23,17 +23,17 @@ def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
-    """The map (h, w, C) in the colours of its style, at a size: (height, width, 3) uint8."""
+    """The map (h, w, C) in the colors of its style, at a size: (height, width, 3) uint8."""
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
-        grey = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
-        return tf.broadcast_to(grey, [size[0], size[1], 3])
+        gray = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
+        return tf.broadcast_to(gray, [size[0], size[1], 3])
     position = resized if style == "heatmap" else (resized + 1) / 2
     return tf.gather(tf.constant(ramp(style)), tf.cast(tf.round(position[..., 0] * 255), tf.int32))
 
 
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
-    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for grey RGB only."""
+    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for gray RGB only."""
     values = tf.debugging.check_numerics(values, "the attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
     if style == "heatmap":

@@ -38,16 +38,16 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # Of a picture without alpha, one colour may be said to be transparent; as in read_image, grey takes no notice of it.
+        # Of a picture without alpha, one color may be said to be transparent; as in read_image, gray takes no notice of it.
         is_rgb = tf.equal(_at(raw, _PNG_KIND), _RGB)
         deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
     pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
     channels = tf.shape(pixels)[2]
-    has_alpha = tf.equal(channels % 2, 0)  # grey or RGB, and alpha
-    colour = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
+    has_alpha = tf.equal(channels % 2, 0)  # gray or RGB, and alpha
+    color = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
     alpha = tf.where(has_alpha, pixels[..., -1:], 255)
-    colour = tf.broadcast_to(colour, tf.concat([tf.shape(colour)[:2], [3]], 0))
-    on_white = tf.clip_by_value(tf.round(colour * (alpha / 255) + (255 - alpha)), 0, 255)
+    color = tf.broadcast_to(color, tf.concat([tf.shape(color)[:2], [3]], 0))
+    on_white = tf.clip_by_value(tf.round(color * (alpha / 255) + (255 - alpha)), 0, 255)
     return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
 
 

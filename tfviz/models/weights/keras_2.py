@@ -1,121 +1,112 @@
-"""Model files of Keras 2 (`model.save("model.h5")` before TensorFlow 2.16), whose layers are written down otherwise.
+"""Models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras), as .h5 or .keras.
 
-Keras 3 opens the simplest of them. The rest it refuses for small things: an argument that a layer no longer has, a "/" in
-a name, a function such as `tf.nn.relu` that Keras 2 put into the graph as a layer of its own, a nested model's count of its
-calls. Here the file's config is brought to what Keras 3 writes; the arrays are read by Keras.
+Keras 3 opens few of them: it no longer has some arguments and layers, rejects "/" in names and functions such as `tf.nn.relu`,
+which Keras 2 put into the graph as layers, and counts the calls of nested models differently. Here the config is translated
+to that of Keras 3, and each layer gets its arrays by name.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfviz import keras_internals
-from tfviz.models.weights.keras_2_functions import TensorFlowFunction, keras_2_hard_sigmoid, parameters_of
+from tfviz.errors import UnsupportedModelError
+from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5, inner_layers
+from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_known
+from tfviz.models.weights.keras_2_graph import call, is_reference, references, split, tensors, with_inputs
+from tfviz.models.weights.keras_2_layers import known_layer, require_known_call
+
+if TYPE_CHECKING:
+    import h5py
 
 Config = dict[str, Any]
 
-_DROPPED = ("module", "rng_type", "time_major", "renorm", "virtual_batch_size", "fused")
-# Arguments of these kinds that Keras 2 writes down and Keras 3 does not take; none of them changes what is computed.
-_DROPPED_FROM = {
-    "Conv1DTranspose": ("groups",),
-    "Conv2DTranspose": ("groups",),
-    "Conv3DTranspose": ("groups",),
-    "SpatialDropout1D": ("noise_shape", "trainable"),
-    "SpatialDropout2D": ("noise_shape", "trainable"),
-    "SpatialDropout3D": ("noise_shape", "trainable"),
-    "Softmax": ("robust_masking",),
-    "Embedding": ("activity_regularizer", "input_length", "sparse"),
-    "EinsumDense": ("activity_regularizer",),
-}
-_DROPPED_FROM_DEPTHWISE = ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _MODELS = ("Functional", "Model", "Sequential")
+_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
+_INSIDE = ("layer", "backward_layer", "cell", "cells")  # the layers in a wrapper
 
 
-def config_of(file: Any) -> str | None:
-    """The config of the model in an open HDF5 file, where Keras 2 or 1 has saved it; None for any other file."""
-    version = str(file.attrs.get("keras_version", "1"))
-    return str(file.attrs["model_config"]) if "model_config" in file.attrs and version[0] in "12" else None
+def load(config: str, file: h5py.File) -> keras.Model:
+    """The model of a Keras 2 file, not compiled.
 
+    Args:
+        config: the model's config, in JSON.
+        file: the file with its arrays: the whole .h5 file, or the one inside a .keras file.
 
-def load(path: Path, config: str) -> keras.Model:
-    """The model in a file of Keras 2, not compiled.
-
-    Raises UnsupportedModelError for a function in its graph that is not known here, and whatever Keras raises.
+    Raises UnsupportedModelError for a layer or a function that has no equivalent in Keras 3, WeightsError for arrays that do
+    not fit, and whatever Keras raises.
     """
-    translated = _translated(json.loads(config))
+    old = json.loads(config)
+    translated = _translated(old)
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
     # Some versions of Keras run the code of a Lambda unless the safe mode is asked for.
     with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
-    model.load_weights(str(path))
+    if "model_weights" in file:
+        fill_from_h5(model, old, file["model_weights"])
+    else:
+        fill_from_archive(model, old, file)
     return model
 
 
 def _known_layers() -> dict[str, Any]:
     """Layers that a config may name and Keras 3 does not find by that name."""
-    functions = {"TFOpLambda": TensorFlowFunction, "SlicingOpLambda": TensorFlowFunction}
-    return {**functions, **keras_internals.application_layers()}
-
-
-# --- the config -----------------------------------------------------------------------------------------------------
+    return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 
 def _translated(layer: Config) -> Config:
     """A layer as Keras 3 takes it, at any depth of nesting."""
-    kind, config = layer["class_name"].split(">")[-1], dict(layer["config"])
-    new: Config = {"class_name": kind, **{key: layer[key] for key in ("name", "inbound_nodes") if key in layer}}
+    registered = layer.get("registered_name") or layer["class_name"]
+    kind, config = registered.split(">")[-1], layer["config"]
+    new: Config = {"name": layer["name"]} if "name" in layer else {}
+    if kind in _FUNCTIONS:
+        return {**new, "module": None, "class_name": kind, "registered_name": kind, **_translated_function(layer)}
     if kind in _MODELS:
-        return {**new, "config": _translated_model(config)}
-    if kind in ("TFOpLambda", "SlicingOpLambda"):
-        return {**new, **_translated_function(layer)}
-    config.update({key: _translated_inside(config[key]) for key in ("layer", "backward_layer") if config.get(key)})
-    return {**new, "config": _known_arguments(kind, config)}
+        is_sequential = kind == "Sequential"
+        new |= {"module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
+        config = _translated_model(config)
+    else:
+        inside = {key: _translated_inside(config[key]) for key in _INSIDE if config.get(key)}
+        kind, config = known_layer(kind, {**config, **inside})
+        is_own = ">" in registered or kind in _known_layers()
+        new |= {"module": None if is_own else "keras.layers", "class_name": kind}
+        new["registered_name"] = registered if is_own else None
+    if "inbound_nodes" in layer:
+        new["inbound_nodes"] = [call(kind, node, config) for node in layer["inbound_nodes"]]
+        for node in new["inbound_nodes"]:
+            require_known_call(kind, layer["name"], node["kwargs"])
+    return {**new, "config": config}
 
 
-def _translated_inside(layer: Config) -> Config:
-    """The layer inside a wrapper such as TimeDistributed, which Keras 3 looks up by its module."""
-    new = _translated(layer)
-    if new["class_name"] in _MODELS:
-        is_sequential = new["class_name"] == "Sequential"
-        return {**new, "module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
-    return {**new, "module": "keras.layers", "registered_name": None}
+def _translated_inside(layer: Config | list[Config]) -> Config | list[Config]:
+    """The layer, or the layers, inside a wrapper such as TimeDistributed."""
+    return [_translated(one) for one in layer] if isinstance(layer, list) else _translated(layer)
 
 
-def _known_arguments(kind: str, config: Config) -> Config:
-    """Without the arguments that Keras 3 has dropped, and with a name that it takes."""
-    dropped = {*_DROPPED, *(_DROPPED_FROM_DEPTHWISE if kind.startswith(("Depthwise", "Separable")) else ())}
-    dropped.update(_DROPPED_FROM.get(kind, ()))
-    if kind != "InputLayer":
-        dropped.add("batch_input_shape")  # The model's own InputLayer says the same.
-    new = {key: value for key, value in config.items() if key not in dropped}
-    if "name" in new:
-        new["name"] = new["name"].replace("/", "_")
-    if isinstance(new.get("dtype"), dict):  # A policy such as mixed_float16.
-        new["dtype"] = new["dtype"]["config"]["name"]
-    if kind == "LeakyReLU" and "alpha" in new:
-        new["negative_slope"] = new.pop("alpha")
-    for key in ("activation", "recurrent_activation"):
-        if new.get(key) == "hard_sigmoid":
-            new[key] = keras.saving.serialize_keras_object(keras_2_hard_sigmoid)
-    return new
-
-
-def _translated_model(config: Config) -> Config:
+def _translated_model(config: Config | list[Config]) -> Config:
     first_calls = _first_calls(config)
-    inner = [_translated(layer) for layer in config["layers"]]
-    for layer in inner:
-        layer["inbound_nodes"] = [_counted_from_0(node, first_calls) for node in layer.get("inbound_nodes", [])]
+    inner = [_translated(_with_calls_from_0(layer, first_calls)) for layer in inner_layers(config)]
+    first = inner_layers(config)[0]["config"]
+    if isinstance(config, list):  # a Sequential model, until TensorFlow 2.0
+        config = {"name": "sequential"}
     new: Config = {"name": config["name"].replace("/", "_"), "layers": inner}
     if "output_layers" in config:
-        is_functional = {layer["name"] for layer in inner if layer["class_name"] in ("Functional", "Model")}
         new["input_layers"] = _alone(config["input_layers"])
+        is_functional = {layer["name"] for layer in inner if layer["class_name"] == "Model"}
         new["output_layers"] = _alone(_counted_from_0(config["output_layers"], first_calls, one_more=is_functional))
         new["trainable"] = config.get("trainable", True)
+    elif shape := config.get("build_input_shape") or first.get("batch_input_shape"):
+        new["build_input_shape"] = shape
     return new
+
+
+def _with_calls_from_0(layer: Config, first_calls: dict[str, int]) -> Config:
+    if "inbound_nodes" not in layer:
+        return layer
+    return {**layer, "inbound_nodes": [_counted_from_0(node, first_calls) for node in layer["inbound_nodes"]]}
 
 
 def _alone(ends: Any) -> Any:
@@ -123,30 +114,20 @@ def _alone(ends: Any) -> Any:
     return ends[0] if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) else ends
 
 
-def _first_calls(config: Config) -> dict[str, int]:
+def _first_calls(config: Config | list[Config]) -> dict[str, int]:
     """For each nested model the number of its first call: Keras 2 counts how the model was made as a call too."""
-    nested = {layer["name"] for layer in config["layers"] if layer["class_name"] in _MODELS and "name" in layer}
+    layers = inner_layers(config)
+    nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}
+    ends = [] if isinstance(config, list) else config.get("output_layers", [])
     calls: dict[str, int] = {}
-    for name, number in _references([config.get("output_layers", []), [one.get("inbound_nodes") for one in config["layers"]]]):
+    for name, number, *_ in references([ends, [layer.get("inbound_nodes") for layer in layers]]):
         if name in nested:
             calls[name] = min(number, calls.get(name, number))
     return calls
 
 
-def _is_reference(value: Any) -> bool:
-    """["name of a layer", number of its call, number of its output, …]"""
-    return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int)
-
-
-def _references(value: Any) -> list[tuple[str, int]]:
-    if _is_reference(value):
-        return [(value[0], value[1]), *_references(value[3:])]
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [found for part in inside for found in _references(part)]
-
-
 def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> Any:
-    if _is_reference(value):
+    if is_reference(value):
         number = value[1] - first_calls.get(value[0], 0) + (value[0] in one_more)
         return [value[0], number, *value[2:3], *[_counted_from_0(part, first_calls) for part in value[3:]]]
     if isinstance(value, dict):
@@ -157,15 +138,16 @@ def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ())
 def _translated_function(layer: Config) -> Config:
     """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the inputs of the call."""
     function, name = layer["config"]["function"], layer["config"]["name"]
-    first_name, *others = parameters_of(function, name)
+    require_known(function, name)
     (node,) = layer["inbound_nodes"]
-    is_list = not isinstance(node[0], str)
-    first, given = (list(node) if is_list else node), (node[0] if is_list else node)[3]
-    own = [None] * len(first) if is_list else node[2] if node[0] == "_CONSTANT_VALUE" else None
-    given = {key: value for key, value in given.items() if key in others}
-    arguments = {first_name: own, **{key: None if _is_reference(value) else value for key, value in given.items()}}
-    constants = [key for key, value in given.items() if value is None]
-    inputs = [[*part[:3]] for part in (first if is_list else [node])] + [v for v in given.values() if _is_reference(v)]
-    inputs = [[*part, {}] for part in inputs if part[0] != "_CONSTANT_VALUE"]
-    config = {"name": name.replace("/", "_"), "function": function, "arguments": arguments, "constants": constants}
-    return {"config": config, "inbound_nodes": [inputs]}
+    first, others = split(node, is_function=True)
+    inputs: list[Any] = []
+    first = with_inputs(first, inputs)
+    arguments = {key: with_inputs(value, inputs) for key, value in others.items()}
+    if not inputs:
+        raise UnsupportedModelError(
+            f"The file does not hold what the function {function} (layer '{name}') is called with: Keras 2 writes the first "
+            "argument only. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+        )
+    config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
+    return {"config": config, "inbound_nodes": [tensors(inputs)]}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 from tfviz.errors import UnsupportedModelError
@@ -28,6 +31,8 @@ def _padded(tensor: Tensor, paddings: Any, mode: str = "CONSTANT", constant_valu
 
 
 def _resized(images: Tensor, size: Any, method: str = "bilinear", antialias: bool = False) -> Tensor:
+    if method in ("gaussian", "mitchellcubic"):  # keras.ops has neither
+        return tf.image.resize(images, size, method, antialias=antialias)
     return ops.image.resize(images, size, interpolation=method, antialias=antialias, data_format="channels_last")
 
 
@@ -117,6 +122,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "ones_like": lambda x: ops.ones_like(x),
     "zeros_like": lambda x: ops.zeros_like(x),
     "identity": lambda x: x,
+    "keras.backend.batch_flatten": lambda x: ops.reshape(x, (-1, math.prod(x.shape[1:]))),
     "stop_gradient": lambda x: ops.stop_gradient(x),
 }
 _SAME = {
@@ -125,61 +131,108 @@ _SAME = {
     "nn.softplus": "math.softplus",
     "nn.swish": "nn.silu",
     "concatenate": "concat",
+    "compat.v1.floor_div": "math.floordiv",
     "compat.v1.pad": "pad",
     "compat.v1.transpose": "transpose",
 }
 FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _SAME.items()})
 
 
-def parameters_of(function: str, layer: str) -> list[str]:
-    """The names of the function's parameters. Raises UnsupportedModelError for a function that keras.ops does not have."""
-    if function not in FUNCTIONS:
+# Modules of TensorFlow, and functions beside them, that compute their result from their arguments and do nothing else.
+_MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
+_ALONE = re.findall(
+    r"\w+",
+    """
+    abs acos acosh add add_n argmax argmin argsort asin asinh atan atan2 atanh batch_to_space bitcast boolean_mask
+    broadcast_dynamic_shape broadcast_static_shape broadcast_to cast clip_by_norm clip_by_value complex concat
+    convert_to_tensor cos cosh cumsum divide edit_distance einsum ensure_shape equal exp expand_dims eye fill
+    fingerprint floor floor_div gather gather_nd greater greater_equal histogram_fixed_width identity less less_equal
+    linspace logical_and logical_not logical_or matmul maximum meshgrid minimum multiply negative norm not_equal one_hot
+    ones ones_like pad parallel_stack pow range rank realdiv reduce_all reduce_any reduce_logsumexp reduce_max
+    reduce_mean reduce_min reduce_prod reduce_sum repeat reshape reverse reverse_sequence roll round saturate_cast
+    scalar_mul scatter_nd searchsorted sequence_mask shape shape_n sigmoid sign sin sinh size slice sort space_to_batch
+    space_to_batch_nd split sqrt square squeeze stack stop_gradient strided_slice subtract tan tanh
+    tensor_scatter_nd_add tensor_scatter_nd_max tensor_scatter_nd_min tensor_scatter_nd_sub tensor_scatter_nd_update
+    tensordot tile transpose truediv truncatediv truncatemod unique unstack where zeros zeros_like
+    """,
+)
+_RANDOM = re.compile("random|dropout|sample|candidate|fractional")
+_PREFIXES = ("compat.v1.", "compat.v2.")
+
+
+def require_known(function: str, layer: str) -> None:
+    """Raises UnsupportedModelError for a function that cannot be called here."""
+    if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"the model calls the TensorFlow function tf.{function} (layer '{layer}'), which tfviz cannot read from a file of "
-            f"Keras 2; it knows {', '.join(sorted(FUNCTIONS))}. Build the model anew in Keras 3 with keras.ops, and load "
-            "the weights: model.load_weights(file)"
+            f"The model calls the function {function} (layer '{layer}'), which tfviz does not call for a file of Keras 2. It "
+            f"calls those of tf.{', tf.'.join(_MODULES)} and of arrays, such as tf.concat, that draw nothing at random, and "
+            "read no file. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
-    return list(inspect.signature(FUNCTIONS[function]).parameters)
+
+
+def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
+    """TensorFlow's function of that name, if it only computes; None for any other name."""
+    prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
+    *modules, name = function.removeprefix(prefix).split(".")
+    is_allowed = name in _ALONE if not modules else len(modules) == 1 and modules[0] in _MODULES
+    if not is_allowed or _RANDOM.search(name) or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        return None
+    place: Any = tf
+    for part in [*prefix.split(".")[:-1], *modules]:
+        place = getattr(place, part)
+    found = getattr(place, name, None)
+    return found if inspect.isfunction(found) else None
 
 
 @keras.saving.register_keras_serializable("tfviz")
 class TensorFlowFunction(layers.Layer):
-    """A function of TensorFlow in the graph of a Keras 2 model, computed by keras.ops.
+    """A function of TensorFlow in the graph of a Keras 2 model: by keras.ops where these compute the same, or by itself.
 
     Args:
         function: its name as Keras 2 writes it, such as "math.multiply".
-        arguments: its arguments by name, the first one first. A layer's output is None here, and an input of the call.
-        constants: the names of arguments that are None and no input of the call.
+        first: its first argument; {"input": number} stands for an input of the call.
+        arguments: its other arguments by name, likewise.
     """
 
-    def __init__(self, function: str, arguments: Config, constants: list[str] | None = None, **options: Any) -> None:
+    def __init__(self, function: str, first: Any, arguments: Config, **options: Any) -> None:
         super().__init__(**options)
-        self.function, self.arguments, self.constants = function, arguments, constants or []
+        require_known(function, self.name)
+        self.function, self.first, self.arguments = function, first, arguments
 
     def call(self, inputs: Tensor | list[Tensor]) -> Tensor:
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        first_name = parameters_of(self.function, self.name)[0]
-        first = self.arguments[first_name]
-        if isinstance(first, list):
-            own: Any = [given.pop(0) if value is None else value for value in first]
-        else:
-            own = given.pop(0) if first is None else first
-        rest = {name: value for name, value in self.arguments.items() if name != first_name}
-        filled = {name: given.pop(0) if v is None and name not in self.constants else v for name, v in rest.items()}
-        return FUNCTIONS[self.function](_array(own), **{name: _array(value) for name, value in filled.items()})
+        is_float = all(keras.backend.is_float_dtype(x.dtype) or x.dtype == "bool" for x in given)
+        function = _function(self.function, self.arguments if is_float else None)
+        return function(_filled(self.first, given), **{name: _filled(value, given) for name, value in self.arguments.items()})
 
     def get_config(self) -> Config:
         return {
             **super().get_config(),
             "function": self.function,
+            "first": self.first,
             "arguments": self.arguments,
-            "constants": self.constants,
         }
 
 
-def _array(value: Any) -> Any:
-    """A constant tensor of floats as an array; lists of whole numbers are axes, shapes or paddings."""
-    leaf = value
-    while isinstance(leaf, list) and leaf:
-        leaf = leaf[0]
-    return np.asarray(value, "float32") if isinstance(value, list) and isinstance(leaf, float) else value
+def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
+    """The function by keras.ops if it takes these arguments (None: it does not); otherwise TensorFlow's."""
+    known = FUNCTIONS.get(name)
+    if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
+        known = _in_tensorflow(name) or known
+    if known is None:
+        raise LookupError(name)  # require_known has been called before
+    return known
+
+
+def _filled(value: Any, inputs: list[Tensor]) -> Any:
+    """An argument with the inputs of the call; a list of floats was a constant tensor, one of whole numbers axes or a shape."""
+    if isinstance(value, dict):
+        return (
+            inputs[value["input"]] if value.keys() == {"input"} else {key: _filled(one, inputs) for key, one in value.items()}
+        )
+    if not isinstance(value, (list, tuple)):
+        return value
+    leaves = keras.tree.flatten(value)
+    if leaves and all(isinstance(leaf, (int, float)) for leaf in leaves) and any(isinstance(leaf, float) for leaf in leaves):
+        return np.asarray(value, "float32")
+    return [_filled(one, inputs) for one in value]

@@ -6,6 +6,7 @@ first one missing. So the two sets of arrays are compared here, by shape, before
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from tfviz.errors import WeightsError, first_line
 from tfviz.images.files import shown
+from tfviz.models.weights.containers import require_own_data, require_plain_entries
 from tfviz.models.weights.files import CUT_SHORT, beginning, require_file
 
 if TYPE_CHECKING:
     import h5py
     import keras
 
+_WEIGHTS = "model.weights.h5"  # in a .keras file
 WEIGHTS_EXTENSIONS = (".weights.h5", ".h5", ".hdf5", ".keras")
 Shape = tuple[int, ...]
 
@@ -41,17 +44,23 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
     """The arrays in a weights file by name, with their shapes; the state of an optimizer is left out."""
-    arrays: dict[str, Shape] = {}
     with open_hdf5(path) as file:
-        import h5py
+        try:
+            return _arrays_in(file)
+        except Exception as error:  # a damaged file fails in whatever its bytes ask for
+            raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
 
-        top = file.get("model_weights", file)
 
-        def note(name: str, entry: object) -> None:
-            if isinstance(entry, h5py.Dataset) and _is_weight(name, entry.shape):
-                arrays[_readable(entry)] = entry.shape
+def _arrays_in(file: h5py.File) -> dict[str, Shape]:
+    import h5py
 
-        top.visititems(note)
+    arrays: dict[str, Shape] = {}
+
+    def note(name: str, entry: object) -> None:
+        if isinstance(entry, h5py.Dataset) and _is_weight(name, entry.shape):
+            arrays[_readable(entry)] = entry.shape
+
+    file.get("model_weights", file).visititems(note)
     return arrays
 
 
@@ -123,7 +132,10 @@ def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """The HDF5 file, or the one inside a .keras file, open for reading. Raises WeightsError where there is none."""
+    """The HDF5 file, or the one inside a .keras file, open for reading.
+
+    Raises WeightsError where there is none, where it reads from other files, or claims to hold far more than its size.
+    """
     import h5py
 
     require_file(path, WEIGHTS_EXTENSIONS)
@@ -131,11 +143,34 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         try:
             source: Any = path
             if Path(path).suffix == ".keras":
-                source = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open("model.weights.h5"))
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                require_plain_entries(archive, path)
+                if archive.testzip() is not None:  # HDF5 reads parts of an entry, and its checksum is of the whole
+                    raise zipfile.BadZipFile
+                source = stack.enter_context(archive.open(_WEIGHTS))
             file = stack.enter_context(h5py.File(source, "r"))
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            require_own_data(file, path)
+        except WeightsError:
+            raise
+        except Exception as error:  # a damaged file fails in whatever its bytes ask for
             raise WeightsError(f"{shown(path)} {_fault(path)}") from error
         yield file
+
+
+def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
+    """The config, in JSON, of the model in a .keras file or an open .h5 file that Keras 2 or 1 saved; None for any other."""
+    try:
+        if Path(path).suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+                return archive.read("config.json").decode() if version[0] in "12" else None
+        if "model_config" not in file.attrs:
+            return None
+        version, config = str(file.attrs.get("keras_version", "1")), str(file.attrs["model_config"])
+        json.loads(config)
+        return config if version[0] in "12" else None
+    except Exception as error:  # a damaged file fails in whatever its bytes ask for
+        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
 
 
 def _fault(path: str | Path) -> str:

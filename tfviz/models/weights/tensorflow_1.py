@@ -19,7 +19,7 @@ _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 def preprocessing(size: Size) -> Preprocessing:
     """The central square, BGR, 0..255 minus the mean, as the code that came with these files has it."""
-    return replace(named("caffe"), resize=f"short side {max(size)}, centre crop {size[0]}x{size[1]}")
+    return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 
 def _layer(name: str, layer: str, axes: tuple[tuple[int | str, ...], ...]) -> Iterator[StoredArray]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfviz.errors import MissingPackageError, WeightsError
+from tfviz.errors import MissingPackageError, WeightsError, install_command
 from tfviz.images.files import shown
+from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import CUT_SHORT, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
@@ -32,10 +33,14 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         start = file.read(2)
     if not start.startswith((_ZIP, _PICKLE)):
         raise WeightsError(f"{shown(path)} is not a PyTorch checkpoint, whatever its name: {beginning(path)}.")
-    state = _state_dict(_loaded(path, is_zip=start.startswith(_ZIP)))
-    arrays = {name: _array(value) for name, value in state.items() if hasattr(value, "detach")}
-    if not arrays:
+    content = _loaded(path, is_zip=start.startswith(_ZIP))
+    try:
+        state = _state_dict(content)
+        arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         came = ", ".join(map(repr, list(state)[:5])) or "nothing"
+    except Exception as error:  # a dictionary in itself, tensors without numbers
+        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+    if not arrays:
         raise WeightsError(f"{shown(path)} holds no arrays by name but {came}; expected a state dict.")
     return arrays
 
@@ -45,13 +50,16 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"PyTorch is needed to read {shown(path)}: pip install 'tfviz[torch]'. Or save the weights as .safetensors "
+            f"PyTorch is needed to read {shown(path)}. Run: {install_command('torch')}. Or save the weights as .safetensors "
             "where they come from, which needs nothing here."
         ) from error
-    if is_zip and not zipfile.is_zipfile(path):
-        raise WeightsError(f"{shown(path)} {CUT_SHORT}")
     try:
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:
+                require_plain_entries(archive, path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{shown(path)} {_refusal(str(error))}") from error
     except Exception as error:  # a damaged file fails in whatever its last bytes ask for

@@ -22,7 +22,7 @@ def preprocessing(size: Size) -> Preprocessing:
     """Short side 256 and the central 224 x 224, or in proportion; in [0, 1] minus the mean, by the deviation; RGB."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
-    resize = f"short side {short}, centre crop {size[0]}x{size[1]}"
+    resize = f"short side {short}, center crop {size[0]}x{size[1]}"
     return Preprocessing(formula=torch.formula, mean=torch.mean, std=torch.std, resize=resize)
 
 

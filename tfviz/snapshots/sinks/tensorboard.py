@@ -1,6 +1,6 @@
 """Snapshots for TensorBoard: an image for each method and picture, a curve for each number in the logs.
 
-The event files are written by TensorFlow itself; only looking at them takes the package (`pip install 'tfviz[tensorboard]'`).
+The event files are written by TensorFlow itself; only looking at them takes the package (`pip install tensorboard`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfviz.errors import shown
 from tfviz.runs.schema import Run
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks.sink import Sink
@@ -58,7 +59,7 @@ class ViewerSink(Sink):
         if left:
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
-                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {folder}: the next training into that folder "
-                f"sends them, and `tfviz watch {folder}` shows them."
+                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}: the next training into that "
+                f"folder sends them, and `tfviz watch {shown(folder)}` shows them."
             )
         upload.raise_trouble()

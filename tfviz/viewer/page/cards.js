@@ -98,10 +98,12 @@ function makeCard(run, other, image, methods) {
   const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
   const prediction = makePrediction(run);
   const otherPrediction = other && image < other.images.length ? makePrediction(other, other.name) : null;
+  const truth = makeTruth(run, image);
+  const explained = makeExplained(run);
   const history = makeHistory();
   const strip = make("div", { class: "strip" }, own, ...figures.map((figure) => figure.element));
   const id = `image-${image}`;
-  const about = make("div", { class: "predicted" }, prediction.element, otherPrediction?.element ?? null, history.element);
+  const about = make("div", { class: "predicted" }, truth?.element ?? null, prediction.element, otherPrediction?.element ?? null, explained.element, history.element);
   const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h3", { id }, name), strip, about);
   let drawn = -1;
   return {
@@ -111,11 +113,41 @@ function makeCard(run, other, image, methods) {
       for (const figure of figures) figure.show(record, beside);
       prediction.show(record.predictions[image]);
       otherPrediction?.show(beside?.predictions[image] ?? null);
+      truth?.show(record.predictions[image]);
+      explained.show(record.explained?.[image]);
       if (drawn !== records.length && (isDue || drawn < 0)) {
         history.draw(records, image);
         drawn = records.length;
       }
       history.mark(Math.min(state.at, Math.max(drawn - 1, 0)));
+    },
+  };
+}
+
+// What the image really shows, where the run says so, and whether the network finds it.
+function makeTruth(run, image) {
+  const index = run.true_classes?.[image] ?? null;
+  if (index === null) return null;
+  const verdict = make("span", { class: "verdict" });
+  const element = make("p", { class: "truth" }, make("span", {}, `True class: ${label(run, index)}`), verdict);
+  return {
+    element,
+    show(prediction) {
+      const isRight = prediction?.class === index;
+      setText(verdict, prediction ? (isRight ? "✓ predicted" : "✗ not predicted") : "");
+      verdict.classList.toggle("wrong", !isRight);
+    },
+  };
+}
+
+// The class that the maps are about, where that is not the top class.
+function makeExplained(run) {
+  const element = make("p", { class: "explained", hidden: true });
+  return {
+    element,
+    show(explained) {
+      element.hidden = !explained;
+      if (explained) setText(element, `Maps explain: ${label(run, explained.class)} ${explained.score.toFixed(2)}`);
     },
   };
 }
@@ -128,10 +160,12 @@ function makeFigure(run, other, image, method, imageName, isSmall) {
     views.push(makeView(other, image, method, imageName, isSmall, other.name));
   }
   const title = method.name === method.key ? method.title : `${method.title} (${method.name})`;
-  const caption = make("figcaption", method.layer ? { title: `layer ${method.layer}` } : {}, title);
+  const strength = make("span", { class: "strength" });
+  const caption = make("figcaption", method.layer ? { title: `layer ${method.layer}` } : {}, title, strength);
   return {
     element: make("figure", {}, ...views.map((view) => view.element), caption),
     show(record, beside) {
+      setText(strength, record.strengths?.[method.name]?.[image] ?? "");
       views[0].show(record);
       views[1]?.show(beside);
     },

@@ -1,9 +1,9 @@
 // Loss and metrics over the snapshots: one strip for each metric and its "val_" twin, all as wide as the slider.
 
 import { byId, make, makeSvg, onceFor } from "./elements.js";
-import { compared, current, recordsOf } from "./runs.js";
+import { compared, continuations, current, recordsOf } from "./runs.js";
 import { changed, set, state } from "./state.js";
-import { step, value } from "./words.js";
+import { continued, step, value } from "./words.js";
 
 const EDGES = { wide: [56, 216], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
 const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
@@ -72,18 +72,30 @@ function places(records, others) {
   });
 }
 
-// A path with at most a few points for each pixel: the least and the greatest of those that fall into it.
-function path({ at, of }, x, y) {
+// A path with at most a few points for each pixel: the least and the greatest of those that fall into it. It is interrupted
+// at `gaps`, from where on other weights are trained.
+function path({ at, of }, x, y, gaps) {
   const parts = [];
   let column = null;
+  let begins = true;
+  let passed = 0;
   const close = () => {
     if (!column) return;
     const { least, greatest, first, last, pixel } = column;
     const values = least === greatest ? [first] : [first, least, greatest, last];
-    for (const number of values) parts.push(`${parts.length ? "L" : "M"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
+    for (const number of values) {
+      parts.push(`${begins ? "M" : "L"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
+      begins = false;
+    }
+    column = null;
   };
   for (let i = 0; i < at.length; i++) {
     if (at[i] === null) continue;
+    if (passed < gaps.length && at[i] >= gaps[passed]) {
+      close();
+      begins = true;
+      while (passed < gaps.length && at[i] >= gaps[passed]) passed++;
+    }
     const pixel = Math.round(x(at[i]) * 2) / 2;
     const number = of[i];
     if (column?.pixel === pixel) {
@@ -144,8 +156,11 @@ function strip(group, run, other, x, height) {
   const rule = (at) => makeSvg("line", { x1: left, x2: width - right, y1: at, y2: at, class: "rule" });
   const text = (at, number) => makeSvg("text", { x: left - 8, y: at + 4, "text-anchor": "end", class: "tick" }, value(number));
   svg.append(rule(top), rule(bottom), ...(high > low ? [text(top, high), text(bottom, low)] : [text((top + bottom) / 2, low)]));
+  const stops = continuations(run.id);
+  svg.append(...stops.flatMap(({ index, isOther }) => stopMark(x(index), top, bottom, isOther)));
   for (const line of lines) {
-    svg.append(makeSvg("path", { d: path(line.points, x, y), class: `line ${line.kind}` }));
+    const gaps = line.kind.startsWith("own") ? stops.filter((stop) => stop.isOther).map((stop) => stop.index) : [];
+    svg.append(makeSvg("path", { d: path(line.points, x, y, gaps), class: `line ${line.kind}` }));
     if (line.points.at.length <= FEW_POINTS) svg.append(...dots(line, x, y));
   }
   const marker = makeSvg("line", { y1: top - 4, y2: bottom + 4, class: "now" });
@@ -170,6 +185,15 @@ function strip(group, run, other, x, height) {
       svg.setAttribute("aria-label", said.join("; "));
     },
   };
+}
+
+function stopMark(place, top, bottom, isOther) {
+  const title = makeSvg("title");
+  title.textContent = continued(isOther);
+  const line = makeSvg("line", { x1: place, x2: place, y1: top - 4, y2: bottom + 4, class: "stop" }, title);
+  const text = makeSvg("text", { x: place + 4, y: top + 6, class: "tick" });
+  text.textContent = isOther ? "other weights" : "continued";
+  return [line, text];
 }
 
 function linesOf(group, run, other) {

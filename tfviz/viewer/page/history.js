@@ -49,7 +49,7 @@ function shapeOf(records, image) {
   return { count: records.length, path: points.length ? `M${points.join("L")}` : "", bands: bandsOf(taken, x) };
 }
 
-// Neighbours of one class are one band.
+// Neighbors of one class are one band.
 function bandsOf(taken, x) {
   const bands = [];
   const half = taken.length > 1 ? x(1) / 2 : COLUMNS;

@@ -13,6 +13,24 @@ export function recordsOf(id) {
   return records.get(id) ?? [];
 }
 
+// Where training went on after a stop: the places of the records, and whether the weights were others than at the snapshot
+// before. That can be told only if no step lies between the two.
+export function continuations(id) {
+  const all = recordsOf(id);
+  const starts = all.map((_, index) => index).filter((index) => index > 0 && all[index].when === "start");
+  return starts.map((index) => ({ index, isOther: areOther(all[index - 1], all[index]) }));
+}
+
+const SAME = 1e-3; // of a score
+
+function areOther(before, after) {
+  if (before.step !== after.step) return false;
+  return after.predictions.some((now, image) => {
+    const old = before.predictions[image];
+    return now && old && (now.class !== old.class || Math.abs(now.score - old.score) > SAME * Math.max(1, Math.abs(old.score)));
+  });
+}
+
 export const current = () => runs.get(state.run) ?? null;
 export const compared = () => (state.compare === state.run ? null : runs.get(state.compare) ?? null);
 

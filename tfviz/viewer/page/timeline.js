@@ -2,9 +2,9 @@
 
 import { byId, setText } from "./elements.js";
 import { play, stop } from "./player.js";
-import { recordsOf, current } from "./runs.js";
+import { continuations, recordsOf, current } from "./runs.js";
 import { set, state } from "./state.js";
-import { clock, moment, step, value } from "./words.js";
+import { clock, continued, moment, step, value } from "./words.js";
 
 const slider = byId("slider");
 
@@ -67,7 +67,8 @@ export function drawTimeline() {
 
 function drawMoment(record, when, at, count) {
   setText(byId("moment-main"), when);
-  setText(byId("moment-more"), clock(record.time));
+  const isOther = record.when === "start" && continuations(state.run).some((stop) => stop.index === at && stop.isOther);
+  setText(byId("moment-more"), isOther ? `${clock(record.time)} · ${continued(true)}` : clock(record.time));
   setText(byId("position"), `${step(at + 1)} of ${step(count)}`);
 }
 

@@ -2,8 +2,8 @@
 
 export const MEANINGS = {
   heatmap: "zero to the strongest of each map",
-  signed: "negative to positive, black is zero",
-  grey: "negative to positive, grey is zero",
+  signed: "negative to positive, dark is zero",
+  grey: "negative to positive, gray is zero",
 };
 
 const whole = new Intl.NumberFormat("en");
@@ -26,6 +26,10 @@ export function moment(record) {
   const batch = record.batch === null ? "" : ` · batch ${whole.format(record.batch)}`;
   const end = record.when === "end" ? " · the end" : "";
   return `Epoch ${whole.format(record.epoch + 1)}${batch} · step ${whole.format(record.step)}${end}`;
+}
+
+export function continued(isOther) {
+  return isOther ? "Training continued with other weights than at the snapshot before" : "Training continued";
 }
 
 export function clock(seconds) {

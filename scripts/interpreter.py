@@ -1,0 +1,35 @@
+"""The Python that runs a script: the one that was typed, or that of .venv where the typed one lacks
+the packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PACKAGES = ("tensorflow", "keras", "numpy", "cv2", "matplotlib")
+WRONG_USAGE = 2
+
+
+def require_packages() -> None:
+    """Returns if the packages are there; otherwise starts the script again in .venv, or says how to
+    make it.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.is_file() and not VENV.samefile(sys.prefix):
+        sys.exit(subprocess.run([python, *sys.argv]).returncode)
+    script = Path(sys.argv[0]).name
+    print(
+        f"{script}: error: {sys.executable} has no {', '.join(missing)}. Run {ROOT / 'scripts/demo'} once, which installs "
+        f"them into .venv, or `pip install .` in {ROOT}.",
+        file=sys.stderr,
+    )
+    sys.exit(WRONG_USAGE)

@@ -1,0 +1,31 @@
+"""Prints the oldest version of each package that setup.cfg allows, as constraints for pip.
+
+python scripts/oldest_versions.py setup.cfg > constraints.txt
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import sys
+from pathlib import Path
+
+
+def requirements(setup_cfg: Path) -> list[str]:
+    """Every requirement of the package and of its extras, each once."""
+    config = configparser.ConfigParser()
+    config.read(setup_cfg, encoding="utf-8")
+    texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    return sorted({line.strip() for text in texts for line in text.splitlines() if line.strip()})
+
+
+def oldest(requirement: str) -> str:
+    """ "keras>=3.12,!=3.13.*" as "keras==3.12"."""
+    found = re.match(r"([\w.-]+)>=([\d.]+)", requirement)
+    if found is None:
+        raise ValueError(f"{requirement!r} in setup.cfg has no lower bound. Write it as NAME>=VERSION.")
+    return f"{found[1]}=={found[2]}"
+
+
+if __name__ == "__main__":
+    print("\n".join(map(oldest, requirements(Path(sys.argv[1])))))

@@ -1,0 +1,134 @@
+"""Which operations a SavedModel from a stranger may hold.
+
+A SavedModel is a program, and TensorFlow runs parts of it while loading: initializers, and the functions that restore
+tables. It may hold operations that read and write files, open connections or call Python. `require_harmless` reads the
+file without running anything, and refuses every operation outside this list:
+
+    stateless operations without text          they compute numbers from numbers, and cannot name a file
+    stateless operations on text, by name      strings, image and sound formats, equations: see _TEXT
+    state in memory, by name                   variables, tables, arrays, random numbers: see _STATE
+    calls of other functions                   which are held to the same list
+    SaveV2, RestoreV2 …                        in the checkpoint's own functions, which loading never calls
+
+What TensorFlow has not registered (operations of other libraries) is not on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz import tensorflow_internals
+from tfviz.errors import ExportError, first_line, shown
+
+_TEXT = re.compile(
+    r"(Stateful|Stateless)?PartitionedCall|Einsum|AsString|(Scatter|Gather)Nd\w*|TensorScatter\w+|ScaleAndTranslate(Grad)?"
+    r"|ExtractGlimpse(V2)?|ImageProjectiveTransformV[23]|DataFormat(DimMap|VecPermute)|PreventGradient|Enter|RaggedTensorToTensor"
+    r"|UniformQuantizedConvolution\w*|Decode(AndCropJpeg|Base64|Bmp|CSV|Compressed|Gif|Image|Jpeg|PaddedRaw|Png|Raw|Wav|WebP)"
+    r"|Encode(Base64|Jpeg)|ExtractJpegShape|Fingerprint|ReduceJoin|UnsortedSegmentJoin|(Static)?Regex\w+|Substr"
+    r"|String(Format|Join|Length|Lower|NGrams|Split|SplitV2|Strip|ToHashBucket\w*|ToNumber|Upper)|Unicode\w+|ParseTensor"
+    r"|(Dense|Sparse)To(Dense|Sparse)SetOperation|SparseCrossV2|RaggedCross|CompositeTensorVariant\w+"
+)
+_STATE = re.compile(
+    r"VarHandleOp|ReadVariableOp|Assign(Add|Sub)?VariableOp|VarIsInitializedOp|VariableShape|DestroyResourceOp|DisableCopyOnRead"
+    r"|Resource(Gather|Scatter)\w+|ResourceGather|ResourceStridedSliceAssign|If|While|Case|Assert|CheckNumerics(V2)?|Empty|DeepCopy"
+    r"|Random(Crop|Gamma|Poisson|PoissonV2|Shuffle|StandardNormal|Uniform|UniformInt)|(Parameterized)?TruncatedNormal|Multinomial"
+    r"|Stateful(RandomBinomial|StandardNormal|StandardNormalV2|TruncatedNormal|Uniform\w*)|Rng(Skip|ReadAndSkip)"
+    r"|StatelessRandomGetAlg|NonDeterministicInts|SampleDistortedBoundingBox(V2)?|TensorArray\w*V3|Stack(Pop|Push|Close)?V2"
+    r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
+    r"|InitializeTableV2|CudnnRNN\w*"
+)
+_INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")  # what reads files in TensorFlow is one of these, as a rule
+_CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
+_PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
+
+
+def require_harmless(folder: Path) -> None:
+    """Reads the SavedModel in a folder, without running it.
+
+    Raises ExportError where it cannot be read, and where it holds an operation outside the list.
+    """
+    try:
+        (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
+        if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
+            raise ValueError("it has no object graph")
+    except Exception as error:  # TensorFlow and protobuf say of a damaged file whatever they come across.
+        raise ExportError(
+            f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer again."
+        ) from error
+    if found := sorted(set(_refused(meta_graph))):
+        raise ExportError(
+            f"The SavedModel in {shown(folder)} is not loaded, because loading and calling it may do more than compute: it "
+            f"holds {', '.join(map(shown, found))}. If you made this export yourself, or trust whoever did, pass trusted=True."
+        )
+
+
+def _refused(meta_graph: Any) -> Iterator[str]:
+    """The names of the operations that are not allowed, in the graph and in all of its functions."""
+    functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    checkpoint = _checkpoint_functions(meta_graph, functions)
+    yield from _outside(meta_graph.graph_def.node, functions)
+    for name, function in functions.items():
+        yield from _outside(function.node_def, functions, _CHECKPOINT if name in checkpoint else ())
+
+
+def _outside(nodes: Iterable[Any], functions: dict[str, Any], also: Iterable[str] = ()) -> Iterator[str]:
+    for node in nodes:
+        if node.op not in functions and node.op not in also and not _is_allowed(node):
+            yield node.op
+
+
+def _is_allowed(node: Any) -> bool:
+    if node.op == _PRINT:
+        return node.attr["output_stream"].s.decode("utf-8", "replace") in ("", *_STREAMS)
+    operation = tensorflow_internals.operation_definition(node.op)
+    if operation is None or _INPUT_PIPELINES.fullmatch(node.op):
+        return False
+    if operation.is_stateful:
+        return bool(_TEXT.fullmatch(node.op) or _STATE.fullmatch(node.op))
+    return not _takes_text(operation) or bool(_TEXT.fullmatch(node.op))
+
+
+def _takes_text(operation: Any) -> bool:
+    """Whether text goes in that is not one of a few known words, such as "SAME"."""
+    free = (one for one in operation.attr if not one.HasField("allowed_values"))
+    return any(one.type == tf.string.as_datatype_enum for one in operation.input_arg) or any(
+        one.type in ("string", "list(string)") for one in free
+    )
+
+
+def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
+    """The functions that TensorFlow Serving restores the weights with, if nothing that `load` can call leads to them."""
+    saver = meta_graph.saver_def
+    names = {name.partition(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name)}
+    found = _reachable(
+        {called for node in meta_graph.graph_def.node if node.name in names for called in _calls(node)}, functions
+    )
+    objects, library = meta_graph.object_graph_def, meta_graph.graph_def.library
+    roots = {*objects.concrete_functions, *(one.gradient_func for one in library.gradient)}
+    roots |= {one.gradient_func for one in library.registered_gradients}
+    # TensorFlow may put one function that declares what it implements in the place of another one.
+    roots |= {name for name, function in functions.items() if "api_implements" in function.attr}
+    return found - _reachable(roots, functions)
+
+
+def _reachable(names: set[str], functions: dict[str, Any]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name for name in names if name in functions]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += [called for node in functions[name].node_def for called in _calls(node) if called in functions]
+    return found
+
+
+def _calls(node: Any) -> Iterator[str]:
+    """The functions that a node calls: by its own type, or by an attribute."""
+    yield node.op
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (function.name for function in value.list.func)

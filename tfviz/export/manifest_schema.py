@@ -1,0 +1,126 @@
+"""The schema of tfviz.json: which values may stand where.
+
+A folder may come from anywhere. What conforms cannot make the code that reads it fail, or take memory without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypedDict
+
+from tfviz.runs.schema import Length, Range
+from tfviz.runs.validation import fault_of
+
+_MOST_DEPTH = 50  # of nested inputs and outputs
+_MOST_ITEMS = 100_000
+
+DType = Literal[
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+]
+Size = Annotated[int, Range(0, 2**31 - 1)]
+Shape = Annotated[list[Size | None], Length(0, 32)]
+Name = Annotated[str, Length(1, 1000)]
+Target = Literal["top", "class", "weights", "fixed"]
+
+
+class Tensor(TypedDict):
+    """An input or a result."""
+
+    name: Name
+    shape: Shape
+    dtype: DType
+
+
+class Content(TypedDict):
+    """The fields of `Manifest` that are used when an explainer is loaded; see there."""
+
+    format: str
+    method: str
+    options: dict[str, Any]
+    layer: str | None
+    model: str
+    inputs: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+    input_structure: Any
+    outputs: Any
+    attribution: Any
+    takes_target: bool
+    targets: Annotated[list[Target], Length(0, 4)]
+    classes: Size | None
+    scores: Shape | None
+    preprocessing: dict[str, Any] | None
+    labels: list[str] | None
+    style: Literal["heatmap", "signed", "grey"]
+    versions: dict[str, Any]
+    extra: dict[str, Any]
+
+
+class ProgramExtra(TypedDict):
+    """What StableHLO needs of "extra"."""
+
+    arguments: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+    weights: list[Tensor]
+    results: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+
+
+class LiteRTExtra(TypedDict):
+    """What LiteRT needs of "extra"."""
+
+    batch_size: Annotated[int, Range(1, 1 << 16)]
+
+
+class OnnxExtra(TypedDict):
+    """What ONNX needs of "extra"."""
+
+    outputs: dict[str, str]
+
+
+_STRUCTURES = ("input_structure", "outputs", "attribution")
+_EXTRA: dict[str, type] = {"stablehlo": ProgramExtra, "litert": LiteRTExtra, "onnx": OnnxExtra}
+
+
+def manifest_fault(content: dict[str, Any]) -> str | None:
+    """What is wrong with the content of a tfviz.json whose format is known, in one line; None if it conforms."""
+    if content.get("format") not in (*_EXTRA, "saved_model"):
+        return None  # it is refused for that
+    return (
+        fault_of(Content, {name: value for name, value in content.items() if name != "files"})
+        or fault_of(dict[str, str], content.get("files", {}))
+        or next(filter(None, map(_structure_fault, (content[part] for part in _STRUCTURES))), None)
+        or _extra_fault(content["format"], content["extra"])
+    )
+
+
+def _structure_fault(structure: Any) -> str | None:
+    """What is wrong with names that are nested in lists and objects."""
+    level = [structure]
+    for _ in range(_MOST_DEPTH):
+        if not all(isinstance(one, str | list | dict) for one in level):
+            return "expected names, or lists and objects of them"
+        level = [part for one in level if not isinstance(one, str) for part in _parts(one)]
+        if not level:
+            return None
+    return f"expected names, nested in fewer than {_MOST_DEPTH} lists and objects"
+
+
+def _parts(one: Any) -> Iterator[Any]:
+    yield from one.values() if isinstance(one, dict) else one
+
+
+def _extra_fault(format: str, extra: dict[str, Any]) -> str | None:
+    kind = _EXTRA.get(format)
+    if kind is None:
+        return None
+    fault = fault_of(kind, {name: value for name, value in extra.items() if name in kind.__annotations__})
+    return fault and f"extra: {fault}"

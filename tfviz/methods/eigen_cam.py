@@ -1,0 +1,52 @@
+"""Eigen-CAM: the pattern that dominates a layer, independent of the class.
+
+Question: which positions of a layer respond most, independent of the class?
+
+    A v, where v is the first right singular vector of A (positions × channels), not centered, with
+    Σ v ≥ 0
+        Muhammad & Yeasin, 2020, "Eigen-CAM: Class Activation Map using Principal Components"
+
+The cost is one forward pass up to the layer, without target or gradient. The map shows the most
+salient pattern whether or not the network's answer depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.graph.backprop import Values, inputs_of, run
+from tfviz.methods.cam import CAM
+from tfviz.methods.principal_component import first_component
+
+
+class EigenCAM(CAM):
+    """Eigen-CAM at a layer: which positions respond most, independent of the class?
+
+    The projection of the layer's activations onto their first principal component: Muhammad &
+    Yeasin, 2020, "Eigen-CAM".
+
+    Calling it returns the attribution (N, h, w) at the layer's own resolution. It takes no target.
+    The map is nonnegative where the layer's activations are, such as behind a ReLU. Other layers
+    can give negative values.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.EigenCAM(model, layer="block2_pool")(images).shape
+        TensorShape([2, 24, 24])
+    """
+
+    key: ClassVar[str] = "eigen_cam"
+    question: ClassVar[str] = "Which positions of a layer respond most, independent of the class?"
+    takes_target: ClassVar[bool] = False
+
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
+        values = run(inputs_of(self.graph, images), self.graph.before([self.layer]))
+        return self.weigh(tf.cast(values[self.layer], tf.float32)), values
+
+    def weigh(self, A: tf.Tensor, G: tf.Tensor | None = None) -> tf.Tensor:
+        return first_component(A)

@@ -1,0 +1,45 @@
+"""XGrad-CAM: Grad-CAM with gradients averaged over the active positions only.
+
+Question: which active positions of a layer raise the score?
+
+    relu(Σ_k w_k · A_k), w_k = Σ_hw (A_k / Σ_hw A_k) · G_k, and 0 where Σ_hw A_k = 0
+        Fu et al., 2020, "Axiom-based Grad-CAM", equation 8
+
+The weight of a channel is its gradient averaged over the positions where the channel is active, so
+gradients where it is silent don't count. If activations have both signs, Σ_hw A_k can be close to 0
+and the weight then explodes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfviz.methods.cam import CAM, spatial_axes
+from tfviz.numerics import safe_divide
+
+
+class XGradCAM(CAM):
+    """XGrad-CAM at a layer: which active positions raise the score?
+
+    relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
+    Grad-CAM", equation 8.
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.XGradCAM(model, layer="block2_pool")(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
+
+    key: ClassVar[str] = "xgrad_cam"
+    question: ClassVar[str] = "Which active positions of a layer raise the score?"
+
+    def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
+        axes = spatial_axes(A)
+        shares = safe_divide(A, tf.reduce_sum(A, axis=axes, keepdims=True))
+        return tf.reduce_sum(tf.reduce_sum(shares * G, axis=axes, keepdims=True) * A, axis=-1)

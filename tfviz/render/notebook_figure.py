@@ -1,0 +1,53 @@
+"""A Matplotlib figure that notebooks show by themselves, and that grows to make room for a title."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+MARGIN = 0.12  # inches around a title
+
+
+class NotebookFigure(Figure):
+    """A figure that pyplot does not know, full of axes to its edges.
+
+    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython asks for `_repr_png_` only if
+    no backend has registered another way to show figures.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height))
+        FigureCanvasAgg(self)
+        self._room = 0.0  # inches above the axes
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=self.dpi)
+        return file.getvalue()
+
+    def suptitle(self, t: str, **options: Any) -> Text:
+        """As Matplotlib's, but above the axes and not over them: the figure grows, and gets wider for a long title."""
+        title = super().suptitle(t, **options)
+        if "y" in options or "x" in options:
+            return title
+        box = title.get_window_extent(FigureCanvasAgg(self).get_renderer())
+        self._grow(box.width / self.dpi + 2 * MARGIN, box.height / self.dpi + MARGIN)
+        title.set_position((0.5, 1 - MARGIN / self.get_figheight()))
+        title.set_verticalalignment("top")
+        return title
+
+    def _grow(self, width: float, room: float) -> None:
+        """Makes the figure at least `width` inches wide and leaves `room` above the axes, which keep their sizes."""
+        before = self.get_size_inches()
+        after = (max(before[0], width), before[1] + room - self._room)
+        self._room = room
+        self.set_size_inches(after)
+        left = (after[0] - before[0]) / 2
+        for axes in self.axes:
+            box = axes.get_position(original=True)
+            sizes = box.width * before[0] / after[0], box.height * before[1] / after[1]
+            axes.set_position(((left + box.x0 * before[0]) / after[0], box.y0 * before[1] / after[1], *sizes))

@@ -1,7 +1,7 @@
 """Class scores from a model's outputs: which outputs are classes, and which are on top.
 
 A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
-classes, like in targets: class 0 with 1 − p, and class 1 with p.
+classes, as in targets: class 0 with 1 − p, and class 1 with p.
 """
 
 from __future__ import annotations

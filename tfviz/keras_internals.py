@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def functional_of(operation: object) -> keras.Model | None:
     """Return the graph behind a Functional or Sequential model; None for anything else.
 
-    A subclass with its own `call` may compute something else than its graph, so it returns None.
+    A subclass with its own `call` may compute something other than its graph, so it returns None.
     """
     if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
         return operation._functional

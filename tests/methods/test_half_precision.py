@@ -73,7 +73,8 @@ def test_outputs_that_are_not_finite_are_named_as_the_reason() -> None:
     model.get_layer("last").bias.assign(np.full(8, np.nan))
     for explain in (tfviz.Saliency(model), tfviz.GradCAM(model).explain):
         with pytest.warns(
-            UserWarning, match=r"contain NaN or infinity\. The output of 'last' does, too, and so does the network's output"
+            UserWarning,
+            match=r"NaN or infinity\. They originate in the output of 'last' and reach the network's output",
         ):
             explain(images, 1)
 

@@ -84,8 +84,8 @@ def test_help_and_errors_come_without_noise() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.splitlines() == [
-        "guided_backprop_vgg19: error: There is no file or folder nowhere. "
-        "Give image files (JPEG, PNG, BMP, WebP or TIFF) or folders of them."
+        "guided_backprop_vgg19: error: The file or folder nowhere does not exist. "
+        "Pass image files (JPEG, PNG, BMP, WebP or TIFF) or folders that contain some."
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_picture_that_cannot_be_read_is_skipped(script: Script, weights: Any, 
     (photos / "cat" / "ü.jpg").write_bytes((photos / "cat" / "ü.jpg").read_bytes()[:300])
     words = (photos, "--weights", weights["vgg19"], "--output", tmp_path / "maps")
     code, _, lines = script("guided_backprop_vgg19", *words)
-    assert code == 1 and len(lines) == 1 and "ü.jpg is cut short" in lines[0]
+    assert code == 1 and len(lines) == 1 and "ü.jpg is truncated" in lines[0]
     # ü comes after x
     assert {name[:5] for name in files_in(tmp_path / "maps")} == {"map_0", "map_1", "map_3"}
 

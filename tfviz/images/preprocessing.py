@@ -115,7 +115,14 @@ class Preprocessing:
         raise OptionError(f"Unknown formula {self.formula!r}. Choose one of: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """Return (short side, height, width) in pixels of the resized image; None for "stretch"."""
+        """Parse `resize`.
+
+        Returns:
+            (short side, height, width) in pixels of the resized image; None for "stretch".
+
+        Raises:
+            OptionError: `resize` is neither "stretch" nor a crop.
+        """
         if self.resize == "stretch":
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
@@ -142,7 +149,14 @@ class Preprocessing:
         return self.size or (crop[1:] if crop else None)
 
     def for_input(self, size: Size | None, channels: int) -> Preprocessing:
-        """Adapt to a network's input size (None: any) and channels.
+        """Adapt to a network's input.
+
+        Args:
+            size: (height, width) of the network's input; None for any.
+            channels: the number of channels of the network's input.
+
+        Returns:
+            The same preprocessing, with this size if it had none.
 
         Raises:
             OptionError: this preprocessing gives another size or number of channels.
@@ -161,7 +175,14 @@ class Preprocessing:
         return self
 
     def crop_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return the region that the network sees, as (top, left, bottom, right) in pixels."""
+        """Return the region that the network sees.
+
+        Args:
+            height, width: the size of the image in pixels.
+
+        Returns:
+            (top, left, bottom, right) in pixels.
+        """
         crop = self.crop()
         if crop is None:
             return 0, 0, height, width
@@ -171,7 +192,14 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Return the region that the network sees, in the image's own resolution: uint8 RGB."""
+        """Crop an image to the region that the network sees, in the image's own resolution.
+
+        Args:
+            rgb: the image, uint8 (height, width, 3), RGB.
+
+        Returns:
+            The region, uint8 RGB, for drawing maps on.
+        """
         return self._region(rgb).copy()
 
     def _region(self, rgb: np.ndarray) -> np.ndarray:
@@ -179,16 +207,29 @@ class Preprocessing:
         return rgb[top:bottom, left:right]
 
     def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Return the region that the network sees, in the network's resolution: uint8 RGB."""
+        """Crop an image to the region that the network sees, in the network's resolution.
+
+        Args:
+            rgb: the image, uint8 (height, width, 3), RGB.
+
+        Returns:
+            The region, uint8 RGB, in `output_size`.
+        """
         pixels = self._region(rgb)
         resized = _resize(pixels, self.output_size or pixels.shape[:2])
         return resized.copy() if resized is pixels else resized
 
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
-        """Convert an image (uint8 RGB) to the network's input: float32 (height, width, channels).
+        """Convert an image to the network's input.
 
         Downscaling averages pixels, which avoids aliasing. Upscaling interpolates. Each axis is
         treated on its own.
+
+        Args:
+            rgb: the image, uint8 (height, width, 3), RGB.
+
+        Returns:
+            The tensor, float32 (height, width, channels).
         """
         pixels = self._region(rgb)
         if self.channel_order == "gray":
@@ -200,11 +241,25 @@ class Preprocessing:
         return self.numbers(x)
 
     def numbers(self, x: Any) -> Any:
-        """Convert pixels in 0..255, float32 (…, channels), to the network's value range."""
+        """Convert pixels to the network's value range.
+
+        Args:
+            x: pixels in 0..255, float32 (…, channels), an array or tensor.
+
+        Returns:
+            The values, in the same shape.
+        """
         return self._applied(_FORMULAS, x)
 
     def rgb(self, numbers: np.ndarray) -> np.ndarray:
-        """Convert the network's values (…, channels) back to RGB or gray in 0..255, unrounded."""
+        """Convert the network's values back to pixels.
+
+        Args:
+            numbers: the network's input, (…, channels).
+
+        Returns:
+            RGB or gray in 0..255, unrounded, in the same shape.
+        """
         pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
         return pixels[..., ::-1] if self.channel_order == "BGR" else pixels
 

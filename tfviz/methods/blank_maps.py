@@ -91,8 +91,8 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     for step in graph.before(graph.outputs):
         if not _are_finite(values, step.outputs):
-            end = "" if _are_finite(values, graph.outputs) else ", and so does the network's output"
-            return f"The output of '{step.path}' does, too{end}. Check its weights and the images."
+            end = "" if _are_finite(values, graph.outputs) else " and reach the network's output"
+            return f"They originate in the output of '{step.path}'{end}. Check its weights and the images."
     prepared = targets.prepare(target, explainer._output_shapes(), 1) if explainer.takes_target else None
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:

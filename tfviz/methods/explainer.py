@@ -93,7 +93,7 @@ class Explainer(abc.ABC):
         score = checked_score(score)
         # Shares its values with `whole`. A method without a target has no score.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
-        self._behind_the_score = _differing(self.whole, self.graph)
+        self._differing_values = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions()
         # target functions, and the batch sizes they were checked for
         self._checked: list[tuple[Callable[..., Any], int]] = []
@@ -141,8 +141,8 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model computes something else than the graph that was read
-                from it.
+            UnsupportedModelError: the model's outputs differ from those of the graph that was
+                read from it.
         """
         self._read_again_if_changed()
         named = self.named_target(target)
@@ -210,7 +210,7 @@ class Explainer(abc.ABC):
         with keras_internals.untouched(self.model):
             attribution, values = self.attribute(images, targets.seed_for(target))
             values = run(values, self.graph.before(self.graph.outputs, given=values))
-            shared = {value: x for value, x in values.items() if value not in self._behind_the_score}
+            shared = {value: x for value, x in values.items() if value not in self._differing_values}
             whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
             outputs = tree.map_structure(lambda value: whole[value], self.whole.output_structure)
             return Explanation(_float32(outputs), self._class(target, values), _float32(attribution))

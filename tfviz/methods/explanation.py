@@ -13,7 +13,7 @@ class Explanation(NamedTuple):
     """The result of one forward and backward pass.
 
     Attributes:
-        outputs: the model's outputs, float32, nested like the model returns them, including any
+        outputs: the model's outputs, float32, nested as the model returns them, including any
             final softmax or sigmoid.
         target: the explained class, (N,) int32; the top class for a method without a target. None
             if the target is a function or weights, and if the outputs are not (N, classes).

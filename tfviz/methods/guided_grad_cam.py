@@ -7,7 +7,7 @@ Question: which fine structures belong to the class?
 
 One forward pass serves both; Grad-CAM only repeats the steps above its layer. The map is resized
 bilinearly. In a model with several images, the layer may depend on only some of them. The others
-get 0. Like in guided backprop, the detail does not depend on the class. Only the position does.
+get 0. As in guided backprop, the detail does not depend on the class. Only the position does.
 """
 
 from __future__ import annotations

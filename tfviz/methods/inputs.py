@@ -75,7 +75,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return a dict's entry for each input. Keras accepts a dict for a list of inputs, too."""
+    """Return a dict's entry for each input. Keras also accepts a dict for a list."""
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]

@@ -71,7 +71,7 @@ class VisualBackProp(Explainer):
 
         Args:
             model: a built keras.Model with ReLUs after its convolutions.
-            score: accepted like in other methods; the mask does not depend on it.
+            score: as in other methods. The mask does not depend on it.
             output: the output whose feature maps to use, by name, dict key or number. None uses the
                 feature maps of all outputs.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

@@ -107,7 +107,7 @@ def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tenso
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result; if it failed, too, with an error to chain."""
+    """Return the second tracer's result; if it also failed, with an error to chain."""
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)

@@ -333,7 +333,7 @@ _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Ide
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # subclasses override these to compute something else
+_COMPUTING = ("call", "convolution_op")  # what subclasses override to change the computation
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:

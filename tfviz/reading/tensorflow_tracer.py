@@ -77,13 +77,13 @@ class _OperationCall:
 def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Code) -> Trace | NotReadable:
     """Trace what a layer does, with TensorFlow.
 
-    Code is not readable if it draws random numbers, or if its pieces compute something else than
-    the whole.
+    Code is not readable if it draws random numbers, or if its pieces compute something other
+    than the whole.
 
     Args:
         layer: the layer; None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
-        call: calls the layer, like its users do.
+        call: calls the layer, as its users do.
 
     Returns:
         The trace, or the reason why there is none.
@@ -103,7 +103,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
                 return NotReadable("draws random numbers, assigns variables, calls Python or branches")
             found = trace.calls()
             if not computes_as(found, trace.function):
-                return NotReadable("computes something else as a whole than operation by operation")
+                return NotReadable("does not compute the same operation by operation")
             return found
     except _OwnGradientError:
         return NotReadable("has a custom gradient (tf.custom_gradient)")

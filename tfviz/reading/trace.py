@@ -45,7 +45,7 @@ class Trace:
 
     Attributes:
         calls: the calls, without the inputs.
-        inputs, outputs: the symbolic input and output tensors, nested like in the code.
+        inputs, outputs: the symbolic input and output tensors, nested as in the code.
         is_recorded: whether Keras recorded the calls when the model was created; otherwise they
             were found by running the code on symbolic tensors.
     """

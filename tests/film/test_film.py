@@ -62,8 +62,11 @@ def difference(frame: np.ndarray, box: Box, picture: np.ndarray) -> float:
     return float(np.abs(inside(frame, box) - shrunk_or_enlarged(picture, box.height, box.width)).mean())
 
 
+TITLES = [title for _, title in METHODS]
+
+
 def layout_of(film: Film, trainer: FakeTrainer, methods: int = 2) -> FrameLayout:
-    return layout_for([(trainer.size, trainer.size)] * trainer.images, methods, film.size[1])
+    return layout_for([(trainer.size, trainer.size)] * trainer.images, TITLES[:methods], film.size[1])
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", 4), (".gif", 9), (".webp", 4)])
@@ -129,7 +132,7 @@ def test_what_stands_still_does_not_flicker_in_a_gif(trainer: FakeTrainer, tmp_p
 def test_methods_and_images_are_chosen_and_ordered(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(3)
     film = write_film(trainer.folder, tmp_path / "film.mp4", methods=["grad-cam"], images=[1], width=300)
-    (first, *_), layout = frames_of(film.path), layout_for([(32, 32)], 1, 300)
+    (first, *_), layout = frames_of(film.path), layout_for([(32, 32)], TITLES[1:], 300)
     assert difference(first, layout.picture(0, 0), image_of(1)) < 4
     assert difference(first, layout.picture(0, 1), map_of(1, 0, 1, 12)) < 4
     film = write_film(trainer.folder, tmp_path / "film.mp4", methods=NAMES[::-1], images=[1, 0], width=300)
@@ -179,7 +182,7 @@ def test_images_of_other_sizes_keep_their_shapes(trainer: FakeTrainer, tmp_path:
     for image, picture in enumerate(pictures):
         write_image(trainer.folder / "images" / f"{image}.png", picture)
     film = write_film(trainer.folder, tmp_path / "film.mp4", methods=["grad_cam"], width=500)
-    first, layout = frames_of(film.path)[0], layout_for(sizes, 1, 500)
+    first, layout = frames_of(film.path)[0], layout_for(sizes, TITLES[1:], 500)
     for image, picture in enumerate(pictures):
         box = layout.picture(image, 0)
         assert abs(math.log(box.width / box.height * sizes[image][0] / sizes[image][1])) < 0.05
@@ -352,8 +355,9 @@ def test_where_two_frames_do_not_fit_the_first_and_the_last_are_shown() -> None:
 @pytest.mark.parametrize("methods", [1, 2, 5])
 @pytest.mark.parametrize("width", [480, 1281, 3840])
 @pytest.mark.parametrize("size", [(32, 32), (40, 90), (90, 40)])
-def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: int, size: tuple[int, int]) -> None:
-    layout = layout_for([size] * images, methods, width)
+@pytest.mark.parametrize("title", ["Grad-CAM", "Contrastive excitation backprop"])
+def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: int, size: tuple[int, int], title: str) -> None:
+    layout = layout_for([size] * images, [title] * methods, width)
     taken = np.zeros((layout.height, layout.width), int)
     assert layout.height % 2 == layout.width % 2 == 0 and layout.width in (width, width + 1)
     boxes = [layout.picture(image, place) for image in range(images) for place in range(1 + methods)] + [layout.curve]
@@ -366,13 +370,22 @@ def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: 
             under.top + under.height : under.top + under.height + layout.line, under.left : under.left + layout.group_width
         ] += 1
     taken[layout.caption_top : layout.caption_top + layout.line] += 1
-    taken[layout.titles_top : layout.titles_top + layout.line] += 1
+    taken[layout.titles_top : layout.titles_top + len(layout.title_lines(title)) * layout.line] += 1
     assert taken.max() == 1
 
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(OptionError, match="2 images with 20 maps each do not fit into 200 pixels"):
-        layout_for([(32, 32)] * 2, 20, 200)
+        layout_for([(32, 32)] * 2, TITLES * 10, 200)
+
+
+def test_a_long_title_stands_whole_in_several_lines() -> None:
+    layout = layout_for([(32, 32)] * 6, ["Grad-CAM", "Contrastive excitation backprop"], 900)
+    lines = layout.title_lines("Contrastive excitation backprop")
+    assert " ".join(lines) == "Contrastive excitation backprop" and len(lines) > 1
+    assert layout.tile(0, 1).top == layout.titles_top + len(lines) * layout.line
+    alone = layout_for([(32, 32)] * 6, ["Grad-CAM", "Grad-CAM"], 900)
+    assert alone.tile(0, 1).top == alone.titles_top + alone.line
 
 
 # The curve
@@ -436,7 +449,7 @@ def test_lines_are_cut_where_they_do_not_fit_and_written_where_they_shall() -> N
 def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, capsys: Any) -> None:
     trainer.snap(30)
     (trainer.folder / "pictures" / "00000010" / "grad_cam" / "0.png").unlink()
-    words = ["--images", "0", "--methods", "grad_cam", "--every", "5", "--fps", "5", "--width", "300"]
+    words = ["--images", "1", "--methods", "grad_cam", "--every", "5", "--fps", "5", "--width", "300"]
     assert main(["film", str(trainer.folder), "--output", str(tmp_path / "film.mp4"), *words]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
@@ -453,10 +466,11 @@ def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, cap
         ("film runs", "required: --output"),
         (
             "film runs --output a.mp4 --images 0,x",
-            "--images: expected numbers with commas between them, such as 0,2,5; got '0,x'",
+            "--images: expected numbers with commas between them, such as 1,3,6; got '0,x'",
         ),
         ("film runs --output a.mp4 --every 0", "--every: expected a whole number, 1 at least"),
         ("film runs --output a.mp4 --every 2 --seconds 3", "not allowed with"),
+        ("film runs --output a.mp4 --images 0,2", "--images: expected numbers from 1, as the live page counts the images"),
         ("film RUN --output a.mp4 --seconds inf", "seconds: expected a length in seconds, 1 at least, got inf"),
         ("film nowhere --output a.mp4", "tfviz film: error: There is no run in nowhere"),
     ],

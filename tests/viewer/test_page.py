@@ -328,7 +328,7 @@ def test_the_class_that_is_explained_and_the_strength_of_its_maps_are_told(
         page = open_page(viewer.address)
         playwright.expect(page.locator(".explained").first).to_have_text("Maps explain: star 0.00")
         playwright.expect(page.locator(".explained").nth(1)).to_be_hidden()
-        playwright.expect(page.locator(".card").first).to_contain_text("Grad-CAMsum 0.01 of 1 (nearly empty)")
+        playwright.expect(page.locator(".card").first).to_contain_text("sum 0.01 of 1 (nearly empty)")
         page.locator("#slider").fill("0")
         playwright.expect(page.locator(".explained").first).to_be_hidden()
         playwright.expect(page.locator(".card").first).not_to_contain_text("nearly empty")

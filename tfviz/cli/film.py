@@ -21,7 +21,7 @@ still be going. Where a picture is missing, the previous one stays, darker and w
 _EXAMPLES = """\
 examples:
   tfviz film runs/1 --output run.mp4                                   plays in every browser
-  tfviz film runs/1 --output run.gif --images 0,3 --width 600          for a README
+  tfviz film runs/1 --output run.gif --images 1,4 --width 600          for a README
   tfviz film runs/1 --output run.mp4 --methods grad_cam --seconds 20
 
 needs: pip install av
@@ -39,7 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--output", type=Path, required=True, metavar="FILE", help=".mp4, .gif or .webp; an old one is replaced"
     )
     parser.add_argument("--methods", type=listed, metavar="A,B,...", help="which maps, in this order; default: all of the run")
-    parser.add_argument("--images", type=_numbers, metavar="0,1,...", help="which images, in this order; default: all")
+    parser.add_argument(
+        "--images", type=_numbers, metavar="1,2,...", help="which images, as numbered on the live page; default: all"
+    )
     parser.add_argument(
         "--fps", type=float, metavar="F", help="snapshots a second; default: 2 to 15, for a film of about 15 seconds"
     )
@@ -93,7 +95,11 @@ def _closing_lines(film: Film) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
+    """The images' numbers from 0, of numbers from 1."""
     try:
-        return [int(word) for word in text.split(",")]
+        numbers = [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 0,2,5; got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 1,3,6; got {text!r}") from error
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"expected numbers from 1, as the live page counts the images; got {text!r}")
+    return [number - 1 for number in numbers]

@@ -18,7 +18,7 @@ import numpy as np
 from tfviz.errors import OptionError, SnapshotsError, near_matches
 from tfviz.film.film_files import film_file, kind_of, pyav
 from tfviz.film.frame_layout import layout_for
-from tfviz.film.frames import FramePainter
+from tfviz.film.frames import FramePainter, titles_of
 from tfviz.film.pace import Pace, pace_for
 from tfviz.images import shown
 from tfviz.render.pictures import Picture
@@ -89,7 +89,8 @@ def write_film(
         raise SnapshotsError(f"The run in {shown(folder)} has no snapshot yet. Try again when it has.")
     pace = pace_for(len(records), fps, every, seconds)
     sizes = [(run["images"][image]["height"], run["images"][image]["width"]) for image in chosen_images]
-    layout = layout_for(sizes, len(chosen_methods), kind.usual_width if width is None else width)
+    titles = titles_of(run)
+    layout = layout_for(sizes, [titles[name] for name in chosen_methods], kind.usual_width if width is None else width)
     scenes = [records[place] for place in pace.shown]
     painter, sampler = (FramePainter(folder, run, chosen_images, chosen_methods, layout, scenes) for _ in range(2))
     with film_file(output, (layout.height, layout.width), pace.fps, _samples(sampler)) as film:

@@ -14,15 +14,18 @@ Groups stand in as many columns as make the frame most like a screen. H.264 need
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfviz.errors import OptionError
 from tfviz.film.typography import line_height
+from tfviz.render.titles import font, wrapped
 
 NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
+MOST_TITLE_LINES = 3
 TILE_GAP = 4
 NARROWEST, WIDEST = 0.6, 2.0  # of a tile, in heights; other images leave some of their tile empty
 _SCREEN = 16 / 9
@@ -43,13 +46,15 @@ class FrameLayout:
     """The places on a frame `width` x `height`, for `sizes`, the (height, width) of each image, and
     `methods` maps of each.
 
-    columns: of groups. tile_width, tile_height: the room for a picture.
+    columns: of groups. titles: of the methods, which stand above their maps in up to MOST_TITLE_LINES lines. tile_width,
+    tile_height: the room for a picture.
     """
 
     sizes: Sequence[tuple[int, int]]
     methods: int
     columns: int
     width: int
+    titles: tuple[str, ...] = ()
 
     @property
     def text(self) -> int:
@@ -95,10 +100,20 @@ class FrameLayout:
     def titles_top(self) -> int:
         return self.caption_top + self.line + self.margin // 2
 
+    def title_lines(self, title: str) -> list[str]:
+        """A title in lines that fit above a tile."""
+        return wrapped(title, self.tile_width, font(self.text), most_lines=MOST_TITLE_LINES)
+
+    @functools.cached_property
+    def tiles_top(self) -> int:
+        """Below the titles."""
+        lines = max((len(self.title_lines(title)) for title in self.titles), default=1) if self.tile_width > 0 else 1
+        return self.titles_top + lines * self.line
+
     @property
     def curve(self) -> Box:
         """Where the loss is drawn."""
-        top = self.titles_top + self.line + self.rows * self._row_height
+        top = self.tiles_top + self.rows * self._row_height
         return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
 
     @property
@@ -115,7 +130,7 @@ class FrameLayout:
     def tile(self, image: int, place: int) -> Box:
         """The room for the image itself (place 0) or for the map of method place − 1."""
         left = self.group_left(image) + place * (self.tile_width + TILE_GAP)
-        top = self.titles_top + self.line + image // self.columns * self._row_height
+        top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)
 
     def picture(self, image: int, place: int) -> Box:
@@ -128,20 +143,25 @@ class FrameLayout:
         return Box(tile.top + (tile.height - size[0]) // 2, tile.left + (tile.width - size[1]) // 2, *size)
 
 
-def layout_for(sizes: Sequence[tuple[int, int]], methods: int, width: int) -> FrameLayout:
-    """The layout that is most like a screen. sizes: (height, width) of each image; methods: how
-    many.
+def layout_for(sizes: Sequence[tuple[int, int]], titles: Sequence[str], width: int) -> FrameLayout:
+    """Choose the layout that is closest to a screen's shape.
 
-    Raises OptionError for a width that cannot be, or in which the pictures would be too small to
-    see.
+    Args:
+        sizes: (height, width) of each image.
+        titles: the titles of the methods.
+
+    Raises:
+        OptionError: the width is out of range, or too small for the images to be seen.
     """
     if not NARROWEST_PX <= width <= WIDEST_PX:
         raise OptionError(f"width: expected {NARROWEST_PX} to {WIDEST_PX} pixels, got {width!r}.")
-    possible = (FrameLayout(sizes, methods, columns, width + width % 2) for columns in range(1, len(sizes) + 1))
+    possible = (
+        FrameLayout(sizes, len(titles), columns, width + width % 2, tuple(titles)) for columns in range(1, len(sizes) + 1)
+    )
     fitting = [layout for layout in possible if min(layout.tile_width, layout.tile_height) >= LEAST_TILE_PX]
     if not fitting:
         raise OptionError(
-            f"width: {len(sizes)} images with {methods} maps each do not fit into {width} pixels. "
+            f"width: {len(sizes)} images with {len(titles)} maps each do not fit into {width} pixels. "
             "Choose some of the images or methods, or a greater width."
         )
     return min(fitting, key=lambda layout: abs(math.log(layout.width / layout.height / _SCREEN)))

@@ -71,7 +71,7 @@ class FramePainter:
         """What is the same on all frames: ground, titles, the images themselves."""
         layout = self.layout
         frame = np.full((layout.height, layout.width, 3), GROUND, np.uint8)
-        titles = {method["name"]: method["title"] or method["name"] for method in self.run["methods"]}
+        titles = titles_of(self.run)
         for tile, image in enumerate(self.images):
             self._place(frame, tile, 0, self._read(image_path(self.folder, image)))
             if tile < layout.columns:
@@ -80,8 +80,11 @@ class FramePainter:
         return frame
 
     def _write_title(self, frame: Picture, tile: Box, title: str) -> None:
-        middle = tile.left + tile.width // 2
-        write_line(frame, title, middle, self.layout.titles_top, self.layout.text, QUIET, align="center", width=tile.width)
+        """The title, ending just above its tile."""
+        layout, middle = self.layout, tile.left + tile.width // 2
+        for line, words in enumerate(reversed(layout.title_lines(title)), start=1):
+            top = layout.tiles_top - line * layout.line
+            write_line(frame, words, middle, top, layout.text, QUIET, align="center", width=tile.width)
 
     def _draw_map(self, frame: Picture, tile: int, column: int, record: Record, method: str, image: int) -> None:
         picture = None
@@ -146,6 +149,11 @@ class FramePainter:
         """
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
+
+
+def titles_of(run: Run) -> dict[str, str]:
+    """What is written above the maps of each method, by its name."""
+    return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 
 def caption_of(record: Record) -> list[str]:

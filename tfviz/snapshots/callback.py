@@ -215,7 +215,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         if self._session is None:
             raise OptionError("The SnapshotCallback was closed while fit was running. Close it afterwards.")
         # Keras' own dict is shared by all callbacks, and those that come later add to it.
-        known = {**self._validation, **(logs or {})}
+        known = {**(logs or {}), **{name: value for name, value in self._validation.items() if name not in (logs or {})}}
         self._validation = {}
         moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), known)
         self._session.put(moment, self._camera.exposures())

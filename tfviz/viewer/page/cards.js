@@ -160,12 +160,10 @@ function makeFigure(run, other, image, method, imageName, isSmall) {
     views.push(makeView(other, image, method, imageName, isSmall, other.name));
   }
   const title = method.name === method.key ? method.title : `${method.title} (${method.name})`;
-  const strength = make("span", { class: "strength" });
-  const caption = make("figcaption", method.layer ? { title: `layer ${method.layer}` } : {}, title, strength);
+  const caption = make("figcaption", method.layer ? { title: `layer ${method.layer}` } : {}, title);
   return {
     element: make("figure", {}, ...views.map((view) => view.element), caption),
     show(record, beside) {
-      setText(strength, record.strengths?.[method.name]?.[image] ?? "");
       views[0].show(record);
       views[1]?.show(beside);
     },
@@ -175,7 +173,8 @@ function makeFigure(run, other, image, method, imageName, isSmall) {
 function makeView(run, image, method, imageName, isSmall, runName) {
   const picture = make("img", { alt: "", ...shape(run.images[image]), loading: "lazy", class: isSmall ? "pixels" : "" });
   const fault = make("span", { class: "fault", hidden: true });
-  const element = make("div", { class: "map" }, picture, fault, runName ? make("span", { class: "whose" }, runName) : null);
+  const about = make("span", { class: "whose" }, runName); // and how strong the map is
+  const element = make("div", { class: "map" }, picture, fault, about);
   picture.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
   picture.addEventListener("error", () => picture.getAttribute("src") && say("The picture is not there."));
   picture.addEventListener("load", () => say(""));
@@ -191,6 +190,7 @@ function makeView(run, image, method, imageName, isSmall, runName) {
       const number = record ? record.number : null;
       if (number === shown) return;
       shown = number;
+      setText(about, [runName, record?.strengths?.[method.name]?.[image]].filter(Boolean).join(" · "));
       if (record?.methods.includes(method.name)) {
         picture.src = pictureAddress(run, number, method.name, image);
         picture.alt = `${method.title}, ${imageName}, ${runName ? `${runName}, ` : ""}${moment(record)}`;

@@ -63,6 +63,8 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
         watch.run(parsed(str(tmp_path), "--host=0.0.0.0"))
     with pytest.raises(OptionError, match=r"cannot listen on no\.such\.host\.invalid, port 0"):
         watch.run(parsed(str(tmp_path), "--host=no.such.host.invalid", "--token=t", "--port=0"))
+    with pytest.raises(OptionError, match=r"cannot listen on .*, port 0 \(encoding with 'idna' codec failed"):
+        watch.run(parsed(str(tmp_path), "--host=a\u202eb", "--token=t", "--port=0"))
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

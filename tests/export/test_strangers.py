@@ -191,6 +191,18 @@ def of_another_library(meta_graph: Any) -> None:
     meta_graph.graph_def.library.function[0].node_def.add(name="x", op="RunCommand\x1b[2J")
 
 
+def behind_a_name(meta_graph: Any) -> None:
+    functions = meta_graph.graph_def.library.function
+    functions.add().signature.name = "WriteFile"
+    functions[0].node_def.add(name="x", op="WriteFile")
+
+
+def twice(meta_graph: Any) -> None:
+    functions = meta_graph.graph_def.library.function
+    functions.add().CopyFrom(functions[0])
+    functions[0].node_def.add(name="x", op="WriteFile")
+
+
 def without_objects(meta_graph: Any) -> None:
     meta_graph.ClearField("object_graph_def")
 
@@ -198,6 +210,8 @@ def without_objects(meta_graph: Any) -> None:
 EDITS = {
     "a call of the checkpoint's own function": (calling_the_saver, "it holds .*SaveV2"),
     "an operation of another library": (of_another_library, r"it holds RunCommand\\x1b\[2J"),
+    "a function with the name of an operation": (behind_a_name, "it holds WriteFile"),
+    "two functions of one name": (twice, "two of its functions have one name"),
     "a graph of TensorFlow 1": (without_objects, "it has no object graph"),
 }
 

@@ -235,7 +235,7 @@ def test_an_unknown_mode_lists_the_known_ones() -> None:
 
 def test_preprocessing_files_of_real_networks_are_read(shared: Path) -> None:
     found = {path.stem.split("_")[0]: from_file(path) for path in sorted((shared / "data" / "models").glob("*.json"))}
-    assert found["mobilenet"] == Preprocessing((224, 224), formula="x/127.5 - 1", resize="short side 256, centre crop 224")
+    assert found["mobilenet"] == Preprocessing((224, 224), formula="x/127.5 - 1", resize="short side 256, center crop 224")
     assert found["squeezenet"].mean == (104, 117, 123) and found["squeezenet"].channel_order == "BGR"
     assert found["resnet20"] == Preprocessing((32, 32), **TORCH)
     assert found["pilotnet"] == Preprocessing((125, 640), "gray", "x/255")

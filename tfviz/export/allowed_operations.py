@@ -61,8 +61,15 @@ def require_harmless(folder: Path) -> None:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
         if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
             raise ValueError("it has no object graph")
+<<<<<<< HEAD
     except Exception as error:
         # TensorFlow and protobuf say of a damaged file whatever they come across.
+=======
+        names = [function.signature.name for function in meta_graph.graph_def.library.function]
+        if len(set(names)) < len(names):
+            raise ValueError("two of its functions have one name")
+    except Exception as error:  # TensorFlow and protobuf say of a damaged file whatever they come across.
+>>>>>>> safety
         raise ExportError(
             f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer again."
         ) from error
@@ -86,15 +93,17 @@ def _refused(meta_graph: Any) -> Iterator[str]:
 
 def _outside(nodes: Iterable[Any], functions: dict[str, Any], also: Iterable[str] = ()) -> Iterator[str]:
     for node in nodes:
-        if node.op not in functions and node.op not in also and not _is_allowed(node):
+        if node.op not in also and not _is_allowed(node, functions):
             yield node.op
 
 
-def _is_allowed(node: Any) -> bool:
+def _is_allowed(node: Any, functions: dict[str, Any]) -> bool:
     if node.op == _PRINT:
         return node.attr["output_stream"].s.decode("utf-8", "replace") in ("", *_STREAMS)
     operation = tensorflow_internals.operation_definition(node.op)
-    if operation is None or _INPUT_PIPELINES.fullmatch(node.op):
+    if operation is None:  # a function of that name cannot take an operation's place
+        return node.op in functions
+    if _INPUT_PIPELINES.fullmatch(node.op):
         return False
     if operation.is_stateful:
         return bool(_TEXT.fullmatch(node.op) or _STATE.fullmatch(node.op))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tfviz.errors import ExportError, OutputError
+from tfviz.errors import ExportError, OutputError, shown
 from tfviz.export.manifest import FILE_NAME
-from tfviz.images import shown
 
 
 def destination(path: str | Path, *, overwrite: bool) -> Path:
@@ -19,7 +19,7 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 
     Raises ExportError otherwise.
     """
-    folder = Path(path).resolve()
+    folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not folder.is_dir():

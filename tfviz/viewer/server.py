@@ -169,7 +169,7 @@ def _listening(host: str, port: int, token: str | None) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: a host that no name can be
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"The viewer cannot listen on {host}, port {port} ({reason}). Choose another --port.") from error
     return listener

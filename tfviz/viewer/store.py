@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder = Path(os.path.realpath(folder))
         self.runs: dict[str, KnownRun] = {}
         self.lock = threading.RLock()  # of the table; each run has its own for its records
         self._refused: dict[Path, Stamp] = {}

@@ -286,6 +286,12 @@ def test_arrays_of_another_shape_or_number_are_named(shapes: list[tuple[int, ...
             tfviz.load_model(path)
 
 
+def test_a_layer_of_the_applications_is_found_by_its_name(tmp_path: Path) -> None:
+    inner = [image("img", 4, 4, 3), entry("Custom>CustomScaleLayer", "scaled", "img", "img", scale=0.5)]
+    model = tfviz.load_model(write(tmp_path / "old.h5", functional("old", inner, "scaled"), {}))
+    np.testing.assert_allclose(model(noise(4, 4, 3)), 1.5 * noise(4, 4, 3), rtol=1e-6)
+
+
 def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path) -> None:
     """As Keras 2 wrote it before TensorFlow 2.2: a list of layers, whose first one holds
     the shape.

@@ -361,6 +361,14 @@ def test_arrays_in_a_file_are_called_by_the_layers_own_names(tmp_path: Path) -> 
     assert len(arrays) == 8
 
 
+def test_axes_that_keras_drops_from_its_h5_files_are_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.Softmax(axis=[1, 2], name="over_places")(inputs))
+    message = refusal(saved(tmp_path, model, "model.h5"))
+    assert "the layer 'over_places' has axis=[1, 2], and Keras 3 reads one axis" in message and "Save the" in message
+    np.testing.assert_allclose(load_model(saved(tmp_path, model, "model.keras"))(np.ones((1, 4, 4, 3))), 1 / 16)
+
+
 # What is known about a model
 
 

@@ -5,6 +5,7 @@ A failure here names what TensorFlow has moved.
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -62,3 +63,26 @@ def test_operations_are_defined_and_unknown_ones_are_not() -> None:
     definition = tensorflow_internals.operation_definition("WriteFile")
     assert definition.is_stateful and [one.name for one in definition.input_arg] == ["filename", "contents"]
     assert tensorflow_internals.operation_definition("NoSuchOperation") is None
+
+
+def test_gradients_that_a_module_registers_during_a_trace_stay() -> None:
+    """TensorFlow imports some of its modules when their functions are first called."""
+
+    def traced(x: tf.Tensor) -> tf.Tensor:
+        with tensorflow_internals.collectable_gradients():
+            tf.no_gradient("TfvizTestOperation")
+            return halved(x)
+
+    tf.function(traced, autograph=False).get_concrete_function(tf.TensorSpec([3]))
+    gc.collect()
+    assert "TfvizTestOperation" in tensorflow_internals.ops.gradient_registry._registry
+
+
+def test_the_body_of_a_loop_is_found() -> None:
+    function = tf.function(
+        lambda x: tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, 2.0 * y), (0, x))[1], autograph=False
+    )
+    operations = function.get_concrete_function(tf.TensorSpec([3])).graph.get_operations()
+    loop = next(operation for operation in operations if "While" in operation.type)
+    body = tensorflow_internals.function_graph(loop, "body")
+    assert len(body.inputs) == len(body.outputs) == len(loop.outputs)

@@ -61,15 +61,11 @@ def require_harmless(folder: Path) -> None:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
         if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
             raise ValueError("it has no object graph")
-<<<<<<< HEAD
-    except Exception as error:
-        # TensorFlow and protobuf say of a damaged file whatever they come across.
-=======
         names = [function.signature.name for function in meta_graph.graph_def.library.function]
         if len(set(names)) < len(names):
             raise ValueError("two of its functions have one name")
-    except Exception as error:  # TensorFlow and protobuf say of a damaged file whatever they come across.
->>>>>>> safety
+    except Exception as error:
+        # TensorFlow and protobuf raise all kinds of errors for a damaged file.
         raise ExportError(
             f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer again."
         ) from error

@@ -34,7 +34,6 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     An entry that cannot be read (a folder without permission, a link to nothing or to itself, a
     pipe) counts as an image, so that reading it reports the reason.
 
-<<<<<<< HEAD
     Args:
         paths: files and folders.
 
@@ -43,20 +42,13 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
 
     Raises:
         ImageError: a path does not exist, or a folder contains no images or cannot be read.
-=======
-    Raises ImageError for a path that does not exist, and for a folder that holds no image, and where nothing can be read.
->>>>>>> safety
     """
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     found: dict[str, FoundImage] = {}
     taken: set[str] = set()
     for path in given:
-<<<<<<< HEAD
         is_one_of_several = len(given) > 1 and is_folder(path)
         top = _free_name(Path(Path(os.path.realpath(path)).name), taken) if is_one_of_several else Path()
-=======
-        top = _free_name(Path(Path(os.path.realpath(path)).name), taken) if is_folder(path) and len(given) > 1 else Path()
->>>>>>> safety
         for file, inside in _files_of(path):
             if (real := os.path.realpath(file)) not in found:
                 found[real] = FoundImage(file, _free_name(top / inside, taken))
@@ -70,7 +62,7 @@ def _require_readable(folder: Path) -> None:
     try:
         os.scandir(folder).close()
     except OSError as error:
-        raise ImageError(f"The folder {shown(folder)} cannot be read ({error.strerror}).") from error
+        raise ImageError(f"The folder {shown(folder)} cannot be read ({error.strerror}). Check its permissions.") from error
 
 
 def is_folder(path: Path) -> bool:
@@ -85,15 +77,10 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
     if os.path.lexists(path) and not is_folder(path):
         return [(path, Path(path.name))]
     if not is_folder(path):
-<<<<<<< HEAD
         raise ImageError(
             f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain some."
         )
-    files = [(file, file.relative_to(path)) for file in _walk(path)]
-=======
-        raise ImageError(f"There is no file or folder {shown(path)}. Give image files ({FORMATS}) or folders of them.")
     files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in _walk(path)]
->>>>>>> safety
     if not files:
         raise ImageError(
             f"The folder {shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}."
@@ -108,14 +95,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(here, name)
-<<<<<<< HEAD
-    for error in unreadable:
-        if Path(error.filename) == folder:
-            raise ImageError(f"The folder {shown(folder)} cannot be read ({error.strerror}). Check its permissions.") from error
-        yield Path(error.filename)
-=======
     yield from (Path(error.filename) for error in locked)
->>>>>>> safety
 
 
 def _free_name(preferred: Path, taken: set[str]) -> Path:

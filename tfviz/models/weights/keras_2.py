@@ -72,9 +72,8 @@ def _translated(layer: Config) -> Config:
     else:
         inside = {key: _translated_inside(config[key]) for key in _INSIDE if config.get(key)}
         kind, config = known_layer(kind, {**config, **inside})
-        is_own = ">" in registered or kind in _known_layers()
-        new |= {"module": None if is_own else "keras.layers", "class_name": kind}
-        new["registered_name"] = registered if is_own else None
+        own = kind if kind in _known_layers() else registered if ">" in registered else None
+        new |= {"module": None if own else "keras.layers", "class_name": kind, "registered_name": own}
     if "inbound_nodes" in layer:
         new["inbound_nodes"] = [call(kind, node, config) for node in layer["inbound_nodes"]]
         for node in new["inbound_nodes"]:

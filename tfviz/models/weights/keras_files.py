@@ -185,10 +185,32 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         if "model_config" not in file.attrs:
             return None
         version, config = str(file.attrs.get("keras_version", "1")), str(file.attrs["model_config"])
-        json.loads(config)
-        return config if version[0] in "12" else None
+        lost = next(_lost_axes(json.loads(config)), None)
     except Exception as error:  # a damaged file fails in whatever its bytes ask for
         raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+    if version[0] in "12":
+        return config
+    if lost:
+        raise WeightsError(
+            f"{shown(path)} cannot be opened: the layer '{lost['name']}' has axis={lost['axis']}, and Keras 3 reads one axis "
+            "from its .h5 files. Save the model as .keras."
+        )
+    return None
+
+
+def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
+    """The configs of layers that Keras 3 would build with their default axis in place of several: those without a module."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _lost_axes(part)
+    elif isinstance(value, dict):
+        config = value.get("config")
+        if "class_name" in value and "module" not in value and isinstance(config, dict):
+            axis = config.get("axis")
+            if isinstance(axis, list) and len(axis) > 1:
+                yield config
+        for part in value.values():
+            yield from _lost_axes(part)
 
 
 def _fault(path: str | Path) -> str:

@@ -28,8 +28,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 
-# Control codes, invisible ones (which turn the direction of text around), and separators of lines
-# and paragraphs.
+# Control codes, invisible characters (which may reverse text), and line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
@@ -88,8 +87,8 @@ class MissingPackageError(TfvizError, ImportError):
     """An optional package is not installed. The message names it."""
 
 
-# What the extras of setup.cfg install. An error names the packages themselves, because that works
-# from any folder and whether or not this package is on a package index.
+# The packages behind the extras of setup.cfg. Error messages name the packages themselves, because
+# that works from any folder, and without a package index.
 _EXTRAS = {
     "torch": "torch",
     "digits": "scikit-learn",
@@ -129,9 +128,7 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
-    """The text without anything that moves a terminal's cursor or changes its state; the characters
-    in `kept` stay.
-    """
+    """Escape everything that moves a terminal's cursor or changes its state, except `kept`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter if letter in kept else _escaped_letter(letter) for letter in text)
@@ -146,9 +143,7 @@ def _escaped_letter(letter: str) -> str:
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A path, or a name that a file holds, for a message: on one line, with control characters
-    escaped.
-    """
+    """Return a path, or a name from a file, on one line, with control characters escaped."""
     return escaped(os.fspath(name), kept="")
 
 

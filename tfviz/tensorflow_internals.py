@@ -48,9 +48,7 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 
 
 def function_graph(operation: tf.Operation, attribute: str) -> Any:
-    """The graph of a function that an operation is given, such as the body of a loop; it has
-    `inputs` and `outputs`.
-    """
+    """Return the graph of a function operand, such as a loop body, with its inputs and outputs."""
     return operation.graph._get_function(operation.get_attr(attribute).name).graph
 
 
@@ -60,9 +58,7 @@ def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
 
 
 def saved_model_in(folder: Path) -> Any:
-    """The SavedModel protocol buffer in a folder, read as tf.saved_model.load reads it, and not
-    run.
-    """
+    """Parse the SavedModel protocol buffer in a folder, without running the model."""
     return tf.__internal__.saved_model.parse_saved_model(str(folder))
 
 

@@ -360,8 +360,9 @@ def _caller(call: Call, is_traced: bool) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[keras.KerasTensor]) -> None:
-    """Gives traced tensors the sizes that Keras recorded: before Keras 3.14, `ops.tile` forgets all
-    of them.
+    """Set the sizes that Keras recorded on traced tensors.
+
+    Before Keras 3.14, `ops.tile` drops all of them.
     """
     for output, symbol in zip(outputs, recorded, strict=False):
         if not tf.executing_eagerly() and output.shape.is_compatible_with(symbol.shape):

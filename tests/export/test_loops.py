@@ -60,6 +60,13 @@ def film() -> keras.Model:
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
+def series() -> keras.Model:
+    """A convolution over time, whose pooling TensorFlow runs on maps with an axis of size 1."""
+    inputs = keras.Input((16, 3))
+    x = layers.MaxPooling1D(4)(layers.Conv1D(6, 5, padding="same", activation="relu")(inputs))
+    return keras.Model(inputs, layers.Dense(3)(layers.LSTM(5)(x)))
+
+
 def masked() -> keras.Model:
     inputs = keras.Input((6, 3))
     x = layers.GRU(4)(layers.Masking(0.0)(inputs))
@@ -82,6 +89,7 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "stacked": lambda: rows(layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)])),
     "unrolled": lambda: rows(layers.LSTM(5, unroll=True)),
     "film": film,
+    "series": series,
     "masked": masked,
     "scan": lambda: looped(doubled_and_summed),
     "fori_loop": lambda: looped(lambda x: ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) * 1.1, x)),

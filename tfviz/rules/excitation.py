@@ -33,7 +33,9 @@ from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import has_two_classes
 from tfviz.graph.operations import Choice, Elementwise, Identity, Linear, Move, Normalization, Product, Relu, Sum, Window
 from tfviz.numerics import safe_divide
+from tfviz.rules.averaged_maps import averaged_maps
 from tfviz.rules.batch_norm import batch_norm_scales
+from tfviz.rules.positive_map import divided_by_all_positions, precise_dtype, through_positive_map
 from tfviz.rules.redirect import redirect
 
 Tensors = Sequence[tf.Tensor]
@@ -62,6 +64,7 @@ class Excitation:
         self.reads_image = _values_before_first_linear_map(graph)
         self.last_maps, self.above_last_maps = _last_linear_maps(graph)
         self.contrastive = contrastive
+        self.averaged = averaged_maps(graph, self.last_maps) if contrastive else set()
         # For one sigmoid unit, the gradient of class 0 arrives as −p; −W passes on its evidence.
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
@@ -107,11 +110,11 @@ class Excitation:
 
         def window(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """An average is a linear map with equal weights: p is divided in proportion to a."""
-            if step.operation.is_max:
+            if step.operation.is_max or step in self.averaged:
                 return output
 
             def backward(p: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
-                return [_through_positive_map(self._response(step, x, images), p, lambda a: step.compute([a])[0])]
+                return [through_positive_map(self._response(step, x, images), p, lambda a: step.compute([a])[0])]
 
             return redirect(output, inputs, self._for_both_signs(step, inputs, backward))
 
@@ -163,31 +166,18 @@ class Excitation:
     def _through_signed(self, step: Step, a: tf.Tensor, p: tf.Tensor, sign: int) -> tf.Tensor:
         """Return the probability that passes through the positive part of `sign` · W."""
         linear = step.operation
-        kernel = linear.read_kernel(_precise_dtype(a).name)
+        kernel = linear.read_kernel(precise_dtype(a).name)
         if step in self.batch_norms:
             kernel = linear.scale_outputs(kernel, self.batch_norms[step]())
         positive = tf.nn.relu(kernel if sign > 0 else -kernel)
-        return _through_positive_map(a, p, lambda a: linear.apply(a, positive))
+        divide = divided_by_all_positions if step in self.averaged else safe_divide
+        return through_positive_map(a, p, lambda a: linear.apply(a, positive), divide)
 
 
 def _has_rule(step: Step) -> bool:
     if isinstance(step.operation, Elementwise):
         return step.operation.sign != 0
     return isinstance(step.operation, (*_SINGLE_PARENT, *_OWN_DERIVATIVE, Linear, Window, Sum))
-
-
-def _through_positive_map(a: tf.Tensor, p: tf.Tensor, positive_map: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in float32 at least."""
-    dtype, precise = a.dtype, _precise_dtype(a)
-    a, p = keras_internals.with_mask_of(a, tf.cast(a, precise)), tf.cast(p, precise)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(a)
-        z = positive_map(a)
-    return tf.cast(a * tape.gradient(z, a, output_gradients=safe_divide(p, tf.cast(z, precise))), dtype)
-
-
-def _precise_dtype(a: tf.Tensor) -> tf.DType:
-    return tf.float64 if a.dtype == tf.float64 else tf.float32
 
 
 def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:

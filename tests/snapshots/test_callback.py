@@ -292,7 +292,7 @@ def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) 
     root = Path(__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, cwd=root) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
-        with pytest.raises(tfviz.OutputError, match="another training is writing to"):
+        with pytest.raises(tfviz.OutputError, match="Another training run is writing to log_dir"):
             eager.fit(eager.callback(tmp_path))
         other.kill()
     eager.fit(eager.callback(tmp_path))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError, shown
-from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.index import add_line, cut_partial_line
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run, names_of
@@ -132,7 +132,7 @@ def _append(path: Path, record: Record, folder: Path) -> None:
     _check_place(path, folder)
     with _writing():
         path.touch()
-        cut_rest(path)
+        cut_partial_line(path)
         add_line(path, record)
 
 

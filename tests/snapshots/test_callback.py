@@ -344,7 +344,7 @@ def test_an_explainer_of_a_model_that_shares_layers_reads_live_weights(tmp_path:
     expected = explainer(eager.images[:2], brightness).numpy()
     with np.load(tmp_path / "maps" / "00000002.npz") as maps:
         np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
-    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # its outputs are not classes
+    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # not classes
 
 
 def test_an_explainer_of_an_untrained_model_causes_a_warning_in_each_training(tmp_path: Path, eager: Eager) -> None:

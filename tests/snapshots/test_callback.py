@@ -74,8 +74,8 @@ def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Ea
         expected = eager.explainer(eager.images[:2]).numpy()
         with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
             np.testing.assert_allclose(maps["grad_cam"], expected, atol=1e-3 * abs(expected).max())
-        said = eager.model.predict(eager.images[:2], verbose=0)
-        for prediction, outputs in zip(record["predictions"], said, strict=True):
+        predicted = eager.model.predict(eager.images[:2], verbose=0)
+        for prediction, outputs in zip(record["predictions"], predicted, strict=True):
             assert prediction["class"] == outputs.argmax()
             assert prediction["score"] == pytest.approx(outputs.max(), rel=1e-5)
         drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap", underlay="gray")
@@ -127,8 +127,8 @@ def test_batches_count_across_epochs_and_have_their_own_logs(tmp_path: Path, eag
 def test_validation_metrics_appear_in_the_next_record(tmp_path: Path, eager: Eager) -> None:
     history = eager.fit(eager.callback(tmp_path, every=3), epochs=3, validation_data=material.data(8, seed=4)).history
     records = assert_complete(tmp_path)
-    told = [(record["step"], record["logs"]["val_loss"]) for record in records if "val_loss" in record["logs"]]
-    assert told == [(6, history["val_loss"][0]), (12, history["val_loss"][1]), (15, history["val_loss"][2])]
+    found = [(record["step"], record["logs"]["val_loss"]) for record in records if "val_loss" in record["logs"]]
+    assert found == [(6, history["val_loss"][0]), (12, history["val_loss"][1]), (15, history["val_loss"][2])]
     assert "loss" in records[2]["logs"]
 
 
@@ -353,9 +353,11 @@ def test_an_explainer_of_an_untrained_model_causes_a_warning_in_each_training(tm
     for _ in range(2):
         with pytest.warns(SnapshotWarning) as caught:
             eager.fit(callback)
-        (said,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
-        assert f"grad_cam explains '{other.name}', which shares no weights with the trained model '{eager.model.name}'" in said
-        assert "pass its key, 'grad_cam'" in said
+        (message,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
+        assert (
+            f"grad_cam explains '{other.name}', which shares no weights with the trained model '{eager.model.name}'" in message
+        )
+        assert "pass its key, 'grad_cam'" in message
     with pytest.raises(tfviz.OptionError, match="shares no weights with"):
         eager.fit(eager.callback(tmp_path / "strict", explainers=tfviz.GradCAM(other), strict=True))
     assert list((tmp_path / "strict").iterdir()) == []
@@ -415,10 +417,10 @@ def test_each_class_of_a_sigmoid_unit_has_its_own_probability(tmp_path: Path) ->
     model.compile("sgd", "binary_crossentropy", run_eagerly=True)
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
     model.fit(images, np.zeros(6), verbose=0, callbacks=[SnapshotCallback("saliency", images, log_dir=tmp_path)])
-    said = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
+    predictions = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
     outputs = model.predict(images, verbose=0)[:, 0]
-    assert {name for name, _ in said} == {0, 1}
-    for (name, score), output in zip(said, outputs, strict=True):
+    assert {name for name, _ in predictions} == {0, 1}
+    for (name, score), output in zip(predictions, outputs, strict=True):
         assert score == pytest.approx(output if name == 1 else 1 - output, rel=1e-5)
         assert score >= 0.5
 

@@ -73,8 +73,8 @@ class Failing(tfviz.GradCAM):
 
 def test_an_explainer_that_raises_affects_only_its_own_pictures(tmp_path: Path, eager: Eager) -> None:
     explainers = [Failing(eager.model, {1, 2}), eager.explainer]
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=explainers, every=2)))
-    assert said == ["The snapshot of grad_cam failed: RuntimeError: no more memory. Training goes on."]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=explainers, every=2)))
+    assert messages == ["The snapshot of grad_cam failed: RuntimeError: no more memory. Training goes on."]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [
         ["grad_cam", "grad_cam-2"], ["grad_cam-2"], ["grad_cam-2"], ["grad_cam", "grad_cam-2"]
@@ -85,8 +85,8 @@ def test_an_explainer_that_raises_affects_only_its_own_pictures(tmp_path: Path, 
 
 
 def test_a_record_without_any_successful_explainer_holds_the_errors(tmp_path: Path, eager: Eager) -> None:
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=Failing(eager.model, {0, 1, 2}))))
-    assert len(said) == 1
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=Failing(eager.model, {0, 1, 2}))))
+    assert len(messages) == 1
     for record in assert_complete(tmp_path):
         assert (record["methods"], list(record["errors"])) == ([], ["grad_cam"])
         assert record["predictions"] == [None, None]
@@ -102,8 +102,8 @@ def diverge(model: keras.Model) -> None:
 
 
 def test_a_diverged_training_is_recorded_without_pictures(tmp_path: Path, eager: Eager) -> None:
-    said = warned(lambda: eager.fit(at_batch(2, lambda: diverge(eager.model)), eager.callback(tmp_path, every=2)))
-    assert len(said) == 1 and "grad_cam failed at step 2: The attribution holds" in said[0]
+    messages = warned(lambda: eager.fit(at_batch(2, lambda: diverge(eager.model)), eager.callback(tmp_path, every=2)))
+    assert len(messages) == 1 and "grad_cam failed at step 2: The attribution holds" in messages[0]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [["grad_cam"], [], [], []]
     assert records[-1]["predictions"] == [None, None]
@@ -115,9 +115,9 @@ def test_a_full_disk_loses_snapshots_but_does_not_stop_training(small_disk: Path
     free = at_batch(4, lambda: ballast.unlink())
     fill = at_batch(2, lambda: fill_up(ballast))
     callback = eager.callback(small_disk / "run", every=1, max_queued=1)
-    said = warned(lambda: eager.fit(fill, free, Patient(callback)))
-    assert len(said) == 1
-    assert "The snapshot at step 2 could not be written" in said[0] and "No space left on device" in said[0]
+    messages = warned(lambda: eager.fit(fill, free, Patient(callback)))
+    assert len(messages) == 1
+    assert "The snapshot at step 2 could not be written" in messages[0] and "No space left on device" in messages[0]
     records = assert_complete(small_disk / "run")
     assert [record["step"] for record in records] == [0, 1, 4, 5, 5]
     with pytest.raises(tfviz.OutputError, match="No space left on device"):
@@ -165,8 +165,8 @@ def test_writing_is_retried_if_the_disk_is_full_from_the_start(small_disk: Path,
     callback = eager.callback(small_disk / "run", every=1)
     ballast = small_disk / "ballast"
     fill_up(ballast)
-    said = warned(lambda: eager.fit(at_batch(3, ballast.unlink), Patient(callback)))
-    assert len(said) == 1 and "could not be started" in said[0]
+    messages = warned(lambda: eager.fit(at_batch(3, ballast.unlink), Patient(callback)))
+    assert len(messages) == 1 and "could not be started" in messages[0]
     assert [record["step"] for record in assert_complete(small_disk / "run")] == [3, 4, 5, 5]
 
 
@@ -180,8 +180,8 @@ def test_a_line_that_cannot_be_written_loses_only_its_snapshot(
 
     add_line = folders.add_line
     monkeypatch.setattr(folders, "add_line", failing)
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, every=1)))
-    assert len(said) == 1 and "Input/output error" in said[0]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, every=1)))
+    assert len(messages) == 1 and "Input/output error" in messages[0]
     assert [record["step"] for record in assert_complete(tmp_path)] == [0, 3, 4, 5, 5]
     assert len(list((tmp_path / "pictures").iterdir())) == 5
 
@@ -200,8 +200,8 @@ def test_a_removed_folder_starts_a_new_run(tmp_path: Path, eager: Eager) -> None
             opened.append("closed")
 
     callback = eager.callback(path, every=1, sinks=[Noting()])
-    said = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
-    assert said == [f"The run in {path} was removed. A new one is started there. Training goes on."]
+    messages = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
+    assert messages == [f"The run in {path} was removed. A new one is started there. Training goes on."]
     assert [record["step"] for record in assert_complete(path)] == [3, 4, 5, 5]
     assert [entry for entry in opened if not isinstance(entry, str)] == [0, 1, 2, 0, 1, 2, 3]
     first, second = (entry for entry in opened if isinstance(entry, str) and entry != "closed")
@@ -242,8 +242,8 @@ def test_a_sink_that_raises_is_reported_once_and_does_not_stop_the_others(
     tmp_path: Path, eager: Eager, call: str, words: str
 ) -> None:
     sinks = [Broken(call), Broken()]
-    said = warned(lambda: eager.fit(eager.callback(tmp_path / "run", every=2, sinks=sinks)))
-    assert said == [f"Broken could not be {words}: ConnectionError: {call}: nobody there. Training goes on."]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path / "run", every=2, sinks=sinks)))
+    assert messages == [f"Broken could not be {words}: ConnectionError: {call}: nobody there. Training goes on."]
     assert sinks[0].seen == sinks[1].seen == ["open", "write", "write", "write", "write", "close"]
     with pytest.raises(ConnectionError, match="nobody there"):
         eager.fit(eager.callback(tmp_path / "strict", every=2, sinks=sinks, strict=True))

@@ -104,10 +104,10 @@ def test_training_is_bit_identical_with_and_without_snapshots(tmp_path: Path) ->
     records = material.assert_complete(tmp_path)
     steps = [(record["when"], record["step"]) for record in records]
     assert steps == [("start", 0), *(("batch", step) for step in range(2, 16, 2)), ("end", 15)]
-    told = {6: 0, 12: 1}  # validation metrics are in the record after the end of an epoch
+    epoch_of = {6: 0, 12: 1}  # validation metrics are in the record after the end of an epoch
     for record, step in zip(records[1:-1], range(2, 16, 2), strict=True):
-        values = {name: values for name, values in left["history"].items() if name.startswith("val_") and step in told}
-        assert record["logs"] == left["batches"][step - 1] | {name: one[told[step]] for name, one in values.items()}
+        values = {name: values for name, values in left["history"].items() if name.startswith("val_") and step in epoch_of}
+        assert record["logs"] == left["batches"][step - 1] | {name: one[epoch_of[step]] for name, one in values.items()}
     assert records[-1]["logs"] == {name: values[-1] for name, values in left["history"].items()}
     assert len(left["batches"]) == 15
     assert all(set(record["methods"]) == set(METHODS) for record in records)

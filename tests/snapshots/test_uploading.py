@@ -92,7 +92,7 @@ def test_a_viewer_receives_everything_in_order(viewer: FakeViewer, trainer: Fake
     }
     there = trainer.folder / "pictures" / "00000002" / "grad_cam" / "1.png"
     assert viewer.files["pictures/2/grad_cam/1.png"] == there.read_bytes()
-    of_two = [path.split("/", 4)[4] for method, path in viewer.asked if "/2" in path.split("/", 4)[-1][:12]]
+    of_two = [path.split("/", 4)[4] for method, path in viewer.requests if "/2" in path.split("/", 4)[-1][:12]]
     assert of_two.index("snapshots/2") == PICTURES  # the record follows its pictures
     assert viewer.connections == 1  # it is kept open
 
@@ -103,7 +103,7 @@ def test_what_the_viewer_has_is_not_sent_again(viewer: FakeViewer, trainer: Fake
         training.snap(2)
         training.close()
     assert viewer.numbers == [0, 1, 2, 3] and training.raised == []
-    sent = [path for method, path in viewer.asked if method == "PUT" and path.endswith(".png")]
+    sent = [path for method, path in viewer.requests if method == "PUT" and path.endswith(".png")]
     assert len(sent) == len(set(sent)) == 2 + 4 * PICTURES
 
 
@@ -157,10 +157,10 @@ def read_numbers(trainer: FakeTrainer) -> list[int]:
 def test_waiting_for_a_viewer_draws_no_global_random_numbers(viewer: FakeViewer, trainer: FakeTrainer) -> None:
     random.seed(3)
     undisturbed, tries = random.getstate(), 4
-    viewer.fault = lambda method, path: (500, b"{}") if len(viewer.asked) < tries else None
+    viewer.fault = lambda method, path: (500, b"{}") if len(viewer.requests) < tries else None
     training = Training(trainer, viewer.url)
     training.snap(2)
-    assert eventually(lambda: viewer.numbers == [0, 1]) and len(viewer.asked) > tries
+    assert eventually(lambda: viewer.numbers == [0, 1]) and len(viewer.requests) > tries
     training.close()
     assert random.getstate() == undisturbed
 
@@ -228,7 +228,7 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (
             (500, b"Internal Server Error"),
@@ -245,13 +245,13 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
     ],
 )
 def test_an_unexpected_response_is_reported_once_and_retried(
-    viewer: FakeViewer, trainer: FakeTrainer, answer: tuple[int, bytes], said: str
+    viewer: FakeViewer, trainer: FakeTrainer, answer: tuple[int, bytes], message: str
 ) -> None:
     viewer.fault = failing(6, answer)
     training = Training(trainer, viewer.url)
     training.snap(3)
     training.close()
-    assert len(training.raised) == 1 and said in str(training.raised[0]) and len(str(training.raised[0])) < 400
+    assert len(training.raised) == 1 and message in str(training.raised[0]) and len(str(training.raised[0])) < 400
     assert viewer.numbers == [0, 1, 2] and len(viewer.files) == 2 + 3 * PICTURES
 
 
@@ -270,7 +270,7 @@ def test_after_a_conflict_the_viewer_is_asked_what_it_has(viewer: FakeViewer, tr
     training.snap(3)
     training.close()
     assert viewer.numbers == [0, 1, 2] and training.raised == []
-    assert sum(path.endswith("/state") for _, path in viewer.asked) == 2
+    assert sum(path.endswith("/state") for _, path in viewer.requests) == 2
 
 
 def test_repeated_conflicts_end_the_attempt(viewer: FakeViewer, trainer: FakeTrainer) -> None:
@@ -288,13 +288,13 @@ def test_a_wrong_token_is_reported_with_advice(trainer: FakeTrainer) -> None:
     training = Training(trainer, viewer.url, token="guessed")
     training.snap(3)
     training.close()
-    told, last = training.raised
-    assert isinstance(told, ViewerRejectionError) and told.status == 401
-    assert str(told).endswith(
+    error, last = training.raised
+    assert isinstance(error, ViewerRejectionError) and error.status == 401
+    assert str(error).endswith(
         "rejected a request (401: the token is missing or wrong). Pass the token that `tfviz watch` was started with."
     )
-    assert str(last).startswith(f"3 snapshots were not sent to the viewer at {viewer.url}. {told} They are in ")
-    assert len(viewer.asked) == 2  # at the start and at the end, because retrying is pointless
+    assert str(last).startswith(f"3 snapshots were not sent to the viewer at {viewer.url}. {error} They are in ")
+    assert len(viewer.requests) == 2  # at the start and at the end, because retrying is pointless
     training = Training(trainer, viewer.url, token="secret")
     training.close()
     viewer.kill()
@@ -322,8 +322,8 @@ def test_a_rejected_picture_is_skipped_and_reported_once(viewer: FakeViewer, tra
     training = Training(trainer, viewer.url)
     training.snap(3)
     training.close()
-    (told,) = training.raised
-    assert str(told).startswith("A picture was skipped. The viewer at") and "(413: too large)" in str(told)
+    (error,) = training.raised
+    assert str(error).startswith("A picture was skipped. The viewer at") and "(413: too large)" in str(error)
     assert viewer.numbers == [0, 1, 2] and len(viewer.files) == 2 + 3 * (PICTURES - 1)
 
 
@@ -414,7 +414,7 @@ def test_a_token_that_cannot_be_sent_is_rejected_immediately(token: str) -> None
 
 def test_the_address_may_include_a_path(viewer: FakeViewer, trainer: FakeTrainer) -> None:
     Training(trainer, f"{viewer.url}/maps/", drain_timeout_s=0.1).close()
-    assert viewer.asked[0] == ("PUT", f"/maps/api/runs/{ID}")
+    assert viewer.requests[0] == ("PUT", f"/maps/api/runs/{ID}")
 
 
 # The viewer itself
@@ -505,8 +505,8 @@ def test_an_unavailable_viewer_causes_a_warning_and_training_goes_on(tmp_path: P
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.warns(SnapshotWarning) as caught:
         small_training(log_dir=tmp_path / "run", viewer=url)
-    said = [str(warning.message) for warning in caught]
-    assert f"The viewer at {url} does not respond" in said[0] and len(read_records(tmp_path / "run")) >= 7
-    assert sum("does not respond" in line for line in said) <= 2
+    messages = [str(warning.message) for warning in caught]
+    assert f"The viewer at {url} does not respond" in messages[0] and len(read_records(tmp_path / "run")) >= 7
+    assert sum("does not respond" in line for line in messages) <= 2
     with pytest.raises(ViewerError, match="does not respond"):
         small_training(log_dir=tmp_path / "strict", viewer=url, strict=True)

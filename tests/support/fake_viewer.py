@@ -21,7 +21,7 @@ class FakeViewer:
     Attributes:
         fault: called with the method and path; returns a response that replaces the regular one,
             or None.
-        asked: the method and path of every request.
+        requests: the method and path of every request.
         connections: the number of connections opened so far.
     """
 
@@ -30,7 +30,7 @@ class FakeViewer:
         self.runs: dict[str, bytes] = {}
         self.files: dict[str, bytes] = {}
         self.records: list[dict[str, Any]] = []
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.connections = 0
         self.fault: Callable[[str, str], Answer | None] = lambda method, path: None
         self.start()
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         viewer, body = self.server.viewer, self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        viewer.asked.append((self.command, self.path))
+        viewer.requests.append((self.command, self.path))
         token = viewer.token and f"Bearer {viewer.token}"
         if token and self.headers.get("Authorization") != token:
             status, content = 401, b'{"detail": "the token is missing or wrong"}'

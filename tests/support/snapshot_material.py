@@ -60,12 +60,12 @@ def records(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of the index. Each must be complete, strict JSON with the next number."""
     text = (folder / "snapshots.jsonl").read_text(encoding="utf-8")
     assert text == "" or text.endswith("\n")
-    found = [json.loads(line, parse_constant=_refuse) for line in text.splitlines()]
+    found = [json.loads(line, parse_constant=_reject_constant) for line in text.splitlines()]
     assert [record["number"] for record in found] == list(range(len(found)))
     return found
 
 
-def _refuse(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 

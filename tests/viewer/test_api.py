@@ -70,8 +70,8 @@ def test_repeated_uploads_change_nothing_and_gaps_are_rejected(client: httpx.Cli
     sender.send(2)
     assert sender.put("/snapshots/1", json=record_of(1, epoch=9)).status_code == 204
     assert client.get(f"/api/runs/{ID}/snapshots?after=0").json() == [record_of(1)]
-    refused = sender.put("/snapshots/3", json=record_of(3))
-    assert (refused.status_code, refused.json()["last"]) == (409, 1)
+    response = sender.put("/snapshots/3", json=record_of(3))
+    assert (response.status_code, response.json()["last"]) == (409, 1)
     early = sender.put("/pictures/3/grad_cam/0.png", content=png_of(image_of(0)))
     assert (early.status_code, early.json()["last"]) == (409, 1)
     first = client.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").content
@@ -162,11 +162,11 @@ def test_pages_receive_the_current_state_and_then_news(viewer: Viewer, client: h
     sender.open()
     assert events(client, 1) == [{"run": ID, "last": -1, "new": False}]
     sender.send()
-    started, told = threading.Event(), []
+    started, received = threading.Event(), []
 
     def listen() -> None:
         with httpx.Client(base_url=viewer.address, timeout=20) as own:
-            told.extend(events(own, 4, started))
+            received.extend(events(own, 4, started))
 
     thread = threading.Thread(target=listen)
     thread.start()
@@ -178,10 +178,10 @@ def test_pages_receive_the_current_state_and_then_news(viewer: Viewer, client: h
     time.sleep(0.4)
     trainer.snap()
     thread.join(20)
-    assert told[:2] == [{"run": ID, "last": 0, "new": False}, {"run": ID, "last": 1, "new": False}]
-    assert told[2]["run"] == OTHER
-    assert told[2]["new"]
-    assert told[3] == {"run": OTHER, "last": 0, "new": False}
+    assert received[:2] == [{"run": ID, "last": 0, "new": False}, {"run": ID, "last": 1, "new": False}]
+    assert received[2]["run"] == OTHER
+    assert received[2]["new"]
+    assert received[3] == {"run": OTHER, "last": 0, "new": False}
 
 
 def test_long_runs_are_sent_in_parts_and_compressed_for_remote_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,8 +233,8 @@ def test_an_invalid_record_in_a_folder_is_logged_once(
         index.write(json.dumps(line) + "\n" + json.dumps({**line, "number": line["number"] + 1}) + "\n")
     with caplog.at_level(logging.WARNING, "tfviz.viewer"), Viewer(tmp_path, port=0) as viewer:
         assert httpx.get(f"{viewer.address}api/runs/{ID}/state").json()["snapshots"] == 1
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
-    assert fault in said
+    (logged,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
+    assert fault in logged
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_an_invalid_run_json_and_a_copy_of_a_run_are_logged(tmp_path: Path, capl
     with caplog.at_level(logging.WARNING, "tfviz.viewer"), Viewer(tmp_path, port=0) as viewer:
         time.sleep(0.7)  # it looks more than once
         assert [run["id"] for run in httpx.get(f"{viewer.address}api/runs").json()] == [ID]
-    said = "\n".join(record.getMessage() for record in caplog.records if record.name == "tfviz.viewer")
-    assert said.count("is skipped") == 2
-    assert "Is it a copy?" in said
-    assert "methods: expected 1 to 64 items, got 0" in said
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "tfviz.viewer")
+    assert logged.count("is skipped") == 2
+    assert "Is it a copy?" in logged
+    assert "methods: expected 1 to 64 items, got 0" in logged

@@ -46,8 +46,8 @@ def test_all_referenced_files_and_ids_exist() -> None:
     assert set(named) <= set(read_assets())
     assert set(re.findall(r'modulepreload" href="([^"]+)"', page)) == set(SCRIPTS) - {"main.js"}
     ids = set(re.findall(r'\bid="([^"]+)"', page))
-    asked = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
-    assert asked <= ids
+    used_ids = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
+    assert used_ids <= ids
     assert len(re.findall(r'\bid="', page)) == len(ids)
 
 

@@ -127,8 +127,8 @@ def test_the_size_of_simultaneous_uploads_is_limited(tmp_path: Path) -> None:
             head = f"PUT /api/runs/{ID}/images/0.png HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n"
             slow.sendall(head.encode() + b"\x89" * 4990)
             time.sleep(0.5)  # otherwise, the slow upload could be the rejected one
-            refused = sender.put("/images/0.png", content=data)
-            assert (refused.status_code, "Send it again later." in refused.json()["detail"]) == (429, True)
+            response = sender.put("/images/0.png", content=data)
+            assert (response.status_code, "Send it again later." in response.json()["detail"]) == (429, True)
         until(lambda: sender.put("/images/0.png", content=data).status_code == 204, "there is room again")
         assert sender.put("/images/1.png", content=data).status_code == 204
 

@@ -50,7 +50,10 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" and _is_fault(said.text) else None)
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if message.type == "error" and _is_fault(message.text) else None,
+        )
         page.goto(address)
         return page
 
@@ -67,7 +70,7 @@ def _is_fault(text: str) -> bool:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[FakeTrainer, FakeTrainer]:
-    """A running run, and an older one."""
+    """A run in progress, and an older one."""
     older = FakeTrainer(tmp_path / "older", OTHER, total=40, started=1.6e9)
     older.snap(25)
     running = FakeTrainer(tmp_path / "running", ID, total=40)
@@ -229,7 +232,8 @@ def test_methods_images_and_sizes_can_be_chosen(tmp_path: Path, runs: tuple, ope
         assert len(shown(page)) == 4  # two methods, two images
         page.get_by_label("Grad-CAM", exact=True).uncheck()
         until(lambda: shown(page) == ["3/visual_backprop/0.png", "3/visual_backprop/1.png"], "one method")
-        assert page.get_by_label("VisualBackProp", exact=True).is_disabled()  # the last method stays
+        # the last method stays
+        assert page.get_by_label("VisualBackProp", exact=True).is_disabled()
         page.locator("body").press("2")
         until(lambda: len(shown(page)) == 4, "both again")
         page.locator("body").press("m")
@@ -352,10 +356,10 @@ def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable
         (expected.to_contain_text if is_other else expected.not_to_contain_text)("different weights")
 
 
-def until_told(page: Any, run: str, count: int) -> None:
+def until_news(page: Any, run: str, count: int) -> None:
     """Wait until the page has news of so many snapshots, even of a run that is not shown."""
-    told = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
-    until(lambda: page.evaluate(told, run) == count, f"news of {count} snapshots")
+    script = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
+    until(lambda: page.evaluate(script, run) == count, f"news of {count} snapshots")
 
 
 def test_a_run_that_becomes_visible_again_is_fetched_again(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
@@ -366,19 +370,19 @@ def test_a_run_that_becomes_visible_again_is_fetched_again(tmp_path: Path, runs:
         page.locator("#compare").select_option("")
         until(lambda: len(shown(page)) == 4 and "compare" not in address(page), "only the first")
         older.snap(15)
-        until_told(page, OTHER, 40)
+        until_news(page, OTHER, 40)
         page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}&compare={OTHER}")
         until(lambda: shown(page).count("29/grad_cam/0.png") == 2, "by a link, the other run at the same step")
         page.evaluate("(hash) => { location.hash = hash; }", f"run={OTHER}")
         until_shown(page, 39)
         running.snap(5)
-        until_told(page, ID, 35)
+        until_news(page, ID, 35)
         page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}")
         until_shown(page, 34)
         page.locator("#run").select_option(OTHER)
         until_shown(page, 39)
         running.snap(5)
-        until_told(page, ID, 40)
+        until_news(page, ID, 40)
         page.locator("body").press("Home")
         page.locator("#speed").select_option("1")
         page.locator("#play").click()

@@ -338,8 +338,8 @@ def test_oversized_bodies_are_rejected_by_their_header_and_while_they_arrive(vie
 def test_the_numbers_of_runs_images_methods_and_readers_are_limited(client: httpx.Client) -> None:
     for number in range(3):
         assert Sender(client, f"{number}" * 32).put(json=run_of(f"{number}" * 32)).status_code == 204
-    refused = Sender(client, ID).put(json=run_of(ID))
-    assert (refused.status_code, "already 3 runs" in refused.json()["detail"]) == (429, True)
+    response = Sender(client, ID).put(json=run_of(ID))
+    assert (response.status_code, "already 3 runs" in response.json()["detail"]) == (429, True)
     many = Sender(client, "0" * 32)
     assert many.put(json=run_of("0" * 32, images=257)).status_code == 422
     methods = [{"name": f"m{i}", "key": "m", "title": "", "layer": None, "style": "grey"} for i in range(65)]
@@ -392,8 +392,8 @@ def test_a_full_disk_is_reported_to_the_trainer_and_leaves_no_partial_data(
     monkeypatch.setattr(
         Path, "open", lambda path, mode="r", **options: Full(path) if mode == "r+b" else opened(path, mode, **options)
     )
-    refused = sender.put("/snapshots/1", json=record_of(1))
-    assert (refused.status_code, refused.json()["detail"]) == (
+    response = sender.put("/snapshots/1", json=record_of(1))
+    assert (response.status_code, response.json()["detail"]) == (
         507,
         "The viewer cannot write to its folder (No space left on device). Free some space or check its permissions.",
     )
@@ -439,9 +439,9 @@ def test_only_a_complete_png_of_the_right_size_is_accepted(steady: tuple[Viewer,
     viewer, outside = steady
     before = sorted(outside.rglob("*"))
     for path in ("images/0.png", "pictures/0/grad_cam/0.png"):
-        refused = httpx.put(f"{viewer.address}api/runs/{SENT}/{path}", content=data)
-        assert refused.status_code == 422
-        assert fault in refused.json()["detail"]
+        response = httpx.put(f"{viewer.address}api/runs/{SENT}/{path}", content=data)
+        assert response.status_code == 422
+        assert fault in response.json()["detail"]
     assert sorted(outside.rglob("*")) == before
 
 
@@ -483,9 +483,9 @@ def test_an_invalid_run_is_rejected_and_logged(
     viewer, outside = steady
     before = sorted(outside.rglob("*"))
     with caplog.at_level(logging.WARNING, "tfviz.viewer"):
-        refused = httpx.put(f"{viewer.address}api/runs/{ID}", content=body)
-    assert refused.status_code == 422
-    assert refused.json()["detail"]
+        response = httpx.put(f"{viewer.address}api/runs/{ID}", content=body)
+    assert response.status_code == 422
+    assert response.json()["detail"]
     assert sorted(outside.rglob("*")) == before
     (line,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
     assert line.startswith(f"127.0.0.1 PUT /api/runs/{ID} -> 422 ")

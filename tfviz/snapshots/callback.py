@@ -1,7 +1,7 @@
 """The callback that takes snapshots of what a network looks at while `fit` runs.
 
-    model.fit(x, y, callbacks=[tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images,
-    log_dir="runs/1")])
+    snapshots = tfviz.SnapshotCallback(["grad_cam", "visual_backprop"], images, log_dir="runs/1")
+    model.fit(x, y, callbacks=[snapshots])
 
 The training thread runs the compiled explainers and copies their results. Everything else (drawing,
 encoding, writing, sending) happens on one background thread.

@@ -81,7 +81,7 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """The address of the page, with this machine's name if the host is all addresses."""
+        """The address of the page, with this machine's name if it listens on all addresses."""
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 

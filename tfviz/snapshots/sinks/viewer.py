@@ -1,7 +1,8 @@
 """Snapshots for a viewer on another machine.
 
-    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337",
-    token="…")
+    tfviz.SnapshotCallback(
+        "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
+    )
 
 A separate thread reads them from the folder, asks the viewer which ones it has, and sends the
 missing ones in order. Training never waits for it. A viewer that was unavailable receives what it

@@ -77,15 +77,15 @@ function positionsOf(records, others) {
 function path({ at, of }, x, y, gaps) {
   const parts = [];
   let column = null;
-  let begins = true;
+  let startsPath = true;
   let passed = 0;
   const close = () => {
     if (!column) return;
     const { least, greatest, first, last, pixel } = column;
     const values = least === greatest ? [first] : [first, least, greatest, last];
     for (const number of values) {
-      parts.push(`${begins ? "M" : "L"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
-      begins = false;
+      parts.push(`${startsPath ? "M" : "L"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
+      startsPath = false;
     }
     column = null;
   };
@@ -93,7 +93,7 @@ function path({ at, of }, x, y, gaps) {
     if (at[i] === null) continue;
     if (passed < gaps.length && at[i] >= gaps[passed]) {
       close();
-      begins = true;
+      startsPath = true;
       while (passed < gaps.length && at[i] >= gaps[passed]) passed++;
     }
     const pixel = Math.round(x(at[i]) * 2) / 2;

@@ -57,7 +57,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OptionError, match="file is a file; expected a folder of runs"):
+    with pytest.raises(OptionError, match=r"file is a file\. Pass a folder of runs"):
         watch.run(parsed(str(file), "--port=0"))
     with pytest.raises(OptionError, match=r"Other machines can reach the viewer at 0\.0\.0\.0, so it needs a token"):
         watch.run(parsed(str(tmp_path), "--host=0.0.0.0"))
@@ -96,7 +96,7 @@ def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, s
     finally:
         serving.kill()
     assert ("Stopped." in out) == (stop == signal.SIGINT)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d 127\.0\.0\.1 GET /api/runs -> 401 the token is missing or wrong[^\n]*\n", err), err
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 127\.0\.0\.1 GET /api/runs -> 401 The token is missing or wrong\.[^\n]*\n", err), err
 
 
 def test_the_token_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,5 +117,7 @@ def test_the_token_may_come_from_the_environment(tmp_path: Path, monkeypatch: py
         watch.run(parsed(str(tmp_path), "--port=0", *words))
     assert tokens == ["from-the-environment", "given", None]
     monkeypatch.setenv("TFVIZ_TOKEN", "too-short")
-    with pytest.raises(OptionError, match=r"The token has 9 characters, and other machines, .* Choose one of at least 16"):
+    with pytest.raises(
+        OptionError, match=r"The token has 9 characters, and machines that can reach .* Choose one of at least 16"
+    ):
         watch.run(parsed(str(tmp_path), "--port=0", "--host=0.0.0.0"))

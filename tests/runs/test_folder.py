@@ -1,4 +1,4 @@
-"""The folder of a run: what is written, in which order, and how a run is gone on with."""
+"""The run folder: what is written, in which order, and how a run is continued."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.snapshot_material import assert_complete, records
 
 from tfviz.errors import OutputError, SnapshotsError
 from tfviz.runs import run_folder as folders
-from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.index import add_line, cut_partial_line
 from tfviz.runs.run_folder import RunFolder, check_folder, packed
 from tfviz.runs.run_reader import read_run
 from tfviz.runs.snapshot import Snapshot
@@ -36,9 +36,7 @@ Opening = Callable[..., RunFolder]
 
 @pytest.fixture
 def opened() -> Iterator[Opening]:
-    """Opens the folder of a run; the one that was opened before is closed then, and the last one at
-    the end.
-    """
+    """Open a run folder, and close the previous one. The last one is closed after the test."""
     before: list[RunFolder] = []
 
     def opening(path: Path, about: dict[str, Any] = ABOUT) -> RunFolder:
@@ -54,7 +52,7 @@ def opened() -> Iterator[Opening]:
         folder.close()
 
 
-def test_a_snapshot_is_in_the_index_when_all_of_its_files_are_there(
+def test_a_snapshot_is_indexed_after_all_its_files_are_written(
     tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = opened(tmp_path)
@@ -72,7 +70,7 @@ def test_a_snapshot_is_in_the_index_when_all_of_its_files_are_there(
     assert assert_complete(tmp_path) == [{"number": 0, **snapshot(5).record}]
 
 
-def test_numbers_and_steps_go_on_and_the_run_stays_the_same(tmp_path: Path, opened: Opening) -> None:
+def test_a_continued_run_keeps_its_id_and_counts_on(tmp_path: Path, opened: Opening) -> None:
     first = opened(tmp_path)
     for step in (0, 4):
         first.add(snapshot(step))
@@ -85,7 +83,7 @@ def test_numbers_and_steps_go_on_and_the_run_stays_the_same(tmp_path: Path, open
 
 
 @pytest.mark.parametrize("rest", [b'{"number":1,"st', b"x" * 200_000])
-def test_what_a_killed_writer_left_is_cut_off(tmp_path: Path, opened: Opening, rest: bytes) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path, opened: Opening, rest: bytes) -> None:
     opened(tmp_path).add(snapshot(3))
     with (tmp_path / "snapshots.jsonl").open("ab") as index:
         index.write(rest)
@@ -97,23 +95,21 @@ def test_what_a_killed_writer_left_is_cut_off(tmp_path: Path, opened: Opening, r
     assert not stray.exists()
 
 
-def test_an_index_of_a_rest_alone_becomes_empty(tmp_path: Path) -> None:
+def test_an_index_with_only_a_partial_line_becomes_empty(tmp_path: Path) -> None:
     path = tmp_path / "index"
     path.write_bytes(b"abc")
-    cut_rest(path)
+    cut_partial_line(path)
     assert path.read_bytes() == b""
 
 
-def test_a_line_that_does_not_fit_leaves_the_index_as_it_was(
-    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_partial_write_leaves_the_index_unchanged(tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = opened(tmp_path)
     folder.add(snapshot(1))
     before = (tmp_path / "snapshots.jsonl").read_bytes()
     real = Path.open
 
     class Full:
-        """Takes three bytes of what is written, as a disk does that is almost full."""
+        """Accepts three bytes of each write, like a disk that is almost full."""
 
         def __init__(self, file: Any) -> None:
             self.file = file
@@ -145,7 +141,7 @@ def test_a_line_that_does_not_fit_leaves_the_index_as_it_was(
     assert [record["step"] for record in assert_complete(tmp_path)] == [1, 3]
 
 
-def test_a_removed_folder_begins_another_run_at_zero(tmp_path: Path, opened: Opening) -> None:
+def test_a_removed_folder_starts_a_new_run_at_zero(tmp_path: Path, opened: Opening) -> None:
     path = tmp_path / "run"
     folder = opened(path)
     folder.add(snapshot(1))
@@ -160,7 +156,7 @@ def test_a_removed_folder_begins_another_run_at_zero(tmp_path: Path, opened: Ope
     assert [record["step"] for record in assert_complete(path)] == [3]
 
 
-def test_a_run_file_that_vanished_is_written_again(tmp_path: Path, opened: Opening) -> None:
+def test_a_missing_run_file_is_written_again(tmp_path: Path, opened: Opening) -> None:
     folder = opened(tmp_path)
     folder.add(snapshot(1))
     (tmp_path / "run.json").unlink()
@@ -182,7 +178,7 @@ def test_a_run_file_that_vanished_is_written_again(tmp_path: Path, opened: Openi
         ([-3.0, 1e9, np.inf], np.float32),
     ],
 )
-def test_maps_are_kept_in_half_precision_where_that_keeps_them(tmp_path: Path, values: list[float], dtype: Any) -> None:
+def test_maps_are_stored_in_half_precision_if_that_is_accurate_enough(tmp_path: Path, values: list[float], dtype: Any) -> None:
     maps = np.array([[values], [[0, 1, 0.5]]], np.float32)
     path = tmp_path / "maps.npz"
     path.write_bytes(packed({"a": maps, "b": maps}))
@@ -196,49 +192,49 @@ def test_maps_are_kept_in_half_precision_where_that_keeps_them(tmp_path: Path, v
         np.testing.assert_array_equal(np.isfinite(kept["a"]), finite)
 
 
-def test_a_folder_with_other_images_is_refused(tmp_path: Path, opened: Opening) -> None:
+def test_a_folder_with_different_images_is_rejected(tmp_path: Path, opened: Opening) -> None:
     opened(tmp_path)
     check_folder(tmp_path, IMAGES)
     for others in (IMAGES[::-1], IMAGES[:1], [image[:5] for image in IMAGES]):
-        with pytest.raises(OutputError, match="holds a run of other images"):
+        with pytest.raises(OutputError, match="holds a run with different images"):
             check_folder(tmp_path, others)
 
 
-def test_snapshots_without_their_run_file_are_refused(tmp_path: Path, opened: Opening) -> None:
+def test_snapshots_without_their_run_file_are_rejected(tmp_path: Path, opened: Opening) -> None:
     opened(tmp_path).add(snapshot(1))
     (tmp_path / "run.json").unlink()
     with pytest.raises(
-        OutputError, match=r"holds snapshots \(snapshots.jsonl\) of a run whose run.json is gone. Put that file"
+        OutputError, match=r"holds the snapshots \(snapshots.jsonl\) of a run whose run.json is missing. Restore that file"
     ):
         check_folder(tmp_path, IMAGES)
 
 
 @pytest.mark.parametrize("index", [b"", b'{"number":0,"st'])
-def test_an_index_without_snapshots_and_a_run_file_is_begun(tmp_path: Path, opened: Opening, index: bytes) -> None:
+def test_a_run_starts_over_an_index_without_snapshots(tmp_path: Path, opened: Opening, index: bytes) -> None:
     (tmp_path / "snapshots.jsonl").write_bytes(index)
     check_folder(tmp_path, IMAGES)
     opened(tmp_path).add(snapshot(1))
     assert [record["step"] for record in assert_complete(tmp_path)] == [1]
 
 
-def test_a_run_of_images_one_pixel_high_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_run_of_images_one_pixel_high_can_be_continued(tmp_path: Path) -> None:
     images = [image[:1] for image in IMAGES]
     folder = RunFolder(tmp_path, images, ABOUT)
     folder.open()
     folder.close()
     check_folder(tmp_path, images)
-    with pytest.raises(OutputError, match="holds a run of other images"):
+    with pytest.raises(OutputError, match="holds a run with different images"):
         check_folder(tmp_path, images[::-1])
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(OutputError, match=r"log_dir: .* cannot be made"):
+        with pytest.raises(OutputError, match=r"log_dir .* cannot be created"):
             check_folder(path, IMAGES)
 
 
-def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, opened: Opening) -> None:
+def test_a_run_of_a_newer_format_is_rejected(tmp_path: Path, opened: Opening) -> None:
     opened(tmp_path)
     run = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**run, "format": 2}))
@@ -246,7 +242,7 @@ def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, opened: Opening) -> 
         check_folder(tmp_path, IMAGES)
 
 
-def test_a_run_that_the_viewer_would_not_show_is_not_written(tmp_path: Path) -> None:
+def test_a_run_beyond_the_schema_is_not_written(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, IMAGES, {**ABOUT, "model": "m" * 501})
     with pytest.raises(OutputError, match=r"run\.json does not conform .*: model: expected 0 to 500 characters, got 501"):
         folder.open()
@@ -254,9 +250,7 @@ def test_a_run_that_the_viewer_would_not_show_is_not_written(tmp_path: Path) -> 
     assert not (tmp_path / "run.json").exists()
 
 
-def test_a_record_that_the_viewer_would_not_show_is_not_written(
-    tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_beyond_the_schema_is_not_written(tmp_path: Path, opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = opened(tmp_path)
     with pytest.raises(OutputError, match=r"record does not conform .*: the run has no method saliency"):
         folder.add(Snapshot({**snapshot().record, "methods": ["saliency"]}, IMAGES, {}, {}))

@@ -1,4 +1,4 @@
-"""Reading a run's folder while somebody else writes it."""
+"""Reading a run folder while another process writes to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def numbers(records: list[dict]) -> list[int]:
     return [record["number"] for record in records]
 
 
-def test_a_run_and_its_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_a_run_and_its_records_are_read_back(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(3)
     assert read_run(trainer.folder) == trainer.run
@@ -34,9 +34,9 @@ def test_a_run_and_its_records_are_read_as_they_were_written(tmp_path: Path) -> 
     assert maps_path(trainer.folder, 17) == trainer.folder / "maps" / "00000017.npz"
 
 
-def test_an_index_reader_gives_each_record_once_and_only_when_its_line_is_whole(tmp_path: Path) -> None:
+def test_an_index_reader_returns_each_record_once_when_its_line_is_complete(tmp_path: Path) -> None:
     reader = IndexReader(tmp_path / "run")
-    assert reader.poll() == []  # the folder is not there yet
+    assert reader.poll() == []  # the folder does not exist yet
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(2)
     assert numbers(reader.poll()) == [0, 1]
@@ -52,7 +52,7 @@ def test_an_index_reader_gives_each_record_once_and_only_when_its_line_is_whole(
     assert reader.last == 2
 
 
-def test_a_rest_that_was_cut_off_and_written_anew_is_read(tmp_path: Path) -> None:
+def test_a_partial_line_that_was_removed_and_rewritten_is_read(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap()
     index = trainer.folder / "snapshots.jsonl"
@@ -67,7 +67,7 @@ def test_a_rest_that_was_cut_off_and_written_anew_is_read(tmp_path: Path) -> Non
     assert reader.restarts == 0
 
 
-def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
+def test_damaged_and_repeated_lines_are_skipped(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(2)
     with (trainer.folder / "snapshots.jsonl").open("ab") as file:
@@ -89,7 +89,7 @@ def test_damaged_and_repeated_lines_are_passed_over(tmp_path: Path) -> None:
     ],
     ids=["zeros", "half a line", "number alone", "wrong field", "number too large", "repeated number", "longer than a read"],
 )
-def test_a_damaged_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes) -> None:
+def test_only_the_damaged_line_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes) -> None:
     monkeypatch.setattr("tfviz.runs.run_reader._LARGEST_READ_BYTES", 1000)
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5, with_pictures=False)
@@ -104,10 +104,10 @@ def test_a_damaged_line_costs_itself_only(tmp_path: Path, monkeypatch: pytest.Mo
     assert numbers(reader.poll()) == [5]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 @pytest.mark.parametrize("name", ["run.json", "snapshots.jsonl"])
 def test_a_named_pipe_is_not_opened(tmp_path: Path, name: str) -> None:
-    """Opening it would wait for ever."""
+    """Opening it would block forever."""
     os.mkfifo(tmp_path / name)
     code = (
         "import sys; from tfviz.errors import SnapshotsError; from tfviz.runs.run_reader import read_records, read_run\n"
@@ -131,7 +131,7 @@ def test_a_folder_that_vanishes_and_comes_back_is_read_from_the_start(tmp_path: 
     assert reader.restarts == 1
 
 
-def test_an_index_that_was_cut_short_is_read_from_the_start(tmp_path: Path) -> None:
+def test_a_truncated_index_is_read_again_from_the_start(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5)
     reader = IndexReader(trainer.folder)
@@ -142,7 +142,7 @@ def test_an_index_that_was_cut_short_is_read_from_the_start(tmp_path: Path) -> N
     assert (reader.restarts, reader.last) == (1, 0)
 
 
-def test_an_index_larger_than_one_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_larger_than_one_read_is_read_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tfviz.runs.run_reader._LARGEST_READ_BYTES", 1000)
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(50, with_pictures=False)
@@ -173,13 +173,13 @@ def test_a_run_inside_the_folder_of_another_is_found(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (None, "There is no run in .*run.json cannot be read .No such file"),
-        (b"{", "is not the run.json that a SnapshotCallback writes"),
-        (b"[]", "is not the run.json"),
-        (b'{"id": 3, "format": 1}', "is not the run.json"),
-        (b'{"id": "a", "format": 2}', "has format 2; this tfviz reads format 1"),
+        (b"{", "is not a run.json as a SnapshotCallback writes it"),
+        (b"[]", "is not a run.json"),
+        (b'{"id": 3, "format": 1}', "is not a run.json"),
+        (b'{"id": "a", "format": 2}', "has format 2, and this version of tfviz reads format 1"),
     ],
 )
-def test_what_is_no_run_is_refused_by_name(tmp_path: Path, content: bytes | None, match: str) -> None:
+def test_a_folder_without_a_valid_run_is_rejected(tmp_path: Path, content: bytes | None, match: str) -> None:
     if content is not None:
         (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(SnapshotsError, match=match):

@@ -1,4 +1,4 @@
-"""The schema of run folders: what conforms to it, and how a misfit is named."""
+"""The schema of run folders: what conforms to it, and how faults are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ID = "a" * 32
 RUN, RECORD = run_of(ID), record_of(3)
 
 
-def test_what_a_callback_writes_conforms() -> None:
+def test_what_a_callback_writes_conforms_to_the_schema() -> None:
     assert run_fault(RUN) is None
     assert record_fault(RECORD) is None
     assert record_fault(RECORD, RUN) is None
@@ -42,7 +42,7 @@ def test_what_a_callback_writes_conforms() -> None:
         ({"more\ud800\n": 1}, r"more\ud800\n: unexpected field"),
     ],
 )
-def test_a_run_beyond_the_schema_is_named(change: dict[str, Any], fault: str) -> None:
+def test_a_fault_in_a_run_is_reported(change: dict[str, Any], fault: str) -> None:
     assert fault in (run_fault({**RUN, **change}) or "")
 
 
@@ -61,28 +61,28 @@ def test_a_run_beyond_the_schema_is_named(change: dict[str, Any], fault: str) ->
         ({"predictions": []}, "expected 2 predictions, one for each image, got 0"),
         ({"methods": ["saliency"]}, "the run has no method saliency"),
         ({"strengths": {"saliency": ["", ""]}}, "the run has no method saliency"),
-        ({"strengths": {"grad_cam": [""]}}, "expected 2 of grad_cam, one for each image, got 1"),
-        ({"explained": [None]}, "expected 2 of explained, one for each image, got 1"),
+        ({"strengths": {"grad_cam": [""]}}, "expected 2 entries in grad_cam, one for each image, got 1"),
+        ({"explained": [None]}, "expected 2 entries in explained, one for each image, got 1"),
         ({"explained": [{"class": -1, "score": 0.5}, None]}, "explained.0.class: expected 0"),
     ],
 )
-def test_a_record_beyond_the_schema_is_named(change: dict[str, Any], fault: str) -> None:
+def test_a_fault_in_a_record_is_reported(change: dict[str, Any], fault: str) -> None:
     assert fault in (record_fault({**RECORD, **change}, RUN) or "")
 
 
 @pytest.mark.parametrize("field", RECORD)
-def test_a_missing_field_is_named(field: str) -> None:
+def test_a_missing_field_is_reported(field: str) -> None:
     rest = {name: value for name, value in RECORD.items() if name != field}
     assert record_fault(rest) == record_fault(rest, is_strict=False) == f"{field}: the field is missing"
 
 
-def test_readers_of_folders_allow_what_exceeds_the_limits_and_what_newer_versions_add() -> None:
+def test_the_lenient_check_allows_longer_lists_and_unknown_fields() -> None:
     assert run_fault({**RUN, "images": RUN["images"] * 200, "more": 1}, is_strict=False) is None
     assert record_fault({**RECORD, "logs": dict.fromkeys(map(str, range(300)), 0.5)}, is_strict=False) is None
     assert record_fault({**RECORD, "logs": []}, is_strict=False) == "logs: expected an object"
 
 
-def test_text_is_shortened_to_its_limit_and_can_be_encoded() -> None:
+def test_texts_are_truncated_and_made_encodable() -> None:
     assert schema.shortened("x" * 500) == "x" * 500
     assert schema.shortened("x" * 501) == "x" * 499 + "…"
     assert schema.shortened("a\udc80") == "a?"

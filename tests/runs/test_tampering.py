@@ -1,4 +1,4 @@
-"""Whatever is done to the folder of a run: it is read, or tfviz says what is wrong."""
+"""However a run folder is damaged, it is either read or rejected with a message."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def continued(folder: Path) -> None:
     try:
         run.open()
         run.add(Snapshot(record, images, {"grad_cam": images}, {"grad_cam": np.ones((2, 4, 4), np.float32)}))
-    except OSError as error:  # the callback makes a warning of it
+    except OSError as error:  # the callback turns it into a warning
         assert error.strerror
     finally:
         run.close()
 
 
 @pytest.mark.parametrize(("use", "tries"), [(read, 300), (filmed, 60), (continued, 150)])
-def test_a_tampered_run_is_refused_in_words(use: Any, tries: int, run: Path, tmp_path: Path) -> None:
+def test_a_tampered_run_is_read_or_rejected_with_a_message(use: Any, tries: int, run: Path, tmp_path: Path) -> None:
     for number in range(tries):
         folder = tmp_path / "tampered"
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,7 +79,7 @@ def edited(run: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "..", "a/b", "grad_cam\n", "\x1b[2J"])
-def test_the_name_of_a_method_is_no_path(name: str, run: Path) -> None:
+def test_a_method_name_cannot_be_a_path(name: str, run: Path) -> None:
     methods = json.loads((run / "run.json").read_text())["methods"]
     edited(run, methods=[{**methods[0], "name": name}])
     with pytest.raises(SnapshotsError, match=r"methods\.0\.name: expected text that matches"):
@@ -87,12 +87,12 @@ def test_the_name_of_a_method_is_no_path(name: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [0, -1, 10**30])
-def test_an_image_has_a_possible_size(side: int, run: Path) -> None:
+def test_an_impossible_image_size_is_rejected(side: int, run: Path) -> None:
     with pytest.raises(SnapshotsError, match=r"images\.0\.width: expected 1 to 4096"):
         read_run(edited(run, images=[{"height": 32, "width": side}] * 2))
 
 
-def test_a_film_shows_nothing_that_a_link_leads_to(run: Path, tmp_path: Path) -> None:
+def test_a_film_follows_no_links_inside_the_run(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     secret = tmp_path / "secret.png"
     cv2.imwrite(str(secret), np.full((32, 32, 3), 255, np.uint8))
@@ -102,13 +102,13 @@ def test_a_film_shows_nothing_that_a_link_leads_to(run: Path, tmp_path: Path) ->
     assert write_film(run, tmp_path / "run.gif", width=160).missing == 12
 
 
-def test_a_run_that_is_itself_a_link_is_filmed(run: Path, tmp_path: Path) -> None:
+def test_a_run_folder_that_is_a_link_can_be_filmed(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "link").symlink_to(run)
     assert write_film(tmp_path / "link", tmp_path / "run.gif", width=160).missing == 0
 
 
-def test_long_texts_do_not_hold_a_film_up(run: Path, tmp_path: Path) -> None:
+def test_long_texts_do_not_stall_a_film(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     methods = json.loads((run / "run.json").read_text())["methods"]
     edited(run, name="x" * 7000, methods=[{**one, "title": "y" * 7000} for one in methods])

@@ -1,6 +1,4 @@
-"""What the callback takes, when, and what it says of it, compared with what the training itself
-did.
-"""
+"""What the callback records and when, compared with the training itself."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from support.snapshot_material import Eager, assert_complete, at_batch
 import tfviz
 from tfviz.snapshots.callback import SnapshotCallback
 from tfviz.snapshots.faults import SnapshotWarning
-from tfviz.snapshots.named_methods import foreign_to, named_methods
+from tfviz.snapshots.named_methods import named_methods, unrelated_model_error
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +74,8 @@ def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Ea
         expected = eager.explainer(eager.images[:2]).numpy()
         with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
             np.testing.assert_allclose(maps["grad_cam"], expected, atol=1e-3 * abs(expected).max())
-        said = eager.model.predict(eager.images[:2], verbose=0)
-        for prediction, outputs in zip(record["predictions"], said, strict=True):
+        predicted = eager.model.predict(eager.images[:2], verbose=0)
+        for prediction, outputs in zip(record["predictions"], predicted, strict=True):
             assert prediction["class"] == outputs.argmax()
             assert prediction["score"] == pytest.approx(outputs.max(), rel=1e-5)
         drawn = tfviz.overlay(eager.images[:2], expected, style="heatmap", underlay="gray")
@@ -86,7 +84,7 @@ def test_each_snapshot_shows_the_weights_of_its_moment(tmp_path: Path, eager: Ea
     assert len(records) == {"epoch": 4, 2: 7}[every]
 
 
-def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_path: Path, eager: Eager) -> None:
+def test_the_record_of_an_epoch_includes_validation_metrics(tmp_path: Path, eager: Eager) -> None:
     before = time.time()
     history = eager.fit(eager.callback(tmp_path), epochs=2, validation_data=material.data(8, seed=4)).history
     records = assert_complete(tmp_path)
@@ -99,9 +97,7 @@ def test_the_record_of_an_epoch_has_its_logs_those_of_the_validation_too(tmp_pat
 
 
 def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eager) -> None:
-    """Though it is drawn later, when a callback that comes after has added to the logs, as
-    ReduceLROnPlateau does.
-    """
+    """Even if it is written after a later callback, such as ReduceLROnPlateau, added to them."""
     has_added = threading.Event()
 
     class Held(tfviz.Sink):
@@ -117,7 +113,7 @@ def test_the_logs_of_a_record_are_those_of_its_moment(tmp_path: Path, eager: Eag
     assert set(assert_complete(tmp_path)[1]["logs"]) == {"loss", "accuracy"}
 
 
-def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
+def test_batches_count_across_epochs_and_have_their_own_logs(tmp_path: Path, eager: Eager) -> None:
     found: list[dict[str, float]] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: found.append(dict(logs)))
     eager.fit(eager.callback(tmp_path, every=3), note, epochs=2)
@@ -128,15 +124,15 @@ def test_batches_are_counted_over_epochs_and_have_their_own_logs(tmp_path: Path,
         assert record["logs"] == found[record["step"] - 1]
 
 
-def test_the_validation_of_an_epoch_is_in_the_next_record(tmp_path: Path, eager: Eager) -> None:
+def test_validation_metrics_appear_in_the_next_record(tmp_path: Path, eager: Eager) -> None:
     history = eager.fit(eager.callback(tmp_path, every=3), epochs=3, validation_data=material.data(8, seed=4)).history
     records = assert_complete(tmp_path)
-    told = [(record["step"], record["logs"]["val_loss"]) for record in records if "val_loss" in record["logs"]]
-    assert told == [(6, history["val_loss"][0]), (12, history["val_loss"][1]), (15, history["val_loss"][2])]
+    found = [(record["step"], record["logs"]["val_loss"]) for record in records if "val_loss" in record["logs"]]
+    assert found == [(6, history["val_loss"][0]), (12, history["val_loss"][1]), (15, history["val_loss"][2])]
     assert "loss" in records[2]["logs"]
 
 
-def test_a_class_that_is_asked_for_is_told_with_its_score(tmp_path: Path, eager: Eager) -> None:
+def test_a_chosen_class_is_recorded_with_its_score(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path / "named", labels=["a", "b", "c", "d"], target="c", truth=["d", "a"]))
     record = assert_complete(tmp_path / "named")[-1]
     scores = eager.model.predict(eager.images[:2], verbose=0)[:, 2]
@@ -146,12 +142,12 @@ def test_a_class_that_is_asked_for_is_told_with_its_score(tmp_path: Path, eager:
     eager.fit(eager.callback(tmp_path / "top"))
     assert "explained" not in assert_complete(tmp_path / "top")[-1]
     assert "true_classes" not in tfviz.runs.run_reader.read_run(tmp_path / "top")
-    for target, message in (("e", "No class is called 'e'"), ("top2", "explains one target of each image")):
+    for target, message in (("e", "No class is called 'e'"), ("top2", "explains one target per image")):
         with pytest.raises(tfviz.TargetError, match=message):
             eager.callback(tmp_path / "wrong", labels=["a", "b", "c", "d"], target=target)
 
 
-def test_the_strength_of_excitation_is_recorded(tmp_path: Path, eager: Eager) -> None:
+def test_the_strength_of_excitation_maps_is_recorded(tmp_path: Path, eager: Eager) -> None:
     eager.fit(SnapshotCallback(["excitation_backprop", "grad_cam"], eager.images[:2], log_dir=tmp_path))
     record = assert_complete(tmp_path)[-1]
     with np.load(tmp_path / "maps" / f"{record['number']:08d}.npz") as maps:
@@ -160,7 +156,7 @@ def test_the_strength_of_excitation_is_recorded(tmp_path: Path, eager: Eager) ->
         assert words.startswith(f"sum {total:.2f} of 1")
 
 
-def test_maps_may_be_drawn_over_the_images_in_color(tmp_path: Path, eager: Eager) -> None:
+def test_maps_can_be_drawn_over_color_images(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path, underlay="color"))
     drawn = tfviz.overlay(eager.images[:2], eager.explainer(eager.images[:2]).numpy(), style="heatmap")
     number = len(assert_complete(tmp_path)) - 1
@@ -168,7 +164,7 @@ def test_maps_may_be_drawn_over_the_images_in_color(tmp_path: Path, eager: Eager
     assert abs(found.astype(int) - drawn[0]).max() <= 1
 
 
-def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
+def test_a_second_fit_continues_the_run(tmp_path: Path, eager: Eager) -> None:
     callback = eager.callback(tmp_path)
     for _ in range(2):
         eager.fit(callback)
@@ -176,11 +172,11 @@ def test_fit_called_twice_goes_on(tmp_path: Path, eager: Eager) -> None:
     assert summary(tmp_path) == [*once, ("start", 0, None, 5), ("epoch", 0, None, 10), ("end", 0, None, 10)]
 
 
-def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager: Eager) -> None:
+def test_a_new_callback_continues_the_run_in_the_folder(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path, every=4))
     first = tfviz.runs.run_reader.read_run(tmp_path)
     with (tmp_path / "snapshots.jsonl").open("a") as index:
-        index.write('{"number": 3, "when": "ba')  # A writer that was killed in the middle.
+        index.write('{"number": 3, "when": "ba')  # as a writer leaves it that was killed midway
     eager.fit(eager.callback(tmp_path, every=4), initial_epoch=1, epochs=2)
     assert summary(tmp_path) == [
         ("start", 0, None, 0), ("batch", 0, 4, 4), ("end", 0, None, 5),
@@ -190,7 +186,7 @@ def test_a_new_callback_goes_on_with_the_run_in_the_folder(tmp_path: Path, eager
     assert (second["id"], second["started"]) == (first["id"], first["started"])
 
 
-def test_early_stopping_ends_with_the_weights_that_it_restored(tmp_path: Path, eager: Eager) -> None:
+def test_the_last_snapshot_shows_weights_restored_by_early_stopping(tmp_path: Path, eager: Eager) -> None:
     stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9, restore_best_weights=True)
     eager.fit(stop, eager.callback(tmp_path), epochs=5)
     records = assert_complete(tmp_path)
@@ -200,7 +196,7 @@ def test_early_stopping_ends_with_the_weights_that_it_restored(tmp_path: Path, e
     assert records[-1]["predictions"] == records[1]["predictions"] != records[2]["predictions"]
 
 
-def test_stopping_within_an_epoch_keeps_the_snapshot_that_was_due(tmp_path: Path, eager: Eager) -> None:
+def test_stopping_inside_an_epoch_keeps_the_snapshot_that_was_due(tmp_path: Path, eager: Eager) -> None:
     def stop() -> None:
         eager.model.stop_training = True
 
@@ -209,7 +205,7 @@ def test_stopping_within_an_epoch_keeps_the_snapshot_that_was_due(tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of luck"), KeyboardInterrupt()])
-def test_after_an_exception_in_training_what_was_taken_is_complete(tmp_path: Path, eager: Eager, error: BaseException) -> None:
+def test_snapshots_taken_before_an_exception_are_complete(tmp_path: Path, eager: Eager, error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -218,8 +214,8 @@ def test_after_an_exception_in_training_what_was_taken_is_complete(tmp_path: Pat
     assert summary(tmp_path) == [("start", 0, None, 0), *(("batch", 0, count, count) for count in (1, 2, 3))]
 
 
-def test_after_an_exception_another_callback_goes_on_where_the_first_one_stopped(tmp_path: Path, eager: Eager) -> None:
-    """As in a notebook, where the first one lives on, and may still be writing."""
+def test_after_an_exception_another_callback_continues_the_run(tmp_path: Path, eager: Eager) -> None:
+    """As in a notebook, where the first callback stays alive and may still be writing."""
     first = eager.callback(tmp_path, every=1, sinks=[Slow()])
     with pytest.raises(ZeroDivisionError):
         eager.fit(at_batch(4, lambda: 1 / 0), first)
@@ -239,7 +235,7 @@ from support import snapshot_material as material
 
 import tfviz
 
-class Said(tfviz.Sink):
+class Printer(tfviz.Sink):
     def write(self, snapshot):
         print("written", snapshot.record["step"])
 
@@ -248,7 +244,7 @@ class Said(tfviz.Sink):
 
 eager = material.Eager()
 eager.reset()
-callback = eager.callback(sys.argv[1], every=1, max_queued=100, sinks=[Said()])
+callback = eager.callback(sys.argv[1], every=1, max_queued=100, sinks=[Printer()])
 if sys.argv[2] == "raise":
     stop = lambda: 1 / 0
 else:
@@ -258,7 +254,7 @@ eager.fit(material.at_batch(4, stop), callback, epochs=100)
 
 
 @pytest.mark.parametrize("how", ["raise", "interrupt"])
-def test_a_program_that_is_stopped_writes_what_was_taken_before_it_ends(tmp_path: Path, how: str) -> None:
+def test_a_stopped_program_writes_its_snapshots_before_it_exits(tmp_path: Path, how: str) -> None:
     tests = Path(__file__).parents[1]
     code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(tests.parent)!r}]\n{STOPPED}"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), how], capture_output=True, text=True, check=False)
@@ -271,7 +267,7 @@ def test_a_program_that_is_stopped_writes_what_was_taken_before_it_ends(tmp_path
 
 
 def test_two_callbacks_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) -> None:
-    with pytest.raises(tfviz.OptionError, match="two callbacks cannot both write to"):
+    with pytest.raises(tfviz.OptionError, match="Two callbacks cannot both write to log_dir"):
         eager.fit(eager.callback(tmp_path), eager.callback(tmp_path))
 
 
@@ -292,7 +288,7 @@ def test_two_processes_cannot_write_to_one_folder(tmp_path: Path, eager: Eager) 
     root = Path(__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, cwd=root) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
-        with pytest.raises(tfviz.OutputError, match="another training is writing to"):
+        with pytest.raises(tfviz.OutputError, match="Another training run is writing to log_dir"):
             eager.fit(eager.callback(tmp_path))
         other.kill()
     eager.fit(eager.callback(tmp_path))
@@ -321,8 +317,8 @@ finally:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="goes without locks")
-def test_a_child_of_the_training_does_not_keep_the_folder(tmp_path: Path) -> None:
-    """Such as one that loads data and lives on."""
+def test_a_child_process_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
+    """For example, a data loading worker that outlives the training."""
     command = [sys.executable, "-c", FORKING, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.stdout == "free\n", done.stderr
@@ -337,7 +333,7 @@ def test_explainers_are_traced_once(tmp_path: Path, eager: Eager) -> None:
     assert explainer.traces == 1
 
 
-def test_an_explainer_of_another_model_that_shares_layers_is_explained_live(tmp_path: Path, eager: Eager) -> None:
+def test_an_explainer_of_a_model_that_shares_layers_reads_live_weights(tmp_path: Path, eager: Eager) -> None:
     body = keras.Model(eager.model.inputs, eager.model.get_layer("conv").output)
     explainer = tfviz.Saliency(body, score="outputs")
 
@@ -348,25 +344,27 @@ def test_an_explainer_of_another_model_that_shares_layers_is_explained_live(tmp_
     expected = explainer(eager.images[:2], brightness).numpy()
     with np.load(tmp_path / "maps" / "00000002.npz") as maps:
         np.testing.assert_allclose(maps["saliency"], expected, atol=1e-3 * abs(expected).max())
-    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # its outputs are no classes
+    assert assert_complete(tmp_path)[0]["predictions"] == [None, None]  # not classes
 
 
-def test_an_explainer_of_a_model_that_is_not_trained_is_warned_of_in_each_training(tmp_path: Path, eager: Eager) -> None:
+def test_an_explainer_of_an_untrained_model_causes_a_warning_in_each_training(tmp_path: Path, eager: Eager) -> None:
     other = material.plain_network()
     callback = eager.callback(tmp_path / "run", explainers=[tfviz.GradCAM(other), eager.explainer])
     for _ in range(2):
         with pytest.warns(SnapshotWarning) as caught:
             eager.fit(callback)
-        (said,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
-        assert f"grad_cam explains '{other.name}', which has no weight of '{eager.model.name}'" in said
-        assert "give its key, 'grad_cam'" in said
-    with pytest.raises(tfviz.OptionError, match="has no weight of"):
+        (message,) = [str(warning.message) for warning in caught if warning.category is SnapshotWarning]
+        assert (
+            f"grad_cam explains '{other.name}', which shares no weights with the trained model '{eager.model.name}'" in message
+        )
+        assert "pass its key, 'grad_cam'" in message
+    with pytest.raises(tfviz.OptionError, match="shares no weights with"):
         eager.fit(eager.callback(tmp_path / "strict", explainers=tfviz.GradCAM(other), strict=True))
     assert list((tmp_path / "strict").iterdir()) == []
 
 
 class Unnamed:
-    """A function that has weights, and nothing else that a model has."""
+    """A function with weights, but without any other attribute of a model."""
 
     variables = (tf.Variable(1.0),)
 
@@ -374,7 +372,7 @@ class Unnamed:
         return tf.reduce_mean(images, (1, 2)) * self.variables[0]
 
 
-def test_an_explainer_that_has_a_part_in_the_training_is_not_warned_of(eager: Eager) -> None:
+def test_an_explainer_that_shares_weights_causes_no_warning(eager: Eager) -> None:
     model = eager.model
     features = keras.Model(model.inputs, model.get_layer("conv").output)
     whole = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Rescaling(2.0), model])
@@ -388,10 +386,10 @@ def test_an_explainer_that_has_a_part_in_the_training_is_not_warned_of(eager: Ea
     pairs += [(model, weightless), (model, lambda images: tf.reduce_mean(images, (1, 2))), (model, Unnamed())]
     for trained, explained in pairs:
         (method,) = named_methods([tfviz.Saliency(explained)], trained)
-        assert foreign_to(trained, method) is None, explained
+        assert unrelated_model_error(trained, method) is None, explained
 
 
-def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_names(tmp_path: Path, eager: Eager) -> None:
+def test_keys_explain_the_trained_model_and_names_are_unique(tmp_path: Path, eager: Eager) -> None:
     explainers = ["visual-backprop", eager.explainer, tfviz.GradCAM(eager.model)]
     eager.fit(eager.callback(tmp_path, explainers=explainers))
     methods = tfviz.runs.run_reader.read_run(tmp_path)["methods"]
@@ -402,7 +400,7 @@ def test_keys_stand_for_the_model_that_is_trained_and_two_of_one_kind_have_two_n
     assert assert_complete(tmp_path)[-1]["methods"] == ["visual_backprop", "grad_cam", "grad_cam-2"]
 
 
-def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
+def test_the_run_describes_its_model_labels_and_images(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path / "first", labels=["a", "b", "c", "d"]))
     run = tfviz.runs.run_reader.read_run(tmp_path / "first")
     assert (run["name"], run["labels"], run["model"]) == ("first", ["a", "b", "c", "d"], eager.model.name)
@@ -412,22 +410,22 @@ def test_the_run_says_what_it_is_of(tmp_path: Path, eager: Eager) -> None:
     np.testing.assert_array_equal(image, np.rint(eager.images[1] * 255).astype(np.uint8))
 
 
-@pytest.mark.filterwarnings("ignore:The images hold values")  # noise, of no known colors
-def test_a_class_of_one_sigmoid_unit_is_said_with_its_own_probability(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:The images hold values")  # random noise
+def test_each_class_of_a_sigmoid_unit_has_its_own_probability(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()])
     model.add(keras.layers.Dense(1, activation="sigmoid"))
     model.compile("sgd", "binary_crossentropy", run_eagerly=True)
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
     model.fit(images, np.zeros(6), verbose=0, callbacks=[SnapshotCallback("saliency", images, log_dir=tmp_path)])
-    said = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
+    predictions = [(one["class"], one["score"]) for one in assert_complete(tmp_path)[-1]["predictions"]]
     outputs = model.predict(images, verbose=0)[:, 0]
-    assert {name for name, _ in said} == {0, 1}
-    for (name, score), output in zip(said, outputs, strict=True):
+    assert {name for name, _ in predictions} == {0, 1}
+    for (name, score), output in zip(predictions, outputs, strict=True):
         assert score == pytest.approx(output if name == 1 else 1 - output, rel=1e-5)
         assert score >= 0.5
 
 
-def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager) -> None:
+def test_no_snapshot_is_taken_without_training(tmp_path: Path, eager: Eager) -> None:
     eager.fit(eager.callback(tmp_path), initial_epoch=3, epochs=3)
     assert assert_complete(tmp_path) == []
 
@@ -435,26 +433,26 @@ def test_nothing_is_taken_where_nothing_is_trained(tmp_path: Path, eager: Eager)
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"explainers": []}, tfviz.OptionError, "expected one explainer or method key at least"),
+        ({"explainers": []}, tfviz.OptionError, "There are no explainers. Pass at least one"),
         ({"explainers": "gradcam"}, tfviz.UnknownMethodError, "Did you mean 'grad_cam'"),
-        ({"explainers": [keras.layers.ReLU()]}, tfviz.OptionError, "expected explainers, such as tfviz.GradCAM"),
-        ({"every": 0}, tfviz.OptionError, "expected 'epoch' or a whole number of batches, 1 at least; got 0"),
-        ({"every": "batch"}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
-        ({"every": True}, tfviz.OptionError, "expected 'epoch' or a whole number of batches"),
-        ({"max_queued": 0}, tfviz.OptionError, "max_queued: expected a whole number"),
-        ({"max_images": 0}, tfviz.OptionError, "max_images: expected a whole number"),
-        ({"token": "secret"}, tfviz.OptionError, "give its address too"),
-        ({"sinks": [print]}, tfviz.OptionError, "derives from tfviz.Sink"),
-        ({"sinks": None}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]; got None"),
-        ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"sinks: expected a list, such as sinks=\[sink\]"),
-        ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "token: expected letters, digits and signs"),
-        ({"tensorboard": 5}, tfviz.OptionError, "tensorboard: expected True, False or the path of a folder; got 5"),
-        ({"log_dir": None}, tfviz.OptionError, "log_dir: expected the path of a folder, such as 'runs/1'; got None"),
-        ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images; got 3"),
+        ({"explainers": [keras.layers.ReLU()]}, tfviz.OptionError, "Expected explainers, such as tfviz.GradCAM"),
+        ({"every": 0}, tfviz.OptionError, "`every` must be 'epoch' or a positive number of batches. Received: 0"),
+        ({"every": "batch"}, tfviz.OptionError, "`every` must be 'epoch' or a positive number of batches"),
+        ({"every": True}, tfviz.OptionError, "`every` must be 'epoch' or a positive number of batches"),
+        ({"max_queued": 0}, tfviz.OptionError, "`max_queued` must be a positive integer"),
+        ({"max_images": 0}, tfviz.OptionError, "`max_images` must be a positive integer"),
+        ({"token": "secret"}, tfviz.OptionError, "Pass the viewer's address too"),
+        ({"sinks": [print]}, tfviz.OptionError, "instances of subclasses of tfviz.Sink"),
+        ({"sinks": None}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]. Received: None"),
+        ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]"),
+        ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "`token` must be a string of printable ASCII"),
+        ({"tensorboard": 5}, tfviz.OptionError, "`tensorboard` must be True, False or the path of a folder. Received: 5"),
+        ({"log_dir": None}, tfviz.OptionError, "`log_dir` must be the path of a folder, such as 'runs/1'. Received: None"),
+        ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images. Received: 3"),
         ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
     ],
 )
-def test_what_cannot_be_used_is_refused_at_once(
+def test_invalid_arguments_are_rejected_by_the_constructor(
     tmp_path: Path, eager: Eager, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
@@ -468,23 +466,23 @@ def test_what_cannot_be_used_is_refused_at_once(
         (
             {"images": np.zeros((1, 4097, 2, 3), np.float32)},
             tfviz.ImageError,
-            "4097 pixels high .* at most 4096 pixels",
+            "2 pixels wide and 4097 high, and a side may have at most 4096",
         ),
-        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 2 pixels high and 4097 wide"),
-        ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 has 501 characters; expected at most 500"),
-        ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 names"),
-        ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes of names"),
+        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 4097 pixels wide and 2 high"),
+        ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 in `labels` has 501 characters, and at most 500"),
+        ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 labels"),
+        ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes"),
         ({"explainers": ["grad_cam"] * 65}, tfviz.OptionError, "at most 64 explainers"),
     ],
 )
-def test_what_the_viewer_would_not_show_is_refused_at_once(
+def test_arguments_beyond_the_limits_of_a_run_are_rejected(
     tmp_path: Path, eager: Eager, options: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
         eager.callback(tmp_path, **options)
 
 
-def test_what_is_as_large_as_allowed_is_shown_by_the_viewer(tmp_path: Path, eager: Eager) -> None:
+def test_the_viewer_shows_a_run_at_the_limits(tmp_path: Path, eager: Eager) -> None:
     pytest.importorskip("fastapi")
     from tfviz.viewer.store import Store
 
@@ -492,7 +490,7 @@ def test_what_is_as_large_as_allowed_is_shown_by_the_viewer(tmp_path: Path, eage
     metrics = {f"{number:03d}" + "m" * 500: 0.5 for number in range(201)}
     many = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(metrics))
     callback = eager.callback(tmp_path, images=images, max_images=300, labels=["x" * 500] * 14_000)
-    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers; a snapshot keeps the first 200"):
+    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers, and a snapshot keeps only the first 200"):
         eager.fit(many, callback)
     store = Store(tmp_path)
     store.find()
@@ -501,7 +499,7 @@ def test_what_is_as_large_as_allowed_is_shown_by_the_viewer(tmp_path: Path, eage
     assert len(json.loads(run.lines[1])["logs"]) == 200
 
 
-def test_what_does_not_fit_the_model_is_refused_before_training(tmp_path: Path, eager: Eager) -> None:
+def test_images_and_targets_that_dont_fit_the_model_are_rejected_before_training(tmp_path: Path, eager: Eager) -> None:
     before = eager.model.get_weights()
     with pytest.raises(tfviz.TargetError, match="Target 9 is out of range"):
         eager.fit(eager.callback(tmp_path / "a", target=9))

@@ -1,6 +1,4 @@
-"""What goes wrong beside the training: it goes on, with one warning for each cause; with
-strict=True it stops.
-"""
+"""Failures of snapshots cause one warning each and don't stop training, unless strict=True."""
 
 from __future__ import annotations
 
@@ -42,16 +40,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     if not shutil.which("mount"):
-        pytest.skip("there is no mount here")
+        pytest.skip("this system has no mount command")
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], capture_output=True, check=False)
     if done.returncode:
-        pytest.skip("a small file system can only be mounted by root")
+        pytest.skip("only root can mount a small file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def warned(train: Callable[[], Any]) -> list[str]:
-    """Trains, and returns the warnings about snapshots; any other is an error."""
+    """Train, and return the warnings, which must all be about snapshots."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         train()
@@ -60,7 +58,7 @@ def warned(train: Callable[[], Any]) -> list[str]:
 
 
 class Failing(tfviz.GradCAM):
-    """A Grad-CAM that raises at some of its calls."""
+    """A Grad-CAM that raises in some of its calls."""
 
     def __init__(self, model: Any, calls: set[int]) -> None:
         super().__init__(model)
@@ -73,10 +71,10 @@ class Failing(tfviz.GradCAM):
         return super().with_outputs(images, target)
 
 
-def test_an_explainer_that_raises_spoils_its_own_pictures_only(tmp_path: Path, eager: Eager) -> None:
+def test_an_explainer_that_raises_affects_only_its_own_pictures(tmp_path: Path, eager: Eager) -> None:
     explainers = [Failing(eager.model, {1, 2}), eager.explainer]
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=explainers, every=2)))
-    assert said == ["The snapshot of grad_cam failed: RuntimeError: no more memory. Training goes on."]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=explainers, every=2)))
+    assert messages == ["The snapshot of grad_cam failed: RuntimeError: no more memory. Training goes on."]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [
         ["grad_cam", "grad_cam-2"], ["grad_cam-2"], ["grad_cam-2"], ["grad_cam", "grad_cam-2"]
@@ -86,9 +84,9 @@ def test_an_explainer_that_raises_spoils_its_own_pictures_only(tmp_path: Path, e
     assert None not in records[1]["predictions"]
 
 
-def test_where_all_explainers_raise_the_record_says_so(tmp_path: Path, eager: Eager) -> None:
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=Failing(eager.model, {0, 1, 2}))))
-    assert len(said) == 1
+def test_a_record_without_any_successful_explainer_holds_the_errors(tmp_path: Path, eager: Eager) -> None:
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=Failing(eager.model, {0, 1, 2}))))
+    assert len(messages) == 1
     for record in assert_complete(tmp_path):
         assert (record["methods"], list(record["errors"])) == ([], ["grad_cam"])
         assert record["predictions"] == [None, None]
@@ -103,23 +101,23 @@ def diverge(model: keras.Model) -> None:
     model.set_weights([weight * np.nan for weight in model.get_weights()])
 
 
-def test_a_training_that_diverges_is_recorded_without_pictures(tmp_path: Path, eager: Eager) -> None:
-    said = warned(lambda: eager.fit(at_batch(2, lambda: diverge(eager.model)), eager.callback(tmp_path, every=2)))
-    assert len(said) == 1 and "grad_cam failed at step 2: The attribution holds" in said[0]
+def test_a_diverged_training_is_recorded_without_pictures(tmp_path: Path, eager: Eager) -> None:
+    messages = warned(lambda: eager.fit(at_batch(2, lambda: diverge(eager.model)), eager.callback(tmp_path, every=2)))
+    assert len(messages) == 1 and "grad_cam failed at step 2: The attribution holds" in messages[0]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [["grad_cam"], [], [], []]
     assert records[-1]["predictions"] == [None, None]
     assert records[-1]["logs"]["loss"] is None and records[1]["logs"]["loss"] > 0
 
 
-def test_a_full_disk_costs_snapshots_but_no_training(small_disk: Path, eager: Eager) -> None:
+def test_a_full_disk_loses_snapshots_but_does_not_stop_training(small_disk: Path, eager: Eager) -> None:
     ballast = small_disk / "ballast"
     free = at_batch(4, lambda: ballast.unlink())
     fill = at_batch(2, lambda: fill_up(ballast))
     callback = eager.callback(small_disk / "run", every=1, max_queued=1)
-    said = warned(lambda: eager.fit(fill, free, Patient(callback)))
-    assert len(said) == 1
-    assert "The snapshot at step 2 could not be written" in said[0] and "No space left on device" in said[0]
+    messages = warned(lambda: eager.fit(fill, free, Patient(callback)))
+    assert len(messages) == 1
+    assert "The snapshot at step 2 could not be written" in messages[0] and "No space left on device" in messages[0]
     records = assert_complete(small_disk / "run")
     assert [record["step"] for record in records] == [0, 1, 4, 5, 5]
     with pytest.raises(tfviz.OutputError, match="No space left on device"):
@@ -127,7 +125,7 @@ def test_a_full_disk_costs_snapshots_but_no_training(small_disk: Path, eager: Ea
 
 
 def fill_up(path: Path) -> None:
-    """Takes all the room that is left."""
+    """Use up the free space."""
     with path.open("wb", buffering=0) as file:
         try:
             while file.write(b"\0" * 512):
@@ -137,7 +135,7 @@ def fill_up(path: Path) -> None:
 
 
 class Patient(keras.callbacks.Callback):
-    """Waits, after each batch, until the callback inside has written what it has taken."""
+    """After each batch, waits until the wrapped callback has written its snapshots."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -157,22 +155,22 @@ class Patient(keras.callbacks.Callback):
 
 
 def wait_for(callback: Any) -> None:
-    """Until the background thread is idle."""
+    """Wait until the background thread is idle."""
     done = threading.Event()
     callback._session._background.do(done.set)
     assert done.wait(20)
 
 
-def test_a_disk_that_is_full_from_the_start_is_tried_again(small_disk: Path, eager: Eager) -> None:
+def test_writing_is_retried_if_the_disk_is_full_from_the_start(small_disk: Path, eager: Eager) -> None:
     callback = eager.callback(small_disk / "run", every=1)
     ballast = small_disk / "ballast"
     fill_up(ballast)
-    said = warned(lambda: eager.fit(at_batch(3, ballast.unlink), Patient(callback)))
-    assert len(said) == 1 and "could not be begun" in said[0]
+    messages = warned(lambda: eager.fit(at_batch(3, ballast.unlink), Patient(callback)))
+    assert len(messages) == 1 and "could not be started" in messages[0]
     assert [record["step"] for record in assert_complete(small_disk / "run")] == [3, 4, 5, 5]
 
 
-def test_a_line_that_cannot_be_written_costs_its_snapshot(
+def test_a_line_that_cannot_be_written_loses_only_its_snapshot(
     tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(path: Path, record: Any) -> None:
@@ -182,13 +180,13 @@ def test_a_line_that_cannot_be_written_costs_its_snapshot(
 
     add_line = folders.add_line
     monkeypatch.setattr(folders, "add_line", failing)
-    said = warned(lambda: eager.fit(eager.callback(tmp_path, every=1)))
-    assert len(said) == 1 and "Input/output error" in said[0]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path, every=1)))
+    assert len(messages) == 1 and "Input/output error" in messages[0]
     assert [record["step"] for record in assert_complete(tmp_path)] == [0, 3, 4, 5, 5]
     assert len(list((tmp_path / "pictures").iterdir())) == 5
 
 
-def test_a_folder_that_is_removed_begins_another_run(tmp_path: Path, eager: Eager) -> None:
+def test_a_removed_folder_starts_a_new_run(tmp_path: Path, eager: Eager) -> None:
     path, opened = tmp_path / "run", []
 
     class Noting(Sink):
@@ -202,8 +200,8 @@ def test_a_folder_that_is_removed_begins_another_run(tmp_path: Path, eager: Eage
             opened.append("closed")
 
     callback = eager.callback(path, every=1, sinks=[Noting()])
-    said = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
-    assert said == [f"The run in {path} was removed. A new one is begun there. Training goes on."]
+    messages = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
+    assert messages == [f"The run in {path} was removed. A new one is started there. Training goes on."]
     assert [record["step"] for record in assert_complete(path)] == [3, 4, 5, 5]
     assert [entry for entry in opened if not isinstance(entry, str)] == [0, 1, 2, 0, 1, 2, 3]
     first, second = (entry for entry in opened if isinstance(entry, str) and entry != "closed")
@@ -211,7 +209,7 @@ def test_a_folder_that_is_removed_begins_another_run(tmp_path: Path, eager: Eage
     assert opened.count("closed") == 2 and opened[-1] == "closed"
 
 
-def test_a_folder_that_is_removed_stops_a_strict_training(tmp_path: Path, eager: Eager) -> None:
+def test_a_removed_folder_stops_a_strict_training(tmp_path: Path, eager: Eager) -> None:
     path = tmp_path / "run"
     callback = eager.callback(path, every=1, strict=True)
     with pytest.raises(tfviz.TfvizError, match="was removed"):
@@ -240,19 +238,19 @@ class Broken(Sink):
 
 
 @pytest.mark.parametrize(("call", "words"), [("open", "opened"), ("write", "written to"), ("close", "closed")])
-def test_a_sink_that_raises_is_said_once_and_does_not_stop_the_others(
+def test_a_sink_that_raises_is_reported_once_and_does_not_stop_the_others(
     tmp_path: Path, eager: Eager, call: str, words: str
 ) -> None:
     sinks = [Broken(call), Broken()]
-    said = warned(lambda: eager.fit(eager.callback(tmp_path / "run", every=2, sinks=sinks)))
-    assert said == [f"Broken could not be {words}: ConnectionError: {call}: nobody there. Training goes on."]
+    messages = warned(lambda: eager.fit(eager.callback(tmp_path / "run", every=2, sinks=sinks)))
+    assert messages == [f"Broken could not be {words}: ConnectionError: {call}: nobody there. Training goes on."]
     assert sinks[0].seen == sinks[1].seen == ["open", "write", "write", "write", "write", "close"]
     with pytest.raises(ConnectionError, match="nobody there"):
         eager.fit(eager.callback(tmp_path / "strict", every=2, sinks=sinks, strict=True))
 
 
-def test_each_training_says_anew_what_went_wrong(tmp_path: Path, eager: Eager) -> None:
-    """Under Python's own filters, which say the same words from the same place once only."""
+def test_each_training_reports_failures_again(tmp_path: Path, eager: Eager) -> None:
+    """Even under Python's default filters, which show a repeated warning only once."""
     callback = eager.callback(tmp_path, sinks=[Broken("write")])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -261,7 +259,7 @@ def test_each_training_says_anew_what_went_wrong(tmp_path: Path, eager: Eager) -
     assert ["nobody there" in str(warning.message) for warning in caught] == [True, True]
 
 
-def test_a_log_that_is_no_number_costs_its_entry_only(tmp_path: Path, eager: Eager) -> None:
+def test_a_log_that_is_not_a_number_loses_only_its_entry(tmp_path: Path, eager: Eager) -> None:
     class Ragged(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs.update(per_class=[[0.5], [0.25, 0.75]], mean=0.5)
@@ -270,10 +268,8 @@ def test_a_log_that_is_no_number_costs_its_entry_only(tmp_path: Path, eager: Eag
     assert set(assert_complete(tmp_path)[1]["logs"]) == {"loss", "accuracy", "mean"}
 
 
-def test_snapshots_wait_for_room_and_none_is_dropped(tmp_path: Path, eager: Eager) -> None:
-    """Back-pressure: of a sink that takes 0.1 s at most two snapshots wait, and the training waits
-    with them.
-    """
+def test_training_waits_for_a_slow_sink_and_no_snapshot_is_dropped(tmp_path: Path, eager: Eager) -> None:
+    """Backpressure: with a sink that takes 0.1 s, two snapshots may wait, then training waits."""
     waiting: list[int] = []
     taken = written = 0
 
@@ -308,7 +304,7 @@ def test_a_strict_error_does_not_hide_the_one_that_ended_the_training(tmp_path: 
         eager.fit(at_batch(2, lambda: 1 / 0), snapshots)
 
 
-def test_the_warning_names_what_a_sink_raised_and_leads_to_it(tmp_path: Path, eager: Eager) -> None:
+def test_the_warning_names_and_chains_the_error_of_a_sink(tmp_path: Path, eager: Eager) -> None:
     broken = KeyError("disk 7")
 
     class Broken(Sink):

@@ -1,4 +1,4 @@
-"""Which images are taken, from what, and that taking them leaves no trace."""
+"""Which images are selected from which inputs, and that reading them has no side effects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LABELS = np.arange(7)
 
 
 class Noisy(keras.utils.PyDataset):
-    """Batches of two with labels, by a reader that draws global random numbers."""
+    """Batches of two with labels, read by a reader that draws global random numbers."""
 
     def __init__(self, count: int | None) -> None:
         super().__init__()
@@ -68,16 +68,16 @@ def test_the_first_images_are_taken_in_order(given: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("given", [lambda: IMAGES, lambda: tf.constant(IMAGES), lambda: list(IMAGES)])
-def test_images_may_be_spread_evenly_over_an_array(given: Callable[[], Any]) -> None:
+def test_images_can_be_spread_evenly_over_an_array(given: Callable[[], Any]) -> None:
     taken = fixed_images(given(), 3, choose="spread")
     np.testing.assert_array_equal(taken.inputs, IMAGES[[0, 3, 6]])
-    assert taken.taken_of(LABELS).tolist() == [0, 3, 6]
+    assert taken.select(LABELS).tolist() == [0, 3, 6]
     np.testing.assert_array_equal(fixed_images(given(), 20, choose="spread").inputs, IMAGES)
     own = [np.full((4, 4, 3), n, np.uint8) for n in range(7)]
     assert [picture[0, 0, 0] for picture in fixed_images(given(), 3, own, choose="spread").pictures] == [0, 3, 6]
-    with pytest.raises(tfviz.OptionError, match="choose: 'spread' needs all images as an array"):
+    with pytest.raises(tfviz.OptionError, match="choose='spread' needs all images in an array"):
         fixed_images(dataset().batch(2), 3, choose="spread")
-    with pytest.raises(tfviz.OptionError, match="choose: expected 'first' or 'spread'"):
+    with pytest.raises(tfviz.OptionError, match=r"`choose` must be 'first' or 'spread'. Received: 'last'"):
         fixed_images(given(), 3, choose="last")
 
 
@@ -119,27 +119,27 @@ ONE_HOT = np.eye(7, dtype=np.float32)
         (lambda: IMAGES, None),
     ],
 )
-def test_the_true_classes_are_what_a_dataset_holds_beside_the_images(given: Callable[[], Any], found: Any) -> None:
+def test_the_true_classes_are_read_from_a_dataset(given: Callable[[], Any], found: Any) -> None:
     assert true_classes(None, fixed_images(given(), 3), Labels()) == found
 
 
 @pytest.mark.parametrize("truth", [LABELS, LABELS[:3], ONE_HOT, list("abcdefg"), ["a", "b", "c"]])
-def test_true_classes_may_be_given(truth: Any) -> None:
+def test_true_classes_can_be_given(truth: Any) -> None:
     assert true_classes(truth, fixed_images(IMAGES, 3), Labels(tuple("abcdefg"))) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("truth", [3, LABELS[:2], IMAGES, LABELS / 2])
-def test_what_tells_no_classes_is_refused(truth: Any) -> None:
-    with pytest.raises(tfviz.LabelsError, match="truth: expected"):
+def test_truth_that_holds_no_classes_is_rejected(truth: Any) -> None:
+    with pytest.raises(tfviz.LabelsError, match=r"`truth` must (have one class for each|be class numbers or names)"):
         true_classes(truth, fixed_images(IMAGES, 3), Labels())
 
 
-def test_where_there_are_fewer_all_are_taken() -> None:
+def test_fewer_images_than_max_images_are_all_taken() -> None:
     for given in (IMAGES, dataset().batch(4), Noisy(4)):
         np.testing.assert_array_equal(fixed_images(given, 16).inputs, IMAGES)
 
 
-def test_the_target_is_cut_like_the_images(tmp_path: Path) -> None:
+def test_the_target_is_reduced_like_the_images(tmp_path: Path) -> None:
     model = small_model()
     explainer = tfviz.Saliency(model)
     for number, (target, expected) in enumerate([(LABELS, LABELS[:3]), (LABELS[1:4], LABELS[1:4]), (2, 2), ([2], 2)]):
@@ -153,7 +153,7 @@ def test_the_target_is_cut_like_the_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reshuffles", [True, False])
-def test_reading_a_shuffled_dataset_leaves_its_order_and_takes_its_first_images(reshuffles: bool) -> None:
+def test_reading_a_shuffled_dataset_keeps_its_order_and_takes_its_first_images(reshuffles: bool) -> None:
     def shuffled() -> tf.data.Dataset:
         set_random_seed(1)
         first = tf.data.Dataset.range(20).shuffle(20, reshuffle_each_iteration=reshuffles)
@@ -172,7 +172,7 @@ def test_reading_a_shuffled_dataset_leaves_its_order_and_takes_its_first_images(
 
 
 class Drawing(Noisy):
-    """Draws what it is told to."""
+    """Calls a given random function."""
 
     def __init__(self, draw: Callable[[], Any]) -> None:
         super().__init__(4)
@@ -196,9 +196,7 @@ class Drawing(Noisy):
 )
 @pytest.mark.parametrize("before", [0, 1])
 def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], before: int) -> None:
-    """Nor does it where TensorFlow or Keras keeps its generator elsewhere than `generators.py`
-    looks.
-    """
+    """This also fails if TensorFlow or Keras relocates the generator that `generators.py` reads."""
     set_random_seed(0)
     expected = [draw() for _ in range(before + 2)]
     set_random_seed(0)
@@ -207,8 +205,8 @@ def test_reading_draws_no_global_random_numbers(draw: Callable[[], float], befor
     assert [*found, draw(), draw()] == expected
 
 
-def test_a_dataset_that_cannot_be_copied_is_read_itself() -> None:
-    """One made from a Python generator, inside a shuffle."""
+def test_a_dataset_that_cannot_be_copied_is_read_directly() -> None:
+    """For example, one made from a Python generator and shuffled."""
     spec = tf.TensorSpec((6, 5, 3))
     data = tf.data.Dataset.from_generator(lambda: iter(IMAGES), output_signature=spec).shuffle(1)
     np.testing.assert_array_equal(fixed_images(data, 4).inputs, IMAGES[:4])
@@ -221,8 +219,8 @@ def small_model() -> keras.Model:
     return model
 
 
-def test_maps_are_drawn_over_pictures_of_ones_own(tmp_path: Path) -> None:
-    """Of any size, and another one for each image."""
+def test_maps_are_drawn_over_given_pictures(tmp_path: Path) -> None:
+    """Pictures may have any size, which may differ between images."""
     pictures = [np.random.default_rng(n).integers(0, 256, (12 + n, 10, 3), dtype=np.uint8) for n in range(7)]
     model = small_model()
     callback = SnapshotCallback("grad_cam", IMAGES, pictures=pictures, max_images=5, log_dir=tmp_path, strict=True)
@@ -233,11 +231,11 @@ def test_maps_are_drawn_over_pictures_of_ones_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(tfviz.read_image(tmp_path / "images" / f"{number}.png"), pictures[number])
         picture = tfviz.read_image(tmp_path / "pictures" / "00000002" / "grad_cam" / f"{number}.png")
         assert abs(picture.astype(int) - drawn[number]).max() <= 1
-    with pytest.raises(tfviz.ImageError, match="pictures: expected one for each of the 5 images; got 4"):
+    with pytest.raises(tfviz.ImageError, match=r"`pictures` must have one picture for each of the 5 images. Received: 4"):
         fixed_images(IMAGES, 5, pictures[:4])
 
 
-def test_a_model_of_several_inputs_has_the_first_picture_drawn(tmp_path: Path) -> None:
+def test_the_first_image_input_of_several_inputs_is_drawn(tmp_path: Path) -> None:
     vector, image = keras.Input((3,), name="vector"), keras.Input((6, 5, 3), name="image")
     x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(image))
     outputs = layers.Dense(3, activation="softmax")(layers.Concatenate()([x, vector]))
@@ -256,17 +254,17 @@ def test_a_model_of_several_inputs_has_the_first_picture_drawn(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        ("photos", "expected images as an array"),
-        (None, "expected images as an array"),
-        (np.zeros((0, 6, 5, 3)), "expected at least one image"),
-        (tf.data.Dataset.from_tensor_slices(IMAGES[:0]), "expected at least one image"),
-        (np.zeros((6, 5, 3)), r"got shapes \(6, 5, 3\); of a single image pass image\[None\]"),
-        (np.zeros((4, 10)), r"got shapes \(4, 10\)"),
-        ([np.zeros((6, 5, 3)), np.zeros((5, 5, 3))], "expected images of one size"),
-        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "as many images for each input"),
-        (np.zeros((2, 6, 5, 4)), r"the images have shape \(2, 6, 5, 4\). Give pictures too.*pictures=images\[\.\.\., :3\]"),
+        ("photos", "Expected images as an array"),
+        (None, "Expected images as an array"),
+        (np.zeros((0, 6, 5, 3)), "Expected at least one image"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES[:0]), "Expected at least one image"),
+        (np.zeros((6, 5, 3)), r"Received: shapes \(6, 5, 3\)\. For a single image, pass image\[None\]"),
+        (np.zeros((4, 10)), r"Received: shapes \(4, 10\)"),
+        ([np.zeros((6, 5, 3)), np.zeros((5, 5, 3))], "images of a list must have the same size"),
+        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "need the same number of images"),
+        (np.zeros((2, 6, 5, 4)), r"shape \(2, 6, 5, 4\)\. Pass pictures to draw over.*pictures=images\[\.\.\., :3\]"),
     ],
 )
-def test_what_holds_no_images_is_refused(images: Any, words: str) -> None:
+def test_inputs_without_images_are_rejected(images: Any, words: str) -> None:
     with pytest.raises(tfviz.ImageError, match=words):
         fixed_images(images, 4)

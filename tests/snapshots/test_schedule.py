@@ -25,17 +25,17 @@ def test_each_multiple_is_followed_by_a_snapshot_at_the_next_opportunity(
     taken = []
     for step in opportunities:
         if schedule.is_due(step):
-            schedule.taken(step)
+            schedule.mark_taken(step)
             taken.append(step)
     multiples = range((start // every + 1) * every, opportunities[-1] + 1, every)
     assert taken == sorted({min(step for step in opportunities if step >= due) for due in multiples})
 
 
-def test_epochs_are_no_matter_of_steps() -> None:
+def test_an_epoch_schedule_ignores_steps() -> None:
     schedule = Schedule("epoch")
-    assert schedule.of_epochs
+    assert schedule.is_by_epoch
     assert not any(schedule.is_due(step) for step in range(100))
-    assert not Schedule(np.int64(3)).of_epochs
+    assert not Schedule(np.int64(3)).is_by_epoch
 
 
 def training(iterations: int, at_once: int) -> Any:
@@ -48,10 +48,10 @@ def training(iterations: int, at_once: int) -> Any:
     ("at_once", "counted", "ran", "batches"),
     [
         (4, 8, 8, 8),
-        (4, 12, 9, 9),  # the dataset ended within an execution
-        (4, 12, 24, 12),  # two optimizer steps in a batch
-        (4, 12, 3, 12),  # gradients of four batches in a step
-        (4, 12, 0, 12),  # another optimizer did it
+        (4, 12, 9, 9),  # the dataset ended inside an execution
+        (4, 12, 24, 12),  # two optimizer steps per batch
+        (4, 12, 3, 12),  # gradients of four batches per step
+        (4, 12, 0, 12),  # another optimizer was used
         (1, 5, 3, 5),
     ],
 )
@@ -65,7 +65,7 @@ def test_the_last_execution_of_an_epoch_is_counted_by_the_optimizer(at_once: int
     assert (progress.epoch, progress.batch, progress.step) == (1, 0, 100 + batches)
 
 
-def test_without_an_optimizer_keras_is_believed() -> None:
+def test_without_an_optimizer_keras_count_is_used() -> None:
     progress = Progress()
     model = SimpleNamespace(optimizer=None, steps_per_execution=4)
     progress.begin_epoch(0, model)

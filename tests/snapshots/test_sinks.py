@@ -1,4 +1,4 @@
-"""What sinks are given, and when; and what TensorBoard finds in its folder."""
+"""What sinks receive and when, and what TensorBoard finds in its folder."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def eager(shared_eager: Eager) -> Eager:
     return shared_eager
 
 
-class Kept(Sink):
-    """Keeps what it is given; reads the folder as a sink may."""
+class Recorder(Sink):
+    """Records the calls, and reads the folder, as a sink may."""
 
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
@@ -48,8 +48,8 @@ class Kept(Sink):
         self.events.append("close")
 
 
-def test_a_sink_gets_what_the_folder_has(tmp_path: Path, eager: Eager) -> None:
-    kept = Kept()
+def test_a_sink_receives_what_the_folder_holds(tmp_path: Path, eager: Eager) -> None:
+    kept = Recorder()
     callback = eager.callback(tmp_path, sinks=[kept])
     for _ in range(2):
         eager.fit(callback)
@@ -91,12 +91,12 @@ def test_tensorboard_finds_images_and_scalars_at_their_steps(tmp_path: Path, eag
         assert (width, height, png) == (b"16", b"16", path.read_bytes())
 
 
-def test_a_viewer_is_sent_the_run(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_viewer_argument_creates_a_viewer_sink(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
     from tfviz.snapshots.sinks import viewer
 
     made: list[tuple[str, str | None]] = []
 
-    class Recorded(Kept):
+    class Recorded(Recorder):
         def __init__(self, url: str, token: str | None = None) -> None:
             super().__init__()
             made.append((url, token))

@@ -1,6 +1,4 @@
-"""Training goes as it would without snapshots, to the last bit, in every way in which
-Keras trains.
-"""
+"""Training with snapshots is bit-identical to training without, in all modes of Keras."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ METHODS = ("grad_cam", "guided_backprop", "visual_backprop")
 
 
 class OwnStep(keras.Model):
-    """A `train_step` of its own, with logs of its own and random numbers from TensorFlow's global
-    generator.
-    """
+    """A custom `train_step` with its own logs and TensorFlow's global random generator."""
 
     def __init__(self, inner: keras.Model) -> None:
         super().__init__()
@@ -49,14 +45,14 @@ class OwnStep(keras.Model):
 
 
 def shuffled(count: int = 40) -> tf.data.Dataset:
-    """40 images in batches of 8, in another order each epoch."""
+    """Return 40 images in batches of 8, in a new order each epoch."""
     return tf.data.Dataset.from_tensor_slices(material.data(count)).shuffle(count).batch(8)
 
 
 def left_behind(
     model: keras.Model, dataset: tf.data.Dataset, callbacks: list[Any], epochs: int, **options: Any
 ) -> dict[str, Any]:
-    """Trains, and returns all that the snapshots could have disturbed, as bytes and numbers."""
+    """Train, and return everything that snapshots could have affected, as bytes and numbers."""
     batches: list[dict[str, float]] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: batches.append(dict(logs)))
     history = model.fit(dataset, epochs=epochs, verbose=0, shuffle=False, callbacks=[note, *callbacks], **options)
@@ -75,8 +71,8 @@ def left_behind(
 
 
 def both_ways(folder: Path, build: Callable[[], keras.Model], epochs: int = 1, **options: Any) -> tuple[Any, keras.Model]:
-    """Trains twice from the same seeds, without and with snapshots of the dataset's own images;
-    compares everything.
+    """Train twice from the same seeds, without and with snapshots of the dataset's own images, and
+    compare everything.
     """
     found, model = [], None
     for is_watched in (False, True):
@@ -108,10 +104,10 @@ def test_training_is_bit_identical_with_and_without_snapshots(tmp_path: Path) ->
     records = material.assert_complete(tmp_path)
     steps = [(record["when"], record["step"]) for record in records]
     assert steps == [("start", 0), *(("batch", step) for step in range(2, 16, 2)), ("end", 15)]
-    told = {6: 0, 12: 1}  # the validation of an epoch is in the record after its end
+    epoch_of = {6: 0, 12: 1}  # validation metrics are in the record after the end of an epoch
     for record, step in zip(records[1:-1], range(2, 16, 2), strict=True):
-        values = {name: values for name, values in left["history"].items() if name.startswith("val_") and step in told}
-        assert record["logs"] == left["batches"][step - 1] | {name: one[told[step]] for name, one in values.items()}
+        values = {name: values for name, values in left["history"].items() if name.startswith("val_") and step in epoch_of}
+        assert record["logs"] == left["batches"][step - 1] | {name: one[epoch_of[step]] for name, one in values.items()}
     assert records[-1]["logs"] == {name: values[-1] for name, values in left["history"].items()}
     assert len(left["batches"]) == 15
     assert all(set(record["methods"]) == set(METHODS) for record in records)
@@ -123,7 +119,7 @@ def test_training_is_bit_identical_with_and_without_snapshots(tmp_path: Path) ->
 
 
 def augmented() -> tf.data.Dataset:
-    """By layers of Keras, within `map`; nothing is shuffled."""
+    """Augment with Keras layers inside `map`, without shuffling."""
     layer = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.1)])
     batches = tf.data.Dataset.from_tensor_slices(material.data()).batch(8)
     return batches.map(lambda images, labels: (layer(images, training=True), labels)).prefetch(2)
@@ -136,14 +132,14 @@ def noisy() -> tf.data.Dataset:
 
 
 def sampled() -> tf.data.Dataset:
-    """From two datasets, in another order each time."""
+    """Sample from two datasets, in a new order each time."""
     halves = [tf.data.Dataset.from_tensor_slices(material.data(20, seed)).repeat() for seed in (0, 1)]
     return tf.data.Dataset.sample_from_datasets(halves, [0.5, 0.5], rerandomize_each_iteration=True).batch(8).take(5)
 
 
-@pytest.mark.filterwarnings("ignore:The images hold values")  # noise, of no known colors
+@pytest.mark.filterwarnings("ignore:The images hold values")  # random noise
 @pytest.mark.parametrize("dataset", [augmented, noisy, sampled])
-def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callable[[], tf.data.Dataset]) -> None:
+def test_a_random_dataset_is_not_affected(tmp_path: Path, dataset: Callable[[], tf.data.Dataset]) -> None:
     def build() -> keras.Model:
         model = material.plain_network()
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
@@ -154,9 +150,7 @@ def test_a_dataset_that_draws_is_left_as_it_was(tmp_path: Path, dataset: Callabl
 
 
 def shuffled_again() -> tf.data.Dataset:
-    """The dataset as it was when the snapshots' images were taken: the same seeds, the same number
-    of draws before.
-    """
+    """Return the dataset in the state in which the snapshots' images were read from it."""
     set_random_seed(3)
     material.disturbed_network()
     return shuffled()
@@ -164,7 +158,7 @@ def shuffled_again() -> tf.data.Dataset:
 
 def test_it_works_with_jit_compile(tmp_path: Path) -> None:
     def build() -> keras.Model:
-        model = material.plain_network()  # augmentation layers cannot be compiled so
+        model = material.plain_network()  # augmentation layers don't support jit_compile
         model.compile("adam", "sparse_categorical_crossentropy", jit_compile=True)
         return model
 
@@ -172,7 +166,7 @@ def test_it_works_with_jit_compile(tmp_path: Path) -> None:
     assert [record["when"] for record in material.assert_complete(tmp_path)] == ["start", "epoch", "end"]
 
 
-def test_with_several_steps_in_one_execution_a_snapshot_follows_the_one_in_which_it_falls_due(tmp_path: Path) -> None:
+def test_with_several_steps_per_execution_a_snapshot_follows_the_execution_in_which_it_falls_due(tmp_path: Path) -> None:
     build = compiled(steps_per_execution=4, jit_compile=False)
     # 9 batches
     both_ways(tmp_path, build, epochs=2, methods=["grad_cam"], every=5, dataset=lambda: shuffled(72))
@@ -196,7 +190,7 @@ def test_it_works_in_mixed_precision(tmp_path: Path, policy: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-def test_it_works_with_a_train_step_of_ones_own_and_a_dataset_of_unknown_length(tmp_path: Path) -> None:
+def test_it_works_with_a_custom_train_step_and_a_dataset_of_unknown_length(tmp_path: Path) -> None:
     def build() -> keras.Model:
         model = OwnStep(material.disturbed_network())
         model.compile("adam", jit_compile=False)

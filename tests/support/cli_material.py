@@ -14,7 +14,7 @@ LABELS = ("tench", "tabby, tabby cat", "red fox", "crane")
 
 
 def picture(seed: int, height: int = 40, width: int = 60) -> np.ndarray:
-    """Smooth blobs of color, so that maps differ from place to place."""
+    """Return smooth blobs of color, which give maps that vary across the image."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -26,7 +26,7 @@ def save_pictures(folder: Path, names: list[str]) -> Path:
 
 
 def network(size: tuple[int | None, int | None] = (32, 32), seed: int = 0, outputs: int = 4) -> keras.Model:
-    """Two convolutions with ReLU, the mean, and four classes."""
+    """Return a classifier of two convolutions with ReLU and global average pooling."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((*size, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs)

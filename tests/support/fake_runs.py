@@ -1,6 +1,4 @@
-"""Runs that no network has trained: folders and requests of the documented form, for tests of
-whatever reads them.
-"""
+"""Artificial runs: folders and requests of the documented form, without training."""
 
 from __future__ import annotations
 
@@ -18,14 +16,14 @@ LABELS = ["disc", "ring", "square", "triangle", "star", "heart"]
 
 
 def run_of(id: str, name: str = "shapes", images: int = 2, size: int = 32, **fields: Any) -> dict[str, Any]:
-    """What run.json says."""
+    """Return the content of a run.json."""
     methods = [{"name": key, "key": key, "title": title, "layer": None, "style": "heatmap"} for key, title in METHODS]
     run = {"format": 1, "id": id, "name": name, "started": 1.7e9, "model": "small", "labels": LABELS, "methods": methods}
     return {**run, "images": [{"height": size, "width": size}] * images, **fields}
 
 
 def record_of(number: int, images: int = 2, total: int = 200, **fields: Any) -> dict[str, Any]:
-    """A line of the index, as of a training whose loss falls."""
+    """Return a line of the index, as from a training with a falling loss."""
     share = number / total
     predictions = [
         {"class": (image + (share < 0.2 + 0.1 * image)) % len(LABELS), "score": round(0.3 + 0.6 * share, 4)}
@@ -41,7 +39,7 @@ def record_of(number: int, images: int = 2, total: int = 200, **fields: Any) -> 
 
 
 def image_of(image: int, size: int = 32) -> np.ndarray:
-    """A bright disc on blue, at a place of its own."""
+    """Return a bright disc on blue, at a position that depends on the image."""
     rows, columns = np.mgrid[:size, :size] / size
     center = (0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2))
     inside = (rows - center[0]) ** 2 + (columns - center[1]) ** 2 < 0.06
@@ -52,7 +50,7 @@ def image_of(image: int, size: int = 32) -> np.ndarray:
 
 
 def map_of(image: int, number: int, method: int, total: int = 200, size: int = 32) -> np.ndarray:
-    """A spot that wanders to the disc as training goes on."""
+    """Return a spot that moves toward the disc during training."""
     rows, columns = np.mgrid[:size, :size] / size
     center = np.array((0.3 + 0.4 * (image % 2), 0.3 + 0.4 * (image // 2 % 2)))
     share = min(1, number / total)
@@ -64,12 +62,12 @@ def map_of(image: int, number: int, method: int, total: int = 200, size: int = 3
 
 
 def png_of(picture: np.ndarray) -> bytes:
-    """The picture as the bytes of a PNG file."""
+    """Encode a picture as PNG."""
     return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
 
 
 class FakeTrainer:
-    """Writes a run's folder the way a callback does: the files first, then the line."""
+    """Writes a run folder like a callback: the files first, then the line."""
 
     def __init__(self, folder: Path, id: str, images: int = 2, size: int = 32, total: int = 200, **fields: Any) -> None:
         self.folder, self.images, self.size, self.total = folder, images, size, total
@@ -80,7 +78,7 @@ class FakeTrainer:
         _write(folder / "run.json", json.dumps(self.run).encode())
 
     def snap(self, count: int = 1, with_pictures: bool = True, **fields: Any) -> None:
-        """The next snapshots."""
+        """Write the next snapshots."""
         lines = []
         for _ in range(count):
             if with_pictures:

@@ -1,6 +1,4 @@
-"""A viewer without a page, on the standard library: keeps what it is sent, and fails in every way
-it is told to.
-"""
+"""A viewer without a page, on the standard library, that can be made to fail in any way."""
 
 from __future__ import annotations
 
@@ -18,11 +16,13 @@ Answer = tuple[int, bytes]
 
 
 class FakeViewer:
-    """Serves until it is killed; started again on the same port, it still has what it was sent.
+    """Serves until it is killed. It keeps its data when restarted on the same port.
 
-    fault: called with method and path; what it returns is answered in place of the true answer,
-        None lets that be.
-    asked: every method and path. connections: how many were opened.
+    Attributes:
+        fault: called with the method and path; returns a response that replaces the regular one,
+            or None.
+        requests: the method and path of every request.
+        connections: the number of connections opened so far.
     """
 
     def __init__(self, token: str | None = None, port: int = 0) -> None:
@@ -30,7 +30,7 @@ class FakeViewer:
         self.runs: dict[str, bytes] = {}
         self.files: dict[str, bytes] = {}
         self.records: list[dict[str, Any]] = []
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.connections = 0
         self.fault: Callable[[str, str], Answer | None] = lambda method, path: None
         self.start()
@@ -41,13 +41,13 @@ class FakeViewer:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def kill(self) -> None:
-        """As a killed process: nobody listens, and every connection is cut."""
+        """Stop listening and cut all connections, like a killed process."""
         self._server.shutdown()
         self._server.server_close()
         self.cut_connections()
 
     def cut_connections(self) -> None:
-        """As after a long silence: the connections are closed, the viewer is there."""
+        """Close the connections but keep running, as after a long idle time."""
         self._server.cut()
 
     @property
@@ -59,7 +59,7 @@ class FakeViewer:
         return [record["number"] for record in self.records]
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """What a viewer without a fault says."""
+        """Return the regular response."""
         if method == "GET":
             images = sum(name.startswith("images/") for name in self.files)
             state = {"snapshots": len(self.records), "last": len(self.records) - 1, "images": images}
@@ -90,7 +90,7 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nothing to print."""
+        """Print nothing about clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         viewer, body = self.server.viewer, self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        viewer.asked.append((self.command, self.path))
+        viewer.requests.append((self.command, self.path))
         token = viewer.token and f"Bearer {viewer.token}"
         if token and self.headers.get("Authorization") != token:
             status, content = 401, b'{"detail": "the token is missing or wrong"}'
@@ -131,11 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""
 
 
 def eventually(is_so: Callable[[], object], timeout_s: float = 60.0) -> bool:
-    """Whether it becomes so within the time."""
+    """Return whether a condition becomes true in time."""
     end = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""A small network, data, and what a training leaves behind, for the tests of snapshots."""
+"""Small networks, data and checks of run folders for the tests of snapshots."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SIDE_PX = 16
 
 
 def disturbed_network(dtype: str = "float32") -> keras.Model:
-    """Whatever could tell whether somebody else ran the model: augmentation, noise, dropout, moving
-    averages, losses.
+    """Return a network that reveals extra runs: augmentation, noise, dropout, moving averages,
+    losses.
     """
     with_policy = {"dtype": dtype}
-    regularizer = "l2" if dtype == "float32" else None  # Keras cannot add up losses of two types
+    regularizer = "l2" if dtype == "float32" else None  # Keras cannot add losses of two dtypes
     return keras.Sequential([
         keras.Input((SIDE_PX, SIDE_PX, 3)),
         layers.RandomFlip(**with_policy),
@@ -57,20 +57,20 @@ def data(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """Every line of the index; each must be whole, strict JSON and have the next number."""
+    """Return the lines of the index. Each must be complete, strict JSON with the next number."""
     text = (folder / "snapshots.jsonl").read_text(encoding="utf-8")
     assert text == "" or text.endswith("\n")
-    found = [json.loads(line, parse_constant=_refuse) for line in text.splitlines()]
+    found = [json.loads(line, parse_constant=_reject_constant) for line in text.splitlines()]
     assert [record["number"] for record in found] == list(range(len(found)))
     return found
 
 
-def _refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
 
 
 def assert_complete(folder: Path) -> list[dict[str, Any]]:
-    """Every file that a record speaks of is there and whole. Returns the records."""
+    """Check that all files of all records exist and are complete, and return the records."""
     from tfviz.images import read_image
 
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -86,9 +86,7 @@ def assert_complete(folder: Path) -> list[dict[str, Any]]:
 
 
 class Eager:
-    """A plain network that trains in milliseconds, for it is not compiled, and one explainer that
-    all tests share.
-    """
+    """A plain network that trains eagerly, in milliseconds, and one explainer for all tests."""
 
     def __init__(self) -> None:
         import tfviz
@@ -108,13 +106,13 @@ class Eager:
         return SnapshotCallback(**options)
 
     def fit(self, *callbacks: keras.callbacks.Callback, **options: Any) -> keras.callbacks.History:
-        """Five batches an epoch."""
+        """Train with five batches per epoch."""
         options = {"epochs": 1, "batch_size": 8, "verbose": 0, **options}
         return self.model.fit(self.images, self.labels, callbacks=list(callbacks), **options)
 
 
 def at_batch(number: int, action: Callable[[], Any]) -> keras.callbacks.Callback:
-    """Does something after so many batches of an epoch."""
+    """Return a callback that runs an action after a number of batches in an epoch."""
 
     def end(batch: int, logs: Any) -> None:
         if batch + 1 == number:

@@ -1,4 +1,4 @@
-"""Seeded damage to folders: bits, lengths, values and types that no program of ours writes."""
+"""Seeded damage to folders: bits, lengths, values and types that tfviz never writes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ BYTES = (b"", b"null", b"[]", b"\xff\xfe", b"\0" * 50, b"NaN", b"[" * 100_000, b
 
 
 def damage(folder: Path, documents: list[str], seed: str) -> str:
-    """Damages one file of a folder, mostly one of the JSON documents in it, and returns what was
-    done.
-    """
+    """Damage one file of a folder, usually one of its JSON documents, and describe the damage."""
     chance = random.Random(seed)
     document = folder / chance.choice(documents)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -48,11 +46,11 @@ def damage(folder: Path, documents: list[str], seed: str) -> str:
 
 
 def _edit(document: Path, chance: random.Random, is_deep: bool) -> str:
-    """One value of a JSON document, or of one line of it, becomes another one."""
+    """Replace or delete one value of a JSON document, or of one line of it."""
     lines = document.read_text().splitlines() if document.suffix == ".jsonl" else [document.read_text()]
     number = chance.randrange(len(lines))
     content = json.loads(lines[number])
-    key = chance.choice(list(content))  # each field as often as the others, however much it holds
+    key = chance.choice(list(content))  # all fields are equally likely, regardless of their size
     *path, last = chance.choice([place for place in _places(content) if place[:1] == (key,)])
     holder = content
     for step in path:

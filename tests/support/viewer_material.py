@@ -1,4 +1,4 @@
-"""A viewer that runs, and a trainer that sends to it, for the tests of both."""
+"""A trainer that sends to a viewer, and waiting for conditions, for the tests of both."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import httpx
 
 from support.fake_runs import METHODS, image_of, map_of, png_of, record_of, run_of
 
-TIMEOUT_S = 60.0  # generous: a busy machine is no fault
+TIMEOUT_S = 60.0  # generous, because the machine may be busy
 
 
 def until(is_so: Callable[[], Any], what: str) -> Any:
-    """What the condition gives as soon as it is true."""
+    """Wait for a condition, and return its value."""
     end_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end_s:
         if found := is_so():
@@ -24,7 +24,7 @@ def until(is_so: Callable[[], Any], what: str) -> Any:
 
 
 class Sender:
-    """A trainer on another machine: sends a run the way the protocol says."""
+    """A trainer on another machine that sends a run by the protocol."""
 
     def __init__(self, client: httpx.Client, id: str, **fields: Any) -> None:
         self.client, self.id, self.run = client, id, run_of(id, **fields)

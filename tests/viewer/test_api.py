@@ -1,4 +1,4 @@
-"""The viewer as a server: what trainers send and pages ask, and the folder beneath."""
+"""The viewer's HTTP API, for trainers and pages, and the folder behind it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def numbers(client: httpx.Client, id: str = ID, after: int = -1) -> list[int]:
     return [record["number"] for record in client.get(f"/api/runs/{id}/snapshots?after={after}").json()]
 
 
-def test_what_a_trainer_sends_comes_back_and_lies_in_a_folder_of_the_documented_form(
+def test_an_uploaded_run_can_be_read_and_is_stored_in_the_documented_form(
     viewer: Viewer, client: httpx.Client, tmp_path: Path
 ) -> None:
     sender = Sender(client, ID, name="first try")
@@ -64,14 +64,14 @@ def test_what_a_trainer_sends_comes_back_and_lies_in_a_folder_of_the_documented_
     assert (folder / "pictures" / "00000001" / METHODS[0][0] / "0.png").read_bytes() == png_of(map_of(0, 1, 0))
 
 
-def test_sending_again_changes_nothing_and_a_gap_is_refused_with_what_is_here(client: httpx.Client) -> None:
+def test_repeated_uploads_change_nothing_and_gaps_are_rejected(client: httpx.Client) -> None:
     sender = Sender(client, ID)
     sender.open()
     sender.send(2)
     assert sender.put("/snapshots/1", json=record_of(1, epoch=9)).status_code == 204
     assert client.get(f"/api/runs/{ID}/snapshots?after=0").json() == [record_of(1)]
-    refused = sender.put("/snapshots/3", json=record_of(3))
-    assert (refused.status_code, refused.json()["last"]) == (409, 1)
+    response = sender.put("/snapshots/3", json=record_of(3))
+    assert (response.status_code, response.json()["last"]) == (409, 1)
     early = sender.put("/pictures/3/grad_cam/0.png", content=png_of(image_of(0)))
     assert (early.status_code, early.json()["last"]) == (409, 1)
     first = client.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").content
@@ -79,7 +79,7 @@ def test_sending_again_changes_nothing_and_a_gap_is_refused_with_what_is_here(cl
     assert client.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").content == first
 
 
-def test_after_a_restart_everything_is_there_again_and_sending_goes_on(tmp_path: Path) -> None:
+def test_a_restart_keeps_everything_and_uploads_continue(tmp_path: Path) -> None:
     with Viewer(tmp_path, port=0) as viewer, httpx.Client(base_url=viewer.address) as client:
         sender = Sender(client, ID)
         sender.open()
@@ -95,7 +95,7 @@ def test_after_a_restart_everything_is_there_again_and_sending_goes_on(tmp_path:
     assert read_records(folder) == [record_of(number) for number in range(3)]
 
 
-def test_a_run_may_be_updated_while_its_records_still_fit(client: httpx.Client) -> None:
+def test_a_run_can_be_updated_while_its_records_still_fit(client: httpx.Client) -> None:
     sender = Sender(client, ID)
     sender.open()
     sender.send()
@@ -107,7 +107,7 @@ def test_a_run_may_be_updated_while_its_records_still_fit(client: httpx.Client) 
     assert "cannot be changed" in changed.json()["detail"]
 
 
-def test_folders_that_others_write_are_followed(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
+def test_folders_written_by_others_are_polled(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
     assert client.get("/api/runs").json() == []
     trainer = FakeTrainer(tmp_path / "runs" / "deep" / "here", ID)
     trainer.snap()
@@ -119,7 +119,7 @@ def test_folders_that_others_write_are_followed(viewer: Viewer, client: httpx.Cl
     until(lambda: client.get("/api/runs").json() == [], "the run is gone")
 
 
-def test_a_run_in_the_folder_itself_is_shown_and_others_may_be_sent_beside_it(tmp_path: Path) -> None:
+def test_a_run_in_the_folder_itself_is_shown_beside_uploaded_ones(tmp_path: Path) -> None:
     FakeTrainer(tmp_path, ID).snap()
     with Viewer(tmp_path, port=0) as viewer, httpx.Client(base_url=viewer.address) as client:
         sender = Sender(client, OTHER)
@@ -128,7 +128,7 @@ def test_a_run_in_the_folder_itself_is_shown_and_others_may_be_sent_beside_it(tm
         assert {run["id"] for run in client.get("/api/runs").json()} == {ID, OTHER}
 
 
-def test_a_run_that_others_write_is_never_written_to(client: httpx.Client, tmp_path: Path) -> None:
+def test_runs_written_by_others_are_never_modified(client: httpx.Client, tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "runs" / "here", ID)
     trainer.snap(2)
     until(lambda: numbers(client) == [0, 1] if client.get("/api/runs").json() else False, "the run appears")
@@ -140,7 +140,7 @@ def test_a_run_that_others_write_is_never_written_to(client: httpx.Client, tmp_p
     assert sender.put("/snapshots/2", json=record_of(2)).status_code == 409
     assert {path: path.read_bytes() for path in trainer.folder.rglob("*") if path.is_file()} == before
     trainer.snap()
-    assert sender.put("/snapshots/2", json=record_of(2)).status_code == 204  # looked up at once
+    assert sender.put("/snapshots/2", json=record_of(2)).status_code == 204  # found immediately
 
 
 def events(client: httpx.Client, count: int, started: threading.Event | None = None) -> list[dict]:
@@ -157,16 +157,16 @@ def events(client: httpx.Client, count: int, started: threading.Event | None = N
     return found
 
 
-def test_pages_are_told_what_there_is_and_then_what_is_new(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
+def test_pages_receive_the_current_state_and_then_news(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
     sender = Sender(client, ID)
     sender.open()
     assert events(client, 1) == [{"run": ID, "last": -1, "new": False}]
     sender.send()
-    started, told = threading.Event(), []
+    started, received = threading.Event(), []
 
     def listen() -> None:
         with httpx.Client(base_url=viewer.address, timeout=20) as own:
-            told.extend(events(own, 4, started))
+            received.extend(events(own, 4, started))
 
     thread = threading.Thread(target=listen)
     thread.start()
@@ -178,13 +178,13 @@ def test_pages_are_told_what_there_is_and_then_what_is_new(viewer: Viewer, clien
     time.sleep(0.4)
     trainer.snap()
     thread.join(20)
-    assert told[:2] == [{"run": ID, "last": 0, "new": False}, {"run": ID, "last": 1, "new": False}]
-    assert told[2]["run"] == OTHER
-    assert told[2]["new"]
-    assert told[3] == {"run": OTHER, "last": 0, "new": False}
+    assert received[:2] == [{"run": ID, "last": 0, "new": False}, {"run": ID, "last": 1, "new": False}]
+    assert received[2]["run"] == OTHER
+    assert received[2]["new"]
+    assert received[3] == {"run": OTHER, "last": 0, "new": False}
 
 
-def test_long_runs_come_in_parts_and_packed_for_those_far_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_runs_are_sent_in_parts_and_compressed_for_remote_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeTrainer(tmp_path / "long", ID).snap(25, with_pictures=False)
     with Viewer(tmp_path, port=0, limits=Limits(records=10)) as viewer, httpx.Client(base_url=viewer.address) as client:
         assert numbers(client) == list(range(10))
@@ -198,7 +198,7 @@ def test_long_runs_come_in_parts_and_packed_for_those_far_away(tmp_path: Path, m
             assert len(json.loads(gzip.decompress(b"".join(raw.iter_raw())))) == 10
 
 
-def test_pictures_of_snapshots_are_kept_by_browsers_for_ever(client: httpx.Client) -> None:
+def test_browsers_may_cache_pictures_of_snapshots_forever(client: httpx.Client) -> None:
     sender = Sender(client, ID)
     sender.open()
     sender.send()
@@ -207,7 +207,7 @@ def test_pictures_of_snapshots_are_kept_by_browsers_for_ever(client: httpx.Clien
     assert client.get(f"/api/runs/{ID}/pictures/1/grad_cam/0.png").headers["cache-control"] == "no-cache"
 
 
-def test_the_page_and_its_parts_are_there_and_are_asked_about_again(client: httpx.Client) -> None:
+def test_the_page_and_its_assets_are_served_and_revalidated(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     again = client.get("/", headers={"If-None-Match": page.headers["etag"]})
@@ -224,7 +224,7 @@ def test_the_page_and_its_parts_are_there_and_are_asked_about_again(client: http
         ({**record_of(1), "methods": ["other"]}, "the run has no method other"),
     ],
 )
-def test_a_record_of_another_form_in_a_folder_is_named_once(
+def test_an_invalid_record_in_a_folder_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, line: dict, fault: str
 ) -> None:
     trainer = FakeTrainer(tmp_path / "here", ID)
@@ -233,16 +233,16 @@ def test_a_record_of_another_form_in_a_folder_is_named_once(
         index.write(json.dumps(line) + "\n" + json.dumps({**line, "number": line["number"] + 1}) + "\n")
     with caplog.at_level(logging.WARNING, "tfviz.viewer"), Viewer(tmp_path, port=0) as viewer:
         assert httpx.get(f"{viewer.address}api/runs/{ID}/state").json()["snapshots"] == 1
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
-    assert fault in said
+    (logged,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
+    assert fault in logged
 
 
 @pytest.mark.parametrize(
     "damaged",
     [b"\0" * 40, b'{"number": 1, "when', b"[]", b"\xff\xfe", json.dumps({**record_of(1), "predictions": []}).encode()],
-    ids=["zeros", "half a line", "a list", "no utf-8", "misfit"],
+    ids=["zeros", "half a line", "a list", "not UTF-8", "no predictions"],
 )
-def test_a_damaged_line_hides_its_own_snapshot_only(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_line_hides_only_its_own_snapshot(tmp_path: Path, damaged: bytes) -> None:
     trainer = FakeTrainer(tmp_path / "here", ID)
     trainer.snap(5)
     index = trainer.folder / "snapshots.jsonl"
@@ -254,10 +254,10 @@ def test_a_damaged_line_hides_its_own_snapshot_only(tmp_path: Path, damaged: byt
         assert numbers(client, after=0) == numbers(client, after=1) == [2, 3, 4]
         assert client.get(f"/api/runs/{ID}/state").json() == {"snapshots": 4, "last": 4, "images": 2}
         trainer.snap()
-        until(lambda: numbers(client, after=4) == [5], "the run goes on")
+        until(lambda: numbers(client, after=4) == [5], "the run continues")
 
 
-def test_snapshots_whose_predecessor_is_damaged_are_received_when_the_sender_says_so(client: httpx.Client) -> None:
+def test_a_snapshot_after_a_damaged_one_is_accepted_if_the_sender_names_its_predecessor(client: httpx.Client) -> None:
     sender = Sender(client, ID)
     sender.open()
     sender.send(2)
@@ -268,19 +268,19 @@ def test_snapshots_whose_predecessor_is_damaged_are_received_when_the_sender_say
     assert sender.put("/pictures/3/grad_cam/0.png?after=1", content=picture).status_code == 204
     assert sender.put("/snapshots/3?after=1", json=record_of(3)).status_code == 204
     assert numbers(client) == [0, 1, 3]
-    # too late: taken as received
+    # too late: counts as received
     assert sender.put("/snapshots/2", json=record_of(2)).status_code == 204
     assert numbers(client) == [0, 1, 3]
 
 
-def test_a_run_json_that_cannot_be_used_and_a_copy_of_a_run_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_run_json_and_a_copy_of_a_run_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     FakeTrainer(tmp_path / "a", ID).snap()
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     FakeTrainer(tmp_path / "broken", OTHER, methods=[])
     with caplog.at_level(logging.WARNING, "tfviz.viewer"), Viewer(tmp_path, port=0) as viewer:
         time.sleep(0.7)  # it looks more than once
         assert [run["id"] for run in httpx.get(f"{viewer.address}api/runs").json()] == [ID]
-    said = "\n".join(record.getMessage() for record in caplog.records if record.name == "tfviz.viewer")
-    assert said.count("is left out") == 2
-    assert "is it a copy?" in said
-    assert "methods: expected 1 to 64 items, got 0" in said
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "tfviz.viewer")
+    assert logged.count("is skipped") == 2
+    assert "Is it a copy?" in logged
+    assert "methods: expected 1 to 64 items, got 0" in logged

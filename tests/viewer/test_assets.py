@@ -1,6 +1,4 @@
-"""The files of the page agree with each other and with the rest of tfviz, and need nothing from
-elsewhere.
-"""
+"""The files of the page are consistent with each other and with tfviz, and work offline."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ def text(name: str) -> str:
     return (FOLDER / name).read_text("utf-8")
 
 
-def test_all_files_are_served_and_their_tags_tell_them_apart() -> None:
+def test_all_files_are_served_with_distinct_tags() -> None:
     assets = read_assets()
     assert set(assets) == {path.name for path in FOLDER.iterdir()}
     assert len({asset.tag for asset in assets.values()}) == len(assets)
@@ -29,13 +27,13 @@ def test_all_files_are_served_and_their_tags_tell_them_apart() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir()))
-def test_no_file_needs_the_internet_or_breaks_the_rules_of_the_page(name: str) -> None:
+def test_no_file_needs_the_internet_or_violates_the_security_policy(name: str) -> None:
     content = text(name).replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|//[a-z]+\.", content)
     assert not re.search(r'\sstyle="|\son[a-z]+="|<style|<script>|\beval\(|innerHTML|javascript:', content)
 
 
-def test_what_the_files_name_is_there() -> None:
+def test_all_referenced_files_and_ids_exist() -> None:
     page = text("index.html")
     named = re.findall(r'(?:href|src)="([^"#]+)"', page + text("sign_in.html"))
     named += [
@@ -48,13 +46,13 @@ def test_what_the_files_name_is_there() -> None:
     assert set(named) <= set(read_assets())
     assert set(re.findall(r'modulepreload" href="([^"]+)"', page)) == set(SCRIPTS) - {"main.js"}
     ids = set(re.findall(r'\bid="([^"]+)"', page))
-    asked = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
-    assert asked <= ids
+    used_ids = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
+    assert used_ids <= ids
     assert len(re.findall(r'\bid="', page)) == len(ids)
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_legends_have_the_colors_and_the_words_of_the_pictures(style: str) -> None:
+def test_legends_match_the_colors_and_meanings_of_the_pictures(style: str) -> None:
     (stops,) = re.findall(rf"\.ramp\.{style} {{ background: linear-gradient\(to right, ([^)]+)\)", text("style.css"))
     colors = [[int(stop[place : place + 2], 16) for place in (1, 3, 5)] for stop in stops.split(", ")]
     steps = [round(255 * number / (len(colors) - 1)) for number in range(len(colors))]
@@ -62,6 +60,6 @@ def test_legends_have_the_colors_and_the_words_of_the_pictures(style: str) -> No
     assert f'{style}: "{MEANINGS[style]}"' in text("words.js")
 
 
-def test_curves_begin_and_end_where_the_slider_does() -> None:
+def test_curves_are_aligned_with_the_slider() -> None:
     edges = re.findall(r"\[(\d+), (\d+)\]", re.search(r"const EDGES = .*", text("curves.js"))[0])
     assert edges == re.findall(r"--gutter: (\d+)px; --edge: (\d+)px;", text("style.css"))

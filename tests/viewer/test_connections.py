@@ -1,6 +1,4 @@
-"""Clients that connect and stay silent, or send much at once, leave room for the others; answers
-come at once.
-"""
+"""Idle clients and large uploads leave room for others, and responses are not delayed."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ from tfviz.viewer.server import Viewer  # noqa: E402
 ID = "a" * 32
 SILENT = 200
 
-# A viewer in a process that may open 128 files.
+# A viewer in a process that may open only 128 files.
 SMALL_PROCESS = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
@@ -45,7 +43,7 @@ with Viewer(sys.argv[1], port=0) as viewer:
 
 @pytest.fixture
 def small_port(tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """The port of such a viewer, and the file of its stderr."""
+    """The port of a viewer that may open 128 files, and the file with its stderr."""
     log = tmp_path / "log"
     with log.open("wb") as errors:
         command = [sys.executable, "-c", SMALL_PROCESS, str(tmp_path / "runs")]
@@ -57,7 +55,7 @@ def small_port(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nX-Slow: "], ids=["nothing", "half a header"])
-def test_two_hundred_silent_connections_leave_room_for_others(small_port: tuple[int, Path], beginning: bytes) -> None:
+def test_two_hundred_idle_connections_leave_room_for_others(small_port: tuple[int, Path], beginning: bytes) -> None:
     port, log = small_port
     address = f"http://127.0.0.1:{port}/api/runs"
     assert httpx.get(address, timeout=20).status_code == 200
@@ -72,7 +70,7 @@ def test_two_hundred_silent_connections_leave_room_for_others(small_port: tuple[
     assert log.stat().st_size < 10_000
 
 
-def test_a_connection_whose_request_does_not_come_is_closed(tmp_path: Path) -> None:
+def test_a_connection_without_a_request_is_closed(tmp_path: Path) -> None:
     limits = Limits(header_timeout_s=0.3)
     with Viewer(tmp_path, port=0, limits=limits) as viewer, ExitStack() as stack:
         for first in (b"", b"GET /api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n"):
@@ -82,12 +80,12 @@ def test_a_connection_whose_request_does_not_come_is_closed(tmp_path: Path) -> N
                 if first:
                     assert _received(silent).startswith(b"HTTP/1.1 200")
                 silent.sendall(beginning)
-                # between two requests the time to live of a kept connection counts
+                # between two requests, the keep-alive timeout applies
                 if beginning or not first:
                     while _received(silent):
                         pass
         with httpx.Client(base_url=viewer.address) as client, client.stream("GET", "/api/events") as stream:
-            time.sleep(0.6)  # a request that is under way may take longer
+            time.sleep(0.6)  # a request in progress may take longer
             assert next(stream.iter_lines())
 
 
@@ -108,8 +106,8 @@ def test_an_idle_connection_makes_room_for_a_new_one_and_a_busy_one_does_not(tmp
         assert pages[1].get("/api/runs").status_code == 200
 
 
-def test_an_answer_with_a_body_does_not_wait(tmp_path: Path) -> None:
-    """With Nagle's algorithm each of them waits 40 ms for the client's acknowledgment."""
+def test_a_response_with_a_body_is_not_delayed(tmp_path: Path) -> None:
+    """With Nagle's algorithm, each waits 40 ms for the client's acknowledgment."""
     FakeTrainer(tmp_path / "run", ID, size=128).snap()
     with Viewer(tmp_path, port=0) as viewer, httpx.Client(base_url=viewer.address) as client:
         times_s = []
@@ -120,7 +118,7 @@ def test_an_answer_with_a_body_does_not_wait(tmp_path: Path) -> None:
     assert sorted(times_s)[len(times_s) // 3] < 0.03
 
 
-def test_what_is_received_at_the_same_time_is_bounded(tmp_path: Path) -> None:
+def test_the_size_of_simultaneous_uploads_is_limited(tmp_path: Path) -> None:
     data = png_of(image_of(0))
     with Viewer(tmp_path, port=0, limits=Limits(upload_bytes=5000)) as viewer, httpx.Client(base_url=viewer.address) as client:
         sender = Sender(client, ID)
@@ -128,14 +126,14 @@ def test_what_is_received_at_the_same_time_is_bounded(tmp_path: Path) -> None:
         with socket.create_connection((viewer.host, viewer.port), timeout=20) as slow:
             head = f"PUT /api/runs/{ID}/images/0.png HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n"
             slow.sendall(head.encode() + b"\x89" * 4990)
-            time.sleep(0.5)  # asked before, it would be the slow one that finds no room
-            refused = sender.put("/images/0.png", content=data)
-            assert (refused.status_code, "send it again later" in refused.json()["detail"]) == (429, True)
+            time.sleep(0.5)  # otherwise, the slow upload could be the rejected one
+            response = sender.put("/images/0.png", content=data)
+            assert (response.status_code, "Send it again later." in response.json()["detail"]) == (429, True)
         until(lambda: sender.put("/images/0.png", content=data).status_code == 204, "there is room again")
         assert sender.put("/images/1.png", content=data).status_code == 204
 
 
-def test_two_images_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_two_images_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decode, counts, running, lock = png.cv2.imdecode, [], [0], threading.Lock()
 
     def slow(*arguments: object) -> object:
@@ -150,7 +148,7 @@ def test_two_images_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(png.cv2, "imdecode", slow)
     faults: list[str | None] = []
     size = {"height": 32, "width": 32}
-    check = lambda: faults.append(png.misfit(png_of(image_of(0)), size))  # noqa: E731
+    check = lambda: faults.append(png.fault_of(png_of(image_of(0)), size))  # noqa: E731
     threads = [threading.Thread(target=check) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -161,7 +159,7 @@ def test_two_images_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", ["run.json", "snapshots.jsonl", "images/0.png", "pictures/00000000/grad_cam/0.png"])
-def test_a_named_pipe_in_the_folder_stops_nothing(tmp_path: Path, name: str) -> None:
+def test_a_named_pipe_in_the_folder_blocks_nothing(tmp_path: Path, name: str) -> None:
     odd, other = FakeTrainer(tmp_path / "odd", ID), FakeTrainer(tmp_path / "other", "b" * 32)
     odd.snap()
     (odd.folder / name).unlink()
@@ -172,7 +170,7 @@ def test_a_named_pipe_in_the_folder_stops_nothing(tmp_path: Path, name: str) -> 
             assert status == (404 if name in ("run.json", _file(path)) else 200)
         other.snap()
         records = f"/api/runs/{'b' * 32}/snapshots"
-        until(lambda: len(json.loads(client.get(records).content)) == 1, "the other run goes on")
+        until(lambda: len(json.loads(client.get(records).content)) == 1, "the other run continues")
 
 
 def _file(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Whatever is sent to whatever address, the viewer answers, and never with a fault of its own."""
+"""No request makes the viewer crash or respond with a server error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUICK = settings(
 
 
 class Client:
-    """Asks whatever it is told to, on one connection as long as that holds."""
+    """Sends requests on one connection, and reconnects when it breaks."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.connection = http.client.HTTPConnection(viewer.host, viewer.port, timeout=20)
@@ -43,7 +43,7 @@ class Client:
             self.connection.request(verb, address, body, headers or {})
             answer = self.connection.getresponse()
             return answer.status, answer.read()
-        # an answer before the end of a body ends the connection
+        # a response before the end of a body closes the connection
         except (OSError, http.client.HTTPException):
             self.connection.close()
             self.connection.request(verb, address, body, headers or {})
@@ -65,8 +65,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         asking.connection.close()
 
 
-# In an address: text of every kind, with what would end the path or the address taken as part of
-# it.
+# Part of an address: arbitrary text, percent-encoded.
 part = (
     st.text(max_size=12)
     .map(lambda text: text.encode("utf-8", "surrogatepass"))
@@ -100,7 +99,7 @@ anything = st.recursive(
 
 @st.composite
 def nearly(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
-    """A document of the right form, but for something somewhere in it."""
+    """Return a valid document with one value replaced or deleted."""
     changed = json.loads(json.dumps(document))
     place: Any = changed
     while True:
@@ -118,7 +117,7 @@ def nearly(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A picture of which some bytes are other bytes."""
+    """Return a picture with some bytes replaced."""
     data = bytearray(PNG)
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
@@ -137,13 +136,13 @@ bodies = st.one_of(
 
 @QUICK
 @given(verb=verbs, address=addresses, body=bodies, headers=headers)
-def test_no_request_makes_the_viewer_fail(client: Client, verb: str, address: str, body: bytes, headers: dict) -> None:
+def test_no_request_causes_a_server_error(client: Client, verb: str, address: str, body: bytes, headers: dict) -> None:
     assert client.ask(verb, address, body, headers)[0] < 500
 
 
 @QUICK
 @given(body=nearly(run_of(NEW)))
-def test_a_run_is_either_taken_and_given_back_or_refused(client: Client, body: bytes) -> None:
+def test_a_run_is_either_stored_faithfully_or_rejected(client: Client, body: bytes) -> None:
     status, _ = client.ask("PUT", f"/api/runs/{NEW}", body)
     assert status in (204, 422)
     if status == 204:
@@ -153,7 +152,7 @@ def test_a_run_is_either_taken_and_given_back_or_refused(client: Client, body: b
 
 @QUICK
 @given(body=nearly(record_of(1)), back=st.integers(-1, 2))
-def test_a_record_is_either_taken_and_given_back_or_refused(client: Client, body: bytes, back: int) -> None:
+def test_a_record_is_either_stored_faithfully_or_rejected(client: Client, body: bytes, back: int) -> None:
     last = client.found(f"/api/runs/{SENT}/state")["last"]
     number = max(0, last + 1 - back)
     body = body.replace(b'"number": 1,', f'"number": {number},'.encode())
@@ -167,7 +166,7 @@ def test_a_record_is_either_taken_and_given_back_or_refused(client: Client, body
 
 @QUICK
 @given(data=damaged())
-def test_a_damaged_picture_is_refused_or_can_be_shown(client: Client, data: bytes) -> None:
+def test_a_damaged_picture_is_rejected_or_decodable(client: Client, data: bytes) -> None:
     status, _ = client.ask("PUT", f"/api/runs/{SENT}/images/0.png", data)
     assert status == 204 if data == PNG else status in (204, 422)
     if status == 204:

@@ -1,4 +1,4 @@
-"""The page, in a browser, driven as a person would."""
+"""The page in a real browser, operated as a user would."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WIDE, NARROW = (1600, 900), (360, 740)
 def browser() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        pytest.skip("no Chromium here")
+        pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as tools:
         running = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield running
@@ -41,9 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages; anything that goes wrong in one fails the test, what its own rules forbid among
-    it.
-    """
+    """Open pages. Any error in one, including violations of its security policy, fails the test."""
     faults: list[str] = []
     contexts = []
 
@@ -52,7 +50,10 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" and _is_fault(said.text) else None)
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if message.type == "error" and _is_fault(message.text) else None,
+        )
         page.goto(address)
         return page
 
@@ -63,13 +64,13 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _is_fault(text: str) -> bool:
-    # a viewer that restarts is away meanwhile
+    # a restarting viewer is briefly unavailable
     return "Failed to load resource" not in text and "ERR_" not in text
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[FakeTrainer, FakeTrainer]:
-    """A run that goes on, and an older one."""
+    """A run in progress, and an older one."""
     older = FakeTrainer(tmp_path / "older", OTHER, total=40, started=1.6e9)
     older.snap(25)
     running = FakeTrainer(tmp_path / "running", ID, total=40)
@@ -78,7 +79,7 @@ def runs(tmp_path: Path) -> tuple[FakeTrainer, FakeTrainer]:
 
 
 def at(page: Any) -> tuple[int, int]:
-    """The snapshot that is shown, and the newest, as the slider has them."""
+    """Return the slider's position and maximum."""
     slider = page.locator("#slider")
     return int(slider.input_value()), int(slider.get_attribute("max"))
 
@@ -88,7 +89,7 @@ def address(page: Any) -> str:
 
 
 def shown(page: Any) -> list[str]:
-    """The addresses of the maps that have arrived on the page."""
+    """Return the addresses of the maps that the page has loaded."""
     found = page.evaluate(
         "() => [...document.querySelectorAll('.map img')].map((i) => i.complete && i.naturalWidth ? i.currentSrc : '')"
     )
@@ -96,7 +97,7 @@ def shown(page: Any) -> list[str]:
 
 
 def width_of_maps(page: Any) -> float:
-    """0 at a moment at which the page is drawn anew."""
+    """Return the width of the maps; 0 while the page is being redrawn."""
     return page.evaluate("() => document.querySelector('.map img')?.getBoundingClientRect().width ?? 0")
 
 
@@ -104,7 +105,7 @@ def until_shown(page: Any, number: int) -> None:
     until(lambda: shown(page) and all(one.startswith(f"{number}/") for one in shown(page)), f"pictures of snapshot {number}")
 
 
-def test_snapshots_arrive_by_themselves_while_a_trainer_writes(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+def test_new_snapshots_appear_automatically(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
         playwright.expect(page.locator("#empty")).to_be_visible()
@@ -124,17 +125,17 @@ def test_snapshots_arrive_by_themselves_while_a_trainer_writes(tmp_path: Path, o
         seen = set()
         until(lambda: seen.add(at(page)[1]) or (done.is_set() and at(page) == (11, 11)), "the newest is shown")
         thread.join()
-        assert len(seen) >= 3  # one after the other, not all at the end
+        assert len(seen) >= 3  # one after another, not all at the end
         until_shown(page, 11)
-        page.locator("#previous").click()  # whoever looks back stays there
+        page.locator("#previous").click()  # looking back ends live mode
         playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "false")
         trainer.snap(2)
-        until(lambda: at(page) == (10, 13), "it stays where it is, and the slider grows")
+        until(lambda: at(page) == (10, 13), "the position stays, and the slider grows")
         page.locator("#live").click()
         until_shown(page, 13)
 
 
-def test_a_damaged_snapshot_is_left_out_and_those_after_it_arrive(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+def test_a_damaged_snapshot_is_skipped_and_later_ones_appear(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(5)
     index = trainer.folder / "snapshots.jsonl"
@@ -155,7 +156,7 @@ def test_a_damaged_snapshot_is_left_out_and_those_after_it_arrive(tmp_path: Path
         assert at(page) == (4, 4)
 
 
-def test_screen_readers_are_told_of_news_now_and_then_and_only_while_following(
+def test_screen_readers_hear_of_new_snapshots_only_occasionally_and_in_live_mode(
     tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
 ) -> None:
     with Viewer(tmp_path, port=0) as viewer:
@@ -187,9 +188,9 @@ def test_slider_keys_and_curves_move_through_time(tmp_path: Path, runs: tuple, o
         assert page.locator("#moment-main").text_content() == "Epoch 1 · batch 70 · step 70"
         page.locator("body").press("ArrowRight")
         page.locator("body").press("ArrowRight")
-        until(lambda: at(page)[0] == 9, "two further")
+        until(lambda: at(page)[0] == 9, "two snapshots later")
         page.locator("body").press("Shift+ArrowLeft")
-        until(lambda: at(page)[0] == 0, "ten back, and not beyond the first")
+        until(lambda: at(page)[0] == 0, "ten back, but not before the first")
         page.locator("body").press("End")
         until(lambda: at(page)[0] == 29, "the newest")
         playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
@@ -205,9 +206,7 @@ def test_slider_keys_and_curves_move_through_time(tmp_path: Path, runs: tuple, o
         assert abs(marker["x"] - middle) < thumb_left["width"] / 29
 
 
-def test_playing_goes_on_by_itself_stops_at_the_end_and_may_loop(
-    tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
-) -> None:
+def test_playback_stops_at_the_end_or_loops(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(f"{viewer.address}#at=10&speed=10")
         until_shown(page, 10)
@@ -217,7 +216,7 @@ def test_playing_goes_on_by_itself_stops_at_the_end_and_may_loop(
         playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
         page.locator("#loop").click()
         page.locator("#play").click()
-        until(lambda: 0 <= at(page)[0] < 20, "it begins again")
+        until(lambda: 0 <= at(page)[0] < 20, "it starts over")
         page.locator("#play").click()
         playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
         stopped = at(page)
@@ -226,22 +225,23 @@ def test_playing_goes_on_by_itself_stops_at_the_end_and_may_loop(
         until_shown(page, stopped[0])
 
 
-def test_methods_images_and_sizes_are_chosen(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_methods_images_and_sizes_can_be_chosen(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(f"{viewer.address}#at=3")
         until_shown(page, 3)
         assert len(shown(page)) == 4  # two methods, two images
         page.get_by_label("Grad-CAM", exact=True).uncheck()
         until(lambda: shown(page) == ["3/visual_backprop/0.png", "3/visual_backprop/1.png"], "one method")
-        assert page.get_by_label("VisualBackProp", exact=True).is_disabled()  # something stays
+        # the last method stays
+        assert page.get_by_label("VisualBackProp", exact=True).is_disabled()
         page.locator("body").press("2")
         until(lambda: len(shown(page)) == 4, "both again")
         page.locator("body").press("m")
-        until(lambda: len(shown(page)) == 2, "the first alone")
+        until(lambda: len(shown(page)) == 2, "only the first")
         page.locator("body").press("m")
-        until(lambda: shown(page) == ["3/grad_cam/0.png", "3/grad_cam/1.png"], "the second alone")
+        until(lambda: shown(page) == ["3/grad_cam/0.png", "3/grad_cam/1.png"], "only the second")
         page.locator("body").press("m")
-        page.get_by_role("button", name="Image 2, large").click()
+        page.get_by_role("button", name="Enlarge image 2").click()
         until(lambda: {one[-5] for one in shown(page)} == {"1"}, "the second image alone")
         assert page.locator("#focus-name").text_content() == "Image 2 of 2"
         page.get_by_role("button", name="Next image").click()
@@ -256,7 +256,7 @@ def test_methods_images_and_sizes_are_chosen(tmp_path: Path, runs: tuple, open_p
         until(lambda: {one[-5] for one in shown(page)} == {"1"}, "the second image alone")
 
 
-def test_predictions_and_metrics_are_those_of_the_moment(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_predictions_and_metrics_match_the_snapshot(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(f"{viewer.address}#at=2")
         first = page.locator(".card").first
@@ -270,14 +270,14 @@ def test_predictions_and_metrics_are_those_of_the_moment(tmp_path: Path, runs: t
         described = loss.locator("svg.strip").get_attribute("aria-label")
         losses = [record_of(number, total=40)["logs"]["loss"] for number in range(1, 30)]
         least, greatest = min(losses), max(losses)
-        assert described.startswith(f"loss now {losses[19]:.4g}, least {least:.4g}, greatest {greatest:.4g}; val_loss now ")
+        assert described.startswith(f"loss now {losses[19]:.4g}, lowest {least:.4g}, highest {greatest:.4g}; val_loss now ")
         page.locator("#metric-choice summary").click()
         page.locator("#metrics").get_by_label("loss").uncheck()
-        until(lambda: page.locator(".curve").count() == 1, "one curve less")
+        until(lambda: page.locator(".curve").count() == 1, "one curve fewer")
         playwright.expect(page.locator(".curve .metric").first).to_have_text("accuracy")
 
 
-def test_a_second_run_is_opened_and_two_are_compared(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_another_run_can_be_opened_and_two_can_be_compared(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
         until_shown(page, 29)
@@ -292,7 +292,7 @@ def test_a_second_run_is_opened_and_two_are_compared(tmp_path: Path, runs: tuple
         playwright.expect(page.locator(".curve").first).to_contain_text("loss · running")
 
 
-def test_the_name_of_a_compared_run_stands_below_its_map(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_the_name_of_a_compared_run_is_below_its_map(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         for view in ("#", "#focus=0&"):
             page = open_page(f"{viewer.address}/{view}run={ID}&compare={OTHER}".replace("//#", "/#"))
@@ -304,7 +304,7 @@ def test_the_name_of_a_compared_run_stands_below_its_map(tmp_path: Path, runs: t
                 assert abs(badge["x"] + badge["width"] / 2 - picture["x"] - picture["width"] / 2) < 2
 
 
-def test_the_true_class_is_shown_and_whether_it_is_predicted(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+def test_the_true_class_is_shown_with_whether_it_is_predicted(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID, total=40, true_classes=[0, None])
     trainer.snap(30)
     with Viewer(tmp_path, port=0) as viewer:
@@ -314,13 +314,11 @@ def test_the_true_class_is_shown_and_whether_it_is_predicted(tmp_path: Path, ope
         page.locator("#slider").fill("2")
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
         playwright.expect(page.locator(".truth")).to_have_count(1)
-        page.get_by_role("button", name="Image 1, large").click()
+        page.get_by_role("button", name="Enlarge image 1").click()
         playwright.expect(page.locator(".truth")).to_be_visible()
 
 
-def test_the_class_that_is_explained_and_the_strength_of_its_maps_are_told(
-    tmp_path: Path, open_page: Callable[..., Any]
-) -> None:
+def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap()
     trainer.snap(explained=[{"class": 4, "score": 0.004}, None], strengths={"grad_cam": ["sum 0.01 of 1 (nearly empty)", ""]})
@@ -335,7 +333,7 @@ def test_the_class_that_is_explained_and_the_strength_of_its_maps_are_told(
 
 
 @pytest.mark.parametrize("is_other", [True, False])
-def test_a_run_that_is_gone_on_with_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
+def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID, total=40)
     trainer.snap(10)
     predictions = record_of(9, total=40)["predictions"]
@@ -348,56 +346,55 @@ def test_a_run_that_is_gone_on_with_is_marked(tmp_path: Path, open_page: Callabl
         until_shown(page, 20)
         strip = page.locator(".curve svg.strip").first
         playwright.expect(strip.locator(".stop")).to_have_count(1)
-        playwright.expect(strip).to_contain_text("other weights" if is_other else "continued")
+        playwright.expect(strip).to_contain_text("new weights" if is_other else "continued")
         drawn = strip.locator("path.own:not(.twin)").get_attribute("d")
         assert drawn.count("M") == (2 if is_other else 1)
         page.locator("#slider").fill("10")
         playwright.expect(page.locator("#moment-main")).to_have_text("Continued at step 90")
         more = page.locator("#moment-more")
-        (playwright.expect(more).to_contain_text if is_other else playwright.expect(more).not_to_contain_text)("other weights")
+        expected = playwright.expect(more)
+        (expected.to_contain_text if is_other else expected.not_to_contain_text)("different weights")
 
 
-def until_told(page: Any, run: str, count: int) -> None:
-    """Until the viewer has told of so many snapshots, also of a run that is not shown."""
-    told = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
-    until(lambda: page.evaluate(told, run) == count, f"{count} snapshots are told of")
+def until_news(page: Any, run: str, count: int) -> None:
+    """Wait until the page has news of so many snapshots, even of a run that is not shown."""
+    script = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
+    until(lambda: page.evaluate(script, run) == count, f"news of {count} snapshots")
 
 
-def test_a_run_that_comes_to_be_shown_again_is_fetched_anew(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_a_run_that_becomes_visible_again_is_fetched_again(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     running, older = runs
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(f"{viewer.address}#run={ID}&compare={OTHER}")
         until(lambda: shown(page).count("29/grad_cam/0.png") == 1 == shown(page).count("24/grad_cam/0.png"), "both runs")
         page.locator("#compare").select_option("")
-        until(lambda: len(shown(page)) == 4 and "compare" not in address(page), "the first alone")
+        until(lambda: len(shown(page)) == 4 and "compare" not in address(page), "only the first")
         older.snap(15)
-        until_told(page, OTHER, 40)
+        until_news(page, OTHER, 40)
         page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}&compare={OTHER}")
         until(lambda: shown(page).count("29/grad_cam/0.png") == 2, "by a link, the other run at the same step")
         page.evaluate("(hash) => { location.hash = hash; }", f"run={OTHER}")
         until_shown(page, 39)
         running.snap(5)
-        until_told(page, ID, 35)
+        until_news(page, ID, 35)
         page.evaluate("(hash) => { location.hash = hash; }", f"run={ID}")
         until_shown(page, 34)
         page.locator("#run").select_option(OTHER)
         until_shown(page, 39)
         running.snap(5)
-        until_told(page, ID, 40)
+        until_news(page, ID, 40)
         page.locator("body").press("Home")
         page.locator("#speed").select_option("1")
         page.locator("#play").click()
         playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
         shutil.rmtree(older.folder)
         playwright.expect(page.locator("#run-name")).to_have_text("running")
-        until(lambda: at(page) == (39, 39), "the newest of the run that is left")
+        until(lambda: at(page) == (39, 39), "the newest of the remaining run")
         playwright.expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
         playwright.expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
 
 
-def test_an_address_that_asks_for_too_much_shows_what_is_there(
-    tmp_path: Path, runs: tuple, open_page: Callable[..., Any]
-) -> None:
+def test_an_address_beyond_the_data_shows_what_exists(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(f"{viewer.address}#at=9999&focus=7")
         until_shown(page, 29)
@@ -406,11 +403,11 @@ def test_an_address_that_asks_for_too_much_shows_what_is_there(
         playwright.expect(page.locator("#image-choice")).to_be_visible()
         page.locator("#previous").click()
         until(lambda: at(page)[0] == 28, "the one before the last")
-        page.get_by_role("button", name="Image 2, large").click()
+        page.get_by_role("button", name="Enlarge image 2").click()
         playwright.expect(page.locator("#focus-name")).to_have_text("Image 2 of 2")
 
 
-def test_so_many_curves_are_shown_and_no_more_can_be_chosen(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+def test_the_number_of_visible_curves_is_limited(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap(3, logs={f"metric{number}": float(number) for number in range(9)})
     with Viewer(tmp_path, port=0) as viewer:
@@ -428,7 +425,7 @@ def test_so_many_curves_are_shown_and_no_more_can_be_chosen(tmp_path: Path, open
         playwright.expect(page.locator("#metrics input:disabled")).to_have_count(0)
 
 
-def test_the_address_leads_back_to_the_same_view(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_the_address_restores_the_view(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
         until_shown(page, 29)
@@ -436,7 +433,7 @@ def test_the_address_leads_back_to_the_same_view(tmp_path: Path, runs: tuple, op
         page.get_by_label("Grad-CAM", exact=True).uncheck()
         page.locator("#slider").fill("11")
         page.get_by_text("Small", exact=True).click()
-        until(lambda: {"at=11", "size=small"} <= set(re.split("[#&]", address(page))), "the address says it")
+        until(lambda: {"at=11", "size=small"} <= set(re.split("[#&]", address(page))), "the address has the view")
         again = open_page(address(page))
         until(lambda: shown(again) == ["11/visual_backprop/0.png", "11/visual_backprop/1.png"], "the same view")
         assert again.locator("#run-name").text_content() == "older"
@@ -453,7 +450,7 @@ def test_the_page_survives_a_restart_of_the_viewer(tmp_path: Path, runs: tuple, 
         until_shown(page, 32)
 
 
-def test_the_token_is_asked_for_once(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_the_token_is_requested_once(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0, token="open-sesame") as viewer:
         page = open_page(viewer.address)
         page.get_by_label("Token").fill("open-sesame")
@@ -464,7 +461,7 @@ def test_the_token_is_asked_for_once(tmp_path: Path, runs: tuple, open_page: Cal
         until_shown(page, 29)
 
 
-def test_a_method_that_failed_says_so(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+def test_the_error_of_a_failed_method_is_shown(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID)
     trainer.snap()
     trainer.snap(methods=["visual_backprop"], errors={"grad_cam": "no such layer"})
@@ -478,7 +475,7 @@ def test_a_method_that_failed_says_so(tmp_path: Path, open_page: Callable[..., A
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_all_fits_at_both_widths_and_can_be_read_in_both_lights(
+def test_the_page_fits_wide_and_narrow_windows_and_is_legible_in_both_color_schemes(
     tmp_path: Path, runs: tuple, open_page: Callable[..., Any], size: tuple[int, int], scheme: str
 ) -> None:
     with Viewer(tmp_path, port=0) as viewer:
@@ -488,12 +485,12 @@ def test_all_fits_at_both_widths_and_can_be_read_in_both_lights(
             page.goto(viewer.address + view)
             time.sleep(0.4)
             wide = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
-            assert wide[0] <= wide[1], f"{view} has to be scrolled sideways"
+            assert wide[0] <= wide[1], f"{view} needs horizontal scrolling"
         page.goto(viewer.address + "#")
         until_shown(page, 29)
         first = page.locator(".card").first.bounding_box()
         dock = page.locator("#time").bounding_box()
-        assert first["y"] < dock["y"] - 150  # pictures are seen above the slider without scrolling
+        assert first["y"] < dock["y"] - 150  # pictures show without scrolling
         assert page.locator(".card img").first.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
         for place in ("#run-about", "#moment-main", ".card h3", "figcaption", ".prediction .label", "svg .tick"):
             assert contrast(page, place) >= 4.5, place
@@ -502,9 +499,7 @@ def test_all_fits_at_both_widths_and_can_be_read_in_both_lights(
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_a_long_label_pushes_nothing_out_of_its_card(
-    tmp_path: Path, open_page: Callable[..., Any], size: tuple[int, int]
-) -> None:
+def test_a_long_label_stays_inside_its_card(tmp_path: Path, open_page: Callable[..., Any], size: tuple[int, int]) -> None:
     names = ["African hunting dog, hyena dog, Cape hunting dog, Lycaon pictus"] * 6
     FakeTrainer(tmp_path / "run", ID, labels=names).snap(3)
     with Viewer(tmp_path, port=0) as viewer:
@@ -518,7 +513,7 @@ def test_a_long_label_pushes_nothing_out_of_its_card(
 
 
 def contrast(page: Any, place: str) -> float:
-    """Of text and what is behind it, after WCAG: 4.5 is needed."""
+    """Return the contrast ratio of a text and its background. WCAG requires 4.5."""
     colors = page.locator(place).first.evaluate("""(element) => {
         const style = getComputedStyle(element);
         let behind = element;
@@ -536,7 +531,7 @@ def _luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_everything_that_can_be_used_has_a_name(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
+def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
         until_shown(page, 29)
@@ -553,11 +548,11 @@ def test_everything_that_can_be_used_has_a_name(tmp_path: Path, runs: tuple, ope
         page.keyboard.press("Tab")
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
         page.locator("body").press("?")
-        playwright.expect(page.get_by_role("dialog")).to_contain_text("previous, next snapshot")
+        playwright.expect(page.get_by_role("dialog")).to_contain_text("previous or next snapshot")
         page.keyboard.press("Escape")
 
 
-def test_ten_thousand_snapshots_open_and_stay_usable(
+def test_a_run_of_ten_thousand_snapshots_opens_and_stays_responsive(
     tmp_path: Path, open_page: Callable[..., Any], record_property: Callable[[str, object], None]
 ) -> None:
     trainer = FakeTrainer(tmp_path / "long", ID, total=10_000)
@@ -569,10 +564,10 @@ def test_ten_thousand_snapshots_open_and_stay_usable(
         until_shown(page, 9_999)
         opened_s = time.monotonic() - start_s
         points = page.locator(".curve path.line").first.get_attribute("d").count("L")
-        assert points < 8 * WIDE[0]  # a few for each pixel, not one for each snapshot and metric
+        assert points < 8 * WIDE[0]  # a few per pixel, not one per snapshot and metric
         trainer.snap()
         until(lambda: at(page) == (10_000, 10_000), "the next appears")
         page.locator("#slider").fill("9999")
         until_shown(page, 9_999)
-        # for a report: about one second on an idle machine
+        # for a report: about one second when nothing else runs
         record_property("opened_s", round(opened_s, 2))

@@ -1,5 +1,5 @@
-"""What the viewer refuses: strangers, places outside its folder, too much, and anything of another
-form.
+"""What the viewer rejects: unauthorized clients, paths outside its folder, too much, and invalid
+data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tfviz.viewer.log import on_one_line  # noqa: E402
 from tfviz.viewer.server import Viewer  # noqa: E402
 
 ID, OTHER = "a" * 32, "b" * 32
-KNOWN, SENT = "c" * 32, "d" * 32  # of the steady viewer
+KNOWN, SENT = "c" * 32, "d" * 32  # runs of the shared viewer
 GOOD = png_of(image_of(0))
 TOKEN = "correct-horse-battery"
 
@@ -58,7 +58,7 @@ def guarded(tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def raw(viewer: Viewer, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    """A request whose address no client has tidied up."""
+    """Send a request without normalizing its address."""
     connection = http.client.HTTPConnection(viewer.host, viewer.port, timeout=20)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -72,7 +72,7 @@ def raw(viewer: Viewer, method: str, path: str, body: bytes = b"", **headers: st
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Viewer, Path]]:
-    """A viewer for what must leave no trace anyway, and the folder in which its own lies."""
+    """A shared viewer for requests that must have no effect, and the parent of its folder."""
     outside = tmp_path_factory.mktemp("steady")
     (outside / "secret.png").write_bytes(b"secret")
     FakeTrainer(outside / "runs" / "here", KNOWN).snap()
@@ -82,22 +82,22 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Viewer, P
         yield running, outside
 
 
-# Who may ask
+# Access control
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
-def test_an_address_that_others_can_reach_needs_a_token(tmp_path: Path, host: str) -> None:
-    with pytest.raises(OptionError, match=r"Other machines can reach the viewer at .*add --token"):
+def test_a_host_that_other_machines_can_reach_needs_a_token(tmp_path: Path, host: str) -> None:
+    with pytest.raises(OptionError, match=r"Other machines can reach the viewer at .*Set TFVIZ_TOKEN or --token"):
         Viewer(tmp_path, host=host)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\n", "schlüssel"])
-def test_a_token_that_cannot_be_sent_is_refused(tmp_path: Path, token: str) -> None:
-    with pytest.raises(OptionError, match="token: expected letters, digits and signs without spaces"):
+def test_a_token_that_cannot_be_sent_is_rejected(tmp_path: Path, token: str) -> None:
+    with pytest.raises(OptionError, match="The token must consist of printable ASCII characters without spaces"):
         Viewer(tmp_path, token=token)
 
 
-def test_with_a_token_every_address_of_the_machine_is_served(tmp_path: Path) -> None:
+def test_with_a_token_the_viewer_serves_all_addresses_of_the_machine(tmp_path: Path) -> None:
     with Viewer(tmp_path, host="0.0.0.0", port=0, token=TOKEN) as running:
         assert httpx.get(f"http://127.0.0.1:{running.port}/api/runs").status_code == 401
         headers = {"Authorization": f"Bearer {TOKEN}", "Host": "any.example"}
@@ -105,13 +105,13 @@ def test_with_a_token_every_address_of_the_machine_is_served(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("path", ["/api/runs", f"/api/runs/{ID}/pictures/0/grad_cam/0.png", "/main.js", "/api/events", "/x"])
-def test_nothing_is_read_or_written_without_the_token(guarded: httpx.Client, path: str) -> None:
+def test_nothing_can_be_read_or_written_without_the_token(guarded: httpx.Client, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Cookie": f"tfviz_viewer={TOKEN}"}):
         assert guarded.get(path, headers=headers).status_code == 401
         assert guarded.put(path, headers=headers).status_code == 401
 
 
-def test_a_trainer_sends_with_the_token_in_its_header(guarded: httpx.Client) -> None:
+def test_a_trainer_can_send_with_the_token_in_its_header(guarded: httpx.Client) -> None:
     guarded.headers["Authorization"] = f"Bearer {TOKEN}"
     sender = Sender(guarded, OTHER)
     sender.open()
@@ -123,13 +123,13 @@ def sign_in(client: httpx.Client, token: str, **headers: str) -> httpx.Response:
     return client.post("/", data={"token": token}, headers=headers)
 
 
-def test_the_page_posts_the_token_and_gets_a_cookie_that_cannot_send(guarded: httpx.Client) -> None:
+def test_signing_in_sets_a_cookie_that_allows_only_reading(guarded: httpx.Client) -> None:
     page = guarded.get("/")
     assert page.status_code == 401
-    assert "needs its token" in page.text and 'method="post"' in page.text
-    # with "no-referrer" browsers would post from "null"
+    assert "needs a token" in page.text and 'method="post"' in page.text
+    # with "no-referrer", browsers would send the Origin "null"
     assert page.headers["referrer-policy"] == "same-origin"
-    assert guarded.get("/style.css").status_code == 200  # the page that asks looks like the others
+    assert guarded.get("/style.css").status_code == 200  # the sign-in page uses the same style
     assert sign_in(guarded, "wrong").status_code == 401
     assert sign_in(guarded, TOKEN, Origin="null").status_code == 403
     assert sign_in(guarded, TOKEN, Origin="http://evil.example").status_code == 403
@@ -138,15 +138,15 @@ def test_the_page_posts_the_token_and_gets_a_cookie_that_cannot_send(guarded: ht
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     assert re.search("HttpOnly.*SameSite=strict", entered.headers["set-cookie"], re.IGNORECASE)
     assert TOKEN not in entered.headers["set-cookie"]
-    # httpx keeps the cookie
+    # httpx stores the cookie
     assert guarded.get(f"/api/runs/{ID}/pictures/0/grad_cam/0.png").status_code == 200
     assert guarded.get("/").status_code == 200
     assert guarded.put(f"/api/runs/{OTHER}", json=run_of(OTHER)).status_code == 401
 
 
-def test_a_link_with_the_token_leads_to_an_address_without_it(guarded: httpx.Client) -> None:
+def test_a_link_with_the_token_redirects_to_an_address_without_it(guarded: httpx.Client) -> None:
     assert guarded.get("/", params={"token": "wrong"}).status_code == 401
-    # the second time there is a cookie, and the token shall not stay in the address either
+    # the second time, the cookie exists, and the token must still leave the address
     for _ in range(2):
         entered = guarded.get("/", params={"token": TOKEN})
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -154,7 +154,7 @@ def test_a_link_with_the_token_leads_to_an_address_without_it(guarded: httpx.Cli
     assert guarded.get("/").status_code == 200
 
 
-def test_a_posted_token_is_no_longer_than_a_token(guarded: httpx.Client) -> None:
+def test_invalid_and_oversized_sign_in_forms_are_rejected(guarded: httpx.Client) -> None:
     for body in (b"token=" + b"x" * (1 << 20), b"", b"\xff\xfe", b"token=", b"token=%ff%00", b"other=" + TOKEN.encode()):
         assert guarded.post("/", content=body).status_code == 401
     assert guarded.post("/api/runs", data={"token": TOKEN}).status_code == 401
@@ -165,7 +165,7 @@ def test_two_viewers_on_one_machine_keep_their_cookies_apart(tmp_path: Path) -> 
     with (
         Viewer(tmp_path, port=0, token=TOKEN) as one,
         Viewer(tmp_path, port=0, token=other) as two,
-        httpx.Client() as browser,  # it keeps cookies by machine, not by port
+        httpx.Client() as browser,  # stores cookies by machine, not by port
     ):
         for viewer, token in ((one, TOKEN), (two, other)):
             assert browser.post(viewer.address, data={"token": token}).status_code == 303
@@ -173,20 +173,20 @@ def test_two_viewers_on_one_machine_keep_their_cookies_apart(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("token", ["x", "fifteen-letters"])
-def test_where_others_can_guess_a_token_is_long(tmp_path: Path, token: str) -> None:
+def test_a_token_that_other_machines_can_guess_must_be_long(tmp_path: Path, token: str) -> None:
     with pytest.raises(OptionError, match=rf"The token has {len(token)} characters.*Choose one of at least 16, for instance"):
         Viewer(tmp_path, host="0.0.0.0", port=0, token=token)
     with Viewer(tmp_path, host="127.0.0.1", port=0, token=token):
         pass
 
 
-def test_a_picture_larger_than_its_image_can_be_is_not_read(steady: tuple[Viewer, Path]) -> None:
+def test_a_picture_too_large_for_its_image_is_not_read(steady: tuple[Viewer, Path]) -> None:
     viewer, outside = steady
     picture = outside / "runs" / "here" / "pictures" / "00000000" / "grad_cam" / "0.png"
     content = picture.read_bytes()
     try:
         with picture.open("r+b") as file:
-            file.truncate(1 << 36)  # of nothing
+            file.truncate(1 << 36)  # a sparse file
         assert raw(viewer, "GET", f"/api/runs/{KNOWN}/pictures/0/grad_cam/0.png")[0] == 404
     finally:
         picture.write_bytes(content)
@@ -194,7 +194,7 @@ def test_a_picture_larger_than_its_image_can_be_is_not_read(steady: tuple[Viewer
     assert raw(viewer, "GET", f"/api/runs/{KNOWN}/pictures/0/grad_cam/200.png")[0] == 404
 
 
-def test_a_page_from_elsewhere_is_refused_whatever_name_it_gives_this_machine(viewer: Viewer) -> None:
+def test_requests_from_other_sites_are_rejected_under_any_host_name(viewer: Viewer) -> None:
     for host in ("evil.example", f"evil.example:{viewer.port}", "127.0.0.1.evil.example", "", "localhost:x", "[::1"):
         assert raw(viewer, "GET", "/api/runs", Host=host)[0] == 403
     for host in (f"127.0.0.1:{viewer.port}", f"localhost:{viewer.port}", "[::1]:80", "127.0.0.2"):
@@ -205,14 +205,14 @@ def test_a_page_from_elsewhere_is_refused_whatever_name_it_gives_this_machine(vi
         assert raw(viewer, "PUT", f"/api/runs/{ID}", Host=own, Origin=origin)[0] == 403
 
 
-def test_which_names_are_this_machine() -> None:
+def test_names_of_this_machine_are_recognized() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "LOCALHOST"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "10.0.0.1", "::", "localhost.example", "", "1"))
     assert is_own_name("workstation:80", "workstation")
     assert not is_own_name("workstation:80", "127.0.0.1")
 
 
-def test_every_answer_forbids_what_the_page_does_not_need(client: httpx.Client) -> None:
+def test_every_response_has_the_security_headers(client: httpx.Client) -> None:
     for path in ("/", "/api/runs", "/nothing", f"/api/runs/{ID}/state"):
         headers = client.get(path).headers
         assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
@@ -221,7 +221,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: httpx.Client) 
     assert client.get("/api/runs").headers["cache-control"] == "no-store"
 
 
-# Places
+# Paths
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: httpx.Client) 
         "/api/runs/..%2f..%2fsecret.png/state",
     ],
 )
-def test_no_address_leads_out_of_the_folder(steady: tuple[Viewer, Path], path: str) -> None:
+def test_no_address_leads_outside_the_folder(steady: tuple[Viewer, Path], path: str) -> None:
     viewer, outside = steady
     before = sorted(outside.rglob("*"))
     for method in ("GET", "PUT"):
@@ -258,7 +258,7 @@ def test_no_address_leads_out_of_the_folder(steady: tuple[Viewer, Path], path: s
     assert sorted(outside.rglob("*")) == before
 
 
-def test_links_are_neither_read_nor_written_through(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
+def test_pictures_behind_links_are_not_served(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(png_of(image_of(1)))
     trainer = FakeTrainer(tmp_path / "runs" / "here", ID)
@@ -287,7 +287,7 @@ def test_a_run_behind_a_link_is_not_shown(viewer: Viewer, client: httpx.Client, 
     until(lambda: [run["id"] for run in client.get("/api/runs").json()] == [OTHER], "the one run appears")
 
 
-def test_what_is_received_is_not_written_through_links(client: httpx.Client, tmp_path: Path) -> None:
+def test_uploads_are_not_written_through_links(client: httpx.Client, tmp_path: Path) -> None:
     sender = Sender(client, ID)
     sender.open()
     elsewhere = tmp_path / "elsewhere"
@@ -301,7 +301,7 @@ def test_what_is_received_is_not_written_through_links(client: httpx.Client, tmp
 
 
 @pytest.mark.parametrize("name", ["../../out", "/etc/x", "..", ".hidden", "a/b\\c:d*?", "", "ünïcode", "x" * 400, "a\nb\0c"])
-def test_whatever_a_run_is_called_its_folder_lies_inside(client: httpx.Client, tmp_path: Path, name: str) -> None:
+def test_the_folder_of_a_run_stays_inside_for_any_name(client: httpx.Client, tmp_path: Path, name: str) -> None:
     assert Sender(client, ID).put(json=run_of(ID, name=name)).status_code == 204
     (folder,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}-a{8}", folder.name)
@@ -309,7 +309,7 @@ def test_whatever_a_run_is_called_its_folder_lies_inside(client: httpx.Client, t
     assert client.get("/api/runs").json()[0]["name"] == name
 
 
-def test_a_folder_of_that_name_is_left_as_it_is(client: httpx.Client, tmp_path: Path) -> None:
+def test_an_existing_folder_of_the_same_name_is_not_touched(client: httpx.Client, tmp_path: Path) -> None:
     taken = tmp_path / "runs" / "shapes-aaaaaaaa"
     taken.mkdir(parents=True)
     sender = Sender(client, ID)
@@ -318,10 +318,10 @@ def test_a_folder_of_that_name_is_left_as_it_is(client: httpx.Client, tmp_path: 
     assert (tmp_path / "runs" / f"shapes-{ID}" / "run.json").is_file()
 
 
-# How much
+# Limits
 
 
-def test_larger_bodies_are_refused_by_their_header_and_while_they_come(viewer: Viewer, client: httpx.Client) -> None:
+def test_oversized_bodies_are_rejected_by_their_header_and_while_they_arrive(viewer: Viewer, client: httpx.Client) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(100):
             yield b" " * 1000
@@ -335,11 +335,11 @@ def test_larger_bodies_are_refused_by_their_header_and_while_they_come(viewer: V
         assert raw(viewer, "PUT", f"/api/runs/{ID}", Content_Length=length)[0] in (400, 413)
 
 
-def test_numbers_of_runs_images_methods_and_readers_are_limited(client: httpx.Client) -> None:
+def test_the_numbers_of_runs_images_methods_and_readers_are_limited(client: httpx.Client) -> None:
     for number in range(3):
         assert Sender(client, f"{number}" * 32).put(json=run_of(f"{number}" * 32)).status_code == 204
-    refused = Sender(client, ID).put(json=run_of(ID))
-    assert (refused.status_code, "3 runs already" in refused.json()["detail"]) == (429, True)
+    response = Sender(client, ID).put(json=run_of(ID))
+    assert (response.status_code, "already 3 runs" in response.json()["detail"]) == (429, True)
     many = Sender(client, "0" * 32)
     assert many.put(json=run_of("0" * 32, images=257)).status_code == 422
     methods = [{"name": f"m{i}", "key": "m", "title": "", "layer": None, "style": "grey"} for i in range(65)]
@@ -348,7 +348,7 @@ def test_numbers_of_runs_images_methods_and_readers_are_limited(client: httpx.Cl
     assert many.put("/snapshots/1000000", json=record_of(1_000_000)).status_code == 422
     with client.stream("GET", "/api/events"), client.stream("GET", "/api/events"):
         assert client.get("/api/events").status_code == 429
-    until(lambda: _streams(client), "their places are free again")
+    until(lambda: _streams(client), "the readers' slots are free again")
 
 
 def _streams(client: httpx.Client) -> bool:
@@ -356,13 +356,13 @@ def _streams(client: httpx.Client) -> bool:
         return stream.status_code == 200
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(viewer: Viewer) -> None:
+def test_a_body_that_arrives_too_slowly_is_rejected(viewer: Viewer) -> None:
     with socket.create_connection((viewer.host, viewer.port), timeout=20) as slow:
         slow.sendall(f"PUT /api/runs/{ID} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
         assert b" 408 " in slow.recv(1000)
 
 
-def test_a_full_disk_is_told_to_the_trainer_and_nothing_half_written_stays(
+def test_a_full_disk_is_reported_to_the_trainer_and_leaves_no_partial_data(
     client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender = Sender(client, ID)
@@ -373,7 +373,7 @@ def test_a_full_disk_is_told_to_the_trainer_and_nothing_half_written_stays(
     opened = Path.open
 
     class Full:
-        """An index whose disk takes half of a line."""
+        """An index on a disk that accepts half of a line."""
 
         def __init__(self, path: Path) -> None:
             self.file = opened(path, "r+b", buffering=0)
@@ -392,17 +392,17 @@ def test_a_full_disk_is_told_to_the_trainer_and_nothing_half_written_stays(
     monkeypatch.setattr(
         Path, "open", lambda path, mode="r", **options: Full(path) if mode == "r+b" else opened(path, mode, **options)
     )
-    refused = sender.put("/snapshots/1", json=record_of(1))
-    assert (refused.status_code, refused.json()["detail"]) == (
+    response = sender.put("/snapshots/1", json=record_of(1))
+    assert (response.status_code, response.json()["detail"]) == (
         507,
-        "the viewer cannot write to its folder (No space left on device)",
+        "The viewer cannot write to its folder (No space left on device). Free some space or check its permissions.",
     )
     assert (folder / "snapshots.jsonl").read_bytes() == before
     monkeypatch.undo()
     assert sender.put("/snapshots/1", json=record_of(1)).status_code == 204
 
 
-# Of what form
+# Form
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -410,7 +410,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG that says it is large; its pixels are few bytes."""
+    """Return a PNG with a large size in its header and few bytes of pixels."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"\0" * 1000)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -423,25 +423,25 @@ DEEP = cv2.imencode(".png", image_of(0).astype(np.uint16) * 257)[1].tobytes()
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"", "expected a PNG picture, got 0 bytes"),
-        (b"<svg onload='alert(1)'/>", "expected a PNG picture"),
-        (JPEG, "expected a PNG picture"),
-        (GOOD[:60], "cut short or damaged"),
-        (GOOD[:8], "expected a picture 32 pixels high and 32 wide, got 0 by 0"),
-        (GOOD.replace(b"IDAT", b"IDAX"), "cut short or damaged"),
-        (png_of(image_of(0, 33)), "expected a picture 32 pixels high and 32 wide, got 33 by 33"),
-        (bomb(60_000), "got 60000 by 60000"),
-        (bomb(32), "cut short or damaged"),
-        (DEEP, "8 bits per channel, got 16"),
+        (b"", "Expected a PNG image. Received: 0 bytes"),
+        (b"<svg onload='alert(1)'/>", "Expected a PNG image."),
+        (JPEG, "Expected a PNG image."),
+        (GOOD[:60], "truncated or damaged"),
+        (GOOD[:8], "Expected an image 32 pixels wide and 32 high. Received: 0 by 0"),
+        (GOOD.replace(b"IDAT", b"IDAX"), "truncated or damaged"),
+        (png_of(image_of(0, 33)), "Expected an image 32 pixels wide and 32 high. Received: 33 by 33"),
+        (bomb(60_000), "Received: 60000 by 60000"),
+        (bomb(32), "truncated or damaged"),
+        (DEEP, "8 bits per channel. Received: 16"),
     ],
 )
-def test_only_a_whole_png_of_the_right_size_is_taken(steady: tuple[Viewer, Path], data: bytes, fault: str) -> None:
+def test_only_a_complete_png_of_the_right_size_is_accepted(steady: tuple[Viewer, Path], data: bytes, fault: str) -> None:
     viewer, outside = steady
     before = sorted(outside.rglob("*"))
     for path in ("images/0.png", "pictures/0/grad_cam/0.png"):
-        refused = httpx.put(f"{viewer.address}api/runs/{SENT}/{path}", content=data)
-        assert refused.status_code == 422
-        assert fault in refused.json()["detail"]
+        response = httpx.put(f"{viewer.address}api/runs/{SENT}/{path}", content=data)
+        assert response.status_code == 422
+        assert fault in response.json()["detail"]
     assert sorted(outside.rglob("*")) == before
 
 
@@ -477,30 +477,30 @@ WRONG_RECORDS = {
 
 
 @pytest.mark.parametrize("body", WRONG_RUNS.values(), ids=WRONG_RUNS)
-def test_a_run_of_another_form_is_refused_with_a_line_of_log(
+def test_an_invalid_run_is_rejected_and_logged(
     steady: tuple[Viewer, Path], body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     viewer, outside = steady
     before = sorted(outside.rglob("*"))
     with caplog.at_level(logging.WARNING, "tfviz.viewer"):
-        refused = httpx.put(f"{viewer.address}api/runs/{ID}", content=body)
-    assert refused.status_code == 422
-    assert refused.json()["detail"]
+        response = httpx.put(f"{viewer.address}api/runs/{ID}", content=body)
+    assert response.status_code == 422
+    assert response.json()["detail"]
     assert sorted(outside.rglob("*")) == before
     (line,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
     assert line.startswith(f"127.0.0.1 PUT /api/runs/{ID} -> 422 ")
 
 
 @pytest.mark.parametrize("record", WRONG_RECORDS.values(), ids=WRONG_RECORDS)
-def test_a_record_of_another_form_is_refused(steady: tuple[Viewer, Path], record: dict) -> None:
+def test_an_invalid_record_is_rejected(steady: tuple[Viewer, Path], record: dict) -> None:
     run = f"{steady[0].address}api/runs/{SENT}"
     assert httpx.put(f"{run}/snapshots/0", content=json.dumps(record).encode()).status_code == 422
     assert httpx.get(f"{run}/state").json()["last"] == -1
 
 
-def test_what_does_not_belong_to_the_run_is_refused(client: httpx.Client) -> None:
+def test_uploads_that_do_not_belong_to_the_run_are_rejected(client: httpx.Client) -> None:
     sender = Sender(client, ID)
-    # the run has not come yet
+    # the run does not exist yet
     assert sender.put("/snapshots/0", json=record_of(0)).status_code == 404
     sender.open()
     assert sender.put("/images/2.png", content=GOOD).status_code == 422
@@ -509,19 +509,19 @@ def test_what_does_not_belong_to_the_run_is_refused(client: httpx.Client) -> Non
     assert client.post("/api/runs", json={}).status_code == 405
 
 
-def test_a_request_is_one_line_of_log_whatever_is_in_it(viewer: Viewer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_is_logged_on_one_line_whatever_it_contains(viewer: Viewer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "tfviz.viewer"):
         raw(viewer, "GET", "/nothing%0d%0aforged%1b[2J")
-        raw(viewer, "GET", f"/api/runs/{ID}/state")  # ordinary: it has not come yet
+        raw(viewer, "GET", f"/api/runs/{ID}/state")  # ordinary: the run does not exist yet
     (line,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
-    assert line == r"127.0.0.1 GET /nothing\x0d\x0aforged\x1b[2J -> 404 there is nothing at this address"
+    assert line == r"127.0.0.1 GET /nothing\x0d\x0aforged\x1b[2J -> 404 There is nothing at this address."
     assert len(on_one_line("x" * 5000)) == 301
 
 
 @pytest.mark.parametrize(
     "noise", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\0" * 100 + b"\r\n\r\n"]
 )
-def test_what_is_not_http_is_refused_and_the_viewer_goes_on(viewer: Viewer, client: httpx.Client, noise: bytes) -> None:
+def test_data_that_is_not_http_is_rejected_and_the_viewer_continues(viewer: Viewer, client: httpx.Client, noise: bytes) -> None:
     with socket.create_connection((viewer.host, viewer.port), timeout=20) as connection:
         connection.sendall(noise)
         connection.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Clients that hold the viewer up do not hold up a trainer."""
+"""Slow clients do not delay a trainer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def held(viewer: Viewer, request: str) -> socket.socket:
 @pytest.mark.parametrize("request_text", REQUESTS.values(), ids=REQUESTS)
 def test_fifty_slow_clients_do_not_stop_a_trainer(viewer: Viewer, request_text: str) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 4 * CLIENTS:
-        pytest.skip("too few files may be open here")
+        pytest.skip("the limit of open files is too low")
     with httpx.Client(base_url=viewer.address, timeout=10) as client:
         sender = Sender(client, ID)
         sender.open()
@@ -59,7 +59,7 @@ def test_fifty_slow_clients_do_not_stop_a_trainer(viewer: Viewer, request_text: 
         connections = [held(viewer, request_text) for _ in range(CLIENTS)]
         try:
             time.sleep(0.3)
-            # ten seconds for each request would be too long; see the client's time limit
+            # each request must finish within the client's timeout of ten seconds
             sender.send(3)
             assert sender.state()["last"] == sender.number - 1
         finally:
@@ -67,8 +67,8 @@ def test_fifty_slow_clients_do_not_stop_a_trainer(viewer: Viewer, request_text: 
                 connection.close()
 
 
-def test_a_page_that_reads_slowly_is_told_the_newest_only() -> None:
-    """However much happens meanwhile, at most one thing is kept for it of each run."""
+def test_a_slow_page_receives_only_the_latest_news() -> None:
+    """At most one item per run is queued for it, however much happens."""
     import asyncio
 
     async def scene() -> list[bytes]:
@@ -88,7 +88,7 @@ def test_a_page_that_reads_slowly_is_told_the_newest_only() -> None:
     assert parts[2] == (b'data: {"run": "a", "last": 999, "new": false}\n\ndata: {"run": "b", "last": 999, "new": true}\n\n')
 
 
-def test_a_quiet_stream_gives_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_stream_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     monkeypatch.setattr("tfviz.viewer.events.HEARTBEAT_S", 0.01)
@@ -100,12 +100,12 @@ def test_a_quiet_stream_gives_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) ->
     assert asyncio.run(scene())[1:] == [b": still here\n\n"] * 2
 
 
-def test_pages_that_listen_do_not_keep_the_viewer_from_stopping(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_open_pages_do_not_keep_the_viewer_from_stopping(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Viewer(tmp_path, port=0) as viewer:
         listening = [held(viewer, REQUESTS["news that nobody reads"]) for _ in range(5)]
         for connection in listening:
-            assert connection.recv(1000)  # the stream has begun
+            assert connection.recv(1000)  # the stream has started
         viewer.stop()
         for connection in listening:
             connection.close()
-    assert caplog.messages == []  # uvicorn says so where it has to break streams off
+    assert caplog.messages == []  # uvicorn logs streams that it has to abort

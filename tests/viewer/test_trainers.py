@@ -1,4 +1,4 @@
-"""Trainers and the viewer together: what the one writes is what the other keeps."""
+"""Trainers and the viewer together: the viewer stores what the trainer writes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tfviz.snapshots.sinks.viewer import ViewerSink
 from tfviz.snapshots.upload.viewer_client import ViewerError
 from tfviz.viewer.server import Viewer
 
-NEWS: Any = None  # the sink reads from the folder; what it is handed only wakes it
+NEWS: Any = None  # the sink reads from the folder; its argument is unused
 
 
 def kept(folder: Path) -> dict[str, bytes]:
-    """The pictures of a run by their place in its folder."""
+    """Return the pictures of a run by their path in its folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
 
 
@@ -38,7 +38,7 @@ def assert_same(viewed: Path, trainer: FakeTrainer) -> None:
     assert kept(received) == kept(trainer.folder)
 
 
-def test_several_trainers_at_once_are_received_whole(tmp_path: Path) -> None:
+def test_several_trainers_can_send_at_once(tmp_path: Path) -> None:
     trainers = [FakeTrainer(tmp_path / f"{number}" / "run", f"{number}" * 32) for number in range(3)]
 
     def train(trainer: FakeTrainer, address: str) -> None:
@@ -59,7 +59,7 @@ def test_several_trainers_at_once_are_received_whole(tmp_path: Path) -> None:
         assert_same(tmp_path / "viewed", trainer)
 
 
-def test_a_viewer_that_was_away_gets_what_it_missed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_restarted_viewer_receives_what_it_missed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     trainer, viewed = FakeTrainer(tmp_path / "run", "a" * 32), tmp_path / "viewed"
     with Viewer(viewed, port=0) as viewer:
         sink = ViewerSink(viewer.address)
@@ -68,7 +68,7 @@ def test_a_viewer_that_was_away_gets_what_it_missed(tmp_path: Path, capsys: pyte
         sink.write(NEWS)
         until(lambda: find_runs(viewed) and len(read_records(find_runs(viewed)[0])) == 2, "two snapshots arrive")
     trainer.snap(3)
-    with pytest.raises(ViewerError):  # said once, by one of the next calls
+    with pytest.raises(ViewerError):  # raised once, by one of the next calls
         until(lambda: sink.write(NEWS), "the viewer is missed")
     with Viewer(viewed, port=viewer.port):
         until(lambda: len(read_records(find_runs(viewed)[0])) == 5, "the rest arrives")
@@ -76,7 +76,7 @@ def test_a_viewer_that_was_away_gets_what_it_missed(tmp_path: Path, capsys: pyte
     assert_same(viewed, trainer)
 
 
-def test_a_trainer_that_sends_to_the_viewer_of_its_own_folder_changes_nothing_there(tmp_path: Path) -> None:
+def test_sending_to_the_viewer_of_the_same_folder_changes_nothing(tmp_path: Path) -> None:
     trainer = FakeTrainer(tmp_path / "run", "a" * 32)
     with Viewer(tmp_path, port=0) as viewer:
         sink = ViewerSink(viewer.address)
@@ -90,7 +90,7 @@ def test_a_trainer_that_sends_to_the_viewer_of_its_own_folder_changes_nothing_th
     assert len(read_records(trainer.folder)) == 2
 
 
-def test_a_damaged_line_in_the_trainers_folder_costs_its_own_snapshot_only(tmp_path: Path) -> None:
+def test_a_damaged_line_in_the_trainers_folder_loses_only_its_own_snapshot(tmp_path: Path) -> None:
     trainer, viewed = FakeTrainer(tmp_path / "run", "a" * 32), tmp_path / "viewed"
     trainer.snap(4)
     index = trainer.folder / "snapshots.jsonl"

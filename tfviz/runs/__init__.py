@@ -1,15 +1,14 @@
-"""The run folder: what SnapshotCallback writes, and the viewer, the film, TensorBoard and uploads
-read.
+"""The run folder: SnapshotCallback writes it; viewer, film, TensorBoard and uploads read it.
 
-schema         every field, its type and its limits
-validation     whether a value conforms to the schema
-layout         which file is where
-regular_files  opening files, never pipes or devices
-run_reader     reading a run, also while it grows
-index          adding to the index
+schema         all fields with their types and limits
+validation     checks values against the schema
+layout         where each file is
+regular_files  opens regular files, never pipes or devices
+run_reader     reads a run, even while it grows
+index          appends to the index
 folder_lock    one writer at a time
-run_folder     writing a run
-snapshot       a snapshot as the folder keeps it
+run_folder     writes a run
+snapshot       a snapshot as stored in the folder
 
 Reading needs neither TensorFlow nor NumPy.
 """

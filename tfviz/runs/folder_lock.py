@@ -1,4 +1,4 @@
-"""One writer for a folder at a time."""
+"""A lock that lets one process at a time write to a folder."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ if sys.platform != "win32":
     import fcntl
 
 
-def _opened_at_once(path: Path) -> int:
-    """Opening a named pipe, which a stranger's folder may hold, would wait for a reader."""
+def _open_nonblocking(path: Path) -> int:
+    """Open the file without blocking, in case it is a named pipe, which waits for a reader."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
 class FolderInUseError(OutputError):
-    """Another training writes to the folder."""
+    """Another training run is writing to the folder."""
 
 
 class FolderLock:
-    """Keeps other processes from writing to a folder, until it is released or the process ends.
+    """Keeps other processes from writing to a folder until it is released or the process ends.
 
-    Windows, and file systems that know no locks, go without.
+    On Windows, and on file systems without locks, it does nothing.
     """
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
 
     def take(self, folder: Path) -> None:
-        """Raises FolderInUseError where another process has it, OSError where its file cannot be
-        made.
+        """Take the lock.
+
+        Raises:
+            FolderInUseError: another process holds it.
+            OSError: the lock file cannot be created.
         """
         self.release()
         if sys.platform == "win32":
             return
-        file = os.fdopen(_opened_at_once(folder / ".lock"), "ab")
+        file = os.fdopen(_open_nonblocking(folder / ".lock"), "ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
             raise FolderInUseError(
-                f"log_dir: another training is writing to {shown(folder)}. Wait for it, or give each training a folder of "
-                "its own."
+                f"Another training run is writing to log_dir {shown(folder)}. Wait until it ends, or pass a different folder."
             ) from error
-        except OSError:  # no locks here
+        except OSError:  # the file system has no locks
             file.close()
             return
         self._file = file
@@ -55,7 +57,7 @@ class FolderLock:
     def release(self) -> None:
         if self._file is not None:
             if sys.platform != "win32":
-                # Closing is not enough: children of a fork hold the file too.
+                # Closing is not enough: forked children hold the file, too.
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""The append-only index of a run: one line of strict JSON for each snapshot."""
+"""The append-only index of a run: one line of strict JSON per snapshot."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ _TAIL_BYTES = 1 << 16
 
 
 def add_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Adds a record in one write. Where that fails, the file is as it was.
+    """Append a record in one write. If that fails, the file is unchanged.
 
-    Raises OSError; FileNotFoundError where there is no index: a line of a later number must never
-    begin one.
+    Raises:
+        FileNotFoundError: there is no index. A later line must never start one.
+        OSError: the record cannot be written.
     """
     line = line_of(record) + b"\n"
     require_regular(path.stat(), path)
     with path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
-            if file.write(line) != len(line):  # A disk that fills up takes a part.
+            if file.write(line) != len(line):  # a disk that fills up accepts only part of it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             file.truncate(size)
             raise
 
 
-def cut_rest(path: Path) -> None:
-    """Takes off what a writer that was killed left behind the last whole line. Raises OSError."""
+def cut_partial_line(path: Path) -> None:
+    """Remove what a killed writer left after the last complete line. Raises OSError."""
     require_regular(path.stat(), path)
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)

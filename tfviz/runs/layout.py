@@ -1,12 +1,12 @@
-"""Which file of a run is where.
+"""Where each file of a run is.
 
-run.json                               written in one step at the start
-snapshots.jsonl                        the index: one line for each snapshot, added when all of its
-                                       files are in place
+run.json                               written atomically at the start
+snapshots.jsonl                        the index: one line per snapshot, appended once all files of
+                                       the snapshot are in place
 images/0.png                           the images
-pictures/00000017/grad_cam/0.png       the map of snapshot 17, method grad_cam, image 0, drawn over
+pictures/00000017/grad_cam/0.png       snapshot 17, method grad_cam, image 0: the map, drawn over
                                        the image
-maps/00000017.npz                      the maps themselves
+maps/00000017.npz                      the raw maps
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ from pathlib import Path
 
 RUN_FILE = "run.json"
 INDEX_FILE = "snapshots.jsonl"
-MAX_DEPTH = 3  # how deep below a folder of runs a run may lie
+MAX_DEPTH = 3  # levels below the folder of runs
 _OWN_FOLDERS = ("images", "pictures", "maps")
 
 
 def image_path(folder: str | Path, image: int) -> Path:
-    """The image itself, as it was given."""
+    """Return the path of an input image."""
     return Path(folder) / "images" / f"{image}.png"
 
 
 def picture_path(folder: str | Path, number: int, method: str, image: int) -> Path:
-    """The picture of snapshot `number` by `method` of the image."""
+    """Return the path of a method's picture of an image in snapshot `number`."""
     return Path(folder) / "pictures" / f"{number:08d}" / method / f"{image}.png"
 
 
 def maps_path(folder: str | Path, number: int) -> Path:
-    """The maps of snapshot `number`, an .npz file with an array for each method."""
+    """Return the path of the maps of snapshot `number`, an .npz file with one array per method."""
     return Path(folder) / "maps" / f"{number:08d}.npz"
 
 
 def is_run(folder: str | Path) -> bool:
-    """Whether a run lies in this folder itself."""
+    """Return whether the folder itself holds a run."""
     try:
         return (Path(folder) / RUN_FILE).is_file()
-    except OSError:  # a folder that may not be entered
+    except OSError:  # no permission to enter the folder
         return False
 
 
 def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
-    """The folders of runs: `folder` itself and those at most `depth` below it, sorted. Links are
-    not followed.
+    """Return the folders of runs: `folder` and those at most `depth` levels below it, sorted.
+
+    Symbolic links are not followed.
     """
     is_one = is_run(folder)
     below = [run for path in _folders_in(folder, is_one) for run in find_runs(path, depth - 1)] if depth else []
@@ -53,10 +54,10 @@ def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
 
 
 def _folders_in(folder: str | Path, is_one: bool) -> list[str]:
-    """The folders that may hold runs; those of a run's own files do not."""
+    """Return the subfolders that may hold runs, without those of a run's own files."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)]
-    except OSError:  # not there yet, or gone meanwhile
+    except OSError:  # not created yet, or removed in the meantime
         return []
     return sorted(entry.path for entry in found if not (is_one and entry.name in _OWN_FOLDERS))

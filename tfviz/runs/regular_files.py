@@ -1,7 +1,7 @@
-"""Opening regular files only, and none outside the folder.
+"""Open regular files only, and only inside the folder.
 
-A run folder may hold anything. Opening a named pipe blocks until somebody writes to it, a device
-may never end, and a link may lead to a file that the folder's owner may not read.
+A run folder may hold anything. Opening a named pipe blocks until someone writes to it, reading a
+device may never end, and a link may lead to a file that the folder's owner may not read.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """The file, open for reading. Raises OSError, also where something else than a regular file is
-    there.
-    """
-    # before it is opened: opening a device may do something
+    """Open a file for reading. Raises OSError, also if it is not a regular file."""
+    # Check before opening: opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
-        require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        require_regular(os.fstat(descriptor), path)  # it may have been replaced in the meantime
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -31,7 +29,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """The content of the file. Raises OSError, also where it is larger than `most` bytes."""
+    """Return the content of a file. Raises OSError, also if it is larger than `most` bytes."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
@@ -40,15 +38,15 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether the path really lies where it says, below `folder`, with no link on the way.
+    """Return whether the path lies below `folder` and contains no symbolic link.
 
-    `folder` must be a real path itself.
+    `folder` itself must be a real path.
     """
     real = Path(os.path.realpath(path))
     return real == path and real.is_relative_to(folder)
 
 
 def require_regular(found: os.stat_result, path: str | Path) -> None:
-    """Raises OSError unless what was found at the path is a regular file."""
+    """Raise OSError unless the stat result is that of a regular file."""
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))

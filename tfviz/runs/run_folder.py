@@ -1,7 +1,7 @@
-"""The folder of a run, as it is written.
+"""Write the folder of a run.
 
-A snapshot is in the folder when its line is in the index; that is written last. What fails in
-between leaves nothing.
+A snapshot counts once its line is in the index, which is written last. A snapshot that fails leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -23,41 +23,43 @@ from tfviz.errors import OutputError, shown
 from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.runs.folder_lock import FolderLock
-from tfviz.runs.index import add_line, cut_rest
+from tfviz.runs.index import add_line, cut_partial_line
 from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, is_run, maps_path, picture_path
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
 from tfviz.runs.snapshot import Snapshot
 from tfviz.runs.validation import record_fault, run_fault, size_fault
 
-_ACCURACY = 1e-3  # of a map's largest value
+_ACCURACY = 1e-3  # relative to a map's largest value
 
 
 class RunFolder:
-    """Begins a run in a folder, or goes on with the one that is there.
+    """Starts a run in a folder, or continues the run that is there.
 
-    path: the log_dir. images: uint8 RGB. about: the fields "model", "labels", "methods" and
-        "true_classes" of run.json.
-    run: what run.json says; None before the run is open.
+    Attributes:
+        path: the log_dir.
+        run: the content of run.json; None before the run is opened.
+        step: the step of the last snapshot.
     """
 
     def __init__(self, path: Path, images: Sequence[Picture], about: Mapping[str, Any]) -> None:
         self.path, self._images, self._about = path, images, about
         self.run: Run | None = None
-        self.step = 0  # of the last snapshot
+        self.step = 0
         self._next = 0
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Goes on with the run that is there, or begins one; does nothing where this has begun it
-        already.
+        """Continue the run in the folder, or start one. Does nothing if it is already open.
 
-        Raises OSError, OutputError where it cannot be written, FolderInUseError where another
-        process does, SnapshotsError for a run that is damaged.
+        Raises:
+            OSError, OutputError: the folder cannot be written to.
+            FolderInUseError: another process is writing to it.
+            SnapshotsError: the run is damaged.
         """
         has_index = self._index.exists()
         if self.run is not None and has_index:
-            if not is_run(self.path):  # run.json alone was removed
+            if not is_run(self.path):  # only run.json was removed
                 self._write_run(self.run)
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -67,15 +69,15 @@ class RunFolder:
         else:
             self._next = 0
             self._index.touch()
-            cut_rest(self._index)
+            cut_partial_line(self._index)
             self._write_run(None)
 
     def close(self) -> None:
-        """Lets others write."""
+        """Release the folder to other writers."""
         self._lock.release()
 
     def was_removed(self) -> bool:
-        """Whether a run was begun here and is there no more."""
+        """Return whether this run was started and has since been removed."""
         return self.run is not None and not self._index.exists()
 
     @property
@@ -83,7 +85,7 @@ class RunFolder:
         return self.path / INDEX_FILE
 
     def _continue(self) -> None:
-        cut_rest(self._index)
+        cut_partial_line(self._index)
         records = read_records(self.path)
         if records:
             self._next, self.step = records[-1]["number"] + 1, int(records[-1]["step"])
@@ -97,7 +99,7 @@ class RunFolder:
             "started": known["started"] if known else time.time(),
             "model": self._about["model"],
             "labels": self._about["labels"],
-            "methods": _united(known["methods"] if known else [], self._about["methods"]),
+            "methods": _merged(known["methods"] if known else [], self._about["methods"]),
             "images": [{"height": image.shape[0], "width": image.shape[1]} for image in self._images],
         }
         if self._about.get("true_classes") is not None:
@@ -111,16 +113,17 @@ class RunFolder:
         self.run = run
 
     def add(self, snapshot: Snapshot) -> Snapshot:
-        """Writes a snapshot, and returns it with its number.
+        """Write a snapshot, and return it with its number.
 
-        Raises OSError or OutputError, also for a record that does not conform to the schema;
-        nothing is left then.
+        Raises:
+            OSError, OutputError: it cannot be written, or its record does not conform to the
+                schema. Nothing of it remains in the folder.
         """
         number = self._next
         numbered = replace(snapshot, record={"number": number, **snapshot.record})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
-        shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left over from a killed writer
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
@@ -143,24 +146,24 @@ class RunFolder:
 
 
 def check_folder(path: Path, images: Sequence[Picture]) -> None:
-    """Makes the folder where there is none, and looks at the run in it.
+    """Create the folder if it is missing, and check the run in it.
 
     Raises:
-        OutputError: it cannot be made, or holds a run of other images, whose pictures would no
-            longer fit, or a part of one.
-        SnapshotsError: it holds a run that is damaged, or of a newer tfviz.
+        OutputError: the folder cannot be created, or holds a run with different images or an
+            incomplete run.
+        SnapshotsError: the run is damaged, or was written by a newer tfviz.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"log_dir: {shown(path)} cannot be made ({error.strerror}). Give a folder that can be written to."
+            f"log_dir {shown(path)} cannot be created ({error.strerror}). Pass a folder that can be written to."
         ) from error
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir: {shown(path)} holds snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is gone. Put that file back, "
-                "or give a new folder."
+                f"log_dir {shown(path)} holds the snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is missing. Restore that "
+                "file, or pass a new folder."
             )
         return
     if len(read_run(path)["images"]) != len(images) or not all(
@@ -169,14 +172,16 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir: {shown(path)} holds a run of other images. To go on with it give the same images (from a shuffled "
-            "dataset others come each time: take them once and keep them); else give a new folder."
+            f"log_dir {shown(path)} holds a run with different images. To continue it, pass the same images (a shuffled "
+            "dataset yields different ones each time: load them once and store them). Otherwise pass a new folder."
         )
 
 
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
-    """The maps as an .npz file: float16 where that keeps each map to a thousandth of its largest
-    value, else float32.
+    """Return the maps as an .npz file.
+
+    Maps are stored as float16 if the error stays below a thousandth of their largest value, and
+    as float32 otherwise.
     """
     file = io.BytesIO()
     np.savez_compressed(file, **{name: _compact(array) for name, array in maps.items()})  # type: ignore[arg-type]
@@ -194,14 +199,12 @@ def _compact(maps: np.ndarray) -> np.ndarray:
 
 
 def _require(what: str, fault: str | None) -> None:
-    """Raises OutputError for what the viewer would not show."""
+    """Raise OutputError for data that the viewer would not show."""
     if fault is not None:
-        raise OutputError(f"{what} does not conform to the schema of run folders: {fault}")
+        raise OutputError(f"{what} does not conform to the schema of run folders: {fault}.")
 
 
-def _united(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
-    """The methods of a continued run: those of now, and those whose pictures are there
-    from before.
-    """
+def _merged(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
+    """Return the methods of a continued run: the current ones, and earlier ones with pictures."""
     names = {method["name"] for method in now}
     return [*now, *(method for method in before if method["name"] not in names)]

@@ -1,8 +1,8 @@
-"""Reading a run, also while somebody else writes it.
+"""Read a run, even while another process writes it.
 
-run = read_run(folder)                 what run.json says
+run = read_run(folder)                 the content of run.json
 index = IndexReader(folder)
-records = index.poll()                 the lines of snapshots.jsonl that are new since the last poll
+records = index.poll()                 the lines added to snapshots.jsonl since the last poll
 """
 
 from __future__ import annotations
@@ -20,71 +20,75 @@ from tfviz.runs.regular_files import open_regular, read_regular
 from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
-_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # of run.json: white space makes it legible
-_LARGEST_READ_BYTES = 1 << 24  # of the index at a time
+_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json, which has white space for readability
+_LARGEST_READ_BYTES = 1 << 24  # one read of the index
 
 
 def read_run(folder: str | Path) -> Run:
-    """What run.json says. Raises SnapshotsError where there is none, or one that cannot be read."""
+    """Return the content of run.json.
+
+    Raises:
+        SnapshotsError: it is missing, unreadable, damaged or of another format.
+    """
     path = Path(folder) / RUN_FILE
     try:
         run = parsed(read_regular(path, _LARGEST_RUN_BYTES))
     except OSError as error:
         raise SnapshotsError(
             f"There is no run in {shown(folder)}: {RUN_FILE} cannot be read ({error.strerror}). "
-            "Give the log_dir of a SnapshotCallback."
+            "Pass the log_dir of a SnapshotCallback."
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{shown(path)} has format {run.get('format')!r}; this tfviz reads format {FORMAT}. Install a newer tfviz."
+            f"{shown(path)} has format {run.get('format')!r}, and this version of tfviz reads format {FORMAT}. Install a newer "
+            "tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{shown(path)} is not the {RUN_FILE} that a SnapshotCallback writes ({fault}). Is it damaged?")
+        raise SnapshotsError(f"{shown(path)} is not a {RUN_FILE} as a SnapshotCallback writes it ({fault}). Is it damaged?")
     return run
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """The records of all snapshots that are complete, in order; none where there is no run yet."""
+    """Return the records of all complete snapshots in order; none if there is no run yet."""
     return IndexReader(folder).poll()
 
 
 class IndexReader:
     """Reads a run's index as it grows.
 
-    The folder may appear later, vanish and come back. A line counts when it is complete. A damaged
-    line, or one whose number is out of order, is left out by itself. `restarts` grows by one when
-    the index is another one than before, or shorter: the records that follow then start at the
-    beginning again.
+    The folder may appear later, vanish and come back. A line counts once it is complete. A damaged
+    line, or one whose number is out of order, is skipped.
 
-    fault_of: what is wrong with a record, or None; by default its form is checked. fault: the first
-        that was found.
+    Attributes:
+        last: the number of the last record that `poll` returned.
+        restarts: how many times the index was replaced or truncated. After each, the records
+            start over from the beginning.
+        fault: the first fault found in the current index.
     """
 
     def __init__(self, folder: str | Path, fault_of: Callable[[Any], str | None] | None = None) -> None:
         self.folder = Path(folder)
-        self.last = -1  # the number of the last record that was given
+        self.last = -1
         self.restarts = 0
         self.fault: str | None = None
         self._fault_of = fault_of or (lambda value: record_fault(value, is_strict=False))
         self._offset = 0
-        self._is_inside_line = False  # a line longer than one read is damaged, and passed over
+        self._is_inside_line = False  # of a line longer than one read, which is skipped as damaged
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[Record]:
-        """The records that are new since the last poll, in order; an empty list where there are
-        none.
-        """
+        """Return the records added since the last poll, in order."""
         found: list[Record] = []
         restarts = self.restarts
         while data := self._next_lines():
-            if restarts != self.restarts:  # what was found before is the old file's
+            if restarts != self.restarts:  # the records so far are from the old file
                 restarts, found = self.restarts, []
             found += [record for line in data.split(b"\n") if line and (record := self._conforming(line)) is not None]
         following = [record["number"] for record in found[1:]]
         return [record for record, after in zip_longest(found, following) if self._is_in_order(record["number"], after)]
 
     def _next_lines(self) -> bytes:
-        """The next whole lines, and the offset moved behind them."""
+        """Return the next complete lines, and advance the offset past them."""
         try:
             with open_regular(self.folder / INDEX_FILE) as index:
                 self._notice_another_file(os.fstat(index.fileno()))
@@ -112,14 +116,17 @@ class IndexReader:
         self._file = file
 
     def _conforming(self, line: bytes) -> Record | None:
-        """The record, if the line holds one without a fault."""
+        """Return the record, or None if it has a fault."""
         record = parsed(line)
         fault = self._fault_of(record)
         self.fault = self.fault or fault
         return record if fault is None else None
 
     def _is_in_order(self, number: int, following: int | None) -> bool:
-        """Whether the number rises; one that rises beyond the number after it is damaged itself."""
+        """Return whether the number is larger than the last one.
+
+        A number that also exceeds the following one is itself damaged.
+        """
         is_beyond = following is not None and self.last < following < number
         if number <= self.last or is_beyond:
             neighbor = f"before number {following}" if is_beyond else f"after number {self.last}"
@@ -130,7 +137,7 @@ class IndexReader:
 
 
 def parsed(data: bytes) -> Any:
-    """The JSON value; None where the bytes are not JSON in UTF-8."""
+    """Parse JSON. Returns None if the bytes are not JSON in UTF-8."""
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

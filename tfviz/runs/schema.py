@@ -1,8 +1,7 @@
-"""The schema of a run folder: the fields of run.json and of a line of the index, their types and
-their limits.
+"""The schema of a run folder: fields, types and limits of run.json and of an index line.
 
-The callback checks the same limits before it writes, so the viewer can show whatever the callback
-accepts.
+The callback checks these limits before it writes, so the viewer can show every run that the
+callback accepts.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypedDict
 
 FORMAT: Final = 1
-MAX_IMAGES = 256  # of a run
-MAX_METHODS = 64  # of a run
-MAX_SNAPSHOTS = 1_000_000  # of a run
+MAX_IMAGES = 256  # per run
+MAX_METHODS = 64  # per run
+MAX_SNAPSHOTS = 1_000_000  # per run
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
-MAX_LOGS = 200  # metrics of a snapshot
-MAX_TEXT = 500  # characters of a name
+MAX_LOGS = 200  # metrics per snapshot
+MAX_TEXT = 500  # characters in a name
 MAX_ERROR_TEXT = 20_000  # characters
-MAX_RUN_BYTES = 8 << 20  # of run.json
-MAX_LABELS_BYTES = 7 << 20  # of the labels in it
-MAX_RECORD_BYTES = 1 << 20  # of a line of the index
+MAX_RUN_BYTES = 8 << 20  # run.json
+MAX_LABELS_BYTES = 7 << 20  # the labels in it
+MAX_RECORD_BYTES = 1 << 20  # one line of the index
 MAX_COUNT = 2**53  # JavaScript represents every integer up to here exactly
 
 ID_PATTERN = r"^[0-9a-f]{32}$"
@@ -48,7 +47,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A regular expression that the whole text matches."""
+    """A regular expression that must match the whole text."""
 
     expression: str
 
@@ -62,9 +61,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """A method of a run. `name` is unique in the run; `key` is the method's key in
-    tfviz.METHODS.
-    """
+    """A method of a run. `name` is unique in the run; `key` is the key in tfviz.METHODS."""
 
     name: MethodName
     key: MethodName
@@ -81,7 +78,7 @@ class ImageSize(TypedDict):
 
 
 class RunExtras(TypedDict, total=False):
-    """What run.json may say. true_classes: of each image, where they are known."""
+    """Optional fields of run.json. true_classes: the true class of each image, None if unknown."""
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
 
@@ -99,17 +96,18 @@ class Run(RunExtras):
     images: Annotated[list[ImageSize], Length(1, MAX_IMAGES)]
 
 
-# The top class of an image and the model's output for it. The functional form allows the key
-# "class".
+# The top class of an image and the model's output for it. Only the functional form of TypedDict
+# allows the key "class".
 Prediction = TypedDict("Prediction", {"class": Count, "score": float})
 
 
 class RecordExtras(TypedDict, total=False):
-    """What a line of the index may say.
+    """Optional fields of an index line.
 
-    explained: for each image the class that is explained, if that is not the top class, and the
-        model's output for it.
-    strengths: for each method how strong the map of each image is, in words.
+    Attributes:
+        explained: for each image, the explained class and the model's output for it, if it is not
+            the top class.
+        strengths: for each method, a description of the strength of each image's map.
     """
 
     explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
@@ -119,11 +117,15 @@ class RecordExtras(TypedDict, total=False):
 class Record(RecordExtras):
     """A line of the index: one snapshot.
 
-    epoch: counted from 0, as in `fit`. batch: batches trained in this epoch; None where the
-        snapshot is not about a batch.
-    step: batches trained in the whole run. logs: None stands for NaN and infinity. predictions: one
-        for each image.
-    methods: those that drew pictures. errors: what the others said.
+    Attributes:
+        epoch: counted from 0, as in `fit`.
+        batch: the number of batches trained in this epoch; None unless the snapshot was taken
+            after a batch.
+        step: the number of batches trained in the whole run.
+        logs: None stands for NaN and infinity.
+        predictions: one per image.
+        methods: the methods that drew pictures.
+        errors: the error messages of the other methods.
     """
 
     number: Annotated[int, Range(0, MAX_SNAPSHOTS - 1)]
@@ -139,16 +141,16 @@ class Record(RecordExtras):
 
 
 def names_of(run: Run) -> list[str]:
-    """The names of a run's methods."""
+    """Return the names of a run's methods."""
     return [method["name"] for method in run["methods"]]
 
 
 def line_of(value: Mapping[str, Any]) -> bytes:
-    """A run or a record as one line of strict, compact JSON, without the line's end."""
+    """Return a run or record as strict, compact JSON on one line, without the line break."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:
-    """The text within its limit. Characters that UTF-8 cannot encode become question marks."""
+    """Truncate a text. Characters that UTF-8 cannot encode become question marks."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""A snapshot as the run folder keeps it."""
+"""A snapshot as stored in the run folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from tfviz.render.pictures import Picture
 class Snapshot:
     """One snapshot.
 
-    record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`); without a number before it
-        is in the folder.
-    images: the fixed images, uint8 RGB (H, W, 3). pictures: for each method's name the maps drawn
-        over them.
-    maps: for each name the raw maps (N, …), float32.
+    Attributes:
+        record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`). It has no number
+            until it is in the folder.
+        images: the fixed images, uint8 RGB (H, W, 3).
+        pictures: by method name, the maps drawn over the images.
+        maps: by method name, the raw maps, float32 (N, …).
     """
 
     record: Mapping[str, Any]

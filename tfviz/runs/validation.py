@@ -1,10 +1,10 @@
-"""Whether a value that was read from JSON conforms to the schema.
+"""Check values read from JSON against the schema.
 
-A strict check allows no other fields: the viewer applies it to what it shows, and the callback to
-what it writes. A check that is not strict ignores other fields and allows texts, lists and objects
-to be some times longer, so that runs with more images than the viewer shows, or with fields of a
-newer version, remain readable. The limits of numbers and the characters of names, which become
-parts of paths, hold in any case: a folder may come from a stranger.
+A strict check rejects unknown fields: the viewer applies it to the data it shows, and the callback
+to the data it writes. A lenient check ignores unknown fields and allows longer texts, lists and
+objects, which keeps runs readable that have more images than the viewer shows or fields of a newer
+version. The limits of numbers, and the characters allowed in names, which become parts of paths,
+always apply: a folder may come from an untrusted source.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
 
-_LENIENCE = 16  # times the greatest length, in a check that is not strict
+_LENIENCE = 16  # factor on the largest length in a lenient check
 
-Check = Callable[[Any], None]  # raises _MisfitError
+Check = Callable[[Any], None]  # raises _SchemaError
 
 
-class _MisfitError(Exception):
-    """A value does not conform. path: where it is, from the outside in."""
+class _SchemaError(Exception):
+    """A value does not conform to the schema. path: where it is, from the outside in."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -33,16 +33,14 @@ class _MisfitError(Exception):
     def __str__(self) -> str:
         return ": ".join(filter(None, [".".join(self.path), self.args[0]]))
 
-    def within(self, place: str) -> _MisfitError:
-        """The same error, as seen from one level further out."""
+    def within(self, place: str) -> _SchemaError:
+        """Prepend one level to the path, and return the error."""
         self.path.insert(0, place)
         return self
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """What is wrong with the content of a run.json, in one line without the value itself; None if
-    it conforms.
-    """
+    """Return the fault in the content of a run.json, in one line without the value, or None."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault
@@ -54,9 +52,7 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """What is wrong with a record, by itself and, if `run` is given, as one of that run; None if it
-    conforms.
-    """
+    """Return the fault in a record, by itself and, if `run` is given, as part of that run."""
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
@@ -64,30 +60,28 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
         return f"expected {len(run['images'])} predictions, one for each image, got {len(value['predictions'])}"
     for name, given in (("explained", value.get("explained")), *value.get("strengths", {}).items()):
         if given is not None and len(given) != len(run["images"]):
-            return f"expected {len(run['images'])} of {name}, one for each image, got {len(given)}"
-    strange = sorted({*value["methods"], *value["errors"], *value.get("strengths", {})} - set(names_of(run)))
-    return f"the run has no method {', '.join(strange)}" if strange else None
+            return f"expected {len(run['images'])} entries in {name}, one for each image, got {len(given)}"
+    unknown = sorted({*value["methods"], *value["errors"], *value.get("strengths", {})} - set(names_of(run)))
+    return f"the run has no method {', '.join(unknown)}" if unknown else None
 
 
 def size_fault(content: bytes, most: int) -> str | None:
-    """What is wrong with the size of a run.json or of a line of the index."""
+    """Return the fault in the size of a run.json or of an index line, or None."""
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 
 def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
-    """What is wrong with a value that should be of a type such as those of the schema; None if it
-    conforms.
-    """
+    """Return how a value violates a type of the schema, or None if it conforms."""
     try:
         _check_of(kind, is_strict)(value)
-    except _MisfitError as error:
+    except _SchemaError as error:
         return str(error)
     return None
 
 
 @cache
 def _check_of(kind: Any, is_strict: bool) -> Check:
-    """The check for a type of the schema."""
+    """Return the check for a type of the schema."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         checks = [_check_of(arguments[0], is_strict), *(_limit(limit, is_strict) for limit in arguments[1:])]
@@ -109,35 +103,35 @@ def _check_of(kind: Any, is_strict: bool) -> Check:
 
 
 def _anything(value: Any) -> None:
-    """Whatever JSON holds."""
+    """Accept any JSON value."""
 
 
 def _boolean(value: Any) -> None:
     if type(value) is not bool:
-        raise _MisfitError("expected true or false")
+        raise _SchemaError("expected true or false")
 
 
 def _integer(value: Any) -> None:
     if type(value) is not int:
-        raise _MisfitError("expected a whole number")
+        raise _SchemaError("expected a whole number")
 
 
 def _number(value: Any) -> None:
     try:
         is_finite = type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer larger than any float
         is_finite = False
     if not is_finite:
-        raise _MisfitError("expected a finite number")
+        raise _SchemaError("expected a finite number")
 
 
 def _text(value: Any) -> None:
     if type(value) is not str:
-        raise _MisfitError("expected text")
+        raise _SchemaError("expected text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _MisfitError("expected text that UTF-8 can encode") from error
+        raise _SchemaError("expected text that UTF-8 can encode") from error
 
 
 _SCALARS: dict[Any, Check] = {int: _integer, float: _number, str: _text, bool: _boolean, Any: _anything}
@@ -161,18 +155,18 @@ def _limit(limit: Range | Length | Pattern, is_strict: bool) -> Check:
 
 def _check_range(limit: Range, value: float) -> None:
     if value < limit.least or (limit.most is not None and value > limit.most):
-        raise _MisfitError(f"expected {limit.least}{' or more' if limit.most is None else f' to {limit.most}'}")
+        raise _SchemaError(f"expected {limit.least}{' or more' if limit.most is None else f' to {limit.most}'}")
 
 
 def _check_length(limit: Length, value: str | list | dict) -> None:
     if not limit.least <= len(value) <= limit.most:
         unit = "characters" if isinstance(value, str) else "items"
-        raise _MisfitError(f"expected {limit.least} to {limit.most} {unit}, got {len(value)}")
+        raise _SchemaError(f"expected {limit.least} to {limit.most} {unit}, got {len(value)}")
 
 
 def _check_pattern(limit: Pattern, value: str) -> None:
     if re.fullmatch(limit.expression, value) is None:
-        raise _MisfitError(f"expected text that matches {limit.expression}")
+        raise _SchemaError(f"expected text that matches {limit.expression}")
 
 
 def _optional(check: Check) -> Check:
@@ -182,7 +176,7 @@ def _optional(check: Check) -> Check:
 def _one_of(values: tuple[Any, ...]) -> Check:
     def check(value: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in values):
-            raise _MisfitError(f"expected one of {', '.join(map(str, values))}")
+            raise _SchemaError(f"expected one of {', '.join(map(str, values))}")
 
     return check
 
@@ -190,11 +184,11 @@ def _one_of(values: tuple[Any, ...]) -> Check:
 def _items(check_item: Check) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, list):
-            raise _MisfitError("expected a list")
+            raise _SchemaError("expected a list")
         for place, item in enumerate(value):
             try:
                 check_item(item)
-            except _MisfitError as error:
+            except _SchemaError as error:
                 raise error.within(str(place)) from None
 
     return check
@@ -203,12 +197,12 @@ def _items(check_item: Check) -> Check:
 def _entries(check_key: Check, check_value: Check) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, dict):
-            raise _MisfitError("expected an object")
+            raise _SchemaError("expected an object")
         for key, item in value.items():
             try:
                 check_key(key)
                 check_value(item)
-            except _MisfitError as error:
+            except _SchemaError as error:
                 raise error.within(ascii(key)[1:-1]) from None
 
     return check
@@ -217,17 +211,17 @@ def _entries(check_key: Check, check_value: Check) -> Check:
 def _fields(checks: dict[str, Check], required: frozenset[str], is_strict: bool) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, dict):
-            raise _MisfitError("expected an object")
+            raise _SchemaError("expected an object")
         for name, check_field in checks.items():
             try:
                 if name in value:
                     check_field(value[name])
                 elif name in required:
-                    raise _MisfitError("the field is missing")
-            except _MisfitError as error:
+                    raise _SchemaError("the field is missing")
+            except _SchemaError as error:
                 raise error.within(name) from None
         for name in value if is_strict else ():
             if name not in checks:
-                raise _MisfitError("unexpected field").within(ascii(name)[1:-1])
+                raise _SchemaError("unexpected field").within(ascii(name)[1:-1])
 
     return check

@@ -1,3 +1,1 @@
-"""Snapshots of what a network looks at while it trains: taking, keeping, reading and
-sending them.
-"""
+"""Snapshots of what a network looks at while it trains: take, store and send them."""

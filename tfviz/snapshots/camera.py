@@ -1,4 +1,4 @@
-"""What the training thread does: run the compiled explainers and take their arrays."""
+"""The part that runs on the training thread: run the compiled explainers, copy their results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs every method on the fixed images. An explainer that raises spoils its own
-    picture only.
-    """
+    """Runs all methods on the fixed images. An explainer that raises affects only its own maps."""
 
     def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
         self._methods, self._images, self._target, self._faults = methods, images, target, faults
         self._is_first = True
 
     def exposures(self) -> dict[str, Exposure]:
-        """What each method gives now, by name.
+        """Run all methods on the current weights, and return their results by name.
 
-        Raises TfvizError at the first call, before anything is trained, where images or target do
-        not fit the model; later nothing, unless faults are strict.
+        Raises:
+            TfvizError: on the first call, before training, the images or the target don't fit the
+                model. Later calls raise only if faults are strict.
         """
         found = {method.name: self._exposure(method) for method in self._methods}
         self._is_first = False
@@ -42,30 +41,33 @@ class Camera:
             maps = np.asarray(_of_shown_input(explanation.attribution, self._images.shown_input))
             explained = None if target is None or explanation.target is None else np.asarray(explanation.target)
             return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps, target=explained)
-        except Exception as error:  # Whatever it is, training must go on.
+        except Exception as error:  # training must go on, whatever it is
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
             words = f"{type(error).__name__}: {reason(error)}"
-            self._faults.add(f"method {method.name}", f"The snapshot of {method.name} failed: {words}.", error)
+            self._faults.add(
+                f"method {method.name}", f"The snapshot of {method.name} failed: {words.removesuffix('.')}.", error
+            )
             return Exposure(error=words)
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Of a model with several inputs, the attribution of the one that is drawn."""
+    """Return the attribution of the drawn input, if the model has several inputs."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """The target, taken like the images where it has one row for each of those that were given.
+    """Return the target, reduced to the selected images if it has a row for each given image.
 
-    Raises TargetError for another number of rows.
+    Raises:
+        TargetError: it has another number of rows, or names several targets.
     """
     if isinstance(target, dict):
-        raise TargetError(f"A snapshot explains one target of each image; got several: {', '.join(target)}. Name one class.")
+        raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
         return target
     rows = len(target)
     if rows not in (1, len(images), images.given):
-        raise TargetError(f"expected one target, or one for each of the {len(images)} images; got {rows}")
-    return images.taken_of(target) if rows == images.given else target
+        raise TargetError(f"`target` must be one target, or one for each of the {len(images)} images. Received: {rows}.")
+    return images.select(target) if rows == images.given else target

@@ -1,4 +1,4 @@
-"""A tf.data.Dataset to read from without a trace on the one that is trained on."""
+"""Read from a tf.data.Dataset without affecting the training that uses it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# The place of the seed generator among the operation's inputs.
+# The index of the seed generator among the operation's inputs.
 _SEED_GENERATOR = {"ShuffleDatasetV3": 4, "ShuffleAndRepeatDatasetV2": 5, "RandomDatasetV2": 2}
 _OWN_SEEDS = "tfviz_own_seeds"
-_IGNORE_STATE = 1  # of TensorFlow's policies for what a copy cannot take along; it is not asked to
+_IGNORE_STATE = 1  # TensorFlow's policy of dropping state that a copy cannot hold
 
 
-def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The same dataset with generators of its own.
+def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Return a copy of a dataset that has its own random generators.
 
-    A shuffled dataset holds a generator that is moved on by each iteration, so that each epoch has
-    another order, and a layer that augments within `map` holds one too. Reading a few images would
-    change all that follows. The copy is shuffled as the dataset is the first time. It is made by
-    way of the dataset's graph; a dataset that has none (TensorFlow cannot write every operation
-    down, nor more than 2 GB) is returned as it is.
+    A shuffled dataset holds a generator that each iteration advances, which gives every epoch its
+    own order. A layer that augments inside `map` holds one, too. Reading a few images would
+    therefore change all later epochs. The copy has the order of the dataset's first epoch. It is
+    made from the dataset's graph; a dataset that cannot be serialized (because of an operation, or
+    because it exceeds 2 GB) is returned unchanged.
     """
     try:
         variant = tf.data.experimental.to_variant(dataset)
         written = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=_IGNORE_STATE)
         data = written.numpy()
-        del written, variant  # Arrays that the dataset was made of are in each of these.
+        del written, variant  # each holds a copy of the arrays that the dataset was made from
         graph = tf.compat.v1.GraphDef.FromString(data)
         del data
         _give_own_seeds(graph)
-        # Bytes as they are would be copied four times.
+        # An object array avoids four copies of the bytes.
         data = np.array(graph.SerializeToString(), dtype=object)
         del graph
         data = tf.constant(data)
@@ -41,7 +41,7 @@ def unconnected(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _give_own_seeds(graph: Any) -> None:
-    """Points each operation that draws to a new generator."""
+    """Give each random operation a new generator."""
     for node in [node for node in graph.node if node.op in _SEED_GENERATOR]:
         node.input[_SEED_GENERATOR[node.op]] = f"{_OWN_SEEDS}_{node.name}"
         graph.node.add(name=f"{_OWN_SEEDS}_{node.name}", op="DummySeedGenerator")

@@ -1,4 +1,4 @@
-"""What the training thread takes: the moment, and what each explainer gave then."""
+"""What the training thread hands over: the moment, and each explainer's result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Moment:
-    """Where the training was.
+    """A point in the training.
 
-    when: "start", "epoch", "batch" or "end". epoch: counted from 0, as in `fit`. batch: how many
-    batches of the epoch were trained, or None where the snapshot is not about a batch. step: how
-    many batches were trained in the whole run. time: seconds since 1970. logs: what Keras reported.
+    Attributes:
+        when: "start", "epoch", "batch" or "end".
+        epoch: counted from 0, as in `fit`.
+        batch: the number of batches trained in the epoch; None unless the snapshot was taken after
+            a batch.
+        step: the number of batches trained in the whole run.
+        time: seconds since 1970.
+        logs: the metrics that Keras reported.
     """
 
     when: str
@@ -28,10 +33,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """What one explainer gave at a moment: the model's outputs and the raw maps (N, …), or an error
-    in words.
+    """The result of one explainer at one moment.
 
-    target: the class of each image that was explained, (N,) ints; None where that is not one class.
+    Attributes:
+        outputs: the model's outputs.
+        maps: the raw maps (N, …).
+        error: the error message, if the explainer raised.
+        target: the explained class of each image, (N,) ints; None if it is not a single class.
     """
 
     outputs: Any = None

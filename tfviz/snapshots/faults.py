@@ -1,4 +1,4 @@
-"""What goes wrong beside the training: said once, in the training thread, and never in its way."""
+"""Failures of snapshots: reported once, on the training thread, without stopping training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tfviz.errors import escaped
 
 
 class SnapshotWarning(UserWarning):
-    """A snapshot, or a part of one, was lost; training goes on."""
+    """A snapshot, or a part of one, was lost. Training goes on."""
 
 
 class Faults:
-    """Collects faults from any thread until the training thread asks for them.
+    """Collects faults from all threads until the training thread reports them.
 
-    Each cause is reported once: as a warning whose `__cause__` is the error, or where `strict` is
-        set by raising the error.
+    Each cause is reported once: as a warning whose `__cause__` is the error or, if `strict` is set,
+    by raising the error.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -27,8 +27,12 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, cause: str, message: str, error: Exception) -> None:
-        """cause: what is out of order, such as a sink; the next fault of the same cause is not
-        reported again.
+        """Record a fault.
+
+        Args:
+            cause: what failed, such as a sink. Later faults with the same cause are not reported.
+            message: the text of the warning.
+            error: the error.
         """
         with self._lock:
             if cause not in self._seen:
@@ -36,19 +40,19 @@ class Faults:
                 self._waiting.append((message, error))
 
     def report(self) -> None:
-        """To be called in the training thread, and often: it costs nothing while all is well."""
+        """Warn of the recorded faults, or raise the first. Call it on the training thread."""
         while self._waiting:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
-            # With a registry of its own: Python would keep the same words back in the next
-            # training.
+            # With its own registry, because Python would suppress the same text in the next
+            # training run.
             warning = SnapshotWarning(escaped(f"{message} Training goes on."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error's message in one line."""
     words = " ".join(str(error).split())
     return words if words else type(error).__name__

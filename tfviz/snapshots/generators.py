@@ -1,4 +1,4 @@
-"""The random numbers of the user's process, left as they were."""
+"""Keep the global random generators of the user's process unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from tfviz import keras_internals, tensorflow_internals
 
 
 @contextmanager
-def global_generators_kept() -> Iterator[None]:
-    """Puts the global generators of Python, NumPy, TensorFlow and Keras back, whatever was drawn
-    from them in the block.
+def preserve_global_generators() -> Iterator[None]:
+    """Restore the global generators of Python, NumPy, TensorFlow and Keras after a block.
 
-    TensorFlow and Keras have no public way to read theirs; `tests/snapshots/test_fixed_images.py`
-    fails when one moves.
+    TensorFlow and Keras have no public way to read theirs. `tests/snapshots/test_fixed_images.py`
+    fails if one is relocated.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):

@@ -1,4 +1,4 @@
-"""The explainers of a run, each under a name of its own."""
+"""The explainers of a run, each with a unique name."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, S
 
 @dataclass(frozen=True)
 class NamedMethod:
-    """An explainer, the name of its folder ("grad_cam", "grad_cam-2" for a second one of that key),
-    and its title.
+    """An explainer with its name and title.
+
+    The name is that of its folder: "grad_cam", or "grad_cam-2" for a second explainer with that
+    key.
     """
 
     name: str
     title: str
     explainer: Explainer
 
-    def described(self) -> Method:
-        """What run.json says of it."""
+    def run_entry(self) -> Method:
+        """Return its entry in run.json."""
         layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
@@ -41,44 +43,42 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """For each image the class that the model itself finds and its output there; None where it
-        names no class.
-        """
+        """Return the top class of each image and the output for it; None without a class."""
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """The same for a class of each image, (N,) ints."""
+        """Return the given class of each image, (N,) ints, and the output for it."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:
-    """What was given as a list; keys are known ones.
+    """Return the explainers as a list, and check them.
 
     Raises:
-        OptionError: nothing, more than a run holds, or something that is neither an explainer nor a
+        OptionError: there are none, or more than a run holds, or one is neither an explainer nor a
             key.
-        UnknownMethodError: a key that no method has.
+        UnknownMethodError: no method has that key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
-        raise OptionError("expected one explainer or method key at least, such as 'grad_cam'; got none")
+        raise OptionError("There are no explainers. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
-        raise OptionError(f"expected at most {MAX_METHODS} explainers, as many as a run holds; got {len(given)}")
+        raise OptionError(f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)}.")
     for one in given:
         if isinstance(one, str):
             method_named(one)
         elif not isinstance(one, Explainer):
             raise OptionError(
-                f"expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'; got {one!r}"
+                f"Expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'. Received: {one!r}."
             )
         elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
-            raise OptionError(f"expected explainers whose key is a short name such as 'grad_cam'; got {one.key!r}")
+            raise OptionError(f"The key of an explainer must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
     return given
 
 
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
-    """Builds explainers of `model` for the keys, and gives each its name."""
+    """Build explainers of `model` for the keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
     count, seen = Counter(explainer.key for explainer in explainers), Counter[str]()
     named = []
@@ -92,22 +92,20 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
     return named
 
 
-def foreign_to(model: Any, method: NamedMethod) -> OptionError | None:
-    """What is to be said of an explainer of another model, none of whose weights are those of the
-    model that is trained.
-    """
+def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None:
+    """Return an error if an explainer's model shares no weights with the trained model."""
     explained = _weights(method.explainer.model)
     if not explained or explained & _weights(model):
         return None
     return OptionError(
-        f"{method.name} explains '{method.explainer.whole.model_name}', which has no weight of '{model.name}', the model that "
-        f"is trained, so that its maps show nothing of this training. Build it from the model that is fitted, or give its key, "
-        f"'{method.explainer.key}'."
+        f"{method.name} explains '{method.explainer.whole.model_name}', which shares no weights with the trained model "
+        f"'{model.name}', so its maps show nothing of this training. Build the explainer from the trained model, or pass its "
+        f"key, '{method.explainer.key}'."
     )
 
 
 def _weights(model: Any) -> set[int]:
-    """Which variables a model has; of a plain function nobody knows."""
+    """Return the ids of a model's variables; none for a plain function, which hides them."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

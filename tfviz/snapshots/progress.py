@@ -1,4 +1,4 @@
-"""Where the training is: the epoch, the batch in it, and the step in the whole run."""
+"""The progress of training: the epoch, the batch in it, and the step in the whole run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import keras
 
 
 class Progress:
-    """Counts batches over epochs, fits and restarts.
+    """Counts batches over epochs, calls of `fit` and restarts.
 
-    epoch: from 0, as in `fit`. batch: trained in this epoch so far. step: trained in the whole run
-        so far.
+    Attributes:
+        epoch: counted from 0, as in `fit`.
+        batch: the number of batches trained in this epoch.
+        step: the number of batches trained in the whole run.
     """
 
     def __init__(self) -> None:
         self.epoch = self.batch = 0
-        self._before = 0  # trained before this epoch
-        self._iterations: int | None = None  # of the optimizer, then
+        self._before = 0  # batches trained before this epoch
+        self._iterations: int | None = None  # the optimizer's iterations before this epoch
 
     @property
     def step(self) -> int:
         return self._before + self.batch
 
     def begin(self, step: int) -> None:
-        """The run was at `step` when this training began."""
+        """Start a training that continues the run at `step`."""
         self._before, self.batch = step, 0
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -32,11 +34,15 @@ class Progress:
         self._iterations = _iterations(model)
 
     def end_batch(self, batches: int, model: Any) -> None:
-        """batches: of the epoch, as Keras counts them, which is in whole executions of
-        `steps_per_execution`.
+        """Set the number of batches trained in the epoch.
 
-        The last execution of an epoch may have found fewer: how many, the optimizer tells. One that
-        counts otherwise (gradients are accumulated, a `train_step` uses two) is not asked.
+        Keras counts in whole executions of `steps_per_execution`, but the last execution of an
+        epoch may have had fewer batches. The optimizer's iterations give their number, unless it
+        counts differently, as with accumulated gradients or two updates per `train_step`.
+
+        Args:
+            batches: Keras' count.
+            model: the trained model.
         """
         now = _iterations(model) if self._iterations is not None else None
         if now is not None and self._iterations is not None:
@@ -47,7 +53,7 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """How often the optimizer has run; None where that is not needed, or there is none."""
+    """Return the optimizer's iterations; None if there is no optimizer or they are not needed."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

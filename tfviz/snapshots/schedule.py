@@ -1,4 +1,4 @@
-"""When a snapshot is due."""
+"""When a snapshot falls due."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ EPOCH = "epoch"
 class Schedule:
     """Every epoch, or every N batches of the whole run.
 
-    Keras may train several batches in one go (`steps_per_execution`), and can be stopped between
-    two of them only: a snapshot that falls due inside is taken at the end.
+    Keras may train several batches in one execution (`steps_per_execution`) and runs callbacks only
+    between executions. A snapshot that falls due inside one is taken after it.
 
     Raises:
-        OptionError: `every` is neither "epoch" nor a whole number of batches.
+        OptionError: `every` is neither "epoch" nor a positive integer.
     """
 
     def __init__(self, every: str | int) -> None:
         is_count = isinstance(every, Integral) and not isinstance(every, bool) and int(every) >= 1
         if every != EPOCH and not is_count:
-            raise OptionError(f"every: expected 'epoch' or a whole number of batches, 1 at least; got {every!r}")
-        self.of_epochs = every == EPOCH
-        self._every = 0 if self.of_epochs else int(every)
+            raise OptionError(f"`every` must be 'epoch' or a positive number of batches. Received: {every!r}.")
+        self.is_by_epoch = every == EPOCH
+        self._every = 0 if self.is_by_epoch else int(every)
         self._last = 0
 
     def begin(self, step: int) -> None:
-        """Training goes on from `step`, the number of batches that were trained before."""
+        """Start at `step`, the number of batches trained before."""
         self._last = step
 
     def is_due(self, step: int) -> bool:
-        """Whether a multiple of N was reached since the last snapshot."""
-        return not self.of_epochs and step // self._every > self._last // self._every
+        """Return whether a multiple of N was reached since the last snapshot."""
+        return not self.is_by_epoch and step // self._every > self._last // self._every
 
-    def taken(self, step: int) -> None:
-        """Notes that a snapshot was taken at `step`."""
+    def mark_taken(self, step: int) -> None:
+        """Record that a snapshot was taken at `step`."""
         self._last = step

@@ -1,6 +1,4 @@
-"""One training's snapshots on their way to the folder: one thread, in order, and only so much of it
-waiting.
-"""
+"""The queue of snapshots of one training: one thread writes them in order, and few may wait."""
 
 from __future__ import annotations
 
@@ -15,15 +13,14 @@ from tfviz.errors import OptionError, shown
 from tfviz.snapshots.exposure import Exposure, Moment
 from tfviz.snapshots.writer import Writer
 
-_under_way: dict[Path, tuple[weakref.finalize, _Background]] = {}
+_open_sessions: dict[Path, tuple[weakref.finalize, _Background]] = {}
 
 
 class Session:
-    """A writer and the thread it works on, from the beginning of a `fit` to its end, however it
-    ends.
+    """A writer and its thread, from the start of a `fit` to its end.
 
-    Where nobody calls `close` (an exception in the training), everything that was handed over is
-    still written, and the sinks are closed when the session is forgotten or the program ends.
+    If `close` is never called because training raised an exception, all queued snapshots are still
+    written, and the sinks are closed once the session is garbage-collected or the program ends.
     """
 
     def __init__(self, writer: Writer, max_queued: int) -> None:
@@ -31,30 +28,29 @@ class Session:
         self._background = _Background(max_queued)
         path = writer.folder.path.resolve()
         self._finish = weakref.finalize(self, _finish, path, self._background, writer)
-        _under_way[path] = self._finish, self._background
+        _open_sessions[path] = self._finish, self._background
 
     def put(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
-        """Hands a snapshot over; waits while too many wait already.
+        """Queue a snapshot. Blocks while the queue is full.
 
-        Raises OptionError where another callback took the folder over meanwhile.
+        Raises:
+            OptionError: another callback has taken over the folder.
         """
         if not self._finish.alive:
             raise OptionError(
-                f"log_dir: two callbacks cannot both write to {shown(self.writer.folder.path)}; give each its own"
+                f"Two callbacks cannot both write to log_dir {shown(self.writer.folder.path)}. Pass each its own folder."
             )
         self._background.do(self.writer.write, moment, exposures)
 
     def close(self) -> None:
-        """Waits until everything is written and the sinks are closed."""
+        """Wait until everything is written and the sinks are closed."""
         self._finish()
         self._background.wait()
 
 
-def close_other_session(path: Path) -> None:
-    """Waits for what another callback, of a training that was broken off, may still have to write
-    there.
-    """
-    if (other := _under_way.get(path.resolve())) is not None:
+def finish_previous_session(path: Path) -> None:
+    """Wait for the callback of an aborted training that may still be writing to the folder."""
+    if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()
         background.wait()
@@ -63,50 +59,49 @@ def close_other_session(path: Path) -> None:
 def _finish(path: Path, background: _Background, writer: Writer) -> None:
     def last_job() -> None:
         writer.close()
-        if path in _under_way and _under_way[path][1] is background:
-            del _under_way[path]
+        if path in _open_sessions and _open_sessions[path][1] is background:
+            del _open_sessions[path]
 
     background.finish(last_job)
 
 
 class _Background:
-    """A thread that does one job after the other.
+    """A thread that runs jobs one after the other.
 
-    Nothing is dropped: where `most_waiting` jobs wait already, `do` waits for room. What was handed
-        over is done in any
-    case: after an exception in the training, when this object is forgotten, and when the program
-    ends, for Python itself waits for an executor's jobs then.
+    No job is dropped: if `most_waiting` jobs are waiting, `do` blocks. Queued jobs always run, even
+    after an exception in training, after this object is garbage-collected, and when the program
+    ends, because Python then waits for the jobs of executors.
     """
 
     def __init__(self, most_waiting: int) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tfviz-snapshots")
-        self._room = threading.BoundedSemaphore(most_waiting)
+        self._slots = threading.BoundedSemaphore(most_waiting)
 
     def do(self, job: Callable[..., None], *args: Any) -> None:
-        """Hands a job over; waits while there is no room. Jobs must not raise."""
-        self._room.acquire()
+        """Queue a job. Blocks while the queue is full. Jobs must not raise."""
+        self._slots.acquire()
         try:
-            self._executor.submit(_done_and_room_made, self._room, job, args)
+            self._executor.submit(_run_and_release, self._slots, job, args)
         except BaseException:
-            self._room.release()
+            self._slots.release()
             raise
 
     def finish(self, last_job: Callable[[], None]) -> None:
-        """Nothing more will come: does the last job after all others, without waiting for it."""
+        """Queue the last job, after all others, without waiting for it."""
         try:
             self._executor.submit(last_job)
         except RuntimeError:
-            # The program is ending: all others are done, and threads take nothing new.
+            # The program is ending: all other jobs are done, and executors accept no new ones.
             last_job()
         self._executor.shutdown(wait=False)
 
     def wait(self) -> None:
-        """Waits, after `finish`, until everything is done."""
+        """Wait until all jobs are done. Call `finish` first."""
         self._executor.shutdown(wait=True)
 
 
-def _done_and_room_made(room: threading.BoundedSemaphore, job: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _run_and_release(slots: threading.BoundedSemaphore, job: Callable[..., None], args: tuple[Any, ...]) -> None:
     try:
         job(*args)
     finally:
-        room.release()
+        slots.release()

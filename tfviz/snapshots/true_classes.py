@@ -1,4 +1,4 @@
-"""The true class of each image, from what the user or a dataset tells."""
+"""The true class of each image, from the user or from a dataset."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from tfviz.target_words import class_named
 
 
 def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImages, labels: Labels) -> list[int | None] | None:
-    """The class of each image, or None if nothing tells it.
+    """Return the true class of each image, or None if it is unknown.
 
     Args:
-        given: numbers or names, or a row of zeros and a one, for each image; None: what the dataset
-            holds beside the images.
-        images: the images, with what a dataset holds beside them.
+        given: for each image, a number, a name or a one-hot row. None uses the dataset's labels.
+        images: the images, with the dataset's labels.
         labels: the names of the classes.
 
-    Raises LabelsError for a given value that tells no classes, or not one for each image.
+    Returns:
+        The classes. A negative number in `given` is None.
+
+    Raises:
+        LabelsError: `given` does not hold classes, or not one for each image.
     """
     if given is None:
         found = None if images.labels is None else _classes(images.labels, labels)
         return None if found is None else found[: len(images)]
     rows = np.asarray(given)
     if rows.ndim == 0 or len(rows) not in (len(images), images.given):
-        raise LabelsError(f"truth: expected one class for each of the {len(images)} images; got shape {rows.shape}.")
-    found = _classes(images.taken_of(rows) if len(rows) == images.given else rows, labels)
+        raise LabelsError(f"`truth` must have one class for each of the {len(images)} images. Received: shape {rows.shape}.")
+    found = _classes(images.select(rows) if len(rows) == images.given else rows, labels)
     if found is None:
         raise LabelsError(
-            f"truth: expected (N,) class numbers or names, or (N, classes) of zeros and a one; got {rows.dtype} {rows.shape}."
+            f"`truth` must be class numbers or names (N,), or one-hot rows (N, classes). Received: {rows.dtype} {rows.shape}."
         )
     return found
 

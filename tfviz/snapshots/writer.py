@@ -1,6 +1,4 @@
-"""What happens on the background thread: a snapshot is drawn, put into the folder, and shown to the
-sinks.
-"""
+"""The background thread's work: draw a snapshot, write it to the folder, pass it to the sinks."""
 
 from __future__ import annotations
 
@@ -25,8 +23,9 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training. Knows nothing of the callback, so that it can
-    outlive it.
+    """Draws and writes the snapshots of one training.
+
+    It has no reference to the callback, so it can outlive it.
     """
 
     def __init__(
@@ -40,22 +39,22 @@ class Writer:
     ) -> None:
         self.look = look
         self.folder, self.sinks, self.methods, self.images, self.faults = folder, sinks, methods, images, faults
-        self._id_of_sinks: str | None = None  # of the run that they were opened for
+        self._sinks_run_id: str | None = None  # the run that the sinks were opened for
 
     def write(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
-        """Draws and writes one snapshot. Raises nothing: what goes wrong is among the faults."""
+        """Draw and write one snapshot. It never raises; failures are added to the faults."""
         try:
-            snapshot = self._kept(self._drawn(moment, exposures))
-        except Exception as error:  # Whatever it is, training must go on.
+            snapshot = self._stored(self._draw(moment, exposures))
+        except Exception as error:  # training must go on, whatever it is
             words = f"The snapshot at step {moment.step} could not be written to {shown(self.folder.path)}: {reason(error)}"
-            self.faults.add("folder", f"{words}. Such snapshots are left out, until it can be written again.", error)
+            self.faults.add("folder", f"{words.removesuffix('.')}. Snapshots are skipped until writing succeeds again.", error)
             return
         self._open_sinks()
         for sink in self.sinks:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
-    def _drawn(self, moment: Moment, exposures: Mapping[str, Exposure]) -> Snapshot:
-        """The snapshot of a moment, without a number: the folder gives it one."""
+    def _draw(self, moment: Moment, exposures: Mapping[str, Exposure]) -> Snapshot:
+        """Draw the snapshot of a moment. The folder numbers it later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
@@ -64,9 +63,9 @@ class Writer:
             if method.name in maps:
                 try:
                     pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name])
-                except ImageError as error:  # NaN, above all: the training has diverged
+                except ImageError as error:  # usually NaN: the training has diverged
                     errors[method.name] = reason(error)
-                    words = f"{method.name} failed at step {moment.step}: {reason(error)}."
+                    words = f"{method.name} failed at step {moment.step}: {reason(error).removesuffix('.')}."
                     self.faults.add(f"method {method.name}", words, error)
         record: dict[str, Any] = {
             "when": moment.when,
@@ -85,7 +84,7 @@ class Writer:
         return Snapshot(record, self.images, pictures, maps)
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
-        """The maps of a method over the images, and how strong each is in words."""
+        """Return a method's maps, drawn over the images, and descriptions of their strength."""
         key, style = method.explainer.key, method.explainer.style
         maps = maps_of(list(attribution), count=len(self.images))
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in maps]
@@ -95,7 +94,7 @@ class Writer:
         ]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
-        """The class that is explained and its score, where the user asked for one."""
+        """Return the explained class of each image and its score, if the user chose one."""
         for method in self.methods:
             exposure = exposures[method.name]
             if exposure.target is not None:
@@ -103,7 +102,7 @@ class Writer:
         return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure]) -> list[Prediction | None]:
-        """Those of the first method that has any."""
+        """Return the predictions of the first method that has any."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
@@ -111,43 +110,43 @@ class Writer:
         return [None] * len(self.images)
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """The numbers among the logs, as many as the schema allows."""
+        """Return the numbers among the logs, up to the schema's limit."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
-            words = f"The logs hold {len(numbers)} numbers; a snapshot keeps the first {MAX_LOGS}."
+            words = f"The logs hold {len(numbers)} numbers, and a snapshot keeps only the first {MAX_LOGS}."
             self.faults.add("logs", words, TfvizError(words))
         return dict(list(numbers.items())[:MAX_LOGS])
 
-    def _kept(self, snapshot: Snapshot) -> Snapshot:
-        self._renew_if_removed()
+    def _stored(self, snapshot: Snapshot) -> Snapshot:
+        self._restart_if_removed()
         self.folder.open()
         try:
             return self.folder.add(snapshot)
         except Exception:
-            if not self.folder.was_removed():  # while the snapshot was written
+            if not self.folder.was_removed():  # in the meantime
                 raise
-        self._renew_if_removed()
+        self._restart_if_removed()
         return self.folder.add(snapshot)
 
-    def _renew_if_removed(self) -> None:
+    def _restart_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {shown(self.folder.path)} was removed. A new one is begun there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new one is started there."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 
     def _open_sinks(self) -> None:
-        """At the first snapshot, and where a new run was begun."""
+        """Open the sinks for the first snapshot, and again if a new run was started."""
         run = self.folder.run
-        if run is not None and run["id"] != self._id_of_sinks:
-            is_another, self._id_of_sinks = self._id_of_sinks is not None, run["id"]
+        if run is not None and run["id"] != self._sinks_run_id:
+            was_open, self._sinks_run_id = self._sinks_run_id is not None, run["id"]
             for sink in self.sinks:
-                if is_another:
+                if was_open:
                     self._guarded(sink, "closed", sink.close)
                 self._guarded(sink, "opened", partial(sink.open, run, self.folder.path))
 
     def close(self) -> None:
-        """Closes the sinks and the folder."""
-        if self._id_of_sinks is not None:
+        """Close the sinks and the folder."""
+        if self._sinks_run_id is not None:
             for sink in self.sinks:
                 self._guarded(sink, "closed", sink.close)
         self.folder.close()
@@ -155,7 +154,7 @@ class Writer:
     def _guarded(self, sink: Sink, what: str, work: Callable[[], Any]) -> None:
         try:
             work()
-        except Exception as error:  # The user's own code may raise anything.
+        except Exception as error:  # a user's sink may raise anything
             said = reason(error)
             words = said if isinstance(error, TfvizError) else f"{type(error).__name__}: {said}"
             words = f"{type(sink).__name__} could not be {what}: {words.removesuffix('.')}."
@@ -163,7 +162,7 @@ class Writer:
 
 
 def _finite(logs: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers among the logs; None for NaN and infinity, which JSON does not have."""
+    """Return the numbers among the logs, with None for NaN and infinity, which JSON lacks."""
     numbers = {name: _number(value) for name, value in logs.items()}
     return {name: value if math.isfinite(value) else None for name, value in numbers.items() if value is not None}
 

@@ -1,21 +1,21 @@
-"""The live page: a small server that shows the snapshots of runs while they train, and afterwards.
+"""The live page: a small server that shows the snapshots of runs during and after training.
 
-limits       how much is taken
-png          what a PNG may look like
+limits       limits of sizes, counts and times
+png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
-store        all the runs of a folder
-uploads      what trainers send, written into the folder
-polling      looking again and again for what is new
-events       telling the pages
-bodies       reading what is sent, within limits
-connections  how many there may be, and for how long they may be silent
-guard        who may ask, and the headers of every answer
-http_errors  answers other than success
-log          one line for each of them
-api          the addresses
-assets       the page itself
-app          all of it as an ASGI application
-server       the same, running
+store        all runs of a folder
+uploads      writes what trainers send to the folder
+polling      looks for new runs and snapshots
+events       notifies the pages
+bodies       reads request bodies within the limits
+connections  limits connections and their idle time
+guard        access control, and the headers of every response
+http_errors  error responses
+log          the server's log
+api          the routes
+assets       the files of the page
+app          the ASGI application
+server       runs the application
 
-What a run and a record may look like is stated in `tfviz.runs.schema`.
+`tfviz.runs.schema` defines the form of runs and records.
 """

@@ -1,15 +1,15 @@
-"""The addresses of the server.
+"""The routes of the server.
 
 PUT /api/runs/{id}                                     run.json
-GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: how much of
-                                                       it is here
+GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: what the
+                                                       viewer has of the run
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
 PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
-    both with ?after=N where the snapshot before is not number - 1 but N, since the lines between
-    are damaged
+    both with ?after=N if the previous snapshot is N instead of number - 1, because the lines in
+    between are damaged
 GET /api/runs                                          all runs
-GET /api/runs/{id}/snapshots?after=N                   the records after number N, so many at a time
+GET /api/runs/{id}/snapshots?after=N                   the records after number N, up to a limit
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
 GET /api/events                                        server-sent events
 GET /, /{asset}                                        the page
@@ -46,21 +46,21 @@ Image = Annotated[int, Path(ge=0, lt=MAX_IMAGES)]
 After = Annotated[int, Query(ge=-1, lt=MAX_SNAPSHOTS)]
 Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
-_KEPT = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
-_ASKED_AGAIN = "no-cache"  # kept, but asked about each time
-_WORTH_PACKING_BYTES = 2000
-# lists of nothing take twenty times the memory of their JSON
+_IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
+_REVALIDATE = "no-cache"  # cached, but revalidated each time
+_MIN_GZIP_BYTES = 2000
+# Parsed, empty lists take twenty times the memory of their JSON.
 _parsers = threading.BoundedSemaphore(2)
 
 
 def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, Asset]) -> APIRouter:
-    """The addresses, for the runs of `store`."""
+    """Create the routes for the runs of `store`."""
     router, bodies = APIRouter(), Bodies(limits)
 
     def known(run_id: str) -> KnownRun:
         found = store.runs.get(run_id)
         if found is None:
-            raise HttpError(http_errors.NOT_FOUND, "there is no such run", is_ordinary=True)
+            raise HttpError(http_errors.NOT_FOUND, "There is no such run.", is_ordinary=True)
         return found
 
     @router.put("/api/runs/{run_id}", status_code=204)
@@ -68,7 +68,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
         async with bodies.received(request, limits.run_bytes) as data:
             run = await run_in_threadpool(_run_of, data)
             if run["id"] != run_id:
-                raise HttpError(http_errors.UNPROCESSABLE, "the id in the address is not the one in the run")
+                raise HttpError(http_errors.UNPROCESSABLE, "The id in the address differs from the id in the run.")
             events.tell(await run_in_threadpool(uploads.receive_run, store, limits, run))
 
     @router.get("/api/runs/{run_id}/state")
@@ -111,18 +111,18 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.get("/api/runs/{run_id}/images/{image}.png")
     async def get_image(run_id: RunId, image: Image) -> Response:
         run = known(run_id)
-        return _png(await run_in_threadpool(store.read, run, run.image(image), image), _ASKED_AGAIN)
+        return _png(await run_in_threadpool(store.read, run, run.image(image), image), _REVALIDATE)
 
     @router.get("/api/runs/{run_id}/pictures/{number}/{method}/{image}.png")
     async def get_picture(run_id: RunId, number: Number, method: MethodName, image: Image) -> Response:
         run = known(run_id)
-        caching = _KEPT if number <= run.last else _ASKED_AGAIN
+        caching = _IMMUTABLE if number <= run.last else _REVALIDATE
         return _png(await run_in_threadpool(store.read, run, run.picture(number, method, image), image), caching)
 
     @router.get("/api/events")
     async def get_events() -> Response:
         if events.count >= limits.readers:
-            raise HttpError(http_errors.TOO_MANY, f"{events.count} pages are open already")
+            raise HttpError(http_errors.TOO_MANY, f"{events.count} pages are already open. Close one of them.")
         now = [News(run.run["id"], run.last) for run in store.known()]
         return StreamingResponse(events.stream(now), media_type="text/event-stream")
 
@@ -133,7 +133,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.get("/{name}")
     async def get_asset(request: Request, name: str) -> Response:
         if name not in assets:
-            raise HttpError(http_errors.NOT_FOUND, "there is nothing at this address")
+            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
         return _asset(request, assets[name])
 
     return router
@@ -155,7 +155,7 @@ def _record_of(data: bytes) -> Record:
 
 def _require(fault: str | None) -> None:
     if fault is not None:
-        raise HttpError(http_errors.UNPROCESSABLE, fault)
+        raise HttpError(http_errors.UNPROCESSABLE, f"The body does not conform to the schema of run folders: {fault}.")
 
 
 def _summary(known: KnownRun) -> bytes:
@@ -164,24 +164,24 @@ def _summary(known: KnownRun) -> bytes:
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
-    """A JSON list of what is JSON already, packed if the asker can unpack it."""
+    """Join JSON items to a list, compressed if the client accepts that."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    # packing would take longer than sending
-    is_near = request.client is not None and is_loopback(request.client.host)
-    if not is_near and len(content) > _WORTH_PACKING_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+    # Locally, compression takes longer than sending.
+    is_local = request.client is not None and is_loopback(request.client.host)
+    if not is_local and len(content) > _MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"
     return Response(content, media_type="application/json", headers=headers)
 
 
 def _png(data: bytes | None, caching: str) -> Response:
     if data is None:
-        raise HttpError(http_errors.NOT_FOUND, "there is no such picture", is_ordinary=True)
+        raise HttpError(http_errors.NOT_FOUND, "There is no such picture.", is_ordinary=True)
     return Response(data, media_type="image/png", headers={"Cache-Control": caching})
 
 
 def _asset(request: Request, asset: Asset) -> Response:
-    headers = {"Cache-Control": _ASKED_AGAIN, "ETag": asset.tag}
+    headers = {"Cache-Control": _REVALIDATE, "ETag": asset.tag}
     if request.headers.get("if-none-match") == asset.tag:
         return Response(status_code=304, headers=headers)
     return Response(asset.content, media_type=asset.media_type, headers=headers)

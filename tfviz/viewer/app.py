@@ -1,4 +1,4 @@
-"""The application: the addresses behind their guard, and the polling that goes on beside them."""
+"""The application: the routes behind their guard, and the polling in the background."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from tfviz.viewer.store import Store
 
 
 def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0.0.1", limits: Limits | None = None) -> FastAPI:
-    """The viewer of `folder` as an ASGI application; `app.state.events` is where pages are told of
-    news.
+    """Create the ASGI application of a viewer. `app.state.events` notifies its pages.
 
     Args:
-        folder: where runs are, or will be. token: what trainers and pages must bring; None: this
-            machine only.
-        host: the address that is listened on; without a token, a Host header may name it or this
-            machine.
-        limits: how much is taken.
+        folder: the folder of runs. It need not exist yet.
+        token: the token that trainers and pages must send. None allows only this machine.
+        host: the address the server listens on. Without a token, the Host header must name it or
+            this machine.
+        limits: the limits of sizes, counts and times.
+
+    Returns:
+        The application.
     """
     store, events, assets = Store(folder), Events(), read_assets()
 
@@ -44,7 +46,7 @@ def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0
         with contextlib.suppress(asyncio.CancelledError):
             await polling
 
-    # FastAPI's own pages of documentation load their scripts from elsewhere.
+    # FastAPI's documentation pages are off because they load scripts from other servers.
     app = FastAPI(
         title="tfviz",
         docs_url=None,
@@ -70,9 +72,9 @@ async def _answer_error(request: Request, error: HttpError) -> JSONResponse:
 
 async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    why = f"{first['loc'][-1]}: {first['msg']}"
-    note(request.scope, why)
-    return JSONResponse({"detail": why}, UNPROCESSABLE)
+    reason = f"Invalid {first['loc'][-1]}: {first['msg']}."
+    note(request.scope, reason)
+    return JSONResponse({"detail": reason}, UNPROCESSABLE)
 
 
 async def _answer_starlette(request: Request, error: HTTPException) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The page itself: files that come with tfviz, read once. Nothing else can be asked for by name."""
+"""The files of the page, read once. The server serves no other files by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page; `tag` changes with its content."""
+    """A file of the page. `tag` changes with its content."""
 
     content: bytes
     media_type: str
@@ -25,7 +25,7 @@ class Asset:
 
 
 def read_assets() -> dict[str, Asset]:
-    """The files of the page by name."""
+    """Return the files of the page by name."""
     files = sorted(path for path in _FOLDER.iterdir() if path.suffix in _TYPES)
     return {path.name: _asset(path) for path in files}
 

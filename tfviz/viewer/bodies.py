@@ -1,4 +1,4 @@
-"""Reading what is sent: as much as is allowed, and as long as is allowed."""
+"""Read request bodies within limits of size and time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from tfviz.viewer import http_errors
 from tfviz.viewer.http_errors import HttpError
 from tfviz.viewer.limits import Limits
 
-_TOO_SLOW, _GONE = 408, 400
+_TIMEOUT, _BAD_REQUEST = 408, 400
 
 
 class Bodies:
-    """The bodies of all requests that are being received or worked on. To be used from one event
-    loop.
-    """
+    """The bodies of all requests in progress. Use it from one event loop only."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -27,33 +25,34 @@ class Bodies:
 
     @asynccontextmanager
     async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """The body of a request; it counts as held until the block ends.
+        """Read the body of a request. It counts toward the shared limit until the block ends.
 
-        Raises HttpError where it is larger than `most` bytes, comes too slowly or breaks off, or
-        where others leave no room.
+        Raises:
+            HttpError: the body is larger than `most` bytes, arrives too slowly or is incomplete, or
+                all bodies together exceed the limit.
         """
-        said = request.headers.get("content-length", "0")
-        if not said.isdecimal() or len(said) > 20 or int(said) > most:
-            raise HttpError(http_errors.TOO_LARGE, f"expected at most {most} bytes, got {said[:20]}")
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > 20 or int(declared) > most:
+            raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: {declared[:20]}.")
         parts: list[bytes] = []
         try:
             await asyncio.wait_for(self._read(request, most, parts), self._limits.body_timeout_s)
             yield b"".join(parts)
         except ClientDisconnect as error:
-            raise HttpError(_GONE, "the body broke off") from error
+            raise HttpError(_BAD_REQUEST, "The body is incomplete. Send it again.") from error
         except asyncio.TimeoutError as error:
-            raise HttpError(_TOO_SLOW, "the body came too slowly") from error
+            raise HttpError(_TIMEOUT, "The body arrived too slowly. Send it again.") from error
         finally:
             self._held_bytes -= sum(map(len, parts))
 
     async def _read(self, request: Request, most: int, parts: list[bytes]) -> None:
-        """Counts the bytes while they come: what the header says of the length need not be true."""
+        """Count the bytes as they arrive, because the Content-Length header may be wrong."""
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise HttpError(http_errors.TOO_LARGE, f"expected at most {most} bytes, got more")
+                raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: more.")
             if self._held_bytes + len(chunk) > self._limits.upload_bytes:
-                raise HttpError(http_errors.TOO_MANY, "too much is being sent at the same time: send it again later")
+                raise HttpError(http_errors.TOO_MANY, "Too much data is being uploaded at once. Send it again later.")
             self._held_bytes += len(chunk)
             parts.append(chunk)

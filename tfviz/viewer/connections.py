@@ -1,7 +1,7 @@
-"""How many connections there may be, and how long they may stay silent.
+"""Limit the number of connections, and how long they may stay idle.
 
-Without these limits, clients that connect and send nothing use up the process's file descriptors:
-no connection is accepted any more, and asyncio logs each failure.
+Without these limits, clients that connect and send nothing exhaust the process's file descriptors.
+The server then accepts no more connections, and asyncio logs each failure.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: Limits) -> tuple[int, int]:
-    """How many connections there may be, and how many may be accepted at once; both leave file
-    descriptors for files.
+    """Return the allowed numbers of connections, and of connections accepted at once.
+
+    Both leave enough file descriptors for files.
     """
     if resource is None:
         return limits.connections, _ACCEPTED_AT_ONCE
@@ -33,30 +34,28 @@ def allowed(limits: Limits) -> tuple[int, int]:
 
 
 def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP protocol, within the limits of one server."""
+    """Return uvicorn's HTTP protocol with the limits of one server."""
     most, _ = allowed(limits)
-    # the connections without a request under way, the longest waiting first
+    # connections without a request in progress, longest waiting first
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes a connection whose request does not come, and the longest waiting one where there
-        are too many.
-        """
+        """Closes idle connections, and the longest waiting one if there are too many."""
 
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            """Called by asyncio."""
+            """Count a new connection. Called by asyncio."""
             super().connection_made(transport)
             waiting[self] = None
             self._start_timer()
             if len(self.connections) > most:
                 oldest = next(iter(waiting))
-                del waiting[oldest]  # now: more may be accepted before it is closed
+                del waiting[oldest]  # at once, because more may be accepted before it is closed
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
-            """Called by asyncio."""
+            """Stop waiting once a request has arrived. Called by asyncio."""
             super().data_received(data)
             if self._has_request():
                 waiting.pop(self, None)
@@ -65,13 +64,13 @@ def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
                 self._start_timer()
 
         def on_response_complete(self) -> None:
-            """Called by uvicorn, which closes the connection itself where nothing more comes."""
+            """Start waiting again. Called by uvicorn, which closes idle kept-alive connections."""
             super().on_response_complete()
             if not self._has_request():
                 waiting[self] = None
 
         def connection_lost(self, error: Exception | None) -> None:
-            """Called by asyncio."""
+            """Forget the connection. Called by asyncio."""
             super().connection_lost(error)
             waiting.pop(self, None)
             self._stop_timer()

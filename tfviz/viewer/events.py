@@ -1,4 +1,4 @@
-"""Telling the pages: each reader is told the newest of each run, however slowly it reads."""
+"""Notify the pages. Even a slow reader receives only the latest news of each run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterable
 from tfviz.viewer.store import News
 
 HEARTBEAT_S = 10.0
-_RETRY_MS = 1000  # when a page asks again after the connection is lost
+_RETRY_MS = 1000  # how long a page waits before it reconnects
 
 
 class Events:
-    """News for any number of readers. To be used from one event loop."""
+    """News for any number of readers. Use it from one event loop only."""
 
     def __init__(self) -> None:
         self._readers: set[_Reader] = set()
@@ -21,25 +21,23 @@ class Events:
 
     @property
     def count(self) -> int:
-        """How many readers there are."""
+        """The number of readers."""
         return len(self._readers)
 
     def tell(self, news: Iterable[News]) -> None:
-        """Hands the news to all readers and returns at once."""
+        """Queue news for all readers. Returns at once."""
         news = list(news)
         for reader in self._readers:
             reader.add(news)
 
     def close(self) -> None:
-        """Ends all streams, so that the server can stop."""
+        """End all streams to let the server stop."""
         self.is_closed = True
         for reader in self._readers:
             reader.is_awake.set()
 
     async def stream(self, now: Iterable[News]) -> AsyncIterator[bytes]:
-        """Server-sent events: first how all runs are `now`, then what is new, and now and then a
-        sign of life.
-        """
+        """Yield server-sent events: the current state of all runs, then news and heartbeats."""
         reader = _Reader()
         reader.add(now)
         self._readers.add(reader)
@@ -53,7 +51,7 @@ class Events:
 
 
 class _Reader:
-    """What a reader has not been told yet: at most one thing for each run."""
+    """The news that a reader has not received yet, at most one item per run."""
 
     def __init__(self) -> None:
         self.is_awake = asyncio.Event()

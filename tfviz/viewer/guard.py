@@ -1,10 +1,11 @@
-"""Who may ask, and what every answer carries.
+"""Access control, and the headers of every response.
 
-Without a token the server is for this machine alone. A page from elsewhere could still reach it
-through the browser, by a name of its own that leads to 127.0.0.1; so the Host header must name this
-machine. With a token, trainers send it as `Authorization: Bearer TOKEN`. A browser gets a page that
-asks for it, posts it, and then keeps a cookie made from it, which can read but not send. A link
-with `?token=TOKEN` leads to the same cookie, but browsers, proxies and chats keep links.
+Without a token, the server is for this machine only. A foreign web page could still reach it
+through the browser, by a DNS name that resolves to 127.0.0.1 (DNS rebinding), so the Host header
+must name this machine. With a token, trainers send it as `Authorization: Bearer TOKEN`. A browser
+gets a sign-in page, posts the token, and receives a cookie derived from it that allows reading but
+not uploading. A link with `?token=TOKEN` sets the same cookie, but browsers, proxies and chats
+store links.
 """
 
 from __future__ import annotations
@@ -30,20 +31,18 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_FORM_BYTES = 1 << 14  # of the posted token
-_WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the page that asks for the token needs these
+_FORM_BYTES = 1 << 14  # the largest sign-in form
+_WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the sign-in page needs these
 
 
 class Guard:
-    """Stands before the app: lets through who may ask, adds the headers, and logs what
-    is refused.
-    """
+    """Middleware that checks access, adds headers to responses, and logs errors."""
 
     def __init__(self, app: ASGIApp, token: str | None, host: str, sign_in: bytes) -> None:
         self._app, self._token, self._host, self._sign_in = app, token, host, sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -57,45 +56,43 @@ class Guard:
                 _log(scope, message["status"])
             await send(message)
 
-        answer = self._refusal(scope) or self._app
+        answer = self._early_response(scope) or self._app
         if isinstance(answer, _SignIn):
-            answer = self._signed_in(scope, await _posted_token(receive))
+            answer = self._sign_in_response(scope, await _posted_token(receive))
         await answer(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | _SignIn | None:
-        """The answer to a request that goes no further."""
+    def _early_response(self, scope: Scope) -> Response | _SignIn | None:
+        """Return the response to a request that is not passed on, or None."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
-            return _refused(scope, 403, "this page may be asked from its own address only")
+            return _rejected(scope, 403, "Requests from other sites are not allowed. Open the page at its own address.")
         if self._token is None:
-            return None if is_own_name(headers.get("host", ""), self._host) else _refused(scope, 403, _STRANGE_HOST)
+            return None if is_own_name(headers.get("host", ""), self._host) else _rejected(scope, 403, _UNKNOWN_HOST)
         if _has_bearer(headers, self._token):
             return None
         if scope["method"] in READING:
-            return self._refusal_to_read(scope, headers, self._token)
+            return self._response_to_read(scope, headers, self._token)
         if scope["method"] == "POST" and scope["path"] == "/":
             return _SignIn()
-        return _refused(scope, 401, "the token is missing or wrong: send it as 'Authorization: Bearer TOKEN'")
+        return _rejected(scope, 401, "The token is missing or wrong. Send it as 'Authorization: Bearer TOKEN'.")
 
-    def _refusal_to_read(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+    def _response_to_read(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         offered = parse_qs(scope["query_string"].decode("latin-1")).get("token")
         if scope["path"] == "/" and offered is not None:
-            return self._signed_in(scope, offered[0])
+            return self._sign_in_response(scope, offered[0])
         if scope["path"] in _WITHOUT_TOKEN or _has_cookie(scope, headers, token):
             return None
         if scope["path"] != "/":
-            return _refused(scope, 401, "the token is missing or wrong: open the page, which asks for it")
-        return self._signed_in(scope, "")
+            return _rejected(scope, 401, "The token is missing or wrong. Open the page to enter it.")
+        return self._sign_in_response(scope, "")
 
-    def _signed_in(self, scope: Scope, offered: str) -> Response:
-        """The way to the page, without the token in its address, and the cookie for it; or the page
-        that asks for the token.
-        """
+    def _sign_in_response(self, scope: Scope, offered: str) -> Response:
+        """Return a redirect to the page that sets the cookie, or the sign-in page."""
         if self._token is None or not _is_same(offered, self._token):
-            note(scope, "no token, or a wrong one")
-            # With "no-referrer", which all other pages have, browsers post forms without saying
-            # from where.
+            note(scope, "The token is missing or wrong.")
+            # With "no-referrer", the policy of all other pages, browsers would post the form with
+            # the Origin "null".
             return Response(self._sign_in, 401, media_type="text/html", headers={"Referrer-Policy": "same-origin"})
         answer = RedirectResponse("/", 303)
         answer.set_cookie(_cookie_name(scope), _cookie_for(self._token), httponly=True, samesite="strict")
@@ -103,11 +100,11 @@ class Guard:
 
 
 class _SignIn:
-    """Stands for the answer to a posted token, whose body has yet to come."""
+    """Stands for the response to a posted token, whose body has not been read yet."""
 
 
 async def _posted_token(receive: Receive) -> str:
-    """The token in a posted form; "" where there is none, or more than a form can be."""
+    """Return the token in a posted form; "" if there is none, or the form is too large."""
     body, is_more = b"", True
     while is_more and len(body) <= _FORM_BYTES:
         message = await receive()
@@ -116,11 +113,11 @@ async def _posted_token(receive: Receive) -> str:
     return "" if is_more else parse_qs(body.decode("latin-1")).get("token", [""])[0]
 
 
-_STRANGE_HOST = "without a token this viewer answers on this machine only, at an address such as http://127.0.0.1:1337"
+_UNKNOWN_HOST = "Without a token, the viewer serves only this machine. Use an address such as http://127.0.0.1:1337."
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
+    """Return whether an address can only be reached from this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -128,9 +125,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own_name(header: str, host: str) -> bool:
-    """Whether a Host header, "name" or "name:port", names this machine or the address that is
-    listened on.
-    """
+    """Return whether a Host header ("name" or "name:port") names this machine or `host`."""
     name, colon, port = header.rpartition(":")
     if not colon or header.endswith("]"):
         name = header
@@ -140,11 +135,11 @@ def is_own_name(header: str, host: str) -> bool:
 
 
 def note(scope: Scope, reason: str) -> None:
-    """Why the request is refused, for the log; "" where the answer is an ordinary one."""
+    """Set the reason of an error response for the log; "" keeps it out of the log."""
     scope["tfviz.reason"] = reason
 
 
-def _refused(scope: Scope, status: int, reason: str) -> Response:
+def _rejected(scope: Scope, status: int, reason: str) -> Response:
     note(scope, reason)
     return JSONResponse({"detail": reason}, status)
 
@@ -155,7 +150,7 @@ def _has_bearer(headers: Headers, token: str) -> bool:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """One for each port, since a browser keeps the cookies of a machine's ports together."""
+    """Return a name for this port, because browsers share cookies between a machine's ports."""
     return f"tfviz_viewer_{(scope.get('server') or ('', 0))[1]}"
 
 
@@ -168,7 +163,7 @@ def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
 
 
 def _cookie_for(token: str) -> str:
-    """Not the token itself: a browser sends a cookie to every port of a machine."""
+    """Derive the cookie from the token, because browsers send it to all ports of a machine."""
     return hmac.new(token.encode(), b"tfviz viewer", hashlib.sha256).hexdigest()
 
 

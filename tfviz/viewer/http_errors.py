@@ -1,4 +1,4 @@
-"""The errors that the server answers with."""
+"""The error responses of the server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ NOT_FOUND, CONFLICT, TOO_LARGE, UNPROCESSABLE, TOO_MANY, FULL = 404, 409, 413, 4
 
 
 class HttpError(Exception):
-    """An answer other than success: its HTTP status, the reason in one line, and facts for the
-    sender's program.
+    """An error response.
 
-    is_ordinary: it happens to those who do everything right, such as asking for a run that has not
-    come yet; such answers are not logged.
+    Args:
+        status: the HTTP status.
+        reason: the reason in one line.
+        is_ordinary: whether correct clients cause it too, for instance by asking for a run that
+            does not exist yet. Such responses are not logged.
+        **facts: values for the sender's program.
     """
 
     def __init__(self, status: int, reason: str, *, is_ordinary: bool = False, **facts: int) -> None:

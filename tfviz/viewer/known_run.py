@@ -1,6 +1,4 @@
-"""One run as the server knows it: its folder on the disk and, in memory, the line of
-each snapshot.
-"""
+"""One run as the server sees it: its folder on disk, and the lines of its index in memory."""
 
 from __future__ import annotations
 
@@ -16,17 +14,19 @@ from tfviz.runs.schema import Run, line_of, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer.log import log
 
-# marks the folder of a run that a trainer sends; others belong to whoever writes them
+# marks the folders of uploaded runs; all others belong to their writers
 RECEIVED_FILE = ".received"
 
 Stamp = tuple[int, int, int]
 
 
 class KnownRun:
-    """A run, followed in its folder. `folder` is a real path: no part of it is a link.
+    """A run, with its folder being polled.
 
-    numbers: of the snapshots, rising; damaged ones are missing. lines: compact JSON, one for each
-        of them.
+    Attributes:
+        folder: a real path, without symbolic links.
+        numbers: the numbers of the snapshots, ascending, without damaged ones.
+        lines: the snapshots as compact JSON.
     """
 
     def __init__(self, folder: Path, run: Run, stamp: Stamp) -> None:
@@ -35,61 +35,59 @@ class KnownRun:
         self.lines: list[bytes] = []
         self.last_time: float | None = None
         self.is_received = (folder / RECEIVED_FILE).is_file()
-        self.lock = threading.RLock()  # one thread at a time looks or adds
+        self.lock = threading.RLock()  # one thread at a time polls or appends
         self._index = IndexReader(folder, lambda value: record_fault(value, run))
         self._restarts = 0
-        self._has_told_fault = False
+        self._has_logged_fault = False
 
     @property
     def last(self) -> int:
-        """The number of the last snapshot, or -1."""
+        """The number of the last snapshot; -1 for none."""
         return self.numbers[-1] if self.numbers else -1
 
     @property
     def method_names(self) -> list[str]:
-        """The names of its methods."""
+        """The names of the run's methods."""
         return names_of(self.run)
 
     def poll(self) -> bool:
-        """Takes in what the folder has got since the last poll; True where that is anything."""
+        """Read what was added to the folder since the last poll. Returns whether there was any."""
         with self.lock:
             if not is_inside(self.folder / INDEX_FILE, self.folder):
                 return False
             records = self._index.poll()
             has_restarted = self._index.restarts != self._restarts
             if has_restarted:
-                self._restarts, self.numbers, self.lines, self._has_told_fault = self._index.restarts, [], [], False
+                self._restarts, self.numbers, self.lines, self._has_logged_fault = self._index.restarts, [], [], False
             for record in records:
                 self.lines.append(line_of(record))
                 self.numbers.append(record["number"])
                 self.last_time = record["time"]
-            if self._index.fault is not None and not self._has_told_fault:
-                self._has_told_fault = True
-                log.warning("%s: a snapshot is left out: %s", shown(self.folder / INDEX_FILE), self._index.fault)
+            if self._index.fault is not None and not self._has_logged_fault:
+                self._has_logged_fault = True
+                log.warning("%s: a snapshot is skipped: %s", shown(self.folder / INDEX_FILE), self._index.fault)
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:
-        """The lines of the snapshots after that number, at most so many."""
+        """Return the lines of at most `most` snapshots after a number."""
         start = bisect_right(self.numbers, number)
         return self.lines[start : start + most]
 
     def image(self, image: int) -> Path:
-        """Where the image lies, or would lie."""
+        """Return the path of an image."""
         return image_path(self.folder, image)
 
     def picture(self, number: int, method: str, image: int) -> Path:
-        """Where a map's picture lies, or would lie."""
+        """Return the path of a picture."""
         return picture_path(self.folder, number, method, image)
 
     def count_images(self) -> int:
-        """How many of the images are there."""
+        """Return how many of the images exist."""
         return sum(self.image(number).is_file() for number in range(len(self.run["images"])))
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """What changes when run.json is written again; None where there is none, or only a link to one
-    elsewhere.
-    """
+    """Return a value that changes when run.json is rewritten; None if it is missing or a link."""
     path = folder / RUN_FILE
     try:
         found = path.stat()

@@ -1,4 +1,4 @@
-"""How much a viewer takes, so that neither a mistake nor malice can fill its memory or its disk."""
+"""The limits that keep mistakes and attacks from filling a viewer's memory or disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a server, beside those of the schema.
+    """The limits of a server, in addition to those of the schema.
 
-    run_bytes, record_bytes: of the JSON of a run and of a snapshot. runs: that trainers may send.
-        readers: pages that
-    are told of news at once. records: in one answer. body_timeout_s: for the whole of what is sent.
-    upload_bytes: of all that is received at the same time. connections: that are open at the same
-    time. header_timeout_s: until the first line and the headers of a request are there.
+    Attributes:
+        run_bytes: the JSON of a run.
+        record_bytes: the JSON of a snapshot.
+        runs: the runs that trainers may send.
+        readers: the pages that receive news at the same time.
+        records: the records in one response.
+        body_timeout_s: the time for a whole request body.
+        upload_bytes: the bodies of all requests in progress.
+        connections: the open connections.
+        header_timeout_s: the time for the first line and headers of a request.
     """
 
     run_bytes: int = MAX_RUN_BYTES

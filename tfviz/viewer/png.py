@@ -1,4 +1,4 @@
-"""Whether what was sent is a PNG picture of the right size that can be decoded."""
+"""Check that an upload is a decodable PNG image of the right size."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ import numpy as np
 from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
-_BIT_DEPTH_AT = 24  # in the header of a PNG
+_BIT_DEPTH_AT = 24  # offset in a PNG header
 _METADATA_BYTES = 1 << 16
-# a decoded image may take 64 MiB, many times what was sent
+# A decoded image may take 64 MiB, many times the size of the upload.
 _decoders = threading.BoundedSemaphore(2)
 
 
 def largest_png_bytes(size: ImageSize) -> int:
-    """What a PNG of this size can need at most: four bytes for a pixel, a filter byte for a row,
-    and some metadata.
-    """
+    """Return the largest size of a PNG: four bytes per pixel, one per row, and some metadata."""
     return size["height"] * (4 * size["width"] + 1) * 101 // 100 + _METADATA_BYTES
 
 
-def misfit(data: bytes, size: ImageSize) -> str | None:
-    """Why the bytes are not a picture of this size, or None. The size is checked before anything is
-    decoded.
+def fault_of(data: bytes, size: ImageSize) -> str | None:
+    """Return why the bytes are not an image of this size, or None.
+
+    The size is checked before decoding.
     """
     found = describe(data)
     if found is None or found.kind != "PNG":
-        return f"expected a PNG picture, got {len(data)} bytes that begin with {data[:8]!r}"
+        return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."
     if found.size != (size["height"], size["width"]):
         height, width = found.size or (0, 0)
-        return f"expected a picture {size['height']} pixels high and {size['width']} wide, got {height} by {width}"
+        return f"Expected an image {size['width']} pixels wide and {size['height']} high. Received: {width} by {height}."
     if data[_BIT_DEPTH_AT] > 8:
-        return f"expected a picture of 8 bits per channel, got {data[_BIT_DEPTH_AT]}"
+        return f"Expected an image with 8 bits per channel. Received: {data[_BIT_DEPTH_AT]} bits."
     if not found.is_whole or not _is_decodable(data):
-        return "the PNG is cut short or damaged"
+        return "The PNG image is truncated or damaged."
     return None
 
 

@@ -1,4 +1,4 @@
-"""Looking again and again for what others have written into the folder."""
+"""Poll the folder for runs and snapshots that other processes write."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
-# looking for runs in a large tree of folders takes at most one part of the time in so many
-_SHARE = 10
+# The pause between searches for runs is this many times the duration of the last one, because a
+# search takes long in a large tree of folders.
+_FIND_TIME_FACTOR = 10
 
 
 async def poll(store: Store, events: Events) -> None:
-    """Tells what is new, for ever. Snapshots are looked for every PAUSE_S, runs less often where
-    that takes long.
+    """Poll forever, and send the news.
+
+    It looks for snapshots every PAUSE_S, and for runs less often if that takes long.
     """
     next_find_s = 0.0
     while True:
@@ -26,9 +28,9 @@ async def poll(store: Store, events: Events) -> None:
             if start_s >= next_find_s:
                 news += await asyncio.to_thread(store.find)
                 end_s = time.monotonic()
-                next_find_s = end_s + max(PAUSE_S, _SHARE * (end_s - start_s))
+                next_find_s = end_s + max(PAUSE_S, _FIND_TIME_FACTOR * (end_s - start_s))
             news += await asyncio.to_thread(store.poll)
-        except Exception:  # one bad moment of a file system must not end the following
-            log.exception("Looking for snapshots failed; it is tried again.")
+        except Exception:  # a temporary file system error must not end the polling
+            log.exception("Looking for snapshots failed. The viewer tries again.")
         events.tell(news)
         await asyncio.sleep(PAUSE_S)

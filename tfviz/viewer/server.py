@@ -1,4 +1,4 @@
-"""The viewer, running: in this thread until it is stopped, or in one beside it."""
+"""Run the viewer, in the current thread or in a background thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import Limits
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1337
-_LEAST_TOKEN = 16  # characters, where others can guess
+_MIN_TOKEN_LENGTH = 16  # if other machines can guess it
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
@@ -33,20 +33,22 @@ _BACKLOG = 512
 
 
 class Viewer:
-    """A server that shows the runs in a folder, and keeps there what trainers send.
+    """A server that shows the runs in a folder, and stores there what trainers send.
 
         with Viewer("runs", port=0) as viewer:
             print(viewer.address)
 
     Args:
-        folder: where runs are, or will be. host: the address to listen on. port: 0 takes a free
-            one.
-        token: what pages and trainers must bring; needed, and at least 16 characters long, for
-            every host that other machines can reach.
-        limits: how much is taken.
+        folder: the folder of runs. It need not exist yet.
+        host: the address to listen on.
+        port: the port to listen on; 0 selects a free one.
+        token: the token that pages and trainers must send. A host that other machines can reach
+            needs one of at least 16 characters.
+        limits: the limits of sizes, counts and times.
 
-    Raises OptionError for a host that other machines can reach without a token or with a short one,
-    a token that cannot be sent, a folder that is a file, and an address that cannot be listened on.
+    Raises:
+        OptionError: the token is missing, too short or cannot be sent, the folder is a file, or the
+            server cannot listen on the address.
     """
 
     def __init__(
@@ -79,26 +81,28 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """Where the page is, for a browser on this machine or, where every address is listened on,
-        on another.
-        """
+        """The address of the page, with this machine's name if it listens on all addresses."""
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def run(self) -> None:
-        """Serves until SIGINT or SIGTERM."""
+        """Serve until SIGINT or SIGTERM."""
         self._server.run(sockets=[self._socket])
 
     def start(self) -> Viewer:
-        """Serves in a thread of its own, and returns when the server answers."""
+        """Serve in a background thread. Returns once the server responds.
+
+        Raises:
+            OptionError: the server did not start in time.
+        """
         self._thread = threading.Thread(target=self.run, name="tfviz-viewer", daemon=True)
         self._thread.start()
         if not self._server.is_ready.wait(_START_TIMEOUT_S):
-            raise OptionError(f"The viewer does not answer at {self.address} after {_START_TIMEOUT_S:.0f} s.")
+            raise OptionError(f"The viewer at {self.address} did not start within {_START_TIMEOUT_S:.0f} s.")
         return self
 
     def stop(self) -> None:
-        """Ends the server that `start` has started; nothing is lost, since all is in the folder."""
+        """Stop the background thread. All data remain in the folder."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)
@@ -112,45 +116,45 @@ class Viewer:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it answers, and lets go of the pages when it stops: their streams would never end
-    by themselves.
-    """
+    """Signals when it is ready, and ends the event streams of pages when it stops."""
 
-    def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, close_streams: Callable[[], None]) -> None:
         super().__init__(config)
-        self._let_go = let_go
+        self._close_streams = close_streams
         self.is_ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn."""
+        """Start listening. Called by uvicorn."""
         await super().startup(sockets)
         for listener in sockets or []:
-            listener.listen(_BACKLOG)  # asyncio has shortened the queue to what it accepts at once
+            listener.listen(_BACKLOG)  # asyncio has shortened the queue
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn."""
-        self._let_go()
+        """Stop serving. Called by uvicorn."""
+        self._close_streams()
         await super().shutdown(sockets)
 
 
 def _check(folder: Path, host: str, token: str | None) -> None:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise OptionError("token: expected letters, digits and signs without spaces, such as 7f3a90c2e1. Choose another.")
+        raise OptionError(
+            "The token must consist of printable ASCII characters without spaces, such as 7f3a90c2e1. Choose another token."
+        )
     if token is None and not is_loopback(host):
         raise OptionError(
-            f"Other machines can reach the viewer at {host}, so it needs a token: set TFVIZ_TOKEN, or add --token, with a "
-            f"secret of at least {_LEAST_TOKEN} characters."
+            f"Other machines can reach the viewer at {host}, so it needs a token. Set TFVIZ_TOKEN or --token to a secret of at "
+            f"least {_MIN_TOKEN_LENGTH} characters."
         )
     if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{shown(folder)} is a file; expected a folder of runs, such as the log_dir of a SnapshotCallback.")
+        raise OptionError(f"{shown(folder)} is a file. Pass a folder of runs, such as the log_dir of a SnapshotCallback.")
 
 
 def _require_long(token: str | None, host: str) -> None:
-    if token is not None and len(token) < _LEAST_TOKEN and not is_loopback(host):
+    if token is not None and len(token) < _MIN_TOKEN_LENGTH and not is_loopback(host):
         raise OptionError(
-            f"The token has {len(token)} characters, and other machines, which could guess it, can reach the viewer at {host}. "
-            f"Choose one of at least {_LEAST_TOKEN}, for instance from: python -c 'import secrets; print(secrets.token_hex())'"
+            f"The token has {len(token)} characters, and machines that can reach the viewer at {host} could guess it. Choose "
+            f"one of at least {_MIN_TOKEN_LENGTH}, for instance from: python -c 'import secrets; print(secrets.token_hex())'."
         )
 
 
@@ -158,18 +162,18 @@ def _listening(host: str, port: int, token: str | None) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         _require_long(token, host)
-        # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer
-        # waits for 40 ms.
+        # asyncio turns off Nagle's algorithm only if the protocol is named. With it, each response
+        # would be delayed by 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
-            # now, so that the address that is printed can be asked at once
+            # listen now, because the printed address should work at once
             listener.listen(_BACKLOG)
         except OSError:
             listener.close()
             raise
-    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: a host that no name can be
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: an impossible host name
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"The viewer cannot listen on {host}, port {port} ({reason}). Choose another --port.") from error
     return listener

@@ -1,4 +1,4 @@
-"""All the runs of a folder: those that others write into it, and those that trainers send."""
+"""All runs of a folder: those that other processes write to it, and those that trainers send."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ from tfviz.viewer.png import largest_png_bytes
 
 @dataclass(frozen=True)
 class News:
-    """What the pages are told: the run has snapshots up to `last`; `is_new`: its run.json is new,
-    or gone.
+    """News for the pages.
+
+    Attributes:
+        run: the id of the run.
+        last: the number of its last snapshot.
+        is_new: whether its run.json was added, changed or removed.
     """
 
     run: str
@@ -31,37 +35,35 @@ class News:
 
 
 class Store:
-    """The runs in `folder`, which need not exist yet. Every method may be called from
-    any thread.
-    """
+    """The runs in a folder, which need not exist yet. All methods are thread-safe."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(os.path.realpath(folder))
         self.runs: dict[str, KnownRun] = {}
-        self.lock = threading.RLock()  # of the table; each run has its own for its records
-        self._refused: dict[Path, Stamp] = {}
+        self.lock = threading.RLock()  # guards `runs`; each run has its own lock for its records
+        self._rejected: dict[Path, Stamp] = {}
 
     def known(self) -> list[KnownRun]:
-        """The runs at this moment; the table itself may change while somebody goes through it."""
+        """Return a list of the current runs, which stays valid while `runs` changes."""
         return list(self.runs.values())
 
     def find(self) -> list[News]:
-        """Looks for runs that are new, changed or gone."""
+        """Search the folder for runs that were added, changed or removed."""
         folders = [folder for folder in find_runs(self.folder) if is_inside(folder, self.folder)]
         with self.lock:
             news = [News(id, -1, True) for id in self._gone()]
             return news + [found for folder in folders if (found := self.learn(folder)) is not None]
 
     def poll(self) -> list[News]:
-        """Looks for snapshots that are new in the runs that are known."""
+        """Look for new snapshots of the known runs."""
         return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
-        """Reads run.json, if it is new or has changed."""
+        """Read run.json if it was added or has changed."""
         stamp = stamp_of(folder)
         with self.lock:
             old = next((known for known in self.runs.values() if known.folder == folder), None)
-            if stamp is None or stamp == self._refused.get(folder) or (old and old.stamp == stamp):
+            if stamp is None or stamp == self._rejected.get(folder) or (old and old.stamp == stamp):
                 return None
             run = self._read(folder, stamp)
             if run is None:
@@ -77,22 +79,22 @@ class Store:
             return News(run["id"], known.last, is_new=True)
 
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
-        """The run in the folder; one that cannot be used is named once, until its file changes."""
+        """Read the run in a folder. An unusable one is logged once, until its file changes."""
         try:
-            # twice: white space makes it legible
+            # twice the limit, because of white space for readability
             run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))
             fault = run_fault(run)
         except FileNotFoundError:
-            return None  # gone since
+            return None  # removed in the meantime
         except OSError as error:
             fault = error.strerror or type(error).__name__
         if fault is None:
             other = self.runs.get(run["id"])
             if other is None or other.folder == folder:
                 return run
-            fault = f"it has the id of the run in {shown(other.folder)}; is it a copy?"
-        self._refused[folder] = stamp
-        log.warning("%s is left out: %s", shown(folder / RUN_FILE), fault)
+            fault = f"it has the same id as the run in {shown(other.folder)}. Is it a copy?"
+        self._rejected[folder] = stamp
+        log.warning("%s is skipped: %s", shown(folder / RUN_FILE), fault)
         return None
 
     def _gone(self) -> list[str]:
@@ -102,9 +104,7 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """A picture of one of the images; None where there is none, a larger file, or a link in its
-        way.
-        """
+        """Read a picture of an image. Returns None if it is missing, too large or behind a link."""
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

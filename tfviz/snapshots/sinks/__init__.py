@@ -1,7 +1,6 @@
-"""Where snapshots go besides the folder: one file and one row of SINKS for each sink.
+"""Where snapshots go besides the folder: one file and one row of SINKS per sink.
 
-The run folder itself is not a sink. It numbers the snapshots, and what is in it is what the sinks
-pass on.
+The run folder itself is not a sink. It numbers the snapshots, and the sinks pass on its content.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def _tensorboard(log_dir: Path, folder: bool | str | Path, token: str | None) ->
     from tfviz.snapshots.sinks.tensorboard import TensorBoardSink
 
     if not isinstance(folder, (bool, str, os.PathLike)) or folder == "":
-        raise OptionError(f"tensorboard: expected True, False or the path of a folder; got {folder!r}")
+        raise OptionError(f"`tensorboard` must be True, False or the path of a folder. Received: {folder!r}.")
     return TensorBoardSink(log_dir / "tensorboard" if isinstance(folder, bool) else folder)
 
 
@@ -30,25 +29,31 @@ def _viewer(log_dir: Path, url: str, token: str | None) -> Sink:
     return ViewerSink(url, token)
 
 
-# The callback's argument -> what makes the sink from its value. The modules are imported when they
-# are needed.
+# The callback's argument -> the function that creates a sink from its value. The modules are
+# imported on first use.
 SINKS: dict[str, Callable[..., Sink]] = {"tensorboard": _tensorboard, "viewer": _viewer}
 
 
 def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, others: Iterable[Sink]) -> list[Sink]:
-    """The sinks for a callback's arguments, by the names in SINKS, and then the user's own.
+    """Return the sinks for a callback's arguments, followed by the user's own.
 
-    An argument that is None or False asks for no sink. Raises OptionError for a value that is
-    neither.
+    Args:
+        log_dir: the folder of the run.
+        arguments: the callback's arguments by the names in SINKS. None or False means no sink.
+        token: the viewer's token.
+        others: the user's sinks.
+
+    Raises:
+        OptionError: an argument is invalid.
     """
     if isinstance(others, Sink) or not isinstance(others, Iterable):
-        raise OptionError(f"sinks: expected a list, such as sinks=[sink]; got {others!r}")
+        raise OptionError(f"`sinks` must be a list, such as sinks=[sink]. Received: {others!r}.")
     others = list(others)
     asked = [(make, arguments[name]) for name, make in SINKS.items()]
     sinks = [make(log_dir, value, token) for make, value in asked if value is not None and value is not False]
     if token is not None and arguments["viewer"] is None:
-        raise OptionError("token: is a viewer's; give its address too, viewer='http://host:1337'")
+        raise OptionError("`token` is the token of a viewer. Pass the viewer's address too: viewer='http://host:1337'.")
     for sink in others:
         if not isinstance(sink, Sink):
-            raise OptionError(f"sinks: expected objects of a class that derives from tfviz.Sink; got {sink!r}")
+            raise OptionError(f"`sinks` must hold instances of subclasses of tfviz.Sink. Received: {sink!r}.")
     return [*sinks, *others]

@@ -1,14 +1,13 @@
 """The base class of sinks.
 
-    class Printed(tfviz.Sink):
+    class Printer(tfviz.Sink):
         def write(self, snapshot):
             print(snapshot.record["step"], snapshot.record["logs"])
 
-    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printed()])
+    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printer()])
 
-A sink may be slow: it is called on a thread of its own, not on the one that trains. It may raise:
-the error becomes one warning, the sink is called again with the next snapshot, and training goes
-on.
+A sink may be slow, because it is called on a background thread. A sink may raise: the error becomes
+one warning, training goes on, and the sink is called again for the next snapshot.
 """
 
 from __future__ import annotations
@@ -20,22 +19,30 @@ from tfviz.runs.snapshot import Snapshot
 
 
 class Sink:
-    """A destination for snapshots. All three methods are called on one background thread, in this
-    order.
+    """A destination for snapshots.
+
+    All methods are called on one background thread: first `open`, then `write` for each snapshot,
+    then `close`.
     """
 
     def open(self, run: Run, folder: Path) -> None:
-        """The first snapshot of a training is there. Called again, after `close`, in the next
-        training.
+        """Prepare for the first snapshot of a training. Called again for the next training.
 
         Args:
-            run: what run.json says (id, name, methods, images …).
-            folder: the log_dir, with `images/`.
+            run: the content of run.json (id, name, methods, images …).
+            folder: the log_dir. It already holds `images/`.
         """
 
     def write(self, snapshot: Snapshot) -> None:
-        """A snapshot is complete in the folder."""
+        """Handle a snapshot. All its files are already in the folder.
+
+        Args:
+            snapshot: the snapshot.
+
+        Raises:
+            NotImplementedError: the subclass does not define `write`.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
-        """The training is over, or was broken off. Everything is written."""
+        """Finish after the training has ended or was aborted, and all snapshots were handled."""

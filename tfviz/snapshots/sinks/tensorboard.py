@@ -1,8 +1,6 @@
-"""Snapshots for TensorBoard: an image for each method and picture, a curve for each number in the
-logs.
+"""Snapshots for TensorBoard: an image per method and picture, a scalar per number in the logs.
 
-The event files are written by TensorFlow itself; only looking at them takes the package (`pip
-install tensorboard`).
+TensorFlow writes the event files. Only viewing them needs `pip install tensorboard`.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from tfviz.runs.schema import Run
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks.sink import Sink
 
-_SCALAR, _IMAGES = 1, 3  # TensorBoard's numbers for classes of data
+_SCALAR, _IMAGES = 1, 3  # TensorBoard's data classes
 
 
 class TensorBoardSink(Sink):
@@ -61,7 +59,7 @@ def _write_scalar(tag: str, value: float) -> None:
 
 
 def _write_image(tag: str, png: bytes, size: tuple[int, int]) -> None:
-    """An image as the folder has it already: width, height and the encoded picture."""
+    """Write an encoded image as TensorBoard stores it: width, height and PNG bytes."""
     height, width = size
     tf.summary.write(tag, tf.constant([str(width), str(height), png]), metadata=_metadata("images", _IMAGES))
 

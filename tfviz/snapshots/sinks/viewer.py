@@ -1,11 +1,12 @@
-"""Snapshots to a viewer on another machine.
+"""Snapshots for a viewer on another machine.
 
-    tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337",
-    token="…")
+    tfviz.SnapshotCallback(
+        "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
+    )
 
-They are read from the folder, by a thread of its own that asks the viewer what it has and sends
-what it lacks, in order. Training never waits for it, and nothing is lost while the viewer is away:
-when it is back, it gets what it missed.
+A separate thread reads them from the folder, asks the viewer which ones it has, and sends the
+missing ones in order. Training never waits for it. A viewer that was unavailable receives what it
+missed once it is back.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ _FIRST_CONTACT_S = 1.0
 
 
 class ViewerSink(Sink):
-    """Sends snapshots to the viewer at `url`, which was started with `token` or without one.
+    """Sends snapshots to a viewer.
 
-    timeout_s: how long each step of an exchange may take. drain_timeout_s: how long `close` waits,
-    at most, until all is sent. What stops the sending is raised once, as ViewerError, by the next
-    call of `open`, `write` or `close`; when it goes on, a line on stderr says so.
+    If sending fails, the next call of `open`, `write` or `close` raises a ViewerError, once per
+    outage. When sending resumes, a line is printed to stderr.
 
-    Raises OptionError for a url or token that cannot be one.
+    Args:
+        url: the address of the viewer.
+        token: the token that the viewer was started with, if any.
+        timeout_s: the time limit of each step of a request.
+        drain_timeout_s: how long `close` waits, at most, for the rest to be sent.
+
+    Raises:
+        OptionError: `url` or `token` is invalid.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 10.0, drain_timeout_s: float = 10.0) -> None:
@@ -39,23 +46,23 @@ class ViewerSink(Sink):
         self._upload: UploadThread | None = None
 
     def open(self, run: Run, folder: Path) -> None:
-        """Begins to send what is in the folder, and waits a moment for the first answer: an address
-        may be mistyped.
-        """
+        """Start sending, and wait briefly for the first response to detect a mistyped address."""
         self._upload = UploadThread(RunSender(self._new_client(), Path(folder)))
         self._upload.start()
-        self._upload.has_tried.wait(_FIRST_CONTACT_S)
+        self._upload.has_attempted.wait(_FIRST_CONTACT_S)
         self._upload.raise_trouble()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Says that there is something new; returns at once."""
+        """Wake the upload thread. Returns at once."""
         if self._upload is not None:
             self._upload.wake()
             self._upload.raise_trouble()
 
     def close(self) -> None:
-        """Waits until all is sent, but no longer than `drain_timeout_s`. Raises ViewerError where
-        something is left.
+        """Wait until everything is sent, but no longer than `drain_timeout_s`.
+
+        Raises:
+            ViewerError: some snapshots were not sent.
         """
         upload, self._upload = self._upload, None
         if upload is None:
@@ -65,7 +72,7 @@ class ViewerSink(Sink):
         if left:
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
-                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}: the next training into that "
+                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}. The next training with that "
                 f"folder sends them, and `tfviz watch {shown(folder)}` shows them."
             )
         upload.raise_trouble()

@@ -1,1 +1,1 @@
-"""Sending a run to a viewer on another machine: what is sent, over which connection, and when."""
+"""Send a run to a viewer on another machine: what to send, over which connection, and when."""

@@ -1,6 +1,4 @@
-"""Sending a run from its folder: what the viewer lacks, in order, each snapshot's record after its
-pictures.
-"""
+"""Send a run from its folder: what the viewer lacks, in order, each record after its pictures."""
 
 from __future__ import annotations
 
@@ -13,52 +11,56 @@ from tfviz.runs.layout import RUN_FILE, image_path, picture_path
 from tfviz.runs.regular_files import read_regular
 from tfviz.runs.run_reader import IndexReader, read_run
 from tfviz.runs.schema import Record, Run, line_of
-from tfviz.snapshots.upload.viewer_client import ViewerAwayError, ViewerClient, ViewerError, ViewerRefusalError
+from tfviz.snapshots.upload.viewer_client import ViewerClient, ViewerError, ViewerRejectionError, ViewerUnavailableError
 
 _NOT_NEXT = 409
-_ABOUT_THE_PICTURE = (400, 413, 415, 422)  # the others are about the token, the run or the order
-_MOST_SURPRISES = 3
+_PICTURE_STATUSES = (400, 413, 415, 422)  # others concern the token, the run or the order
+_MAX_CONFLICTS = 3
 
 
 class RunSender:
     """Sends one run to one viewer.
 
-    last: the number of the last snapshot that the viewer has, as far as is known. left_out: about
-    the first picture that the viewer did not take; the other pictures of that snapshot, and its
-    record, are sent without it.
+    Attributes:
+        last: the number of the last snapshot that the viewer is known to have.
+        omission: the error about the first picture that the viewer rejected. The rest of that
+            snapshot is sent without it.
     """
 
     def __init__(self, client: ViewerClient, folder: Path) -> None:
         self.client, self.folder = client, folder
         self.last = -1
-        self.left_out: ViewerError | None = None
-        self._run: Run | None = None  # as the viewer was told of it
+        self.omission: ViewerError | None = None
+        self._run: Run | None = None  # as registered with the viewer
         self._index = IndexReader(folder)
 
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Sends what the folder has and the viewer lacks, and returns how many snapshots that were.
+        """Send the snapshots that the viewer lacks, and return their number.
 
-        is_over: asked before each snapshot; where it says so, the rest is left. Raises ViewerError
-        when the viewer does not take something; the next call asks anew what it has.
+        Args:
+            is_over: called before each snapshot; the rest is left unsent once it returns True.
+
+        Raises:
+            ViewerError: the viewer rejected something. The next call asks again what it has.
         """
-        for _ in range(_MOST_SURPRISES):
+        for _ in range(_MAX_CONFLICTS):
             try:
                 return self._send(is_over)
-            except ViewerRefusalError as refusal:
+            except ViewerRejectionError as rejection:
                 self._run = None
-                if refusal.status != _NOT_NEXT:
+                if rejection.status != _NOT_NEXT:
                     raise
-                # somebody else sends this run too, or the viewer has lost some of it
-                surprise = refusal
+                # another sender is sending this run, too, or the viewer has lost some of it
+                conflict = rejection
             except BaseException:
                 self._run = None
                 raise
-        raise ViewerAwayError(str(surprise)) from surprise
+        raise ViewerUnavailableError(str(conflict)) from conflict
 
     def _send(self, is_over: Callable[[], bool]) -> int:
         try:
-            run = self._run or self._introduced()
-        except SnapshotsError:  # the folder is gone: there is nothing to send, and others say so
+            run = self._run or self._register()
+        except SnapshotsError:  # the folder is gone, which the writer reports: nothing to send
             return 0
         count = 0
         for record in self._index.poll():
@@ -71,10 +73,8 @@ class RunSender:
                 count += 1
         return count
 
-    def _introduced(self) -> Run:
-        """Tells the viewer of the run and sends the images it lacks; from then on its state is
-        known.
-        """
+    def _register(self) -> Run:
+        """Register the run with the viewer, get its state, and send missing images."""
         run = read_run(self.folder)
         run_id = run["id"]
         self.client.put_run(run_id, read_regular(self.folder / RUN_FILE))
@@ -96,18 +96,16 @@ class RunSender:
         self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
-        """Sends a picture that is there; one that is lost, or that the viewer does not take, is no
-        reason to stop.
-        """
+        """Send a picture. A missing one, or one that the viewer rejects, is skipped."""
         try:
             content = read_regular(path)
         except OSError:
             return
         try:
             put(*where, content)
-        except ViewerRefusalError as refusal:
-            if refusal.status not in _ABOUT_THE_PICTURE:
+        except ViewerRejectionError as rejection:
+            if rejection.status not in _PICTURE_STATUSES:
                 raise
-            if self.left_out is None:
-                self.left_out = ViewerError(f"A picture was left out: {refusal}")
-                self.left_out.__cause__ = refusal
+            if self.omission is None:
+                self.omission = ViewerError(f"A picture was skipped. {rejection}")
+                self.omission.__cause__ = rejection

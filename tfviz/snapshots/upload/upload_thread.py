@@ -10,65 +10,64 @@ import time
 
 from tfviz.runs.run_reader import read_records
 from tfviz.snapshots.upload.run_sender import RunSender
-from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRefusalError
+from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # each wait is twice the one before
-# a wrong token stays wrong, but the viewer may be started again with this one
-REFUSAL_RETRY_S = 30.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # the delay doubles in between
+# a wrong token stays wrong, unless the viewer is restarted with this one
+REJECTION_RETRY_S = 30.0
 
 
 class UploadThread:
-    """A thread that sends whenever it is woken, tries again while it fails, and ends when it is
-    told to finish.
+    """Sends whenever it is woken, retries failures, and ends when told to finish.
 
-    has_tried: set after the first attempt. trouble: what stops the sending just now, or None.
+    Attributes:
+        has_attempted: set after the first attempt.
+        trouble: the error that currently stops the sending, or None.
     """
 
     def __init__(self, sender: RunSender) -> None:
         self.sender = sender
-        self.has_tried = threading.Event()
+        self.has_attempted = threading.Event()
         self.trouble: ViewerError | None = None
-        self._untold: ViewerError | None = None
-        self._random = random.Random()  # the global one is the training's
-        self._has_told_left_out = False
+        self._unreported: ViewerError | None = None
+        self._random = random.Random()  # the global generator belongs to the training
+        self._has_reported_omission = False
         self._change = threading.Condition()
         self._is_woken, self._deadline = False, math.inf
         self._thread = threading.Thread(target=self._work, name="tfviz-upload", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something new in the folder."""
+        """Signal that the folder has new snapshots."""
         with self._change:
             self._is_woken = True
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Sends what is left, and ends; returns when that is done, and after `timeout_s` in any
-        case.
-        """
+        """Send the rest, then end the thread. Returns after `timeout_s` at the latest."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
         self._thread.join(timeout_s)
 
     def count_left(self) -> int:
-        """How many snapshots in the folder the viewer has not got."""
+        """Return how many snapshots of the folder the viewer lacks."""
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
-        """Raises what has gone wrong and was not raised yet."""
-        untold, self._untold = self._untold, None
-        if untold is not None:
-            raise untold
+        """Raise an error that was not raised yet, if there is one."""
+        unreported, self._unreported = self._unreported, None
+        if unreported is not None:
+            raise unreported
 
     def _work(self) -> None:
         failures, goes_on = 0, True
         while goes_on:
             trouble = self._attempt()
-            self.has_tried.set()
+            self.has_attempted.set()
             failures = 0 if trouble is None else failures + 1
             goes_on = self._wait_for_news() if trouble is None else self._wait_to_retry(trouble, failures)
         self.sender.client.close()
@@ -77,56 +76,54 @@ class UploadThread:
         try:
             count = self.sender.send_all(self._is_over)
         except ViewerError as error:
-            self._note_trouble(error)
-        except Exception as error:  # a fault of ours must not end the sending without a word
+            self._record_trouble(error)
+        except Exception as error:  # our own bug must not silently end the sending
             failure = ViewerError(f"Sending to the viewer failed ({type(error).__name__}: {error}).")
             failure.__cause__ = error
-            self._note_trouble(failure)
+            self._record_trouble(failure)
         else:
-            self._note_success(count)
+            self._record_success(count)
         return self.trouble
 
-    def _note_trouble(self, error: ViewerError) -> None:
-        """One outage is told once, however often it is met; that the viewer now refuses
-        is another.
-        """
+    def _record_trouble(self, error: ViewerError) -> None:
+        """Record an error. An outage is reported once, and so is a rejection that follows it."""
         if type(error) is not type(self.trouble):
-            self._untold = error
+            self._unreported = error
         self.trouble = error
 
-    def _note_success(self, count: int) -> None:
+    def _record_success(self, count: int) -> None:
         if self.trouble is not None:
-            # nobody wants to hear that it is back who has not heard that it was away
-            if self._untold is None:
-                print(f"The viewer at {self.sender.client.url} is back; {_missed(count)}.", file=sys.stderr, flush=True)
-            self.trouble = self._untold = None
-        if self.sender.left_out is not None and not self._has_told_left_out:
-            self._has_told_left_out = True
-            self._untold = self.sender.left_out
+            # Report that it is back only if its absence was reported.
+            if self._unreported is None:
+                print(f"The viewer at {self.sender.client.url} is back. {_sent_words(count)}", file=sys.stderr, flush=True)
+            self.trouble = self._unreported = None
+        if self.sender.omission is not None and not self._has_reported_omission:
+            self._has_reported_omission = True
+            self._unreported = self.sender.omission
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Whether there is something to send; False when there will be nothing more."""
+        """Wait for snapshots to send. Returns False if there will be none."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Whether to try again; False when it is too late, or of no use."""
-        is_refused = isinstance(trouble, ViewerRefusalError)
-        delay_s = REFUSAL_RETRY_S if is_refused else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        # so that many trainers do not come back at the same moment
+        """Wait before the next attempt. Returns False if it would be too late or useless."""
+        is_rejected = isinstance(trouble, ViewerRejectionError)
+        delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
+        # keeps many trainers from reconnecting at the same moment
         delay_s *= self._random.uniform(0.5, 1)
         with self._change:
-            if self._deadline < math.inf:  # it has been tried since
+            if self._deadline < math.inf:  # finish() was called, and an attempt was made since
                 self._change.wait(max(0.0, min(delay_s, FIRST_RETRY_S, self._deadline - time.monotonic())))
-                return not is_refused and not self._is_over()
+                return not is_rejected and not self._is_over()
             self._change.wait_for(lambda: self._deadline < math.inf, delay_s)
             return True
 
 
-def _missed(count: int) -> str:
-    return f"{count} snapshot{'s' if count != 1 else ''} that it had missed {'were' if count != 1 else 'was'} sent"
+def _sent_words(count: int) -> str:
+    return f"It received {count} snapshot{'s' if count != 1 else ''} that it had missed."

@@ -1,6 +1,4 @@
-"""Asking a viewer, and sending it one thing at a time. The standard library's HTTP, one connection,
-kept open.
-"""
+"""A client of the viewer's HTTP protocol, on one connection of the standard library."""
 
 from __future__ import annotations
 
@@ -13,22 +11,22 @@ from urllib.parse import urlsplit
 
 from tfviz.errors import OptionError, TfvizError
 
-_MOST_ANSWER_BYTES = 1 << 16
-_MOST_REASON = 200  # characters of an answer that is no JSON
+_MAX_RESPONSE_BYTES = 1 << 16
+_MAX_REASON = 200  # characters quoted from a response that is not JSON
 _JSON, _PNG = "application/json", "image/png"
-_TOO_MANY, _TOKEN_REFUSED = 429, (401,)
+_TOO_MANY, _UNAUTHORIZED = 429, (401,)
 
 
 class ViewerError(TfvizError):
-    """Snapshots cannot be sent to the viewer. They are in the folder all the same."""
+    """Snapshots cannot be sent to the viewer. They remain in the folder."""
 
 
-class ViewerAwayError(ViewerError):
-    """The viewer does not answer, or not in a way that makes sense: later it may."""
+class ViewerUnavailableError(ViewerError):
+    """The viewer does not respond, or not as a viewer would. It may later."""
 
 
-class ViewerRefusalError(ViewerError):
-    """The viewer answers, and does not take what it is sent. status: of HTTP, 400 to 499."""
+class ViewerRejectionError(ViewerError):
+    """The viewer rejected a request. status: the HTTP status, 400 to 499."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -37,8 +35,11 @@ class ViewerRefusalError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer has of a run: the number of its last snapshot, −1 for none, and how many of
-    the images.
+    """What the viewer has of a run.
+
+    Attributes:
+        last: the number of the last snapshot, −1 for none.
+        images: the number of images.
     """
 
     last: int
@@ -46,11 +47,18 @@ class ViewerState:
 
 
 class ViewerClient:
-    """A viewer at `url`, such as "http://192.168.1.7:1337". Raises OptionError for a url or token
-    that cannot be one.
+    """A connection to a viewer.
 
-    Every method waits at most `timeout_s` for each step of the exchange, and raises ViewerAwayError
-    where there is no answer and ViewerRefusalError where the answer is no.
+    Methods raise ViewerUnavailableError if the viewer does not respond, and ViewerRejectionError if
+    it rejects the request.
+
+    Args:
+        url: the address, such as "http://192.168.1.7:1337".
+        token: the viewer's token, if it has one.
+        timeout_s: the time limit of each step of a request.
+
+    Raises:
+        OptionError: `url` or `token` is invalid.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
@@ -60,122 +68,121 @@ class ViewerClient:
         self._connection: http.client.HTTPConnection | None = None
 
     def put_run(self, run_id: str, content: bytes) -> None:
-        """Sends run.json."""
+        """Send run.json."""
         self._put(f"/api/runs/{run_id}", content, _JSON)
 
     def state(self, run_id: str) -> ViewerState:
-        """What the viewer has of a run that was sent."""
-        answer = self._ask("GET", f"/api/runs/{run_id}/state", None, {})
+        """Return what the viewer has of a registered run."""
+        response_body = self._request("GET", f"/api/runs/{run_id}/state", None, {})
         try:
-            state = json.loads(answer)
+            state = json.loads(response_body)
             return ViewerState(int(state["last"]), int(state["images"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise ViewerAwayError(self._no_viewer(_quoted(answer))) from error
+            raise ViewerUnavailableError(self._not_a_viewer(_quoted(response_body))) from error
 
     def put_image(self, run_id: str, image: int, png: bytes) -> None:
-        """Sends one of the fixed images."""
+        """Send one of the fixed images."""
         self._put(f"/api/runs/{run_id}/images/{image}.png", png, _PNG)
 
     def put_picture(self, run_id: str, number: int, last: int, method: str, image: int, png: bytes) -> None:
-        """Sends the picture of a snapshot by a method of an image. last: the number of the snapshot
-        before it.
-        """
+        """Send a snapshot's picture. last: the number of the previous snapshot."""
         self._put(f"/api/runs/{run_id}/pictures/{number}/{method}/{image}.png{_after(number, last)}", png, _PNG)
 
     def put_record(self, run_id: str, number: int, last: int, record: bytes) -> None:
-        """Sends a snapshot's record, after its pictures. last: the number of the snapshot before
-        it.
-        """
+        """Send a record, after its pictures. last: the number of the previous snapshot."""
         self._put(f"/api/runs/{run_id}/snapshots/{number}{_after(number, last)}", record, _JSON)
 
     def close(self) -> None:
-        """Closes the connection; the next request opens a new one."""
+        """Close the connection. The next request opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _put(self, path: str, content: bytes, kind: str) -> None:
-        self._ask("PUT", path, content, {"Content-Type": kind})
+        self._request("PUT", path, content, {"Content-Type": kind})
 
-    def _ask(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
-        """The body of an answer that says yes. Everything asked may be asked twice."""
+    def _request(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
+        """Return the body of a successful response. Requests are idempotent and may be repeated."""
         is_new = self._connection is None
         try:
             try:
-                status, answer = self._exchange(method, path, content, headers)
+                status, response_body = self._exchange(method, path, content, headers)
             except (ConnectionError, http.client.RemoteDisconnected):
                 if is_new:
                     raise
-                self.close()  # the server has closed a connection that was idle for long
-                status, answer = self._exchange(method, path, content, headers)
+                self.close()  # the server has closed an idle connection
+                status, response_body = self._exchange(method, path, content, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            raise ViewerAwayError(
-                f"The viewer at {self.url} does not answer ({reason}). What it misses is sent when it is back."
+            raise ViewerUnavailableError(
+                f"The viewer at {self.url} does not respond ({reason}). It receives what it missed once it is back."
             ) from error
-        self._check(method, status, answer)
-        return answer
+        self._check(method, status, response_body)
+        return response_body
 
     def _exchange(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = self._make(self._host, self._port, timeout=self.timeout_s)
         self._connection.request(method, self._base + path, content, {**self._headers, **headers})
         response = self._connection.getresponse()
-        answer = response.read(_MOST_ANSWER_BYTES)
-        if not response.isclosed():  # there is more than a viewer would say
+        response_body = response.read(_MAX_RESPONSE_BYTES)
+        if not response.isclosed():  # longer than any response of a viewer
             self.close()
-        return response.status, answer
+        return response.status, response_body
 
-    def _check(self, method: str, status: int, answer: bytes) -> None:
+    def _check(self, method: str, status: int, response_body: bytes) -> None:
         if status == (200 if method == "GET" else 204):
             return
-        said = _reason(answer)
+        reason = _reason(response_body)
         if 400 <= status < 500 and status != _TOO_MANY:
-            advice = " Give the token that `tfviz watch` was started with." if status in _TOKEN_REFUSED else ""
-            raise ViewerRefusalError(f"The viewer at {self.url} refuses what it is sent ({status}: {said}).{advice}", status)
+            advice = " Pass the token that `tfviz watch` was started with." if status in _UNAUTHORIZED else ""
+            raise ViewerRejectionError(f"The viewer at {self.url} rejected a request ({status}: {reason}).{advice}", status)
         if status >= 400:
-            raise ViewerAwayError(
-                f"The viewer at {self.url} cannot take snapshots now ({status}: {said}). They are sent when it can."
+            raise ViewerUnavailableError(
+                f"The viewer at {self.url} cannot accept snapshots now ({status}: {reason}). They are sent once it can."
             )
-        raise ViewerAwayError(self._no_viewer(f"{status} {said}".rstrip()))
+        raise ViewerUnavailableError(self._not_a_viewer(f"{status} {reason}".rstrip()))
 
-    def _no_viewer(self, said: str) -> str:
-        return f"What answers at {self.url} is no viewer; it said {said!r}. Give the address that `tfviz watch` prints."
+    def _not_a_viewer(self, received: str) -> str:
+        advice = "Pass the address that `tfviz watch` prints."
+        return f"The server at {self.url} is not a tfviz viewer. Received: {received!r}. {advice}"
 
 
 def _after(number: int, last: int) -> str:
-    """Says that the numbers between are missing in the folder too: their records are damaged."""
+    """Return a query that skips missing numbers, whose records are damaged in the folder."""
     return "" if last == number - 1 else f"?after={last}"
 
 
 def _address(url: str) -> tuple[Any, str, int | None, str]:
-    """The kind of connection, host, port and path before "/api"."""
+    """Return the connection class, the host, the port and the path before "/api"."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except (ValueError, AttributeError):  # a port that is no number, a url that is no text
+    except (ValueError, AttributeError):  # the port is not a number, or the url not a string
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.query or not re.fullmatch("[!-~]+", url):
-        raise OptionError(f'viewer: expected an address such as "http://192.168.1.7:1337", got {url!r}.')
+        raise OptionError(f'`viewer` must be an address such as "http://192.168.1.7:1337". Received: {url!r}.')
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return make, host, port, parts.path.rstrip("/")
 
 
 def _checked_token(token: str) -> str:
     if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-        raise OptionError("token: expected letters, digits and signs without spaces, as text, such as '7f3a90c2e1'.")
+        raise OptionError(
+            "`token` must be a string of printable ASCII characters without spaces, such as '7f3a90c2e1'. Choose another token."
+        )
     return token
 
 
-def _reason(answer: bytes) -> str:
-    """Why the server says no, as far as it tells."""
+def _reason(response_body: bytes) -> str:
+    """Return the reason that the server gives, without its final period."""
     try:
-        return " ".join(str(json.loads(answer)["detail"]).split())
+        return " ".join(str(json.loads(response_body)["detail"]).split()).removesuffix(".")
     except (ValueError, TypeError, KeyError):
-        return _quoted(answer)
+        return _quoted(response_body)
 
 
-def _quoted(answer: bytes) -> str:
-    words = " ".join(answer.decode("utf-8", "replace").split())
-    return words[:_MOST_REASON] + ("…" if len(words) > _MOST_REASON else "")
+def _quoted(response_body: bytes) -> str:
+    words = " ".join(response_body.decode("utf-8", "replace").split())
+    return words[:_MAX_REASON] + ("…" if len(words) > _MAX_REASON else "")

@@ -1,4 +1,4 @@
-// The images, each beside its maps, with what is predicted.
+// The images, each beside its maps and predictions.
 
 import { byId, make, onceFor, setText } from "./elements.js";
 import { classColor, makeHistory } from "./history.js";
@@ -6,14 +6,14 @@ import { compared, current, imageAddress, pictureAddress, recordsOf } from "./ru
 import { set, state } from "./state.js";
 import { label, moment, value } from "./words.js";
 
-const SMALL_PX = 128; // pictures up to here are enlarged pixel by pixel
+const SMALL_PX = 128; // pictures up to this size are enlarged without smoothing
 const HISTORY_PAUSE_MS = 500;
 
 export function chosenMethods(run) {
   return run.methods.filter((method) => !state.methods || state.methods.includes(method.name));
 }
 
-// Whether one image is large; an address may name one that the run does not have.
+// Whether one image is enlarged. An address may name one that the run does not have.
 export const isFocused = (run) => state.focus !== null && state.focus < run.images.length;
 
 export function chosenImages(run) {
@@ -22,7 +22,7 @@ export function chosenImages(run) {
   return state.images ? all.filter((index) => state.images.includes(index)) : all;
 }
 
-// The other run's record at the same step, or the last one before it.
+// Returns the other run's record at the same step, or the last one before it.
 export function recordBeside(other, record) {
   const records = recordsOf(other.id);
   let low = 0;
@@ -35,7 +35,7 @@ export function recordBeside(other, record) {
   return records[Math.max(0, low - 1)] ?? null;
 }
 
-// The addresses of all pictures that are shown at a snapshot, for loading them ahead.
+// Returns the addresses of all visible pictures of a snapshot, to preload them.
 export function addressesAt(run, record) {
   const methods = chosenMethods(run).filter((method) => record.methods.includes(method.name));
   const images = visibleImages();
@@ -92,7 +92,7 @@ function makeCard(run, other, image, methods) {
   const size = run.images[image];
   const isSmall = Math.max(size.width, size.height) <= SMALL_PX;
   const source = make("img", { src: imageAddress(run, image), alt: name, ...shape(size), loading: "lazy", class: isSmall ? "pixels" : "" });
-  const enlarge = make("button", { type: "button", class: "picture", "aria-label": `${name}, large` }, source);
+  const enlarge = make("button", { type: "button", class: "picture", "aria-label": `Enlarge image ${image + 1}` }, source);
   enlarge.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
   const own = make("figure", {}, enlarge, make("figcaption", {}, "Image"));
   const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
@@ -124,7 +124,7 @@ function makeCard(run, other, image, methods) {
   };
 }
 
-// What the image really shows, where the run says so, and whether the network finds it.
+// The true class of the image, if the run has it, and whether the network predicts it.
 function makeTruth(run, image) {
   const index = run.true_classes?.[image] ?? null;
   if (index === null) return null;
@@ -140,7 +140,7 @@ function makeTruth(run, image) {
   };
 }
 
-// The class that the maps are about, where that is not the top class.
+// The explained class, if it is not the top class.
 function makeExplained(run) {
   const element = make("p", { class: "explained", hidden: true });
   return {
@@ -173,10 +173,10 @@ function makeFigure(run, other, image, method, imageName, isSmall) {
 function makeView(run, image, method, imageName, isSmall, runName) {
   const picture = make("img", { alt: "", ...shape(run.images[image]), loading: "lazy", class: isSmall ? "pixels" : "" });
   const fault = make("span", { class: "fault", hidden: true });
-  const about = make("span", { class: "whose" }, runName); // and how strong the map is
+  const about = make("span", { class: "whose" }, runName); // with the strength of the map
   const element = make("div", { class: "map" }, picture, fault, about);
   picture.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
-  picture.addEventListener("error", () => picture.getAttribute("src") && say("The picture is not there."));
+  picture.addEventListener("error", () => picture.getAttribute("src") && say("The picture is missing."));
   picture.addEventListener("load", () => say(""));
   const say = (text) => {
     fault.hidden = !text;
@@ -197,7 +197,7 @@ function makeView(run, image, method, imageName, isSmall, runName) {
       } else {
         picture.removeAttribute("src");
         picture.alt = "";
-        say(record?.errors[method.name] ? `No map: ${record.errors[method.name]}` : "No map here.");
+        say(record?.errors[method.name] ? `No map: ${record.errors[method.name]}` : "No map in this snapshot.");
       }
     },
   };

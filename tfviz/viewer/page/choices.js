@@ -1,4 +1,4 @@
-// What can be chosen: run, methods, images, size, curves.
+// The controls for run, methods, images, size and curves.
 
 import { chosenMethods, chosenImages, isFocused } from "./cards.js";
 import { chosenGroups, metricGroups, MOST_STRIPS } from "./curves.js";
@@ -8,8 +8,8 @@ import { set, state } from "./state.js";
 import { ago, count, day, MEANINGS } from "./words.js";
 
 const named = (run) => {
-  const twins = [...runs.values()].filter((other) => other.name === run.name).length > 1;
-  return twins ? `${run.name} (${day(run.started)})` : run.name;
+  const hasTwin = [...runs.values()].filter((other) => other.name === run.name).length > 1;
+  return hasTwin ? `${run.name} (${day(run.started)})` : run.name;
 };
 
 export function openRun(id) {
@@ -32,7 +32,7 @@ const fillRuns = onceFor(() => {
 const fillCompare = onceFor(() => {
   const others = [...runs.values()].filter((run) => run.id !== state.run);
   const options = others.map((run) => make("option", { value: run.id }, named(run)));
-  byId("compare").replaceChildren(make("option", { value: "" }, "no other run"), ...options);
+  byId("compare").replaceChildren(make("option", { value: "" }, "None"), ...options);
   byId("compare-field").hidden = !others.length;
 });
 
@@ -52,7 +52,7 @@ export function drawAbout() {
   if (!run) return setText(byId("run-about"), "");
   const parts = [run.model, count(run.images.length, "image"), count(run.methods.length, "method"), count(run.snapshots, "snapshot")];
   parts.push(`started ${day(run.started)}`);
-  if (run.last_time) parts.push(`newest ${ago(run.last_time)}`);
+  if (run.last_time) parts.push(`last snapshot ${ago(run.last_time)}`);
   return setText(byId("run-about"), parts.join(" · "));
 }
 
@@ -88,7 +88,7 @@ function drawMethods(run) {
   const shown = new Set(chosenMethods(run).map((method) => method.name));
   for (const box of byId("methods").querySelectorAll("input")) {
     box.checked = shown.has(box.value);
-    box.disabled = shown.size === 1 && box.checked; // something stays
+    box.disabled = shown.size === 1 && box.checked; // the last method stays visible
   }
 }
 
@@ -188,7 +188,7 @@ export function drawFocusBar() {
   if (run && !byId("shown").hidden) drawFocus(run);
 }
 
-// A menu closes when something else is pressed, and with Escape.
+// A menu closes on a press outside it, and on Escape.
 document.addEventListener("pointerdown", (event) => {
   for (const menu of document.querySelectorAll("details[open]")) if (!menu.contains(event.target)) menu.open = false;
 });

@@ -1,9 +1,9 @@
-// The stream of news from the server: opened again when it breaks, closed while nobody looks at the page.
+// The stream of news from the server: reopened when it breaks, closed while the page is hidden.
 
 import { changed } from "./state.js";
-import { heard, loadRuns, runs } from "./runs.js";
+import { onNews, loadRuns, runs } from "./runs.js";
 
-const AGAIN_MS = 1500;
+const RECONNECT_MS = 1500;
 const TEXTS = { connecting: "Connecting", open: "Live", lost: "Reconnecting" };
 
 let source = null;
@@ -23,16 +23,16 @@ export function connect() {
     const news = JSON.parse(event.data);
     await loaded;
     if (news.new || !runs.has(news.run)) await loadRuns().catch(() => {});
-    heard(news.run, news.last);
+    onNews(news.run, news.last);
   };
   source.onerror = () => {
     show("lost");
     source.close();
-    timer = setTimeout(connect, AGAIN_MS);
+    timer = setTimeout(connect, RECONNECT_MS);
   };
 }
 
-// A browser opens six connections to a server at most; pages in the background must not hold them all.
+// A browser opens at most six connections to a server; background pages must not occupy them all.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     clearTimeout(timer);

@@ -1,19 +1,19 @@
-// Loss and metrics over the snapshots: one strip for each metric and its "val_" twin, all as wide as the slider.
+// Loss and metrics over the snapshots: one strip per metric and its "val_" twin, as wide as the slider.
 
 import { byId, make, makeSvg, onceFor } from "./elements.js";
 import { compared, continuations, current, recordsOf } from "./runs.js";
 import { changed, set, state } from "./state.js";
 import { continued, step, value } from "./words.js";
 
-const EDGES = { wide: [56, 216], narrow: [44, 10] }; // where the plot begins and, from the right, ends: as in style.css
+const EDGES = { wide: [56, 216], narrow: [44, 10] }; // margins of the plot on the left and right, as in style.css
 const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
 export const MOST_STRIPS = 6;
 const TWIN = "val_";
-const FEW_POINTS = 40; // then each is marked
+const FEW_POINTS = 40; // up to this number, each point is marked
 
-const series = new Map(); // run id -> { count, metrics: Map(name -> 
+const series = new Map(); // run id -> { records, count, metrics: Map(name -> { at, of, least, greatest }) }
 
-// The values of each metric, read on from where the last call ended.
+// Returns the values of each metric. Each call reads only the records added since the last one.
 function seriesOf(id) {
   const records = recordsOf(id);
   let known = series.get(id);
@@ -48,7 +48,7 @@ export function chosenGroups(id) {
   return chosen.slice(0, MOST_STRIPS);
 }
 
-// The last value at or before a snapshot.
+// Returns the last value at or before a snapshot.
 function valueAt({ at, of }, number) {
   let low = 0;
   let high = at.length;
@@ -60,8 +60,8 @@ function valueAt({ at, of }, number) {
   return low ? of[low - 1] : null;
 }
 
-// Where the other run's snapshots lie on this run's axis: at the same step.
-function places(records, others) {
+// Returns the positions of the other run's snapshots on this run's axis, matched by step.
+function positionsOf(records, others) {
   let index = 0;
   return others.map((other) => {
     while (index + 1 < records.length && records[index + 1].step <= other.step) index++;
@@ -72,20 +72,20 @@ function places(records, others) {
   });
 }
 
-// A path with at most a few points for each pixel: the least and the greatest of those that fall into it. It is interrupted
-// at `gaps`, from where on other weights are trained.
+// Returns a path with at most four points per pixel: the first, lowest, highest and last values that fall into it. The path
+// is interrupted at `gaps`, where training continued with different weights.
 function path({ at, of }, x, y, gaps) {
   const parts = [];
   let column = null;
-  let begins = true;
+  let startsPath = true;
   let passed = 0;
   const close = () => {
     if (!column) return;
     const { least, greatest, first, last, pixel } = column;
     const values = least === greatest ? [first] : [first, least, greatest, last];
     for (const number of values) {
-      parts.push(`${begins ? "M" : "L"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
-      begins = false;
+      parts.push(`${startsPath ? "M" : "L"}${pixel.toFixed(1)} ${y(number).toFixed(1)}`);
+      startsPath = false;
     }
     column = null;
   };
@@ -93,7 +93,7 @@ function path({ at, of }, x, y, gaps) {
     if (at[i] === null) continue;
     if (passed < gaps.length && at[i] >= gaps[passed]) {
       close();
-      begins = true;
+      startsPath = true;
       while (passed < gaps.length && at[i] >= gaps[passed]) passed++;
     }
     const pixel = Math.round(x(at[i]) * 2) / 2;
@@ -112,7 +112,7 @@ function path({ at, of }, x, y, gaps) {
 }
 
 const container = byId("curves");
-let strips = []; // what has to move with the present moment
+let strips = []; // those that follow the current moment
 let width = 0;
 new ResizeObserver((entries) => {
   const now = Math.round(entries[0].contentRect.width);
@@ -157,7 +157,7 @@ function strip(group, run, other, x, height) {
   const text = (at, number) => makeSvg("text", { x: left - 8, y: at + 4, "text-anchor": "end", class: "tick" }, value(number));
   svg.append(rule(top), rule(bottom), ...(high > low ? [text(top, high), text(bottom, low)] : [text((top + bottom) / 2, low)]));
   const stops = continuations(run.id);
-  svg.append(...stops.flatMap(({ index, isOther }) => stopMark(x(index), top, bottom, isOther)));
+  svg.append(...stops.flatMap(({ index, isOther }) => continuationMark(x(index), top, bottom, isOther)));
   for (const line of lines) {
     const gaps = line.kind.startsWith("own") ? stops.filter((stop) => stop.isOther).map((stop) => stop.index) : [];
     svg.append(makeSvg("path", { d: path(line.points, x, y, gaps), class: `line ${line.kind}` }));
@@ -174,25 +174,25 @@ function strip(group, run, other, x, height) {
       const place = x(number);
       marker.setAttribute("x1", place);
       marker.setAttribute("x2", place);
-      const said = lines.map((line, index) => {
+      const descriptions = lines.map((line, index) => {
         const now = valueAt(line.points, number);
         points[index].setAttribute("visibility", now === null ? "hidden" : "visible");
         points[index].setAttribute("cx", place);
         points[index].setAttribute("cy", y(now ?? low));
         captions[index].textContent = value(now);
-        return `${line.name} now ${value(now)}, least ${value(line.least)}, greatest ${value(line.greatest)}`;
+        return `${line.name} now ${value(now)}, lowest ${value(line.least)}, highest ${value(line.greatest)}`;
       });
-      svg.setAttribute("aria-label", said.join("; "));
+      svg.setAttribute("aria-label", descriptions.join("; "));
     },
   };
 }
 
-function stopMark(place, top, bottom, isOther) {
+function continuationMark(place, top, bottom, isOther) {
   const title = makeSvg("title");
   title.textContent = continued(isOther);
   const line = makeSvg("line", { x1: place, x2: place, y1: top - 4, y2: bottom + 4, class: "stop" }, title);
   const text = makeSvg("text", { x: place + 4, y: top + 6, class: "tick" });
-  text.textContent = isOther ? "other weights" : "continued";
+  text.textContent = isOther ? "new weights" : "continued";
   return [line, text];
 }
 
@@ -208,7 +208,7 @@ function linesOf(group, run, other) {
   };
   add(run.id, "own", "", (points) => points);
   if (other && recordsOf(other.id).length) {
-    const moved = places(recordsOf(run.id), recordsOf(other.id));
+    const moved = positionsOf(recordsOf(run.id), recordsOf(other.id));
     add(other.id, "other", ` · ${other.name}`, ({ at, of }) => ({ at: at.map((index) => moved[index]), of }));
   }
   return found;
@@ -238,7 +238,7 @@ function axis(records, x) {
   return svg;
 }
 
-// Pressing and dragging on the curves moves through time.
+// Pressing or dragging on the curves moves through time.
 function seek(event) {
   const count = recordsOf(state.run).length;
   const [left, right] = edges();

@@ -1,4 +1,4 @@
-// Making parts of the page.
+// Helpers that create elements of the page.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -23,7 +23,7 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Runs `draw` only where `key` is not what it was the last time.
+// Runs `draw` only if `key` has changed since the last call.
 export function onceFor(draw) {
   let last = null;
   return (key, ...rest) => {

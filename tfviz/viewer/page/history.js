@@ -1,11 +1,11 @@
-// What an image was predicted to be over time: the score as a line, and below it a ribbon in the colors of the classes.
+// The predictions of an image over time: the score as a line, and below it a ribbon in the colors of the classes.
 
 import { make, makeSvg } from "./elements.js";
 
 const COLUMNS = 160;
 const HEIGHT = 30;
 const RIBBON = 5;
-const GOLDEN_ANGLE = 137.508; // neighboring numbers get colors far apart
+const GOLDEN_ANGLE = 137.508; // gives neighboring numbers distinct colors
 
 export function classColor(index) {
   return `hsl(${Math.round((210 + index * GOLDEN_ANGLE) % 360)} 62% 52%)`;
@@ -49,7 +49,7 @@ function shapeOf(records, image) {
   return { count: records.length, path: points.length ? `M${points.join("L")}` : "", bands: bandsOf(taken, x) };
 }
 
-// Neighbors of one class are one band.
+// Merges neighbors of the same class into one band.
 function bandsOf(taken, x) {
   const bands = [];
   const half = taken.length > 1 ? x(1) / 2 : COLUMNS;

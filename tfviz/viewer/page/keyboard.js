@@ -1,4 +1,4 @@
-// The keys. Where a key means something to what has the focus, it keeps that meaning.
+// Keyboard shortcuts. A key that the focused element handles itself keeps its meaning there.
 
 import { focusOn, toggleMethod } from "./choices.js";
 import { byId } from "./elements.js";
@@ -8,7 +8,7 @@ import { go, goBy, goLive, toggleLive, togglePlay } from "./timeline.js";
 
 const TEN = 10;
 
-function oneMethodAfterTheOther() {
+function cycleMethods() {
   const all = current().methods.map((method) => method.name);
   const next = state.methods?.length === 1 ? all.indexOf(state.methods[0]) + 1 : 0;
   set({ methods: next < all.length && all.length > 1 ? [all[next]] : null });
@@ -35,15 +35,15 @@ const KEYS = {
   End: goLive,
   " ": togglePlay,
   l: toggleLive,
-  m: oneMethodAfterTheOther,
+  m: cycleMethods,
   "[": () => focusOn(-1),
   "]": () => focusOn(1),
   "?": () => byId("help").showModal(),
   Escape: back,
 };
 
-// What has the focus and uses a key itself.
-function isTaken(event) {
+// Whether the focused element handles the key itself.
+function isHandledByFocus(event) {
   const element = event.target;
   if (element.closest("dialog, select, input[type=password]")) return true;
   if (event.key === " ") return Boolean(element.closest("button, input:not([type=range]), summary, a"));
@@ -53,7 +53,7 @@ function isTaken(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || isTaken(event)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || isHandledByFocus(event)) return;
   if (!current() || !recordsOf(state.run).length) return;
   const method = /^[1-9]$/.test(event.key) ? current().methods[Number(event.key) - 1] : null;
   const action = method ? () => toggleMethod(method.name) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];

@@ -1,4 +1,4 @@
-// The page begins: what the address says, then what the server tells.
+// The entry point: restores the view from the address, then connects to the server.
 
 import { drawAbout, drawChoices, drawFocusBar } from "./choices.js";
 import { drawCards } from "./cards.js";
@@ -19,7 +19,7 @@ snapshots = tfviz.SnapshotCallback(methods, images, log_dir="runs/first")
 model.fit(x, y, callbacks=[snapshots])`;
 byId("example-there").textContent = `tfviz.SnapshotCallback(..., viewer="${location.origin}", token=...)`;
 
-// The run that the address names, else the newest.
+// Chooses the run in the address, or the newest.
 function chooseRun() {
   if (state.run && runs.has(state.run)) return;
   state.playing = false;
@@ -29,7 +29,7 @@ function chooseRun() {
   state.run = first;
 }
 
-// News of a run that is not shown is not fetched, so that each is asked for anew when it comes to be shown.
+// Runs that are not shown are not kept up to date, so a run is loaded when it becomes visible.
 let shown = [];
 function loadShown() {
   const now = [state.run, state.compare].filter((id) => id && runs.has(id));

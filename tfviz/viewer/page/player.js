@@ -1,16 +1,16 @@
-// Playing: the next snapshot is shown when its pictures are there, and those after it are loaded ahead.
+// Playback: a snapshot is shown once its pictures are loaded, and the following ones are preloaded.
 
 import { addressesAt } from "./cards.js";
 import { current, recordsOf } from "./runs.js";
 import { set, state } from "./state.js";
 
-const MOST_FRAMES = 25; // a second; what is faster leaves snapshots out
+const MOST_FRAMES = 25; // per second; faster playback skips snapshots
 const AHEAD = 4;
 const MOST_PICTURES_AHEAD = 96;
-const PATIENCE_MS = 1500; // for one picture that does not come
+const PATIENCE_MS = 1500; // wait at most this long for pictures
 const KEPT = 400;
 
-const loaded = new Map(); // address -> promise; the oldest go first
+const loaded = new Map(); // address -> promise; the oldest are dropped first
 
 function load(address) {
   if (!loaded.has(address)) {
@@ -37,7 +37,7 @@ export function stop() {
   set({ playing: false });
 }
 
-let turn = 0; // of two loops that were started, the older ends
+let turn = 0; // if two loops were started, the older one ends
 
 async function run() {
   const mine = ++turn;
@@ -45,27 +45,27 @@ async function run() {
   while (state.playing && mine === turn) {
     const stride = Math.max(1, Math.round(state.speed / MOST_FRAMES));
     due = Math.max(due + (1000 * stride) / state.speed, performance.now() - 50);
-    const next = following(state.at, stride);
+    const next = numberAfter(state.at, stride);
     if (next === null) return set({ playing: false });
-    await Promise.race([arrived(next, stride), pause(PATIENCE_MS)]);
+    await Promise.race([picturesLoaded(next, stride), pause(PATIENCE_MS)]);
     await pause(Math.max(0, due - performance.now()));
     if (state.playing && mine === turn) set({ at: next });
   }
 }
 
-function following(at, stride) {
+function numberAfter(at, stride) {
   const last = recordsOf(state.run).length - 1;
   if (at < last) return Math.min(at + stride, last);
   return state.loop ? 0 : null;
 }
 
-function arrived(next, stride) {
+function picturesLoaded(next, stride) {
   const whole = current();
   const records = recordsOf(state.run);
   if (!whole || !records[next]) return Promise.resolve();
   const first = addressesAt(whole, records[next]).map(load);
   for (let ahead = 1, number = next; ahead <= AHEAD && ahead * first.length <= MOST_PICTURES_AHEAD; ahead++) {
-    number = following(number, stride);
+    number = numberAfter(number, stride);
     if (number === null) break;
     addressesAt(whole, records[number]).forEach(load);
   }

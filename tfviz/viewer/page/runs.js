@@ -1,27 +1,27 @@
-// The runs and their records, kept up to date with the server.
+// The runs and their records, kept in sync with the server.
 
 import { changed, state } from "./state.js";
 
-export const runs = new Map(); // id -> what run.json says, and "snapshots", "last_time"
-const SHOWN_EVERY = 4; // answers, while a long run is loaded
+export const runs = new Map(); // id -> the content of run.json, with "snapshots" and "last_time"
+const SHOWN_EVERY = 4; // responses, while a long run is loading
 
-const records = new Map(); // id -> the records of a run that is shown
-const fetching = new Map(); // id -> the promise of a fetch under way
-const wanted = new Map(); // id -> the newest number the server has told of
+const records = new Map(); // id -> the records of a shown run
+const fetching = new Map(); // id -> the promise of a fetch in progress
+const wanted = new Map(); // id -> the newest number that the server announced
 
 export function recordsOf(id) {
   return records.get(id) ?? [];
 }
 
-// Where training went on after a stop: the places of the records, and whether the weights were others than at the snapshot
-// before. That can be told only if no step lies between the two.
+// Where training continued after a stop: the indices of the records, and whether the weights differed from those of the
+// previous snapshot. That is only known if no step lies in between.
 export function continuations(id) {
   const all = recordsOf(id);
   const starts = all.map((_, index) => index).filter((index) => index > 0 && all[index].when === "start");
   return starts.map((index) => ({ index, isOther: areOther(all[index - 1], all[index]) }));
 }
 
-const SAME = 1e-3; // of a score
+const SAME = 1e-3; // relative difference of scores
 
 function areOther(before, after) {
   if (before.step !== after.step) return false;
@@ -42,19 +42,19 @@ export function pictureAddress(run, number, method, image) {
   return `api/runs/${run.id}/pictures/${number}/${method}/${image}.png`;
 }
 
-async function asked(address) {
+async function getJson(address) {
   const answer = await fetch(address);
-  if (answer.status === 401) location.reload(); // the token has changed: the page asks for it
+  if (answer.status === 401) location.reload(); // the token has changed: show the sign-in page
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
   return answer.json();
 }
 
 export async function loadRuns() {
-  const found = await asked("api/runs");
+  const found = await getJson("api/runs");
   const ids = new Set(found.map((run) => run.id));
   for (const id of [...runs.keys()]) if (!ids.has(id)) forget(id);
   const before = new Map(runs);
-  runs.clear(); // so that they are in the server's order, the newest first
+  runs.clear(); // to keep the server's order, newest first
   for (const run of found) {
     const old = before.get(run.id);
     if (old && JSON.stringify(old.images) !== JSON.stringify(run.images)) records.delete(run.id);
@@ -69,8 +69,8 @@ function forget(id) {
   wanted.delete(id);
 }
 
-// News from the server: the run has snapshots up to the number `last`. Damaged ones are missing from the records.
-export function heard(id, last) {
+// Handles news from the server: the run has snapshots up to number `last`. Damaged ones are missing from the records.
+export function onNews(id, last) {
   wanted.set(id, last);
   const run = runs.get(id);
   if (run) run.snapshots = last + 1;
@@ -78,7 +78,7 @@ export function heard(id, last) {
   changed();
 }
 
-// Fetches what is missing of a run's records; one fetch at a time.
+// Fetches the missing records of a run, with one fetch at a time.
 export function load(id) {
   if (!runs.has(id)) return Promise.resolve();
   if (!fetching.has(id)) {
@@ -93,8 +93,8 @@ const lastOf = (found) => (found.length ? found[found.length - 1].number : -1);
 async function catchUp(id) {
   for (let round = 1; ; round++) {
     let have = records.get(id) ?? [];
-    if (wanted.get(id) < lastOf(have)) have = []; // the run has begun again
-    const found = wanted.get(id) === lastOf(have) ? [] : await asked(`api/runs/${id}/snapshots?after=${lastOf(have)}`);
+    if (wanted.get(id) < lastOf(have)) have = []; // the run has started over
+    const found = wanted.get(id) === lastOf(have) ? [] : await getJson(`api/runs/${id}/snapshots?after=${lastOf(have)}`);
     const run = runs.get(id);
     if (!run) return;
     have.push(...found);

@@ -1,24 +1,24 @@
-// What is chosen: kept in the address after "#", so that a link leads to the same view, and shared by all parts.
+// The user's choices, shared by all parts. They are kept in the address after "#", so a link restores the view.
 
 export const state = {
   run: null, // ids
   compare: null,
-  at: 0, // the snapshot that is shown
-  live: true, // keep to the newest
+  at: 0, // the index of the shown snapshot
+  live: true, // follow the newest
   playing: false,
-  speed: 5, // snapshots a second
+  speed: 5, // snapshots per second
   loop: false,
   size: "medium",
   methods: null, // null: all
   images: null, // null: all
-  focus: null, // the image that is large
-  metrics: null, // null: the first ones
+  focus: null, // the enlarged image
+  metrics: null, // null: the first few
 };
 
 const listeners = [];
 let isDue = false;
 
-// Parts redraw themselves at the next frame, however often something changed until then.
+// Redraws all parts once at the next frame, however many changes happen before it.
 export function changed() {
   if (isDue) return;
   isDue = true;
@@ -78,7 +78,7 @@ function hash() {
   return parts.join("&");
 }
 
-const PAUSE_MS = 300; // browsers refuse an address that changes too often
+const PAUSE_MS = 300; // browsers reject frequent changes of the address
 let timer = null;
 
 function writeHash() {

@@ -1,4 +1,4 @@
-// The slider, the buttons beside it, and what they say of the present moment.
+// The slider, the buttons beside it, and the description of the current moment.
 
 import { byId, setText } from "./elements.js";
 import { play, stop } from "./player.js";
@@ -13,7 +13,7 @@ export function go(number, extra = {}) {
   set({ at: Math.min(last, Math.max(0, number)), live: false, playing: false, ...extra });
 }
 
-// From what is seen: an address may ask for a snapshot that is not there yet.
+// Relative to the visible snapshot, because an address may name one that does not exist yet.
 export function goBy(count) {
   go(Math.min(state.at, recordsOf(state.run).length - 1) + count);
 }
@@ -47,7 +47,7 @@ export function drawTimeline() {
   if (!records.length) return;
   const last = records.length - 1;
   if (state.live) state.at = last;
-  const at = Math.min(state.at, last); // more records may be on their way
+  const at = Math.min(state.at, last); // more records may still be loading
   const record = records[at];
   if (slider.max !== String(last)) slider.max = last;
   if (slider.value !== String(at)) slider.value = at;
@@ -72,16 +72,17 @@ function drawMoment(record, when, at, count) {
   setText(byId("position"), `${step(at + 1)} of ${step(count)}`);
 }
 
-let said = null;
-let saidMs = 0;
+let announced = null;
+let announcedMs = 0;
 
-// News is for those who follow it; anybody else is told by the slider. What the page began with is no news.
+// Announces new snapshots to screen readers, but only in live mode; otherwise, the slider reports the position. Snapshots
+// that existed when the page opened are not announced.
 function announce(records) {
   const nowMs = performance.now();
-  if (said === null) [said, saidMs] = [records.length, nowMs];
-  if (!state.live || records.length === said) return;
-  if (nowMs - saidMs < Number(byId("news").dataset.pauseMs)) return;
-  [said, saidMs] = [records.length, nowMs];
+  if (announced === null) [announced, announcedMs] = [records.length, nowMs];
+  if (!state.live || records.length === announced) return;
+  if (nowMs - announcedMs < Number(byId("news").dataset.pauseMs)) return;
+  [announced, announcedMs] = [records.length, nowMs];
   const record = records[records.length - 1];
   const loss = record.logs.loss === undefined ? "" : `, loss ${value(record.logs.loss)}`;
   setText(byId("news"), `Snapshot ${records.length}: ${moment(record)}${loss}`);

@@ -1,4 +1,4 @@
-// What the page says, in words.
+// The texts of the page.
 
 export const MEANINGS = {
   heatmap: "zero to the strongest of each map",
@@ -24,12 +24,12 @@ export function value(number) {
 export function moment(record) {
   if (record.when === "start") return record.step ? `Continued at step ${whole.format(record.step)}` : "Before training";
   const batch = record.batch === null ? "" : ` · batch ${whole.format(record.batch)}`;
-  const end = record.when === "end" ? " · the end" : "";
+  const end = record.when === "end" ? " · end of training" : "";
   return `Epoch ${whole.format(record.epoch + 1)}${batch} · step ${whole.format(record.step)}${end}`;
 }
 
 export function continued(isOther) {
-  return isOther ? "Training continued with other weights than at the snapshot before" : "Training continued";
+  return isOther ? "Training continued with different weights than in the previous snapshot" : "Training continued";
 }
 
 export function clock(seconds) {

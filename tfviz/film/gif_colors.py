@@ -1,6 +1,4 @@
-"""The 256 colors of a GIF: one palette for the whole film, so that what stands still in it does not
-flicker.
-"""
+"""Reduce frames to the 256 colors of a GIF, with one palette per film to avoid flicker."""
 
 from __future__ import annotations
 
@@ -10,16 +8,16 @@ from typing import Any
 
 from tfviz.render.pictures import Picture
 
-# Ordered dithering: a pixel's depends on its place only, so that still parts of the frame stay
-# still, and the file small.
+# Ordered dithering depends only on the position of a pixel. Static parts of the frame stay static,
+# and the file stays small.
 _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Frames in the colors that suit some sample frames best, by FFmpeg's own filters.
+    """Convert frames to the palette that FFmpeg computes from a few sample frames.
 
-    Called with a frame, it returns the frames that are ready; called with None at the end, the
-    rest.
+    A call with a frame returns the frames that are ready; a call with None at the end returns the
+    remaining ones.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:
@@ -35,7 +33,7 @@ class GifColors:
         colors.link_to(choosing, 0, 1)
         choosing.link_to(self._done)
         graph.configure()
-        self._graph = graph  # the filters do not keep it alive themselves
+        self._graph = graph  # The filters don't keep the graph alive.
         colors.push(palette)
         colors.push(None)
 
@@ -45,7 +43,7 @@ class GifColors:
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
-    """A frame of 16 x 16 pixels: the colors."""
+    """Compute the palette, as a frame of 16 × 16 pixels."""
     import av
 
     graph = av.filter.Graph()
@@ -65,7 +63,7 @@ def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) 
 
 
 def _pulled(sink: Any) -> list[Any]:
-    """All frames that a filter has ready."""
+    """Return all frames that a filter has ready."""
     import av
 
     frames = []

@@ -35,7 +35,7 @@ def run(model_file, tmp_path):
     return run
 
 
-def spoil(folder: Path, kind: str) -> Path:
+def bad_file(folder: Path, kind: str) -> Path:
     path = folder / f"{kind}.jpg"
     if kind == "text":
         path.write_text("not an image\n")
@@ -61,7 +61,7 @@ def spoil(folder: Path, kind: str) -> Path:
     ],
 )
 def test_a_bad_file_is_skipped_and_listed_at_the_end(run, tmp_path, capsys, kind, reason):
-    bad = spoil(save_pictures(tmp_path / "in", ["a.png", "z.png"]), kind)
+    bad = bad_file(save_pictures(tmp_path / "in", ["a.png", "z.png"]), kind)
     assert run(tmp_path / "in", "--preprocess", "none") == 1
     output = capsys.readouterr()
     first, last = output.out.splitlines()
@@ -90,7 +90,7 @@ def test_a_closed_pipe_does_not_end_the_run(model_file, tmp_path):
 
 
 def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
-    assert run(spoil(tmp_path, "text")) == 1
+    assert run(bad_file(tmp_path, "text")) == 1
     assert "0 images" in (tmp_path / "out/index.html").read_text("utf-8")
 
 
@@ -98,11 +98,11 @@ def test_a_file_that_disappears_during_the_run_is_one_failure(run, tmp_path, cap
     save_pictures(tmp_path / "in", ["a.png", "b.png"])
     add_image = Results.add_image
 
-    def and_delete(self, *arguments):
+    def add_and_delete(self, *arguments):
         (tmp_path / "in/b.png").unlink(missing_ok=True)
         add_image(self, *arguments)
 
-    monkeypatch.setattr(Results, "add_image", and_delete)
+    monkeypatch.setattr(Results, "add_image", add_and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
     assert out.startswith("Explained 1 of 2") and f"Not explained: The file {tmp_path / 'in/b.png'} does not exist." in out
@@ -139,7 +139,7 @@ def test_maps_that_are_zero_everywhere_are_noted(run, tmp_path, capsys):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
+def workdir(tmp_path, monkeypatch) -> Path:
     """A working directory with unsuitable files and folders."""
     monkeypatch.chdir(tmp_path)
     save_pictures(tmp_path / "in", ["a.png"])
@@ -179,14 +179,14 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --model notes.txt", r"notes\.txt is not a whole model"),
     ],
 )
-def test_a_usage_error_is_one_line(place, model_file, capsys, words, message):
+def test_a_usage_error_is_one_line(workdir, model_file, capsys, words, message):
     words = words.split()
     assert main(["explain", *words, *([] if "--model" in words else ["--model", str(model_file)])]) == 2
     output = capsys.readouterr()
     lines = [line for line in output.err.splitlines() if not line.startswith("Note: ")]
     assert output.out == "" and len(lines) == 1
     assert lines[0].startswith("tfviz explain: error: ") and re.search(message, lines[0])
-    assert not (place / "tfviz-output").exists()
+    assert not (workdir / "tfviz-output").exists()
 
 
 def test_a_missing_path_is_reported_before_tensorflow_is_imported(tmp_path):

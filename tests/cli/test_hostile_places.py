@@ -19,7 +19,7 @@ from support.cli_material import save_network, save_pictures
 
 from tfviz.cli import signals
 from tfviz.cli.main import main
-from tfviz.cli.terminal import Progress, noted_warnings, tell
+from tfviz.cli.terminal import Progress, print_line, warnings_as_notes
 from tfviz.errors import ImageError, TfvizError, warn
 from tfviz.images.folders import find_images
 
@@ -205,7 +205,7 @@ PLAIN = r"\x1b[2J\x9b31m\u202e\x07"
 
 
 def test_printed_lines_contain_no_control_characters(capsys: pytest.CaptureFixture) -> None:
-    tell(f"first {EVIL}\nsecond")
+    print_line(f"first {EVIL}\nsecond")
     assert capsys.readouterr().out == f"first {PLAIN}\nsecond\n"
     assert str(TfvizError(EVIL)) == PLAIN
     with pytest.warns(UserWarning) as caught:
@@ -229,7 +229,7 @@ def test_file_and_class_names_are_escaped(run: Callable[..., int], tmp_path: Pat
 
 def test_each_warning_becomes_one_note() -> None:
     lines: list[str] = []
-    with noted_warnings(lines.append):
+    with warnings_as_notes(lines.append):
         for _ in range(3):
             warn("No preprocessing is known\nfor this model.")
         warn("Another.")
@@ -244,6 +244,6 @@ def test_each_warning_becomes_one_note() -> None:
 
 def test_other_warnings_are_unchanged() -> None:
     lines: list[str] = []
-    with pytest.warns(DeprecationWarning, match="old"), noted_warnings(lines.append):
+    with pytest.warns(DeprecationWarning, match="old"), warnings_as_notes(lines.append):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert not lines

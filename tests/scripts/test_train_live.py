@@ -37,7 +37,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-def ran(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+def run_script(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
     """Run the script and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["train_live", *map(str, words)])
     return script.exit_code("train_live", lambda: script.run(script.arguments()))
@@ -46,7 +46,7 @@ def ran(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) 
 def test_the_shapes_task_writes_a_run_to_its_own_folder(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    assert ran(script, monkeypatch, "--no-page", "--epochs", 2, "--every", 2, "--log-dir", tmp_path) == 0
+    assert run_script(script, monkeypatch, "--no-page", "--epochs", 2, "--every", 2, "--log-dir", tmp_path) == 0
     (folder,) = find_runs(tmp_path)
     run, records = read_run(folder), read_records(folder)
     assert re.fullmatch(r"shapes-\d{8}-\d{6}", folder.name)
@@ -86,7 +86,7 @@ def test_digits_from_a_file_are_learned(
 ) -> None:
     monkeypatch.setitem(script.LEARNING_RATE, "mnist", 5e-3)
     words = ("--data", "mnist", "--data-file", bars_file(tmp_path / "bars.npz"), "--no-page", "--log-dir", tmp_path / "runs")
-    assert ran(script, monkeypatch, *words, "--epochs", 6, "--every", 20) == 0
+    assert run_script(script, monkeypatch, *words, "--epochs", 6, "--every", 20) == 0
     (folder,) = find_runs(tmp_path / "runs")
     out, records = capsys.readouterr().out, read_records(folder)
     assert f"Digits: {tmp_path / 'bars.npz'}." in out and folder.name.startswith("mnist-")
@@ -113,7 +113,7 @@ def test_small_digits_are_enlarged_for_the_network(script: types.ModuleType, mon
 
 def test_the_time_limit_ends_the_training(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ("--no-page", "--every", 1000, "--log-dir", tmp_path)
-    assert ran(script, monkeypatch, *words, "--minutes", 1e-6) == 0
+    assert run_script(script, monkeypatch, *words, "--minutes", 1e-6) == 0
     (folder,) = find_runs(tmp_path)
     assert [record["step"] for record in read_records(folder)] == [0, 1]
 
@@ -121,7 +121,7 @@ def test_the_time_limit_ends_the_training(script: types.ModuleType, monkeypatch:
 def test_a_seed_reproduces_a_run(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     losses = []
     for number in range(2):
-        ran(script, monkeypatch, "--no-page", "--epochs", 1, "--seed", 3, "--log-dir", tmp_path / str(number))
+        run_script(script, monkeypatch, "--no-page", "--epochs", 1, "--seed", 3, "--log-dir", tmp_path / str(number))
         (folder,) = find_runs(tmp_path / str(number))
         losses.append(read_records(folder)[-1]["logs"]["loss"])
     assert losses[0] == losses[1]
@@ -138,20 +138,20 @@ def test_the_page_shows_the_run_during_and_after_training(
         output[0] += capsys.readouterr().out
         address = re.findall(r"http://\S+", output[0])[0]
         page = urllib.request.urlopen(address, timeout=10).read()
-        seen.append([(b"<html" in page.lower(), run["snapshots"]) for run in ask(f"{address}api/runs")])
+        seen.append([(b"<html" in page.lower(), run["snapshots"]) for run in fetched(f"{address}api/runs")])
         return "described"
 
     monkeypatch.setattr(script, "described", look)
     monkeypatch.setattr(script, "wait_for_ctrl_c", look)
     words = ("--epochs", 1, "--every", 1, "--log-dir", tmp_path, "--port", 0, "--keep")
-    assert ran(script, monkeypatch, *words) == 0
+    assert run_script(script, monkeypatch, *words) == 0
     during, after, kept = seen
     assert during == [] or during[0][0]  # The first snapshot may not exist yet.
     assert after[0][0] and kept == [(True, 5)]
     assert "described" in output[0] and not is_answering(re.findall(r"http://\S+", output[0])[0])
 
 
-def ask(address: str) -> Any:
+def fetched(address: str) -> Any:
     return json.load(urllib.request.urlopen(address, timeout=10))
 
 
@@ -175,7 +175,7 @@ def is_answering(address: str) -> bool:
 def test_invalid_arguments_are_reported_in_one_line(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any, words: Any, message: str
 ) -> None:
-    assert ran(script, monkeypatch, "--no-page", "--log-dir", tmp_path, *words) == 2
+    assert run_script(script, monkeypatch, "--no-page", "--log-dir", tmp_path, *words) == 2
     output = capsys.readouterr()
     assert len(output.err.splitlines()) == 1 and message in output.err and output.err.startswith("train_live: error: ")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.signals import exit_code
-from tfviz.cli.terminal import Progress, import_tensorflow, tell
+from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras);')
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
     parser.add_argument(
         "--method",
         type=listed,
         metavar="A,B,...",
-        help='methods, or "all" that support the model (see `tfviz methods`); default: grad_cam,guided_backprop',
+        help="methods (see `tfviz methods`), or all: those that support the model; default: grad_cam,guided_backprop",
     )
     parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
     parser.add_argument(
@@ -82,7 +82,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
     )
-    parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
+    )
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument(
         "--image-size", type=size, metavar="HxW", help="size for networks that take images of any size; default: the network's"
@@ -127,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
             stop = error
         finally:  # The page shows the finished maps, even if an exception ended the run.
             page, stop = _page(results, stop)
-    tell("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+    print_line("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
     if stop is not None:
         return exit_code(stop)
     return SOME_FAILED if results.failures else EXPLAINED

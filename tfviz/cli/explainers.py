@@ -83,8 +83,8 @@ def explainers_for(
                 raise named from error
             skipped.append(named)
     _require_some(built, skipped, layer)
-    for error in skipped:
-        say(f"Skipped {error}")
+    for unsuitable in skipped:
+        say(f"Skipped {unsuitable}")
     return built
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
-from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
+from tfviz.cli.terminal import Progress, aligned, import_tensorflow, print_line
 from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
 
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG.format(formats=formats),
     )
     parser.set_defaults(module="tfviz.cli.export")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras);')
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
     parser.add_argument(
         "--method", default="grad_cam", metavar="K", help="method to export (see `tfviz methods`); default: %(default)s"
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         progress.show(1, f"exporting {explainer.key}")
         options = {name: value for name, value in _options(args, explainer).items() if value is not None}
         folder = export(explainer, args.output, format=args.format, overwrite=args.overwrite, **options)
-    tell("\n".join(closing_lines(args.output, Manifest.read(folder))))
+    print_line("\n".join(closing_lines(args.output, Manifest.read(folder))))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
-from tfviz.cli.terminal import Progress, tell
+from tfviz.cli.terminal import Progress, print_line
 from tfviz.errors import shown
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             width=args.width,
             progress=show,
         )
-    tell("\n".join(_closing_lines(film)))
+    print_line("\n".join(_closing_lines(film)))
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tfviz.cli.options import add_model, new_parser
-from tfviz.cli.terminal import aligned, import_tensorflow, tell
+from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 from tfviz.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         mark = "*" if path == chosen else ""
         shapes = [value.shape for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
         rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
-    tell(f"{aligned(rows)}\n\n{remark}")
+    print_line(f"{aligned(rows)}\n\n{remark}")
     return 0
 
 

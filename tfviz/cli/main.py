@@ -16,7 +16,7 @@ import tfviz
 from tfviz.cli import explain, export, film, layers, methods, watch
 from tfviz.cli.options import Parser, new_parser
 from tfviz.cli.signals import exit_code, stopping_on_signals
-from tfviz.cli.terminal import flush_standard_streams, noted_warnings, open_standard_streams, tell
+from tfviz.cli.terminal import flush_standard_streams, open_standard_streams, print_line, warnings_as_notes
 from tfviz.errors import TfvizError
 
 WRONG_USAGE = 2
@@ -44,15 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_standard_streams()
     try:
         args = _parse(argv)
-        with stopping_on_signals(), noted_warnings(lambda line: tell(line, sys.stderr)):
+        with stopping_on_signals(), warnings_as_notes(lambda line: print_line(line, sys.stderr)):
             return int(importlib.import_module(args.module).run(args))
     except SystemExit as stop:  # argparse has already printed the reason.
         return stop.code if isinstance(stop.code, int) else 0
     except TfvizError as error:
-        tell(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
+        print_line(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt as stop:
-        tell("Stopped.", sys.stderr)
+        print_line("Stopped.", sys.stderr)
         return exit_code(stop)
     finally:
         flush_standard_streams()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tfviz.cli.options import new_parser
-from tfviz.cli.terminal import aligned, import_tensorflow, tell
+from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -26,5 +26,5 @@ def run(_args: argparse.Namespace) -> int:
         default = "automatic" if method.needs_layer else "the image"
         layer = f"--layer, default: {default}" if takes_layer(method) else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
-    tell(aligned(rows))
+    print_line(aligned(rows))
     return 0

@@ -43,7 +43,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
         "--weights",
         default=weights,
         metavar="W",
-        help=f"{choices} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random; default: %(default)s",
+        help=f"{choices} none (random), or a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; default: %(default)s",
     )
 
 

@@ -92,25 +92,25 @@ class Results:
         found = dict(zip(targets, attributions, strict=True))
         maps = maps_of(list(found.values()), count=len(found))
         names = ["" if target is None else self.labels.name(target) for target in found]
-        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._place_of_top(job, list(found)))
+        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._index_of_top(job, list(found)))
         limits = {"map": [one.limit for one in strengths], "image": [common_limit(strengths)] * len(maps)}
-        for place, (target, attribution) in enumerate(found.items()):
+        for index, (target, attribution) in enumerate(found.items()):
             path = job.folder / f"{self._stem(explainer, target)}.png"
             paths = {self.scale: path}
             if len(maps) > 1:
                 paths |= {scale: job.folder / f"{scale}-scale" / path.name for scale in SCALES if scale != self.scale}
             for scale, file in paths.items():
-                drawn = blended(image, maps[place], explainer.style, self.look, limits[scale][place])
+                drawn = blended(image, maps[index], explainer.style, self.look, limits[scale][index])
                 write_image(self.folder / file, drawn)
             if self.is_raw:
                 self._write_array(path.with_suffix(".npy"), attribution)
             self.blank_maps[explainer.key] += not attribution.any()
-            self.nearly_empty_maps[explainer.key] += strengths[place].is_nearly_empty
-            about = (title_of(explainer.key), names[place], path, explainer.style)
+            self.nearly_empty_maps[explainer.key] += strengths[index].is_nearly_empty
+            about = (title_of(explainer.key), names[index], path, explainer.style)
             other = next((file for scale, file in paths.items() if scale != self.scale), None)
-            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[place].words, other))
+            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[index].words, other))
 
-    def _place_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
+    def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
         """Return the position of the top class among the targets."""
         scores = self._scores[job]
         top = None if scores is None else int(ranked_classes(scores)[0])
@@ -164,11 +164,11 @@ def write_page(results: Results) -> Path | None:
 
 def closing_lines(results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
     """Return the summary: the number of explained images, the page, notes and failures."""
-    place = f": {shown(page)}" if page else ""
+    where = f": {shown(page)}" if page else ""
     if is_stopped:
-        return [f"Stopped after {len(results.entries)} of {total} images; finished maps are kept{place}"]
+        return [f"Stopped after {len(results.entries)} of {total} images; finished maps are kept{where}"]
     methods = len(results.plan.explainers)
-    lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{place}"]
+    lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
     weak = results.nearly_empty_maps.items()
     lines += [f"Note: {key} is nearly empty, and drawn dim, on {_maps(count)}" for key, count in weak if count]

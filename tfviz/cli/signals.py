@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -31,19 +31,19 @@ def stopping_on_signals() -> Iterator[None]:
     A signal that is already ignored, such as SIGHUP under nohup, stays ignored. Python can only
     install handlers in the main thread; in other threads nothing happens.
     """
-    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+    handled = [one for one in _TERMINATING if signal.getsignal(one) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
-        ours = []
+        handled = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for one in ours:
+        for one in handled:
             signal.signal(one, signal.SIG_IGN)
         raise Stopped(number)
 
-    for one in ours:
+    for one in handled:
         signal.signal(one, stop)
     try:
         yield
     finally:
-        for one in ours:
+        for one in handled:
             signal.signal(one, signal.SIG_DFL)

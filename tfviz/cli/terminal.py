@@ -17,15 +17,15 @@ from tfviz.errors import escaped, shown
 _BAR_WIDTH = 24
 
 
-def tell(line: str, stream: TextIO | None = None) -> None:
+def print_line(line: str, stream: TextIO | None = None) -> None:
     """Print a line, to stdout by default. A closed or full stream is not an error."""
     stream = stream or sys.stdout
-    with tolerated(stream):
+    with ignored_write_errors(stream):
         print(escaped(line), file=stream, flush=True)
 
 
 @contextmanager
-def tolerated(stream: TextIO) -> Iterator[None]:
+def ignored_write_errors(stream: TextIO) -> Iterator[None]:
     """Let the command continue if its output can't be written.
 
     The reader has exited, as with `| head`, the disk is full, or the terminal was closed.
@@ -58,12 +58,12 @@ def open_standard_streams() -> None:
 def flush_standard_streams() -> None:
     """Flush now: a failure at the end of the process would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with tolerated(stream):
+        with ignored_write_errors(stream):
             stream.flush()
 
 
 @contextmanager
-def noted_warnings(say: Callable[[str], None]) -> Iterator[None]:
+def warnings_as_notes(say: Callable[[str], None]) -> Iterator[None]:
     """Turn each distinct UserWarning into one line that starts with "Note: "."""
     printed: set[str] = set()
     show = warnings.showwarning
@@ -95,7 +95,7 @@ class Progress:
         self._length = 0
 
     def __enter__(self) -> Progress:
-        self._notes = noted_warnings(self.say)
+        self._notes = warnings_as_notes(self.say)
         self._notes.__enter__()
         return self
 
@@ -112,14 +112,14 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._replace("")
-        tell(line, self.stream)
+        print_line(line, self.stream)
 
     def _replace(self, text: str) -> None:
         if not self.is_shown or not (text or self._length):
             return
         text = shown(text)[: shutil.get_terminal_size().columns - 1]
         blanks = " " * (self._length - len(text))
-        with tolerated(self.stream):
+        with ignored_write_errors(self.stream):
             self.stream.write(f"\r{text}{blanks}" if text else f"\r{blanks}\r")
             self.stream.flush()
         self._length = len(text)
@@ -149,7 +149,7 @@ def quiet_stderr() -> Iterator[None]:
 
     TensorFlow's C++ code writes there, and ignores the log level until its log is set up.
     """
-    with tolerated(sys.stderr):
+    with ignored_write_errors(sys.stderr):
         sys.stderr.flush()
     try:
         stderr = os.dup(2)

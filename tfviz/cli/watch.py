@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from tfviz.cli.terminal import tell
+from tfviz.cli.terminal import print_line
 from tfviz.errors import shown
 
 _ABOUT = """\
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     token = args.token if args.token is not None else os.environ.get("TFVIZ_TOKEN") or None
     viewer = Viewer(args.log_dir, host=args.host, port=args.port, token=token)
     remark = "the page asks for the token; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
-    tell(f"Watching {shown(args.log_dir)}: {viewer.address}   ({remark})")
+    print_line(f"Watching {shown(args.log_dir)}: {viewer.address}   ({remark})")
     viewer.run()
     return 0
 

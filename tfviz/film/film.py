@@ -99,13 +99,13 @@ def write_film(
     sizes = [(run["images"][image]["height"], run["images"][image]["width"]) for image in chosen_images]
     titles = titles_of(run)
     layout = layout_for(sizes, [titles[name] for name in chosen_methods], kind.usual_width if width is None else width)
-    scenes = [records[place] for place in pace.shown]
+    scenes = [records[index] for index in pace.shown]
     painter, sampler = (FramePainter(folder, run, chosen_images, chosen_methods, layout, scenes) for _ in range(2))
     with film_file(output, (layout.height, layout.width), pace.fps, _samples(sampler)) as film:
-        for place in range(len(scenes)):
-            film.add(painter.draw(place), times=1 + pace.held if place == len(scenes) - 1 else 1)
+        for index in range(len(scenes)):
+            film.add(painter.draw(index), times=1 + pace.held if index == len(scenes) - 1 else 1)
             if progress is not None:
-                progress(place + 1, len(scenes))
+                progress(index + 1, len(scenes))
     return Film(Path(output), (layout.height, layout.width), pace, len(records), painter.missing)
 
 
@@ -151,5 +151,5 @@ def _chosen_images(run: Run, numbers: Sequence[int] | None) -> list[int]:
 
 def _samples(painter: FramePainter) -> Iterator[Picture]:
     """Draw a few evenly spaced frames."""
-    places = np.linspace(0, len(painter.records) - 1, min(_SAMPLES, len(painter.records)))
-    return (painter.draw(place) for place in places.round().astype(int).tolist())
+    indices = np.linspace(0, len(painter.records) - 1, min(_SAMPLES, len(painter.records)))
+    return (painter.draw(index) for index in indices.round().astype(int).tolist())

@@ -123,22 +123,22 @@ def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iter
         MissingPackageError: PyAV is not installed, or lacks the encoder.
     """
     path, kind, av = Path(path), kind_of(path), pyav()
-    unfinished = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")
+    temporary = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")
     rate = Fraction(fps).limit_denominator(1000)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(unfinished), "w", options=kind.file_options) as container:
+        with av.open(str(temporary), "w", options=kind.file_options) as container:
             stream = _new_stream(container, kind, size, rate)
             film = FilmFile(container, stream, _conversion(kind, size, rate, samples), rate)
             yield film
             film.finish()
-        unfinished.replace(path)
+        temporary.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(f"{shown(path)} cannot be written ({reason}). Choose a writable folder.") from error
     finally:
         with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fraction) -> Any:

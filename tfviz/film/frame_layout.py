@@ -130,15 +130,15 @@ class FrameLayout:
         start = self.margin if self.columns > 1 else self.margin + room // 2
         return round(start + image % self.columns * (self.group_width + gap))
 
-    def tile(self, image: int, place: int) -> Box:
-        """Return the tile of an image (place 0) or of its map by method number place − 1."""
-        left = self.group_left(image) + place * (self.tile_width + TILE_GAP)
+    def tile(self, image: int, column: int) -> Box:
+        """Return the tile of an image (column 0) or of its map by method number column − 1."""
+        left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)
 
-    def picture(self, image: int, place: int) -> Box:
+    def picture(self, image: int, column: int) -> Box:
         """Return the box of a picture, centered in its tile, with the aspect ratio of the image."""
-        tile, (height, width) = self.tile(image, place), self.sizes[image]
+        tile, (height, width) = self.tile(image, column), self.sizes[image]
         scale = min(tile.height / height, tile.width / width)
         size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
         return Box(tile.top + (tile.height - size[0]) // 2, tile.left + (tile.width - size[1]) // 2, *size)

@@ -19,7 +19,7 @@ from tfviz.runs.layout import image_path, picture_path
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run
 
-GROUND: Color = (22, 24, 28)
+BACKGROUND: Color = (22, 24, 28)
 EMPTY: Color = (38, 41, 47)
 TEXT: Color = (236, 238, 242)
 QUIET: Color = (150, 156, 166)
@@ -55,28 +55,28 @@ class FramePainter:
         self.records = records
         self.missing = 0
         self._curve = LossCurve([record["logs"].get("loss") for record in records], layout.curve)
-        self._still = self._still_parts()
+        self._background = self._draw_background()
         self._last: dict[tuple[int, str], Picture] = {}
-        self._slots = self._caption_widths()
+        self._word_widths = self._caption_widths()
 
-    def draw(self, place: int) -> Picture:
-        """Draw the frame of the snapshot `records[place]`, uint8 RGB (height, width, 3)."""
-        frame, record = self._still.copy(), self.records[place]
+    def draw(self, index: int) -> Picture:
+        """Draw the frame of the snapshot `records[index]`, uint8 RGB (height, width, 3)."""
+        frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
             for column, method in enumerate(self.methods, start=1):
                 self._draw_map(frame, tile, column, record, method, image)
             self._write_prediction(frame, tile, image, record)
-        self._curve.draw(frame, place)
+        self._curve.draw(frame, index)
         return frame
 
-    def _still_parts(self) -> Picture:
+    def _draw_background(self) -> Picture:
         """Draw what all frames share: the background, the titles and the images."""
         layout = self.layout
-        frame = np.full((layout.height, layout.width, 3), GROUND, np.uint8)
+        frame = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
         titles = titles_of(self.run)
         for tile, image in enumerate(self.images):
-            self._place(frame, tile, 0, self._read(image_path(self.folder, image)))
+            self._draw_picture(frame, tile, 0, self._read(image_path(self.folder, image)))
             if tile < layout.columns:
                 for column, method in enumerate(self.methods, start=1):
                     self._write_title(frame, layout.tile(tile, column), titles[method])
@@ -97,14 +97,14 @@ class FramePainter:
             self._last[tile, method] = picture
         else:
             self.missing += 1
-        self._place(frame, tile, column, self._last.get((tile, method)), is_stale=picture is None)
+        self._draw_picture(frame, tile, column, self._last.get((tile, method)), is_stale=picture is None)
 
-    def _place(self, frame: Picture, tile: int, column: int, picture: Picture | None, *, is_stale: bool = False) -> None:
+    def _draw_picture(self, frame: Picture, tile: int, column: int, picture: Picture | None, *, is_stale: bool = False) -> None:
         box = self.layout.picture(tile, column)
-        under = frame[box.top : box.top + box.height, box.left : box.left + box.width]
-        under[:] = EMPTY if picture is None else shrunk_or_enlarged(picture, box.height, box.width)
+        region = frame[box.top : box.top + box.height, box.left : box.left + box.width]
+        region[:] = EMPTY if picture is None else shrunk_or_enlarged(picture, box.height, box.width)
         if is_stale:
-            under[:] = under * _STALE_BRIGHTNESS
+            region[:] = region * _STALE_BRIGHTNESS
             side = max(6, box.width // 8)
             corners = [(box.left, box.top), (box.left + side, box.top), (box.left, box.top + side)]
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
@@ -133,11 +133,11 @@ class FramePainter:
         """Write epoch, step and as many logs as fit on the left, the run's name on the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
-        for word, slot in zip(caption_of(record), self._slots, strict=False):
-            if left > layout.margin and left + slot > end:
+        for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
+            if left > layout.margin and left + word_width > end:
                 break
             write_line(frame, word, left, layout.caption_top, size, TEXT, width=end - left)
-            left += slot + round(1.5 * size)
+            left += word_width + round(1.5 * size)
         name = self.run["name"]
         if left + text_width(name, size) <= end:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")

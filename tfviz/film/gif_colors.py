@@ -28,10 +28,10 @@ class GifColors:
         graph = av.filter.Graph()
         self._frames = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)
         colors = graph.add_buffer(width=16, height=16, format=palette.format, time_base=1 / rate)
-        choosing, self._done = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
-        self._frames.link_to(choosing, 0, 0)
-        colors.link_to(choosing, 0, 1)
-        choosing.link_to(self._done)
+        palette_use, self._done = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
+        self._frames.link_to(palette_use, 0, 0)
+        colors.link_to(palette_use, 0, 1)
+        palette_use.link_to(self._done)
         graph.configure()
         self._graph = graph  # The filters don't keep the graph alive.
         colors.push(palette)
@@ -39,7 +39,7 @@ class GifColors:
 
     def __call__(self, frame: Any) -> list[Any]:
         self._frames.push(frame)
-        return _pulled(self._done)
+        return _ready_frames(self._done)
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
@@ -48,21 +48,21 @@ def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) 
 
     graph = av.filter.Graph()
     source = graph.add_buffer(width=size[1], height=size[0], format=av.VideoFormat("rgb24"), time_base=1 / rate)
-    finding, found = graph.add("palettegen", "reserve_transparent=0"), graph.add("buffersink")
-    source.link_to(finding)
-    finding.link_to(found)
+    palette_gen, sink = graph.add("palettegen", "reserve_transparent=0"), graph.add("buffersink")
+    source.link_to(palette_gen)
+    palette_gen.link_to(sink)
     graph.configure()
     for number, sample in enumerate(samples):
         frame = av.VideoFrame.from_ndarray(sample, format="rgb24")
         frame.pts, frame.time_base = number, 1 / rate
         source.push(frame)
     source.push(None)
-    palette = found.pull()
+    palette = sink.pull()
     palette.pts, palette.time_base = 0, 1 / rate
     return palette
 
 
-def _pulled(sink: Any) -> list[Any]:
+def _ready_frames(sink: Any) -> list[Any]:
     """Return all frames that a filter has ready."""
     import av
 

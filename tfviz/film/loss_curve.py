@@ -23,25 +23,25 @@ class LossCurve:
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
         self._xs = np.linspace(box.left, box.left + box.width - 1, max(len(losses), 2))
-        self._known = np.array([place for place, loss in enumerate(losses) if loss is not None], int)
+        self._known = np.array([index for index, loss in enumerate(losses) if loss is not None], int)
         known = np.array([loss for loss in losses if loss is not None], float)
         self._corners = _fixed(np.stack([self._xs[self._known], _rows(known, box)], axis=1))
 
-    def draw(self, frame: Picture, place: int) -> None:
-        """Draw the curve, and a mark at number `place`, into `frame` in place."""
+    def draw(self, frame: Picture, index: int) -> None:
+        """Draw the curve, and a mark at the frame `index`, into `frame` in place."""
         left, right = self.box.left, self.box.left + self.box.width - 1
-        foot, now = self.box.top + self.box.height - 1, round(self._xs[place])
+        foot, now = self.box.top + self.box.height - 1, round(self._xs[index])
         cv2.line(frame, (left, foot), (right, foot), FUTURE, 1)
         cv2.line(frame, (left, foot), (now, foot), PAST, 2)
         if not len(self._known):
             cv2.line(frame, (now, foot - self.box.height // 4), (now, foot), NOW, 1)
             return
         # number of known losses up to this frame
-        past = int(np.searchsorted(self._known, place, side="right"))
+        past = int(np.searchsorted(self._known, index, side="right"))
         _draw_line(frame, self._corners[max(past - 1, 0) :], FUTURE)
         _draw_line(frame, self._corners[:past], PAST)
         cv2.line(frame, (now, self.box.top), (now, foot), NOW, 1)
-        if past and self._known[past - 1] == place:
+        if past and self._known[past - 1] == index:
             cv2.circle(frame, self._corners[past - 1].tolist(), 3 << _SUBPIXEL_BITS, NOW, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 

@@ -22,7 +22,7 @@ from tfviz.runs.schema import MAX_TEXT
 Color = tuple[int, int, int]
 Align = Literal["left", "center", "right"]
 _DOTS_PER_INCH = 72
-_KEPT_TEXTS = 512  # Most texts of a film stay for many frames.
+_CACHED_TEXTS = 512  # Most texts of a film stay for many frames.
 
 
 def text_width(text: str, size: int) -> int:
@@ -52,9 +52,9 @@ def write_line(
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
-        ink = _ink(line, size)
-        left = x - {"left": 0, "center": ink.shape[1] // 2, "right": ink.shape[1]}[align]
-        _lay_over(picture, ink, top, left, color)
+        coverage = _coverage(line, size)
+        left = x - {"left": 0, "center": coverage.shape[1] // 2, "right": coverage.shape[1]}[align]
+        _blend(picture, coverage, top, left, color)
 
 
 def _drawable(text: str) -> str:
@@ -62,8 +62,8 @@ def _drawable(text: str) -> str:
     return shown(text[:MAX_TEXT])
 
 
-@functools.lru_cache(_KEPT_TEXTS)
-def _ink(line: str, size: int) -> npt.NDArray[np.uint8]:
+@functools.lru_cache(_CACHED_TEXTS)
+def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
     """Return how much of each pixel the letters cover, 0 to 255, (line_height, width)."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
@@ -71,12 +71,12 @@ def _ink(line: str, size: int) -> npt.NDArray[np.uint8]:
     return np.array(renderer.buffer_rgba())[..., 3]
 
 
-def _lay_over(picture: Picture, ink: npt.NDArray[np.uint8], top: int, left: int, color: Color) -> None:
-    rows = slice(max(top, 0), max(min(top + ink.shape[0], picture.shape[0]), 0))
-    columns = slice(max(left, 0), max(min(left + ink.shape[1], picture.shape[1]), 0))
-    under = picture[rows, columns]
-    cover = ink[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None] / np.float32(255)
-    under[:] = np.rint(under + (np.array(color, np.float32) - under) * cover)
+def _blend(picture: Picture, coverage: npt.NDArray[np.uint8], top: int, left: int, color: Color) -> None:
+    rows = slice(max(top, 0), max(min(top + coverage.shape[0], picture.shape[0]), 0))
+    columns = slice(max(left, 0), max(min(left + coverage.shape[1], picture.shape[1]), 0))
+    region = picture[rows, columns]
+    alpha = coverage[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None] / np.float32(255)
+    region[:] = np.rint(region + (np.array(color, np.float32) - region) * alpha)
 
 
 _RENDERER = RendererAgg(1, 1, _DOTS_PER_INCH)

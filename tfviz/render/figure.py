@@ -91,8 +91,8 @@ def plot(
         _draw_row(figure, layout, grid, row)
     _draw_legend(figure, layout, grid)
     for row in range(len(grid.pictures)):
-        for place, column in enumerate(grid.columns, start=1):
-            _draw_bar(figure, layout, (row, place), column, look)
+        for number, column in enumerate(grid.columns, start=1):
+            _draw_bar(figure, layout, (row, number), column, look)
     return figure
 
 
@@ -196,11 +196,11 @@ def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     )
 
 
-def _draw_bar(figure: Figure, layout: _Layout, place: tuple[int, int], column: Column, look: Look) -> None:
+def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Column, look: Look) -> None:
     """Draw the color bar of a map with the values at its ends."""
-    limit = column.limits[place[0]]
+    limit = column.limits[cell[0]]
     ends = (0.0 if column.style == "heatmap" else -limit, limit)
-    axes = layout.add(figure, *layout.bar(*place))
+    axes = layout.add(figure, *layout.bar(*cell))
     axes.imshow(look.color_bar(column.style)[None], aspect="auto", extent=(0, 1, 0, 1))
     axes.set_yticks([])
     axes.set_xticks([0, 1], [f"{end:.3g}" for end in ends], fontproperties=font(NUMBER_SIZE))

@@ -160,9 +160,9 @@ def _columns(
         for index in range(len(targets[names[0]]))
     ]
     columns = []
-    for place, target in enumerate(names):
-        limits = [row[place].limit if scale == "map" else common_limit(row) for row in rows]
-        notes = [_note(_at(own_scores[place], index), row[place].words) for index, row in enumerate(rows)]
+    for number, target in enumerate(names):
+        limits = [row[number].limit if scale == "map" else common_limit(row) for row in rows]
+        notes = [_note(_at(own_scores[number], index), row[number].words) for index, row in enumerate(rows)]
         columns.append(Column(method, target, style, targets[target], limits, notes))
     return columns
 

@@ -50,9 +50,9 @@ class Look:
         """Return the weight of each of the 256 colors of a style over an image, from 0 to 1."""
         if self.underlay == "color":
             return np.full(256, self.alpha, np.float32)
-        places = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
+        distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
         low, high = _POWERS
-        return np.float32(self.alpha) ** (low + (high - low) * places).astype(np.float32)
+        return np.float32(self.alpha) ** (low + (high - low) * distances).astype(np.float32)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
         """Return the 256 colors of a style, (256, 3), over mid gray if the images are gray."""
@@ -130,10 +130,10 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
     height, width = picture.shape[:2]
     if style == "grey":
         return gray_map(values, height, width, limit)
-    places = positions(values, style, height, width, limit)
-    colors = ramp(style, look.cmap)[places]
+    indices = positions(values, style, height, width, limit)
+    colors = ramp(style, look.cmap)[indices]
     if look.underlay == "color":
         return np.asarray(cv2.addWeighted(colors, look.alpha, picture, 1 - look.alpha, 0), np.uint8)
-    weights = look.weights(style)[places][..., None]
+    weights = look.weights(style)[indices][..., None]
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
     return np.rint(weights * colors + (1 - weights) * gray).astype(np.uint8)

@@ -113,15 +113,15 @@ class _Columns:
         """Write one title above each column of maps, with a common baseline for the last lines."""
         fitting = [self.fitting(title) for title in titles]
         strip = self.blank(GAP + most_lines_of(fitting) * LINE + ABOVE_TEXT)
-        places = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
-        return _written(strip, places, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
+        placed = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
+        return _with_texts(strip, placed, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
 
     def texts(self, texts: Sequence[str]) -> Picture:
         """Write one text below each column."""
         fitting = [self.fitting(text) for text in texts]
         strip = self.blank(ABOVE_TEXT + most_lines_of(fitting) * LINE + BELOW_TEXT)
-        places = [(self.middle(column), text) for column, text in enumerate(fitting)]
-        return _written(strip, places, ABOVE_TEXT, ha="center", va="top")
+        placed = [(self.middle(column), text) for column, text in enumerate(fitting)]
+        return _with_texts(strip, placed, ABOVE_TEXT, ha="center", va="top")
 
     def fitting(self, text: str) -> str:
         return "\n".join(wrapped(text, self.width, font(TEXT_SIZE), most_lines=4))
@@ -130,16 +130,16 @@ class _Columns:
         strip = self.blank(LINE + GAP)
         steps = np.linspace(0, 255, LEGEND_STRIP).astype(np.uint8)
         strip[2:LINE, GAP : GAP + LEGEND_STRIP] = colors[steps]
-        return _written(strip, [(2 * GAP + LEGEND_STRIP, meaning)], 1, ha="left", va="top")
+        return _with_texts(strip, [(2 * GAP + LEGEND_STRIP, meaning)], 1, ha="left", va="top")
 
 
-def _written(strip: Picture, places: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
+def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
     """Write texts at the given x, `y` pixels from the top. OpenCV can only write Latin letters."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)
     figure.figimage(strip)
-    for x, text in places:
+    for x, text in placed:
         figure.text(
             x / width,
             1 - y / height,

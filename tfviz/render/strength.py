@@ -57,12 +57,12 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
     """
     peak = None if reference is None else float(np.abs(maps[reference]).max())
     found = []
-    for place, (values, limit) in enumerate(zip(maps, (limit_of(values, style) for values in maps), strict=True)):
+    for index, (values, limit) in enumerate(zip(maps, (limit_of(values, style) for values in maps), strict=True)):
         words, strength = "", 1.0
         if method.replace("-", "_") == _SUMS_TO_ONE:
             strength = float(values.sum())
             words = f"sum {strength:.2f} of 1"
-        elif peak and place != reference:
+        elif peak and index != reference:
             strength = float(np.abs(values).max()) / peak
             words = f"peak {_percent(strength)} of {names[reference or 0].split(',')[0]}"
         found.append(_strength(words, strength, limit))

@@ -1,15 +1,13 @@
-"""Explains pictures with an explainer that was exported as StableHLO. JAX alone: no TensorFlow, no
-Keras, no tfviz.
+"""Explain images with an explainer exported as StableHLO. Needs JAX, but no TensorFlow or tfviz.
 
-    pip install jax opencv-python                                     # for .npy files JAX is enough
-    python run_stablehlo.py explainer/ dog.jpg map.png                # why the top class
-    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw numbers, for another
-                                                                      class
+    pip install jax opencv-python                                     # .npy files only need JAX
+    python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values of another class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
-The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a whole
-batch as the network takes it, preprocessed; an .npz file one array for each input of a network that
-has several. JAX compiles the program for whatever it runs on: CPU, GPU or TPU.
+The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a
+preprocessed batch; an .npz file holds one array per input of a network with several inputs. JAX
+compiles the program for the device it runs on: CPU, GPU or TPU.
 """
 
 import argparse
@@ -28,9 +26,7 @@ TOP_CLASS = -1
 
 
 def load(folder):
-    """What tfviz.json says, and the program as a function: arrays of the inputs (and classes) ->
-    results by name.
-    """
+    """Load tfviz.json, and the program as a function from arrays to results by name."""
     manifest = json.loads((folder / "tfviz.json").read_text(encoding="utf-8"))
     parts = manifest["extra"]
     if any(one["dtype"].endswith("64") for part in parts.values() for one in part):
@@ -39,8 +35,8 @@ def load(folder):
         [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
         for part in ("arguments", "weights", "results")
     )
-    # JAX runs what its own export wrote. So let it export a function of the same signature, and
-    # exchange the code.
+    # JAX only runs its own exports, so export a function of the same signature and replace its
+    # code.
     stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
     exported = jax.export.export(stand_in)(*arguments, *weights)
     code = (folder / "explainer.stablehlo").read_bytes()
@@ -53,9 +49,7 @@ def load(folder):
 
 
 def read_inputs(path, manifest):
-    """One array for each input of the network, checked against the shape that the program was
-    compiled for.
-    """
+    """Read one array per input of the network, and check its shape."""
     wanted = [one for one in manifest["extra"]["arguments"] if one["name"] != "target"]
     if path.suffix == ".npz":
         stored = np.load(path)
@@ -64,29 +58,26 @@ def read_inputs(path, manifest):
         arrays = [np.load(path) if path.suffix == ".npy" else tensor(read_picture(path), manifest)[None]]
     for array, one in zip(arrays, wanted, strict=True):
         if list(array.shape) != one["shape"]:
-            sys.exit(f"{path}: this program was exported for {one['name']} of shape {one['shape']}; got {list(array.shape)}")
+            sys.exit(f"The program was exported for {one['name']} of shape {one['shape']}. Received: {list(array.shape)}.")
     return [array.astype(jnp.dtype(one["dtype"])) for array, one in zip(arrays, wanted, strict=True)]
 
 
 def read_picture(path):
-    """uint8 (height, width, 3), RGB."""
+    """Read an image file as uint8 (height, width, 3), RGB."""
     import cv2
 
     picture = cv2.imread(str(path))
-    return picture[..., ::-1] if picture is not None else sys.exit(f"{path}: not a picture that OpenCV can read")
+    return picture[..., ::-1] if picture is not None else sys.exit(f"OpenCV cannot read {path}.")
 
 
 def tensor(picture, manifest):
-    """The picture as the network takes it, (height, width, channels): cropped, resized and scaled
-    as tfviz.json says.
-    """
+    """Crop, resize and scale an image as tfviz.json specifies, (height, width, channels)."""
     import cv2
 
     _, height, width, channels = manifest["extra"]["arguments"][0]["shape"]
     how = manifest["preprocessing"]
     if how is None:
-        sys.exit("tfviz.json does not say how pictures are preprocessed; give the network's own input as .npy, or export anew "
-                 "with preprocessing=")  # fmt: skip
+        sys.exit("tfviz.json specifies no preprocessing. Pass preprocessed input as .npy, or export again with preprocessing=.")
     x = seen(picture, how)
     x = {"RGB": x, "BGR": x[..., ::-1], "gray": cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY)}[how["channel_order"]]
     smaller = min(width, x.shape[1]), min(height, x.shape[0])
@@ -104,9 +95,7 @@ def tensor(picture, manifest):
 
 
 def seen(picture, how):
-    """The part of the picture that the network sees: the middle, for "short side 256, center crop
-    224".
-    """
+    """Return the part of the image that the network sees, such as the center crop."""
     if how["resize"] == "stretch":
         return picture
     short, *crop = map(int, re.findall(r"\d+", how["resize"]))
@@ -117,20 +106,20 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """The raw map as .npy, all results as .npz, or a picture of what the network sees: mid gray is
-    0 if a map has signs.
+    """Write the map as .npy, all results as .npz, or a gray image in which mid gray is zero if the
+    map has negative values.
     """
     if path.suffix == ".npz":
         np.savez(path, **results)
         return
     if manifest["attribution"] != "attribution":
-        sys.exit(f"{path}: this network has a map for each of its inputs; give a name that ends in .npz")
+        sys.exit(f"This network has one map per input, which {path} cannot hold. Write a .npz file.")
     attribution = results["attribution"]
     if path.suffix == ".npy":
         np.save(path, attribution)
         return
     if attribution.ndim < 3:
-        sys.exit(f"{path}: this map, {attribution.shape}, is no picture; give a name that ends in .npy")
+        sys.exit(f"A map of shape {attribution.shape} cannot be drawn. Write a .npy file instead of {path}.")
     import cv2
 
     gray = attribution[0] if attribution.ndim == 3 else attribution[0].sum(axis=-1)
@@ -140,29 +129,29 @@ def write_map(path, results, manifest, picture_path):
         height, width = seen(read_picture(picture_path), manifest["preprocessing"]).shape[:2]
         gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_LINEAR)
     if not cv2.imwrite(str(path), np.rint(255 * gray).clip(0, 255).astype(np.uint8)):
-        sys.exit(f"{path}: cannot be written")
+        sys.exit(f"{path} cannot be written.")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="what explainer.export wrote")
-    parser.add_argument("images", type=Path, help="a picture, or .npy or .npz with the network's input")
+    parser.add_argument("folder", type=Path, help="folder written by explainer.export")
+    parser.add_argument("images", type=Path, help="an image, or the network's input as .npy or .npz")
     parser.add_argument("map", type=Path, help="the file to write: .png, .npy or .npz")
-    parser.add_argument("--target", type=int, default=TOP_CLASS, help="the class to explain; by default the top class")
+    parser.add_argument("--target", type=int, default=TOP_CLASS, help="the class to explain; default: the top class")
     args = parser.parse_args()
 
     manifest, program = load(args.folder)
     given = read_inputs(args.images, manifest)
     if "class" in manifest["targets"]:
         if not TOP_CLASS <= args.target < (manifest["classes"] or np.inf):
-            sys.exit(f"--target {args.target}: the network has the classes 0 to {manifest['classes'] - 1}")
+            sys.exit(f"--target {args.target} is out of range. The network has the classes 0 to {manifest['classes'] - 1}.")
         given.append(np.full(len(given[0]), args.target, np.int32))
     elif args.target != TOP_CLASS:
-        sys.exit(f"--target: {manifest['method']} was exported without a class to ask for")
+        sys.exit(f"{manifest['method']} was exported without a target. Leave --target out.")
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
         names = manifest["labels"] or []
-        # one sigmoid unit has two classes, and may have one name
+        # A single sigmoid unit has two classes, but may have only one label.
         label = names[index] if index < len(names) else ""
         print(f"image {number}: class {index} {label}".rstrip())
     write_map(args.map, results, manifest, args.images)

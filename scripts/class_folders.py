@@ -1,6 +1,4 @@
-"""Images sorted into folders by their class, root/CLASS/image, as most tools for training have
-them.
-"""
+"""Find images that are sorted into one folder per class, ROOT/CLASS/image."""
 
 from __future__ import annotations
 
@@ -16,8 +14,12 @@ from tfviz.models.labels import Labels
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """An image, the name of its class's folder, and the image's path in there for its results,
-    without the extension.
+    """An image in a class folder.
+
+    Attributes:
+        path: the image file.
+        class_name: the name of the class folder.
+        name: the path inside that folder without its extension, for naming results.
     """
 
     path: Path
@@ -26,21 +28,29 @@ class LabeledImage:
 
 
 def find_labeled_images(root: str | Path) -> list[LabeledImage]:
-    """The images in root/CLASS/..., in sorted order; what is hidden does not count.
+    """Find the images in ROOT/CLASS/..., in sorted order, without hidden files and folders.
 
-    Raises ImageError where the root is no folder, has no folders, has a file beside them, or one of
-    them no images.
+    Args:
+        root: the folder that contains the class folders.
+
+    Returns:
+        The images.
+
+    Raises:
+        ImageError: the root is not a folder, contains no folders or a file, or a class folder
+            contains no images.
     """
     root = Path(root)
     if not root.is_dir():
-        raise ImageError(f"There is no folder {shown(root)}; expected one laid out as ROOT/CLASS/image.jpg.")
+        raise ImageError(f"The folder {shown(root)} does not exist. Pass a folder with images in ROOT/CLASS/image.jpg.")
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     if files := [entry for entry in entries if not entry.is_dir()]:
         raise ImageError(
-            f"{shown(files[0])} is a file where a class's folder is expected: ROOT/CLASS/image.jpg. Move it into one, or away."
+            f"{shown(files[0])} is a file. Expected: only class folders, as in ROOT/CLASS/image.jpg. Move it into a class "
+            "folder, or remove it."
         )
     if not entries:
-        raise ImageError(f"The folder {shown(root)} holds no folders of classes; expected ROOT/CLASS/image.jpg.")
+        raise ImageError(f"The folder {shown(root)} contains no class folders. Sort the images into ROOT/CLASS/image.jpg.")
     return [image for folder in entries for image in _in_folder(folder)]
 
 
@@ -50,17 +60,27 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
     def name(relative: Path) -> str:
         bare = str(relative.with_suffix(""))
-        return bare if counts[bare.casefold()] == 1 else str(relative)  # cat.jpg beside cat.png
+        return bare if counts[bare.casefold()] == 1 else str(relative)  # cat.jpg and cat.png
 
     return [LabeledImage(one.path, folder.name, name(one.relative)) for one in found]
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Which of a network's classes each folder means: by its label, or its number; else by the
-    folders' sorted order.
+    """Map each class folder to a class of the network, by its label or number.
 
-    The order counts where no folder says, and there are as many as classes, as torchvision's
-    ImageFolder has it. Raises LabelsError where neither tells.
+    If the labels are unknown and there are as many folders as classes, their sorted order
+    determines the class, as in torchvision's ImageFolder.
+
+    Args:
+        folders: the names of the class folders.
+        labels: the labels of the network.
+        classes: the number of classes.
+
+    Returns:
+        The number of the class for each folder name.
+
+    Raises:
+        LabelsError: a folder matches no class.
     """
     names = sorted(set(folders))
     try:
@@ -69,8 +89,8 @@ def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[
         if len(names) == classes and not labels.names:
             return {name: number for number, name in enumerate(names)}
         raise LabelsError(
-            f"The folders are not called as the network's {classes} classes: {error} Name them so, or give the labels."
+            f"The folder names do not match the network's {classes} classes: {error} Rename the folders, or pass --labels."
         ) from error
     if unknown := [name for name, number in numbers.items() if not 0 <= number < classes]:
-        raise LabelsError(f"The folder {unknown[0]!r} is none of the network's {classes} classes, 0 to {classes - 1}.")
+        raise LabelsError(f"The folder {unknown[0]!r} matches none of the network's {classes} classes, 0 to {classes - 1}.")
     return numbers

@@ -1,9 +1,8 @@
-"""Digits for trying excitation backprop on a fully connected network: data, the network, and
-pictures of two digits.
+"""Test excitation backprop on digits: the data, a fully connected network and images of two digits.
 
-A picture is twice as wide as a digit: one digit stands in its left or right half, and noise is
-everywhere. The network is trained on one digit at a time. On a picture of two, whose places are
-known, a map for one of them should lie in its half.
+An image is twice as wide as a digit and full of noise, with a digit in its left or right half. The
+network is trained on images of one digit. On an image of two digits, whose positions are known, the
+map for one of them should lie in its half.
 """
 
 from __future__ import annotations
@@ -23,33 +22,42 @@ if TYPE_CHECKING:
 
 CLASSES = 10
 _FETCH_TIMEOUT_S = 60.0
-_HELD_OUT = 5  # each fifth digit is never trained on
-_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # the brightest noise, where a digit's brightest is 1
+_HELD_OUT = 5  # Every fifth digit is held out.
+_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # the brightest noise; the brightest pixel of a digit is 1
 _PICTURES, _EPOCHS, _BATCH_SIZE = 20_000, 10, 128
-# few and small weights make maps that stay on the strokes
+# Few and small weights keep the maps on the strokes.
 _UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4
 
 
 @dataclass(frozen=True)
 class Digits:
-    """images (N, side, side) float32 in [0, 1], labels (N,) ints, and where they come from."""
+    """A set of digits.
+
+    Attributes:
+        images: (N, side, side) float32 in [0, 1].
+        labels: (N,) ints.
+        source: where the digits come from.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     source: str
 
     def split(self) -> tuple[Digits, Digits]:
-        """Those to train on, and those held out."""
+        """Split the digits into a training set and a held-out set."""
         held_out = np.arange(len(self.images)) % _HELD_OUT == 0
         train, test = (Digits(self.images[which], self.labels[which], self.source) for which in (~held_out, held_out))
         return train, test
 
 
 def load_digits() -> Digits:
-    """MNIST where Keras has it or can fetch it within a minute; otherwise scikit-learn's own, 8x8
-    pixels.
+    """Load MNIST if Keras can download it within a minute, otherwise scikit-learn's 8x8 digits.
 
-    Raises MissingPackageError where neither is to be had.
+    Returns:
+        The digits.
+
+    Raises:
+        MissingPackageError: MNIST cannot be downloaded, and scikit-learn is not installed.
     """
     mnist = _mnist()
     if mnist is not None:
@@ -58,16 +66,16 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "MNIST cannot be fetched here, and scikit-learn, which has digits of its own, is not installed. "
+            "MNIST cannot be downloaded, and scikit-learn, which includes digits, is not installed. "
             f"Run: {install_command('digits')}"
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
-    source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be fetched here"
+    source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be downloaded"
     return Digits(images.reshape(-1, 8, 8).astype(np.float32) / 16, labels, source)
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray] | None:
-    """MNIST's training set. In a thread, because Keras' download has no time limit."""
+    """Load MNIST's training set in a thread, because Keras' download has no timeout."""
     from keras.datasets import mnist
 
     fetched: list[tuple[np.ndarray, np.ndarray]] = []
@@ -83,8 +91,10 @@ def _mnist() -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, side, 2 side, 1) of one digit, left or right, in noise of any strength; and
-    labels (count,).
+    """Draw images (count, side, 2 side, 1) of one digit, left or right, in noise.
+
+    Returns:
+        The images and their labels, (count,).
     """
     rng = np.random.default_rng(seed)
     chosen, halves = rng.integers(0, len(digits.images), count), rng.integers(0, 2, count)
@@ -95,8 +105,10 @@ def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def double_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (count, side, 2 side, 1) of two unlike digits in a little noise; and labels (count,
-    2), left and right.
+    """Draw images (count, side, 2 side, 1) of two different digits in weak noise.
+
+    Returns:
+        The images and their labels, (count, 2), left and right.
     """
     rng = np.random.default_rng(seed)
     pairs = rng.integers(0, len(digits.images), (4 * count + 100, 2))
@@ -105,17 +117,17 @@ def double_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def _side_by_side(pairs: np.ndarray) -> np.ndarray:
-    """(N, 2, side, side) -> (N, side, 2 side, 1)."""
+    """Join pairs (N, 2, side, side) to images (N, side, 2 side, 1)."""
     return np.concatenate([pairs[:, 0], pairs[:, 1]], axis=2)[..., None]
 
 
 def _noisy(pictures: np.ndarray, strength: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-    """The brighter of picture and noise, so that a digit's strokes stay whole."""
+    """Return the maximum of image and noise, which keeps the strokes of digits intact."""
     return np.maximum(pictures, (rng.uniform(size=pictures.shape) * strength).astype(np.float32))
 
 
 def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
-    """A fully connected network that names the digit in a picture; some seconds on two cores."""
+    """Train a fully connected network to classify the digit in an image, in a few seconds."""
     import keras
     from keras import layers
 
@@ -133,8 +145,8 @@ def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
 
 
 def share_in_half(maps: np.ndarray, half: int) -> np.ndarray:
-    """The share (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1) half; 0
-    for an empty map.
+    """Return the fraction (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1)
+    half; 0 for an empty map.
     """
     side = maps.shape[2] // 2
     inside, whole = maps[:, :, half * side : (half + 1) * side].sum((1, 2)), maps.sum((1, 2))

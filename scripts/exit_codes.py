@@ -1,4 +1,4 @@
-"""Exit codes of the scripts. An expected error is one line on stderr, without a traceback."""
+"""Exit codes of the scripts. Expected errors are one line on stderr, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from interpreter import require_packages
 from tfviz.cli.terminal import import_tensorflow
 from tfviz.errors import TfvizError
 
-SOME_FAILED, WRONG_USAGE, STOPPED = 1, 2, 130  # 130 is 128 + SIGINT, as shells have it
+SOME_FAILED, WRONG_USAGE, STOPPED = 1, 2, 130  # 130 is 128 + SIGINT, as in shells
 
 
 def exit_code(script: str, main: Callable[[], list[TfvizError]]) -> int:
-    """Runs a script's work and returns the exit code: 0, or 1 if `main` returns errors about some
-    of the images.
+    """Run a script and return its exit code.
 
-    A TfvizError becomes one line on stderr and exit code 2; Ctrl-C gives 130. Any other exception
-    keeps its traceback.
+    A TfvizError becomes one line on stderr. Any other exception keeps its traceback.
+
+    Args:
+        script: the name of the script, for messages.
+        main: the work. It returns the errors of images that could not be explained.
+
+    Returns:
+        0 for success, 1 if `main` returns errors, 2 for a TfvizError and 130 for Ctrl-C.
     """
     require_packages()
-    import_tensorflow()  # without what it prints about the machine
+    import_tensorflow()  # without its log messages
     try:
         failures = main()
     except TfvizError as error:

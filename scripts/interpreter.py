@@ -1,6 +1,4 @@
-"""The Python that runs a script: the one that was typed, or that of .venv where the typed one lacks
-the packages.
-"""
+"""Run a script with the current Python, or with that of .venv if the current one lacks packages."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ WRONG_USAGE = 2
 
 
 def require_packages() -> None:
-    """Returns if the packages are there; otherwise starts the script again in .venv, or says how to
-    make it.
+    """Return if the packages are installed; otherwise restart the script with .venv, or exit with
+    instructions.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
@@ -28,8 +26,8 @@ def require_packages() -> None:
         sys.exit(subprocess.run([python, *sys.argv]).returncode)
     script = Path(sys.argv[0]).name
     print(
-        f"{script}: error: {sys.executable} has no {', '.join(missing)}. Run {ROOT / 'scripts/demo'} once, which installs "
-        f"them into .venv, or `pip install .` in {ROOT}.",
+        f"{script}: error: {sys.executable} lacks the packages {', '.join(missing)}. Run {ROOT / 'scripts/demo'} once, which "
+        f"installs them into .venv, or run `pip install .` in {ROOT}.",
         file=sys.stderr,
     )
     sys.exit(WRONG_USAGE)

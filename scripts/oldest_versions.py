@@ -1,4 +1,4 @@
-"""Prints the oldest version of each package that setup.cfg allows, as constraints for pip.
+"""Print the oldest version of each package that setup.cfg allows, as constraints for pip.
 
 python scripts/oldest_versions.py setup.cfg > constraints.txt
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def requirements(setup_cfg: Path) -> list[str]:
-    """Every requirement of the package and of its extras, each once."""
+    """Return the requirements of the package and of its extras, without repetitions."""
     config = configparser.ConfigParser()
     config.read(setup_cfg, encoding="utf-8")
     texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
@@ -20,7 +20,7 @@ def requirements(setup_cfg: Path) -> list[str]:
 
 
 def oldest(requirement: str) -> str:
-    """ "keras>=3.12,!=3.13.*" as "keras==3.12"."""
+    """Convert a requirement such as "keras>=3.12,!=3.13.*" to "keras==3.12"."""
     found = re.match(r"([\w.-]+)>=([\d.]+)", requirement)
     if found is None:
         raise ValueError(f"{requirement!r} in setup.cfg has no lower bound. Write it as NAME>=VERSION.")

@@ -1,4 +1,4 @@
-"""Help, version and wrong words: answered at once, without TensorFlow."""
+"""Help, version and usage errors, which appear without importing TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 import tfviz
 from tfviz.cli.main import main
-from tfviz.cli.terminal import held_back
+from tfviz.cli.terminal import quiet_stderr
 
 OPTIONS = ("model", "weights", "preprocess", "method", "layer", "target", "labels", "output", "batch-size", "image-size", "raw")
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["--version"], ["explain", "--help"], ["layers", "-h"], ["explain"]])
-def test_answers_without_tensorflow(argv):
+def test_help_and_usage_errors_do_not_import_tensorflow(argv):
     code = (
         "import sys; from tfviz.cli.main import main; main(sys.argv[1:]); "
         "sys.exit(bool({'tensorflow', 'keras', 'matplotlib', 'cv2', 'numpy'} & set(sys.modules)))"
@@ -24,12 +24,12 @@ def test_answers_without_tensorflow(argv):
     subprocess.run([sys.executable, "-c", code, *argv], check=True, capture_output=True)
 
 
-def test_as_a_module():
+def test_the_package_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "tfviz", "--version"], check=True, capture_output=True, text=True)
     assert done.stdout == f"tfviz {tfviz.__version__}\n"
 
 
-def test_help_names_every_option_of_explain(capsys):
+def test_explain_help_lists_every_option(capsys):
     assert main(["explain", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"--{option} " in text for option in OPTIONS)
@@ -42,32 +42,35 @@ def test_help_names_every_option_of_explain(capsys):
         ("", "required: COMMAND"),
         ("explian photos", "invalid choice: 'explian'"),
         ("explain", "required: PATH"),
-        ("explain photos --metod all", "unknown arguments: --metod all"),
-        ("explain photos --meth all", "unknown arguments: --meth all"),
-        ("layers photos", "unknown arguments: photos"),
-        ("explain photos --batch-size 0", "--batch-size: expected a whole number, 1 at least, got '0'"),
-        ("explain photos --batch-size many", "--batch-size: expected a whole number"),
-        ("explain photos --image-size 224", "--image-size: expected height x width in pixels, such as 224x224"),
-        ("explain photos --image-size 0x3", "--image-size: expected height x width"),
-        ("explain photos --method ,", "--method: expected names with commas between them"),
+        ("explain photos --metod all", "Unknown arguments: --metod all. See `tfviz explain --help`."),
+        ("explain photos --meth all", "Unknown arguments: --meth all."),
+        ("layers photos", "Unknown arguments: photos."),
+        ("explain photos --batch-size 0", "--batch-size: Expected a positive integer. Received: '0'."),
+        ("explain photos --batch-size many", "--batch-size: Expected a positive integer"),
+        (
+            "explain photos --image-size 224",
+            "--image-size: Expected height x width in pixels, such as 224x224. Received: '224'.",
+        ),
+        ("explain photos --image-size 0x3", "--image-size: Expected height x width"),
+        ("explain photos --method ,", "--method: Expected names separated by commas. Received: ','."),
         ("explain photos --target", "--target: expected one argument"),
     ],
 )
-def test_wrong_words(capsys, words, message):
+def test_invalid_arguments_are_reported(capsys, words, message):
     assert main(words.split()) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and message in said.err.splitlines()[-1]
+    output = capsys.readouterr()
+    assert output.out == "" and message in output.err.splitlines()[-1]
 
 
-def test_what_libraries_print_about_the_machine_is_held_back(capfd):
-    with held_back():
+def test_library_output_on_stderr_is_suppressed(capfd):
+    with quiet_stderr():
         os.write(2, b"I0000 oneDNN custom operations are on.\n")
     os.write(2, b"mine\n")
     assert capfd.readouterr().err == "mine\n"
 
 
-def test_what_was_held_back_is_shown_where_it_may_say_why_something_failed(capfd):
-    with pytest.raises(ImportError), held_back():
+def test_suppressed_output_is_shown_after_an_exception(capfd):
+    with pytest.raises(ImportError), quiet_stderr():
         os.write(2, b"libcudart is broken\n")
         raise ImportError
     assert capfd.readouterr().err == "libcudart is broken\n"

@@ -1,6 +1,4 @@
-"""`tfviz explain`, driven as from a terminal: what it writes, and that every option has
-its effect.
-"""
+"""`tfviz explain` from the command line: its output and the effect of every option."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def explain(model_file, photos, tmp_path):
-    """Runs the command on the three pictures and the small network; returns the output folder."""
+    """Run the command on three images and a small network, and return the output folder."""
 
     def run(*options: str, paths=(photos,), model: Path | str = model_file, code: int = 0, output: str = "out") -> Path:
         folder = tmp_path / output
@@ -60,29 +58,27 @@ def page(folder: Path) -> str:
 
 
 def tensors(photos: Path, names: str = "abc") -> np.ndarray:
-    """The pictures as the network takes them, made without tfviz: shrinking by whole pixels and
-    parts of them.
-    """
+    """Return the images at the network's size, reduced without tfviz."""
     return np.stack([cv2.resize(cv2.imread(str(photos / f"{n}.png"))[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA)
                      for n in names]).astype(np.float32)  # fmt: skip
 
 
-def test_one_overlay_for_each_picture_and_method_and_a_page(explain, capsys):
+def test_explain_writes_an_overlay_per_image_and_method_and_a_page(explain, capsys):
     folder = explain()
     expected = {f"{name}/{file}.png" for name in "abc" for file in ("image", "grad_cam", "guided_backprop")}
     assert files(folder) == expected | {"index.html"}
     text = page(folder)
     assert all(f'src="{file}"' in text for file in expected)
     assert "What tiny net.keras looks at" in text and "Layer: conv2" in text
-    assert capsys.readouterr().out == f"3 of 3 images explained by 2 methods: {folder / 'index.html'}\n"
+    assert capsys.readouterr().out == f"Explained 3 of 3 images with 2 methods: {folder / 'index.html'}\n"
 
 
-def test_all_methods(explain):
+def test_method_all_runs_every_method(explain):
     folder = explain("--method", "all", "--preprocess", "none")
     assert {f"a/{key}.png" for key in METHODS} < files(folder)
 
 
-def test_what_is_drawn_is_the_methods_map_over_the_picture(explain, photos, model_file):
+def test_an_overlay_is_the_methods_map_over_the_image(explain, photos, model_file):
     folder = explain("--method", "Layer-CAM,saliency", "--preprocess", "none")
     model = tfviz.load_model(model_file)
     original = cv2.imread(str(photos / "b.png"))[..., ::-1]
@@ -93,7 +89,7 @@ def test_what_is_drawn_is_the_methods_map_over_the_picture(explain, photos, mode
         assert np.abs(read_image(folder / f"b/{key}.png").astype(int) - wanted).max() <= 1
 
 
-def test_raw_arrays_are_the_maps_themselves(explain, photos, model_file):
+def test_raw_arrays_are_the_unscaled_maps(explain, photos, model_file):
     folder = explain("--method", "grad_cam,guided_backprop", "--raw")
     model = tfviz.load_model(model_file)
     for key, shape in (("grad_cam", (16, 16)), ("guided_backprop", (32, 32, 3))):
@@ -103,7 +99,7 @@ def test_raw_arrays_are_the_maps_themselves(explain, photos, model_file):
         assert np.allclose(arrays, wanted, rtol=1e-4, atol=1e-6 * np.abs(wanted).max())
 
 
-def test_the_page_tells_what_the_network_predicts(explain, photos, model_file, labels):
+def test_the_page_lists_the_predictions(explain, photos, model_file, labels):
     folder = explain("--labels", labels, "--preprocess", "none")
     scores = tfviz.load_model(model_file).predict(tensors(photos), verbose=0)
     listed = re.findall(r'<ol class="predictions">(.*?)</ol>', page(folder))
@@ -115,7 +111,7 @@ def test_the_page_tells_what_the_network_predicts(explain, photos, model_file, l
         ]  # fmt: skip
 
 
-def test_targets_by_number_and_name(explain, photos, model_file, labels):
+def test_targets_are_given_by_number_or_name(explain, photos, model_file, labels):
     options = ("--labels", labels, "--method", "grad_cam,visual_backprop", "--raw", "--preprocess", "none")
     folder = explain("--target", "2,Tabby", *options)
     assert {name for name in files(folder) if name.startswith("a/") and name.endswith(".npy")} == {
@@ -129,7 +125,7 @@ def test_targets_by_number_and_name(explain, photos, model_file, labels):
     assert "<h3>tabby, tabby cat</h3>" in page(folder)
 
 
-def test_the_highest_classes_are_each_pictures_own(explain, photos, model_file):
+def test_top_classes_are_those_of_each_image(explain, photos, model_file):
     folder = explain("--target", "top2,top", "--method", "grad_cam", "--preprocess", "none")
     scores = tfviz.load_model(model_file).predict(tensors(photos), verbose=0)
     for name, score in zip("abc", scores, strict=True):
@@ -139,7 +135,7 @@ def test_the_highest_classes_are_each_pictures_own(explain, photos, model_file):
 
 
 def page_parts(folder: Path, name: str) -> list[tuple[str, str, list[str]]]:
-    """For each class of a picture: its name, its score, and what stands below its maps."""
+    """Return the name, the score and the captions below the maps for each class of an image."""
     article = next(one for one in re.findall(r"<article>.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
     sections = re.findall(r"<section>.*?</section>", article, re.DOTALL)
     found = [re.search(r"<h3>(.*?)</h3><p>(.*?)</p>", one) for one in sections]
@@ -156,7 +152,7 @@ def test_each_class_is_headed_by_its_score(explain, tmp_path, photos, outputs, k
     assert [part[1] for part in page_parts(folder, "a.png")] == [f"{kind} {score:.2f}" for score in scores[:2]]
 
 
-def test_logits_are_called_outputs(explain, tmp_path, photos):
+def test_unbounded_scores_are_called_outputs(explain, tmp_path, photos):
     whole = network()
     keras.Model(whole.inputs, whole.layers[-2].output).save(tmp_path / "logits.keras")
     folder = explain("--method", "grad_cam", "--preprocess", "none", model=tmp_path / "logits.keras")
@@ -164,7 +160,7 @@ def test_logits_are_called_outputs(explain, tmp_path, photos):
     assert [part[1] for part in page_parts(folder, "b.png")] == [f"output {scores.max():.2f}"]
 
 
-def test_the_strength_of_a_map_is_told_relative_to_that_of_the_top_class(explain, photos, model_file, labels):
+def test_a_maps_peak_is_given_relative_to_that_of_the_top_class(explain, photos, model_file, labels):
     options = ("--method", "grad_cam,excitation_backprop", "--preprocess", "none", "--labels", labels)
     folder = explain("--target", "top2", "--raw", *options)
     peaks, sums = [], []
@@ -176,12 +172,12 @@ def test_the_strength_of_a_map_is_told_relative_to_that_of_the_top_class(explain
     first, second = page_parts(folder, "a.png")
     assert first[2] == ["Grad-CAM", f"Excitation backprop<small>sum {sums[0]:.2f} of 1</small>"]
     name = LABELS[best[0]].split(",")[0]
-    assert f"peak {round(100 * peaks[1] / peaks[0])} % of {name}" in second[2][0] or "empty" in second[2][0]
+    assert f"peak {round(100 * peaks[1] / peaks[0])}% of {name}" in second[2][0] or "empty" in second[2][0]
     alone = explain("--target", str(best[1]), *options, output="alone")
-    assert page_parts(alone, "a.png")[0][2][0] == "Grad-CAM"  # the top class is not at hand
+    assert page_parts(alone, "a.png")[0][2][0] == "Grad-CAM"  # The top class is not explained.
 
 
-def test_a_nearly_empty_map_is_dim_and_says_so(explain, tmp_path, photos, capsys):
+def test_a_nearly_empty_map_is_dim_and_noted(explain, tmp_path, photos, capsys):
     model = network()
     kernel, bias = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([np.abs(kernel[:, :1]) * [[1, 0.001, 0, 0]], bias])
@@ -189,18 +185,19 @@ def test_a_nearly_empty_map_is_dim_and_says_so(explain, tmp_path, photos, capsys
     folder = explain("--target", "0,1,2", "--method", "grad_cam", "--preprocess", "none", model=tmp_path / "weak.keras")
     assert [part[2] for part in page_parts(folder, "a.png")] == [
         ["Grad-CAM"],
-        ["Grad-CAM<small>peak less than 1 % of class 0 (nearly empty)</small>"],
+        ["Grad-CAM<small>peak less than 1% of class 0 (nearly empty)</small>"],
         ["Grad-CAM<small>empty: zero everywhere</small>"],
     ]
     strong, weak = (read_image(folder / f"a/grad_cam-{i}.png").astype(int) for i in (0, 1))
     gray = cv2.cvtColor(read_image(folder / "a/image.png"), cv2.COLOR_RGB2GRAY)[..., None]
     assert np.abs(weak - gray * (1 - 0.5**1.4)).max() < np.abs(strong - gray * (1 - 0.5**1.4)).max() / 2
     out = capsys.readouterr().out
-    assert "Note: grad_cam is zero everywhere on 3 maps" in out and "Note: grad_cam is nearly empty on 3 maps, drawn dim" in out
+    assert "Note: grad_cam is zero everywhere on 3 maps" in out
+    assert "Note: grad_cam is nearly empty, and drawn dim, on 3 maps" in out
 
 
 @pytest.mark.parametrize("scale", ["map", "image"])
-def test_all_classes_of_an_image_are_drawn_on_their_own_and_on_one_scale(explain, photos, model_file, scale):
+def test_all_classes_of_an_image_are_drawn_on_both_scales(explain, photos, model_file, scale):
     options = ("--target", "0,1", "--method", "layer_cam", "--preprocess", "none", "--underlay", "color")
     folder = explain(*options, "--raw", "--scale", scale)
     maps = [np.load(folder / f"a/layer_cam-{i}.npy") for i in (0, 1)]
@@ -218,7 +215,7 @@ def test_all_classes_of_an_image_are_drawn_on_their_own_and_on_one_scale(explain
     assert "data-other=" not in page(explain("--method", "layer_cam", output="one"))
 
 
-def test_the_layer_goes_to_the_methods_that_take_one(explain):
+def test_the_layer_applies_to_methods_that_take_one(explain):
     folder = explain("--layer", "conv1", "--method", "grad_cam,excitation-backprop,saliency", "--raw")
     shapes = [np.load(folder / f"a/{key}.npy").shape for key in ("grad_cam", "excitation_backprop", "saliency")]
     assert shapes == [(32, 32), (32, 32), (32, 32, 3)]
@@ -226,23 +223,23 @@ def test_the_layer_goes_to_the_methods_that_take_one(explain):
     assert [np.load(pooled / f"a/{key}.npy").shape for key in ("grad_cam", "excitation_backprop")] == [(16, 16)] * 2
 
 
-def test_preprocessing_changes_what_the_network_gets(explain, photos, model_file, capsys):
+def test_preprocessing_changes_the_networks_input(explain, photos, model_file, capsys):
     folder = explain("--preprocess", "tf", "--method", "saliency", "--target", "1", "--raw")
     assert capsys.readouterr().err == ""
     wanted = tfviz.Saliency(tfviz.load_model(model_file))(tensors(photos, "a") / 127.5 - 1, 1).numpy()[0]
     assert np.allclose(np.load(folder / "a/saliency-1.npy"), wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_a_model_that_does_not_say_how_it_wants_pictures_is_remarked_on(explain, capsys):
+def test_a_model_with_unknown_preprocessing_is_noted(explain, capsys):
     explain()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(
-        r"Note: no preprocessing is known for tiny net\.keras; images are fed as RGB in 0\.\.255.*--preprocess", error
+        r"Note: No preprocessing is known for tiny net\.keras, so images are fed as RGB in 0–255.*--preprocess", error
     )
 
 
-def test_weights_replace_those_in_the_file(explain, tmp_path):
+def test_weights_replace_those_of_the_model_file(explain, tmp_path):
     other = network(seed=1)
     other.save_weights(tmp_path / "other.weights.h5")
     before = explain("--method", "saliency", "--raw", output="before")
@@ -251,7 +248,7 @@ def test_weights_replace_those_in_the_file(explain, tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_batches_are_bounded_and_change_nothing(explain, monkeypatch, batch_size):
+def test_the_batch_size_bounds_batches_without_changing_results(explain, monkeypatch, batch_size):
     lengths = []
     call = tfviz.GradCAM.prepare
     monkeypatch.setattr(tfviz.GradCAM, "prepare", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
@@ -263,7 +260,7 @@ def test_batches_are_bounded_and_change_nothing(explain, monkeypatch, batch_size
         assert np.allclose(one, other, rtol=1e-5, atol=1e-6 * other.max())
 
 
-def test_a_network_for_any_size_takes_each_picture_at_its_own(explain, tmp_path, capsys):
+def test_a_network_of_any_size_takes_each_image_at_its_own_size(explain, tmp_path, capsys):
     save_pictures(tmp_path / "mixed", ["a.png", "b.png"])
     cv2.imwrite(str(tmp_path / "mixed/c.png"), picture(3, 24, 28))
     options = {"paths": [tmp_path / "mixed"], "model": save_network(tmp_path / "any.keras", size=(None, None))}
@@ -285,7 +282,7 @@ def test_one_sigmoid_unit_is_two_classes(explain, tmp_path, photos):
     )
 
 
-def test_one_number_is_called_output(explain, tmp_path):
+def test_a_single_output_is_called_output(explain, tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, activation="relu")])
     model.add(keras.layers.Flatten())
     model.add(keras.layers.Dense(1))
@@ -294,13 +291,13 @@ def test_one_number_is_called_output(explain, tmp_path):
     assert "a/grad_cam.png" in files(folder) and "<h3>output</h3>" in page(folder)
 
 
-def test_large_pictures_are_drawn_smaller(explain, tmp_path):
+def test_large_images_are_reduced_before_drawing(explain, tmp_path):
     cv2.imwrite(str(tmp_path / "large.png"), picture(0, 900, 2400))
     folder = explain(paths=[tmp_path / "large.png"])
     assert {read_image(folder / "large" / f"{name}.png").shape for name in ("image", "grad_cam")} == {(600, 1600, 3)}
 
 
-def test_folders_keep_their_structure_and_odd_names(explain, tmp_path):
+def test_results_keep_the_folder_structure_and_unusual_names(explain, tmp_path):
     names = ["cat.png", "cat.bmp", "über tage/Größe 猫.png", "deep/er/x.y.jpg", "deep/image.png", ".hidden/no.png"]
     folder = explain("--method", "visual_backprop", paths=[save_pictures(tmp_path / "in", names)])
     written = {name for name in files(folder) if name.endswith("visual_backprop.png")}
@@ -314,14 +311,14 @@ def test_paths_may_follow_options(photos, model_file, tmp_path):
     assert {"a/image.png", "b/image.png"} < files(tmp_path / "out")
 
 
-def test_a_second_run_does_not_explain_what_the_first_one_wrote(model_file, tmp_path, monkeypatch, capsys):
+def test_a_second_run_does_not_explain_the_results_of_the_first(model_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(save_pictures(tmp_path / "in", ["a.png"]))
     for _ in range(2):
         assert main(["explain", ".", "--model", str(model_file)]) == 0
-        assert capsys.readouterr().out.startswith("1 of 1 images explained")
+        assert capsys.readouterr().out.startswith("Explained 1 of 1 images")
 
 
-def test_without_a_model_the_packaged_network_names_the_shapes(tmp_path, capsys):
+def test_the_default_model_recognizes_shapes(tmp_path, capsys):
     sample = Path(tfviz.__file__).parent / "shapes/samples/ring.png"
     assert main(["explain", str(sample), "--output", str(tmp_path), "--method", "contrastive-excitation-backprop"]) == 0
     assert "<h3>ring</h3>" in page(tmp_path) and "What the shapes network looks at" in page(tmp_path)

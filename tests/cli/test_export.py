@@ -1,4 +1,4 @@
-"""`tfviz export`, driven as a person would; and the SavedModel, by TensorFlow's own command."""
+"""`tfviz export` from the command line, and the SavedModel with TensorFlow's own command."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def exported(network: Path, folder: Path, *arguments: str) -> int:
     return main(["export", "--model", str(network), "--output", str(folder), *arguments])
 
 
-def test_it_writes_and_says_what(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_prints_a_summary(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exported(network, tmp_path / "x", "--method", "grad-cam", "--layer", "conv1", "--preprocess", "unit") == 0
     out, err = capsys.readouterr()
     assert err == ""
     first, _, *lines = out.splitlines()
     assert first.startswith(f"{tmp_path / 'x'}: grad_cam of functional")
     assert "at conv1, saved_model, 0." in first
-    said = "serving_default images (any, 32, 32, 3) -> outputs (any, 4), target (any), attribution (any, 32, 32)"
-    assert " ".join(lines[0].split()) == said
+    summary = "serving_default images (any, 32, 32, 3) -> outputs (any, 4), target (any), attribution (any, 32, 32)"
+    assert " ".join(lines[0].split()) == summary
     assert lines[1].split()[0] == "explain"
     assert f"tfviz.load_explainer('{tmp_path / 'x'}')" in out
     assert f"saved_model_cli show --dir {tmp_path / 'x'} --all" in out
@@ -44,7 +44,7 @@ def test_it_writes_and_says_what(network: Path, tmp_path: Path, capsys: pytest.C
     assert manifest.preprocessing["formula"] == "x/255"
 
 
-def test_a_class_is_fixed_by_its_name(network: Path, tmp_path: Path) -> None:
+def test_the_target_may_be_a_class_name(network: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(cli_material.LABELS))
     assert exported(network, tmp_path / "x", "--labels", str(labels), "--target", "red fox") == 0
@@ -54,7 +54,7 @@ def test_a_class_is_fixed_by_its_name(network: Path, tmp_path: Path) -> None:
     assert loaded.labels.names == cli_material.LABELS
 
 
-def test_an_image_size_is_fixed_where_the_network_takes_any(tmp_path: Path) -> None:
+def test_the_image_size_fixes_the_input_of_a_network_of_any_size(tmp_path: Path) -> None:
     network = cli_material.save_network(tmp_path / "any.keras", size=(None, None))
     assert exported(network, tmp_path / "any") == 0
     assert exported(network, tmp_path / "fixed", "--method", "visual_backprop", "--image-size", "40x30") == 0
@@ -62,7 +62,7 @@ def test_an_image_size_is_fixed_where_the_network_takes_any(tmp_path: Path) -> N
     assert Manifest.read(tmp_path / "fixed").inputs[0].shape == (None, 40, 30, 3)
 
 
-def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> None:
+def test_options_reach_the_format(network: Path, tmp_path: Path) -> None:
     assert (
         exported(
             network, tmp_path / "x", "--option", "image_shape=[32, 32, 3]", "--option", "include=image", "--preprocess", "unit"
@@ -73,7 +73,7 @@ def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("format", "options", "said"),
+    ("format", "options", "summary"),
     [
         (
             "stablehlo",
@@ -89,15 +89,15 @@ def test_an_option_of_the_format_is_passed_on(network: Path, tmp_path: Path) -> 
     ],
     ids=["stablehlo", "litert", "onnx"],
 )
-def test_a_file_of_one_function_says_what_goes_in_and_out(
-    format: str, options: list[str], said: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_summary_lists_inputs_and_outputs(
+    format: str, options: list[str], summary: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word for option in options for word in ("--option", option)]
     assert exported(network, tmp_path / "x", "--format", format, *words) == 0
-    assert " ".join(capsys.readouterr().out.splitlines()[2].split()) == f"explainer {said}"
+    assert " ".join(capsys.readouterr().out.splitlines()[2].split()) == f"explainer {summary}"
 
 
-def test_an_export_is_replaced_only_when_asked_for(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_overwrite_replaces_an_export(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exported(network, tmp_path / "x") == 0
     assert exported(network, tmp_path / "x", "--method", "saliency") == 2
     assert "tfviz export: error: The folder" in capsys.readouterr().err
@@ -107,33 +107,33 @@ def test_an_export_is_replaced_only_when_asked_for(network: Path, tmp_path: Path
 
 WRONG = {
     "unknown method": (["--method", "gradcam"], "tfviz has no method 'gradcam'. Did you mean 'grad_cam'"),
-    "two methods": (["--method", "grad_cam,saliency"], "an export holds one method"),
-    "all methods": (["--method", "all"], "an export holds one method"),
+    "two methods": (["--method", "grad_cam,saliency"], "An export holds one method. Received: --method grad_cam,saliency."),
+    "all methods": (["--method", "all"], "An export holds one method"),
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
-    "a layer that nobody takes": (["--method", "saliency", "--layer", "conv1"], "none of the chosen methods takes a layer"),
+    "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods takes a layer"),
     "unknown format": (["--format", "pdf"], "There is no format 'pdf'"),
     "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
     "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
-    "an option that there is not": (["--option", "color=red"], "has no option 'color'"),
+    "unknown option": (["--option", "color=red"], "has no option 'color'"),
     **{
-        f"{name}, which is no format's": (["--option", f"{name}=x"], f"error: --option {name}: that is no option of a format")
+        f"option {name}": (["--option", f"{name}=x"], f"error: No format has this option. Received: --option {name}.")
         for name in ("overwrite", "format", "path", "explainer")
     },
-    "no name": (["--option", "red"], "expected NAME=VALUE, such as batch_size=8, got 'red'"),
+    "no name": (["--option", "red"], "Expected NAME=VALUE, such as batch_size=8. Received: 'red'."),
     "unknown preprocessing": (["--include", "image"], "nobody said how the model 'functional"),
     "overlay alone": (["--overlay"], "overlay=True draws on the pictures that include='image' takes"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_usage_is_said_in_one_line(name: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_is_reported(name: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, message = WRONG[name]
     assert exported(network, tmp_path / "x", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
-def test_help_names_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--help"]) == 0
     out = capsys.readouterr().out
     for format in ("saved_model", "stablehlo", "litert", "onnx", "--include", "--overwrite"):
@@ -146,7 +146,7 @@ def saved_model_cli(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
-def test_tensorflows_own_command_shows_and_runs_it(network: Path, tmp_path: Path) -> None:
+def test_saved_model_cli_shows_and_runs_the_export(network: Path, tmp_path: Path) -> None:
     assert exported(network, tmp_path / "x") == 0
     shown = saved_model_cli("show", "--dir", str(tmp_path / "x"), "--tag_set", "serve", "--signature_def", "explain")
     for line in (

@@ -1,6 +1,4 @@
-"""What `tfviz explain` does when something is wrong: bad pictures, wrong usage, a run that is
-stopped.
-"""
+"""Failures of `tfviz explain`: bad images, usage errors and interrupts."""
 
 from __future__ import annotations
 
@@ -37,10 +35,10 @@ def run(model_file, tmp_path):
     return run
 
 
-def spoil(folder: Path, kind: str) -> Path:
+def bad_file(folder: Path, kind: str) -> Path:
     path = folder / f"{kind}.jpg"
     if kind == "text":
-        path.write_text("not a picture\n")
+        path.write_text("not an image\n")
     elif kind == "empty":
         path.touch()
     elif kind == "cut":
@@ -62,23 +60,23 @@ def spoil(folder: Path, kind: str) -> Path:
         ("wide", "20000 pixels wide and 4 high, and a side may have at most 16384"),
     ],
 )
-def test_a_bad_file_among_good_ones_is_skipped_and_named_last(run, tmp_path, capsys, kind, reason):
-    bad = spoil(save_pictures(tmp_path / "in", ["a.png", "z.png"]), kind)
+def test_a_bad_file_is_skipped_and_listed_at_the_end(run, tmp_path, capsys, kind, reason):
+    bad = bad_file(save_pictures(tmp_path / "in", ["a.png", "z.png"]), kind)
     assert run(tmp_path / "in", "--preprocess", "none") == 1
-    said = capsys.readouterr()
-    first, last = said.out.splitlines()
-    assert first.startswith("2 of 3 images explained by 2 methods: ")
+    output = capsys.readouterr()
+    first, last = output.out.splitlines()
+    assert first.startswith("Explained 2 of 3 images with 2 methods: ")
     assert last.startswith(f"Not explained: {bad}") and reason in last
-    assert said.err == last.replace("Not explained", "Skipped") + "\n"
+    assert output.err == last.replace("Not explained", "Skipped") + "\n"
     assert all((tmp_path / f"out/{name}/grad_cam.png").is_file() for name in "az")
     page = (tmp_path / "out/index.html").read_text("utf-8")
     assert "1 not explained" in page and f"<strong>{bad.name}</strong>" in page and str(bad) not in page
 
 
-def test_a_reader_who_leaves_does_not_end_the_run(model_file, tmp_path):
+def test_a_closed_pipe_does_not_end_the_run(model_file, tmp_path):
     save_pictures(tmp_path / "in", ["b.png", "c.png"])
     for name in ("a", "z"):
-        (tmp_path / f"in/{name}.jpg").write_text("not a picture")
+        (tmp_path / f"in/{name}.jpg").write_text("not an image")
     argv = [sys.executable, "-m", "tfviz", "explain", tmp_path / "in", "--model", model_file, "--output", tmp_path / "out"]
     argv += ["--preprocess", "none", "--batch-size", "1"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -91,36 +89,36 @@ def test_a_reader_who_leaves_does_not_end_the_run(model_file, tmp_path):
     }
 
 
-def test_where_no_picture_can_be_read_the_page_says_so(run, tmp_path):
-    assert run(spoil(tmp_path, "text")) == 1
-    assert "0 pictures" in (tmp_path / "out/index.html").read_text("utf-8")
+def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
+    assert run(bad_file(tmp_path, "text")) == 1
+    assert "0 images" in (tmp_path / "out/index.html").read_text("utf-8")
 
 
-def test_a_file_that_vanishes_meanwhile_is_one_failure(run, tmp_path, capsys, monkeypatch):
+def test_a_file_that_disappears_during_the_run_is_one_failure(run, tmp_path, capsys, monkeypatch):
     save_pictures(tmp_path / "in", ["a.png", "b.png"])
     add_image = Results.add_image
 
-    def and_delete(self, *arguments):
+    def add_and_delete(self, *arguments):
         (tmp_path / "in/b.png").unlink(missing_ok=True)
         add_image(self, *arguments)
 
-    monkeypatch.setattr(Results, "add_image", and_delete)
+    monkeypatch.setattr(Results, "add_image", add_and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
-    assert out.startswith("1 of 2") and f"Not explained: The file {tmp_path / 'in/b.png'} does not exist." in out
+    assert out.startswith("Explained 1 of 2") and f"Not explained: The file {tmp_path / 'in/b.png'} does not exist." in out
 
 
-def test_nan_in_the_maps_fails_the_pictures_and_not_the_run(run, tmp_path, capsys):
+def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
     broken = network()
     broken.get_layer("conv1").set_weights([np.full((3, 3, 3, 6), np.nan), np.zeros(6)])
     broken.save(tmp_path / "nan.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
-    said = capsys.readouterr()
-    assert "a.png: The attribution holds 3072 NaN" in said.out.splitlines()[-1]
-    assert "They originate in the output of 'conv1' and reach the network's output" in said.out + said.err
+    output = capsys.readouterr()
+    assert "a.png: The attribution holds 3072 NaN" in output.out.splitlines()[-1]
+    assert "They originate in the output of 'conv1' and reach the network's output" in output.out + output.err
 
 
-def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):
+def test_an_image_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 9, activation="relu")(inputs)
     x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
@@ -132,7 +130,7 @@ def test_a_picture_too_small_for_the_network_is_one_failure(run, tmp_path, capsy
     assert (tmp_path / "out/a/grad_cam.png").is_file()
 
 
-def test_maps_that_are_zero_everywhere_are_remarked_on(run, tmp_path, capsys):
+def test_maps_that_are_zero_everywhere_are_noted(run, tmp_path, capsys):
     dead = network()
     dead.get_layer("conv2").set_weights([np.zeros((3, 3, 6, 8)), -np.ones(8)])
     dead.save(tmp_path / "dead.keras")
@@ -141,8 +139,8 @@ def test_maps_that_are_zero_everywhere_are_remarked_on(run, tmp_path, capsys):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    """A working directory with some things to be wrong about."""
+def workdir(tmp_path, monkeypatch) -> Path:
+    """A working directory with unsuitable files and folders."""
     monkeypatch.chdir(tmp_path)
     save_pictures(tmp_path / "in", ["a.png"])
     (tmp_path / "void").mkdir()
@@ -156,16 +154,16 @@ def place(tmp_path, monkeypatch) -> Path:
         ("missing.jpg", r"The file or folder missing\.jpg does not exist"),
         ("in missing.jpg", r"The file or folder missing\.jpg does not exist"),
         ("void", r"The folder void contains no image"),
-        ("in --output in", r"--output in is the folder of the images themselves"),
+        ("in --output in", r"The output folder in is the folder of the images"),
         ("in --output notes.txt", r"notes\.txt is not a folder"),
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
         ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* no height and width"),
         ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* no height and width"),
-        ("in --layer conv1 --method saliency,deconvnet", r"none of the chosen methods takes a layer.*grad_cam"),
+        ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods takes a layer.*grad_cam"),
         ("in --layer logits --method all", r"no height and width"),
-        ("in --target 4", r"4 classes, 0 to 3"),
+        ("in --target 4", r"4 classes: choose 0 to 3"),
         ("in --target tabby", r"No class is called 'tabby'"),
         ("in --target top5", r"top1 to top4"),
         ("in --target top0", r"top1 to top4"),
@@ -181,36 +179,36 @@ def place(tmp_path, monkeypatch) -> Path:
         ("in --model notes.txt", r"notes\.txt is not a whole model"),
     ],
 )
-def test_wrong_usage_is_one_clear_line(place, model_file, capsys, words, message):
+def test_a_usage_error_is_one_line(workdir, model_file, capsys, words, message):
     words = words.split()
     assert main(["explain", *words, *([] if "--model" in words else ["--model", str(model_file)])]) == 2
-    said = capsys.readouterr()
-    lines = [line for line in said.err.splitlines() if not line.startswith("Note: ")]
-    assert said.out == "" and len(lines) == 1
+    output = capsys.readouterr()
+    lines = [line for line in output.err.splitlines() if not line.startswith("Note: ")]
+    assert output.out == "" and len(lines) == 1
     assert lines[0].startswith("tfviz explain: error: ") and re.search(message, lines[0])
-    assert not (place / "tfviz-output").exists()
+    assert not (workdir / "tfviz-output").exists()
 
 
-def test_a_wrong_path_is_told_before_tensorflow_is_imported(tmp_path):
+def test_a_missing_path_is_reported_before_tensorflow_is_imported(tmp_path):
     code = "import sys; from tfviz.cli.main import main; main(sys.argv[1:]); sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, "explain", tmp_path / "missing.jpg"], check=True, capture_output=True)
 
 
-def test_a_method_that_does_not_suit_the_model_is_left_out_of_all_only(run, tmp_path, capsys):
+def test_an_unsuitable_method_is_skipped_from_all_and_an_error_by_name(run, tmp_path, capsys):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Dense(6, activation="relu")(keras.layers.Flatten()(inputs))
     keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "dense.keras")
     save_pictures(tmp_path / "in", ["a.png"])
     assert run(tmp_path / "in", "--method", "all", model=tmp_path / "dense.keras") == 0
     error = capsys.readouterr().err
-    assert "Left out grad_cam: The model" in error and "Left out visual_backprop: " in error
+    assert "Skipped grad_cam: The model" in error and "Skipped visual_backprop: " in error
     assert {path.name for path in (tmp_path / "out/a").iterdir()} >= {"saliency.png", "excitation_backprop.png"}
     assert not (tmp_path / "out/a/grad_cam.png").exists()
     assert run(tmp_path / "in", "--method", "saliency,grad_cam", model=tmp_path / "dense.keras") == 2
     assert "tfviz explain: error: grad_cam: The model" in capsys.readouterr().err
 
 
-def test_a_guided_method_without_relu_is_remarked_on(run, tmp_path, capsys):
+def test_a_guided_method_without_relu_is_noted(run, tmp_path, capsys):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="tanh")(inputs))
     keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "tanh.keras")
@@ -219,20 +217,20 @@ def test_a_guided_method_without_relu_is_remarked_on(run, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("Note: guided_backprop redirects ReLUs, and ")
 
 
-def test_outputs_that_are_no_classes_leave_the_methods_without_target(run, tmp_path, capsys):
+def test_a_model_without_classes_only_suits_methods_without_a_target(run, tmp_path, capsys):
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
     keras.Model(inputs, keras.layers.Conv2D(2, 1)(x)).save(tmp_path / "map.keras")
     save_pictures(tmp_path / "in", ["a.png"])
     assert run(tmp_path / "in", "--method", "all", "--raw", model=tmp_path / "map.keras") == 0
     assert {path.name for path in (tmp_path / "out/a").iterdir()} == {
-        "image.png", "visual_backprop.png", "visual_backprop.npy"
+        "image.png", "visual_backprop.png", "visual_backprop.npy", "eigen_cam.png", "eigen_cam.npy"
     }  # fmt: skip
     assert run(tmp_path / "in", "--method", "grad_cam", model=tmp_path / "map.keras") == 2
-    assert "grad_cam: expected a model with one output (N, classes)" in capsys.readouterr().err
+    assert "grad_cam: The model is not a classifier with one output (N, classes)" in capsys.readouterr().err
 
 
-def test_an_output_that_becomes_unwritable_is_wrong_usage(run, tmp_path, capsys):
+def test_an_unwritable_output_is_a_usage_error(run, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").write_text("in the way")
     assert run(save_pictures(tmp_path / "in", ["a.png"])) == 2
@@ -240,7 +238,7 @@ def test_an_output_that_becomes_unwritable_is_wrong_usage(run, tmp_path, capsys)
 
 
 def interrupt_at(monkeypatch, count: int, error: BaseException) -> None:
-    """Raises `error` in place of the maps of an image and method with that number."""
+    """Raise `error` on the given call of `Results.add_maps`."""
     add_maps, calls = Results.add_maps, []
 
     def stop(self, *arguments):
@@ -252,17 +250,17 @@ def interrupt_at(monkeypatch, count: int, error: BaseException) -> None:
     monkeypatch.setattr(Results, "add_maps", stop)
 
 
-def test_ctrl_c_keeps_what_was_made_and_writes_the_page(run, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_keeps_finished_maps_and_writes_the_page(run, tmp_path, capsys, monkeypatch):
     interrupt_at(monkeypatch, 4, KeyboardInterrupt())
     save_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
     assert run(tmp_path / "in", "--method", "grad_cam,saliency", "--batch-size", 1) == 130
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"Stopped after 2 of 3 images; what was made stays: {tmp_path / 'out/index.html'}"]
+    assert lines == [f"Stopped after 2 of 3 images; finished maps are kept: {tmp_path / 'out/index.html'}"]
     page = (tmp_path / "out/index.html").read_text("utf-8")
     assert "a/saliency.png" in page and "b/grad_cam.png" in page and "b/saliency.png" not in page
 
 
-def test_ctrl_c_before_the_first_picture_leaves_an_older_page_alone(run, tmp_path, monkeypatch):
+def test_ctrl_c_before_the_first_image_keeps_an_older_page(run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/index.html").write_text("older")
     monkeypatch.setattr(Results, "add_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -270,16 +268,16 @@ def test_ctrl_c_before_the_first_picture_leaves_an_older_page_alone(run, tmp_pat
     assert (tmp_path / "out/index.html").read_text() == "older"
 
 
-def test_an_unexpected_error_keeps_its_traceback_and_the_page_is_written(run, tmp_path, monkeypatch):
+def test_an_unexpected_error_propagates_after_the_page_is_written(run, tmp_path, monkeypatch):
     interrupt_at(monkeypatch, 2, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         run(save_pictures(tmp_path / "in", ["a.png"]))
     assert "a/grad_cam.png" in (tmp_path / "out/index.html").read_text("utf-8")
 
 
-def test_a_real_interrupt_leaves_no_half_written_file(model_file, tmp_path):
+def test_sigint_leaves_no_partial_file(model_file, tmp_path):
     folder = save_pictures(tmp_path / "in", [f"{number:03}.png" for number in range(400)])
-    # A shell's background jobs ignore interrupts, and so would what they start.
+    # A background job of a shell ignores SIGINT, and child processes inherit that.
     command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tfviz.__main__"
     argv = [sys.executable, "-c", command, "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
     argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]

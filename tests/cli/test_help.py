@@ -1,4 +1,4 @@
-"""Help fits a terminal of 100 columns and names every default."""
+"""Help texts fit a terminal of 100 columns and state every default."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def test_help_fits_the_terminal(command: str, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_help_names_the_default(option: argparse.Action) -> None:
+def test_help_states_the_default(option: argparse.Action) -> None:
     assert "default" in (option.help or "")

@@ -1,4 +1,6 @@
-"""Links, pipes, locked folders, signals and broken streams: one of them never ends a run, or leaves a terminal changed."""
+"""Links, pipes, unreadable folders, signals and broken streams neither end a run nor alter the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from support.cli_material import save_network, save_pictures
 
 from tfviz.cli import signals
 from tfviz.cli.main import main
-from tfviz.cli.terminal import Progress, noted_warnings, tell
+from tfviz.cli.terminal import Progress, print_line, warnings_as_notes
 from tfviz.errors import ImageError, TfvizError, warn
 from tfviz.images.folders import find_images
 
@@ -35,10 +37,10 @@ def run(model_file: Path, tmp_path: Path) -> Callable[..., int]:
     return lambda *words: main(list(map(str, ["explain", *words, *options])))
 
 
-# --- links and folders ----------------------------------------------------------------------------------------------
+# --- links and folders -------------------------------------------------------------------------
 
 
-def test_links_and_pipes_in_a_folder_are_one_failure_each(
+def test_every_bad_link_or_pipe_in_a_folder_is_one_failure(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = save_pictures(tmp_path / "in", ["a.png", "sub/b.png"])
@@ -48,79 +50,82 @@ def test_links_and_pipes_in_a_folder_are_one_failure_each(
     os.mkfifo(folder / "pipe.png")
     assert run(folder) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("2 of 5 images explained")
+    assert lines[0].startswith("Explained 2 of 5 images")
     assert lines[1:] == [
-        f"Not explained: {folder}/loop.png cannot be read (Too many levels of symbolic links).",
-        f"Not explained: There is no file {folder}/nowhere.png.",
-        f"Not explained: {folder}/pipe.png is a pipe or device; expected an image file.",
+        f"Not explained: {folder}/loop.png cannot be read (Too many levels of symbolic links). Check its permissions.",
+        f"Not explained: The file {folder}/nowhere.png does not exist. Check the path.",
+        f"Not explained: {folder}/pipe.png is a pipe or device. Expected: an image file. Save its content to a file first.",
     ]
 
 
 @pytest.mark.parametrize("target", ["self", "nothing"])
-def test_a_broken_link_that_is_named_does_not_end_a_run(
+def test_a_broken_link_as_a_path_does_not_end_the_run(
     target: str, run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = save_pictures(tmp_path / "in", ["a.png"])
     (folder / "self").symlink_to(target)
     assert run(folder / "self", folder) == 1
-    assert capsys.readouterr().out.startswith("1 of 2 images explained")
+    assert capsys.readouterr().out.startswith("Explained 1 of 2 images")
 
 
-def test_an_output_that_links_to_itself_is_wrong_usage(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_output_that_links_to_itself_is_a_usage_error(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "loop").symlink_to("loop")
     folder = save_pictures(tmp_path / "in", ["a.png"])
     assert main(["explain", str(folder), "--model", str(model_file), "--output", str(tmp_path / "loop")]) == 2
-    assert "is not a folder. Give another --output" in capsys.readouterr().err
+    assert "is not a folder. Choose another --output" in capsys.readouterr().err
 
 
 def locked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Folders of that name cannot be listed, even by root."""
+    """Make folders of this name unreadable, even for root."""
     scandir = os.scandir
 
-    def refusing(path: str) -> object:
+    def denied(path: str) -> object:
         if Path(path).name == name:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "scandir", denied)
 
 
-def test_a_locked_folder_is_one_failure(
+def test_an_unreadable_folder_is_one_failure(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_pictures(tmp_path / "in", ["a.png", "locked/b.png", "open/c.png"])
     locked(monkeypatch, "locked")
     assert run(folder) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("2 of 3 images explained")
-    assert lines[1:] == [f"Not explained: {folder}/locked cannot be read (Permission denied)."]
+    assert lines[0].startswith("Explained 2 of 3 images")
+    assert lines[1:] == [f"Not explained: {folder}/locked cannot be read (Permission denied). Check its permissions."]
     assert run(folder / "locked", folder / "open") == 1
-    assert capsys.readouterr().out.startswith("1 of 2 images explained")
+    assert capsys.readouterr().out.startswith("Explained 1 of 2 images")
     with pytest.raises(ImageError, match=r"locked cannot be read \(Permission denied\)"):
         find_images(folder / "locked")
 
 
-def test_a_file_in_a_folder_that_may_not_be_entered_is_one_failure(
+def test_an_inaccessible_file_is_one_failure(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_pictures(tmp_path / "in", ["a.png", "b.png"])
     stat = Path.stat
 
-    def refusing(self: Path, **options: bool) -> os.stat_result:
+    def denied(self: Path, **options: bool) -> os.stat_result:
         if self.name == "b.png":
             raise PermissionError(13, "Permission denied", str(self))
         return stat(self, **options)
 
-    monkeypatch.setattr(Path, "stat", refusing)
+    monkeypatch.setattr(Path, "stat", denied)
     assert run(folder) == 1
-    assert capsys.readouterr().out.splitlines()[1:] == [f"Not explained: {folder}/b.png cannot be read (Permission denied)."]
+    reason = f"{folder}/b.png cannot be read (Permission denied). Check its permissions."
+    assert capsys.readouterr().out.splitlines()[1:] == [f"Not explained: {reason}"]
 
 
-# --- signals --------------------------------------------------------------------------------------------------------
+# --- signals -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_the_page_of_what_is_done(stop: signal.Signals, model_file: Path, tmp_path: Path) -> None:
+def test_a_signal_keeps_finished_maps_and_writes_the_page(stop: signal.Signals, model_file: Path, tmp_path: Path) -> None:
     folder = save_pictures(tmp_path / "in", [f"{number:03}.png" for number in range(400)])
     words = ["explain", folder, "--model", model_file, "--output", tmp_path / "out", "--method", "all", "--batch-size", "4"]
     process = subprocess.Popen(
@@ -154,7 +159,7 @@ def test_the_first_signal_stops_and_later_ones_are_ignored() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with signals.stopping_on_signals():
@@ -164,7 +169,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-# --- streams --------------------------------------------------------------------------------------------------------
+# --- streams -------------------------------------------------------------------------
 
 STREAMS = {
     "stderr closed": "2>&-",
@@ -176,9 +181,9 @@ STREAMS = {
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_broken_stream_does_not_end_a_run(name: str, model_file: Path, tmp_path: Path) -> None:
+def test_a_broken_stream_does_not_end_the_run(name: str, model_file: Path, tmp_path: Path) -> None:
     folder = save_pictures(tmp_path / "in", ["a.png"])
-    (folder / "b.png").write_text("no image")  # there is something to say
+    (folder / "b.png").write_text("not an image")  # This makes the command print to both streams.
     words = f"explain {folder} --model {model_file} --output {tmp_path}/out --method saliency"
     done = subprocess.run(f"{sys.executable} -m tfviz {words} {STREAMS[name]}", shell=True, capture_output=True, text=True)
     assert done.returncode == 1
@@ -188,19 +193,19 @@ def test_a_broken_stream_does_not_end_a_run(name: str, model_file: Path, tmp_pat
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("words", ["explain --help", "methods", "--version"])
-def test_what_cannot_be_printed_leaves_the_exit_code_alone(words: str) -> None:
+def test_a_full_stdout_does_not_change_the_exit_code(words: str) -> None:
     done = subprocess.run(f"{sys.executable} -m tfviz {words} >/dev/full", shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------
+# --- printed text -------------------------------------------------------------------------------
 
 EVIL = "\x1b[2J\x9b31m\u202e\x07"
 PLAIN = r"\x1b[2J\x9b31m\u202e\x07"
 
 
-def test_nothing_that_is_said_changes_the_terminal(capsys: pytest.CaptureFixture) -> None:
-    tell(f"first {EVIL}\nsecond")
+def test_printed_lines_contain_no_control_characters(capsys: pytest.CaptureFixture) -> None:
+    print_line(f"first {EVIL}\nsecond")
     assert capsys.readouterr().out == f"first {PLAIN}\nsecond\n"
     assert str(TfvizError(EVIL)) == PLAIN
     with pytest.warns(UserWarning) as caught:
@@ -210,27 +215,25 @@ def test_nothing_that_is_said_changes_the_terminal(capsys: pytest.CaptureFixture
     assert EVIL[0] not in capsys.readouterr().err
 
 
-def test_the_names_of_files_and_classes_are_escaped(
-    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_file_and_class_names_are_escaped(run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = save_pictures(tmp_path / "in", [f"a{EVIL}\n.png"])
-    (folder / f"b{EVIL}\n.png").write_text("no image")
+    (folder / f"b{EVIL}\n.png").write_text("not an image")
     (tmp_path / "labels.json").write_text(
         f'["{EVIL}", "b", "c", "d"]'.encode("unicode_escape").decode().replace("\\x", "\\u00")
     )
     assert run(folder, "--labels", tmp_path / "labels.json", "--target", "0,b") == 1
-    said = capsys.readouterr()
-    assert all(line.isprintable() for line in (said.out + said.err).splitlines())
-    assert f"{PLAIN}\\n.png" in said.out
+    output = capsys.readouterr()
+    assert all(line.isprintable() for line in (output.out + output.err).splitlines())
+    assert f"{PLAIN}\\n.png" in output.out
 
 
-def test_warnings_are_notes_and_each_is_said_once() -> None:
-    said: list[str] = []
-    with noted_warnings(said.append):
+def test_each_warning_becomes_one_note() -> None:
+    lines: list[str] = []
+    with warnings_as_notes(lines.append):
         for _ in range(3):
             warn("No preprocessing is known\nfor this model.")
         warn("Another.")
-    assert said == ["Note: No preprocessing is known for this model.", "Note: Another."]
+    assert lines == ["Note: No preprocessing is known for this model.", "Note: Another."]
     stream = io.StringIO()
     with Progress(1, stream), warnings.catch_warnings():
         warn("Inside.")
@@ -239,8 +242,8 @@ def test_warnings_are_notes_and_each_is_said_once() -> None:
         warn("Outside.")
 
 
-def test_other_libraries_warnings_stay_what_they_are() -> None:
-    said: list[str] = []
-    with pytest.warns(DeprecationWarning, match="old"), noted_warnings(said.append):
+def test_other_warnings_are_unchanged() -> None:
+    lines: list[str] = []
+    with pytest.warns(DeprecationWarning, match="old"), warnings_as_notes(lines.append):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
-    assert not said
+    assert not lines

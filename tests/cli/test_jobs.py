@@ -1,4 +1,4 @@
-"""Where results go, and the progress bar."""
+"""The folders for results, and the progress bar."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ def folders(paths, output="elsewhere") -> list[str]:
     return [job.folder.as_posix() for job in find_jobs([str(path) for path in paths], Path(output))]
 
 
-def test_two_pictures_never_share_a_folder(tmp_path):
+def test_every_image_has_its_own_folder(tmp_path):
     save_pictures(tmp_path, ["a.bmp", "a.jpg", "a.png", "a.jpg.png", "A.tiff"])
     found = folders([tmp_path])
     assert len({folder.casefold() for folder in found}) == 5
     assert {"a.jpg", "a.jpg.png"} < set(found)
 
 
-def test_a_folder_is_never_called_like_a_file_beside_it(tmp_path):
+def test_a_folder_never_has_the_name_of_a_result_file(tmp_path):
     save_pictures(tmp_path, ["grad_cam.png.jpg", "index.html.png", "x.npy.png"])
     assert folders([tmp_path]) == ["grad_cam.png.jpg", "index.html.png", "x.npy.png"]
 
 
-def test_files_of_one_name_keep_apart_and_are_called_by_their_paths(tmp_path):
+def test_files_with_the_same_name_get_distinct_folders_and_names(tmp_path):
     save_pictures(tmp_path, ["one/cat.png", "two/cat.png"])
     jobs = find_jobs([str(tmp_path / "one/cat.png"), str(tmp_path / "two/cat.png")], Path("out"))
     assert [job.folder.as_posix() for job in jobs] == ["cat", "cat-2"]
     assert [job.name for job in jobs] == ["cat.png", str(tmp_path / "two/cat.png")]
 
 
-def test_results_are_no_pictures_unless_named(tmp_path):
+def test_earlier_results_are_not_explained_unless_given_as_a_path(tmp_path):
     save_pictures(tmp_path, ["a.png", "out/a/image.png"])
     assert folders([tmp_path], tmp_path / "out") == ["a"]
     assert folders([tmp_path / "out/a/image.png"], tmp_path / "out") == ["image"]
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImageError, match="no images but those in the output folder"):
+    with pytest.raises(ImageError, match="All images are in the output folder"):
         folders([tmp_path], tmp_path / "out")
 
 
-def test_looking_whether_the_output_can_be_written_makes_nothing(tmp_path):
+def test_checking_the_output_creates_nothing(tmp_path):
     require_writable(tmp_path / "deep/er")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
@@ -53,8 +53,8 @@ def test_looking_whether_the_output_can_be_written_makes_nothing(tmp_path):
         require_writable(tmp_path / "file/below")
 
 
-def test_a_read_only_folder_is_refused_at_once(tmp_path, monkeypatch):
-    # the user who runs the tests may be allowed everything
+def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
+    # Root may write to any folder.
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(OutputError, match=r"cannot be written: .* is read-only"):
         require_writable(tmp_path / "out")
@@ -66,7 +66,7 @@ class Terminal(io.StringIO):
 
 
 def screen(written: str) -> list[str]:
-    """The lines that one would see, the way back to the line's start heeded."""
+    """Return the visible lines, with carriage returns applied."""
     lines = []
     for line in written.split("\n"):
         seen = ""
@@ -76,7 +76,7 @@ def screen(written: str) -> list[str]:
     return lines
 
 
-def test_a_terminal_shows_a_bar_and_lines_above_it():
+def test_lines_appear_above_the_bar():
     terminal = Terminal()
     with Progress(23, terminal) as progress:
         progress.show(0, "loading a very long name")
@@ -87,7 +87,7 @@ def test_a_terminal_shows_a_bar_and_lines_above_it():
     assert screen(terminal.getvalue()) == ["Skipped: x", ""]
 
 
-def test_elsewhere_only_what_is_said_is_written():
+def test_a_file_gets_the_lines_without_the_bar():
     stream = io.StringIO()
     with Progress(2, stream) as progress:
         progress.show(1, "cat.jpg")

@@ -10,21 +10,21 @@ from tfviz.cli.main import main
 from tfviz.methods import METHODS
 
 
-def test_every_method_has_a_line_with_its_question(capsys):
+def test_methods_lists_every_method_with_its_question(capsys):
     assert main(["methods"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["method", "question", "it", "answers", "layer", "target"]
     assert [line.split()[0] for line in lines] == list(METHODS)
     assert all(METHODS[line.split()[0]].question in line for line in lines)
     ends = {line.split()[0]: line.split("?")[1].split("  ") for line in lines}
-    assert [word.strip() for word in ends["grad_cam"] if word] == ["--layer, else automatic", "--target"]
-    assert [word.strip() for word in ends["excitation_backprop"] if word] == ["--layer, else the image", "--target"]
+    assert [word.strip() for word in ends["grad_cam"] if word] == ["--layer, default: automatic", "--target"]
+    assert [word.strip() for word in ends["excitation_backprop"] if word] == ["--layer, default: the image", "--target"]
     assert [word.strip() for word in ends["visual_backprop"] if word] == ["none", "none"]
 
 
 @pytest.fixture
 def nested(tmp_path):
-    """A backbone inside a model, as in transfer learning."""
+    """Save a model with a nested backbone, as in transfer learning."""
     image = keras.Input((24, 16, 3))
     x = keras.layers.Conv2D(5, 3, padding="same", name="conv1")(image)
     backbone = keras.Model(image, keras.layers.ReLU(name="relu1")(x), name="backbone")
@@ -35,7 +35,7 @@ def nested(tmp_path):
     return tmp_path / "nested.keras"
 
 
-def test_layers_have_name_path_shape_and_kind_and_the_automatic_one_is_marked(nested, capsys):
+def test_layers_lists_every_layer_and_marks_the_default(nested, capsys):
     assert main(["layers", "--model", str(nested)]) == 0
     *table, _, remark = capsys.readouterr().out.splitlines()
     rows = {line[3:].split()[1]: line for line in table[1:]}
@@ -43,28 +43,28 @@ def test_layers_have_name_path_shape_and_kind_and_the_automatic_one_is_marked(ne
     assert rows["classes"].split() == ["classes", "classes", "2", "Dense"]
     marked = [path for path, line in rows.items() if line.startswith("*")]
     assert marked == [tfviz.GradCAM(tfviz.load_model(nested)).layer_path] == ["backbone/relu1"]
-    assert "'backbone/relu1'" in remark
+    assert remark == "* Class activation maps use 'backbone/relu1' unless --layer names another layer."
 
 
-def test_layers_of_a_named_network_need_no_weights(capsys):
+def test_layers_needs_no_weights(capsys):
     assert main(["layers", "--model", "mobilenet"]) == 0
     marked = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("*  ")]
     assert marked == [["*", "conv_pw_13_relu", "conv_pw_13_relu", "7", "×", "7", "×", "1024", "ReLU"]]
 
 
-def test_weights_with_other_classes_show_in_the_layers(tmp_path, capsys):
+def test_layers_shows_the_classes_of_the_weights_file(tmp_path, capsys):
     path = tmp_path / "ten.weights.h5"
     keras.applications.MobileNet(weights=None, classes=10).save_weights(path)
     assert main(["layers", "--model", "mobilenet", "--weights", str(path)]) == 0
     assert "1 × 1 × 10 " in capsys.readouterr().out
 
 
-def test_a_model_without_maps_has_no_automatic_layer(tmp_path, capsys):
+def test_a_model_without_feature_maps_has_no_default_layer(tmp_path, capsys):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
     assert main(["layers", "--model", str(tmp_path / "dense.keras")]) == 0
-    assert "No layer is chosen automatically: The model" in capsys.readouterr().out
+    assert "There is no default layer: The model" in capsys.readouterr().out
 
 
-def test_layers_of_no_model_is_wrong_usage(capsys):
+def test_an_unknown_model_is_a_usage_error(capsys):
     assert main(["layers", "--model", "resnet5"]) == 2
     assert capsys.readouterr().err.startswith("tfviz layers: error: There is no network and no file 'resnet5'")

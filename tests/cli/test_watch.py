@@ -1,4 +1,4 @@
-"""`tfviz watch`, as it is typed."""
+"""`tfviz watch`, run from the command line."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(["watch", *words])
 
 
-def test_by_default_it_listens_on_this_machine_at_port_1337() -> None:
+def test_the_default_address_is_port_1337_of_localhost() -> None:
     args = parsed("runs")
     assert (args.log_dir, args.host, args.port, args.token) == (Path("runs"), "127.0.0.1", 1337, None)
     assert args.module == "tfviz.cli.watch"
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "1.5", "٣"])
-def test_a_port_that_is_none_is_wrong_usage(port: str, capsys: pytest.CaptureFixture) -> None:
+def test_an_invalid_port_is_a_usage_error(port: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         parsed("runs", f"--port={port}")
-    assert f"expected a port, 0 to 65535, got '{port}'" in capsys.readouterr().err
+    assert f"Expected a port, 0 to 65535. Received: '{port}'." in capsys.readouterr().err
 
 
-def test_without_the_extra_the_line_to_install_it_is_named() -> None:
+def test_a_missing_extra_is_reported_with_its_install_command() -> None:
     code = (
         "import sys; sys.modules['uvicorn'] = None\n"
         "import argparse; from tfviz.cli import watch\n"
@@ -52,7 +52,7 @@ def test_without_the_extra_the_line_to_install_it_is_named() -> None:
     assert "Run: pip install fastapi uvicorn" in done.stderr
 
 
-def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
+def test_a_folder_or_address_that_cannot_be_served_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
     file = tmp_path / "file"
@@ -68,7 +68,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, stop: signal.Signals) -> None:
+def test_it_serves_without_tensorflow_until_stopped(tmp_path: Path, stop: signal.Signals) -> None:
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
     FakeTrainer(tmp_path / "run", ID).snap()
@@ -83,12 +83,12 @@ def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, s
     words = ["watch", str(tmp_path), "--port", "0", "--token", "a+b&c"]
     serving = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        said = serving.stdout.readline()
-        (address,) = re.search(r"(http://127\.0\.0\.1:\d+/) .*the page asks for the token", said).groups()
-        assert "a+b" not in said and "a%2Bb" not in said
-        asked = urllib.request.Request(f"{address}api/runs", headers={"Authorization": "Bearer a+b&c"})
-        with urllib.request.urlopen(asked, timeout=20) as answer:
-            assert [run["id"] for run in json.load(answer)] == [ID]
+        line = serving.stdout.readline()
+        (address,) = re.search(r"(http://127\.0\.0\.1:\d+/) .*the page asks for the token", line).groups()
+        assert "a+b" not in line and "a%2Bb" not in line
+        request = urllib.request.Request(f"{address}api/runs", headers={"Authorization": "Bearer a+b&c"})
+        with urllib.request.urlopen(request, timeout=20) as response:
+            assert [run["id"] for run in json.load(response)] == [ID]
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{address}api/runs", timeout=20)
         serving.send_signal(stop)
@@ -99,7 +99,7 @@ def test_it_serves_until_it_is_stopped_and_needs_no_tensorflow(tmp_path: Path, s
     assert re.fullmatch(r"\d\d:\d\d:\d\d 127\.0\.0\.1 GET /api/runs -> 401 The token is missing or wrong\.[^\n]*\n", err), err
 
 
-def test_the_token_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_default_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = pytest.importorskip("tfviz.viewer.server")
     tokens: list[str | None] = []
 

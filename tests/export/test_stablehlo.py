@@ -331,7 +331,7 @@ def test_the_example_says_what_shape_it_takes(exported: Path, explainer: Explain
     np.save(tmp_path / "images.npy", images_for(explainer, 2))
     done = run(exported, tmp_path / "images.npy", tmp_path / "maps.npy")
     assert done.returncode == 1
-    assert "this program was exported for images of shape [1, 20, 17, 3]; got [2, 20, 17, 3]" in done.stderr
+    assert "The program was exported for images of shape [1, 20, 17, 3]. Received: [2, 20, 17, 3]." in done.stderr
     assert not (tmp_path / "maps.npy").exists()
 
 
@@ -339,4 +339,4 @@ def test_the_example_refuses_a_class_that_is_none(exported: Path, explainer: Exp
     np.save(tmp_path / "images.npy", images_for(explainer, 1))
     done = run(exported, tmp_path / "images.npy", tmp_path / "maps.npy", "--target", 7)
     assert done.returncode == 1
-    assert "the network has the classes 0 to 4" in done.stderr
+    assert "--target 7 is out of range. The network has the classes 0 to 4." in done.stderr

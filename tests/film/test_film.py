@@ -1,6 +1,4 @@
-"""Films, decoded: what is on the frames, how many there are, and what happens to runs that are not
-perfect.
-"""
+"""Films, checked by decoding them: the frames, their number, and films of imperfect runs."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ def trainer(tmp_path: Path) -> FakeTrainer:
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    """Every frame, uint8 RGB, by other decoders than the one whose encoder wrote it."""
+    """Return all frames, uint8 RGB, decoded by libraries other than the one that encoded them."""
     if path.suffix == ".mp4":
         film, frames = cv2.VideoCapture(str(path)), []
         while (frame := film.read()[1]) is not None:
@@ -58,7 +56,7 @@ def inside(frame: np.ndarray, box: Box) -> np.ndarray:
 
 
 def difference(frame: np.ndarray, box: Box, picture: np.ndarray) -> float:
-    """The mean difference between what the frame has in the box and the picture, of 255."""
+    """Return the mean difference between the frame's content in the box and a picture, of 255."""
     return float(np.abs(inside(frame, box) - shrunk_or_enlarged(picture, box.height, box.width)).mean())
 
 
@@ -70,7 +68,7 @@ def layout_of(film: Film, trainer: FakeTrainer, methods: int = 2) -> FrameLayout
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".mp4", 4), (".gif", 9), (".webp", 4)])
-def test_every_frame_shows_the_images_and_their_maps_of_that_moment(
+def test_every_frame_shows_the_images_and_the_maps_of_its_snapshot(
     trainer: FakeTrainer, tmp_path: Path, suffix: str, tolerance: float
 ) -> None:
     trainer.snap(12)
@@ -86,10 +84,10 @@ def test_every_frame_shows_the_images_and_their_maps_of_that_moment(
                     difference(frames[number], layout.picture(image, 1 + place), map_of(image, n, place, 12)) for n in range(12)
                 ]
                 assert np.argmin(shown) == number and shown[number] < tolerance
-    assert np.abs(frames[-1].astype(int) - frames[11]).mean() < 1  # the last one stays
+    assert np.abs(frames[-1].astype(int) - frames[11]).mean() < 1  # The last frame stays.
 
 
-def test_an_mp4_is_of_the_kind_that_browsers_play(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_browsers_can_play_the_mp4(trainer: FakeTrainer, tmp_path: Path) -> None:
     import av
 
     trainer.snap(9)
@@ -98,16 +96,16 @@ def test_an_mp4_is_of_the_kind_that_browsers_play(trainer: FakeTrainer, tmp_path
         (stream,) = container.streams
         codec = stream.codec_context
         assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 334, film.size[0])
-        # BT.709, as is written
+        # BT.709, as tagged
         assert film.size[0] % 2 == 0 and (codec.colorspace, codec.color_range) == (1, 1)
         assert stream.average_rate == Fraction(4) and stream.frames == 9 + round(HOLD_S * 4)
         assert float(stream.duration * stream.time_base) == film.pace.duration_s == 15 / 4
     content = film.path.read_bytes()
-    assert content.find(b"moov") < content.find(b"mdat")  # it plays while it loads
+    assert content.find(b"moov") < content.find(b"mdat")  # The film plays while it loads.
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_gif_and_webp_keep_the_pace_and_go_round(trainer: FakeTrainer, tmp_path: Path, suffix: str) -> None:
+def test_gif_and_webp_keep_the_pace_and_loop(trainer: FakeTrainer, tmp_path: Path, suffix: str) -> None:
     image = pytest.importorskip("PIL.Image")
     trainer.snap(6)
     film = write_film(trainer.folder, tmp_path / f"film{suffix}", width=200, fps=4)
@@ -121,7 +119,7 @@ def test_gif_and_webp_keep_the_pace_and_go_round(trainer: FakeTrainer, tmp_path:
     assert film.pace.duration_s == 3
 
 
-def test_what_stands_still_does_not_flicker_in_a_gif(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_static_parts_of_a_gif_do_not_flicker(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(8)
     film = write_film(trainer.folder, tmp_path / "film.gif", width=300)
     box = layout_of(film, trainer).picture(0, 0)
@@ -129,7 +127,7 @@ def test_what_stands_still_does_not_flicker_in_a_gif(trainer: FakeTrainer, tmp_p
     assert all(np.array_equal(inside(first, box), inside(other, box)) for other in others)
 
 
-def test_methods_and_images_are_chosen_and_ordered(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_methods_and_images_are_selected_in_order(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(3)
     film = write_film(trainer.folder, tmp_path / "film.mp4", methods=["grad-cam"], images=[1], width=300)
     (first, *_), layout = frames_of(film.path), layout_for([(32, 32)], TITLES[1:], 300)
@@ -141,7 +139,7 @@ def test_methods_and_images_are_chosen_and_ordered(trainer: FakeTrainer, tmp_pat
     assert difference(first, layout.picture(1, 1), map_of(0, 0, 1, 12)) < 4
 
 
-def test_a_missing_picture_leaves_the_last_one_standing_darker_and_marked(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_a_missing_picture_keeps_the_previous_one_darker_and_marked(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(2)
     trainer.snap(1, methods=["visual_backprop"], errors={"grad_cam": "NaN"})
     trainer.snap(2)
@@ -154,14 +152,14 @@ def test_a_missing_picture_leaves_the_last_one_standing_darker_and_marked(traine
     half = box.height // 2
     assert np.abs(stale[half:] - 0.55 * before[half:]).mean() < 3
     assert np.abs(stale[2, 2] - (240, 120, 60)).max() < 40 and np.abs(before[2, 2] - stale[2, 2]).max() > 60
-    assert difference(frames[3], box, map_of(0, 3, 1, 12)) < 4  # the next one is whole again
+    assert difference(frames[3], box, map_of(0, 3, 1, 12)) < 4  # The next picture is complete.
     assert (
         np.abs(inside(frames[4], layout.picture(1, 2))[half:] - 0.55 * inside(frames[3], layout.picture(1, 2))[half:]).mean()
         < 3
     )
 
 
-def test_a_picture_that_was_never_there_is_an_empty_tile(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_a_picture_without_a_previous_one_is_an_empty_tile(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(2, with_pictures=False)
     (trainer.folder / "images" / "0.png").unlink()
     film = write_film(trainer.folder, tmp_path / "film.mp4", width=400)
@@ -171,7 +169,7 @@ def test_a_picture_that_was_never_there_is_an_empty_tile(trainer: FakeTrainer, t
     assert np.abs(inside(first, layout.picture(0, 1))[-20:] - 0.55 * np.array(EMPTY)).mean() < 3
 
 
-def test_images_of_other_sizes_keep_their_shapes(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_images_of_different_sizes_keep_their_aspect_ratio(trainer: FakeTrainer, tmp_path: Path) -> None:
     sizes, rng = [(21, 63), (50, 31), (33, 33)], np.random.default_rng(0)
     pictures = [
         np.repeat(np.repeat(rng.integers(0, 256, (3, 3, 3), np.uint8), h // 3 + 1, 0), w // 3 + 1, 1)[:h, :w] for h, w in sizes
@@ -189,7 +187,7 @@ def test_images_of_other_sizes_keep_their_shapes(trainer: FakeTrainer, tmp_path:
         assert difference(first, box, picture) < 8
 
 
-def test_a_run_that_is_still_written_gives_a_film_of_what_there_is(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_an_unfinished_run_gives_a_film_of_its_complete_snapshots(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(4)
     with (trainer.folder / "snapshots.jsonl").open("a") as index:
         index.write('{"number": 4, "when": "ba')
@@ -197,7 +195,7 @@ def test_a_run_that_is_still_written_gives_a_film_of_what_there_is(trainer: Fake
 
 
 @pytest.mark.parametrize("damage", [{"logs": 3}, {"predictions": [{"class": "x"}, None]}, {"epoch": None}])
-def test_a_damaged_record_costs_its_own_frame_only(trainer: FakeTrainer, tmp_path: Path, damage: dict) -> None:
+def test_a_damaged_record_only_loses_its_own_frame(trainer: FakeTrainer, tmp_path: Path, damage: dict) -> None:
     trainer.snap(2)
     trainer.snap(1, **damage)
     trainer.snap(2)
@@ -206,7 +204,7 @@ def test_a_damaged_record_costs_its_own_frame_only(trainer: FakeTrainer, tmp_pat
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
-def test_frames_are_not_kept_however_many_there_are(
+def test_frames_are_not_kept_in_memory(
     trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     true, alive, most = FramePainter.draw, [0], [0]
@@ -224,7 +222,7 @@ def test_frames_are_not_kept_however_many_there_are(
     assert most[0] <= 3
 
 
-def test_a_film_that_fails_leaves_the_old_one_and_nothing_else(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_a_failure_keeps_the_old_film_and_leaves_no_other_file(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(3)
     (tmp_path / "films").mkdir()
     old = tmp_path / "films" / "film.mp4"
@@ -242,32 +240,36 @@ def test_a_film_that_fails_leaves_the_old_one_and_nothing_else(trainer: FakeTrai
     assert len(frames_of(old)) > 3 and list(old.parent.iterdir()) == [old]
 
 
-def test_a_place_that_cannot_be_written_is_named(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_error(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(2)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"film.mp4 cannot be written \((File exists|Not a directory)\). Give a place"):
+    with pytest.raises(OutputError, match=r"film.mp4 cannot be written \((File exists|Not a directory)\). Choose a writable"):
         write_film(trainer.folder, tmp_path / "file" / "film.mp4")
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"output": "film.avi"}, OutputError, r"film.avi: expected a name that ends in .mp4, .gif, .webp, got '.avi'"),
-        ({"methods": ["gradcam"]}, OptionError, r"methods: the run has no maps of 'gradcam'. Did you mean 'grad_cam'"),
-        ({"methods": []}, OptionError, r"methods: expected one at least. Available: 'visual_backprop', 'grad_cam'"),
-        ({"images": [0, 2]}, OptionError, r"images: the run has 2 images; expected numbers from 0 to 1, got \[0, 2\]"),
-        ({"images": []}, OptionError, r"images: the run has 2 images"),
-        ({"fps": 0}, OptionError, r"fps: expected 0.1 to 50 snapshots a second, got 0"),
-        ({"fps": math.nan}, OptionError, r"fps: expected"),
-        ({"every": 0}, OptionError, r"every: expected a whole number, 1 at least"),
-        ({"seconds": 0.5}, OptionError, r"seconds: expected a length in seconds, 1 at least, got 0.5"),
-        ({"seconds": math.nan}, OptionError, r"seconds: expected"),
-        ({"seconds": math.inf}, OptionError, r"seconds: expected a length in seconds, 1 at least, got inf"),
-        ({"every": 2, "seconds": 5}, OptionError, r"give one of them"),
-        ({"width": 100}, OptionError, r"width: expected 160 to 3840 pixels, got 100"),
+        (
+            {"output": "film.avi"},
+            OutputError,
+            r"film.avi must have one of the file extensions .mp4, .gif, .webp. Received: '.avi'",
+        ),
+        ({"methods": ["gradcam"]}, OptionError, r"no maps of the method 'gradcam'. Did you mean 'grad_cam'"),
+        ({"methods": []}, OptionError, r"`methods` must name at least one method. Available: 'visual_backprop', 'grad_cam'"),
+        ({"images": [0, 2]}, OptionError, r"has 2 images, so `images` must .* from 0 to 1. Received: \[0, 2\]"),
+        ({"images": []}, OptionError, r"The run has 2 images, so `images` must"),
+        ({"fps": 0}, OptionError, r"`fps` must be between 0.1 and 50 snapshots per second. Received: 0"),
+        ({"fps": math.nan}, OptionError, r"`fps` must be .* Received: nan"),
+        ({"every": 0}, OptionError, r"`every` must be a positive integer, where 1 shows all snapshots. Received: 0"),
+        ({"seconds": 0.5}, OptionError, r"`seconds` must be a finite length of at least 1. Received: 0.5"),
+        ({"seconds": math.nan}, OptionError, r"`seconds` must be .* Received: nan"),
+        ({"seconds": math.inf}, OptionError, r"`seconds` must be a finite length of at least 1. Received: inf"),
+        ({"every": 2, "seconds": 5}, OptionError, r"`every` and `seconds` cannot be combined.* Pass one of them"),
+        ({"width": 100}, OptionError, r"`width` must be between 160 and 3840 pixels. Received: 100"),
     ],
 )
-def test_values_that_cannot_be_are_refused(
+def test_invalid_options_are_an_error(
     trainer: FakeTrainer, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     trainer.snap(2)
@@ -276,21 +278,21 @@ def test_values_that_cannot_be_are_refused(
     assert list(tmp_path.iterdir()) == [trainer.folder]
 
 
-def test_a_folder_without_a_run_or_with_several_says_so(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_a_folder_with_no_run_or_several_is_an_error(trainer: FakeTrainer, tmp_path: Path) -> None:
     output = tmp_path / "film.mp4"
     with pytest.raises(SnapshotsError, match=r"There is no run in .*nowhere: run.json cannot be read \(No such file"):
         write_film(tmp_path / "nowhere", output)
-    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshot yet. Try again"):
+    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshots yet. Wait for the first one"):
         write_film(trainer.folder, output)
     FakeTrainer(tmp_path / "second", ID[::-1])
-    with pytest.raises(SnapshotsError, match=r"There are 2 runs in .*; a film shows one. Name its folder: .*/run, .*/second\."):
+    with pytest.raises(SnapshotsError, match=r"contains 2 runs, .* only one. Pass the folder of one run: .*/run, .*/second\."):
         write_film(tmp_path, output)
     trainer.snap()
     shutil.rmtree(tmp_path / "second")
-    assert write_film(tmp_path, output, width=200).snapshots == 1  # the only one in there
+    assert write_film(tmp_path, output, width=200).snapshots == 1  # a single run now
 
 
-def test_without_pyav_it_is_said_what_to_install(trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_the_error_names_the_install_command(trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingPackageError, match=r"PyAV, which encodes films, is not installed. Run: pip install av"):
         write_film(trainer.folder, "film.mp4")
@@ -314,7 +316,7 @@ def test_without_pyav_it_is_said_what_to_install(trainer: FakeTrainer, monkeypat
         (40, {"fps": 50}, 50, 40),
     ],
 )
-def test_a_short_run_is_slow_and_a_long_one_shown_in_part(count: int, options: dict[str, Any], fps: float, shown: int) -> None:
+def test_a_short_run_is_slow_and_a_long_one_is_thinned_out(count: int, options: dict[str, Any], fps: float, shown: int) -> None:
     pace = pace_for(count, **options)
     assert (pace.fps, len(pace.shown)) == (fps, shown)
     assert pace.shown[0] == 0 and pace.shown[-1] == count - 1 and sorted(set(pace.shown)) == list(pace.shown)
@@ -336,15 +338,15 @@ def test_a_short_run_is_slow_and_a_long_one_shown_in_part(count: int, options: d
         (5, 3, 2, 6),
     ],
 )
-def test_a_film_is_not_longer_than_was_asked_for(count: int, seconds: float, fps: float | None, frames: int) -> None:
-    """Its last frame stays for a shorter time, and its first one is there in any case."""
+def test_a_film_is_not_longer_than_requested(count: int, seconds: float, fps: float | None, frames: int) -> None:
+    """The last frame stays for a shorter time, and the first snapshot is always shown."""
     pace = pace_for(count, fps, seconds=seconds)
     assert pace.frames == frames and pace.duration_s <= seconds + 1e-9
     assert pace.shown[0] == 0 and pace.shown[-1] == count - 1
     assert pace.held <= max(frames // 4, frames - count)
 
 
-def test_where_two_frames_do_not_fit_the_first_and_the_last_are_shown() -> None:
+def test_the_first_and_last_snapshots_are_shown_even_without_time_for_two() -> None:
     assert pace_for(1000, 0.5, seconds=3).shown == [0, 999]
 
 
@@ -374,12 +376,12 @@ def test_nothing_overlaps_or_leaves_the_frame(images: int, methods: int, width: 
     assert taken.max() == 1
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(OptionError, match="2 images with 20 maps each do not fit into 200 pixels"):
+def test_too_many_maps_for_the_width_are_an_error() -> None:
+    with pytest.raises(OptionError, match="2 images with 20 maps each do not fit into a width of 200 pixels"):
         layout_for([(32, 32)] * 2, TITLES * 10, 200)
 
 
-def test_a_long_title_stands_whole_in_several_lines() -> None:
+def test_a_long_title_wraps() -> None:
     layout = layout_for([(32, 32)] * 6, ["Grad-CAM", "Contrastive excitation backprop"], 900)
     lines = layout.title_lines("Contrastive excitation backprop")
     assert " ".join(lines) == "Contrastive excitation backprop" and len(lines) > 1
@@ -391,44 +393,44 @@ def test_a_long_title_stands_whole_in_several_lines() -> None:
 # The curve
 
 
-def test_the_curve_is_as_high_as_the_loss_and_bright_up_to_now() -> None:
+def test_the_curve_follows_the_loss_and_is_bright_up_to_now() -> None:
     losses, box = [None, 3.0, 2.0, None, 1.0], Box(10, 20, 60, 101)
     frame = np.zeros((100, 140, 3), np.uint8)
     LossCurve(losses, box).draw(frame, 2)
-    # the largest, the smallest
+    # the rows of the largest and of the smallest loss
     heights = [int(np.argmax(frame[:68, column].max(1) > 60)) for column in (45, 118)]
     assert heights[0] <= 13 and 60 <= heights[1] <= 68
-    assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark
+    assert tuple(frame[30, 70]) == (255, 255, 255)  # the mark of the current step
     past, future = frame[10:66, 55].max(0), frame[10:66, 100].max(0)
-    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange, and gray
-    for losses in ([None, None], [2.0], [1.0, 1.0]):  # nothing to compare with
+    assert past[0] > 150 and past[0] > past[2] + 60 and future.max() < 100  # orange and gray
+    for losses in ([None, None], [2.0], [1.0, 1.0]):  # There is no range of losses.
         LossCurve(losses, box).draw(frame, len(losses) - 1)
 
 
-# Words
+# Text
 
 
-def test_captions_say_the_moment_and_the_logs() -> None:
+def test_captions_state_epoch_step_and_logs() -> None:
     record = {"epoch": 2, "step": 1250, "logs": {"loss": 0.41234, "lr": 0.00001, "auc": None}}
     assert caption_of(record) == ["epoch 3", "step 1,250", "loss 0.412", "lr 1.00e-05", "auc –"]
     assert caption_of({"epoch": 0, "step": 0, "logs": {}}) == ["before training", "step 0"]
 
 
-def test_the_caption_and_what_the_network_says_change_with_the_moment(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_caption_prediction_and_curve_change_with_the_snapshot(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(12)
     film = write_film(trainer.folder, tmp_path / "film.mp4", width=600)
     frames, layout = frames_of(film.path), layout_of(film, trainer)
     caption = Box(layout.caption_top, 0, layout.line, layout.width)
     under = layout.tile(0, 0)
-    said = Box(under.top + under.height, under.left, layout.line, under.width)
+    prediction = Box(under.top + under.height, under.left, layout.line, under.width)
     curve = layout.curve
-    for box in (caption, said, curve):
+    for box in (caption, prediction, curve):
         assert np.abs(inside(frames[1], box) - inside(frames[10], box)).max() > 100
     now = [int(np.argmax(inside(frames[number], curve)[:, :, 2].sum(0))) for number in (0, 6, 11)]
     assert np.allclose(now, np.array((0, 6 / 11, 1)) * (curve.width - 1), atol=2)
 
 
-def test_lines_are_cut_where_they_do_not_fit_and_written_where_they_shall() -> None:
+def test_lines_are_aligned_and_cut_off() -> None:
     for align, x, (first, last) in (("left", 10, (10, 99)), ("right", 90, (0, 90)), ("center", 50, (0, 99))):
         picture = np.zeros((40, 100, 3), np.uint8)
         write_line(picture, "Text", x, 5, 14, (255, 0, 0), align=align)
@@ -446,18 +448,18 @@ def test_lines_are_cut_where_they_do_not_fit_and_written_where_they_shall() -> N
 # The command
 
 
-def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, capsys: Any) -> None:
+def test_the_command_prints_a_summary(trainer: FakeTrainer, tmp_path: Path, capsys: Any) -> None:
     trainer.snap(30)
     (trainer.folder / "pictures" / "00000010" / "grad_cam" / "0.png").unlink()
     words = ["--images", "1", "--methods", "grad_cam", "--every", "5", "--fps", "5", "--width", "300"]
     assert main(["film", str(trainer.folder), "--output", str(tmp_path / "film.mp4"), *words]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
-    assert said.out.splitlines()[1:] == [
-        "It shows 7 of 30 snapshots; --every 1 shows all.",
-        "1 picture was missing: the one before it stays, with a marked corner.",
+    output = capsys.readouterr()
+    assert output.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
+    assert output.out.splitlines()[1:] == [
+        "It shows 7 of 30 snapshots. --every 1 shows all of them.",
+        "1 picture is missing. The previous one is shown instead, with a marked corner.",
     ]
-    assert said.err == "" and len(frames_of(tmp_path / "film.mp4")) == 15
+    assert output.err == "" and len(frames_of(tmp_path / "film.mp4")) == 15
 
 
 @pytest.mark.parametrize(
@@ -466,29 +468,29 @@ def test_the_command_says_what_it_made(trainer: FakeTrainer, tmp_path: Path, cap
         ("film runs", "required: --output"),
         (
             "film runs --output a.mp4 --images 0,x",
-            "--images: expected numbers with commas between them, such as 1,3,6; got '0,x'",
+            "--images: Expected numbers separated by commas, such as 1,3,6. Received: '0,x'.",
         ),
-        ("film runs --output a.mp4 --every 0", "--every: expected a whole number, 1 at least"),
+        ("film runs --output a.mp4 --every 0", "--every: Expected a positive integer. Received: '0'."),
         ("film runs --output a.mp4 --every 2 --seconds 3", "not allowed with"),
-        ("film runs --output a.mp4 --images 0,2", "--images: expected numbers from 1, as the live page counts the images"),
-        ("film RUN --output a.mp4 --seconds inf", "seconds: expected a length in seconds, 1 at least, got inf"),
+        ("film runs --output a.mp4 --images 0,2", "--images: Image numbers start at 1, as on the live page. Received: '0,2'."),
+        ("film RUN --output a.mp4 --seconds inf", "`seconds` must be a finite length of at least 1. Received: inf."),
         ("film nowhere --output a.mp4", "tfviz film: error: There is no run in nowhere"),
     ],
 )
-def test_wrong_words_are_answered_in_one_line(trainer: FakeTrainer, capsys: Any, words: str, message: str) -> None:
+def test_invalid_arguments_are_reported_in_one_line(trainer: FakeTrainer, capsys: Any, words: str, message: str) -> None:
     trainer.snap()
     assert main(words.replace("RUN", str(trainer.folder)).split()) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and message in said.err.splitlines()[-1]
+    output = capsys.readouterr()
+    assert output.out == "" and message in output.err.splitlines()[-1]
 
 
-def test_progress_is_shown(trainer: FakeTrainer, tmp_path: Path) -> None:
+def test_progress_is_reported(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(3)
     seen: list[tuple[int, int]] = []
     write_film(trainer.folder, tmp_path / "film.gif", width=160, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_making_a_film_needs_no_tensorflow() -> None:
+def test_writing_a_film_needs_no_tensorflow() -> None:
     code = "import sys, tfviz.film.film, tfviz.cli.film; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,9 +20,7 @@ from support.package_source import MODULES, tree_of
 import tfviz
 
 WIDTH = 100
-# Packages whose prose still has to be rewritten.
-EXEMPT = ("models", "export", "render", "film", "cli")
-CHECKED = [module for module in MODULES if module == "tfviz" or module.split(".")[1] not in EXEMPT]
+CHECKED = list(MODULES)
 PUBLIC = [name for name in tfviz.__all__ if callable(getattr(tfviz, name))]
 DOCUMENTED = [name for name in PUBLIC if getattr(tfviz, name).__module__ in CHECKED]
 CALLABLES = [name for name in DOCUMENTED if not (inspect.isclass(getattr(tfviz, name)) and name.endswith(("Error", "Warning")))]

@@ -1,4 +1,4 @@
-"""The contact sheet as one picture, found again pixel by pixel."""
+"""The contact sheet, checked pixel by pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def red(height, width):
 
 
 def box_of(sheet, color):
-    """(top, left, bottom, right) of all pixels of that color."""
+    """Return (top, left, bottom, right) of the pixels of a color."""
     mask = (sheet == np.array(color)).all(2)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
@@ -31,7 +31,7 @@ def has_ink(part):
 
 @pytest.mark.parametrize("row_height", [64, 144])
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (100, 100), (1000, 1500)])
-def test_pictures_have_the_row_height_and_their_own_shape(height, width, row_height):
+def test_images_have_the_row_height_and_keep_their_aspect_ratio(height, width, row_height):
     sheet = contact_sheet([red(height, width)], {"grad_cam": MAPS}, row_height=row_height)
     top, left, bottom, right = box_of(sheet, RED)
     assert bottom - top == row_height
@@ -43,7 +43,7 @@ def test_a_panorama_is_drawn_less_high():
     assert (right - left) / (bottom - top) == pytest.approx(10, rel=0.05)
 
 
-def test_methods_go_across_and_pictures_down():
+def test_a_row_is_an_image_and_a_column_a_method():
     pictures = np.stack([red(30, 30), red(30, 30) // 2])
     sheet = contact_sheet(pictures, {"grad_cam": MAPS.repeat(2, 0), "deconvnet": -np.ones((2, 3, 3, 3))})
     first, second = box_of(sheet, RED), box_of(sheet, (127, 0, 0))
@@ -56,14 +56,14 @@ def test_methods_go_across_and_pictures_down():
     assert gray[first[0] : first[2], heat[3] :].sum() == gray[second[0] : second[2], heat[3] :].sum() == 144 * 144
 
 
-def test_titles_stand_above_their_columns_only():
+def test_titles_are_above_the_columns_of_maps_only():
     sheet = contact_sheet([red(30, 30)], {"grad_cam": MAPS})
     top, _, _, right = box_of(sheet, RED)
     assert not has_ink(sheet[:top, :right])
     assert has_ink(sheet[:top, right:])
 
 
-def test_a_caption_stands_below_its_picture_and_nearer_to_it_than_to_the_next():
+def test_a_caption_is_closer_to_its_own_image_than_to_the_next():
     pair = [red(30, 30), red(30, 30) // 2]
     sheet = contact_sheet(pair, {"grad_cam": MAPS.repeat(2, 0)}, captions=["tabby cat 0.83", None])
     _, left, bottom, right = box_of(sheet, RED)
@@ -73,7 +73,7 @@ def test_a_caption_stands_below_its_picture_and_nearer_to_it_than_to_the_next():
     assert not has_ink(sheet[bottom:below, right:])
 
 
-def test_captions_in_any_script_are_written_and_long_ones_end():
+def test_captions_may_use_any_script_and_are_shortened():
     captions = ["Käfig", "Ελλάδα", "кошка", "$x^2$", "猫 \U000f0000", "long " * 200, "x" * 500]
     sheets = [contact_sheet([red(30, 30)], {"grad_cam": MAPS}, captions=[caption]) for caption in captions]
     drawn = [sheet.tobytes() for sheet in sheets]
@@ -82,7 +82,7 @@ def test_captions_in_any_script_are_written_and_long_ones_end():
     assert all(sheet.shape[1] == plain.shape[1] and sheet.shape[0] <= plain.shape[0] + 60 for sheet in sheets)
 
 
-def test_alpha_and_styles_change_what_is_drawn():
+def test_alpha_and_styles_change_the_picture():
     maps = np.random.default_rng(0).random((1, 5, 5))
     sheets = [
         contact_sheet([red(30, 30)], {"x": maps}, **options).tobytes()
@@ -91,19 +91,19 @@ def test_alpha_and_styles_change_what_is_drawn():
     assert len(set(sheets)) == 4
 
 
-def test_underlay_scale_scores_and_color_map_change_what_is_drawn():
+def test_underlay_scale_scores_and_color_map_change_the_picture():
     maps = {"a": np.random.default_rng(0).random((1, 5, 5)), "b": np.full((1, 1, 1), 0.3)}
     options = ({}, {"underlay": "color"}, {"scale": "image"}, {"scores": {"b": [0.5]}}, {"cmap": "viridis"})
     assert len({contact_sheet([red(30, 30)], {"x": maps}, **one).tobytes() for one in options}) == 5
 
 
-def test_the_legend_grows_with_the_styles():
+def test_the_legend_has_a_line_per_style():
     one = contact_sheet([red(30, 30)], {"a": MAPS, "b": MAPS})
     two = contact_sheet([red(30, 30)], {"a": MAPS, "b": -MAPS})
     assert two.shape[0] > one.shape[0] and two.shape[1] == one.shape[1]
 
 
-def test_thirty_pictures_and_eleven_methods_take_seconds():
+def test_thirty_images_and_eleven_methods_take_less_than_ten_seconds():
     pictures = np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), np.uint8)
     maps = {f"method_{index}": np.random.default_rng(index).random((30, 14, 14)) for index in range(11)}
     start = time.perf_counter()
@@ -112,14 +112,14 @@ def test_thirty_pictures_and_eleven_methods_take_seconds():
     assert sheet.dtype == np.uint8 and sheet.flags.c_contiguous
 
 
-def test_a_sheet_may_be_longer_than_matplotlib_can_draw():
+def test_a_sheet_may_be_longer_than_a_matplotlib_figure():
     count = 450
     sheet = contact_sheet([red(4, 4)] * count, {"a": np.ones((count, 1, 1))})
     assert sheet.shape[0] > 2**16
 
 
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(OptionError, match="row_height: expected 16 pixels or more, got 3"):
+def test_invalid_arguments_are_an_error():
+    with pytest.raises(OptionError, match=r"`row_height` must be at least 16 pixels\. Received: 3\."):
         contact_sheet([red(4, 4)], {"a": MAPS}, row_height=3)
-    with pytest.raises(ImageError, match="0 maps for 1 pictures"):
+    with pytest.raises(ImageError, match=r"Received: 0 maps for 1 images\."):
         contact_sheet([red(4, 4)], {"a": []})

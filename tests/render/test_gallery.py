@@ -1,4 +1,4 @@
-"""The gallery page, read back with an HTML parser as a browser would."""
+"""The gallery page, read with an HTML parser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tfviz.errors import OutputError
 from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, gallery, write_gallery
 
-ODD_NAMES = [
+UNUSUAL_NAMES = [
     "tabby cat.jpg",
     "100% #1?.jpg",
     "Größe 猫.jpg",
@@ -25,7 +25,7 @@ ODD_NAMES = [
 
 
 class Page(HTMLParser):
-    """Every element with its attributes, and all text."""
+    """The elements with their attributes, and the text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -52,26 +52,26 @@ def written(folder, entries, **options):
     return Page(write_gallery(folder, entries, **{"title": "Shapes", **options}))
 
 
-def test_every_picture_stands_beside_its_maps_and_classes(tmp_path):
+def test_every_image_is_beside_its_maps_and_classes(tmp_path):
     maps = [GalleryMap("Grad-CAM", "tabby", "maps/a.png"), GalleryMap("Saliency", "tabby", "maps/b.png", "grey")]
     page = written(tmp_path, [entry("cat.jpg", maps), entry("dog.jpg")])
     pictures = [image["src"] for image in page.all("img") if image.get("src")]
     assert pictures == ["pictures/cat.jpg", "maps/a.png", "maps/b.png", "pictures/dog.jpg", "maps/dog.jpg"]
     assert [link["href"] for link in page.all("a") if link.get("class") == "picture"] == pictures
     assert len(page.all("article")) == 2
-    for text in ("Shapes", "2 pictures", "2 methods", "cat.jpg", "tiger cat", "0.83", "Saliency"):
+    for text in ("Shapes", "2 images", "2 methods", "cat.jpg", "tiger cat", "0.83", "Saliency"):
         assert text in page.text
 
 
-def test_every_picture_says_in_words_what_it_shows(tmp_path):
+def test_every_picture_has_alternative_text(tmp_path):
     page = written(tmp_path, [entry(maps=[GalleryMap("Grad-CAM", "tabby", "a"), GalleryMap("VisualBackProp", "", "b")])])
     shown = [image for image in page.all("img") if image.get("src")]
     assert [image["alt"] for image in shown] == ["cat.jpg", "Grad-CAM for tabby, cat.jpg", "VisualBackProp, cat.jpg"]
     assert all(image["loading"] == "lazy" for image in shown)
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_file_names_lead_to_their_pictures_and_are_shown_as_they_are(tmp_path, name):
+@pytest.mark.parametrize("name", UNUSUAL_NAMES)
+def test_unusual_file_names_are_linked_and_shown_unchanged(tmp_path, name):
     page = written(tmp_path, [entry(name)], failures=[GalleryFailure(name, name)])
     for image in (one for one in page.all("img") if one.get("src")):
         address = urlsplit(image["src"])
@@ -82,14 +82,14 @@ def test_odd_file_names_lead_to_their_pictures_and_are_shown_as_they_are(tmp_pat
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are Unicode")
-def test_a_file_name_that_is_not_unicode_still_leads_to_its_picture(tmp_path):
+def test_a_file_name_that_is_not_unicode_is_linked(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     page = written(tmp_path, [entry(name)])
     assert page.all("img")[0]["src"] == "pictures/caf%E9.jpg"
     assert "caf?.jpg" in page.text
 
 
-def test_words_are_escaped_everywhere(tmp_path):
+def test_all_text_is_escaped(tmp_path):
     odd = "<b>&\"'$x"
     maps = [GalleryMap(odd, odd, "a"), GalleryMap("Grad-CAM", odd, "b")]
     entries = [GalleryEntry(odd, "c", [(odd, 0.5)], maps)]
@@ -99,7 +99,7 @@ def test_words_are_escaped_everywhere(tmp_path):
     assert odd in [box["value"] for box in page.all("input")]
 
 
-def test_maps_are_grouped_by_target_and_those_without_one_come_last(tmp_path):
+def test_maps_are_grouped_by_target_with_those_without_one_last(tmp_path):
     maps = [
         GalleryMap("VisualBackProp", "", "0"),
         GalleryMap("Grad-CAM", "cat", "1"),
@@ -108,12 +108,12 @@ def test_maps_are_grouped_by_target_and_those_without_one_come_last(tmp_path):
     ]
     page = written(tmp_path, [entry(maps=maps)])
     assert [image["src"] for image in page.all("img") if image.get("src")][1:] == ["1", "3", "2", "0"]
-    headings = [page.text.index(f"\n{heading}\n") for heading in ("cat", "dog", "Whatever the class")]
+    headings = [page.text.index(f"\n{heading}\n") for heading in ("cat", "dog", "Independent of the class")]
     assert headings == sorted(headings)
-    assert "Whatever the class" not in written(tmp_path, [entry(maps=maps[:1])]).text
+    assert "Independent of the class" not in written(tmp_path, [entry(maps=maps[:1])]).text
 
 
-def test_pictures_that_failed_are_listed_with_the_reason(tmp_path):
+def test_failures_are_listed_with_their_reasons(tmp_path):
     page = written(tmp_path, [entry()], failures=[GalleryFailure("broken.jpg", "it ends too early")])
     assert "broken.jpg" in page.text and "it ends too early" in page.text
     assert "1 not explained" in page.text
@@ -121,7 +121,7 @@ def test_pictures_that_failed_are_listed_with_the_reason(tmp_path):
     assert "ot explained" not in written(tmp_path, [entry()]).text
 
 
-def test_the_page_needs_nothing_from_elsewhere(tmp_path):
+def test_the_page_loads_nothing_from_the_network(tmp_path):
     page = write_gallery(tmp_path, [entry()], title="Shapes").read_text("utf-8")
     assert "http" not in page and "//" not in page.replace(" // ", "")
     assert "@import" not in page and "url(" not in page
@@ -134,7 +134,7 @@ def test_the_page_has_light_and_dark_colors_and_fits_a_phone(tmp_path):
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_methods_can_be_chosen_where_there_are_several(tmp_path):
+def test_several_methods_can_be_filtered(tmp_path):
     maps = [GalleryMap("Grad-CAM", "cat", "1"), GalleryMap("Layer-CAM", "cat", "2")]
     assert [box["value"] for box in written(tmp_path, [entry(maps=maps)]).all("input")] == ["Grad-CAM", "Layer-CAM"]
     assert not written(tmp_path, [entry()]).all("input")
@@ -146,36 +146,36 @@ def test_the_legend_shows_the_styles_in_use(tmp_path):
     assert "dark is zero" in text and "gray is zero" in text and "largest" not in text
 
 
-def test_questions_are_shown_for_the_methods_in_use(tmp_path):
+def test_the_page_shows_the_questions_of_its_methods(tmp_path):
     text = written(tmp_path, [entry()], questions={"Grad-CAM": "Which regions?", "Layer-CAM": "Which cells?"}).text
     assert "Which regions?" in text and "Which cells?" not in text
 
 
-def test_sizes_keep_the_place_of_pictures_that_load_late(tmp_path):
+def test_sizes_reserve_space_for_pictures_that_load_late(tmp_path):
     shown = [one for one in written(tmp_path, [entry(size=(30, 40))]).all("img") if one.get("src")]
     assert all((image["height"], image["width"]) == ("30", "40") for image in shown)
     assert "width" not in written(tmp_path, [entry()]).all("img")[0]
 
 
 @pytest.mark.parametrize(("scores", "share"), [((0.25, 0.1), "0.250"), ((7.5, -2.0), "0.000"), ((float("nan"),), "0.000")])
-def test_a_bar_shows_probabilities_and_nothing_else(tmp_path, scores, share):
+def test_only_probabilities_have_bars(tmp_path, scores, share):
     predictions = [(f"class {index}", score) for index, score in enumerate(scores)]
     page = written(tmp_path, [GalleryEntry("a", "a", predictions)])
     assert page.all("li")[0]["style"] == f"--share: {share}"
     assert f"{scores[0]:.2f}" in page.text
 
 
-def test_scores_and_strengths_are_told_with_the_maps(tmp_path):
-    maps = [GalleryMap("Grad-CAM", "cat", "1", score=0.001, strength="peak 3 % of <dog>")]
+def test_maps_are_captioned_with_scores_and_strengths(tmp_path):
+    maps = [GalleryMap("Grad-CAM", "cat", "1", score=0.001, strength="peak 3% of <dog>")]
     page = written(tmp_path, [entry(maps=maps, score_kind="probability")])
-    assert "\nprobability 0.00\n" in page.text and "\npeak 3 % of <dog>\n" in page.text
+    assert "\nprobability 0.00\n" in page.text and "\npeak 3% of <dog>\n" in page.text
     captions = [link["data-caption"] for link in page.all("a") if link.get("class") == "picture"]
-    assert captions[1] == "Grad-CAM for cat · cat.jpg · probability 0.00 · peak 3 % of <dog>"
+    assert captions[1] == "Grad-CAM for cat · cat.jpg · probability 0.00 · peak 3% of <dog>"
     assert "Neither is a confidence" in page.text
     assert "Neither is a confidence" not in written(tmp_path, [entry()]).text
 
 
-def test_a_switch_between_two_scales(tmp_path):
+def test_the_page_switches_between_two_scales(tmp_path):
     maps = [GalleryMap("Grad-CAM", "cat", "1", other_path="s c/1"), GalleryMap("Grad-CAM", "dog", "2", other_path="s c/2")]
     page = written(tmp_path, [entry(maps=maps)], scale="image")
     assert [link["data-other"] for link in page.all("a") if "data-other" in link] == ["s%20c/1", "s%20c/2"]
@@ -184,18 +184,18 @@ def test_a_switch_between_two_scales(tmp_path):
     assert shown == ["image"]
 
 
-def test_an_empty_gallery_is_a_page_too(tmp_path):
-    assert "0 pictures" in written(tmp_path / "new" / "folder", []).text
+def test_an_empty_gallery_is_a_page(tmp_path):
+    assert "0 images" in written(tmp_path / "new" / "folder", []).text
 
 
-def test_a_second_page_replaces_the_first_and_leaves_nothing_behind(tmp_path):
+def test_a_new_page_replaces_the_old_one(tmp_path):
     written(tmp_path, [entry("first.jpg")])
     page = written(tmp_path, [entry("second.jpg")], subtitle="block5")
     assert "second.jpg" in page.text and "block5" in page.text and "first.jpg" not in page.text
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
-def test_an_interrupted_page_leaves_the_old_one_whole(tmp_path, monkeypatch):
+def test_an_interrupt_keeps_the_old_page(tmp_path, monkeypatch):
     old = write_gallery(tmp_path, [entry()], title="Shapes").read_bytes()
 
     def interrupt(*_):
@@ -207,7 +207,7 @@ def test_an_interrupted_page_leaves_the_old_one_whole(tmp_path, monkeypatch):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [old]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"Cannot write .*file.*index\.html: .* Choose a folder"):
+    with pytest.raises(OutputError, match=r"file.*index\.html cannot be written: .* Choose a writable folder\."):
         write_gallery(tmp_path / "file", [], title="Shapes")

@@ -1,4 +1,4 @@
-"""Overlays, against colors and blends computed here."""
+"""Overlays, compared with colors and blends computed in the tests."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def diverging(value):
     return colormaps["berlin"](np.rint((value + 1) / 2 * 255).astype(int), bytes=True)[..., :3]
 
 
-def test_a_positive_map_at_full_strength_is_its_color_map(picture):
+def test_a_positive_map_at_full_strength_has_the_colors_of_the_color_map(picture):
     expected = inferno(np.rint(RAMP * 255).astype(int))
     np.testing.assert_array_equal(overlay(picture, RAMP, alpha=1), expected)
 
 
-def test_a_signed_map_is_centerd_on_zero(picture):
+def test_a_signed_map_is_centered_on_zero(picture):
     signed = np.random.default_rng(5).uniform(-0.25, 0.5, (1, 8, 8))
     np.testing.assert_array_equal(overlay(picture, signed, alpha=1), diverging(signed / np.abs(signed).max()))
     zero = overlay(picture, np.array([[[-3.0, 0.0]]]).repeat(4, 2), style="signed", alpha=1)[0, 0, -1]
@@ -50,16 +50,16 @@ def test_alpha_blends_linearly(picture, style, alpha):
     np.testing.assert_allclose(overlay(picture, RAMP, style=style, alpha=alpha), expected, atol=0.51)
 
 
-def test_half_strength_is_the_default(picture):
+def test_the_default_alpha_is_a_half(picture):
     np.testing.assert_array_equal(overlay(picture, RAMP), overlay(picture, RAMP, alpha=0.5))
 
 
-def test_each_map_is_scaled_by_itself():
+def test_each_map_is_scaled_on_its_own():
     pair = overlay(np.repeat(GRAYS, 2, 0), np.concatenate([RAMP, RAMP * 1000]))
     np.testing.assert_array_equal(pair[0], pair[1])
 
 
-def test_a_heatmap_starts_at_zero_and_not_at_the_smallest_value():
+def test_a_heatmap_starts_at_zero_rather_than_the_smallest_value():
     halves = overlay(GRAYS, np.array([[[0.5, 1.0]]]).repeat(4, 2).repeat(8, 1), alpha=1)
     np.testing.assert_array_equal(halves[0, :, 0], np.tile(inferno(128), (8, 1)))
 
@@ -71,12 +71,12 @@ def test_a_heatmap_takes_magnitudes_and_a_signed_map_sums_over_channels():
     heat = inferno(np.rint(strongest / strongest.max() * 255).astype(int))
     np.testing.assert_array_equal(overlay(GRAYS, channels, style="heatmap", alpha=1), heat)
     blue_red = overlay(GRAYS, channels, style="signed", alpha=1).astype(int)
-    # a neighboring color, by rounding
+    # Rounding may select a neighboring color.
     assert np.abs(blue_red - diverging(total / np.abs(total).max())).max() <= 8
     np.testing.assert_array_equal(overlay(GRAYS, -RAMP, style="heatmap"), overlay(GRAYS, RAMP))
 
 
-def test_gray_shows_channels_as_rgb_around_mid_gray_and_not_the_picture(picture):
+def test_grey_draws_channels_as_rgb_instead_of_the_image(picture):
     values = np.random.default_rng(2).normal(size=(1, 8, 8, 3))
     values[0, 0, 0] = 0
     limit = np.percentile(np.abs(values[values != 0]), 99, method="higher")
@@ -86,7 +86,7 @@ def test_gray_shows_channels_as_rgb_around_mid_gray_and_not_the_picture(picture)
     np.testing.assert_array_equal(overlay(picture, values), overlay(GRAYS, values, alpha=0.1))
 
 
-def test_a_few_extreme_pixels_do_not_flatten_a_gray_picture():
+def test_a_few_extreme_pixels_do_not_flatten_a_gray_map():
     values = np.random.default_rng(3).normal(size=(1, 64, 64, 3))
     pictures = np.zeros((1, 64, 64, 3), np.uint8)
     plain = overlay(pictures, values).astype(int)
@@ -94,7 +94,7 @@ def test_a_few_extreme_pixels_do_not_flatten_a_gray_picture():
     assert np.abs(np.delete((overlay(pictures, values) - plain).reshape(-1, 3), 5 * 64 + 5, axis=0)).max() <= 3
 
 
-def test_a_gray_map_of_few_values_is_not_lost():
+def test_a_sparse_gray_map_is_visible():
     values = np.zeros((1, 64, 64, 3))
     values[0, 3, 3] = [1, -1, 1]
     drawn = overlay(np.zeros((1, 64, 64, 3), np.uint8), values)
@@ -103,13 +103,13 @@ def test_a_gray_map_of_few_values_is_not_lost():
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_other_channels_than_three_are_drawn_without_color(channels):
+def test_maps_without_three_channels_are_drawn_without_color(channels):
     drawn = overlay(GRAYS, np.random.default_rng(4).normal(size=(1, 8, 8, channels)))
     assert drawn.shape == (1, 8, 8, 3)
     assert (drawn == drawn[..., :1]).all() and drawn.std() > 0
 
 
-def test_the_style_follows_the_maps(picture):
+def test_the_maps_determine_the_default_style(picture):
     positive, signed = RAMP, RAMP - 0.5
     channels = np.repeat(signed[..., None], 3, 3)
     for maps, style in [(positive, "heatmap"), (signed, "signed"), (channels, "grey")]:
@@ -123,18 +123,18 @@ def test_one_negative_map_makes_the_batch_signed():
     np.testing.assert_array_equal(overlay(pictures, maps), overlay(pictures, maps, style="signed"))
 
 
-def test_a_map_grows_smoothly_in_place_and_stays_in_its_range():
+def test_an_enlarged_map_is_smooth_and_stays_in_its_range():
     small = np.zeros((1, 4, 6))
     small[0, 1, 4] = 1
     drawn = overlay(np.zeros((1, 80, 120, 3), np.uint8), small, alpha=1).astype(int).sum(3)[0]
     top, left = np.unravel_index(drawn.argmax(), drawn.shape)
     assert 20 <= top < 40 and 80 <= left < 100  # the cell of the one value
     dark = inferno(0).astype(int).sum()
-    assert drawn.min() == dark  # cubic interpolation undershoots; what is drawn does not
+    assert drawn.min() == dark  # Cubic interpolation undershoots, the drawn map does not.
     assert np.abs(np.diff(drawn, axis=0)).max() < 120
 
 
-def test_a_large_map_is_averaged_when_it_shrinks():
+def test_a_reduced_map_is_averaged():
     stripes = np.tile([0.0, 1.0], (16, 8))[None]  # (1, 16, 16)
     drawn = overlay(GRAYS, stripes, alpha=1)
     np.testing.assert_array_equal(drawn, np.broadcast_to(inferno(128), drawn.shape))
@@ -143,7 +143,7 @@ def test_a_large_map_is_averaged_when_it_shrinks():
 @pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-38, 1e-45, 5e-324, 1e38, 1.7e308, -1.7e308])
 @pytest.mark.parametrize("shape", [(1, 7, 5), (1, 1, 1), (1, 7, 5, 3), (1, 1, 1, 3), (1, 7, 5, 1)])
-def test_constant_tiny_and_huge_maps_draw(style, value, shape):
+def test_constant_tiny_and_huge_maps_can_be_drawn(style, value, shape):
     drawn = overlay(GRAYS, np.full(shape, value), style=style)
     assert drawn.dtype == np.uint8 and drawn.shape == GRAYS.shape
     np.testing.assert_array_equal(drawn, np.broadcast_to(drawn[0, 0, 0], drawn.shape))
@@ -151,26 +151,28 @@ def test_constant_tiny_and_huge_maps_draw(style, value, shape):
     np.testing.assert_array_equal(drawn, unit)
 
 
-def test_values_of_very_different_sizes_draw():
+def test_values_of_very_different_magnitudes_can_be_drawn():
     values = np.full((1, 20, 20, 3), 5e-324)
     values[0, 0, 0] = [1.7e308, -1.7e308, 1.0]
     for style in ("heatmap", "signed", "grey"):
         overlay(GRAYS, values, style=style)
 
 
-def test_a_zero_map_takes_the_color_of_zero():
+def test_a_zero_map_has_the_color_of_zero():
     zeros = np.zeros((1, 7, 7))
     assert (overlay(GRAYS, zeros, style="heatmap", alpha=1) == inferno(0)).all()
     assert (overlay(GRAYS, zeros[..., None], style="grey") == 128).all()
     assert overlay(GRAYS, zeros, style="signed", alpha=1).max() < 40
 
 
-def test_floats_in_zero_to_one_are_shown_as_they_are_and_others_are_stretched():
+def test_floats_in_zero_to_one_are_drawn_unchanged_and_others_are_stretched():
     dim = np.linspace(0.2, 0.6, 192).reshape(1, 8, 8, 3)
     np.testing.assert_array_equal(overlay(dim, RAMP, alpha=0), np.rint(dim * 255))
     preprocessed = dim * 300 - 123
     expected = np.linspace(0, 255, 192).reshape(1, 8, 8, 3)
-    with pytest.warns(UserWarning, match=r"values from -63 to 57: .* Pass the RGB images themselves.*tfviz\.load_images"):
+    with pytest.warns(
+        UserWarning, match=r"values from -63 to 57: .* Pass the array that tfviz\.load_images returned.*RGB images"
+    ):
         drawn = overlay(preprocessed.astype(np.float32), RAMP, alpha=0)
     np.testing.assert_allclose(drawn, expected, atol=0.51)
     overlay(np.full((1, 8, 8, 3), 7.0), RAMP)
@@ -184,7 +186,7 @@ def test_a_batch_of_unknown_colors_warns_once():
     assert len(caught) == 1
 
 
-def test_zero_to_255_is_drawn_as_it_is_and_a_batch_has_one_scale():
+def test_floats_in_0_to_255_are_drawn_unchanged_on_one_scale_per_batch():
     pictures = np.stack([np.full((8, 8, 3), 0.9), np.full((8, 8, 3), 30.0), np.full((8, 8, 3), 200.0)])
     assert overlay(pictures, np.repeat(RAMP, 3, 0), alpha=0)[:, 0, 0, 0].tolist() == [1, 30, 200]
 
@@ -196,18 +198,18 @@ def test_preprocessing_is_undone_before_drawing(picture, mode):
     np.testing.assert_array_equal(overlay(picture, RAMP, alpha=0, preprocessing=mode), picture)
 
 
-def test_gray_images_are_undone_and_what_does_not_fit_is_refused(picture):
+def test_preprocessing_of_gray_images_is_undone_and_a_wrong_one_is_an_error(picture):
     gray = picture[..., :1]
     np.testing.assert_allclose(overlay(gray / 127.5 - 1, RAMP, alpha=0, preprocessing="tf"), gray.repeat(3, 3), atol=1)
     with pytest.raises(ImageError, match=r"from 127\.5 to .* were not preprocessed this way"):
         overlay(picture.astype(float), RAMP, preprocessing="tf")
-    with pytest.raises(ImageError, match="gives 3 channels, but the images have 1"):
+    with pytest.raises(ImageError, match="`preprocessing` produces 3 channels, but the images have 1"):
         overlay(gray / 127.5 - 1, RAMP, preprocessing=named("tf"))
     with pytest.raises(OptionError, match="Unknown preprocessing 'caffee'"):
         overlay(picture.astype(float), RAMP, preprocessing="caffee")
 
 
-def test_over_a_gray_picture_the_peak_has_the_color_of_the_bar_and_zeros_leave_the_picture_clear():
+def test_over_a_gray_image_peaks_have_full_color_and_zeros_leave_it_visible():
     green = np.zeros((1, 8, 8, 3), np.uint8)
     green[..., 1] = 200
     drawn = overlay(green, RAMP, underlay="gray").astype(int)
@@ -216,24 +218,24 @@ def test_over_a_gray_picture_the_peak_has_the_color_of_the_bar_and_zeros_leave_t
     np.testing.assert_allclose(drawn[0, 0, 0], (1 - 0.5**1.4) * gray, atol=1.5)
     np.testing.assert_array_equal(overlay(green, RAMP, underlay="gray", alpha=1), overlay(green, RAMP, alpha=1))
     assert (overlay(green, RAMP, underlay="gray", alpha=0) == gray).all()
-    with pytest.raises(OptionError, match="underlay: no such underlay 'grey'"):
+    with pytest.raises(OptionError, match="Unknown underlay 'grey'"):
         overlay(green, RAMP, underlay="grey")
 
 
-def test_gray_pictures_become_rgb(picture):
+def test_gray_images_become_rgb(picture):
     gray = picture[..., :1]
     np.testing.assert_array_equal(overlay(gray, RAMP), overlay(np.repeat(gray, 3, 3), RAMP))
 
 
 @pytest.mark.parametrize("maps", [RAMP[0], RAMP, RAMP[0, ..., None], RAMP[..., None]])
-def test_a_picture_without_a_batch_axis_comes_back_without_one(picture, maps):
+def test_a_single_image_gives_a_single_picture(picture, maps):
     drawn = overlay(picture[0], maps)
     assert drawn.shape == (8, 8, 3)
     batch = maps if maps.ndim == 4 or maps.shape[0] == 1 else maps[None]
     np.testing.assert_array_equal(drawn, overlay(picture, batch)[0])
 
 
-def test_pictures_of_different_sizes_come_and_go_as_a_list(picture):
+def test_images_of_different_sizes_are_a_list(picture):
     wide = np.zeros((5, 30, 3), np.uint8)
     drawn = overlay([picture[0], wide], np.concatenate([RAMP, RAMP]))
     assert [one.shape for one in drawn] == [(8, 8, 3), (5, 30, 3)]
@@ -241,7 +243,7 @@ def test_pictures_of_different_sizes_come_and_go_as_a_list(picture):
     np.testing.assert_array_equal(overlay([wide], [RAMP[0]])[0], drawn[1])
 
 
-def test_what_comes_in_is_not_changed(picture):
+def test_the_inputs_are_unchanged(picture):
     before, maps = picture.copy(), RAMP.copy()
     overlay(picture, maps, style="grey")[:] = 0
     overlay(picture, maps)[:] = 0
@@ -249,7 +251,7 @@ def test_what_comes_in_is_not_changed(picture):
     np.testing.assert_array_equal(maps, RAMP)
 
 
-def test_half_precision_and_integer_maps_draw():
+def test_half_precision_and_integer_maps_can_be_drawn():
     steps = np.arange(64).reshape(1, 8, 8)
     np.testing.assert_array_equal(overlay(GRAYS, steps), overlay(GRAYS, steps.astype(np.float16)))
 
@@ -257,31 +259,31 @@ def test_half_precision_and_integer_maps_draw():
 @pytest.mark.parametrize(
     ("images", "maps", "message"),
     [
-        (GRAYS, RAMP.repeat(2, 0), "2 maps for 1 pictures"),
-        (GRAYS[0], RAMP.repeat(5, 0), "5 maps for 1 pictures"),
+        (GRAYS, RAMP.repeat(2, 0), "Received: 2 maps for 1 images"),
+        (GRAYS[0], RAMP.repeat(5, 0), "Received: 5 maps for 1 images"),
         (GRAYS, np.zeros((1, 10)), "at a Dense layer"),
         (GRAYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
         (GRAYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
-        (GRAYS, "map", "array of numbers, got str"),
+        (GRAYS, "map", r"array of numbers\. Received: str \("),
         (GRAYS[..., :2], RAMP, "\\(8, 8, 2\\)"),
-        (GRAYS[0, 0], RAMP, "got shape \\(8, 3\\)"),
-        (np.full((1, 8, 8, 3), np.nan), RAMP, "picture holds NaN"),
-        (GRAYS[:0], RAMP[:0], "at least one picture"),
-        ([], [], "at least one picture"),
+        (GRAYS[0, 0], RAMP, "Received: shape \\(8, 3\\)"),
+        (np.full((1, 8, 8, 3), np.nan), RAMP, "The image contains NaN"),
+        (GRAYS[:0], RAMP[:0], "at least one image"),
+        ([], [], "at least one image"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(images, maps, message):
+def test_images_or_maps_that_cannot_be_drawn_are_an_error(images, maps, message):
     with pytest.raises(ImageError, match=message):
         overlay(images, maps)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_an_alpha_beyond_its_range_is_refused(alpha):
-    with pytest.raises(OptionError, match="alpha: expected a strength from 0"):
+def test_an_alpha_out_of_range_is_an_error(alpha):
+    with pytest.raises(OptionError, match=r"`alpha` must be between 0 \(image only\) and 1 \(colors only\)\. Received: "):
         overlay(GRAYS, RAMP, alpha=alpha)
 
 
-def test_an_unknown_style_names_its_neighbors():
+def test_an_unknown_style_suggests_similar_names():
     with pytest.raises(OptionError, match="Did you mean 'heatmap'"):
         overlay(GRAYS, RAMP, style="heat_map")
 

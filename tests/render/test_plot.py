@@ -1,4 +1,4 @@
-"""The Matplotlib figure: what stands where, and that nothing is cut off."""
+"""The Matplotlib figure: its layout and texts, and that nothing is cut off."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURES = RANDOM.integers(0, 256, (3, 40, 60, 3), np.uint8)
 
 
 def pictures_in(figure, rows, columns):
-    """The figure's pictures, row by row; the rest of its axes are the legend."""
+    """Return the axes of images and maps, row by row, without legend and color bars."""
     axes = figure.axes[: rows * columns]
     return [axes[row * columns : (row + 1) * columns] for row in range(rows)]
 
@@ -35,7 +35,7 @@ def texts_of(figure):
 
 
 def numbers_of(axes):
-    """The numbers at the ends of a color bar."""
+    """Return the numbers at the ends of a color bar."""
     return [label.get_text() for label in axes.get_xticklabels()]
 
 
@@ -43,7 +43,7 @@ def bars_of(figure):
     return [axes for axes in figure.axes if axes.axison]
 
 
-def test_pictures_go_down_and_methods_across():
+def test_a_figure_has_a_row_per_image_and_a_column_per_method():
     figure = plot(PICTURES, {"grad_cam": MAPS, "saliency": MAPS[..., None] - 0.5, "deconvnet": MAPS[..., None] - 0.5})
     rows = pictures_in(figure, 3, 4)
     for row in range(3):
@@ -59,7 +59,7 @@ def test_pictures_go_down_and_methods_across():
     assert lefts[0] == lefts[1] == lefts[2] == sorted(lefts[0])
 
 
-def test_titles_are_methods_in_words_and_captions_stand_below_the_pictures():
+def test_titles_are_method_names_and_captions_are_below_the_images():
     figure = plot(PICTURES, {"grad_cam_plus_plus": MAPS, "guided_backprop": MAPS}, captions=["a", None, "tabby 0.83"])
     rows = pictures_in(figure, 3, 3)
     assert [[text.get_text() for text in axes.texts] for axes in rows[0]] == [
@@ -74,7 +74,7 @@ def test_titles_are_methods_in_words_and_captions_stand_below_the_pictures():
     ("key", "title"),
     [("hires_cam", "HiResCAM"), ("guided-grad-cam", "Guided Grad-CAM"), ("my_own $x^2$ Method", "my_own $x^2$ Method")],
 )
-def test_a_title_is_a_method_in_words_or_what_the_user_wrote(key, title):
+def test_a_title_is_the_methods_name_or_the_users_text(key, title):
     assert title_of(key) == title
     assert plot(PICTURES, {key: MAPS}).axes[1].texts[0].get_text() == title
 
@@ -89,7 +89,7 @@ def test_styles_and_alpha_change_what_is_drawn():
     np.testing.assert_array_equal(map_of(styles={"x": "heatmap"}, alpha=0.5), plain)
 
 
-def test_the_legend_names_each_style_once():
+def test_the_legend_explains_each_style_once():
     figure = plot(PICTURES, {"a": MAPS, "b": MAPS, "c": MAPS - 0.5, "d": MAPS[..., None]})
     legend = sorted(text.get_text() for axes in figure.axes[15:] for text in axes.texts)
     assert legend == [
@@ -106,7 +106,7 @@ LONG = "Käfig mit sehr langem Namen und einer_langen_Datei_ohne_jeden_Zwischenr
     ("count", "methods", "shape"),
     [(1, 1, (40, 60)), (1, 1, (90, 20)), (1, 1, (20, 200)), (4, 3, (90, 20)), (2, 12, (40, 60)), (30, 1, (20, 200))],
 )
-def test_no_text_is_cut_off_or_covers_a_picture(count, methods, shape):
+def test_no_text_is_cut_off_or_covers_an_image(count, methods, shape):
     pictures = np.zeros((count, *shape, 3), np.uint8)
     names = ["contrastive_excitation_backprop", *(f"method_{index}" for index in range(1, methods))]
     figure = plot(pictures, {name: np.ones((count, 3, 3)) for name in names}, captions=[LONG] * count)
@@ -132,7 +132,7 @@ def test_the_border_of_a_saved_figure_is_empty():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 500), (500, 2), (40, 60)])
-def test_pictures_keep_their_shape(shape):
+def test_images_keep_their_aspect_ratio(shape):
     figure = plot([np.zeros((*shape, 3), np.uint8), PICTURES[0]], {"grad_cam": MAPS[:2]})
     box = figure.axes[0].get_position()
     width, height = figure.get_size_inches()
@@ -140,13 +140,13 @@ def test_pictures_keep_their_shape(shape):
     assert drawn == pytest.approx(shape[0] / shape[1], rel=0.2)
 
 
-def test_a_dollar_sign_is_no_formula_and_a_letter_without_a_font_no_warning():
+def test_dollar_signs_and_letters_without_a_font_are_plain_text():
     figure = plot(PICTURES[:1], {"grad_cam": MAPS[:1]}, captions=["$x^2$ \U000f0000"])
     saved(figure)
     assert figure.axes[0].texts[-1].get_text() == "$x^2$ □"
 
 
-def test_a_single_picture_and_a_list_are_plotted_alike():
+def test_a_single_image_and_a_list_of_one_are_plotted_alike():
     single = plot(PICTURES[0], {"grad_cam": MAPS[0]}, captions="one")
     listed = plot([PICTURES[0]], {"grad_cam": [MAPS[0]]}, captions=["one"])
     np.testing.assert_array_equal(saved(single), saved(listed))
@@ -160,16 +160,16 @@ def shown_in(figure, count):
 
 
 def notes_of(figure, row=0):
-    """What stands below the three maps of a row."""
+    """Return the texts below the three maps of a row."""
     return [axes.texts[-1].get_text() for axes in figure.axes[4 * row + 1 : 4 * row + 4]]
 
 
-def test_scores_and_strengths_stand_below_the_maps_and_a_nearly_empty_map_is_dim():
+def test_scores_and_strengths_are_below_the_maps_and_a_nearly_empty_map_is_dim():
     scores = {"tabby": [0.9, 0.5, 0.1], "goldfish": [0, 0, 0], "dog": np.array([[0.1], [0.6], [0.2]])}
     figure = plot(PICTURES, {"grad_cam": TARGETS}, scores=scores)
     assert [axes.texts[0].get_text() for axes in figure.axes[1:4]] == ["Grad-CAM\ntabby", "Grad-CAM\ngoldfish", "Grad-CAM\ndog"]
-    assert notes_of(figure) == ["score 0.90", "score 0.00\npeak 1 % of tabby (nearly empty)", "score 0.10\npeak 30 % of tabby"]
-    assert notes_of(figure, 1)[2] == "score 0.60"  # in the second row the dog is the highest
+    assert notes_of(figure) == ["score 0.90", "score 0.00\npeak 1% of tabby (nearly empty)", "score 0.10\npeak 30% of tabby"]
+    assert notes_of(figure, 1)[2] == "score 0.60"  # In the second row, "dog" has the highest score.
     tabby, goldfish, dog = shown_in(figure, 4)[1:]
     np.testing.assert_array_equal(tabby, dog)
     weakest = np.full((3, 1, 1), 0.25)  # of the colors
@@ -186,7 +186,7 @@ def test_one_scale_for_all_targets_of_an_image():
     np.testing.assert_array_equal(shown_in(alone, 2)[1], shown_in(shared, 2)[1])
     assert (shown_in(alone, 4)[3] != shown_in(shared, 4)[3]).any()
     assert "zero to the strongest of all targets of an image and method" in [text.get_text() for text in texts_of(shared)]
-    with pytest.raises(OptionError, match="scale: no such scale 'picture'"):
+    with pytest.raises(OptionError, match="Unknown scale 'picture'"):
         plot(PICTURES, {"x": MAPS}, scale="picture")
 
 
@@ -198,22 +198,22 @@ def test_the_strength_of_excitation_is_its_sum():
     assert notes[1][1] == "empty: zero everywhere"
 
 
-def test_the_pictures_below_the_maps_are_gray_or_in_color():
+def test_the_underlay_is_gray_or_in_color():
     gray, color = (plot(PICTURES, {"x": MAPS}, alpha=0, underlay=underlay) for underlay in ("gray", "color"))
     drawn = shown_in(gray, 2)[1]
     assert (drawn == drawn[..., :1]).all()
     np.testing.assert_array_equal(*shown_in(color, 2))
 
 
-def test_another_color_map_is_drawn_and_shown_in_the_bar():
+def test_a_color_map_applies_to_maps_and_color_bars():
     plain, other = (plot(PICTURES, {"x": MAPS}, cmap=cmap) for cmap in (None, "viridis"))
     assert (shown_in(plain, 2)[1] != shown_in(other, 2)[1]).any()
     assert (bars_of(plain)[0].images[0].get_array() != bars_of(other)[0].images[0].get_array()).any()
-    with pytest.raises(OptionError, match=r"cmap: .* 'viridos'\. Did you mean 'viridis'"):
+    with pytest.raises(OptionError, match=r"Unknown Matplotlib color map 'viridos'\. Did you mean 'viridis'"):
         plot(PICTURES, {"x": MAPS}, cmap="viridos")
 
 
-def test_a_long_title_of_the_users_makes_its_column_wider():
+def test_a_long_user_title_widens_its_column():
     title = "My_Own   title: $loss$ of VGG-16, second run (cased AS Is)"
     figure = plot(PICTURES, {title: MAPS, "grad_cam": {"tabby, tabby cat, of the second photograph": MAPS}})
     assert [axes.texts[0].get_text() for axes in figure.axes[1:3]] == [
@@ -225,7 +225,7 @@ def test_a_long_title_of_the_users_makes_its_column_wider():
     assert not first.overlaps(second)
 
 
-def test_a_title_of_the_figure_stands_above_everything():
+def test_suptitle_is_above_everything():
     figure = plot(PICTURES, {"x": MAPS, "y": MAPS})
     shape = figure.axes[0].get_window_extent().size
     figure.suptitle("once")
@@ -246,7 +246,7 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
     pyplot = pytest.importorskip("matplotlib.pyplot")
     before = pyplot.get_fignums()
     plot(PICTURES, {"x": MAPS})
-    assert pyplot.get_fignums() == before  # the inline backend shows those that pyplot knows
+    assert pyplot.get_fignums() == before  # The inline backend shows these.
     select = pytest.importorskip("IPython.core.pylabtools").select_figure_formats
     select(shell, {"png"})
     formatted = shell.display_formatter.format(figure)[0]
@@ -256,25 +256,25 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
 @pytest.mark.parametrize(
     ("attributions", "options", "error", "message"),
     [
-        (MAPS, {}, OptionError, "expected a dict from method to its maps.*got ndarray"),
-        ({}, {}, OptionError, "got an empty one"),
-        ({"grad_cam": MAPS[:2]}, {}, ImageError, "2 maps for 3 pictures"),
-        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "captions: .* got 1 for 3"),
-        ({"grad_cam": {}}, {}, OptionError, "one target at least"),
-        ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "scores: .*Did you mean 'tabby'"),
-        ({"grad_cam": TARGETS}, {"scores": {"tabby": [1, 2]}}, ImageError, "scores: .* got 2 of 'tabby' for 3"),
-        ({"grad_cam": MAPS}, {"underlay": "grey"}, OptionError, "underlay: .*Did you mean 'gray'"),
-        ({"grad_cam": MAPS}, {"styles": {"gradcam": "grey"}}, OptionError, "Did you mean 'grad_cam'"),
+        (MAPS, {}, OptionError, "must be a dict from methods to maps.*Received: ndarray"),
+        ({}, {}, OptionError, "Received: an empty dict"),
+        ({"grad_cam": MAPS[:2]}, {}, ImageError, "Received: 2 maps for 3 images"),
+        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 for 3 images"),
+        ({"grad_cam": {}}, {}, OptionError, "at least one target"),
+        ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "`scores` .*Did you mean 'tabby'"),
+        ({"grad_cam": TARGETS}, {"scores": {"tabby": [1, 2]}}, ImageError, "`scores` .* Received: 2 of 'tabby' for 3"),
+        ({"grad_cam": MAPS}, {"underlay": "grey"}, OptionError, "Unknown underlay 'grey'. Did you mean 'gray'"),
+        ({"grad_cam": MAPS}, {"styles": {"gradcam": "grey"}}, OptionError, "`styles` .*Did you mean 'grad_cam'"),
         ({"grad_cam": MAPS}, {"styles": {"grad_cam": "gray"}}, OptionError, "Did you mean 'grey'"),
         ({"grad_cam": MAPS}, {"alpha": 2}, OptionError, "alpha"),
     ],
 )
-def test_what_does_not_fit_is_refused(attributions, options, error, message):
+def test_invalid_arguments_are_an_error(attributions, options, error, message):
     with pytest.raises(error, match=message):
         plot(PICTURES, attributions, **options)
 
 
-def test_methods_look_alike_in_figures_and_on_the_command_line():
+def test_figures_and_the_command_line_use_the_same_styles():
     from tfviz.methods import METHODS
     from tfviz.render.colors import METHOD_STYLES
     from tfviz.render.titles import TITLES

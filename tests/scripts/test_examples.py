@@ -1,4 +1,4 @@
-"""The notebooks run from beginning to end, and are kept without what they print."""
+"""The notebooks run from beginning to end, and are stored without outputs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def notebook(request: pytest.FixtureRequest) -> object:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_there_are_examples() -> None:
+def test_there_are_two_notebooks() -> None:
     assert [path.stem for path in EXAMPLES] == ["digits", "images"]
 
 
-def test_a_notebook_is_kept_without_outputs(notebook: object) -> None:
+def test_a_notebook_is_stored_without_outputs(notebook: object) -> None:
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code and not any(cell.outputs or cell.execution_count for cell in code)

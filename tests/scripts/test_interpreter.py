@@ -1,4 +1,4 @@
-"""A script that is typed literally runs in .venv, or says how to make it."""
+"""A script that is run without the packages restarts in .venv, or prints how to create it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python without packages, as a system's is."""
+    """Return a Python without packages, like that of a system."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, with_pip=False, symlinks=True)
     return folder / "bin" / "python"
@@ -38,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a stub in sh stands for Python")
 @pytest.mark.parametrize("name", [path.name for path in SCRIPTS])
-def test_a_script_starts_itself_in_the_environment(name: str, bare: Path, checkout: Path) -> None:
+def test_a_script_restarts_itself_in_the_virtual_environment(name: str, bare: Path, checkout: Path) -> None:
     words = WORDS.get(name, [])
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -51,11 +51,13 @@ def test_a_script_starts_itself_in_the_environment(name: str, bare: Path, checko
 
 @pytest.mark.parametrize("has_venv", [False, True])
 @pytest.mark.parametrize("name", [path.name for path in SCRIPTS])
-def test_without_packages_a_script_says_how_to_get_them(name: str, has_venv: bool, bare: Path, checkout: Path) -> None:
-    if has_venv:  # which has no packages either
+def test_without_packages_a_script_prints_how_to_install_them(name: str, has_venv: bool, bare: Path, checkout: Path) -> None:
+    if has_venv:  # It lacks the packages, too.
         (checkout / ".venv").symlink_to(bare.parents[1])
         bare = checkout / ".venv" / "bin" / "python"
     done = subprocess.run([bare, checkout / "scripts" / name, *WORDS.get(name, [])], capture_output=True, text=True)
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
-    assert line.startswith(f"{name}: error: ") and "has no tensorflow, keras" in line and "scripts/demo once" in line
+    assert (
+        line.startswith(f"{name}: error: ") and "lacks the packages tensorflow, keras" in line and "scripts/demo once" in line
+    )

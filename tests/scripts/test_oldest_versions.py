@@ -1,4 +1,4 @@
-"""The oldest versions that `scripts/test --oldest` installs are those of setup.cfg."""
+"""`scripts/test --oldest` installs the oldest versions that setup.cfg allows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_requirement_without_a_lower_bound_is_an_error(requirement: str) -> No
         oldest_versions.oldest(requirement)
 
 
-def test_the_package_and_its_extras_are_read() -> None:
+def test_requirements_include_the_extras() -> None:
     found = oldest_versions.requirements(SETUP_CFG)
     assert {"tensorflow>=2.20", "torch>=2.6", "pytest>=8"} <= set(found)
     assert not [line for line in found if "%" in line]

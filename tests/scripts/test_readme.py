@@ -1,6 +1,4 @@
-"""README's commands and Python run as written, in order, in a fresh clone, and print what README
-says.
-"""
+"""README's commands and Python code run in order in a fresh clone, and print the stated output."""
 
 from __future__ import annotations
 
@@ -24,14 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 LINES = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
-# CI runs it after the tests; here it would install into the environment of the tests
+# CI runs this after the tests. Here it would install into the environment of the tests.
 INSTALLING = "scripts/demo"
 ACTIVATING = "source .venv/bin/activate"
 SERVING = "tfviz watch runs"
 MOST_WORDS = 2000
 TIMEOUT_S = 600
 
-# Runs README in one process, as one reader types it into one Python and one shell.
+# Runs all blocks in one process, so that names carry over from block to block.
 DRIVER = """
 import json, os, pathlib, subprocess, sys
 
@@ -54,7 +52,7 @@ print(json.dumps(printed))
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the repository, with a .venv that holds the packages of this Python."""
+    """Copy the repository, with a .venv that uses the packages of this Python."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("tfviz", "scripts", "examples", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -62,7 +60,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"export PATH={shlex.quote(str(programs))}:$PATH\n")
     (programs / "tfviz").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tfviz "$@"\n')
-    # test_only_extras_are_installed looks at what it would install
+    # test_readme_only_installs_extras checks the arguments.
     (programs / "pip").write_text("#!/bin/sh\n")
     for name in ("tfviz", "pip"):
         (programs / name).chmod(0o755)
@@ -75,9 +73,7 @@ def environment(clone: Path) -> dict[str, str]:
 
 
 def runnable() -> list[tuple[str, str]]:
-    """README's blocks in order, without what cannot end, and with the environment that was
-    activated before.
-    """
+    """Return README's blocks in order, without commands that don't end, with .venv active."""
     found, is_active = [], False
     for kind, text in BLOCKS:
         if kind == "console":
@@ -94,15 +90,15 @@ def test_the_environment_is_activated_before_the_first_command() -> None:
     assert not [kind for kind, _ in BLOCKS if kind not in ("console", "python", "text")]
 
 
-def test_everything_runs_in_order_and_prints_what_is_said(clone: Path, environment: dict[str, str]) -> None:
+def test_every_block_runs_in_order_and_prints_the_output_in_readme(clone: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-c", DRIVER]
     words = {"input": json.dumps(runnable()), "capture_output": True, "text": True, "timeout": TIMEOUT_S}
     done = subprocess.run(command, cwd=clone, env=environment, **words)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = json.loads(done.stdout.splitlines()[-1])
-    said = [following for (kind, _), (next_kind, following) in itertools.pairwise(BLOCKS) if next_kind == "text"]
+    stated = [following for (kind, _), (next_kind, following) in itertools.pairwise(BLOCKS) if next_kind == "text"]
     python = [text for (kind, _), text in zip(runnable(), printed, strict=True) if kind == "python" and text]
-    assert python == said
+    assert python == stated
     made = ("maps/index.html", "run.mp4", "explainer/saved_model.pb", "heart_star_overlay.png", "exported/tfviz.json")
     assert all((clone / name).stat().st_size > 0 for name in made)
 
@@ -121,13 +117,13 @@ def test_the_page_is_served(clone: Path, environment: dict[str, str]) -> None:
             viewer.terminate()
 
 
-def test_only_extras_are_installed() -> None:
+def test_readme_only_installs_extras() -> None:
     installed = [line for line in LINES if "pip install" in line]
     assert installed == ["pip install '.[viewer,film]'"]
     assert {"viewer", "film"} <= set(_EXTRAS)
 
 
-def test_every_link_leads_to_a_file() -> None:
+def test_every_relative_link_leads_to_a_file() -> None:
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
     for page in [*pages, *sorted((ROOT / "docs").glob("*.md"))]:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):

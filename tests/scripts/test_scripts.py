@@ -1,6 +1,4 @@
-"""The scripts, as a person would run them: files named as promised, and one clear line for what is
-wrong.
-"""
+"""The scripts, run from the command line: the files that they write and their error messages."""
 
 from __future__ import annotations
 
@@ -28,21 +26,21 @@ def picture(seed: int, height: int = 50, width: int = 70) -> np.ndarray:
 
 
 class Script:
-    """Runs scripts in this process, where TensorFlow is loaded already."""
+    """Run scripts in this process, where TensorFlow is already loaded."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
     def __call__(self, name: str, *words: Any) -> tuple[int, str, list[str]]:
-        """The exit code, what was printed, and the lines about errors."""
+        """Run a script and return its exit code, its output and its error lines."""
         self.monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(str(SCRIPTS / name), run_name="__main__")
         out, err = self.capsys.readouterr()
         return int(stop.value.code or 0), out, err.splitlines()
 
-    def refusal(self, name: str, *words: Any) -> str:
-        """The one line with which a script refuses."""
+    def error(self, name: str, *words: Any) -> str:
+        """Run a script that fails, and return its error line."""
         code, _, lines = self(name, *words)
         assert code == 2 and len(lines) == 1 and lines[0].startswith(f"{name}: error: ")
         return lines[0]
@@ -55,7 +53,7 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Narrow files with three classes."""
+    """Write weights files of narrow networks with three classes."""
     folder = tmp_path_factory.mktemp("weights")
     return {name: write_npy(folder / f"{name}.npy", random_vgg(name, classes=3)) for name in ("vgg16", "vgg19")}
 
@@ -72,14 +70,14 @@ def files_in(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_script_is_thin_and_has_help(name: str, script: Script) -> None:
+def test_a_script_is_short_and_has_help(name: str, script: Script) -> None:
     path = SCRIPTS / name
     assert len(path.read_text().splitlines()) <= MOST_LINES
     code, out, _ = script(name, "--help")
     assert code == 0 and f"scripts/{name} " in out and "usage" in out
 
 
-def test_help_and_errors_come_without_noise() -> None:
+def test_errors_come_without_log_messages() -> None:
     command = [sys.executable, SCRIPTS / "guided_backprop_vgg19", "nowhere"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2 and result.stdout == ""
@@ -92,7 +90,7 @@ def test_help_and_errors_come_without_noise() -> None:
 # guided_backprop_vgg19
 
 
-def test_guided_backprop_writes_a_map_for_each_picture(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
+def test_guided_backprop_writes_a_map_per_image(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("big cat, cat\nbig cat\nbig cat\n")
     words = (photos, "--weights", weights["vgg19"], "--output", tmp_path / "maps")
     assert script("guided_backprop_vgg19", *words, "--labels", tmp_path / "labels.txt", "--batch-size", 3)[0] == 0
@@ -101,15 +99,15 @@ def test_guided_backprop_writes_a_map_for_each_picture(script: Script, weights: 
     assert drawn.shape == (50, 50, 3) and drawn.std() > 5
 
 
-def test_guided_backprop_takes_a_pattern_and_numbers(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
+def test_guided_backprop_takes_a_pattern(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
     words = ("guided_backprop_vgg19", photos, "--weights", weights["vgg19"], "--output", tmp_path / "maps")
     script(*words, "--pattern", "*.[jt]*")
     names = sorted(files_in(tmp_path / "maps"))
     assert len(names) == 2 and names[0].startswith("map_0_class_") and names[0][-5] in "012"
-    assert "No picture in" in script.refusal(*words, "--pattern", "*.gif")
+    assert "No image in" in script.error(*words, "--pattern", "*.gif")
 
 
-def test_a_picture_that_cannot_be_read_is_skipped(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_skipped(script: Script, weights: Any, photos: Path, tmp_path: Path) -> None:
     (photos / "cat" / "ü.jpg").write_bytes((photos / "cat" / "ü.jpg").read_bytes()[:300])
     words = (photos, "--weights", weights["vgg19"], "--output", tmp_path / "maps")
     code, _, lines = script("guided_backprop_vgg19", *words)
@@ -128,7 +126,7 @@ def visual_backprop(script: Script, photos: Path, checkpoint: Path, *words: Any)
     return files_in(output) if output.exists() else set()
 
 
-def test_visual_backprop_writes_three_pictures_for_each(script: Script, weights: Any, photos: Path) -> None:
+def test_visual_backprop_writes_three_files_per_image(script: Script, weights: Any, photos: Path) -> None:
     written = visual_backprop(script, photos, weights["vgg16"], "--bs", 3, "--ms", 1)
     assert written == {f"{name}_{kind}.png" for name in FILES for kind in ("img", "outputseg", "over")}
     image, mask, over = (read_image(photos.parent / "results/cat" / f"x_{kind}.png") for kind in ("img", "outputseg", "over"))
@@ -138,12 +136,12 @@ def test_visual_backprop_writes_three_pictures_for_each(script: Script, weights:
     assert np.abs(over - expected).max() < 2
 
 
-def test_only_misclassified_leaves_out_what_is_right(script: Script, weights: Any, photos: Path) -> None:
+def test_only_misclassified_skips_correct_predictions(script: Script, weights: Any, photos: Path) -> None:
     model = load_model("vgg16", weights=weights["vgg16"])
     paths = {name: photos / file for name, file in FILES.items()}
     predicted = dict(zip(paths, np.argmax(model(load_images(paths.values(), model)), axis=1), strict=True))
     names = ["bird", "dog"]
-    names.insert(int(predicted["cat/x"]), "cat")  # so that one is right at least
+    names.insert(int(predicted["cat/x"]), "cat")  # makes at least one prediction correct
     (photos.parent / "names.txt").write_text("\n".join(names))
     wrong = {name for name, number in predicted.items() if names[number] != name.split("/")[0]}
     assert 0 < len(wrong) < 4
@@ -151,7 +149,7 @@ def test_only_misclassified_leaves_out_what_is_right(script: Script, weights: An
     assert {name.removesuffix("_over.png") for name in written if name.endswith("_over.png")} == wrong
 
 
-def test_long_names_and_batch_norm_are_taken(script: Script, photos: Path, tmp_path: Path) -> None:
+def test_long_options_and_batch_normalization_work(script: Script, photos: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from support.torch_networks import small
 
@@ -162,21 +160,21 @@ def test_long_names_and_batch_norm_are_taken(script: Script, photos: Path, tmp_p
     assert (code, lines) == (0, []) and len(files_in(tmp_path / "r")) == 12 and "y_over.png" in out
 
 
-def test_folders_and_checkpoints_that_cannot_be_used_are_refused(script: Script, weights: Any, photos: Path) -> None:
-    def refusal(checkpoint: Path, *words: Any) -> str:
-        return script.refusal("visual_backprop_vgg16", "--dir", photos, "--cp", checkpoint, *words)
+def test_unusable_folders_and_checkpoints_are_an_error(script: Script, weights: Any, photos: Path) -> None:
+    def error(checkpoint: Path, *words: Any) -> str:
+        return script.error("visual_backprop_vgg16", "--dir", photos, "--cp", checkpoint, *words)
 
     text, short = photos.parent / "text.npy", photos.parent / "short.npy"
     text.write_text("hello")
     short.write_bytes(weights["vgg16"].read_bytes()[:5000])
-    assert "text.npy is not a NumPy file" in refusal(text)
-    assert "short.npy is cut short or damaged" in refusal(short)
-    assert "does not fit VGG16" in refusal(weights["vgg19"])
-    assert "The batch size must be at least 1. Received: 0." in refusal(weights["vgg16"], "--bs", 0)
+    assert "text.npy is not a NumPy file" in error(text)
+    assert "short.npy is cut short or damaged" in error(short)
+    assert "does not fit VGG16" in error(weights["vgg19"])
+    assert "The batch size must be at least 1. Received: 0." in error(weights["vgg16"], "--bs", 0)
     (photos / "empty").mkdir()
-    assert "empty contains no image" in refusal(weights["vgg16"])
+    assert "empty contains no image" in error(weights["vgg16"])
     write_image(photos / "stray.png", picture(0))
-    assert "stray.png is a file where a class's folder is expected" in refusal(weights["vgg16"])
+    assert "stray.png is a file. Expected: only class folders" in error(weights["vgg16"])
 
 
 # one_image_resnet50
@@ -193,13 +191,13 @@ def test_one_image_is_explained(script: Script, tmp_path: Path, method: str, sha
     code, out, lines = script("one_image_resnet50", *words)
     assert (code, lines, out.strip()) == (0, [], str(tmp_path / "vis.png"))
     assert read_image(tmp_path / "vis.png").shape == shape
-    assert "is not a JPEG" in script.refusal("one_image_resnet50", method, tmp_path / "w.pth", tmp_path / "o.png")
+    assert "is not a JPEG" in script.error("one_image_resnet50", method, tmp_path / "w.pth", tmp_path / "o.png")
 
 
 # excitation
 
 
-def test_each_class_has_its_own_panels(script: Script, weights: Any, tmp_path: Path) -> None:
+def test_each_class_has_its_own_row(script: Script, weights: Any, tmp_path: Path) -> None:
     path = write_image(tmp_path / "pets.png", picture(0))
     words = ("excitation_vgg16", path, "--weights", weights["vgg16"], "--output", tmp_path / "figure.png")
     for classes, panels in ((("0", "2", "1"), 3), (("1",), 1), ((), 2)):
@@ -208,12 +206,12 @@ def test_each_class_has_its_own_panels(script: Script, weights: Any, tmp_path: P
     at_pool = read_image(tmp_path / "figure.png")
     assert script(*words, "--layer", "image")[0] == 0
     assert not np.array_equal(read_image(tmp_path / "figure.png"), at_pool)
-    assert "Did you mean 'block3_pool'" in script.refusal(*words, "--layer", "blok3_pool")
-    assert "Target 7 is out of range" in script.refusal(*words, "--classes", "7")
-    assert "No class is called 'cat'" in script.refusal(*words, "--classes", "cat")
+    assert "Did you mean 'block3_pool'" in script.error(*words, "--layer", "blok3_pool")
+    assert "Target 7 is out of range" in script.error(*words, "--classes", "7")
+    assert "No class is called 'cat'" in script.error(*words, "--classes", "cat")
 
 
-def test_the_digits_are_told_apart(script: Script, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_digits_script_distinguishes_digits(script: Script, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("sklearn")
     import digits
 

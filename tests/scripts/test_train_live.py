@@ -1,6 +1,4 @@
-"""scripts/train_live, with less to learn: the run it leaves, the page it serves, and what it says
-to wrong words.
-"""
+"""scripts/train_live with less data: the run it writes, the page it serves and its errors."""
 
 from __future__ import annotations
 
@@ -27,28 +25,28 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_live"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The script as a module, with a hundredth of its data."""
+    """Load the script as a module, with a hundredth of its data."""
     loader = importlib.machinery.SourceFileLoader("train_live", str(SCRIPT))
     spec = importlib.util.spec_from_loader("train_live", loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "train_live", module)  # where dataclasses look for it
+    monkeypatch.setitem(sys.modules, "train_live", module)  # for dataclasses
     loader.exec_module(module)
     for name, value in (("SCENES", 96), ("DIGIT_PICTURES", 320), ("HELD_OUT", 200), ("DRAWN_SIDE_PX", 96)):
         monkeypatch.setattr(module, name, value)
     return module
 
 
-def ran(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
-    """The exit code."""
+def run_script(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+    """Run the script and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["train_live", *map(str, words)])
     return script.exit_code("train_live", lambda: script.run(script.arguments()))
 
 
-def test_a_run_of_the_shapes_is_left_in_a_folder_of_its_own(
+def test_the_shapes_task_writes_a_run_to_its_own_folder(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    assert ran(script, monkeypatch, "--no-page", "--epochs", 2, "--every", 2, "--log-dir", tmp_path) == 0
+    assert run_script(script, monkeypatch, "--no-page", "--epochs", 2, "--every", 2, "--log-dir", tmp_path) == 0
     (folder,) = find_runs(tmp_path)
     run, records = read_run(folder), read_records(folder)
     assert re.fullmatch(r"shapes-\d{8}-\d{6}", folder.name)
@@ -59,11 +57,11 @@ def test_a_run_of_the_shapes_is_left_in_a_folder_of_its_own(
     assert first.shape == (96, 96, 3) and np.abs(first.astype(int) - last).mean() > 1
     assert np.abs(read_image(image_path(folder, 0)).astype(int) - first).mean() > 1
     out = capsys.readouterr().out
-    assert re.search(r"Epoch  2: .*loss \d\.\d{3}", out) and "On 200 new pictures:" in out
-    assert f"As a film: tfviz film {folder} --output {folder.name}.mp4" in out
+    assert re.search(r"Epoch  2: .*loss \d\.\d{3}", out) and "On 200 new images:" in out
+    assert f"To make a film: tfviz film {folder} --output {folder.name}.mp4" in out
 
 
-def test_scenes_are_the_same_for_the_network_and_for_the_eye(script: types.ModuleType) -> None:
+def test_watched_and_drawn_scenes_are_the_same(script: types.ModuleType) -> None:
     task = script.shapes(seed=0)
     assert task.watched.shape == (6, 48, 48, 3) and task.training[1].sum(1).max() == 2 and task.training[1].sum(1).min() == 1
     for seen, drawn in zip(task.watched, task.drawn, strict=True):
@@ -74,7 +72,7 @@ def test_scenes_are_the_same_for_the_network_and_for_the_eye(script: types.Modul
 
 
 def bars_file(path: Path, count: int = 400) -> Path:
-    """Pictures like MNIST's, in which digit d is a bright bar d columns wide, and easy to learn."""
+    """Write images like MNIST's, in which a bar as wide as the digit makes it easy to learn."""
     labels = np.random.default_rng(0).integers(0, 10, count, np.uint8)
     images = np.zeros((count, 28, 28), np.uint8)
     for image, label in zip(images, labels, strict=True):
@@ -83,16 +81,16 @@ def bars_file(path: Path, count: int = 400) -> Path:
     return path
 
 
-def test_digits_of_a_file_are_learned(
+def test_digits_from_a_file_are_learned(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
     monkeypatch.setitem(script.LEARNING_RATE, "mnist", 5e-3)
     words = ("--data", "mnist", "--data-file", bars_file(tmp_path / "bars.npz"), "--no-page", "--log-dir", tmp_path / "runs")
-    assert ran(script, monkeypatch, *words, "--epochs", 6, "--every", 20) == 0
+    assert run_script(script, monkeypatch, *words, "--epochs", 6, "--every", 20) == 0
     (folder,) = find_runs(tmp_path / "runs")
     out, records = capsys.readouterr().out, read_records(folder)
     assert f"Digits: {tmp_path / 'bars.npz'}." in out and folder.name.startswith("mnist-")
-    # 28 pixels, three times
+    # 28 pixels, enlarged three times
     assert read_run(folder)["images"] == [{"height": 84, "width": 168}] * 6
     assert records[0]["logs"] == {} and records[-1]["logs"]["accuracy"] > 0.8
     right = [one["class"] == digit for one, digit in zip(records[-1]["predictions"], script.WATCHED_DIGITS, strict=True)]
@@ -113,47 +111,47 @@ def test_small_digits_are_enlarged_for_the_network(script: types.ModuleType, mon
     assert np.array_equal(task.watched[0], task.drawn[0][::4, ::4])
 
 
-def test_the_time_ends_the_training(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_time_limit_ends_the_training(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ("--no-page", "--every", 1000, "--log-dir", tmp_path)
-    assert ran(script, monkeypatch, *words, "--minutes", 1e-6) == 0
+    assert run_script(script, monkeypatch, *words, "--minutes", 1e-6) == 0
     (folder,) = find_runs(tmp_path)
     assert [record["step"] for record in read_records(folder)] == [0, 1]
 
 
-def test_a_seed_makes_the_same_run_again(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_seed_reproduces_a_run(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     losses = []
     for number in range(2):
-        ran(script, monkeypatch, "--no-page", "--epochs", 1, "--seed", 3, "--log-dir", tmp_path / str(number))
+        run_script(script, monkeypatch, "--no-page", "--epochs", 1, "--seed", 3, "--log-dir", tmp_path / str(number))
         (folder,) = find_runs(tmp_path / str(number))
         losses.append(read_records(folder)[-1]["logs"]["loss"])
     assert losses[0] == losses[1]
 
 
-def test_the_page_shows_the_run_while_and_after_it_trains(
+def test_the_page_shows_the_run_during_and_after_training(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
-    said, seen = [""], []
+    output, seen = [""], []
 
     def look(logs: Any = None) -> str:
-        said[0] += capsys.readouterr().out
-        address = re.findall(r"http://\S+", said[0])[0]
+        output[0] += capsys.readouterr().out
+        address = re.findall(r"http://\S+", output[0])[0]
         page = urllib.request.urlopen(address, timeout=10).read()
-        seen.append([(b"<html" in page.lower(), run["snapshots"]) for run in ask(f"{address}api/runs")])
+        seen.append([(b"<html" in page.lower(), run["snapshots"]) for run in fetched(f"{address}api/runs")])
         return "described"
 
     monkeypatch.setattr(script, "described", look)
     monkeypatch.setattr(script, "wait_for_ctrl_c", look)
     words = ("--epochs", 1, "--every", 1, "--log-dir", tmp_path, "--port", 0, "--keep")
-    assert ran(script, monkeypatch, *words) == 0
+    assert run_script(script, monkeypatch, *words) == 0
     during, after, kept = seen
-    assert during == [] or during[0][0]  # whether the first snapshot is there already is a race
+    assert during == [] or during[0][0]  # The first snapshot may not exist yet.
     assert after[0][0] and kept == [(True, 5)]
-    assert "described" in said[0] and not is_answering(re.findall(r"http://\S+", said[0])[0])
+    assert "described" in output[0] and not is_answering(re.findall(r"http://\S+", output[0])[0])
 
 
-def ask(address: str) -> Any:
+def fetched(address: str) -> Any:
     return json.load(urllib.request.urlopen(address, timeout=10))
 
 
@@ -167,29 +165,31 @@ def is_answering(address: str) -> bool:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--minutes", 0), "--minutes, --epochs and --every: expected more than nothing."),
-        (("--epochs", 0), "expected more than nothing"),
-        (("--data-file", "x.npz"), "--data-file goes with --data mnist."),
+        (("--minutes", 0), "--minutes, --epochs and --every must be positive."),
+        (("--epochs", 0), "must be positive"),
+        (("--data-file", "x.npz"), "--data-file needs --data mnist."),
         (("--data", "mnist", "--data-file", "nowhere.npz"), "nowhere.npz cannot be read as digits"),
-        (("--data", "mnist", "--data-file", SCRIPT), "Expected an .npz file with x_train and y_train."),
+        (("--data", "mnist", "--data-file", SCRIPT), "Pass an .npz file with x_train and y_train."),
     ],
 )
-def test_wrong_words_are_answered_in_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any, words: Any, message: str
 ) -> None:
-    assert ran(script, monkeypatch, "--no-page", "--log-dir", tmp_path, *words) == 2
-    said = capsys.readouterr()
-    assert len(said.err.splitlines()) == 1 and message in said.err and said.err.startswith("train_live: error: ")
+    assert run_script(script, monkeypatch, "--no-page", "--log-dir", tmp_path, *words) == 2
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 1 and message in output.err and output.err.startswith("train_live: error: ")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_of_other_arrays_is_refused(script: types.ModuleType, tmp_path: Path) -> None:
+def test_a_file_with_other_arrays_is_an_error(script: types.ModuleType, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 28, 20)), y_train=np.zeros(3))
-    with pytest.raises(script.ImageError, match=r"expected x_train \(N, side, side\) and y_train \(N,\), got \(3, 28, 20\)"):
+    with pytest.raises(
+        script.ImageError, match=r"must hold x_train \(N, side, side\) and y_train \(N,\)\. Received: \(3, 28, 20\)"
+    ):
         script.digits_in(tmp_path / "a.npz")
 
 
-def test_without_the_extra_the_page_says_what_to_install(
+def test_a_missing_extra_is_reported_with_its_install_command(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -198,14 +198,14 @@ def test_without_the_extra_the_page_says_what_to_install(
         pass
 
 
-def test_a_port_that_is_taken_is_told(script: types.ModuleType, tmp_path: Path, capfd: Any) -> None:
+def test_a_taken_port_is_an_error(script: types.ModuleType, tmp_path: Path, capfd: Any) -> None:
     pytest.importorskip("fastapi")
     import socket
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        port, message = other.getsockname()[1], r"The live page could not be started\. Choose another --port"
+        port, message = other.getsockname()[1], r"The live page did not start\. Choose another --port"
         with pytest.raises(script.OptionError, match=message), script.page(tmp_path, port):
             pass
     assert "cannot listen on" in capfd.readouterr().err

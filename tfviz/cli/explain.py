@@ -1,6 +1,4 @@
-"""`tfviz explain`: finds the images, plans, explains them batch by batch, and prints how
-it went.
-"""
+"""`tfviz explain`: find the images, explain them batch by batch, and print a summary."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.signals import exit_code
-from tfviz.cli.terminal import Progress, import_tensorflow, tell
+from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
@@ -33,89 +31,90 @@ EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
-Writes colored maps of what the network looks at for every image, and OUTPUT/index.html, a page
-that shows them beside the predicted classes and opens from disk:
+Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
+that shows them beside the predicted classes and opens without a server:
 
   OUTPUT/index.html
   OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
                                       1600 pixels a side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or of a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
-  OUTPUT/IMAGE/image-scale/METHOD…    the same maps with all classes of the image on one scale, if
-                                      there are several; with --scale image these are the files
-                                      above, and map-scale/ has the others
+  OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
+                                      of the image on one scale. With --scale image, the files
+                                      above have that scale, and map-scale/ holds the others
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
 
-IMAGE is the file's path inside the given folder, without its extension; the extension stays
-where two images would share a name.
+IMAGE is the file's path inside the given folder without its extension. The extension is kept if
+two images would otherwise share a name.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
-           1 some images could not be read or explained; the last lines say which, and why
+           1 some images could not be read or explained; the last lines list them with the reason
            2 wrong usage, a missing path, or a model that cannot be explained
-           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the maps made so far stay, and
-           index.html shows them
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the finished maps are kept and
+           appear in index.html
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Adds the command to those of `tfviz`."""
+    """Register the command."""
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, and folders of them (walked)")
-    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras);')
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
     parser.add_argument(
         "--method",
         type=listed,
         metavar="A,B,...",
-        help="methods, or all that suit the model (see `tfviz methods`); default: grad_cam,guided_backprop",
+        help="methods (see `tfviz methods`), or all: those that support the model; default: grad_cam,guided_backprop",
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for the methods that take one (see `tfviz layers`); default: automatic"
-    )
+    parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
     parser.add_argument(
         "--target",
         type=listed,
         default=["top"],
         metavar="T,...",
-        help="classes to explain, by number or name; top: the highest; top3: the three highest; default: top",
+        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
     parser.add_argument(
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
     )
-    parser.add_argument("--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images at a time; default: %(default)s")
     parser.add_argument(
-        "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
+        "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
+    )
+    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
+    parser.add_argument(
+        "--image-size", type=size, metavar="HxW", help="size for networks that take images of any size; default: the network's"
     )
     parser.add_argument(
         "--scale",
         choices=SCALES,
         default="map",
-        help="map: scale each map to itself; image: all classes of one image and method share a scale; default: %(default)s",
+        help="map: scale each map on its own; image: all classes of an image share one scale per method; default: %(default)s",
     )
     parser.add_argument(
         "--underlay",
         choices=("gray", "color"),
         default="gray",
-        help="the image below the colors, in gray so that they do not mix, or in color; default: %(default)s",
+        help="show the image under the map in gray, so that its colors don't mix with the map's, or in color; "
+        "default: %(default)s",
     )
-    parser.add_argument("--raw", action="store_true", help="write the maps as arrays too (.npy)")
+    parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explains the images, and returns the exit code."""
+    """Explain the images and return the exit code."""
     from tfviz.cli.jobs import find_jobs, require_writable
 
     jobs = find_jobs(args.paths, args.output)
     require_writable(args.output)
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
-        # it takes seconds: what can be wrong without it has been checked by now
+        # Takes seconds, so everything that can be checked without TensorFlow comes first.
         import_tensorflow()
         from tfviz.cli.plan import plan_for
         from tfviz.cli.results import Results, closing_lines
@@ -128,18 +127,16 @@ def run(args: argparse.Namespace) -> int:
             _explain_all(jobs, plan, results, args.batch_size, progress)
         except KeyboardInterrupt as error:
             stop = error
-        finally:  # whatever stopped the run, what was made can be looked at
+        finally:  # The page shows the finished maps, even if an exception ended the run.
             page, stop = _page(results, stop)
-    tell("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+    print_line("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
     if stop is not None:
         return exit_code(stop)
     return SOME_FAILED if results.failures else EXPLAINED
 
 
 def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Writes the page about all there is; returns it, and what stopped the run, which may come
-    while it is written.
-    """
+    """Write the page; return its path and the interrupt, which may also arrive during writing."""
     from tfviz.cli.results import write_page
 
     try:
@@ -160,7 +157,7 @@ def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: 
     for batch in read_batches(paths, plan.preprocessing, batch_size, fail, max_side_px=MAX_DRAWN_SIDE_PX):
         try:
             _explain(batch, jobs, plan, results, progress, fail)
-        except ImageError as error:  # the model cannot take images of this size
+        except ImageError as error:  # The model cannot take images of this size.
             for number in batch.numbers:
                 fail(number, error)
 
@@ -173,7 +170,7 @@ def _explain(
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
-    """Explains one batch. The maps of two methods at most are held in memory."""
+    """Explain one batch, holding the maps of at most two methods in memory."""
     done, length = results.count, len(batch.numbers)
     scores = plan.classifier.scores(batch.tensors)
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
@@ -186,17 +183,17 @@ def _explain(
             targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
                 results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
-            except ImageError as error:  # NaN in a map
+            except ImageError as error:  # The map contains NaN.
                 fail(number, error)
 
 
 def _attributions(
     tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
 ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
-    """Yields the maps of one method after the other, for each of its targets.
+    """Yield each method with its target columns and its maps, one per target.
 
-    The first call of a method compiles, which takes as long as TensorFlow takes to prepare and run
-    the result. So the next method compiles while TensorFlow runs this one in another thread.
+    A method compiles on its first call, which takes about as long as preparing and running the
+    compiled function. So TensorFlow runs one method in another thread while the next one compiles.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which methods are run, and which of them suit the model."""
+"""Choose the methods to run and build them on the model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
-_NOT_SUITED = (UnsupportedModelError, UnknownLayerError, TargetError)
+_UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError)
 
 
 def takes_layer(method: type[Explainer]) -> bool:
-    """Whether a method has a layer to choose."""
-    # `method` itself: *args on Python 3.10
+    """Return whether a method takes a layer."""
+    # On Python 3.10, the signature of `method` itself is just *args.
     return "layer" in inspect.signature(method.__init__).parameters
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """The methods that `--method` names, each once; None: the default ones. Raises
-    UnknownMethodError.
+    """Return the methods that `--method` names, without repetitions.
+
+    Args:
+        names: keys of methods, or "all". None selects the default methods.
+
+    Returns:
+        The method classes.
+
+    Raises:
+        UnknownMethodError: there is no such method.
     """
     if names is None:
         return [METHODS[key] for key in DEFAULT_METHODS]
@@ -38,53 +46,66 @@ def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
 def explainers_for(
     model: keras.Model, names: Sequence[str] | None, layer: str | None, classes: int | None, say: Callable[[str], None]
 ) -> list[Explainer]:
-    """The chosen methods, built on the model.
+    """Build the chosen methods on the model.
 
-    A method that is named must suit the model. Of "all", and of the default ones, those that do not
-    are left out, and `say` gets a line that says why; one of them must remain, and one that takes
-    the layer, if there is one.
+    A method that was named must support the model. From "all" and from the default methods, those
+    that don't are skipped with a note, as long as one method remains; with `layer`, one that
+    takes it.
 
-    Raises OptionError for a layer that no chosen method takes, and what the methods raise (see
-    _NOT_SUITED).
+    Args:
+        model: the model.
+        names: keys of methods, or "all". None selects the default methods.
+        layer: the value of `--layer`.
+        classes: the number of classes; None for a model that is not a classifier.
+        say: prints a line.
+
+    Returns:
+        The explainers.
+
+    Raises:
+        OptionError: none of the chosen methods takes a layer.
+        UnsupportedModelError: a method cannot explain the model.
+        UnknownLayerError: a method cannot use this layer.
+        TargetError: a method needs a class, and the model is not a classifier.
     """
     methods = chosen_methods(names)
     if layer is not None and not any(map(takes_layer, methods)):
         takers = ", ".join(key for key, method in METHODS.items() if takes_layer(method))
-        raise OptionError(f"--layer {layer}: none of the chosen methods takes a layer. Those that do: {takers}.")
+        raise OptionError(f"None of the chosen methods takes a layer. Received: --layer {layer}. Methods that do: {takers}.")
     built: list[Explainer] = []
-    refusals: list[TfvizError] = []
+    skipped: list[TfvizError] = []
     for method in methods:
         try:
             built.append(_built(method, model, layer, classes))
-        except _NOT_SUITED as error:
-            refusal: TfvizError = type(error)(f"{method.key}: {error}")
+        except _UNSUITABLE as error:
+            named: TfvizError = type(error)(f"{method.key}: {error}")
             if names is not None and "all" not in map(str.lower, names):
-                raise refusal from error
-            refusals.append(refusal)
-    _require_some(built, refusals, layer)
-    for refusal in refusals:
-        say(f"Left out {refusal}")
+                raise named from error
+            skipped.append(named)
+    _require_some(built, skipped, layer)
+    for unsuitable in skipped:
+        say(f"Skipped {unsuitable}")
     return built
 
 
-def _require_some(built: Sequence[Explainer], refusals: Sequence[TfvizError], layer: str | None) -> None:
+def _require_some(built: Sequence[Explainer], skipped: Sequence[TfvizError], layer: str | None) -> None:
     has_layer = any(takes_layer(type(explainer)) for explainer in built)
-    about_layer = [error for error in refusals if isinstance(error, UnknownLayerError)]
-    if layer is not None and not has_layer and about_layer:
-        raise about_layer[0]
+    layer_errors = [error for error in skipped if isinstance(error, UnknownLayerError)]
+    if layer is not None and not has_layer and layer_errors:
+        raise layer_errors[0]
     if not built:
-        raise refusals[0]
+        raise skipped[0]
 
 
 def _built(method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None) -> Explainer:
     if method.takes_target and classes is None:
         raise TargetError(
-            "expected a model with one output (N, classes), whose classes can be asked for; for others, explain a "
-            "function of the outputs from Python. visual_backprop takes no target"
+            "The model is not a classifier with one output (N, classes), so it has no classes to explain. Pass a function "
+            "of the outputs as the target in Python, or use visual_backprop, which takes no target."
         )
     at_layer: dict[str, Any] = {"layer": layer} if layer is not None and takes_layer(method) else {}
     explainer = method(model, **at_layer)
-    # it also takes layers that cannot be drawn
+    # Excitation backprop also accepts layers whose maps cannot be drawn.
     if at_layer and isinstance(explainer, ExcitationBackprop):
         require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
     return explainer

@@ -1,4 +1,4 @@
-"""`tfviz export`: an explainer as a folder that runs without tfviz."""
+"""`tfviz export`: write an explainer to a folder that runs without tfviz."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.cli.options import add_model, add_preprocess, new_parser, size
-from tfviz.cli.terminal import Progress, aligned, import_tensorflow, tell
+from tfviz.cli.terminal import Progress, aligned, import_tensorflow, print_line
 from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Writes a folder that explains images without tfviz. It takes arrays as the network does and returns
-the outputs, the class and the map. With --include image it also takes JPEG and PNG files; with
---overlay it returns finished pictures.
+Write a folder that explains images without tfviz. The exported explainer takes arrays in the
+network's format and returns the outputs, the class and the map. With --include image it also takes
+JPEG and PNG files; with --overlay it also returns finished overlays.
 """
 _EPILOG = """\
 formats:
@@ -36,7 +36,7 @@ examples:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Adds the command to those of `tfviz`."""
+    """Register the command."""
     formats = aligned([("  " + key, one.says) for key, one in FORMATS.items()])
     parser = new_parser(
         subparsers.add_parser,
@@ -46,9 +46,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG.format(formats=formats),
     )
     parser.set_defaults(module="tfviz.cli.export")
-    add_model(parser, weights="imagenet", fetched='"imagenet" (fetched by Keras);')
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
-    parser.add_argument("--method", default="grad_cam", metavar="K", help="see `tfviz methods`; default: %(default)s")
+    parser.add_argument(
+        "--method", default="grad_cam", metavar="K", help="method to export (see `tfviz methods`); default: %(default)s"
+    )
     parser.add_argument(
         "--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`); default: automatic"
     )
@@ -57,34 +59,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
     )
     parser.add_argument(
-        "--image-size", type=size, metavar="HxW", help="for networks that take images of any size; default: the network's"
+        "--image-size", type=size, metavar="HxW", help="size for networks that take images of any size; default: the network's"
     )
-    parser.add_argument("--format", default="saved_model", metavar="F", help="see below; default: %(default)s")
     parser.add_argument(
-        "--include", choices=["image"], help="image: take JPEG and PNG files too (saved_model); default: arrays only"
+        "--format", default="saved_model", metavar="F", help="format of the folder (see below); default: %(default)s"
     )
-    parser.add_argument("--overlay", action="store_true", help="with --include image: give the map over the picture, as PNG")
+    parser.add_argument(
+        "--include", choices=["image"], help="image: also take JPEG and PNG files (saved_model only); default: arrays only"
+    )
+    parser.add_argument("--overlay", action="store_true", help="with --include image: return the overlay as PNG")
     parser.add_argument(
         "--option",
         type=_option,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of the format, such as batch_size=8 of stablehlo; repeat for more; default: none",
+        help="option of the format, such as batch_size=8 for stablehlo; may be repeated; default: none",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to create")
-    parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer that is there")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to create")
+    parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer in the folder")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports, and says what was written."""
+    """Export the explainer, print a summary and return the exit code."""
     from tfviz.export import folders
     from tfviz.export.manifest import Manifest
 
     format_named(args.format)
     _require_of_format(args.option)
-    # what can be wrong is said before seconds are spent
+    # Fails now rather than after seconds of loading TensorFlow.
     folders.destination(args.output, overwrite=args.overwrite)
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
@@ -97,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         progress.show(1, f"exporting {explainer.key}")
         options = {name: value for name, value in _options(args, explainer).items() if value is not None}
         folder = export(explainer, args.output, format=args.format, overwrite=args.overwrite, **options)
-    tell("\n".join(closing_lines(args.output, Manifest.read(folder))))
+    print_line("\n".join(closing_lines(args.output, Manifest.read(folder))))
     return 0
 
 
@@ -106,13 +110,17 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
     from tfviz.cli.explainers import explainers_for
 
     if "," in args.method or args.method.lower() == "all":
-        raise OptionError(f"--method {args.method}: an export holds one method. Export each to a folder of its own.")
+        raise OptionError(
+            f"An export holds one method. Received: --method {args.method}. Export each method to its own folder."
+        )
     (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
     return explainer
 
 
 def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
-    """What is given to the format, None left out later: a format refuses what it does not take."""
+    """Return the options for the format. The caller drops those that are None, because a format
+    raises an error for an option that it does not take.
+    """
     from tfviz.models import labels_of, preprocessing_of
 
     fixes_size = args.image_size and None in explainer.graph.inputs[0].shape[1:]
@@ -126,10 +134,10 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """A name and a value, which is a word or what it is in JSON: 8, true, [224, 224, 3]."""
+    """Parse NAME=VALUE. A value that is valid JSON is decoded: 8, true, [224, 224, 3]."""
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, such as batch_size=8, got {text!r}")
+        raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -142,11 +150,11 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
     """
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"--option {name}: that is no option of a format. See `tfviz export --help` for what there is.")
+            raise OptionError(f"No format has this option. Received: --option {name}. See `tfviz export --help`.")
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
-    """What was written, its size, what it takes and gives, and what to do with it."""
+    """Return the summary: the folder and its size, the inputs and outputs, and the next steps."""
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""
@@ -170,7 +178,7 @@ def _size(shape: Sequence[int | None]) -> str:
 
 
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
-    steps = [f"In Python: tfviz.load_explainer({str(path)!r}); tfviz.json in it says how pictures are made ready."]
+    steps = [f"In Python: tfviz.load_explainer({str(path)!r}). Its tfviz.json describes the preprocessing."]
     if manifest.format == "saved_model":
         steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
     return steps

@@ -1,4 +1,4 @@
-"""`tfviz film`: a run as a film."""
+"""`tfviz film`: turn a training run into a film."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfviz.cli.options import count, listed, new_parser
-from tfviz.cli.terminal import Progress, tell
+from tfviz.cli.terminal import Progress, print_line
 from tfviz.errors import shown
 
 if TYPE_CHECKING:
     from tfviz.film.film import Film
 
 _ABOUT = """\
-Makes a film of a run that SnapshotCallback recorded: each image beside its maps, from before
-training to the end, with epoch, step and loss, the predictions, and the loss curve. The run may
-still be going. Where a picture is missing, the previous one stays, darker and with a marked corner.
+Make a film of a run that SnapshotCallback recorded: each image beside its maps, from before
+training to the end, with epoch, step, loss, predictions and the loss curve. The run may still be
+in progress. If a picture is missing, the previous one stays, darker and with a marked corner.
 """
 _EXAMPLES = """\
 examples:
@@ -29,35 +29,41 @@ needs: pip install av
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Adds the command to those of `tfviz`."""
+    """Register the command."""
     parser = new_parser(
         subparsers.add_parser, "film", help="make a film of a training run", description=_ABOUT, epilog=_EXAMPLES
     )
     parser.set_defaults(module="tfviz.cli.film")
-    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of a run")
+    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of the run")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help=".mp4, .gif or .webp; an old one is replaced"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".mp4, .gif or .webp file to write; an existing file is replaced",
     )
-    parser.add_argument("--methods", type=listed, metavar="A,B,...", help="which maps, in this order; default: all of the run")
     parser.add_argument(
-        "--images", type=_numbers, metavar="1,2,...", help="which images, as numbered on the live page; default: all"
+        "--methods", type=listed, metavar="A,B,...", help="methods to show, in this order; default: all of the run"
     )
     parser.add_argument(
-        "--fps", type=float, metavar="F", help="snapshots a second; default: 2 to 15, for a film of about 15 seconds"
+        "--images", type=_numbers, metavar="1,2,...", help="images to show, numbered as on the live page; default: all"
+    )
+    parser.add_argument(
+        "--fps", type=float, metavar="F", help="snapshots per second; default: 2 to 15, for a film of about 15 seconds"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, metavar="S", help="length at most; of a longer run, snapshots evenly spread; default: 60"
+        "--seconds", type=float, metavar="S", help="maximum length; a longer run is thinned out evenly; default: 60"
     )
     length.add_argument(
-        "--every", type=count, metavar="N", help="show every Nth snapshot, however long the film gets; default: as many as fit"
+        "--every", type=count, metavar="N", help="show every Nth snapshot, regardless of the length; default: as many as fit"
     )
-    parser.add_argument("--width", type=count, metavar="W", help="of the film in pixels; default: 1280 for .mp4, else 800")
+    parser.add_argument("--width", type=count, metavar="W", help="width in pixels; default: 1280 for .mp4, otherwise 800")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the film, and returns the exit code."""
+    """Write the film and return the exit code."""
     from tfviz.film.film import write_film
 
     with Progress(0) as progress:
@@ -77,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             width=args.width,
             progress=show,
         )
-    tell("\n".join(_closing_lines(film)))
+    print_line("\n".join(_closing_lines(film)))
     return 0
 
 
@@ -86,20 +92,20 @@ def _closing_lines(film: Film) -> list[str]:
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
     lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
-        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots; --every 1 shows all.")
+        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots. --every 1 shows all of them.")
     if film.missing == 1:
-        lines.append("1 picture was missing: the one before it stays, with a marked corner.")
+        lines.append("1 picture is missing. The previous one is shown instead, with a marked corner.")
     elif film.missing:
-        lines.append(f"{film.missing} pictures were missing: the ones before them stay, with a marked corner.")
+        lines.append(f"{film.missing} pictures are missing. The previous ones are shown instead, with a marked corner.")
     return lines
 
 
 def _numbers(text: str) -> list[int]:
-    """The images' numbers from 0, of numbers from 1."""
+    """Parse image numbers, which count from 1, into indices from 0."""
     try:
         numbers = [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, such as 1,3,6; got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"Expected numbers separated by commas, such as 1,3,6. Received: {text!r}.") from error
     if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"expected numbers from 1, as the live page counts the images; got {text!r}")
+        raise argparse.ArgumentTypeError(f"Image numbers start at 1, as on the live page. Received: {text!r}.")
     return [number - 1 for number in numbers]

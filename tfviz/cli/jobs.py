@@ -1,4 +1,4 @@
-"""What is read and where its results go: one job for each image."""
+"""Find the images to explain, and the folder for the results of each one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from tfviz.errors import ImageError, OptionError, OutputError
 from tfviz.images.files import shown
 from tfviz.images.folders import FoundImage, find_images, is_folder
 
-# An image's folder must not have the name of a file that is written beside it.
+# A folder with one of these extensions could collide with a result file beside it.
 _EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image. `folder`: where its results go, relative to the output. `name`: what the user
-    calls it.
+    """One image to explain.
+
+    Attributes:
+        path: the file.
+        folder: the folder for the results, relative to the output folder.
+        name: the name to show to the user.
     """
 
     path: Path
@@ -27,32 +31,41 @@ class Job:
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
-    """One job for each image among `paths`, files and folders, in the order of the page.
+    """Return one job per image, in the order of the page.
 
-    What an earlier run left in the output folder is no image to explain, unless it is named itself.
+    Images in the output folder come from an earlier run and are skipped, unless one of `paths`
+    lies in that folder.
 
-    Raises ImageError for a path that does not exist and a folder without images, OptionError where
-    the output would land among the images.
+    Args:
+        paths: image files, and folders to search.
+        output: the output folder.
+
+    Returns:
+        The jobs.
+
+    Raises:
+        ImageError: a path does not exist, or there are no images to explain.
+        OptionError: the output folder is one of `paths`.
     """
     root = _real(output)
     for path in map(Path, paths):
         if is_folder(path) and _real(path) == root:
-            raise OptionError(f"--output {shown(output)} is the folder of the images themselves. Name another.")
+            raise OptionError(f"The output folder {shown(output)} is the folder of the images. Choose another --output.")
     is_within = any(root in _real(path).parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
     if not found:
-        raise ImageError(f"There are no images but those in the output folder {shown(output)}.")
+        raise ImageError(f"All images are in the output folder, {shown(output)}, which is skipped. Choose another --output.")
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
 
 
 def _real(path: str | Path) -> Path:
-    """The path without links; Path.resolve raises where one leads to itself."""
+    """Resolve links. Unlike Path.resolve, this does not raise for a link to itself."""
     return Path(os.path.realpath(path))
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """A folder for each image: its path without the extension, or with it where that is taken."""
+    """Return one folder per image: its path without the extension, or with it if that is taken."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -73,19 +86,17 @@ def _candidates(relative: Path) -> Iterator[Path]:
 
 
 def _name(found: FoundImage) -> str:
-    """The path inside the folder that was given; the path as typed where two files would bear one
-    name.
-    """
+    """Return the path inside the given folder, or the path as typed if two files share a name."""
     parts = found.relative.parts
     return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
 
 
 def require_writable(output: Path) -> None:
-    """Raises OutputError unless the folder can be written or made; nothing is made yet."""
+    """Raise OutputError if the folder can be neither written nor created. Creates nothing."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise OutputError(f"{shown(output)} cannot be made: {shown(folder)} is not a folder. Give another --output.")
+        raise OutputError(f"{shown(output)} cannot be created: {shown(folder)} is not a folder. Choose another --output.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{shown(output)} cannot be written: {shown(folder)} is read-only. Give another --output.")
+        raise OutputError(f"{shown(output)} cannot be written: {shown(folder)} is read-only. Choose another --output.")

@@ -1,6 +1,4 @@
-"""`tfviz layers`: the layers of a model, and the one that the class activation maps choose by
-themselves.
-"""
+"""`tfviz layers`: list a model's layers and mark the default layer of class activation maps."""
 
 from __future__ import annotations
 
@@ -8,25 +6,25 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tfviz.cli.options import add_model, new_parser
-from tfviz.cli.terminal import aligned, import_tensorflow, tell
+from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 from tfviz.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     from tfviz.graph.graph import Graph
 
-_ABOUT = "Lists the layers of a network; * marks the one that the class activation maps choose by themselves."
+_ABOUT = "List the layers of a network. * marks the default layer of the class activation maps."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Adds the command to those of `tfviz`."""
+    """Register the command."""
     parser = new_parser(subparsers.add_parser, "layers", help="list a network's layers", description=_ABOUT)
     parser.set_defaults(module="tfviz.cli.layers")
-    add_model(parser, weights="none", fetched="not needed to list layers;")
+    add_model(parser, weights="none", choices="not needed to list layers;")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table."""
+    """Print the table and return the exit code."""
     import_tensorflow()
     from tfviz.cli.plan import load
     from tfviz.reading.read_model import read_model
@@ -38,19 +36,19 @@ def run(args: argparse.Namespace) -> int:
         mark = "*" if path == chosen else ""
         shapes = [value.shape for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
         rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
-    tell(f"{aligned(rows)}\n\n{remark}")
+    print_line(f"{aligned(rows)}\n\n{remark}")
     return 0
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
-    """The path of the layer that CAMs choose, and a sentence on it."""
+    """Return the path of the default layer of class activation maps, and a remark about it."""
     from tfviz.graph.layer_search import last_feature_map
 
     try:
         path = last_feature_map(graph).path
     except UnsupportedModelError as error:
-        return None, f"No layer is chosen automatically: {error}"
-    return path, f"* automatic: the class activation maps look at '{path}' unless --layer names another."
+        return None, f"There is no default layer: {error}"
+    return path, f"* Class activation maps use '{path}' unless --layer names another layer."
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -1,8 +1,7 @@
-"""The `tfviz` command: parses what was typed, runs the command, and reports an expected error in
-one line.
+"""The `tfviz` command: parse the arguments, run the command and report expected errors in one line.
 
-Nothing heavy is imported here or at the top of a command, so that help and wrong usage are answered
-at once.
+Neither this module nor the commands import anything heavy at the top, so `--help` and usage errors
+appear at once.
 """
 
 from __future__ import annotations
@@ -17,53 +16,61 @@ import tfviz
 from tfviz.cli import explain, export, film, layers, methods, watch
 from tfviz.cli.options import Parser, new_parser
 from tfviz.cli.signals import exit_code, stopping_on_signals
-from tfviz.cli.terminal import flush_standard_streams, noted_warnings, open_standard_streams, tell
+from tfviz.cli.terminal import flush_standard_streams, open_standard_streams, print_line, warnings_as_notes
 from tfviz.errors import TfvizError
 
 WRONG_USAGE = 2
 
 _EXAMPLES = """\
 examples:
-  tfviz explain photos --model vgg16                       a folder, a network of keras.applications
+  tfviz explain photos --model vgg16                       a folder, a keras.applications network
   tfviz explain cat.jpg --model my.keras --preprocess tf   your own network
   tfviz explain photos --model vgg16 --method all --target top2 --output maps
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code (see `tfviz explain --help`).
+    """Run a command and return its exit code (see `tfviz explain --help`).
 
-    A TfvizError becomes one line on stderr; any other exception keeps its traceback.
+    A TfvizError becomes one line on stderr. Any other exception keeps its traceback.
+
+    Args:
+        argv: the arguments without the name of the program. None uses those of the process.
+
+    Returns:
+        The exit code.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     open_standard_streams()
     try:
         args = _parse(argv)
-        with stopping_on_signals(), noted_warnings(lambda line: tell(line, sys.stderr)):
+        with stopping_on_signals(), warnings_as_notes(lambda line: print_line(line, sys.stderr)):
             return int(importlib.import_module(args.module).run(args))
-    except SystemExit as stop:  # argparse has printed the reason
+    except SystemExit as stop:  # argparse has already printed the reason.
         return stop.code if isinstance(stop.code, int) else 0
     except TfvizError as error:
-        tell(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
+        print_line(f"tfviz {args.command}: error: {_one_line(error)}", sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt as stop:
-        tell("Stopped.", sys.stderr)
+        print_line("Stopped.", sys.stderr)
         return exit_code(stop)
     finally:
         flush_standard_streams()
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The typed arguments; `.module` is the command's module. Exits by SystemExit after help and on
-    wrong usage.
+    """Parse the arguments; `.module` names the command's module.
+
+    Raises:
+        SystemExit: the help was printed, or the usage is wrong.
     """
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest and args.command == "explain" and not any(word.startswith("-") for word in rest):
-        # argparse does not take paths that follow an option
+        # argparse does not accept paths after an option.
         args.paths, rest = [*args.paths, *rest], []
     if rest:
-        parser.error(f"unknown arguments: {' '.join(rest)} (see `tfviz {args.command} --help`)")
+        parser.error(f"Unknown arguments: {' '.join(rest)}. See `tfviz {args.command} --help`.")
     return args
 
 

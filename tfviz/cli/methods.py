@@ -1,22 +1,22 @@
-"""`tfviz methods`: one line for each method."""
+"""`tfviz methods`: list the methods, one per line."""
 
 from __future__ import annotations
 
 import argparse
 
 from tfviz.cli.options import new_parser
-from tfviz.cli.terminal import aligned, import_tensorflow, tell
+from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Adds the command to those of `tfviz`."""
-    parser = new_parser(subparsers.add_parser, "methods", help="list the methods", description="Lists the methods.")
+    """Register the command."""
+    parser = new_parser(subparsers.add_parser, "methods", help="list the methods", description="List the methods.")
     parser.set_defaults(module="tfviz.cli.methods")
     return parser
 
 
 def run(_args: argparse.Namespace) -> int:
-    """Prints the table."""
+    """Print the table and return the exit code."""
     import_tensorflow()
     from tfviz.cli.explainers import takes_layer
     from tfviz.methods import METHODS
@@ -24,7 +24,7 @@ def run(_args: argparse.Namespace) -> int:
     rows = [("method", "question it answers", "layer", "target")]
     for key, method in METHODS.items():
         default = "automatic" if method.needs_layer else "the image"
-        layer = f"--layer, else {default}" if takes_layer(method) else "none"
+        layer = f"--layer, default: {default}" if takes_layer(method) else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
-    tell(aligned(rows))
+    print_line(aligned(rows))
     return 0

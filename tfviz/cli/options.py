@@ -1,6 +1,4 @@
-"""What the commands' options have in common: how they are declared, and how their words
-are read.
-"""
+"""Options that several commands share, and parsers for option values."""
 
 from __future__ import annotations
 
@@ -13,66 +11,70 @@ from tfviz.errors import escaped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages, which repeat what was typed and what a shell found, cannot change
-    the terminal.
-    """
+    """A parser that escapes control characters in messages, which quote the user's arguments."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse: prints the message and the usage, and exits."""
+        """Print the usage and the message, and exit. argparse calls this."""
         super().error(escaped(message))
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
-    """A parser in the style of all commands."""
-    # No abbreviations: a script that uses one breaks when a later option begins alike.
+    """Create a parser in the style of all commands."""
+    # No abbreviations: a script that uses one breaks once a new option shares its prefix.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
-def add_model(parser: argparse.ArgumentParser, weights: str, fetched: str) -> None:
-    """--model and --weights. weights: their default; fetched: what the help says of it first."""
+def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> None:
+    """Add --model and --weights.
+
+    Args:
+        parser: the parser of a command.
+        weights: the default of --weights.
+        choices: the start of the help text of --weights.
+    """
     parser.add_argument(
         "--model",
         default="shapes",
         metavar="M",
-        help='a name of keras.applications such as "resnet50", or a .keras or .h5 file; default: the small network of '
-        "shapes that comes with tfviz",
+        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small '
+        "shapes network that comes with tfviz",
     )
     parser.add_argument(
         "--weights",
         default=weights,
         metavar="W",
-        help=f"{fetched} a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; none: random; default: %(default)s",
+        help=f"{choices} none (random), or a .weights.h5, .h5, .keras, .npy, .pth or .safetensors file; default: %(default)s",
     )
 
 
 def add_preprocess(parser: argparse.ArgumentParser) -> None:
-    """--preprocess."""
+    """Add --preprocess."""
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if it is known by name",
+        "(0..255), or a JSON file; default: the network's own, if its name is known",
     )
 
 
 def listed(text: str) -> list[str]:
-    """Words with commas between them."""
+    """Parse names separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+        raise argparse.ArgumentTypeError(f"Expected names separated by commas. Received: {text!r}.")
     return names
 
 
 def count(text: str) -> int:
-    """A whole number, 1 at least."""
+    """Parse a positive integer."""
     if not re.fullmatch(r"\d+", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 at least, got {text!r}")
+        raise argparse.ArgumentTypeError(f"Expected a positive integer. Received: {text!r}.")
     return int(text)
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width in pixels, such as 224x224."""
+    """Parse a height and width in pixels, such as 224x224."""
     sides = re.fullmatch(r"(\d+)[xX×](\d+)", text)
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
-        raise argparse.ArgumentTypeError(f"expected height x width in pixels, such as 224x224, got {text!r}")
+        raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
     return size

@@ -1,6 +1,4 @@
-"""What `tfviz explain` writes: a folder of overlays and maps for each image, the page, and the
-closing lines.
-"""
+"""Write the results of `tfviz explain`: a folder of maps per image, the page and the summary."""
 
 from __future__ import annotations
 
@@ -27,13 +25,19 @@ _MOST_PREDICTIONS = 5
 
 
 class Results:
-    """The output folder as it fills. Every file appears whole or not at all.
-
-    scale: "map" or "image", of the maps in the image's folder; where there are several targets,
-    those on the other scale lie in a folder of their own.
-    """
+    """The output folder and a record of its content. Each file appears complete or not at all."""
 
     def __init__(self, folder: Path, plan: Plan, *, scale: str, underlay: Underlay, is_raw: bool) -> None:
+        """Start with no images.
+
+        Args:
+            folder: the output folder.
+            plan: the plan of the run.
+            scale: the scale of the maps in an image's folder, "map" or "image". If there are
+                several targets, a subfolder holds the maps on the other scale.
+            underlay: the style of the image under the maps.
+            is_raw: whether to write the maps as arrays, too.
+        """
         self.folder = folder
         self.plan = plan
         self.labels = plan.labels
@@ -45,13 +49,11 @@ class Results:
         self._scores: dict[Job, np.ndarray | None] = {}
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
-        self.blank_maps: Counter[str] = Counter()  # by the method's key
+        self.blank_maps: Counter[str] = Counter()  # by the key of the method
         self.nearly_empty_maps: Counter[str] = Counter()
 
     def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
-        """Writes the image that maps are drawn on, and notes the model's scores
-        (classes,) of it.
-        """
+        """Write the image and record its scores, (classes,)."""
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
         self._maps[job], self._scores[job] = [], scores
@@ -72,37 +74,44 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Writes one method's maps over the image, one for each target, and the arrays if asked
-        for.
+        """Write one method's maps over the image, and the arrays with `is_raw`.
 
-        Raises ImageError for NaN in a map.
+        Args:
+            job: an image that was added.
+            image: its pixels.
+            explainer: the method.
+            targets: the explained classes; None for a method without a target.
+            attributions: one attribution per target.
+
+        Raises:
+            ImageError: a map contains NaN.
         """
         if job in self.failures:
             return
-        # a class that was asked for by name and by rank is there once
+        # The dict drops a class that was given both by name and by rank.
         found = dict(zip(targets, attributions, strict=True))
         maps = maps_of(list(found.values()), count=len(found))
         names = ["" if target is None else self.labels.name(target) for target in found]
-        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._place_of_top(job, list(found)))
+        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._index_of_top(job, list(found)))
         limits = {"map": [one.limit for one in strengths], "image": [common_limit(strengths)] * len(maps)}
-        for place, (target, attribution) in enumerate(found.items()):
+        for index, (target, attribution) in enumerate(found.items()):
             path = job.folder / f"{self._stem(explainer, target)}.png"
             paths = {self.scale: path}
             if len(maps) > 1:
                 paths |= {scale: job.folder / f"{scale}-scale" / path.name for scale in SCALES if scale != self.scale}
             for scale, file in paths.items():
-                drawn = blended(image, maps[place], explainer.style, self.look, limits[scale][place])
+                drawn = blended(image, maps[index], explainer.style, self.look, limits[scale][index])
                 write_image(self.folder / file, drawn)
             if self.is_raw:
                 self._write_array(path.with_suffix(".npy"), attribution)
             self.blank_maps[explainer.key] += not attribution.any()
-            self.nearly_empty_maps[explainer.key] += strengths[place].is_nearly_empty
-            about = (title_of(explainer.key), names[place], path, explainer.style)
+            self.nearly_empty_maps[explainer.key] += strengths[index].is_nearly_empty
+            about = (title_of(explainer.key), names[index], path, explainer.style)
             other = next((file for scale, file in paths.items() if scale != self.scale), None)
-            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[place].words, other))
+            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[index].words, other))
 
-    def _place_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
-        """Where the top class is among the targets."""
+    def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
+        """Return the position of the top class among the targets."""
         scores = self._scores[job]
         top = None if scores is None else int(ranked_classes(scores)[0])
         return targets.index(top) if top is not None and top in targets else None
@@ -123,9 +132,7 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Notes that an image cannot be explained, removes it from the page, and returns the line
-        about it.
-        """
+        """Record that an image cannot be explained, drop it from the page and return the reason."""
         self.entries.pop(job, None)
         path, reason = shown(job.path), str(error)
         self.failures[job] = reason.removeprefix(path).strip()
@@ -134,14 +141,12 @@ class Results:
 
     @property
     def count(self) -> int:
-        """The number of images that were begun or given up."""
+        """The number of images that were started, including failures."""
         return len(self.entries) + len(self.failures)
 
 
 def write_page(results: Results) -> Path | None:
-    """Writes index.html about all there is; None, and an older page stays, where there is nothing
-    to tell.
-    """
+    """Write index.html and return its path; without results, keep an older page and return None."""
     if not results.entries and not results.failures:
         return None
     plan, layers = results.plan, ", ".join(results.plan.layers)
@@ -158,15 +163,15 @@ def write_page(results: Results) -> Path | None:
 
 
 def closing_lines(results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
-    """The last lines: how many images are explained, where they are, and which are not and why."""
-    place = f": {shown(page)}" if page else ""
+    """Return the summary: the number of explained images, the page, notes and failures."""
+    where = f": {shown(page)}" if page else ""
     if is_stopped:
-        return [f"Stopped after {len(results.entries)} of {total} images; what was made stays{place}"]
+        return [f"Stopped after {len(results.entries)} of {total} images; finished maps are kept{where}"]
     methods = len(results.plan.explainers)
-    lines = [f"{len(results.entries)} of {total} images explained by {methods} method{'s' * (methods > 1)}{place}"]
+    lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
     weak = results.nearly_empty_maps.items()
-    lines += [f"Note: {key} is nearly empty on {_maps(count)}, drawn dim" for key, count in weak if count]
+    lines += [f"Note: {key} is nearly empty, and drawn dim, on {_maps(count)}" for key, count in weak if count]
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

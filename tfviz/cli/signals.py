@@ -1,4 +1,4 @@
-"""Signals that end a command: what is done by then stays, and the exit code names the signal."""
+"""Stop a command on SIGTERM or SIGHUP as on Ctrl-C, with an exit code that names the signal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: the command stops as it does on Ctrl-C."""
+    """SIGTERM or SIGHUP arrived. The command stops as it does on Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -20,31 +20,30 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """128 and the number of the signal, as in shells."""
+    """Return 128 plus the number of the signal, as shells do."""
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Makes an exception, Stopped, of the first signal that would end the process at once; later
-    ones are ignored.
+    """Raise Stopped on the first signal that would kill the process, and ignore later ones.
 
-    A signal that is ignored, as SIGHUP under nohup, stays so. Only the main thread can do this;
-    others do nothing.
+    A signal that is already ignored, such as SIGHUP under nohup, stays ignored. Python can only
+    install handlers in the main thread; in other threads nothing happens.
     """
-    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+    handled = [one for one in _TERMINATING if signal.getsignal(one) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
-        ours = []
+        handled = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        for one in ours:
+        for one in handled:
             signal.signal(one, signal.SIG_IGN)
         raise Stopped(number)
 
-    for one in ours:
+    for one in handled:
         signal.signal(one, stop)
     try:
         yield
     finally:
-        for one in ours:
+        for one in handled:
             signal.signal(one, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""`--target`: which classes are explained for each image."""
+"""`--target`: choose the classes to explain for each image."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from tfviz.targets import Rank
 
 
 class ClassTargets:
-    """The classes that were asked for, some by their rank ("top", "top3") and some by number or
-    name.
-
-    Raises TargetError for a name that no class has, a number or rank beyond the model's classes.
-    """
+    """The requested classes, given by rank ("top", "top3"), by number or by name."""
 
     def __init__(self, words: Sequence[str], labels: Labels, classes: int) -> None:
+        """Parse the words.
+
+        Args:
+            words: the values of `--target`.
+            labels: the names of the classes.
+            classes: the number of classes.
+
+        Raises:
+            TargetError: no class has this name, number or rank.
+        """
         self.is_top_only = [word.lower() for word in words] in (["top"], ["top1"])
         found = [one for word in words for one in targets_named(word, lambda: labels, classes).values()]
         self._targets: list[ClassOrRank] = list(dict.fromkeys(found))
 
     def columns(self, scores: np.ndarray) -> list[np.ndarray]:
-        """One array (N,) int32 of classes for each class or rank asked for; scores: (N,
-        classes).
-        """
+        """Return one int32 array (N,) per requested class or rank, for scores (N, classes)."""
         ranked = ranked_classes(scores)
         return [ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32) for one in self._targets]

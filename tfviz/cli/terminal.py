@@ -1,6 +1,4 @@
-"""The terminal: lines, tables, a progress bar, and TensorFlow's own messages, which are
-held back.
-"""
+"""Print lines, tables and a progress bar, and suppress TensorFlow's own messages."""
 
 from __future__ import annotations
 
@@ -19,23 +17,23 @@ from tfviz.errors import escaped, shown
 _BAR_WIDTH = 24
 
 
-def tell(line: str, stream: TextIO | None = None) -> None:
-    """Writes a line, to stdout by default. A stream that takes nothing more is no error."""
+def print_line(line: str, stream: TextIO | None = None) -> None:
+    """Print a line, to stdout by default. A closed or full stream is not an error."""
     stream = stream or sys.stdout
-    with tolerated(stream):
+    with ignored_write_errors(stream):
         print(escaped(line), file=stream, flush=True)
 
 
 @contextmanager
-def tolerated(stream: TextIO) -> Iterator[None]:
-    """If a stream takes nothing more, what is written is dropped and the command goes on.
+def ignored_write_errors(stream: TextIO) -> Iterator[None]:
+    """Let the command continue if its output can't be written.
 
-    Its reader has gone, as with `| head`, the disk is full, or the terminal was closed.
+    The reader has exited, as with `| head`, the disk is full, or the terminal was closed.
     """
     try:
         yield
-    except (OSError, ValueError):  # ValueError: the stream is closed
-        # What is left in the stream would fail again at the end of the process.
+    except (OSError, ValueError):  # ValueError: the stream is closed.
+        # Otherwise the text left in the buffer would fail again when the process ends.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -43,43 +41,39 @@ def tolerated(stream: TextIO) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Opens those that the process was started without: otherwise the next file would take the
-    place of stderr.
-    """
+    """Open missing standard streams. Otherwise the next opened file would become stderr."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         elif hasattr(getattr(sys, name), "reconfigure"):
-            # a name that the terminal cannot show must not stop a run
+            # A file name that the terminal can't show must not stop the command.
             getattr(sys, name).reconfigure(errors="replace")
 
 
 def flush_standard_streams() -> None:
-    """Writes what is left, since at the end of the process a failure would become its exit code."""
+    """Flush now: a failure at the end of the process would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with tolerated(stream):
+        with ignored_write_errors(stream):
             stream.flush()
 
 
 @contextmanager
-def noted_warnings(say: Callable[[str], None]) -> Iterator[None]:
-    """What tfviz warns of in Python, as remarks: each is said once, in one line that begins with
-    "Note: ".
-    """
-    told: set[str] = set()
+def warnings_as_notes(say: Callable[[str], None]) -> Iterator[None]:
+    """Turn each distinct UserWarning into one line that starts with "Note: "."""
+    printed: set[str] = set()
     show = warnings.showwarning
 
     def note(message: Warning | str, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
         line = " ".join(f"Note: {message}".split())
         if category is not UserWarning:
             show(message, category, filename, lineno, *where)
-        elif line not in told:
-            told.add(line)
+        elif line not in printed:
+            printed.add(line)
             say(line)
 
     with warnings.catch_warnings():
@@ -89,10 +83,9 @@ def noted_warnings(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class Progress:
-    """A bar on stderr where that is a terminal; elsewhere, only what is said. Leaving the `with`
-    takes the bar away.
+    """A progress bar on stderr; if stderr is not a terminal, only the lines of `say` are printed.
 
-    Inside the `with`, warnings are said above the bar.
+    Inside the `with` block, warnings become lines above the bar. The bar disappears at its end.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
@@ -102,7 +95,7 @@ class Progress:
         self._length = 0
 
     def __enter__(self) -> Progress:
-        self._notes = noted_warnings(self.say)
+        self._notes = warnings_as_notes(self.say)
         self._notes.__enter__()
         return self
 
@@ -111,31 +104,29 @@ class Progress:
         self._replace("")
 
     def show(self, done: float, text: str) -> None:
-        """Draws the bar: `done` of all images, a part of one included, and what is at work."""
+        """Draw the bar with the current activity; `done` may include a fraction of an image."""
         full = int(_BAR_WIDTH * done / max(self.total, 1))
         bar = "#" * full + "." * (_BAR_WIDTH - full)
         self._replace(f"[{bar}] {int(done)}/{self.total} {text}")
 
     def say(self, line: str) -> None:
-        """A line that stays, above the bar."""
+        """Print a line above the bar."""
         self._replace("")
-        tell(line, self.stream)
+        print_line(line, self.stream)
 
     def _replace(self, text: str) -> None:
         if not self.is_shown or not (text or self._length):
             return
         text = shown(text)[: shutil.get_terminal_size().columns - 1]
         blanks = " " * (self._length - len(text))
-        with tolerated(self.stream):
+        with ignored_write_errors(self.stream):
             self.stream.write(f"\r{text}{blanks}" if text else f"\r{blanks}\r")
             self.stream.flush()
         self._length = len(text)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as lines of a table: each column as wide as its longest word, two spaces between
-    columns.
-    """
+    """Format rows as a table with left-aligned columns, two spaces apart."""
     rows = [[shown(word) for word in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -143,29 +134,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and starts its devices. Where that fails, what it printed is shown after
-    all.
-    """
+    """Import TensorFlow and start its devices silently. If that fails, show what it printed."""
     if "tensorflow" in sys.modules:
         return
-    with held_back():
+    with quiet_stderr():
         import tensorflow as tf
 
-        tf.zeros(())  # some lines come with the first tensor
+        tf.zeros(())  # The first tensor prints some lines, too.
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """What is written to file descriptor 2 is dropped, unless an exception ends the block: then it
-    comes after all.
+def quiet_stderr() -> Iterator[None]:
+    """Drop what is written to file descriptor 2, but show it if the block raises an exception.
 
-    TensorFlow's C++ side writes there, and before its log is set up it heeds no log level.
+    TensorFlow's C++ code writes there, and ignores the log level until its log is set up.
     """
-    with tolerated(sys.stderr):
+    with ignored_write_errors(sys.stderr):
         sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # There is no stderr.
         yield
         return
     with tempfile.TemporaryFile() as printed:

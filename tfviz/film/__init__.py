@@ -1,1 +1,1 @@
-"""A run's snapshots as a film: each image's maps over the training."""
+"""Turn the snapshots of a run into a film that shows how the maps change during training."""

@@ -1,10 +1,10 @@
-"""A run as a film: where the network looked, from before training to the end.
+"""Write a run as a film: where the network looks, from before training to the end.
 
     tfviz.write_film("runs/1", "run.mp4")
 
-Each image stands beside its maps; above is the moment (epoch, step, loss), below what the network
-says of each image and the loss as a curve. The run may still be going on: the film shows what is
-there.
+Each image is beside its maps. Epoch, step and loss are at the top, the prediction for each image is
+below it, and the loss curve is at the bottom. If the run is still in progress, the film shows the
+snapshots so far.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that choose the colors of a GIF
-_LISTED_RUNS = 8  # in an error
+_SAMPLES = 12  # frames that determine the colors of a GIF
+_LISTED_RUNS = 8  # in an error message
 
 
 @dataclass(frozen=True)
 class Film:
     """A film that was written.
 
-    size: (height, width). pace: which of the run's `snapshots` it shows, and how fast. missing: how
-    many pictures of these were not there.
+    Attributes:
+        path: the file.
+        size: (height, width) of the frames.
+        pace: which snapshots the film shows, and how fast.
+        snapshots: the number of snapshots of the run.
+        missing: the number of pictures that were missing in the shown snapshots.
     """
 
     path: Path
@@ -57,60 +61,66 @@ def write_film(
     width: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Film:
-    """Writes a film of the run in `log_dir`, and says what is in it. Needs PyAV (`pip install av`).
+    """Write a film of a training run. This needs PyAV (`pip install av`).
+
+    If a picture is missing, the previous one stays, darker and with a marked corner.
 
     Args:
         log_dir: the folder of a SnapshotCallback.
-        output: the file: .mp4 (H.264, which browsers play), .gif or .webp. An older one is replaced
-            when the film is whole.
-        methods: which maps, as run.json names them ("grad_cam"), in this order; None: all.
-        images: which images, by number from 0, in this order; None: all.
-        fps: snapshots a second, 0.1 to 50. None: 2 to 15, so that the film is about 15 s long.
-        every: show each so many-th snapshot, and the last.
-        seconds: how long the film may be; of a longer run, snapshots spread evenly are shown. None:
-            60, or as `every` says.
-        width: of the frames in pixels, 160 to 3840; None: 1280 for .mp4, else 800. An odd one is
-            made even.
-        progress: called with how many snapshots are drawn, and of how many.
+        output: the file to write: .mp4 (H.264, which browsers play), .gif or .webp. An existing
+            file is replaced once the film is complete.
+        methods: the methods to show, as named in run.json ("grad_cam"), in this order. None shows
+            all.
+        images: the images to show, numbered from 0, in this order. None shows all.
+        fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
+        every: show every `every`-th snapshot, and the last one.
+        seconds: the maximum length. A longer run is thinned out evenly. None is 60, or no limit if
+            `every` is given.
+        width: the width of the frames in pixels, 160 to 3840; an odd width is increased by one.
+            None is 1280 for .mp4, otherwise 800.
+        progress: called with the number of drawn snapshots and their total number.
 
-    A picture that is missing leaves the last one before it in its place, darker and with a marked
-    corner.
+    Returns:
+        A description of the film.
 
     Raises:
-        SnapshotsError: no run, several of them, or no snapshot yet. OptionError: a value that
-            cannot be.
-        OutputError: a file that cannot be written. MissingPackageError: PyAV is not installed.
+        SnapshotsError: the folder contains no run or several, or the run has no snapshots yet.
+        OptionError: an option has an invalid value.
+        OutputError: the file cannot be written.
+        MissingPackageError: PyAV is not installed.
     """
     kind, _ = kind_of(output), pyav()
     folder = the_run(log_dir)
     run, records = read_run(folder), read_records(folder)
     chosen_images, chosen_methods = _chosen_images(run, images), _chosen_methods(run, methods)
     if not records:
-        raise SnapshotsError(f"The run in {shown(folder)} has no snapshot yet. Try again when it has.")
+        raise SnapshotsError(f"The run in {shown(folder)} has no snapshots yet. Wait for the first one and try again.")
     pace = pace_for(len(records), fps, every, seconds)
     sizes = [(run["images"][image]["height"], run["images"][image]["width"]) for image in chosen_images]
     titles = titles_of(run)
     layout = layout_for(sizes, [titles[name] for name in chosen_methods], kind.usual_width if width is None else width)
-    scenes = [records[place] for place in pace.shown]
+    scenes = [records[index] for index in pace.shown]
     painter, sampler = (FramePainter(folder, run, chosen_images, chosen_methods, layout, scenes) for _ in range(2))
     with film_file(output, (layout.height, layout.width), pace.fps, _samples(sampler)) as film:
-        for place in range(len(scenes)):
-            film.add(painter.draw(place), times=1 + pace.held if place == len(scenes) - 1 else 1)
+        for index in range(len(scenes)):
+            film.add(painter.draw(index), times=1 + pace.held if index == len(scenes) - 1 else 1)
             if progress is not None:
-                progress(place + 1, len(scenes))
+                progress(index + 1, len(scenes))
     return Film(Path(output), (layout.height, layout.width), pace, len(records), painter.missing)
 
 
 def the_run(log_dir: str | Path) -> Path:
-    """The folder of the one run in `log_dir`. Raises SnapshotsError where there is none, and where
-    there are several.
+    """Return the folder of the only run in `log_dir`.
+
+    Raises:
+        SnapshotsError: there is no run, or more than one.
     """
     runs = find_runs(log_dir)
     if not runs:
-        read_run(log_dir)  # its error says what is missing
+        read_run(log_dir)  # Raises an error that explains what is missing.
     if len(runs) > 1:
         raise SnapshotsError(
-            f"There are {len(runs)} runs in {shown(log_dir)}; a film shows one. Name its folder: "
+            f"{shown(log_dir)} contains {len(runs)} runs, and a film shows only one. Pass the folder of one run: "
             f"{', '.join(map(shown, runs[:_LISTED_RUNS]))}{', …' if len(runs) > _LISTED_RUNS else '.'}"
         )
     return runs[0]
@@ -123,9 +133,9 @@ def _chosen_methods(run: Run, names: Sequence[str] | None) -> list[str]:
     chosen = [name.replace("-", "_") if name not in known else name for name in names]
     for name in chosen:
         if name not in known:
-            raise OptionError(f"methods: the run has no maps of {name!r}. {near_matches(name, known)}")
+            raise OptionError(f"The run has no maps of the method {name!r}. {near_matches(name, known)}")
     if not chosen:
-        raise OptionError(f"methods: expected one at least. {near_matches('', known)}")
+        raise OptionError(f"`methods` must name at least one method. {near_matches('', known)}")
     return list(dict.fromkeys(chosen))
 
 
@@ -133,11 +143,13 @@ def _chosen_images(run: Run, numbers: Sequence[int] | None) -> list[int]:
     count = len(run["images"])
     chosen = list(range(count)) if numbers is None else list(dict.fromkeys(numbers))
     if not chosen or not all(0 <= number < count for number in chosen):
-        raise OptionError(f"images: the run has {count} images; expected numbers from 0 to {count - 1}, got {numbers!r}.")
+        raise OptionError(
+            f"The run has {count} images, so `images` must contain numbers from 0 to {count - 1}. Received: {numbers!r}."
+        )
     return chosen
 
 
 def _samples(painter: FramePainter) -> Iterator[Picture]:
-    """Some of the frames, evenly spread."""
-    places = np.linspace(0, len(painter.records) - 1, min(_SAMPLES, len(painter.records)))
-    return (painter.draw(place) for place in places.round().astype(int).tolist())
+    """Draw a few evenly spaced frames."""
+    indices = np.linspace(0, len(painter.records) - 1, min(_SAMPLES, len(painter.records)))
+    return (painter.draw(index) for index in indices.round().astype(int).tolist())

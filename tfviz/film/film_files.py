@@ -1,9 +1,9 @@
-"""Frames to a film file: H.264 in MP4, GIF, or WebP. Frames are encoded as they come; none is kept.
+"""Encode frames as MP4 (H.264), GIF or WebP, one by one, without keeping them in memory.
 
-    with film_file("run.mp4", size=(720, 1280), fps=10) as film:
+    with film_file("run.mp4", size=(720, 1280), fps=10, samples=()) as film:
         film.add(frame)
 
-The file is written beside its place and moved there when it is whole.
+A temporary file replaces the film's path once it is complete.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ from tfviz.render.pictures import Picture
 
 @dataclass(frozen=True)
 class FilmKind:
-    """How one kind of film is encoded: FFmpeg's names for the codec and its pixels, and what both
-    are told.
+    """The encoding of a file format.
+
+    Attributes:
+        codec: FFmpeg's name of the codec.
+        pixels: FFmpeg's name of the pixel format.
+        usual_width: the default width of the frames in pixels.
+        codec_options: options of the codec.
+        file_options: options of the container.
     """
 
     codec: str
@@ -38,26 +44,36 @@ class FilmKind:
 
 
 KINDS = {
-    # The pixels that every browser and phone plays; the index at the front, so that it plays while
-    # it loads.
+    # Every browser and phone plays yuv420p. With the index at the front, the film plays while it
+    # loads.
     ".mp4": FilmKind("libx264", "yuv420p", 1280, {"crf": "18"}, {"movflags": "+faststart"}),
     ".gif": FilmKind("gif", "pal8", 800, {}, {"loop": "0"}),
     ".webp": FilmKind("libwebp_anim", "bgra", 800, {"quality": "85"}, {"loop": "0"}),
 }
-# FFmpeg's numbers for the colors of HD television, which every player knows
+# FFmpeg's numbers for the color space of HD television, which every player supports
 _BT709, _LIMITED_RANGE = 1, 1
 
 
 def kind_of(path: str | Path) -> FilmKind:
-    """The kind that the name's ending asks for. Raises OutputError for another ending."""
+    """Return the kind for a file extension.
+
+    Raises:
+        OutputError: the file extension is not supported.
+    """
     kind = KINDS.get(Path(path).suffix.lower())
     if kind is None:
-        raise OutputError(f"{shown(path)}: expected a name that ends in {', '.join(KINDS)}, got {Path(path).suffix!r}.")
+        raise OutputError(
+            f"{shown(path)} must have one of the file extensions {', '.join(KINDS)}. Received: {Path(path).suffix!r}."
+        )
     return kind
 
 
 def pyav() -> ModuleType:
-    """PyAV. Raises MissingPackageError where it is not installed."""
+    """Import PyAV.
+
+    Raises:
+        MissingPackageError: PyAV is not installed.
+    """
     try:
         import av
     except ImportError as error:
@@ -66,14 +82,14 @@ def pyav() -> ModuleType:
 
 
 class FilmFile:
-    """A film that is being written."""
+    """A film to add frames to."""
 
     def __init__(self, container: Any, stream: Any, convert: Callable[[Any], list[Any]], fps: Fraction) -> None:
         self._container, self._stream, self._convert, self._fps = container, stream, convert, fps
         self._count = 0
 
     def add(self, picture: Picture, times: int = 1) -> None:
-        """Adds a frame, (height, width, 3) uint8 RGB, so many times."""
+        """Add a frame, uint8 RGB (height, width, 3), `times` times."""
         for _ in range(times):
             frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = self._count, 1 / self._fps
@@ -81,7 +97,7 @@ class FilmFile:
             self._write(self._convert(frame))
 
     def finish(self) -> None:
-        """Writes what the encoder still holds."""
+        """Write the frames that the encoder still buffers."""
         self._write([*self._convert(None), None])
 
     def _write(self, frames: Iterable[Any]) -> None:
@@ -91,40 +107,46 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """A film to add frames to. It is at `path` when the block ends; where it fails, what was there
-    before stays.
+    """Open a film. The file appears when the block ends; if it fails, an existing file is kept.
 
-    size: (height, width) of the frames, both even. fps: frames a second. samples: some of the
-    frames, which choose the 256 colors of a GIF; not looked at for other kinds.
+    Args:
+        path: the file to write.
+        size: (height, width) of the frames, both even.
+        fps: frames per second.
+        samples: a few frames that determine the 256 colors of a GIF. Other kinds don't use them.
 
-    Raises OutputError where the file cannot be written, MissingPackageError without PyAV.
+    Yields:
+        The film to add frames to.
+
+    Raises:
+        OutputError: the file cannot be written.
+        MissingPackageError: PyAV is not installed, or lacks the encoder.
     """
     path, kind, av = Path(path), kind_of(path), pyav()
-    unfinished = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")
+    temporary = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")
     rate = Fraction(fps).limit_denominator(1000)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(unfinished), "w", options=kind.file_options) as container:
+        with av.open(str(temporary), "w", options=kind.file_options) as container:
             stream = _new_stream(container, kind, size, rate)
             film = FilmFile(container, stream, _conversion(kind, size, rate, samples), rate)
             yield film
             film.finish()
-        unfinished.replace(path)
+        temporary.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(path)} cannot be written ({reason}). Give a place that can be written to.") from error
+        raise OutputError(f"{shown(path)} cannot be written ({reason}). Choose a writable folder.") from error
     finally:
         with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fraction) -> Any:
     try:
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
-    except ValueError as error:  # PyAV's UnknownCodecError is one
+    except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This PyAV was built without FFmpeg's encoder {kind.codec}. The ordinary build has it. "
-            f"Run: {install_command('film')}"
+            f"This build of PyAV lacks FFmpeg's encoder {kind.codec}. The standard build has it. Run: {install_command('film')}"
         ) from error
     stream.height, stream.width = size
     stream.pix_fmt = kind.pixels
@@ -138,7 +160,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
 def _conversion(
     kind: FilmKind, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]
 ) -> Callable[[Any], list[Any]]:
-    """From an RGB frame to those to be encoded; None stands for the end."""
+    """Return a function from an RGB frame, or None at the end, to the frames to encode."""
     if kind.pixels == "pal8":
         return GifColors(size, rate, samples)
     return lambda frame: [] if frame is None else [frame.reformat(format=kind.pixels, dst_colorspace="ITU709")]

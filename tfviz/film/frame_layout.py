@@ -1,15 +1,15 @@
-"""Where things are on a film's frames, in pixels.
+"""Lay out the frames of a film, in pixels.
 
     epoch 3   step 1,250   loss 0.4123                          the caption
             Grad-CAM  VBP            Grad-CAM  VBP              titles
-    image 0   map     map    image 1   map     map              an image and its maps, side by side:
-                                                                a group
-    heart 0.93               star 0.61                          what the network says of it
+    image 0   map     map    image 1   map     map              groups of an image and its maps
+    heart 0.93               star 0.61                          predictions
     image 2   map     map    image 3   map     map
     ring 0.55                disc 0.97
-    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the present moment
+    ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-Groups stand in as many columns as make the frame most like a screen. H.264 needs even sides.
+The number of columns is that for which the frame's shape is closest to a screen's. H.264 needs an
+even height and width.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # of a tile, in heights; other images leave some of their tile empty
+NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images leave part of their tile empty
 _SCREEN = 16 / 9
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: its top left corner and its size."""
+    """A rectangle, given by its top left corner and its size."""
 
     top: int
     left: int
@@ -43,11 +43,14 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """The places on a frame `width` x `height`, for `sizes`, the (height, width) of each image, and
-    `methods` maps of each.
+    """The boxes of a frame.
 
-    columns: of groups. titles: of the methods, which stand above their maps in up to MOST_TITLE_LINES lines. tile_width,
-    tile_height: the room for a picture.
+    Attributes:
+        sizes: (height, width) of each image.
+        methods: the number of maps per image.
+        columns: the number of columns of groups.
+        width: the width of the frame.
+        titles: the titles of the methods, above their maps in up to MOST_TITLE_LINES lines.
     """
 
     sizes: Sequence[tuple[int, int]]
@@ -58,7 +61,7 @@ class FrameLayout:
 
     @property
     def text(self) -> int:
-        """The height of letters."""
+        """The size of the text."""
         return min(max(round(self.width / 75), 10), 30)
 
     @property
@@ -101,18 +104,18 @@ class FrameLayout:
         return self.caption_top + self.line + self.margin // 2
 
     def title_lines(self, title: str) -> list[str]:
-        """A title in lines that fit above a tile."""
+        """Wrap a title to the width of a tile."""
         return wrapped(title, self.tile_width, font(self.text), most_lines=MOST_TITLE_LINES)
 
     @functools.cached_property
     def tiles_top(self) -> int:
-        """Below the titles."""
+        """The top of the tiles, below the titles."""
         lines = max((len(self.title_lines(title)) for title in self.titles), default=1) if self.tile_width > 0 else 1
         return self.titles_top + lines * self.line
 
     @property
     def curve(self) -> Box:
-        """Where the loss is drawn."""
+        """The box of the loss curve."""
         top = self.tiles_top + self.rows * self._row_height
         return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
 
@@ -121,47 +124,49 @@ class FrameLayout:
         return self.tile_height + self.line + self.margin // 2
 
     def group_left(self, image: int) -> int:
-        """The left edge of an image's group; groups share the width evenly."""
+        """Return the left edge of an image's group. Groups are evenly spaced."""
         room = self.width - 2 * self.margin - self.columns * self.group_width
         gap = room / (self.columns - 1) if self.columns > 1 else 0
         start = self.margin if self.columns > 1 else self.margin + room // 2
         return round(start + image % self.columns * (self.group_width + gap))
 
-    def tile(self, image: int, place: int) -> Box:
-        """The room for the image itself (place 0) or for the map of method place − 1."""
-        left = self.group_left(image) + place * (self.tile_width + TILE_GAP)
+    def tile(self, image: int, column: int) -> Box:
+        """Return the tile of an image (column 0) or of its map by method number column − 1."""
+        left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)
 
-    def picture(self, image: int, place: int) -> Box:
-        """Where the picture itself goes: as large as its tile allows, in the tile's middle, in its
-        own shape.
-        """
-        tile, (height, width) = self.tile(image, place), self.sizes[image]
+    def picture(self, image: int, column: int) -> Box:
+        """Return the box of a picture, centered in its tile, with the aspect ratio of the image."""
+        tile, (height, width) = self.tile(image, column), self.sizes[image]
         scale = min(tile.height / height, tile.width / width)
         size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
         return Box(tile.top + (tile.height - size[0]) // 2, tile.left + (tile.width - size[1]) // 2, *size)
 
 
 def layout_for(sizes: Sequence[tuple[int, int]], titles: Sequence[str], width: int) -> FrameLayout:
-    """Choose the layout that is closest to a screen's shape.
+    """Choose the layout that is closest to the shape of a screen.
 
     Args:
         sizes: (height, width) of each image.
         titles: the titles of the methods.
+        width: the width of the frame.
+
+    Returns:
+        The layout.
 
     Raises:
-        OptionError: the width is out of range, or too small for the images to be seen.
+        OptionError: the width is out of range, or too small for this number of images and maps.
     """
     if not NARROWEST_PX <= width <= WIDEST_PX:
-        raise OptionError(f"width: expected {NARROWEST_PX} to {WIDEST_PX} pixels, got {width!r}.")
+        raise OptionError(f"`width` must be between {NARROWEST_PX} and {WIDEST_PX} pixels. Received: {width!r}.")
     possible = (
         FrameLayout(sizes, len(titles), columns, width + width % 2, tuple(titles)) for columns in range(1, len(sizes) + 1)
     )
     fitting = [layout for layout in possible if min(layout.tile_width, layout.tile_height) >= LEAST_TILE_PX]
     if not fitting:
         raise OptionError(
-            f"width: {len(sizes)} images with {len(titles)} maps each do not fit into {width} pixels. "
-            "Choose some of the images or methods, or a greater width."
+            f"{len(sizes)} images with {len(titles)} maps each do not fit into a width of {width} pixels. "
+            "Choose fewer images or methods, or a larger `width`."
         )
     return min(fitting, key=lambda layout: abs(math.log(layout.width / layout.height / _SCREEN)))

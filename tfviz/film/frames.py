@@ -1,6 +1,4 @@
-"""A film's frames: the images, their maps at one moment, and what is written beside them (see
-frame_layout.py).
-"""
+"""Draw the frames of a film: the images, their maps in one snapshot, and the text beside them."""
 
 from __future__ import annotations
 
@@ -21,21 +19,25 @@ from tfviz.runs.layout import image_path, picture_path
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run
 
-GROUND: Color = (22, 24, 28)
+BACKGROUND: Color = (22, 24, 28)
 EMPTY: Color = (38, 41, 47)
 TEXT: Color = (236, 238, 242)
 QUIET: Color = (150, 156, 166)
-STALE: Color = (240, 120, 60)  # the mark of a picture that is an earlier snapshot's
+STALE: Color = (240, 120, 60)  # marks a picture from an earlier snapshot
 _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draws the frames of one run, in the order of time: where a picture is missing, the one before
-    it stays, marked.
+    """Draw the frames of one run in chronological order.
 
-    run: what run.json says. images, methods: which of them are shown, by number and by name.
-        records: the snapshots of
-    the film. missing: how many pictures could not be read so far.
+    If a picture is missing, the previous one stays, darker and with a marked corner.
+
+    Attributes:
+        run: the content of run.json.
+        images: the numbers of the images to show.
+        methods: the names of the methods to show.
+        records: the snapshots of the film.
+        missing: the number of pictures that could not be read so far.
     """
 
     def __init__(
@@ -47,40 +49,41 @@ class FramePainter:
         layout: FrameLayout,
         records: Sequence[Record],
     ) -> None:
-        folder = folder.resolve()  # a link may lead to the run, and none in it leads elsewhere
+        # The folder itself may be a link. Links inside it must not lead out of it.
+        folder = folder.resolve()
         self.folder, self.run, self.images, self.methods, self.layout = folder, run, images, methods, layout
         self.records = records
         self.missing = 0
         self._curve = LossCurve([record["logs"].get("loss") for record in records], layout.curve)
-        self._still = self._still_parts()
+        self._background = self._draw_background()
         self._last: dict[tuple[int, str], Picture] = {}
-        self._slots = self._caption_widths()
+        self._word_widths = self._caption_widths()
 
-    def draw(self, place: int) -> Picture:
-        """The frame of the snapshot `records[place]`, (height, width, 3) uint8 RGB."""
-        frame, record = self._still.copy(), self.records[place]
+    def draw(self, index: int) -> Picture:
+        """Draw the frame of the snapshot `records[index]`, uint8 RGB (height, width, 3)."""
+        frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
             for column, method in enumerate(self.methods, start=1):
                 self._draw_map(frame, tile, column, record, method, image)
             self._write_prediction(frame, tile, image, record)
-        self._curve.draw(frame, place)
+        self._curve.draw(frame, index)
         return frame
 
-    def _still_parts(self) -> Picture:
-        """What is the same on all frames: ground, titles, the images themselves."""
+    def _draw_background(self) -> Picture:
+        """Draw what all frames share: the background, the titles and the images."""
         layout = self.layout
-        frame = np.full((layout.height, layout.width, 3), GROUND, np.uint8)
+        frame = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
         titles = titles_of(self.run)
         for tile, image in enumerate(self.images):
-            self._place(frame, tile, 0, self._read(image_path(self.folder, image)))
+            self._draw_picture(frame, tile, 0, self._read(image_path(self.folder, image)))
             if tile < layout.columns:
                 for column, method in enumerate(self.methods, start=1):
                     self._write_title(frame, layout.tile(tile, column), titles[method])
         return frame
 
     def _write_title(self, frame: Picture, tile: Box, title: str) -> None:
-        """The title, ending just above its tile."""
+        """Write a title so that its last line is just above the tile."""
         layout, middle = self.layout, tile.left + tile.width // 2
         for line, words in enumerate(reversed(layout.title_lines(title)), start=1):
             top = layout.tiles_top - line * layout.line
@@ -94,22 +97,20 @@ class FramePainter:
             self._last[tile, method] = picture
         else:
             self.missing += 1
-        self._place(frame, tile, column, self._last.get((tile, method)), is_stale=picture is None)
+        self._draw_picture(frame, tile, column, self._last.get((tile, method)), is_stale=picture is None)
 
-    def _place(self, frame: Picture, tile: int, column: int, picture: Picture | None, *, is_stale: bool = False) -> None:
+    def _draw_picture(self, frame: Picture, tile: int, column: int, picture: Picture | None, *, is_stale: bool = False) -> None:
         box = self.layout.picture(tile, column)
-        under = frame[box.top : box.top + box.height, box.left : box.left + box.width]
-        under[:] = EMPTY if picture is None else shrunk_or_enlarged(picture, box.height, box.width)
+        region = frame[box.top : box.top + box.height, box.left : box.left + box.width]
+        region[:] = EMPTY if picture is None else shrunk_or_enlarged(picture, box.height, box.width)
         if is_stale:
-            under[:] = under * _STALE_BRIGHTNESS
+            region[:] = region * _STALE_BRIGHTNESS
             side = max(6, box.width // 8)
             corners = [(box.left, box.top), (box.left + side, box.top), (box.left, box.top + side)]
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path) -> Picture | None:
-        """None where there is no such picture, or one that is damaged: a film is made of what there
-        is.
-        """
+        """Read a picture; None if it is missing or damaged, because the film shows the others."""
         try:
             return read_image(path) if path.is_file() and is_inside(path, self.folder) else None
         except ImageError:
@@ -117,10 +118,10 @@ class FramePainter:
 
     def _write_prediction(self, frame: Picture, tile: int, image: int, record: Record) -> None:
         predictions = record["predictions"]
-        said = predictions[image] if image < len(predictions) else None
-        if said is not None:
+        prediction = predictions[image] if image < len(predictions) else None
+        if prediction is not None:
             box = self.layout.tile(tile, 0)
-            words = f"{self._label(said['class'])}  {_number(said['score'])}"
+            words = f"{self._label(prediction['class'])}  {_number(prediction['score'])}"
             top, width = box.top + box.height, self.layout.group_width
             write_line(frame, words, box.left, top, self.layout.text, TEXT, width=width)
 
@@ -129,37 +130,31 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """The moment and the logs at the left, as many as there is room for, and the run's name at
-        the right.
-        """
+        """Write epoch, step and as many logs as fit on the left, the run's name on the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
-        for word, slot in zip(caption_of(record), self._slots, strict=False):
-            if left > layout.margin and left + slot > end:
+        for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
+            if left > layout.margin and left + word_width > end:
                 break
             write_line(frame, word, left, layout.caption_top, size, TEXT, width=end - left)
-            left += slot + round(1.5 * size)
+            left += word_width + round(1.5 * size)
         name = self.run["name"]
         if left + text_width(name, size) <= end:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """The widest that each word of the caption gets, so that those after it stay where they
-        are.
-        """
+        """Return the largest width of each word, which keeps words in place on all frames."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """What is written above the maps of each method, by its name."""
+    """Return the title of each method by its name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 
 def caption_of(record: Record) -> list[str]:
-    """A snapshot's moment and logs in words: ["epoch 3", "step 1,250", "loss 0.4123"]. Epochs count
-    from 1 here.
-    """
+    """Return the words of a caption, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
     step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]
@@ -167,7 +162,7 @@ def caption_of(record: Record) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """As many digits as make a difference, and always as many letters where that is possible."""
+    """Format a number with three decimals, or in scientific notation if it is large or small."""
     if value is None:
         return "–"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.2e}"

@@ -1,6 +1,4 @@
-"""The 256 colors of a GIF: one palette for the whole film, so that what stands still in it does not
-flicker.
-"""
+"""Reduce frames to the 256 colors of a GIF, with one palette per film to avoid flicker."""
 
 from __future__ import annotations
 
@@ -10,16 +8,16 @@ from typing import Any
 
 from tfviz.render.pictures import Picture
 
-# Ordered dithering: a pixel's depends on its place only, so that still parts of the frame stay
-# still, and the file small.
+# Ordered dithering depends only on the position of a pixel. Static parts of the frame stay static,
+# and the file stays small.
 _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Frames in the colors that suit some sample frames best, by FFmpeg's own filters.
+    """Convert frames to the palette that FFmpeg computes from a few sample frames.
 
-    Called with a frame, it returns the frames that are ready; called with None at the end, the
-    rest.
+    A call with a frame returns the frames that are ready; a call with None at the end returns the
+    remaining ones.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:
@@ -30,42 +28,42 @@ class GifColors:
         graph = av.filter.Graph()
         self._frames = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)
         colors = graph.add_buffer(width=16, height=16, format=palette.format, time_base=1 / rate)
-        choosing, self._done = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
-        self._frames.link_to(choosing, 0, 0)
-        colors.link_to(choosing, 0, 1)
-        choosing.link_to(self._done)
+        palette_use, self._done = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
+        self._frames.link_to(palette_use, 0, 0)
+        colors.link_to(palette_use, 0, 1)
+        palette_use.link_to(self._done)
         graph.configure()
-        self._graph = graph  # the filters do not keep it alive themselves
+        self._graph = graph  # The filters don't keep the graph alive.
         colors.push(palette)
         colors.push(None)
 
     def __call__(self, frame: Any) -> list[Any]:
         self._frames.push(frame)
-        return _pulled(self._done)
+        return _ready_frames(self._done)
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
-    """A frame of 16 x 16 pixels: the colors."""
+    """Compute the palette, as a frame of 16 × 16 pixels."""
     import av
 
     graph = av.filter.Graph()
     source = graph.add_buffer(width=size[1], height=size[0], format=av.VideoFormat("rgb24"), time_base=1 / rate)
-    finding, found = graph.add("palettegen", "reserve_transparent=0"), graph.add("buffersink")
-    source.link_to(finding)
-    finding.link_to(found)
+    palette_gen, sink = graph.add("palettegen", "reserve_transparent=0"), graph.add("buffersink")
+    source.link_to(palette_gen)
+    palette_gen.link_to(sink)
     graph.configure()
     for number, sample in enumerate(samples):
         frame = av.VideoFrame.from_ndarray(sample, format="rgb24")
         frame.pts, frame.time_base = number, 1 / rate
         source.push(frame)
     source.push(None)
-    palette = found.pull()
+    palette = sink.pull()
     palette.pts, palette.time_base = 0, 1 / rate
     return palette
 
 
-def _pulled(sink: Any) -> list[Any]:
-    """All frames that a filter has ready."""
+def _ready_frames(sink: Any) -> list[Any]:
+    """Return all frames that a filter has ready."""
     import av
 
     frames = []

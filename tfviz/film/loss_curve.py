@@ -1,6 +1,4 @@
-"""The loss over a film, as a thin curve with the present moment marked; a bar of the time where
-there is no loss.
-"""
+"""Draw the loss as a thin curve with a mark at the current step; without losses, a progress bar."""
 
 from __future__ import annotations
 
@@ -20,35 +18,35 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """Draws the losses of all frames into `box`; None where a frame has none."""
+    """The losses of all frames, drawn into a box; None for a frame without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
         self._xs = np.linspace(box.left, box.left + box.width - 1, max(len(losses), 2))
-        self._known = np.array([place for place, loss in enumerate(losses) if loss is not None], int)
+        self._known = np.array([index for index, loss in enumerate(losses) if loss is not None], int)
         known = np.array([loss for loss in losses if loss is not None], float)
         self._corners = _fixed(np.stack([self._xs[self._known], _rows(known, box)], axis=1))
 
-    def draw(self, frame: Picture, place: int) -> None:
-        """Draws curve and mark into `frame`, in place, as of the frame at `place`."""
+    def draw(self, frame: Picture, index: int) -> None:
+        """Draw the curve, and a mark at the frame `index`, into `frame` in place."""
         left, right = self.box.left, self.box.left + self.box.width - 1
-        foot, now = self.box.top + self.box.height - 1, round(self._xs[place])
+        foot, now = self.box.top + self.box.height - 1, round(self._xs[index])
         cv2.line(frame, (left, foot), (right, foot), FUTURE, 1)
         cv2.line(frame, (left, foot), (now, foot), PAST, 2)
         if not len(self._known):
             cv2.line(frame, (now, foot - self.box.height // 4), (now, foot), NOW, 1)
             return
-        # how many of the known losses
-        past = int(np.searchsorted(self._known, place, side="right"))
+        # number of known losses up to this frame
+        past = int(np.searchsorted(self._known, index, side="right"))
         _draw_line(frame, self._corners[max(past - 1, 0) :], FUTURE)
         _draw_line(frame, self._corners[:past], PAST)
         cv2.line(frame, (now, self.box.top), (now, foot), NOW, 1)
-        if past and self._known[past - 1] == place:
+        if past and self._known[past - 1] == index:
             cv2.circle(frame, self._corners[past - 1].tolist(), 3 << _SUBPIXEL_BITS, NOW, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _rows(losses: np.ndarray, box: Box) -> np.ndarray:
-    """The row of each loss: the largest near the top of the box, the smallest near its foot."""
+    """Return the row of each loss, from the top of the box (largest) to the bottom (smallest)."""
     span = np.ptp(losses) if len(losses) else 0.0
     share = (losses - losses.min()) / span if span > 0 else np.zeros(len(losses))
     return box.top + 2 + (box.height - 6) * (1 - share)
@@ -59,5 +57,5 @@ def _draw_line(frame: Picture, corners: np.ndarray, color: Color) -> None:
 
 
 def _fixed(positions: np.ndarray) -> np.ndarray:
-    """Positions in pixels as OpenCV takes them, in sixteenths."""
+    """Convert positions in pixels to OpenCV's fixed-point format, in sixteenths."""
     return np.rint(positions * (1 << _SUBPIXEL_BITS)).astype(np.int32)

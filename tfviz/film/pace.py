@@ -1,4 +1,4 @@
-"""Which snapshots a film shows, and how fast."""
+"""Choose which snapshots a film shows, and how fast."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import numpy as np
 
 from tfviz.errors import OptionError
 
-# Unless the caller asks for something else: a short run is shown slowly, a long one faster, a very
-# long one in part.
+# Defaults: a short run is shown slowly and a long run faster; a very long run is thinned out.
 USUAL_S, LONGEST_S = 15.0, 60.0
 SLOWEST_FPS, FASTEST_FPS = 2.0, 15.0
-HOLD_S = 1.5  # the last frame stays, for one wants to see how it ended
-# GIF counts in hundredths of a second, and players take less than two for a mistake
+HOLD_S = 1.5  # The last frame stays longer, to show the final state.
+# GIF stores durations in hundredths of a second, and players ignore those below two.
 LEAST_FPS, MOST_FPS = 0.1, 50.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """shown: which snapshots, by their places, rising, the last one among them. fps: how many of
-    them a second.
+    """The snapshots of a film and their speed.
 
-    held: for how many frames more the last one stays.
+    Attributes:
+        shown: the indices of the snapshots in ascending order, including the last one.
+        fps: snapshots per second.
+        held: the number of additional frames for which the last snapshot stays.
     """
 
     shown: Sequence[int]
@@ -41,14 +42,22 @@ class Pace:
 
 
 def pace_for(count: int, fps: float | None = None, every: int | None = None, seconds: float | None = None) -> Pace:
-    """The pace for a run of `count` snapshots.
+    """Choose the pace for a run of `count` snapshots.
 
-    fps: snapshots a second. every: show each so many-th, however long that takes. seconds: show so
-        many, evenly spread,
-    that the film is not longer. Neither: as if seconds were 60, and all of them where they fit. The
-    first and the last snapshot are always shown, even where `seconds` has no room for two frames.
+    The first and the last snapshot are always shown, even if `seconds` is too short for two frames.
 
-    Raises OptionError for values that cannot be, and for `every` together with `seconds`.
+    Args:
+        count: the number of snapshots.
+        fps: snapshots per second.
+        every: show every `every`-th snapshot, regardless of the length.
+        seconds: the maximum length; a longer run is thinned out evenly. Without `every` and
+            `seconds`, the maximum is 60.
+
+    Returns:
+        The pace.
+
+    Raises:
+        OptionError: a value is invalid, or both `every` and `seconds` are given.
     """
     _check(fps, every, seconds)
     if every is not None:
@@ -57,7 +66,7 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         return Pace(shown, fps, _held(fps))
     fps = fps or _usual_fps(count, USUAL_S if seconds is None else seconds)
     frames = int((LONGEST_S if seconds is None else seconds) * fps + 1e-9)
-    # Of a film that is too short for all, most is not standstill.
+    # If the film is too short for all snapshots, the last frame takes at most a quarter of it.
     held = min(_held(fps), max(frames - count, frames // 4))
     most = max(2, frames - held)
     shown = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
@@ -74,10 +83,10 @@ def _held(fps: float) -> int:
 
 def _check(fps: float | None, every: int | None, seconds: float | None) -> None:
     if fps is not None and not LEAST_FPS <= fps <= MOST_FPS:
-        raise OptionError(f"fps: expected {LEAST_FPS:g} to {MOST_FPS:g} snapshots a second, got {fps!r}.")
+        raise OptionError(f"`fps` must be between {LEAST_FPS:g} and {MOST_FPS:g} snapshots per second. Received: {fps!r}.")
     if every is not None and every < 1:
-        raise OptionError(f"every: expected a whole number, 1 at least (1 shows each snapshot), got {every!r}.")
+        raise OptionError(f"`every` must be a positive integer, where 1 shows all snapshots. Received: {every!r}.")
     if seconds is not None and not 1 <= seconds < math.inf:
-        raise OptionError(f"seconds: expected a length in seconds, 1 at least, got {seconds!r}.")
+        raise OptionError(f"`seconds` must be a finite length of at least 1. Received: {seconds!r}.")
     if every is not None and seconds is not None:
-        raise OptionError("every and seconds both say how many snapshots are shown: give one of them.")
+        raise OptionError("`every` and `seconds` cannot be combined, because both select snapshots. Pass one of them.")

@@ -1,7 +1,7 @@
-"""Words on pictures: drawn once, then laid over as often as they are needed.
+"""Write text on pictures. Each text is rendered once and then reused.
 
-Matplotlib draws them, since OpenCV has Latin letters only. At 72 dots an inch a point is a pixel,
-so that sizes are both.
+Matplotlib renders it, because OpenCV only has Latin letters. At 72 dots per inch a point is a
+pixel, so sizes are in either unit.
 """
 
 from __future__ import annotations
@@ -22,57 +22,61 @@ from tfviz.runs.schema import MAX_TEXT
 Color = tuple[int, int, int]
 Align = Literal["left", "center", "right"]
 _DOTS_PER_INCH = 72
-_KEPT_TEXTS = 512  # most words of a film stay for many frames
+_CACHED_TEXTS = 512  # Most texts of a film stay for many frames.
 
 
 def text_width(text: str, size: int) -> int:
-    """How wide a line of letters `size` pixels high is, in pixels."""
+    """Return the width of a line of text in pixels."""
     return math.ceil(_RENDERER.get_text_width_height_descent(_drawable(text), font(size), False)[0])
 
 
 def line_height(size: int) -> int:
-    """The distance between two lines of letters `size` pixels high."""
+    """Return the distance between two lines of text in pixels."""
     return round(1.3 * size)
 
 
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Writes one line into `picture`, in place; it ends in "…" where it would be longer than
-    `width` pixels.
+    """Write one line of text into `picture` in place, cut off at the edges of the picture.
 
-    x: where the line begins, has its middle or ends, as `align` says. top: of the line,
-    `line_height(size)` high. What would lie outside the picture is cut off.
+    Args:
+        picture: the picture, uint8 RGB.
+        text: the text.
+        x: the left edge, center or right edge of the line, depending on `align`.
+        top: the top of the line, which is `line_height(size)` high.
+        size: the size of the text in pixels.
+        color: its color, RGB.
+        align: the alignment at `x`.
+        width: the largest width in pixels; longer text ends in "…". None is that of the picture.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
-        ink = _ink(line, size)
-        left = x - {"left": 0, "center": ink.shape[1] // 2, "right": ink.shape[1]}[align]
-        _lay_over(picture, ink, top, left, color)
+        coverage = _coverage(line, size)
+        left = x - {"left": 0, "center": coverage.shape[1] // 2, "right": coverage.shape[1]}[align]
+        _blend(picture, coverage, top, left, color)
 
 
 def _drawable(text: str) -> str:
-    """The text as fonts have it; no more than a frame has room for, since drawing takes time for
-    each letter.
-    """
+    """Escape control characters, and limit the length, because each letter takes time to render."""
     return shown(text[:MAX_TEXT])
 
 
-@functools.lru_cache(_KEPT_TEXTS)
-def _ink(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """How much of each pixel the letters cover, (line_height, width), 0 to 255."""
+@functools.lru_cache(_CACHED_TEXTS)
+def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
+    """Return how much of each pixel the letters cover, 0 to 255, (line_height, width)."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)
     return np.array(renderer.buffer_rgba())[..., 3]
 
 
-def _lay_over(picture: Picture, ink: npt.NDArray[np.uint8], top: int, left: int, color: Color) -> None:
-    rows = slice(max(top, 0), max(min(top + ink.shape[0], picture.shape[0]), 0))
-    columns = slice(max(left, 0), max(min(left + ink.shape[1], picture.shape[1]), 0))
-    under = picture[rows, columns]
-    cover = ink[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None] / np.float32(255)
-    under[:] = np.rint(under + (np.array(color, np.float32) - under) * cover)
+def _blend(picture: Picture, coverage: npt.NDArray[np.uint8], top: int, left: int, color: Color) -> None:
+    rows = slice(max(top, 0), max(min(top + coverage.shape[0], picture.shape[0]), 0))
+    columns = slice(max(left, 0), max(min(left + coverage.shape[1], picture.shape[1]), 0))
+    region = picture[rows, columns]
+    alpha = coverage[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, None] / np.float32(255)
+    region[:] = np.rint(region + (np.array(color, np.float32) - region) * alpha)
 
 
 _RENDERER = RendererAgg(1, 1, _DOTS_PER_INCH)

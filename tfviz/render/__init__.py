@@ -1,6 +1,4 @@
-"""From raw maps to pictures: overlays, figures, contact sheets and the gallery page. Free of
-TensorFlow.
-"""
+"""Draw maps as overlays, figures, contact sheets and the gallery page, without TensorFlow."""
 
 from tfviz.render.deviations import standardized
 from tfviz.render.figure import plot

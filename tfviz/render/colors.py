@@ -1,12 +1,12 @@
-"""The colors of a map: three styles, each with its own scale and color map.
+"""Map values to colors in three styles, each with its own scale and color map.
 
-    heatmap   |value|, 0 … limit       sequential color map, blended over the picture
-    signed    −limit … 0 … limit       diverging color map, blended over the picture
-    "grey"    −limit … 0 … limit       zero is mid gray, RGB as the map's channels, not blended
+    heatmap   |value|, 0 … limit       sequential color map, blended with the image
+    signed    −limit … 0 … limit       diverging color map, blended with the image
+    "grey"    −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
 
-Unless a limit is given, each map is scaled to itself: its limit is a high percentile of |value|, so
-a few extreme pixels do not flatten the rest. For a map of up to 200 values, such as a CAM's, that
-is the largest value. A map that is zero everywhere takes the color of zero.
+Unless a limit is given, each map is scaled on its own: its limit is a high percentile of |value|,
+so that a few extreme pixels do not flatten the rest. If a map has at most 200 values, like that of
+a CAM, the limit is the largest of them. A map that is zero everywhere has the color of zero.
 
 Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler &
 Fergus (2014).
@@ -31,21 +31,29 @@ MEANINGS = {  # for legends
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }
-# of the sizes of the values that are not zero
+# of the absolute values that are not zero
 PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {"saliency": "signed", "guided_backprop": "grey", "deconvnet": "grey", "guided_grad_cam": "grey"}
 _LARGEST = float(np.finfo(np.float64).max)
 
 
 def style_of(maps: Sequence[Map], style: str | None = None) -> str:
-    """`style` if it is given, else the style that suits the maps of one method.
+    """Return the style for the maps of one method.
 
-    Maps with channels are drawn in gray, maps with a negative value as signed, all others as
-    heatmaps. Raises OptionError for an unknown style.
+    Args:
+        maps: the maps.
+        style: the style to use. None selects "grey" for maps with channels, "signed" for maps with
+            a negative value, and "heatmap" for all others.
+
+    Returns:
+        The name of the style.
+
+    Raises:
+        OptionError: there is no such style.
     """
     if style is not None:
         if style not in STYLES:
-            raise OptionError(f"style: no such style {style!r}. {near_matches(str(style), STYLES)}")
+            raise OptionError(f"Unknown style {style!r}. {near_matches(str(style), STYLES)}")
         return style
     if maps[0].ndim == 3:
         return "grey"
@@ -53,9 +61,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """The value at which a map that is scaled to itself takes the strongest color; 0 for a map that
-    is zero everywhere.
-    """
+    """Return the value of the strongest color if the map is scaled on its own; 0 for a zero map."""
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -64,24 +70,32 @@ def limit_of(values: Map, style: str) -> float:
 
 
 def gray_map(values: Map, height: int, width: int, limit: float | None = None) -> Picture:
-    """The map in grays, (height, width, 3) uint8 RGB, with the channels as RGB."""
+    """Draw a map in the style "grey", uint8 (height, width, 3), with its channels as RGB."""
     gray = np.rint(128 + 127 * _resized(values, "grey", height, width, limit)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (height, width, 3)))
 
 
 def positions(values: Map, style: str, height: int, width: int, limit: float | None = None) -> npt.NDArray[np.uint8]:
-    """Where each pixel's value lies on the color bar of a heatmap or a signed map, 0 … 255,
-    (height, width).
+    """Return the position of each pixel on the color bar, 0 … 255, (height, width).
+
+    The style is "heatmap" or "signed".
     """
     resized = _resized(values, style, height, width, limit)
     return np.rint((resized if style == "heatmap" else (resized + 1) / 2) * 255).astype(np.uint8)
 
 
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
-    """The 256 colors of a style from its low to its high end, (256, 3) uint8 RGB.
+    """Return the 256 colors of a style from its low to its high end, uint8 RGB (256, 3).
 
-    cmap: another color map of Matplotlib for heatmaps and signed maps. Raises OptionError for an
-        unknown name.
+    Args:
+        style: the name of the style.
+        cmap: a Matplotlib color map to use instead of the default; it does not apply to "grey".
+
+    Returns:
+        The colors.
+
+    Raises:
+        OptionError: Matplotlib has no color map of this name.
     """
     if style == "grey":
         return np.repeat(np.arange(256)[:, None], 3, axis=1).astype(np.uint8)
@@ -89,7 +103,7 @@ def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8
     if isinstance(name, Colormap):
         return _ramp(name)
     if name not in colormaps:
-        raise OptionError(f"cmap: Matplotlib has no color map {name!r}. {near_matches(str(name), colormaps)}")
+        raise OptionError(f"Unknown Matplotlib color map {name!r}. {near_matches(str(name), colormaps)}")
     return _ramp(colormaps[name])
 
 
@@ -98,10 +112,9 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """The map on its scale, [0, 1] for a heatmap, else [-1, 1], resized once and held to its own
-    range.
+    """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it, and clip it to its range before that.
 
-    A positive map thus stays positive, although cubic interpolation undershoots.
+    Clipping keeps a positive map positive, although cubic interpolation undershoots.
     """
     scaled = _scaled(values, style, limit).astype(np.float32)
     return np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())
@@ -116,9 +129,10 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 
 
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
-    """The map as its style combines the channels, divided by its largest |value|, and that value.
+    """Divide a map by its largest |value| and combine its channels; return both.
 
-    Divided first, so nothing can overflow or underflow later. Only gray RGB keeps its channels.
+    Dividing first keeps later steps from overflowing or underflowing. Only the style "grey" keeps
+    three channels.
     """
     largest = float(np.abs(values).max())
     values = values / largest if largest > 0 else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""Maps as deviations from their mean, the way many scripts draw gradients."""
+"""Draw maps as deviations from their mean, as many scripts draw gradients."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import numpy.typing as npt
 
 from tfviz.render.pictures import Picture, maps_of
 
-MEAN, DEVIATION = 0.5, 0.1  # of the picture's values, where 0 is black and 1 white
+MEAN, DEVIATION = 0.5, 0.1  # of the drawn values, where 0 is black and 1 is white
 
 
 def standardized(attribution: npt.ArrayLike) -> Picture:
-    """A map (h, w) or (h, w, 3) as a picture (h, w, 3) whose values have mean 0.5 and deviation
-    0.1, cut at 0 and 1.
+    """Draw a map with mean 0.5 and standard deviation 0.1, where 0 is black and 1 is white.
+
+    Args:
+        attribution: a map (h, w) or (h, w, 3).
+
+    Returns:
+        The picture, uint8 (h, w, 3). Values outside [0, 1] are clipped.
     """
     (values,) = maps_of([attribution], count=1)
-    # so that nothing below overflows
+    # Keeps the lines below from overflowing.
     values = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
     spread = float(values.std())
     values = MEAN + (DEVIATION * (values - values.mean()) / spread if spread > 0 else np.zeros_like(values))

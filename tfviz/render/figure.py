@@ -1,4 +1,4 @@
-"""A Matplotlib figure of pictures and maps, for notebooks and papers."""
+"""Draw images and maps as a Matplotlib figure, for notebooks and papers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from tfviz.render.pictures import Arrays, Picture
 from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
-# Inches. Columns become narrower as they are added, down to what a title needs, so that the figure
-# fits a screen.
+# Inches. To fit a screen, more columns make each one narrower, down to the width of its title.
 WIDEST_FIGURE = 16.0
 NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
 TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 LINE = TEXT_SIZE * 1.25 / 72  # inches
 LEGEND_LINE, LEGEND_STRIP = 0.2, 0.8
-BAR, BAR_GAP, NUMBER_LINE = 0.07, 0.05, 0.14  # the color bar of a map, and the numbers below
-PIXELS_PER_INCH = 200  # of the pictures in it, so that the figure can be printed
+BAR, BAR_GAP, NUMBER_LINE = 0.07, 0.05, 0.14  # the color bar of a map and the numbers below it
+PIXELS_PER_INCH = 200  # enough for print
 
 
 def plot(
@@ -42,35 +41,38 @@ def plot(
     cmap: str | Colormap | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Figure:
-    """Draw pictures down and methods across, the picture itself first, each map with a color bar in
-    numbers.
+    """Plot one row per image, with the image first and then one map per method.
+
+    Each map has a color bar, and a caption that states its strength (see `tfviz.render.strength`):
+    the sum for excitation backprop; for several targets, the peak relative to that of the target
+    with the highest score, or with the strongest map if there are no scores. Maps below 2% are
+    nearly empty and are drawn dim.
 
     Args:
-        images, alpha, cmap, preprocessing: as for `overlay`. Images of different sizes come as a
-            list.
-        attributions: method -> its maps, as for `overlay`, or for several targets method -> target
-            -> its maps. Titles are made of these: a key of `tfviz.METHODS` in words, everything
-            else as it is.
-        captions: one for each picture, written below it, such as "tabby cat 0.83".
+        images: as for `overlay`.
+        attributions: method -> its maps, as for `overlay`; for several targets, method -> target
+            -> maps. The keys become titles: a key of `tfviz.METHODS` as the method's name, any
+            other key unchanged.
+        captions: one text per image, such as "tabby cat 0.83", to write below it.
         scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:,
-            281]}, written below the maps; the method's key in place of the target for maps without
-            one.
-        styles: method -> style, for those that shall not be drawn in their own style.
-        underlay: "gray" draws the maps over the pictures in gray, so their colors do not mix;
-            "color" over the pictures.
-        scale: "map" scales each map to itself; "image" draws all targets of one picture and method
-            on one scale.
+            281]}, to write below the maps. For maps without a target, use the method's key.
+        styles: method -> style, for methods that should not have their default style.
+        alpha: as for `overlay`.
+        underlay: "gray" draws the maps over the images in gray, so that the colors of map and image
+            don't mix; "color" draws them over the images in color.
+        scale: "map" scales each map on its own; "image" draws all targets of an image and method on
+            one scale.
+        cmap: as for `overlay`.
+        preprocessing: as for `overlay`.
 
-    Below each map stands how strong it is (see `tfviz.render.strength`): the sum of excitation
-    backprop; with several targets, the peak relative to that of the target with the highest score,
-    or with the strongest map where the scores are unknown. Maps below 2 % are nearly empty and are
-    drawn dim.
+    Returns:
+        A Matplotlib figure that is not registered with pyplot; a notebook shows it as the result of
+        a cell. Its axes are the images and maps, row by row, then the legend, then the color bars.
 
-    Returns: a Matplotlib figure that pyplot does not know of, which a notebook shows as the result
-        of a cell. Its axes are the pictures row by row, then the legend, then the color bars.
-
-    Raises: ImageError, OptionError: as `overlay`; captions, scores or styles that do not fit the
-        pictures or methods.
+    Raises:
+        ImageError: as for `overlay`, or the number of captions or scores differs from that of the
+            images.
+        OptionError: as for `overlay`, or a key of `scores` or `styles` has no maps.
     """
     look = Look(alpha, underlay, cmap)
     grid = grid_of(
@@ -89,16 +91,22 @@ def plot(
         _draw_row(figure, layout, grid, row)
     _draw_legend(figure, layout, grid)
     for row in range(len(grid.pictures)):
-        for place, column in enumerate(grid.columns, start=1):
-            _draw_bar(figure, layout, (row, place), column, look)
+        for number, column in enumerate(grid.columns, start=1):
+            _draw_bar(figure, layout, (row, number), column, look)
     return figure
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things are, in inches; `column` and `row` are the largest size of a picture.
+    """The layout of the figure, in inches.
 
-    texts: for each row what is written below its picture and its maps.
+    Attributes:
+        column: the largest width of an image.
+        row: the largest height of an image.
+        titles: the titles of the columns.
+        texts: for each row, the texts below its image and its maps.
+        width: the width of the figure.
+        height: the height of the figure.
     """
 
     column: float
@@ -128,15 +136,13 @@ class _Layout:
 
     @property
     def step(self) -> float:
-        """From one row to the next."""
+        """The distance from one row to the next."""
         below_pictures = most_lines_of([texts[0] for texts in self.texts]) * LINE
         below_maps = most_lines_of([text for texts in self.texts for text in texts[1:]]) * LINE
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Left, bottom, width, height: of the picture's own shape, at the top of its place, in the
-        middle of its column.
-        """
+        """Return left, bottom, width and height of an image, centered at the top of its cell."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
@@ -144,7 +150,7 @@ class _Layout:
         return left, top - height * scale, width * scale, height * scale
 
     def bar(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Left, bottom, width, height of a map's color bar, below the place of the map."""
+        """Return left, bottom, width and height of the color bar below a map."""
         top = self.height - MARGIN - self.header - row * self.step - self.row - BAR_GAP
         return MARGIN + column * (self.column + GAP), top - BAR, self.column, BAR
 
@@ -170,8 +176,9 @@ def _fitting(text: str, width: float) -> str:
 
 
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
-    """`text` as it is (a "$" is no formula), in the middle, `offset` inches above or below the edge
-    `y` of the axes.
+    """Write centered text `offset` inches above or below the edge `y` of the axes.
+
+    A "$" does not start a formula.
     """
     if not text:
         return
@@ -189,11 +196,11 @@ def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     )
 
 
-def _draw_bar(figure: Figure, layout: _Layout, place: tuple[int, int], column: Column, look: Look) -> None:
-    """A map's colors with the values of their ends."""
-    limit = column.limits[place[0]]
+def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Column, look: Look) -> None:
+    """Draw the color bar of a map with the values at its ends."""
+    limit = column.limits[cell[0]]
     ends = (0.0 if column.style == "heatmap" else -limit, limit)
-    axes = layout.add(figure, *layout.bar(*place))
+    axes = layout.add(figure, *layout.bar(*cell))
     axes.imshow(look.color_bar(column.style)[None], aspect="auto", extent=(0, 1, 0, 1))
     axes.set_yticks([])
     axes.set_xticks([0, 1], [f"{end:.3g}" for end in ends], fontproperties=font(NUMBER_SIZE))
@@ -206,7 +213,7 @@ def _draw_bar(figure: Figure, layout: _Layout, place: tuple[int, int], column: C
 
 
 def _draw_legend(figure: Figure, layout: _Layout, grid: Grid) -> None:
-    """What each style's colors mean, a line each, along the bottom."""
+    """Explain the colors of each style, one line each, at the bottom."""
     for line, style in enumerate(reversed(grid.used_styles)):
         axes = layout.add(figure, MARGIN, MARGIN + line * LEGEND_LINE, LEGEND_STRIP, LEGEND_LINE * 0.7)
         axes.set_axis_off()

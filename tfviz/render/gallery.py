@@ -1,6 +1,4 @@
-"""One HTML page that shows every picture beside its maps. It opens from disk, without a server or a
-network.
-"""
+"""Write an HTML page that shows each image beside its maps and works without a server."""
 
 from __future__ import annotations
 
@@ -20,20 +18,22 @@ from tfviz.render.overlays import Look
 from tfviz.render.strength import SCALES, meaning_of
 
 PAGE = "index.html"
-WHATEVER_CLASS = "Whatever the class"
+NO_TARGET = "Independent of the class"
 TEMPLATE = Path(__file__).with_name("gallery.html")
 
 
 @dataclass(frozen=True)
 class GalleryMap:
-    """A map as a picture file.
+    """A drawn map.
 
-    method: the method in words. target: what is explained, in words; "" where a method takes no
-        target.
-    path: the picture, relative to the gallery's folder. style: how it is colored, for the legend.
-        score: of the target, for
-    the heading. strength: how strong the map is, in words. other_path: the same map on the other
-    scale (see `plot`), if there is one.
+    Attributes:
+        method: the method's name.
+        target: the name of the target; "" if the method takes none.
+        path: the file, relative to the gallery's folder.
+        style: the style of the map, for the legend.
+        score: the score of the target, for the heading.
+        strength: the strength of the map, for its caption.
+        other_path: the file of the same map on the other scale (see `plot`), if there is one.
     """
 
     method: str
@@ -47,13 +47,16 @@ class GalleryMap:
 
 @dataclass(frozen=True)
 class GalleryEntry:
-    """A picture that was explained.
+    """An explained image.
 
-    name: as the user knows it. path: the picture file, relative to the gallery's folder.
-        predictions: (label, score),
-    best first. size: (height, width) of the picture and its maps in pixels; the page then does not
-        jump as it loads.
-    score_kind: what the scores are, "probability" or "output".
+    Attributes:
+        name: the name to show.
+        path: the image file, relative to the gallery's folder.
+        predictions: pairs of a label and its score, best first.
+        maps: the maps.
+        size: (height, width) of the image and its maps in pixels. It keeps the page from shifting
+            while it loads.
+        score_kind: the kind of the scores, "probability" or "output".
     """
 
     name: str
@@ -66,7 +69,7 @@ class GalleryEntry:
 
 @dataclass(frozen=True)
 class GalleryFailure:
-    """A picture that could not be explained, and why."""
+    """An image that could not be explained, and the reason."""
 
     name: str
     reason: str
@@ -83,19 +86,24 @@ def write_gallery(
     scale: str = "map",
     look: Look | None = None,
 ) -> Path:
-    """Write `index.html` into `folder`, whole or not at all; an older one is replaced.
+    """Write `index.html`, replacing an older one. The page appears complete or not at all.
 
     Args:
-        folder: where the pictures are; it is made if need be.
-        entries: the pictures, in the order of the page.
-        title, subtitle: its heading and the line below, such as the model and the layer.
-        failures: pictures that could not be explained, listed at the end.
-        questions: method in words -> the question it answers, shown on request.
-        scale: that of the pictures at `GalleryMap.path`. If maps have another path, the page has a
-            switch between both.
-        look: how the maps were drawn over the pictures, for the legend.
+        folder: the folder of the image files. It is created if necessary.
+        entries: the images, in the order of the page.
+        title: the heading, such as the model.
+        subtitle: the line below the heading, such as the layer.
+        failures: images that could not be explained, to list at the end.
+        questions: method name -> the question it answers, shown on demand.
+        scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
+            has a switch between the two scales.
+        look: how the maps were blended with the images, for the legend.
 
-    Returns: the page's path. Raises: OutputError when it cannot be written.
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutputError: the page cannot be written.
     """
     methods = list(dict.fromkeys(one.method for entry in entries for one in entry.maps))
     styles = {one.style for entry in entries for one in entry.maps}
@@ -111,13 +119,12 @@ def write_gallery(
         entries="\n".join(_entry(entry) for entry in entries),
         failures=_failures(failures),
     )
-    # A file name that is not valid Unicode still has its picture's address right; as text it shows
-    # "?".
+    # In a file name that is not valid Unicode, the text shows "?"; the link stays correct.
     return _replace(Path(folder) / PAGE, page.encode("utf-8", errors="replace"))
 
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
-    parts = [_counted(len(entries), "picture"), _counted(len(methods), "method")]
+    parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
     if failures:
         parts.append(f'<a href="#failures">{len(failures)} not explained</a>')
     return " · ".join(parts)
@@ -138,8 +145,8 @@ def _filter(methods: Sequence[str]) -> str:
 
 
 _STRENGTHS = (
-    "Below a map: its peak relative to that of the image's top class, and for excitation backprop its sum, the share of the "
-    "class's evidence that arrives at the layer. Neither is a confidence. Nearly empty maps are drawn dim."
+    "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
+    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dim."
 )
 
 
@@ -148,12 +155,12 @@ def _has_strengths(entries: Sequence[GalleryEntry]) -> bool:
 
 
 def _scale_switch(chosen: str) -> str:
-    words = {"map": "Each map on its own", "image": "All classes of an image and method"}
+    words = {"map": "Each map on its own", "image": "All classes of an image together, per method"}
     boxes = "".join(
         f'<label><input type="radio" name="scale" value="{scale}"{" checked" * (scale == chosen)}>{words[scale]}</label>'
         for scale in SCALES
     )
-    return f'<fieldset id="scale" data-drawn="{chosen}"><legend>Scale of the colors</legend>{boxes}</fieldset>'
+    return f'<fieldset id="scale" data-drawn="{chosen}"><legend>Color scale</legend>{boxes}</fieldset>'
 
 
 def _legend(style: str, drawn: str, look: Look) -> str:
@@ -170,13 +177,14 @@ def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
     rows = "".join(
         f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>" for method in methods if method in questions
     )
-    return _optional("<details><summary>What each method answers</summary><dl>{}</dl></details>", rows)
+    return _optional("<details><summary>The question that each method answers</summary><dl>{}</dl></details>", rows)
 
 
 def _entry(entry: GalleryEntry) -> str:
     groups: dict[str, list[GalleryMap]] = {}
-    for one in sorted(entry.maps, key=lambda one: not one.target):  # those without a target last
-        groups.setdefault(one.target or (WHATEVER_CLASS if groups else ""), []).append(one)
+    # Maps without a target come last.
+    for one in sorted(entry.maps, key=lambda one: not one.target):
+        groups.setdefault(one.target or (NO_TARGET if groups else ""), []).append(one)
     picture = _link(entry.path, entry.name, entry.name, entry.size)
     return (
         f'<article><div class="source">{picture}<h2>{html.escape(entry.name)}</h2>{_predictions(entry.predictions)}'
@@ -185,7 +193,7 @@ def _entry(entry: GalleryEntry) -> str:
 
 
 def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
-    # then a bar behind each says how large
+    # If so, a bar behind each score shows its size.
     are_shares = all(0 <= score <= 1 for _, score in predictions)
     rows = "".join(
         f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
@@ -215,7 +223,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """A small picture that leads to the large one; `other` is the one on the other scale."""
+    """Return a thumbnail that links to its file; `other` is the map on the other scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
@@ -226,9 +234,7 @@ def _link(
 
 
 def _address(path: str | PurePath) -> str:
-    """A relative path as a URL. The bytes of the name are what the file system knows, whether valid
-    Unicode or not.
-    """
+    """Convert a relative path to a URL. Quoting bytes also works for names that are not Unicode."""
     return quote(os.fsencode(PurePath(path).as_posix()))
 
 
@@ -242,19 +248,17 @@ def _optional(around: str, content: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> Path:
-    """Write beside the file and then rename, so that whoever reads or interrupts never meets half a
-    page.
-    """
+    """Write a temporary file and rename it, so that the page is never incomplete."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gallery-", suffix=".html")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o644)  # mkstemp's own 0600 would hide the page from a web server
+        Path(temporary).chmod(0o644)  # With mkstemp's 0600, a web server could not read the page.
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(f"Cannot write {shown(path)}: {error.strerror}. Choose a folder that can be written.") from error
+        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures down, methods and targets across: what `plot` and `contact_sheet` both draw."""
+"""The grid of `plot` and `contact_sheet`: a row per image, a column per method and target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.render.titles import title_of
 
-NARROWEST, WIDEST = 0.75, 1.5  # of a column, in heights; wider pictures are drawn less high
+NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are drawn less high
 
 # method -> its maps, or method -> target -> its maps
 Attributions: TypeAlias = "Mapping[str, Arrays | Mapping[str, Arrays]]"
@@ -26,10 +26,15 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Column:
-    """The maps of one method for one target, a map for each picture; target: "" if there is only
-    one.
+    """The maps of one method for one target.
 
-    notes: what is written below each map. limits: for each map the value of the strongest color.
+    Attributes:
+        method: the key of the method.
+        target: the name of the target; "" if the method has only one.
+        style: the style of the maps.
+        maps: one map per image.
+        limits: for each map, the value of the strongest color.
+        notes: for each map, the text below it.
     """
 
     method: str
@@ -41,18 +46,18 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The method in words, and the target below."""
+        """The method's name, with the target below it."""
         return "\n".join(filter(None, (title_of(self.method), self.target)))
 
     @property
     def has_own_title(self) -> bool:
-        """Whether the user wrote a part of the title."""
+        """Whether part of the title comes from the user."""
         return self.title != title_of(self.method) or self.title == self.method
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The pictures, the columns of maps, and what is written below the pictures."""
+    """The images, their captions and the columns of maps."""
 
     pictures: list[Picture]
     columns: list[Column]
@@ -67,13 +72,11 @@ class Grid:
 
     @property
     def column_width(self) -> float:
-        """Width of a column divided by the height of a row."""
+        """The width of a column divided by the height of a row."""
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """A picture and its maps, each as large as fits into (height, width) without a change of
-        its shape.
-        """
+        """Draw an image and its maps, keeping the aspect ratio, to fit into (height, width)."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -82,7 +85,7 @@ class Grid:
         return [picture, *maps]
 
     def texts(self, index: int) -> list[str]:
-        """What is written below a picture and each of its maps."""
+        """Return the texts below an image and its maps."""
         return [self.captions[index], *(column.notes[index] for column in self.columns)]
 
 
@@ -97,21 +100,39 @@ def grid_of(
     scale: str,
     preprocessing: Preprocessing | str | None,
 ) -> Grid:
-    """Check that everything fits together; see `plot` for the arguments."""
+    """Check the arguments of `plot` and build the grid.
+
+    Args:
+        images: see `plot`.
+        attributions: see `plot`.
+        captions: see `plot`.
+        scores: see `plot`.
+        styles: see `plot`.
+        look: how to blend maps with images.
+        scale: see `plot`.
+        preprocessing: see `plot`.
+
+    Returns:
+        The grid.
+
+    Raises:
+        ImageError: see `plot`.
+        OptionError: see `plot`.
+    """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
-            'attributions: expected a dict from method to its maps, such as {"grad_cam": maps}, '
-            f"got {'an empty one' if isinstance(attributions, Mapping) else type(attributions).__name__}."
+            '`attributions` must be a dict from methods to maps, such as {"grad_cam": maps}. '
+            f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
         )
     if scale not in SCALES:
-        raise OptionError(f"scale: no such scale {scale!r}. {near_matches(str(scale), SCALES)}")
+        raise OptionError(f"Unknown scale {scale!r}. {near_matches(str(scale), SCALES)}")
     pictures = pictures_of(images, preprocessing)
     maps = {
         method: {target: maps_of(one, count=len(pictures), single=is_single(images)) for target, one in _targets(given).items()}
         for method, given in attributions.items()
     }
     for key in dict(styles or {}).keys() - maps.keys():
-        raise OptionError(f"styles: there are no maps of {key!r}. {near_matches(key, maps)}")
+        raise OptionError(f"`styles` has an entry for {key!r}, which has no maps. {near_matches(key, maps)}")
     known_scores = _scores(scores or {}, maps, len(pictures))
     columns = [
         column
@@ -123,14 +144,14 @@ def grid_of(
 
 def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
     if isinstance(given, Mapping) and not given:
-        raise OptionError("attributions: expected maps for one target at least, got an empty dict.")
+        raise OptionError("`attributions` must have maps for at least one target. Received: an empty dict for a method.")
     return {str(target): one for target, one in given.items()} if isinstance(given, Mapping) else {"": given}
 
 
 def _columns(
     method: str, targets: Mapping[str, list[Map]], scores: Mapping[str, list[float]], style: str | None, scale: str
 ) -> list[Column]:
-    """A column for each target of a method."""
+    """Build one column per target of a method."""
     style = style_of(next(iter(targets.values())), style or METHOD_STYLES.get(method.replace("-", "_")))
     names = list(targets)
     own_scores = [scores.get(target or method) for target in names]
@@ -139,9 +160,9 @@ def _columns(
         for index in range(len(targets[names[0]]))
     ]
     columns = []
-    for place, target in enumerate(names):
-        limits = [row[place].limit if scale == "map" else common_limit(row) for row in rows]
-        notes = [_note(_at(own_scores[place], index), row[place].words) for index, row in enumerate(rows)]
+    for number, target in enumerate(names):
+        limits = [row[number].limit if scale == "map" else common_limit(row) for row in rows]
+        notes = [_note(_at(own_scores[number], index), row[number].words) for index, row in enumerate(rows)]
         columns.append(Column(method, target, style, targets[target], limits, notes))
     return columns
 
@@ -153,9 +174,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compared with the map of the target whose score is the highest, or if the scores are unknown
-    with the strongest map.
-    """
+    """Compare the maps with that of the highest score, or with the strongest map without scores."""
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]
@@ -172,10 +191,10 @@ def _scores(scores: Scores, maps: Mapping[str, Mapping[str, list[Map]]], count: 
     found = {}
     for key, given in scores.items():
         if key not in known:
-            raise OptionError(f"scores: there are no maps of {key!r}. {near_matches(key, known)}")
+            raise OptionError(f"`scores` has an entry for {key!r}, which has no maps. {near_matches(key, known)}")
         values = np.asarray(given, np.float64).reshape(-1)
         if len(values) != count:
-            raise ImageError(f"scores: expected one for each picture, got {len(values)} of {key!r} for {count} pictures.")
+            raise ImageError(f"`scores` must have one score per image. Received: {len(values)} of {key!r} for {count} images.")
         found[key] = values.tolist()
     return found
 
@@ -185,5 +204,5 @@ def _captions(captions: Sequence[str | None] | None, count: int) -> list[str]:
         return [""] * count
     captions = [captions] if isinstance(captions, str) else list(captions)
     if len(captions) != count:
-        raise ImageError(f"captions: expected one for each picture, got {len(captions)} for {count} pictures.")
+        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} for {count} images.")
     return [caption or "" for caption in captions]

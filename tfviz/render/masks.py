@@ -1,4 +1,4 @@
-"""Masks, 0 … 1 for each pixel, as pictures: in gray, and in red over the picture they belong to."""
+"""Draw masks with values in [0, 1] in gray, or in red over their image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _RED = np.array([255, 0, 0], np.float32)
 
 
 def gray_mask(mask: npt.ArrayLike, height: int, width: int) -> Picture:
-    """A mask (h, w) in [0, 1] as a picture (height, width, 3): 0 is black and 1 white."""
+    """Draw a mask (h, w) in [0, 1] as (height, width, 3), from black at 0 to white at 1."""
     strength = _resized(mask, height, width)
     return np.rint(255 * np.repeat(strength[..., None], 3, axis=2)).astype(np.uint8)
 
 
 def red_mask(picture: npt.ArrayLike, mask: npt.ArrayLike) -> Picture:
-    """A picture (H, W, 3) with a mask (h, w) in [0, 1] over it: unchanged at 0, red at 1."""
+    """Draw a mask (h, w) in [0, 1] over an image (H, W, 3), from unchanged at 0 to red at 1."""
     (below,) = pictures_of([picture])
     strength = _resized(mask, *below.shape[:2])[..., None]
     return np.rint((1 - strength) * below + strength * _RED).astype(np.uint8)
@@ -28,6 +28,7 @@ def _resized(mask: npt.ArrayLike, height: int, width: int) -> np.ndarray:
     (values,) = maps_of([mask], count=1)
     if values.ndim != 2 or values.min() < 0 or values.max() > 1:
         raise ImageError(
-            f"Expected a mask (height, width) in [0, 1], got {values.shape} from {values.min():.3g} to {values.max():.3g}."
+            f"Expected a mask (height, width) in [0, 1]. Received: shape {values.shape} with values from "
+            f"{values.min():.3g} to {values.max():.3g}."
         )
     return np.clip(shrunk_or_enlarged(values.astype(np.float32), height, width), 0, 1)

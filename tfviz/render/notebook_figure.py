@@ -1,6 +1,4 @@
-"""A Matplotlib figure that notebooks show by themselves, and that grows to make room for
-a title.
-"""
+"""A Matplotlib figure that notebooks display, and that grows to make room for a title."""
 
 from __future__ import annotations
 
@@ -15,10 +13,10 @@ MARGIN = 0.12  # inches around a title
 
 
 class NotebookFigure(Figure):
-    """A figure that pyplot does not know, full of axes to its edges.
+    """A figure that is not registered with pyplot, and whose axes leave no margin.
 
-    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython asks
-    for `_repr_png_` only if no backend has registered another way to show figures.
+    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython only
+    calls `_repr_png_` if no backend has registered another formatter for figures.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -32,8 +30,14 @@ class NotebookFigure(Figure):
         return file.getvalue()
 
     def suptitle(self, t: str, **options: Any) -> Text:
-        """As Matplotlib's, but above the axes and not over them: the figure grows, and gets wider
-        for a long title.
+        """Add a title above the axes, and enlarge the figure so that the title fits.
+
+        Args:
+            t: the text.
+            **options: options of Matplotlib's `suptitle`. With "x" or "y", the size is kept.
+
+        Returns:
+            The title.
         """
         title = super().suptitle(t, **options)
         if "y" in options or "x" in options:
@@ -45,9 +49,7 @@ class NotebookFigure(Figure):
         return title
 
     def _grow(self, width: float, room: float) -> None:
-        """Makes the figure at least `width` inches wide and leaves `room` above the axes, which
-        keep their sizes.
-        """
+        """Make the figure at least `width` inches wide, with `room` inches above unchanged axes."""
         before = self.get_size_inches()
         after = (max(before[0], width), before[1] + room - self._room)
         self._room = room

@@ -1,4 +1,4 @@
-"""Maps in color over the pictures that they explain."""
+"""Draw maps in color over the images that they explain."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 
 Underlay = Literal["color", "gray"]
 UNDERLAYS = ("color", "gray")
-# Over a gray picture, the strength of the colors is alpha to this power, from zero to the strongest
-# value: zeros leave the picture clear, and peaks have the colors of the color bar.
+# Over a gray image, the colors have the weight alpha**power, with these powers for zero and for the
+# strongest value: zeros leave the image visible, and peaks have the colors of the color bar.
 _POWERS = (1.4, 0.3)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How colors meet the picture; see `overlay`. Raises OptionError for a value that is not
-    possible.
+    """How maps are blended with images; see `overlay`.
+
+    Attributes:
+        alpha: the strength of the colors.
+        underlay: whether the image is in color or gray.
+        cmap: a Matplotlib color map to use instead of the default.
+
+    Raises:
+        OptionError: a value is invalid.
     """
 
     alpha: float = 0.5
@@ -34,23 +41,21 @@ class Look:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise OptionError(f"alpha: expected a strength from 0 (picture) to 1 (colors), got {self.alpha!r}.")
+            raise OptionError(f"`alpha` must be between 0 (image only) and 1 (colors only). Received: {self.alpha!r}.")
         if self.underlay not in UNDERLAYS:
-            raise OptionError(f"underlay: no such underlay {self.underlay!r}. {near_matches(str(self.underlay), UNDERLAYS)}")
+            raise OptionError(f"Unknown underlay {self.underlay!r}. {near_matches(str(self.underlay), UNDERLAYS)}")
         ramp("heatmap", self.cmap)
 
     def weights(self, style: str) -> npt.NDArray[np.float32]:
-        """How strong each of the 256 colors of a style is over a picture, from 0 to 1."""
+        """Return the weight of each of the 256 colors of a style over an image, from 0 to 1."""
         if self.underlay == "color":
             return np.full(256, self.alpha, np.float32)
-        places = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
+        distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
         low, high = _POWERS
-        return np.float32(self.alpha) ** (low + (high - low) * places).astype(np.float32)
+        return np.float32(self.alpha) ** (low + (high - low) * distances).astype(np.float32)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """The 256 colors of a style as they look over mid gray, (256, 3); without blending for the
-        style "grey".
-        """
+        """Return the 256 colors of a style, (256, 3), over mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -68,36 +73,36 @@ def overlay(
     cmap: str | Colormap | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Any:
-    """Draw each map in color over its picture.
+    """Draw each map in color over its image.
 
     Args:
-        images: (N, H, W, 3) or (N, H, W, 1) images, or one without N, or a list of images of
-            different sizes. Images that `load_images` returned are drawn in their true colors.
-            Otherwise uint8 and floats in 0–1 or 0–255 are drawn as they are. Negative values and
-            values above 255 need `preprocessing`; without it the colors are unknown, which causes a
-            warning.
-        attribution: raw maps, one for each image and of any height and width: (N, h, w) or (N, h,
-            w, C).
-        style: "heatmap" (|value|; the largest of the channels), "signed" (diverging colors centered
-            on zero; summed over channels), "grey" (RGB, zero is gray, drawn in place of the
-            picture), or None to choose: "grey" for maps with channels, signed where a value is
-            negative, else heatmap.
-        alpha: strength of the colors, from 0 (picture alone) to 1 (colors alone). It does not apply
-            to "grey".
-        underlay: "color", or "gray" to draw over the picture in gray, so its own colors do not mix
-            with those of the map. The colors are then stronger where the map is.
-        cmap: a color map of Matplotlib in place of the default ones. It does not apply to "grey".
+        images: (N, H, W, 3) or (N, H, W, 1), one image without the batch axis, or a list of images
+            of different sizes. Images from `load_images` are drawn in their original colors. Other
+            images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with
+            negative values or values above 255 need `preprocessing`; without it their colors are
+            unknown, and a warning is issued.
+        attribution: raw maps of any height and width, one per image: (N, h, w) or (N, h, w, C).
+        style: "heatmap" (|value|, the maximum over channels), "signed" (diverging colors around
+            zero, the sum over channels) or "grey" (channels as RGB, zero is gray, drawn instead of
+            the image). None selects "grey" for maps with channels, "signed" for maps with a
+            negative value, and "heatmap" for all others.
+        alpha: strength of the colors, from 0 (image only) to 1 (colors only). It does not apply to
+            "grey".
+        underlay: "color", or "gray" to show the image in gray, so that its colors don't mix with
+            those of the map. The colors are then stronger where the map is stronger.
+        cmap: a Matplotlib color map to use instead of the default. It does not apply to "grey".
         preprocessing: how `images` were preprocessed: a Preprocessing, or "tf", "torch", "caffe",
             "unit" or "none". It is undone before drawing.
 
-    Returns: uint8 RGB pictures of the size of `images`: (N, H, W, 3), or (H, W, 3), or a list, as
-        `images` came.
+    Returns:
+        uint8 RGB pictures of the size of `images`: (N, H, W, 3), (H, W, 3) for a single image, or a
+        list if `images` is a list.
 
     Raises:
-        ImageError: shapes or counts that do not fit, NaN or infinity, or images that do not fit the
-            preprocessing.
-        OptionError: an unknown style, underlay, color map or preprocessing, or an alpha outside [0,
-            1].
+        ImageError: images and maps differ in number, have the wrong shape or are not finite, or the
+            images do not fit the preprocessing.
+        OptionError: the style, underlay, color map or preprocessing is unknown, or alpha is outside
+            [0, 1].
     """
     look = Look(alpha, underlay, cmap)
     pictures = pictures_of(images, preprocessing)
@@ -110,17 +115,25 @@ def overlay(
 
 
 def blended(picture: Picture, values: Map, style: str, look: Look, limit: float | None = None) -> Picture:
-    """One map over one picture (H, W, 3); a map in gray takes the picture's place.
+    """Draw one map over one image (H, W, 3); a map of the style "grey" replaces the image.
 
-    limit: the value of the strongest color; None scales the map to itself.
+    Args:
+        picture: the image.
+        values: the map.
+        style: the style of the map.
+        look: how to blend it with the image.
+        limit: the value of the strongest color. None scales the map on its own.
+
+    Returns:
+        The picture, uint8 RGB (H, W, 3).
     """
     height, width = picture.shape[:2]
     if style == "grey":
         return gray_map(values, height, width, limit)
-    places = positions(values, style, height, width, limit)
-    colors = ramp(style, look.cmap)[places]
+    indices = positions(values, style, height, width, limit)
+    colors = ramp(style, look.cmap)[indices]
     if look.underlay == "color":
         return np.asarray(cv2.addWeighted(colors, look.alpha, picture, 1 - look.alpha, 0), np.uint8)
-    weights = look.weights(style)[places][..., None]
+    weights = look.weights(style)[indices][..., None]
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
     return np.rint(weights * colors + (1 - weights) * gray).astype(np.uint8)

@@ -1,10 +1,9 @@
-"""What callers hand over, made into what is drawn: uint8 RGB pictures and finite float64 maps.
+"""Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Images that `load_images` returned carry their RGB pictures, and those are drawn. Other images are
-drawn as they are if they are uint8, or floats in 0–1 or 0–255. Images with negative values, or
-values above 255, were preprocessed. If the caller names the preprocessing, it is undone. Otherwise
-nobody can tell the colors from the numbers (they may be BGR): the images are stretched to their own
-range and drawn with a warning.
+Arrays from `load_images` carry their RGB images, which are drawn. Other images are drawn unchanged
+if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above 255 were
+preprocessed. If the caller names the preprocessing, it is undone. Otherwise the colors are unknown
+(they may be BGR): the images are stretched to their own range, with a warning.
 """
 
 from __future__ import annotations
@@ -25,76 +24,83 @@ Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Arrays: TypeAlias = "npt.ArrayLike | Sequence[npt.ArrayLike]"
 Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it
 
-MAX_DRAWN_SIDE_PX = 1600  # larger pictures from files are shrunk before maps are drawn on them
+MAX_DRAWN_SIDE_PX = 1600  # Larger image files are reduced before maps are drawn on them.
 
 
 def is_single(images: Arrays) -> bool:
-    """Whether `images` is one picture (H, W, C) and not a batch or a list of pictures."""
+    """Return whether `images` is one image (H, W, C), not a batch or a list."""
     return not isinstance(images, list | tuple) and np.ndim(cast(npt.ArrayLike, images)) == 3
 
 
 def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None) -> list[Picture]:
-    """`images`, (N, H, W, C) or (H, W, C) or a list of (H, W, C) of any sizes, as uint8 RGB
-    pictures.
+    """Convert images to uint8 RGB.
 
-    preprocessing: what `overlay` takes. It has no effect on uint8 images and on those that
-    `load_images` returned. Raises ImageError for another shape, another number of channels than 1
-    or 3, NaN, no image at all, or values that the preprocessing cannot give.
+    Args:
+        images: (N, H, W, C), (H, W, C), or a list of (H, W, C) of any sizes.
+        preprocessing: as for `overlay`. It does not apply to uint8 images and to those from
+            `load_images`.
+
+    Returns:
+        The images, uint8 (H, W, 3), RGB.
+
+    Raises:
+        ImageError: there are no images, they have the wrong shape, a number of channels other than
+            1 or 3, or NaN, or the preprocessing cannot have produced their values.
     """
     if isinstance(images, list | tuple):
-        arrays = [_known(image) for image in images]
+        arrays = [_with_loaded_colors(image) for image in images]
     else:
-        array = _known(cast(npt.ArrayLike, images))
+        array = _with_loaded_colors(cast(npt.ArrayLike, images))
         if array.ndim not in (3, 4):
             raise ImageError(
-                f"Expected images of shape (N, height, width, channels) or one of (height, width, channels), "
-                f"got shape {array.shape}."
+                "Expected images of shape (N, height, width, channels), or one of shape (height, width, channels). "
+                f"Received: shape {array.shape}."
             )
         arrays = [array] if array.ndim == 3 else list(array)
     if not arrays:
-        raise ImageError("Expected at least one picture to draw, got none.")
+        raise ImageError("Expected at least one image to draw. Received: none.")
     for array in arrays:
         _check_picture(array)
     if preprocessing is not None:
-        arrays = [_undone(array, preprocessing) for array in arrays]
+        arrays = [_without_preprocessing(array, preprocessing) for array in arrays]
     scale = _scale_of(arrays)
     return [_picture(array, scale) for array in arrays]
 
 
-def _known(images: npt.ArrayLike) -> npt.NDArray[Any]:
-    """The RGB pictures of images that `load_images` returned; other images as they are."""
+def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return the RGB images of an array from `load_images`; any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
         return images.pictures
     return np.asarray(images)
 
 
-def _undone(array: npt.NDArray[Any], preprocessing: Preprocessing | str) -> npt.NDArray[Any]:
+def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing | str) -> npt.NDArray[Any]:
     if array.dtype == np.uint8:
         return array
     if isinstance(preprocessing, str):
         preprocessing = named(preprocessing, channels=array.shape[2])
     if preprocessing.channels != array.shape[2]:
         raise ImageError(
-            f"preprocessing: it gives {preprocessing.channels} channels, but the images have {array.shape[2]}. Pass the "
-            "preprocessing that the images went through."
+            f"`preprocessing` produces {preprocessing.channels} channels, but the images have {array.shape[2]}. Pass the "
+            "preprocessing that was applied to the images."
         )
     pixels = preprocessing.rgb(array)
     if not -_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE:
         raise ImageError(
-            f"preprocessing: undone, it gives pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
+            f"Undoing `preprocessing` gives pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
             f"images, with values from {array.min():.4g} to {array.max():.4g}, were not preprocessed this way. Pass the "
-            "preprocessing that the images went through."
+            "preprocessing that was applied to the images."
         )
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-_TOLERANCE = 26.0  # of 255, for images that were augmented after preprocessing
+_TOLERANCE = 26.0  # of 255; leaves room for images that were augmented after preprocessing
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
-    """What white is in float images, 1 or 255; None, with a warning, if their colors are not known.
+    """Return the value of white in float images, 1 or 255; if it is unknown, warn and return None.
 
-    All images of a batch share the scale: a black one in 0–255 may hold no value above 1.
+    All images of a batch share one scale, because a dark image in 0–255 may have no value above 1.
     """
     floats = [array for array in arrays if array.dtype != np.uint8]
     if not floats:
@@ -104,19 +110,27 @@ def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
     if 0 <= lowest <= highest <= 255:
         return 1.0 if highest <= 1 else 255.0
     warn(
-        f"The images hold values from {lowest:.4g} to {highest:.4g}: they were preprocessed, and their true colors are not "
-        "known (red and blue may be exchanged). Pass the RGB images themselves, uint8 or in 0-1, to draw on (for "
-        "SnapshotCallback: pictures=...), or the array that tfviz.load_images returned, which carries them, or name how they "
-        'were preprocessed: preprocessing="tf", "torch", "caffe" or a tfviz.Preprocessing.'
+        f"The images hold values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are not "
+        "known, and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or "
+        "in 0-1 (to SnapshotCallback as pictures=...), or name the preprocessing: "
+        'preprocessing="tf", "torch", "caffe" or a tfviz.Preprocessing.'
     )
     return None
 
 
 def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Map]:
-    """`attribution`, (N, h, w) or (N, h, w, C) or a list of (h, w[, C]), as `count` finite maps.
+    """Convert an attribution to a list of finite maps.
 
-    `single`: the picture came without a batch axis, so that the map may come without one as well.
-    Raises ImageError for another shape or count, and for NaN or infinity.
+    Args:
+        attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
+        count: the expected number of maps.
+        single: whether the image has no batch axis, so that the map may lack it, too.
+
+    Returns:
+        The maps, float64.
+
+    Raises:
+        ImageError: the maps have the wrong shape or number, or are not finite.
     """
     if isinstance(attribution, list | tuple):
         arrays = [_floats(one) for one in attribution]
@@ -124,19 +138,19 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
         array = _floats(cast(npt.ArrayLike, attribution))
         arrays = [array] if single and _is_one_map(array.shape) else list(np.atleast_1d(array))
     if len(arrays) != count:
-        raise ImageError(f"Expected one map for each picture, got {len(arrays)} maps for {count} pictures.")
+        raise ImageError(f"Expected one map per image. Received: {len(arrays)} maps for {count} images.")
     for array in arrays:
         _check_map(array)
     return arrays
 
 
 def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """A picture or a map, (h, w[, C]) uint8 or float32, at (height, width)."""
+    """Resize an image or a map, (h, w[, C]) uint8 or float32, to (height, width)."""
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = height <= picture.shape[0] and width <= picture.shape[1]
-    # Cubic, since a 7×7 map enlarged linearly shows a diamond around every cell. OpenCV takes width
-    # first.
+    # Linear interpolation of a 7×7 map would show a diamond around each cell. OpenCV takes the
+    # width first.
     resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a channel axis of one
 
@@ -144,10 +158,11 @@ def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> np
 def _check_picture(array: npt.NDArray[Any]) -> None:
     if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
         raise ImageError(
-            f"Expected an image of shape (height, width, 3), or (height, width, 1) for a gray one, got shape {array.shape}."
+            "Expected an image of shape (height, width, 3), or (height, width, 1) if it is gray. Received: shape "
+            f"{array.shape}."
         )
     if array.dtype != np.uint8 and not np.isfinite(_floats(array)).all():
-        raise ImageError("The picture holds NaN or infinite values: it cannot be drawn.")
+        raise ImageError("The image contains NaN or infinite values and cannot be drawn. Replace them first.")
 
 
 def _picture(array: npt.NDArray[Any], white: float | None) -> Picture:
@@ -158,7 +173,7 @@ def _picture(array: npt.NDArray[Any], white: float | None) -> Picture:
 
 
 def _stretched(values: npt.NDArray[np.float64]) -> Picture:
-    # first, so the range below cannot overflow
+    # Dividing first keeps the range below from overflowing.
     values = values / max(np.abs(values).max(), np.finfo(np.float64).tiny)
     span = values.max() - values.min()
     return np.rint((values - values.min()) / (span if span > 0 else 1.0) * 255).astype(np.uint8)
@@ -168,24 +183,22 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     try:
         return np.asarray(values).astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ImageError(f"Expected an array of numbers, got {type(values).__name__}: {error}") from error
+        raise ImageError(f"Expected an array of numbers. Received: {type(values).__name__} ({error}).") from error
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Whether this is (h, w) or (h, w, C), and not the (1, h, w) that a method returns for a batch
-    of one.
-    """
+    """Return whether this is (h, w) or (h, w, C), rather than the (1, h, w) of a batch of one."""
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 
 def _check_map(values: npt.NDArray[np.float64]) -> None:
     if values.ndim not in (2, 3) or values.size == 0:
         raise ImageError(
-            f"Expected a map of shape (height, width) or (height, width, channels) for each picture, got shape "
-            f"{values.shape}. An attribution without height and width, as at a Dense layer, cannot be drawn over one."
+            f"Expected one map per image, of shape (height, width) or (height, width, channels). Received: shape "
+            f"{values.shape}. An attribution without height and width, as at a Dense layer, cannot be drawn over an image."
         )
     if not np.isfinite(values).all():
         raise ImageError(
-            f"The attribution holds {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}: "
-            "it cannot be drawn. Look for them in the model's input, weights and activations."
+            f"The attribution holds {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}, "
+            "so it cannot be drawn. Look for such values in the model's input, weights and activations."
         )

@@ -1,4 +1,4 @@
-"""Pictures and maps as one compact picture, for files and reports."""
+"""Draw images and maps as one compact picture, for files and reports."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
 # Pixels.
 GAP = 6  # between columns
-ABOVE_TEXT, BELOW_TEXT = 3, 11  # a caption stands nearer to its own picture than to the next
-# a title's longest word must fit, and a title of the user's as it is
+ABOVE_TEXT, BELOW_TEXT = 3, 11  # A caption is closer to its own image than to the next.
+# The longest word of a built-in title must fit; a title of the user gets room for all of it.
 NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420
 TEXT_SIZE = 11  # points, which are pixels at 72 dpi
 LINE = 14
@@ -44,19 +44,23 @@ def contact_sheet(
     preprocessing: Preprocessing | str | None = None,
     row_height: int = 144,
 ) -> Picture:
-    """Draw pictures down and methods across, the picture itself first, as one picture.
+    """Draw one row per image, with the image first and then one map per method, as one picture.
 
     Args:
-        images, attributions and all others: as for `plot`.
-        row_height: of the pictures on the sheet, in pixels, 16 at least. A picture wider than 1.5
-            heights is drawn less high.
+        images, attributions, captions, scores, styles: as for `plot`.
+        alpha, underlay, scale, cmap, preprocessing: as for `plot`.
+        row_height: the height of the images on the sheet in pixels, at least 16. An image wider
+            than 1.5 times its height is drawn less high.
 
-    Returns: (height, width, 3) uint8 RGB.
+    Returns:
+        The picture, uint8 RGB (height, width, 3).
 
-    Raises: ImageError, OptionError: as `plot`.
+    Raises:
+        ImageError: as for `plot`.
+        OptionError: as for `plot`, or `row_height` is too small.
     """
     if row_height < 16:
-        raise OptionError(f"row_height: expected 16 pixels or more, got {row_height!r}.")
+        raise OptionError(f"`row_height` must be at least 16 pixels. Received: {row_height!r}.")
     look = Look(alpha, underlay, cmap)
     grid = grid_of(
         images,
@@ -83,7 +87,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Strips as wide as the sheet; `width` is that of a column."""
+    """The columns of the sheet; `width` is that of one column. Methods draw horizontal strips."""
 
     width: int
     count: int
@@ -106,18 +110,18 @@ class _Columns:
         return strip
 
     def titles(self, titles: Sequence[str]) -> Picture:
-        """One above each column but the first; all end on the same line."""
+        """Write one title above each column of maps, with a common baseline for the last lines."""
         fitting = [self.fitting(title) for title in titles]
         strip = self.blank(GAP + most_lines_of(fitting) * LINE + ABOVE_TEXT)
-        places = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
-        return _written(strip, places, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
+        placed = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
+        return _with_texts(strip, placed, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
 
     def texts(self, texts: Sequence[str]) -> Picture:
-        """One below each column."""
+        """Write one text below each column."""
         fitting = [self.fitting(text) for text in texts]
         strip = self.blank(ABOVE_TEXT + most_lines_of(fitting) * LINE + BELOW_TEXT)
-        places = [(self.middle(column), text) for column, text in enumerate(fitting)]
-        return _written(strip, places, ABOVE_TEXT, ha="center", va="top")
+        placed = [(self.middle(column), text) for column, text in enumerate(fitting)]
+        return _with_texts(strip, placed, ABOVE_TEXT, ha="center", va="top")
 
     def fitting(self, text: str) -> str:
         return "\n".join(wrapped(text, self.width, font(TEXT_SIZE), most_lines=4))
@@ -126,18 +130,16 @@ class _Columns:
         strip = self.blank(LINE + GAP)
         steps = np.linspace(0, 255, LEGEND_STRIP).astype(np.uint8)
         strip[2:LINE, GAP : GAP + LEGEND_STRIP] = colors[steps]
-        return _written(strip, [(2 * GAP + LEGEND_STRIP, meaning)], 1, ha="left", va="top")
+        return _with_texts(strip, [(2 * GAP + LEGEND_STRIP, meaning)], 1, ha="left", va="top")
 
 
-def _written(strip: Picture, places: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """The strip with a text at each x, `y` from the top. Matplotlib writes, since OpenCV has Latin
-    letters only.
-    """
+def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
+    """Write texts at the given x, `y` pixels from the top. OpenCV can only write Latin letters."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)
     figure.figimage(strip)
-    for x, text in places:
+    for x, text in placed:
         figure.text(
             x / width,
             1 - y / height,

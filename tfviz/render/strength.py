@@ -1,9 +1,8 @@
-"""How strong a map is. A map that is scaled to itself looks as strong as any other, so pictures say
-it in words.
+"""Describe the strength of a map in words, because maps that are scaled on their own look alike.
 
-excitation backprop   the sum of the map, which is the share of the probability that arrived at it
-other methods         the peak of the map relative to the peak of the reference, the map of the top
-                      class if it is there
+excitation backprop   the sum of the map, which is the share of the probability that reaches it
+other methods         the peak of the map relative to the peak of a reference, the map of the top
+                      class if it is drawn
 """
 
 from __future__ import annotations
@@ -17,15 +16,19 @@ from tfviz.render.colors import MEANINGS, limit_of
 from tfviz.render.pictures import Map
 
 NEARLY_EMPTY = 0.02  # of the probability, or of the peak of the reference
-DIMMING = 4.0  # a nearly empty map that is scaled to itself reaches a quarter of the colors
-_SUMS_TO_SHARE = "excitation_backprop"
+DIMMING = 4.0  # A nearly empty map uses only a quarter of its colors.
+_SUMS_TO_ONE = "excitation_backprop"
 SCALES = ("map", "image")
 
 
 @dataclass(frozen=True)
 class Strength:
-    """words: for a caption; "" if nothing is known. own_limit: the largest value on the map's own
-    scale.
+    """The strength of one map.
+
+    Attributes:
+        words: the text for a caption; "" if there is nothing to compare with.
+        own_limit: the value of the strongest color if the map is scaled on its own.
+        is_nearly_empty: whether to draw the map dim.
     """
 
     words: str
@@ -34,26 +37,32 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color when the map is scaled to itself: a nearly empty map is
-        drawn dim.
-        """
+        """The value of the strongest color; higher for a nearly empty map, to draw it dim."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
 def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: str, reference: int | None) -> list[Strength]:
-    """The strength of the maps that one method gives for several targets of one image.
+    """Describe the strength of one method's maps of one image.
 
-    names: what the targets are called in captions. reference: the place of the map that the others
-    are compared with, or None if the map of the top class is not among them.
+    Args:
+        method: the key of the method.
+        maps: one map per target.
+        names: the names of the targets, for captions.
+        style: the style of the maps.
+        reference: the index of the map to compare the others with; None if the map of the top class
+            is not among them.
+
+    Returns:
+        One strength per map.
     """
     peak = None if reference is None else float(np.abs(maps[reference]).max())
     found = []
-    for place, (values, limit) in enumerate(zip(maps, (limit_of(values, style) for values in maps), strict=True)):
+    for index, (values, limit) in enumerate(zip(maps, (limit_of(values, style) for values in maps), strict=True)):
         words, strength = "", 1.0
-        if method.replace("-", "_") == _SUMS_TO_SHARE:
+        if method.replace("-", "_") == _SUMS_TO_ONE:
             strength = float(values.sum())
             words = f"sum {strength:.2f} of 1"
-        elif peak and place != reference:
+        elif peak and index != reference:
             strength = float(np.abs(values).max()) / peak
             words = f"peak {_percent(strength)} of {names[reference or 0].split(',')[0]}"
         found.append(_strength(words, strength, limit))
@@ -61,13 +70,13 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
 
 
 def meaning_of(style: str, scale: str) -> str:
-    """What the colors of a style mean on a scale, for legends."""
+    """Explain the colors of a style on a scale, for legends."""
     meaning = MEANINGS[style]
     return meaning if scale == "map" else meaning.replace("of each map", "of all targets of an image and method")
 
 
 def common_limit(strengths: Sequence[Strength]) -> float:
-    """The value of the strongest color if all targets of an image and method share one scale."""
+    """Return the value of the strongest color on a scale that several targets share."""
     return max(strengths, key=lambda one: one.own_limit).limit
 
 
@@ -79,4 +88,4 @@ def _strength(words: str, strength: float, limit: float) -> Strength:
 
 
 def _percent(share: float) -> str:
-    return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+    return "less than 1%" if share < 0.01 else f"{share:.0%}"

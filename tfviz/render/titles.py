@@ -1,4 +1,4 @@
-"""Methods in words, and words that fit a width."""
+"""Name methods in titles, and wrap text to a width."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES = {
     "smooth_grad": "SmoothGrad",
     "rise": "RISE",
 }
-# Fonts for scripts that Matplotlib's own font lacks; those that are installed are used.
+# Fonts for scripts that Matplotlib's default font lacks, used if installed.
 FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -45,24 +45,31 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """A method's name in words, "grad_cam" -> "Grad-CAM"; anything else, such as a title of the
-    user's, as it is.
-    """
+    """Return the title of a method key, such as "Grad-CAM" for "grad_cam"; other text unchanged."""
     return TITLES.get(key.replace("-", "_"), key)
 
 
 @functools.cache
 def font(size: float) -> FontProperties:
-    """The font of all text in pictures, `size` in points."""
+    """Return the font of all text in pictures; `size` is in points."""
     return FontProperties(family=_families(), size=size)
 
 
 def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: int) -> list[str]:
-    """`text` in lines of at most `width` points; what goes beyond `most_lines` ends in "…".
+    """Wrap text.
 
-    Lines of `text` that fit stay as they are. Words that are too long for a line, such as file
-    names, are broken. A letter that no installed font has becomes "□", which is what Matplotlib
-    would draw, after a warning.
+    Lines that fit are unchanged. Words that are too long for a line, such as file names, are
+    broken. A letter that no installed font has becomes "□", as in Matplotlib, but without its
+    warning.
+
+    Args:
+        text: the text.
+        width: the largest width of a line in points.
+        properties: the font.
+        most_lines: the largest number of lines; longer text ends in "…".
+
+    Returns:
+        The lines.
     """
     text = "".join(letter if letter.isspace() or ord(letter) in _letters() else "□" for letter in text)
     lines = [line for part in text.split("\n") for line in _lines(part, width, properties)]
@@ -75,12 +82,12 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """How many lines the longest of the already wrapped `texts` has; 0 where all are empty."""
+    """Return the largest number of lines of wrapped texts; 0 if all are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def widest(text: str, properties: FontProperties) -> float:
-    """The width of the longest line of `text`, in points."""
+    """Return the width of the longest line of `text` in points."""
     return max(_width(line, properties) for line in text.split("\n"))
 
 
@@ -101,7 +108,7 @@ def _lines(text: str, width: float, properties: FontProperties) -> list[str]:
 
 
 def _pieces(word: str, width: float, properties: FontProperties) -> list[str]:
-    """A word in pieces that fit, broken after a mark that file names have, or else anywhere."""
+    """Break a word into pieces that fit, preferably after a separator of file names."""
     pieces = [""]
     for letter in word:
         piece = pieces[-1]
@@ -113,7 +120,7 @@ def _pieces(word: str, width: float, properties: FontProperties) -> list[str]:
 
 
 def _width(text: str, properties: FontProperties) -> float:
-    """In points, since a point is a pixel at 72 dpi."""
+    """Return the width in points, which are pixels at 72 dpi."""
     return _RENDERER.get_text_width_height_descent(text, properties, False)[0]
 
 
@@ -125,7 +132,7 @@ def _families() -> list[str]:
 
 @functools.cache
 def _letters() -> frozenset[int]:
-    """Every code point that one of the fonts can draw."""
+    """Return every code point that one of the fonts can draw."""
     paths = [font_manager.findfont(FontProperties(family=family)) for family in _families()]
     return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
 

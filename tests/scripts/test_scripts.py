@@ -170,7 +170,7 @@ def test_folders_and_checkpoints_that_cannot_be_used_are_refused(script: Script,
     text.write_text("hello")
     short.write_bytes(weights["vgg16"].read_bytes()[:5000])
     assert "text.npy is not a NumPy file" in refusal(text)
-    assert "short.npy is cut short or damaged" in refusal(short)
+    assert "short.npy is truncated or damaged" in refusal(short)
     assert "does not fit VGG16" in refusal(weights["vgg19"])
     assert "The batch size must be at least 1. Received: 0." in refusal(weights["vgg16"], "--bs", 0)
     (photos / "empty").mkdir()

@@ -111,17 +111,17 @@ WRONG = {
     "all methods": (["--method", "all"], "an export holds one method"),
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
     "a layer that nobody takes": (["--method", "saliency", "--layer", "conv1"], "none of the chosen methods takes a layer"),
-    "unknown format": (["--format", "pdf"], "There is no format 'pdf'"),
+    "unknown format": (["--format", "pdf"], "There is no export format 'pdf'"),
     "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
-    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
+    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: 1"),
     "an option that there is not": (["--option", "color=red"], "has no option 'color'"),
     **{
         f"{name}, which is no format's": (["--option", f"{name}=x"], f"error: --option {name}: that is no option of a format")
         for name in ("overwrite", "format", "path", "explainer")
     },
     "no name": (["--option", "red"], "expected NAME=VALUE, such as batch_size=8, got 'red'"),
-    "unknown preprocessing": (["--include", "image"], "nobody said how the model 'functional"),
-    "overlay alone": (["--overlay"], "overlay=True draws on the pictures that include='image' takes"),
+    "unknown preprocessing": (["--include", "image"], "include='image' needs the preprocessing of the model 'functional"),
+    "overlay alone": (["--overlay"], "overlay=True draws on the images that include='image' adds"),
 }
 
 

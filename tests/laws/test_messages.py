@@ -11,7 +11,7 @@ from support.package_source import MODULES, tree_of
 
 VALUE = "\0"  # stands for a value in a message
 # Packages whose messages still have to be rewritten.
-EXEMPT = ("models", "export", "render", "viewer", "snapshots", "runs", "film", "cli")
+EXEMPT = ("render", "viewer", "snapshots", "runs", "film", "cli")
 CHECKED = [module for module in MODULES if module.split(".")[-1] != "tfviz" and module.split(".")[1] not in EXEMPT]
 
 # A message may start with a name from code, which keeps its case: tfviz, predict(),

@@ -253,8 +253,7 @@ def test_a_map_with_nan_is_rejected() -> None:
         run(overlaid_in("heatmap", 1), tf.constant(picture(9, 9)), values)
 
 
-# --- the whole pipeline
-# -----------------------------------------------------------------------------
+# --- the whole pipeline ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -151,8 +151,7 @@ def test_a_killed_process_leaves_the_old_folder(explainer: Any, tmp_path: Path) 
     assert tfviz.load_explainer(folder).key == "saliency"
 
 
-# --- options
-# ----------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 def assert_rejected(explainer: Any, folder: Path, error: type[Exception], message: str, **options: Any) -> None:

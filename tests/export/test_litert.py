@@ -231,7 +231,7 @@ def test_a_target_may_be_fixed(tmp_path: Path) -> None:
 
 def test_a_free_image_size_must_be_fixed(tmp_path: Path) -> None:
     explainer = tfviz.LayerCAM(networks.build("separable"))
-    with pytest.raises(tfviz.ExportError, match=r"has one image size.*image_shape=\(height, width, channels\)"):
+    with pytest.raises(tfviz.ExportError, match=r"A \.tflite file has one image size.*image_shape=\(height, width, channels\)"):
         explainer.export(tmp_path / "e", format="litert")
     assert not (tmp_path / "e").exists()
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", image_shape=(24, 20, 3)))
@@ -340,8 +340,7 @@ def test_step_sizes_are_recovered_from_a_part_of_a_channel() -> None:
     assert int8_weights._in_steps(random.normal(size=(1, 2000)).astype("float32")) is None
 
 
-# --- errors
-# -----------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_invalid_options_are_rejected(model: keras.Model, tmp_path: Path) -> None:

@@ -196,8 +196,7 @@ def test_the_file_passes_the_onnx_checker(exported: Path) -> None:
     assert json.loads((exported / "tfviz.json").read_text())["extra"]["opset"] == 17
 
 
-# --- errors
-# -----------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_operations_that_onnx_lacks_are_named_and_nothing_is_written(tmp_path: Path) -> None:

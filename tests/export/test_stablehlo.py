@@ -183,8 +183,7 @@ def test_equally_shaped_weights_are_passed_in_the_order_of_the_manifest(tmp_path
     assert abs(exchanged - explainer(images).numpy()).max() > 0.01 * abs(exchanged).max()
 
 
-# --- shapes
-# -----------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def test_a_loaded_program_takes_batches_of_any_length(exported: Path, explainer: Explainer, tmp_path: Path) -> None:
@@ -216,8 +215,7 @@ def test_a_free_image_size_must_be_fixed(tmp_path: Path) -> None:
     assert_near(tfviz.load_explainer(folder)(images), explainer(images), TOLERANCE)
 
 
-# --- targets
-# ----------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", [3, [[0.5, 0, 0, -1, 0]], lambda outputs: outputs[:, 1] - outputs[:, 0]])
@@ -237,8 +235,7 @@ def test_an_invalid_class_is_rejected(exported: Path, explainer: Explainer) -> N
         loaded(images, np.eye(5)[:1])
 
 
-# --- errors
-# -----------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_operations_that_stablehlo_lacks_are_named_and_nothing_is_written(tmp_path: Path) -> None:

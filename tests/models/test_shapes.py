@@ -38,8 +38,7 @@ def samples():
     return json.loads((SAMPLES_DIR / "samples.json").read_text(encoding="utf-8"))["samples"]
 
 
-# ── scenes
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── scenes ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_same_seed_draws_the_same_scene():
@@ -147,8 +146,7 @@ def test_backgrounds_are_textured_and_within_range():
         assert background.std() > 0.01
 
 
-# ── outlines
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── outlines ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def filled(kind: str, degrees: float = 0.0, mirrored: bool = False) -> np.ndarray:
@@ -179,8 +177,7 @@ def test_a_shape_turns_clockwise_and_mirrors_left_to_right():
     assert (filled("bolt") != filled("bolt", mirrored=True)).mean() > 0.02
 
 
-# ── the packaged network
-# ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the packaged network ──────────────────────────────────────────────────────────────────────────
 
 
 def test_the_package_can_be_imported_without_tensorflow():
@@ -226,8 +223,7 @@ def test_the_network_consists_of_plain_keras_convolutions_and_pooling(network):
     assert all(weight.dtype == "float32" for weight in network.weights)
 
 
-# ── the sample scenes
-# ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── the sample scenes ─────────────────────────────────────────────────────────────────────────────
 
 
 def read(sample) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Export explainers to folders that explain images without tfviz.
 
     export(explainer, "explainer/")        tfviz.json, and the files of one of FORMATS
-    load_explainer("explainer/")           loads a folder of any format, behind one call
+    load_explainer("explainer/")           loads a folder of any format
 
 A format is a module with three functions:
 

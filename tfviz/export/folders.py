@@ -45,7 +45,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     OutputError is raised if the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
-    made = [created for created in folder.parents if not created.exists()]
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
@@ -55,9 +55,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a folder that is writable.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        for created in made:
-            with suppress(OSError):  # it isn't empty if the folder was created
-                created.rmdir()
+        for parent in new_parents:
+            with suppress(OSError):  # it contains the folder
+                parent.rmdir()
 
 
 def _move(new: Path, folder: Path) -> None:

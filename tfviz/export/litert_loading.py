@@ -1,4 +1,4 @@
-"""Run a .tflite file with LiteRT, behind an explainer's call."""
+"""Run a .tflite file with LiteRT, called like an explainer."""
 
 from __future__ import annotations
 

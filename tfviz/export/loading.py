@@ -153,7 +153,7 @@ class LoadedExplainer(abc.ABC):
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
-                "An exported explainer takes no function and no tfviz.At as a target. Fix it when you export: "
+                "An exported explainer takes no function and no tfviz.At as a target. Set it when you export: "
                 "explainer.export(path, target=...)."
             )
         array = np.asarray(target)

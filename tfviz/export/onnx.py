@@ -72,7 +72,7 @@ def write(
             one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
             output (N, classes).
     """
-    request = one_request(explainer, manifest, target, image_shape, "an ONNX file")
+    request = one_request(explainer, manifest, target, image_shape, "An ONNX file")
     names: list[str] = []
 
     def compute(*given: tf.Tensor) -> list[tf.Tensor]:

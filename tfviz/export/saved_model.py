@@ -94,7 +94,7 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
     except ImageError as error:  # some methods need the size
         raise ExportError(
             f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} "
-            f"({first_line(error).rstrip('.')}). Fix their size: image_shape=(height, width, channels) (on the command "
+            f"({first_line(error).rstrip('.')}). Set their size: image_shape=(height, width, channels) (on the command "
             "line --image-size)."
         ) from error
     except TfvizError:

@@ -81,7 +81,7 @@ def write(
             one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
             output (N, classes).
     """
-    request = one_request(explainer, manifest, target, image_shape, "a StableHLO program")
+    request = one_request(explainer, manifest, target, image_shape, "A StableHLO program")
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]

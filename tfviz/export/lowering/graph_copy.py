@@ -30,7 +30,8 @@ def traced(
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
     with inlined_functions(), traced_for_float32():
-        # A concrete function is not called here: the call would not be inlined.
+        # Only calls are inlined, and get_concrete_function isn't one: this function stays a
+        # function.
         return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 

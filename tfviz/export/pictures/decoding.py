@@ -132,7 +132,7 @@ def _int64(value: int) -> tf.Tensor:
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
     """Return the bytes at these offsets.
 
-    It is 0 past the end, so a damaged file reads like one without EXIF data.
+    Offsets past the end give 0, so a damaged file reads like one without EXIF data.
     """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)

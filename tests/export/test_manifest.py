@@ -190,7 +190,7 @@ def test_preprocessing_and_labels_may_be_passed(tmp_path: Path) -> None:
     given = tfviz.load_explainer(explainer.export(tmp_path / "given", preprocessing="unit", labels=names))
     assert given.preprocessing == tfviz.Preprocessing((20, 17), formula="x/255")
     assert given.labels.names == tuple(names)
-    with pytest.raises(tfviz.LabelsError, match="There are 2 labels, and the model has 5 classes"):
+    with pytest.raises(tfviz.LabelsError, match=r"must equal the number of classes, 5\. Received: 2\."):
         explainer.export(tmp_path / "x", labels=["a", "b"])
     with pytest.raises(tfviz.OptionError, match="gives images of 9x9 pixels, but the network takes 20x17"):
         explainer.export(tmp_path / "x", preprocessing=tfviz.Preprocessing((9, 9)))

@@ -244,7 +244,7 @@ def test_labels_can_be_passed_and_must_match_the_outputs(tmp_path: Path) -> None
     path = saved(tmp_path, network(), "model.keras")
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")
     assert labels_of(load_model(path, labels=tmp_path / "names.txt")).name(4) == "e"
-    with pytest.raises(LabelsError, match=r"There are 3 labels \(passed as names\), and the model has 5 outputs"):
+    with pytest.raises(LabelsError, match=r"must equal the number of outputs, 5\. Received: 3 \(passed as names\)"):
         load_model(path, labels=["a", "b", "c"])
 
 

@@ -213,7 +213,10 @@ def _labels(explainer: Explainer, given: LabelSource) -> list[str] | None:
     names = list((labels_of(explainer.model) if given is None and is_model else labels_from(given)).names)
     classes = _classes(explainer)
     if given is not None and names and classes not in (None, len(names)):
-        raise LabelsError(f"There are {len(names)} labels, and the model has {classes} classes. Pass one name per class.")
+        raise LabelsError(
+            f"The number of labels must equal the number of classes, {classes}. Received: {len(names)}. Pass one name per "
+            "class."
+        )
     return names or None
 
 

@@ -357,6 +357,7 @@ def _check_labels(names: Labels, model: keras.Model, source: object) -> None:
     classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or () if tensor.shape}
     if names.names and not classes & {len(names), None, 1}:
         raise LabelsError(
-            f"There are {len(names)} labels ({source if isinstance(source, (str, Path)) else 'passed as names'}), and the "
-            f"model has {' and '.join(map(str, sorted(classes)))} outputs. Pass one name per output."
+            f"The number of labels must equal the number of outputs, {' or '.join(map(str, sorted(classes)))}. "
+            f"Received: {len(names)} ({source if isinstance(source, (str, Path)) else 'passed as names'}). Pass one "
+            "name per output."
         )

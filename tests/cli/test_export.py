@@ -111,17 +111,17 @@ WRONG = {
     "all methods": (["--method", "all"], "An export holds one method"),
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
     "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods takes a layer"),
-    "unknown format": (["--format", "pdf"], "There is no format 'pdf'"),
+    "unknown format": (["--format", "pdf"], "There is no export format 'pdf'"),
     "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
-    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target; got target=1"),
+    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: 1"),
     "unknown option": (["--option", "color=red"], "has no option 'color'"),
     **{
         f"option {name}": (["--option", f"{name}=x"], f"error: No format has this option. Received: --option {name}.")
         for name in ("overwrite", "format", "path", "explainer")
     },
     "no name": (["--option", "red"], "Expected NAME=VALUE, such as batch_size=8. Received: 'red'."),
-    "unknown preprocessing": (["--include", "image"], "nobody said how the model 'functional"),
-    "overlay alone": (["--overlay"], "overlay=True draws on the pictures that include='image' takes"),
+    "unknown preprocessing": (["--include", "image"], "include='image' needs the preprocessing of the model 'functional"),
+    "overlay alone": (["--overlay"], "overlay=True draws on the images that include='image' adds"),
 }
 
 

@@ -1,6 +1,4 @@
-"""Gradients made of operations that LiteRT has are TensorFlow's own, whatever the windows, strides,
-pads, and ties.
-"""
+"""Gradients built from LiteRT's operations equal TensorFlow's for all windows, strides and ties."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ def numbers(*shape: int, ties: bool = False) -> np.ndarray:
 
 
 def gradient_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """x -> (the gradient of function at x for a p of random numbers), to be compiled."""
+    """Return x -> the gradient of a function at x for random p, to be compiled."""
 
     def gradient(x: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -41,7 +39,7 @@ def gradient_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def assert_same(function: Callable[[Any], Any], x: np.ndarray, share: float = 1e-6, replaced: str | None = None) -> None:
-    """The function, lowered, gives what it gives; and `replaced` was in it, and is no more."""
+    """Check that lowering a function keeps its results and replaces the operation `replaced`."""
     original = traced(function, [tf.TensorSpec(x.shape, x.dtype)])
     convertible = lowered(original, REPLACEMENTS)
     if replaced:
@@ -54,14 +52,14 @@ def assert_same(function: Callable[[Any], Any], x: np.ndarray, share: float = 1e
 
 @FEW
 @given(kernel=st.tuples(SIDES, SIDES), strides=st.tuples(SIDES, SIDES), size=st.tuples(SIZES, SIZES), padding=PADDINGS)
-def test_of_equal_maxima_the_first_takes_all(kernel: Any, strides: Any, size: Any, padding: str) -> None:
+def test_the_first_of_equal_maxima_receives_the_whole_gradient(kernel: Any, strides: Any, size: Any, padding: str) -> None:
     x = numbers(2, *size, 3, ties=True)
     assert_same(gradient_of(lambda x: tf.nn.max_pool(x, kernel, strides, padding)), x, replaced="MaxPoolGrad")
 
 
 @FEW
 @given(kernel=st.tuples(SIDES, SIDES), strides=st.tuples(SIDES, SIDES), size=st.tuples(SIZES, SIZES), padding=PADDINGS)
-def test_back_through_average_pooling(kernel: Any, strides: Any, size: Any, padding: str) -> None:
+def test_the_gradient_of_average_pooling(kernel: Any, strides: Any, size: Any, padding: str) -> None:
     x = numbers(2, *size, 3)
     assert_same(gradient_of(lambda x: tf.nn.avg_pool(x, kernel, strides, padding)), x, replaced="AvgPoolGrad")
 
@@ -69,7 +67,7 @@ def test_back_through_average_pooling(kernel: Any, strides: Any, size: Any, padd
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("pool", [tf.nn.max_pool3d, tf.nn.avg_pool3d])
 @pytest.mark.parametrize(("kernel", "strides"), [((2, 2, 2), (2, 2, 2)), ((3, 2, 1), (1, 2, 3))])
-def test_pooling_in_three_dimensions_there_and_back(pool: Any, padding: str, kernel: Any, strides: Any) -> None:
+def test_pooling_in_three_dimensions_and_its_gradient(pool: Any, padding: str, kernel: Any, strides: Any) -> None:
     x = numbers(1, 5, 6, 7, 2)
     assert_same(lambda x: pool(x, kernel, strides, padding), x)
     assert_same(gradient_of(lambda x: pool(x, kernel, strides, padding)), x)
@@ -84,10 +82,10 @@ def test_pooling_in_three_dimensions_there_and_back(pool: Any, padding: str, ker
     padding=PADDINGS,
     multiplier=st.integers(1, 2),
 )
-def test_back_through_depthwise_convolutions(
+def test_the_gradient_of_depthwise_convolutions(
     kernel: Any, stride: int, dilation: int, size: Any, padding: str, multiplier: int
 ) -> None:
-    assume(stride == 1 or dilation == 1)  # TensorFlow takes no others
+    assume(stride == 1 or dilation == 1)  # TensorFlow supports no others
     assume(all(n >= dilation * (k - 1) + 1 for n, k in zip(size, kernel, strict=True)))
     weights = numbers(*kernel, 3, multiplier)
 
@@ -104,7 +102,7 @@ def test_back_through_depthwise_convolutions(
     size=st.tuples(SIZES, SIZES),
     padding=st.one_of(PADDINGS, st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=2)),
 )
-def test_the_way_back_through_a_convolution_is_one_over_its_output_spread_out(
+def test_the_gradient_of_a_convolution_is_a_convolution_over_its_dilated_output(
     kernel: Any, strides: Any, size: Any, padding: Any
 ) -> None:
     assume(all(n >= k for n, k in zip(size, kernel, strict=True)))
@@ -121,7 +119,7 @@ def test_the_way_back_through_a_convolution_is_one_over_its_output_spread_out(
 
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_groups_of_channels_there_and_back(dilation: int, padding: str) -> None:
+def test_grouped_convolutions_and_their_gradients(dilation: int, padding: str) -> None:
     import keras
 
     layer = keras.layers.Conv2D(6, 3, 3 - dilation, padding, groups=3, dilation_rate=dilation)
@@ -147,17 +145,17 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("replaced", ACTIVATIONS)
-def test_the_derivative_of_an_activation(replaced: str) -> None:
+def test_the_gradient_of_an_activation(replaced: str) -> None:
     assert_same(gradient_of(ACTIVATIONS[replaced]), 2 * numbers(2, 4, 4, 9), replaced=replaced)
 
 
 @pytest.mark.parametrize("function", [tf.math.erf, tf.math.erfc])
-def test_the_error_function_is_right_to_single_precision(function: Any) -> None:
+def test_the_error_function_is_accurate_to_single_precision(function: Any) -> None:
     assert_same(function, np.linspace(-6, 6, 2001, dtype="float32"), share=5e-7)
     assert_same(gradient_of(function), np.linspace(-6, 6, 2001, dtype="float32"))
 
 
-def test_back_through_a_fused_batch_norm_at_inference() -> None:
+def test_the_gradient_of_a_fused_batch_norm_at_inference() -> None:
     scale, offset, mean, variance = numbers(4, 5)
 
     def function(x: Any) -> Any:
@@ -176,14 +174,14 @@ RESIZES = {
 @pytest.mark.parametrize("replaced", RESIZES)
 @pytest.mark.parametrize("options", [{}, {"align_corners": True}, {"half_pixel_centers": True}])
 @pytest.mark.parametrize("size", [(9, 5), (3, 12), (7, 6)])
-def test_back_through_resizing(replaced: str, options: dict[str, bool], size: Any) -> None:
+def test_the_gradient_of_resizing(replaced: str, options: dict[str, bool], size: Any) -> None:
     function = gradient_of(lambda x: RESIZES[replaced](images=x, size=size, **options))
     assert_same(function, numbers(2, 7, 6, 3), replaced=replaced)
 
 
 @pytest.mark.parametrize("mode", ["REFLECT", "SYMMETRIC"])
 @pytest.mark.parametrize("pads", [[(0, 0), (2, 1), (0, 3), (0, 0)], [(1, 1), (0, 0), (3, 3), (1, 0)]])
-def test_back_through_mirrored_padding(mode: str, pads: Any) -> None:
+def test_the_gradient_of_mirror_padding(mode: str, pads: Any) -> None:
     assert_same(gradient_of(lambda x: tf.pad(x, pads, mode)), numbers(2, 5, 6, 3), replaced="MirrorPadGrad")
 
 
@@ -197,18 +195,18 @@ SLICES = {
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_back_through_slicing(name: str) -> None:
+def test_the_gradient_of_slicing(name: str) -> None:
     assert_same(gradient_of(lambda x: x[SLICES[name]]), numbers(2, 7, 6, 3), replaced="StridedSliceGrad")
 
 
-def test_a_sum_over_axes_among_many() -> None:
+def test_a_sum_over_some_of_many_axes() -> None:
     assert_same(gradient_of(lambda x: tf.repeat(tf.repeat(x, 3, axis=1), 2, axis=3)), numbers(1, 4, 5, 3))
     assert_same(lambda x: tf.reduce_sum(x, axis=(0, 2, 4, 5)), numbers(1, 2, 3, 1, 2, 2))
     assert_same(lambda x: tf.reduce_sum(x, axis=-1, keepdims=True), numbers(2, 2, 3, 1, 2))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_what_is_not_single_precision_becomes_so(dtype: str) -> None:
+def test_other_precisions_become_single(dtype: str) -> None:
     constant = tf.constant([[0.5, 2.0], [1.0, -3.0]], dtype)
     x = tf.constant([[1.0, 3.0]])
     function = traced(lambda x: tf.matmul(tf.cast(x, dtype), constant) + tf.ones([2], dtype), [tf.TensorSpec([1, 2])])
@@ -217,7 +215,7 @@ def test_what_is_not_single_precision_becomes_so(dtype: str) -> None:
     np.testing.assert_array_equal(convertible(x), tf.cast(function(x), tf.float32))
 
 
-def test_variables_become_constants_and_functions_inside_are_opened() -> None:
+def test_variables_become_constants_and_inner_functions_are_inlined() -> None:
     variable = tf.Variable(3.0)
 
     @tf.function

@@ -1,6 +1,4 @@
-"""Files in, pictures out: the signatures that take JPEG and PNG give what the files give inside
-tfviz.
-"""
+"""The signatures for JPEG and PNG files give the results that tfviz gives for these files."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ import tfviz
 from tfviz.cli.main import main
 from tfviz.export.pictures.coloring import overlaid
 from tfviz.export.pictures.decoding import decoded
-from tfviz.export.pictures.encoded_images import network_input, region_of, shown
-from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.export.pictures.encoded_images import drawn_image, network_input, region_of
+from tfviz.export.pictures.resampling import resized_image, resized_map, smaller_image
 from tfviz.images.batches import shrunk
 from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
@@ -35,7 +33,7 @@ def graph_of(function: Any) -> Any:
 
 
 def run(function: Any, *args: Any) -> np.ndarray:
-    """A function of tensors, run as a graph, as the export does."""
+    """Run a function of tensors as a graph, like the export does."""
     return graph_of(function)(*args).numpy()
 
 
@@ -45,7 +43,7 @@ def overlaid_in(style: str, channels: int) -> Any:
 
 
 def picture(height: int = 37, width: int = 52, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Smooth blobs with some noise, so that every step matters."""
+    """Return smooth blobs with some noise, so that every step has an effect."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (4, 5, channels), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
@@ -58,8 +56,8 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return content.getvalue()
 
 
-def turned_jpeg(orientation: int, *, big_endian: bool = False, before: bytes = b"") -> bytes:
-    """A JPEG whose EXIF data ask to turn it."""
+def oriented_jpeg(orientation: int, *, big_endian: bool = False, before: bytes = b"") -> bytes:
+    """Return a JPEG file with an EXIF orientation."""
     order = "big" if big_endian else "little"
     number = lambda value, count: value.to_bytes(count, order)  # noqa: E731
     entries = [(0x010F, 2, 4, number(0x414243, 4)), (0x0112, 3, 1, number(orientation, 2) + b"\0\0")]
@@ -70,7 +68,7 @@ def turned_jpeg(orientation: int, *, big_endian: bool = False, before: bytes = b
     return plain[:2] + before + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:]
 
 
-def turned_png(orientation: int) -> bytes:
+def oriented_png(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return file_of(Image.fromarray(picture()), exif=exif)
@@ -104,51 +102,51 @@ FILES = {
     "png, gray with a level that is transparent": file_of(Image.fromarray(gray), transparency=int(gray[3, 3])),
     "png, black and white with a transparent one": file_of(Image.fromarray(gray).convert("1"), transparency=0),
     "png, 16 bits of gray": cv2.imencode(".png", (gray.astype(np.uint16) * 256 + 255))[1].tobytes(),
-    "jpeg with a preview behind the profile": turned_jpeg(6, before=b"\xff\xe2\x00\x06abcd"),
-    "jpeg with bytes to fill up": turned_jpeg(6, before=b"\xff"),
-    "jpeg with more bytes to fill up": turned_jpeg(6, before=b"\xff\xff"),
-    "jpeg, turned, big-endian": turned_jpeg(8, big_endian=True),
-    "jpeg, an orientation that there is not": turned_jpeg(77),
-    "png, turned": turned_png(6),
-    "png, mirrored": turned_png(2),
-    **{f"jpeg, orientation {number}": turned_jpeg(number) for number in range(1, 9)},
+    "jpeg with a preview behind the profile": oriented_jpeg(6, before=b"\xff\xe2\x00\x06abcd"),
+    "jpeg with bytes to fill up": oriented_jpeg(6, before=b"\xff"),
+    "jpeg with more bytes to fill up": oriented_jpeg(6, before=b"\xff\xff"),
+    "jpeg, turned, big-endian": oriented_jpeg(8, big_endian=True),
+    "jpeg, an orientation that there is not": oriented_jpeg(77),
+    "png, turned": oriented_png(6),
+    "png, mirrored": oriented_png(2),
+    **{f"jpeg, orientation {number}": oriented_jpeg(number) for number in range(1, 9)},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_gives_the_pixels_that_read_image_gives(name: str, tmp_path: Path) -> None:
+def test_a_file_is_decoded_to_the_pixels_of_read_image(name: str, tmp_path: Path) -> None:
     want = tfviz.read_image(saved(tmp_path / "file", FILES[name]))
     got = run(decoded, tf.constant(FILES[name]))
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, want)
 
 
-def test_the_orientations_are_eight_different_pictures() -> None:
-    assert len({run(decoded, tf.constant(turned_jpeg(number))).tobytes() for number in range(1, 9)}) == 8
+def test_the_orientations_give_eight_different_images() -> None:
+    assert len({run(decoded, tf.constant(oriented_jpeg(number))).tobytes() for number in range(1, 9)}) == 8
 
 
 def damaged_exif() -> bytes:
-    """The table of entries is said to lie far behind the end of the file."""
-    return turned_jpeg(6).replace(b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\x7f")
+    """Return EXIF data whose table of entries claims to be far beyond the end of the file."""
+    return oriented_jpeg(6).replace(b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\x7f")
 
 
-def test_damaged_exif_data_are_data_that_say_nothing(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(run(decoded, tf.constant(damaged_exif())), run(decoded, tf.constant(turned_jpeg(1))))
+def test_damaged_exif_data_are_ignored(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(run(decoded, tf.constant(damaged_exif())), run(decoded, tf.constant(oriented_jpeg(1))))
 
 
-REFUSED = {
-    "no picture": (b"GIF89a and more", "expected JPEG or PNG files"),
-    "nothing": (b"", "expected JPEG or PNG files|pos 0"),
-    "a cut JPEG": (FILES["jpeg"][: len(FILES["jpeg"]) // 2], "Invalid JPEG data"),
-    "a cut PNG": (FILES["png"][: len(FILES["png"]) // 2], "Invalid PNG data|decode"),
-    "a picture of one pixel": (file_of(Image.new("RGB", (1, 1))), "have 2 to 16384 pixels a side"),
-    "a picture that is too wide": (file_of(Image.new("1", (16385, 2))), "have 2 to 16384 pixels a side"),
+REJECTED = {
+    "no image": (b"GIF89a and more", "must contain JPEG or PNG files"),
+    "nothing": (b"", "must contain JPEG or PNG files|pos 0"),
+    "a truncated JPEG": (FILES["jpeg"][: len(FILES["jpeg"]) // 2], "Invalid JPEG data"),
+    "a truncated PNG": (FILES["png"][: len(FILES["png"]) // 2], "Invalid PNG data|decode"),
+    "an image of one pixel": (file_of(Image.new("RGB", (1, 1))), "must have sides of 2 to 16384 pixels"),
+    "an image that is too wide": (file_of(Image.new("1", (16385, 2))), "must have sides of 2 to 16384 pixels"),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_is_no_whole_picture_is_refused(name: str) -> None:
-    content, message = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_an_incomplete_or_other_file_is_rejected(name: str) -> None:
+    content, message = REJECTED[name]
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         run(decoded, tf.constant(content))
 
@@ -159,24 +157,24 @@ SIZES = [(24, 24), (37, 52), (37, 20), (80, 99), (20, 90), (90, 20), (2, 3), (36
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_pictures_are_resized_as_preprocessing_does(size: tuple[int, int]) -> None:
+def test_images_are_resized_like_preprocessing_does(size: tuple[int, int]) -> None:
     for seed in range(3):
         want = tfviz.Preprocessing(size=size).tensor(picture(seed=seed))
-        got = run(resized_picture, tf.constant(picture(seed=seed)), tf.constant(size)).astype(float)
+        got = run(resized_image, tf.constant(picture(seed=seed)), tf.constant(size)).astype(float)
         assert abs(got - want).max() <= 1
         assert (got != want).mean() < 0.002
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
-def test_whole_factors_round_as_opencv_does(factor: int) -> None:
+def test_integer_factors_round_like_opencv(factor: int) -> None:
     large = picture(24 * factor, 31 * factor)
     want = cv2.resize(large, (31, 24), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(run(smaller_picture, tf.constant(large), tf.constant([24, 31])), want)
+    np.testing.assert_array_equal(run(smaller_image, tf.constant(large), tf.constant([24, 31])), want)
 
 
 @pytest.mark.parametrize("sizes", [((7, 9), (60, 41)), ((40, 40), (21, 33)), ((12, 12), (12, 12)), ((9, 30), (30, 9))])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_maps_are_resized_as_overlays_do(sizes: tuple[tuple[int, int], tuple[int, int]], channels: int) -> None:
+def test_maps_are_resized_like_overlays_do(sizes: tuple[tuple[int, int], tuple[int, int]], channels: int) -> None:
     from tfviz.render.pictures import shrunk_or_enlarged
 
     small, large = sizes
@@ -204,7 +202,7 @@ def input_of(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", PREPROCESSINGS)
-def test_the_networks_input_is_what_preprocessing_gives(name: str) -> None:
+def test_the_network_input_equals_the_result_of_preprocessing(name: str) -> None:
     preprocessing = PREPROCESSINGS[name]
     for seed, (height, width) in enumerate([(37, 52), (64, 41), (30, 30), (101, 77)]):
         rgb = picture(height, width, seed=seed)
@@ -217,10 +215,10 @@ def test_the_networks_input_is_what_preprocessing_gives(name: str) -> None:
         assert (abs(got - want) > one_level / 1000).mean() < 0.003
 
 
-def test_large_pictures_are_drawn_as_large_as_on_the_command_line() -> None:
+def test_large_images_are_drawn_as_large_as_on_the_command_line() -> None:
     for size in ((40, 1601), (3201, 100), (1600, 20)):
         large = picture(*size)
-        np.testing.assert_array_equal(run(shown, tf.constant(large)), shrunk(large, MAX_DRAWN_SIDE_PX))
+        np.testing.assert_array_equal(run(drawn_image, tf.constant(large)), shrunk(large, MAX_DRAWN_SIDE_PX))
 
 
 # --- colors ---------------------------------------------------------------------------------------
@@ -228,34 +226,34 @@ def test_large_pictures_are_drawn_as_large_as_on_the_command_line() -> None:
 
 @pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
 @pytest.mark.parametrize("shape", [(7, 7, 1), (30, 20, 1), (30, 20, 3), (30, 20, 5), (200, 100, 3)])
-def test_overlays_are_those_of_tfviz(style: str, shape: tuple[int, int, int]) -> None:
+def test_overlays_match_those_of_tfviz(style: str, shape: tuple[int, int, int]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype("float32") ** 3
-    values *= np.random.default_rng(1).random(shape) > 0.3  # zeros do not count for the limit
+    values *= np.random.default_rng(1).random(shape) > 0.3  # zeros do not affect the limit
     if style == "heatmap":
         values = abs(values)
     below = picture(90, 121)
     (want,) = tfviz.overlay(below[None], values[None, ..., 0] if shape[2] == 1 else values[None], style=style).astype(int)
     got = run(overlaid_in(style, values.shape[-1]), tf.constant(below), tf.constant(values)).astype(int)
-    assert abs(got - want).max() <= 3  # the next color of the table, where a value lies between two
+    assert abs(got - want).max() <= 3  # the next color of the table, if a value is between two
     assert (got != want).mean() < 0.002
 
 
 @pytest.mark.parametrize("style", ["heatmap", "signed", "grey"])
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e30])
-def test_flat_tiny_and_huge_maps_are_drawn_alike(style: str, value: float) -> None:
+def test_flat_tiny_and_huge_maps_are_drawn_like_tfviz_does(style: str, value: float) -> None:
     values, below = np.full((5, 5, 1), value, "float32"), picture(20, 20)
     want = tfviz.overlay(below, values[..., 0], style=style)
     got = run(overlaid_in(style, values.shape[-1]), tf.constant(below), tf.constant(values))
     np.testing.assert_array_equal(got, want)
 
 
-def test_a_map_with_nan_is_not_drawn() -> None:
+def test_a_map_with_nan_is_rejected() -> None:
     values = tf.constant(np.full((3, 3, 1), np.nan, "float32"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the attribution cannot be drawn"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The attribution cannot be drawn"):
         run(overlaid_in("heatmap", 1), tf.constant(picture(9, 9)), values)
 
 
-# --- the whole way --------------------------------------------------------------------------------
+# --- the whole pipeline ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -271,8 +269,8 @@ def pixels(png: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
 
 
-@pytest.mark.parametrize("method", ["grad_cam", "guided_backprop", "saliency"])  # a style each
-def test_bytes_in_and_png_out_are_the_command_lines_pictures(
+@pytest.mark.parametrize("method", ["grad_cam", "guided_backprop", "saliency"])  # one of each style
+def test_the_returned_png_files_match_the_command_line(
     method: str, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [saved(tmp_path / f"{number}.jpg", FILES[name]) for number, name in enumerate(["jpeg", "jpeg, orientation 6"])]
@@ -293,7 +291,7 @@ def test_bytes_in_and_png_out_are_the_command_lines_pictures(
         assert (got != want).mean() < 0.01
 
 
-def test_the_photos_give_the_command_lines_pictures(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_give_the_images_of_the_command_line(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models, photos = shared / "data" / "models", sorted((shared / "data" / "photos").glob("*.jpg"))[::6]
     arguments = ["--model", str(models / "squeezenet_imagenet.keras"), "--method", "grad_cam"]
     arguments += ["--preprocess", str(models / "squeezenet_imagenet.json")]
@@ -309,7 +307,7 @@ def test_the_photos_give_the_command_lines_pictures(shared: Path, tmp_path: Path
         assert abs(pixels(png) - want).mean() < 0.001
 
 
-def test_pictures_of_several_sizes_share_a_batch(network: Path, tmp_path: Path) -> None:
+def test_images_of_several_sizes_share_a_batch(network: Path, tmp_path: Path) -> None:
     model = loaded_network(network)
     explainer = tfviz.GradCAM(model)
     module = tf.saved_model.load(str(explainer.export(tmp_path / "x", include="image")))
@@ -339,7 +337,7 @@ def test_a_map_with_channels_keeps_them(network: Path, tmp_path: Path) -> None:
     assert answer["attribution"].shape == (1, 37, 52, 3)
 
 
-def test_a_network_of_any_size_takes_pictures_as_they_are(tmp_path: Path) -> None:
+def test_a_network_of_any_size_takes_images_at_their_own_size(tmp_path: Path) -> None:
     model = cli_material.network((None, None))
     explainer = tfviz.GradCAM(model)
     module = tf.saved_model.load(str(explainer.export(tmp_path / "x", include="image", preprocessing="none")))
@@ -347,7 +345,7 @@ def test_a_network_of_any_size_takes_pictures_as_they_are(tmp_path: Path) -> Non
     assert_near(answer["outputs"], model(np.stack([rgb, rgb]).astype("float32")))
 
 
-def test_a_size_that_is_fixed_when_exporting_is_that_of_the_pictures(tmp_path: Path) -> None:
+def test_images_are_resized_to_a_size_fixed_by_the_export(tmp_path: Path) -> None:
     explainer = tfviz.VisualBackProp(cli_material.network((None, None)))
     folder = explainer.export(tmp_path / "x", include="image", preprocessing="none", image_shape=(30, 26, 3))
     loaded = tfviz.load_explainer(folder)
@@ -359,40 +357,42 @@ def test_a_size_that_is_fixed_when_exporting_is_that_of_the_pictures(tmp_path: P
     assert answer["attribution"].shape == (2, 90, 52)
 
 
-def test_options_for_files_that_do_not_go_together_are_refused(network: Path, tmp_path: Path) -> None:
+def test_contradictory_options_for_files_are_rejected(network: Path, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(loaded_network(network))
-    with pytest.raises(tfviz.OptionError, match=r"include: expected 'image', or None.*got 'images'"):
+    with pytest.raises(tfviz.OptionError, match=r"`include` must be 'image', or None.*Received: 'images'"):
         explainer.export(tmp_path / "x", include="images")
-    with pytest.raises(tfviz.OptionError, match="overlay=True draws on the pictures that include='image' takes; give both"):
+    with pytest.raises(tfviz.OptionError, match=r"overlay=True draws on the images that include='image' adds\. Pass both"):
         explainer.export(tmp_path / "x", overlay=True)
 
 
-def test_a_network_of_unknown_preprocessing_takes_no_files(tmp_path: Path) -> None:
+def test_a_network_with_unknown_preprocessing_takes_no_files(tmp_path: Path) -> None:
     with pytest.raises(
-        tfviz.ExportError, match=r"nobody said how the model 'functional.*' wants its pictures.*preprocessing='tf'"
+        tfviz.ExportError, match=r"needs the preprocessing of the model 'functional.*', which is not known.*preprocessing='tf'"
     ):
         tfviz.GradCAM(cli_material.network()).export(tmp_path / "x", include="image")
 
 
-def test_a_map_without_height_and_width_is_not_drawn(tmp_path: Path) -> None:
+def test_a_map_without_height_and_width_is_rejected(tmp_path: Path) -> None:
     inputs = keras.Input((8, 8, 3))
     hidden = layers.Dense(5, activation="relu", name="hidden")(layers.Flatten()(inputs))
     model = keras.Model(inputs, layers.Dense(3, name="out")(hidden))
-    with pytest.raises(tfviz.ExportError, match=r"has shape \(None, 5\), no height and width to draw"):
+    with pytest.raises(tfviz.ExportError, match=r"needs an attribution with height and width\. .* returns shape \(None, 5\)"):
         tfviz.ExcitationBackprop(model, "hidden").export(tmp_path / "x", include="image", preprocessing="unit")
     assert not any(tmp_path.iterdir())
 
 
-def test_a_map_of_an_unknown_number_of_channels_is_not_drawn(tmp_path: Path) -> None:
+def test_a_map_with_an_unknown_number_of_channels_is_rejected(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(lambda images: tf.reduce_mean(images, axis=(1, 2)))
     assert explainer.export(tmp_path / "x", image_shape=(8, 8, None)).is_dir()
-    with pytest.raises(tfviz.ExportError, match=r"number of channels is not known.*image_shape=\(height, width, channels\)"):
+    with pytest.raises(
+        tfviz.ExportError, match=r"number of channels of the map, which is unknown.*image_shape=\(height, width, channels\)"
+    ):
         explainer.export(tmp_path / "y", include="image", preprocessing="unit", image_shape=(8, 8, None))
 
 
-def test_a_network_of_several_inputs_takes_no_files(tmp_path: Path) -> None:
+def test_a_network_with_several_inputs_takes_no_files(tmp_path: Path) -> None:
     inputs = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(layers.Add()(inputs)))
     model = keras.Model(inputs, layers.Dense(3)(x))
-    with pytest.raises(tfviz.OptionError, match=r"for models with one input \(N, height, width, channels\)"):
+    with pytest.raises(tfviz.OptionError, match=r"needs a model with one input \(N, height, width, channels\)"):
         tfviz.GradCAM(model).export(tmp_path / "x", include="image", preprocessing="unit")

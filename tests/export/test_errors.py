@@ -1,5 +1,6 @@
-"""What cannot be exported is refused with a reason, and what goes wrong leaves the old folder or
-none.
+"""An explainer that cannot be exported is rejected with a reason.
+
+After a failure, the folder is the old one, or does not exist.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def test_an_existing_export_is_replaced_only_when_asked_for(explainer: Any, tmp_path: Path) -> None:
+def test_an_existing_export_is_replaced_only_on_request(explainer: Any, tmp_path: Path) -> None:
     folder = explainer.export(tmp_path / "x")
     before = contents(folder)
-    with pytest.raises(tfviz.ExportError, match=r"holds an exported explainer already. Give another name.*overwrite=True"):
+    with pytest.raises(tfviz.ExportError, match=r"already contains an exported explainer. Pass another name.*overwrite=True"):
         explainer.export(folder)
     assert contents(folder) == before
     tfviz.Saliency(explainer.model).export(folder, overwrite=True)
@@ -45,34 +46,34 @@ def test_an_existing_export_is_replaced_only_when_asked_for(explainer: Any, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_folder_of_other_things_is_never_replaced(explainer: Any, tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_never_replaced(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(tfviz.ExportError, match=r"holds other files, but no exported explainer.*it is not replaced"):
+        with pytest.raises(tfviz.ExportError, match=r"contains other files but no exported explainer.*it is not replaced"):
             explainer.export(tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
-def test_a_file_is_no_folder(explainer: Any, tmp_path: Path) -> None:
+def test_a_file_is_not_a_folder(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
-    with pytest.raises(tfviz.ExportError, match="is a file; an explainer is exported to a folder"):
+    with pytest.raises(tfviz.ExportError, match="is a file, and an explainer is exported to a folder"):
         explainer.export(tmp_path / "x", overwrite=True)
 
 
-def test_an_empty_folder_and_one_that_is_not_there_yet_are_filled(explainer: Any, tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_new_one_are_filled(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "deep" / "deeper"):
         assert explainer.export(folder) == folder
         assert tfviz.load_explainer(folder).key == "grad_cam"
 
 
-def test_a_place_that_cannot_be_written_says_so(explainer: Any, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(tfviz.OutputError, match=r"cannot be written .*Give a folder that can be written to"):
+    with pytest.raises(tfviz.OutputError, match=r"cannot be written .*Pass a folder that is writable"):
         explainer.export(tmp_path / "file" / "x")
 
 
-def test_a_failure_takes_the_folders_above_away_again(explainer: Any, tmp_path: Path) -> None:
+def test_a_failure_removes_the_parent_folders_it_created(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for place in ("new/newer/x", "old/new/x"):
         with pytest.raises(tfviz.TargetError):
@@ -101,7 +102,7 @@ def test_a_crash_in_the_middle_leaves_the_old_folder_or_none(
     assert [path.name for path in tmp_path.iterdir()] == (["x"] if is_there else [])
 
 
-def test_a_crash_while_the_new_folder_moves_in_brings_the_old_one_back(
+def test_a_crash_while_the_new_folder_moves_into_place_restores_the_old_one(
     explainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = explainer.export(tmp_path / "x")
@@ -150,60 +151,64 @@ def test_a_killed_process_leaves_the_old_folder(explainer: Any, tmp_path: Path) 
     assert tfviz.load_explainer(folder).key == "saliency"
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
-def refused(explainer: Any, folder: Path, error: type[Exception], message: str, **options: Any) -> None:
+def assert_rejected(explainer: Any, folder: Path, error: type[Exception], message: str, **options: Any) -> None:
     with pytest.raises(error, match=message):
         explainer.export(folder / "x", **options)
     assert not any(folder.iterdir())
 
 
-def test_a_target_where_the_method_takes_none_is_refused(tmp_path: Path) -> None:
+def test_a_target_for_a_method_without_one_is_rejected(tmp_path: Path) -> None:
     explainer = tfviz.VisualBackProp(networks.build("plain"))
-    refused(explainer, tmp_path, tfviz.TargetError, "explains no single class and takes no target; got target=3", target=3)
+    assert_rejected(
+        explainer, tmp_path, tfviz.TargetError, "explains no single class and takes no target. Received: 3", target=3
+    )
 
 
-def test_a_target_that_the_model_does_not_have_is_refused(explainer: Any, tmp_path: Path) -> None:
-    refused(explainer, tmp_path, tfviz.TargetError, "Target 5 is out of range. The model has 5 classes, 0 to 4", target=5)
-    refused(explainer, tmp_path, tfviz.TargetError, "one for all images; got one for each of 2", target=[1, 2])
+def test_a_target_that_the_model_does_not_have_is_rejected(explainer: Any, tmp_path: Path) -> None:
+    assert_rejected(
+        explainer, tmp_path, tfviz.TargetError, "Target 5 is out of range. The model has 5 classes, 0 to 4", target=5
+    )
+    assert_rejected(explainer, tmp_path, tfviz.TargetError, "applies to all images. Received: one for each of 2", target=[1, 2])
 
 
-def test_unknown_formats_and_options_name_those_that_there_are(explainer: Any, tmp_path: Path) -> None:
-    refused(
+def test_errors_for_unknown_formats_and_options_list_the_known_ones(explainer: Any, tmp_path: Path) -> None:
+    assert_rejected(
         explainer,
         tmp_path,
         tfviz.OptionError,
-        "no format 'savedmodel' to export to. Did you mean 'saved_model'",
+        "no export format 'savedmodel'. Did you mean 'saved_model'",
         format="savedmodel",
     )
-    refused(
+    assert_rejected(
         explainer, tmp_path, tfviz.OptionError, "'saved_model' has no option 'overlai'. Did you mean 'overlay'", overlai=True
     )
     assert explainer.export(tmp_path / "x", format="Saved-Model").is_dir()
 
 
 BAD_SHAPES: dict[str, Any] = {
-    r"the model takes \(20, 17, 3\); got \(20, 20, 3\)": (20, 20, 3),
-    r"the model takes \(20, 17, 3\); got \(20, 17\)": (20, 17),
-    r"expected \(height, width, channels\).*got 20": 20,
-    r"expected \(height, width, channels\).*got \(0, 17, 3\)": (0, 17, 3),
+    r"must fit the model, which takes \(20, 17, 3\)\. Received: \(20, 20, 3\)": (20, 20, 3),
+    r"must fit the model, which takes \(20, 17, 3\)\. Received: \(20, 17\)": (20, 17),
+    r"must be \(height, width, channels\).*Received: 20": 20,
+    r"must be \(height, width, channels\).*Received: \(0, 17, 3\)": (0, 17, 3),
 }
 
 
 @pytest.mark.parametrize("message", BAD_SHAPES)
-def test_a_shape_that_the_model_does_not_take_is_refused(message: str, explainer: Any, tmp_path: Path) -> None:
-    refused(explainer, tmp_path, tfviz.OptionError, f"image_shape: {message}", image_shape=BAD_SHAPES[message])
+def test_a_shape_that_the_model_does_not_take_is_rejected(message: str, explainer: Any, tmp_path: Path) -> None:
+    assert_rejected(explainer, tmp_path, tfviz.OptionError, f"`image_shape` {message}", image_shape=BAD_SHAPES[message])
 
 
-def test_a_method_can_only_be_exported_for_images_that_it_takes(explainer: Any, tmp_path: Path) -> None:
+def test_a_loaded_explainer_rejects_images_of_another_size(explainer: Any, tmp_path: Path) -> None:
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
-    with pytest.raises(tfviz.ImageError, match=r"made for images of shape \(any, 20, 17, 3\), got \(2, 17, 20, 3\)"):
+    with pytest.raises(tfviz.ImageError, match=r"takes images of shape \(any, 20, 17, 3\)\. Received: \(2, 17, 20, 3\)"):
         loaded(np.zeros((2, 17, 20, 3), np.float32))
 
 
-class Looking(keras.Model):
-    """Decides in Python on what it sees."""
+class ValueDependent(keras.Model):
+    """Makes Python decisions on its input values."""
 
     def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight((3, 4))
@@ -214,20 +219,22 @@ class Looking(keras.Model):
         return tf.reduce_mean(images, axis=(1, 2)) @ self.kernel * float(mean)
 
 
-def test_a_model_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
-    model = Looking()
+def test_a_model_that_cannot_be_traced_is_rejected(tmp_path: Path) -> None:
+    model = ValueDependent()
     model(np.zeros((1, 8, 8, 3), np.float32))
-    message = r"the model 'looking' cannot be traced into a graph \(.*no .numpy\(\), no NumPy"
-    refused(tfviz.Saliency(model), tmp_path, tfviz.ExportError, message, image_shape=(8, 8, 3))
+    message = r"The model 'value_dependent' cannot be traced \(.*no .numpy\(\), NumPy"
+    assert_rejected(tfviz.Saliency(model), tmp_path, tfviz.ExportError, message, image_shape=(8, 8, 3))
 
 
-def test_a_model_that_calls_python_while_it_runs_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_calls_python_while_it_runs_is_rejected(tmp_path: Path) -> None:
     def model(images: tf.Tensor) -> tf.Tensor:
         scale = tf.numpy_function(lambda x: x, [tf.constant(2.0)], tf.float32)
         return tf.reduce_mean(images, axis=(1, 2)) * tf.ensure_shape(scale, ())
 
     explainer = tfviz.Saliency(model)
-    refused(explainer, tmp_path, tfviz.ExportError, "the model 'model' calls Python while it runs", image_shape=(8, 8, 3))
+    assert_rejected(
+        explainer, tmp_path, tfviz.ExportError, "The model 'model' calls Python while it runs", image_shape=(8, 8, 3)
+    )
 
 
 def test_a_missing_extra_is_named(explainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +250,7 @@ def test_a_missing_extra_is_named(explainer: Any, tmp_path: Path, monkeypatch: p
             tfviz.load_explainer(tfviz.VisualBackProp(explainer.model).export(tmp_path / format, format=format))
 
 
-def test_layers_of_ones_own_are_exported(tmp_path: Path) -> None:
+def test_custom_layers_are_exported(tmp_path: Path) -> None:
     class Doubled(layers.Layer):
         def call(self, x: Any) -> Any:
             return keras.ops.relu(2 * x)

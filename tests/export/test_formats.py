@@ -1,5 +1,8 @@
-"""What holds for every format: the same numbers for any target and any names, a process left as it
-was, and a reason for each damaged folder."""
+"""Properties of all formats.
+
+The numbers are the same for any target and any names, the process is unchanged, and a damaged
+folder is reported with a reason.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def exports(explainer: Explainer, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @every_format
 @pytest.mark.parametrize("weights", [[[50, 0, 0, 0]], [[1, 0, 0, -1]]])
-def test_weights_may_be_fixed(format: str, weights: Any, explainer: Explainer, tmp_path: Path) -> None:
+def test_weights_of_the_outputs_may_be_fixed(format: str, weights: Any, explainer: Explainer, tmp_path: Path) -> None:
     target = np.float32(weights)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", format=format, target=target))
     images = images_for(explainer, 3)
@@ -83,7 +86,7 @@ NAMES = {
 
 @every_format
 @pytest.mark.parametrize("names", NAMES)
-def test_inputs_of_any_name_can_be_given(names: tuple[str, str], format: str, tmp_path: Path) -> None:
+def test_inputs_may_have_any_name(names: tuple[str, str], format: str, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(two_inputs(*names), "conv")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", format=format))
     assert [one.name for one in loaded.manifest.inputs] == NAMES[names]
@@ -92,7 +95,7 @@ def test_inputs_of_any_name_can_be_given(names: tuple[str, str], format: str, tm
 
 
 @every_format
-def test_pictures_are_of_the_size_that_was_fixed(format: str, tmp_path: Path) -> None:
+def test_images_have_the_size_fixed_by_the_export(format: str, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(cli_material.network((None, None)))
     options: dict[str, Any] = {"image_shape": (20, 16, 3), "preprocessing": "unit"}
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", format=format, **options))
@@ -103,7 +106,7 @@ def test_pictures_are_of_the_size_that_was_fixed(format: str, tmp_path: Path) ->
 # --- the process ----------------------------------------------------------------------------------
 
 
-def test_exports_in_threads_leave_the_process_as_it_was(tmp_path: Path) -> None:
+def test_exports_in_threads_leave_the_process_unchanged(tmp_path: Path) -> None:
     explainers = [tfviz.GradCAM(cli_material.network()) for _ in range(3)]
     failures: list[BaseException] = []
 
@@ -131,7 +134,7 @@ def test_exports_in_threads_leave_the_process_as_it_was(tmp_path: Path) -> None:
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:
-    """tfviz.json with other values."""
+    """Return an edit that changes values in tfviz.json."""
 
     def edit(folder: Path) -> None:
         content = json.loads((folder / FILE_NAME).read_text())
@@ -140,8 +143,8 @@ def edited(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
-def cut(pattern: str, length: int) -> Callable[[Path], None]:
-    """A file with its beginning only."""
+def truncated(pattern: str, length: int) -> Callable[[Path], None]:
+    """Return an edit that truncates a file."""
 
     def shorten(folder: Path) -> None:
         (file,) = folder.glob(pattern)
@@ -154,26 +157,27 @@ def removed(pattern: str) -> Callable[[Path], None]:
     return lambda folder: next(iter(folder.glob(pattern))).unlink()
 
 
+_DAMAGED_SAVED_MODEL = "The SavedModel in .* is damaged and cannot be opened"
 DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "weights that are gone": ("saved_model", removed("variables/*.data*"), "the SavedModel in .* cannot be opened"),
-    "weights cut short": ("saved_model", cut("variables/*.data*", 500), "the SavedModel in .* cannot be opened"),
-    "a list of weights cut short": ("saved_model", cut("variables/*.index", 50), "the SavedModel in .* cannot be opened"),
-    "an archive cut short": ("stablehlo", cut("weights.npz", 800), "weights.npz cannot be read"),
-    "an empty archive": ("stablehlo", cut("weights.npz", 0), "weights.npz cannot be read"),
-    "a program cut short": ("stablehlo", cut("explainer.stablehlo", 100), "explainer.stablehlo cannot be compiled"),
-    "another format": ("saved_model", edited(format="tf"), "of the format 'tf', which this tfviz does not know; it reads"),
-    "no format": ("saved_model", edited(format=None), "of the format None"),
-    "versions that are a word": ("saved_model", edited(versions="1"), "tfviz.json is not whole"),
-    "unknown preprocessing": ("saved_model", edited(preprocessing={"color": 1}), "tfviz.json is not whole .*color"),
-    "labels that are a number": ("saved_model", edited(labels=5), "tfviz.json is not whole"),
-    "nothing extra for StableHLO": ("stablehlo", edited(extra={}), "tfviz.json is not whole"),
-    "nothing extra for LiteRT": ("litert", edited(extra={}), "tfviz.json is not whole"),
-    "nothing extra for ONNX": ("onnx", edited(extra={}), "tfviz.json is not whole"),
+    "missing weights": ("saved_model", removed("variables/*.data*"), _DAMAGED_SAVED_MODEL),
+    "truncated weights": ("saved_model", truncated("variables/*.data*", 500), _DAMAGED_SAVED_MODEL),
+    "a truncated list of weights": ("saved_model", truncated("variables/*.index", 50), _DAMAGED_SAVED_MODEL),
+    "a truncated archive": ("stablehlo", truncated("weights.npz", 800), "weights.npz cannot be read"),
+    "an empty archive": ("stablehlo", truncated("weights.npz", 0), "weights.npz cannot be read"),
+    "a truncated program": ("stablehlo", truncated("explainer.stablehlo", 100), "explainer.stablehlo cannot be compiled"),
+    "another format": ("saved_model", edited(format="tf"), "in the format 'tf', and this version of tfviz reads"),
+    "no format": ("saved_model", edited(format=None), "in the format None"),
+    "versions that are a word": ("saved_model", edited(versions="1"), "tfviz.json is incomplete or damaged"),
+    "unknown preprocessing": ("saved_model", edited(preprocessing={"color": 1}), "tfviz.json is incomplete or damaged .*color"),
+    "labels that are a number": ("saved_model", edited(labels=5), "tfviz.json is incomplete or damaged"),
+    "nothing extra for StableHLO": ("stablehlo", edited(extra={}), "tfviz.json is incomplete or damaged"),
+    "nothing extra for LiteRT": ("litert", edited(extra={}), "tfviz.json is incomplete or damaged"),
+    "nothing extra for ONNX": ("onnx", edited(extra={}), "tfviz.json is incomplete or damaged"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_folder_is_refused(name: str, exports: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_folder_is_rejected(name: str, exports: dict[str, Path], tmp_path: Path) -> None:
     format, damage, message = DAMAGES[name]
     for file in exports[format].rglob("*"):
         if file.is_file():

@@ -1,5 +1,6 @@
-"""A .tflite file gives what the explainer gives, in a process with LiteRT alone, with built-in
-operations only.
+"""A .tflite file reproduces the explainer's results with LiteRT alone.
+
+It contains built-in operations only.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from tfviz.methods.explainer import Explainer
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
 TOLERANCE = 1e-4  # of the largest value
-CORRELATION = 0.98  # of a map with int8 weights with the map itself
+CORRELATION = 0.98  # between a map with int8 weights and the original map
 IMAGES = 2
 
-# Runs files as a phone would: with LiteRT and nothing else.
+# Runs files like a phone: with LiteRT and nothing else.
 RUNNING = """
 import json, sys
 
@@ -57,14 +58,14 @@ assert not found, found
 
 
 class Phone:
-    """A fresh process that runs .tflite files, without TensorFlow, Keras and tfviz."""
+    """A new process that runs .tflite files without TensorFlow, Keras and tfviz."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.questions: list[dict[str, str]] = []
 
     def ask(self, file: Path, **given: Any) -> Path:
-        """Notes what to run on what; the answer will lie at the path that is returned."""
+        """Queue a file and its inputs. The results will be at the returned path."""
         number = len(self.questions)
         np.savez(self.folder / f"{number}.npz", **given)
         answer = self.folder / f"{number}.answer.npz"
@@ -83,7 +84,7 @@ def correlation(one: Any, other: Any) -> float:
 
 
 def explainers(model: keras.Model, *keys: str) -> list[Explainer]:
-    """The methods that can explain the model."""
+    """Return explainers for those methods that can explain the model."""
     found = []
     for key in keys or tfviz.METHODS:
         try:
@@ -94,7 +95,7 @@ def explainers(model: keras.Model, *keys: str) -> list[Explainer]:
 
 
 def operations_of(file: Path) -> set[int]:
-    """The built-in operations in a file; there must be no others."""
+    """Return the operations in a file, all of which must be built in."""
     whole = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
     assert not any(code.customCode for code in whole.operatorCodes)
     return {max(code.builtinCode, code.deprecatedBuiltinCode) for code in whole.operatorCodes}
@@ -109,7 +110,7 @@ def model() -> keras.Model:
 
 
 def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, **options: Any) -> list[Any]:
-    """Exports, and asks for one image after the other: for the top class, and for others."""
+    """Export an explainer, and queue single images for the top class and for other classes."""
     file = explainer.export(folder, format="litert", **options) / "explainer.tflite"
     assert operations_of(file)
     if not explainer.takes_target:
@@ -123,7 +124,7 @@ def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, **
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_every_method_on_a_golden_network_gives_the_same_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
+def test_every_method_on_a_golden_network_gives_the_same_results_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
     phone, wanted = Phone(tmp_path), []
     network, _ = golden(shared, name)
     for explainer in explainers(network):
@@ -138,7 +139,7 @@ def test_every_method_on_a_golden_network_gives_the_same_on_a_phone(name: str, s
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_with_int8_weights_the_maps_of_golden_networks_look_the_same(name: str, shared: Path, tmp_path: Path) -> None:
+def test_int8_weights_hardly_change_the_maps_of_golden_networks(name: str, shared: Path, tmp_path: Path) -> None:
     phone, wanted = Phone(tmp_path), []
     network, _ = golden(shared, name)
     for explainer in explainers(network, "saliency", "contrastive_excitation_backprop"):
@@ -154,7 +155,7 @@ def test_with_int8_weights_the_maps_of_golden_networks_look_the_same(name: str, 
     [("squeezenet_imagenet", "guided_grad_cam"), ("mobilenet_v2_imagenet", "contrastive_excitation_backprop")],
 )
 @pytest.mark.filterwarnings("ignore:No preprocessing is known")
-def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Path, tmp_path: Path) -> None:
+def test_real_networks_give_the_same_results_on_a_phone(name: str, key: str, shared: Path, tmp_path: Path) -> None:
     explainer = tfviz.METHODS[key](tfviz.load_model(shared / "data" / "models" / f"{name}.keras"))
     images = np.asarray(tfviz.load_images(sorted((shared / "data" / "photos").glob("*.jpg"))[:IMAGES], explainer.model))
     phone = Phone(tmp_path)
@@ -164,8 +165,8 @@ def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Pat
     for _, want, path in exact:
         got, map_ = np.load(path), want.attribution.numpy()
         assert_near(got["outputs"], want.outputs, TOLERANCE)
-        # LiteRT rounds otherwise than TensorFlow, and where two values almost tie, a gradient then
-        # takes another way.
+        # LiteRT rounds differently than TensorFlow. If two values almost tie, a gradient takes
+        # another path.
         assert (abs(got["attribution"] - map_) > TOLERANCE * abs(map_).max()).mean() < 1e-3
         assert correlation(got["attribution"], map_) > 0.9999
     for _, want, path in small:
@@ -176,7 +177,7 @@ def test_real_networks_give_the_same_on_a_phone(name: str, key: str, shared: Pat
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_batches_of_any_length_go_through_a_file_for_some_at_once(batch_size: int, model: keras.Model, tmp_path: Path) -> None:
+def test_batches_of_any_length_run_with_a_fixed_batch_size(batch_size: int, model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.GuidedBackprop(model)
     before = snapshot(model)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", batch_size=batch_size))
@@ -228,20 +229,20 @@ def test_a_target_may_be_fixed(tmp_path: Path) -> None:
         loaded(images, 1)
 
 
-def test_a_free_image_size_must_be_said(tmp_path: Path) -> None:
+def test_a_free_image_size_must_be_fixed(tmp_path: Path) -> None:
     explainer = tfviz.LayerCAM(networks.build("separable"))
-    with pytest.raises(tfviz.ExportError, match=r"is for one size of images.*image_shape=\(height, width, channels\)"):
+    with pytest.raises(tfviz.ExportError, match=r"A \.tflite file has one image size.*image_shape=\(height, width, channels\)"):
         explainer.export(tmp_path / "e", format="litert")
     assert not (tmp_path / "e").exists()
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", image_shape=(24, 20, 3)))
     images = images_for(explainer, 2)
     assert_near(loaded(images), explainer(images), TOLERANCE)
-    with pytest.raises(tfviz.ImageError, match="the export was made for images of shape"):
+    with pytest.raises(tfviz.ImageError, match="The export takes images of shape"):
         loaded(images[:, :-1])
 
 
 @pytest.mark.parametrize("species", ["mixed_float16", "float64", "int8", "three dimensions", "gelu", "TimeDistributed"])
-def test_models_of_other_kinds_convert(species: str, tmp_path: Path) -> None:
+def test_models_of_other_kinds_are_converted(species: str, tmp_path: Path) -> None:
     one = zoo.ZOO[species]
     network = one.model()
     images, explainer = one.images(network), tfviz.Saliency(network)
@@ -259,7 +260,7 @@ def fully_connected() -> keras.Model:
 
 
 @pytest.mark.parametrize(("quantize", "share", "near"), [("int8", 0.4, 0.98), ("float16", 0.6, 0.9999)])
-def test_quantised_weights_take_a_part_of_the_size(quantize: str, share: float, near: float, tmp_path: Path) -> None:
+def test_quantized_weights_reduce_the_size(quantize: str, share: float, near: float, tmp_path: Path) -> None:
     explainer = tfviz.Saliency(fully_connected())
     images = images_for(explainer, 4)
     sizes, maps = {}, {}
@@ -273,7 +274,7 @@ def test_quantised_weights_take_a_part_of_the_size(quantize: str, share: float, 
 
 
 def kernels(in_int8: bool, file: Path) -> set[tuple[int, ...]]:
-    """The shapes of the weights that a file holds as int8, or in float32."""
+    """Return the shapes of the weights that a file stores as int8, or as float32."""
     whole = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
     (graph,) = whole.subgraphs
     kind = schema.TensorType.INT8 if in_int8 else schema.TensorType.FLOAT32
@@ -281,7 +282,7 @@ def kernels(in_int8: bool, file: Path) -> set[tuple[int, ...]]:
     return {tuple(map(int, tensor.shape)) for tensor in held if len(tensor.shape) == 4}
 
 
-def test_the_smallest_layers_keep_their_weights(tmp_path: Path) -> None:
+def test_the_smallest_layers_keep_exact_weights(tmp_path: Path) -> None:
     inputs = keras.Input((12, 12, 3))
     x = layers.Conv2D(40, 3, activation="relu")(layers.Rescaling(0.5)(inputs))
     x = layers.DepthwiseConv2D(5)(layers.Conv2D(80, 5, activation="relu")(x))
@@ -292,7 +293,7 @@ def test_the_smallest_layers_keep_their_weights(tmp_path: Path) -> None:
 
 
 def wide() -> keras.Model:
-    """A network in which a depthwise kernel is large too, behind a BatchNormalization."""
+    """Return a network whose depthwise kernel is also large, behind a BatchNormalization."""
     inputs = keras.Input((9, 8, 60))
     x = layers.Activation("relu")(layers.BatchNormalization()(layers.Conv2D(40, 3, use_bias=False)(inputs)))
     x = layers.DepthwiseConv2D(5, padding="same", depth_multiplier=2, activation="relu")(x)
@@ -321,11 +322,11 @@ def test_an_int8_file_explains_the_network_with_rounded_weights(
     assert len(kernels(True, tmp_path / "e" / "explainer.tflite")) >= 4
 
 
-def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
+def test_step_sizes_are_recovered_from_a_part_of_a_channel() -> None:
     random = np.random.default_rng(0)
     counts = random.integers(-127, 128, (6, 300))
     counts[2], counts[3] = np.clip(counts[2], -9, 9), 0
-    # a channel of few, and one with nothing where a part of it is tried
+    # One channel has few values, and one is zero where it is sampled.
     counts[4, 5:], counts[5, ::4] = 0, 0
     steps = random.uniform(0.001, 3, 6).astype("float32")
     values = (counts * steps[:, None]).astype("float32")
@@ -339,15 +340,15 @@ def test_whole_steps_are_found_again_where_only_a_part_is_left() -> None:
     assert int8_weights._in_steps(random.normal(size=(1, 2000)).astype("float32")) is None
 
 
-# --- bad use --------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_options_that_are_none_are_refused(model: keras.Model, tmp_path: Path) -> None:
+def test_invalid_options_are_rejected(model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(model)
-    with pytest.raises(tfviz.OptionError, match=r"quantize: expected None \(float32\), 'int8'.*got 'int4'"):
+    with pytest.raises(tfviz.OptionError, match=r"`quantize` must be None \(float32\), 'int8'.*Received: 'int4'"):
         explainer.export(tmp_path / "e", format="litert", quantize="int4")
     for batch_size in (0, 2.0, True):
-        with pytest.raises(tfviz.OptionError, match="batch_size: expected how many images"):
+        with pytest.raises(tfviz.OptionError, match="`batch_size` must be an integer of at least 1"):
             explainer.export(tmp_path / "e", format="litert", batch_size=batch_size)
     assert not list(tmp_path.iterdir())
 
@@ -356,7 +357,7 @@ def sorted_pixels(x: Any) -> Any:
     return tf.cast(tf.signal.fft2d(tf.cast(x, tf.complex64)), tf.float32)
 
 
-def test_what_litert_lacks_is_named_and_nothing_is_written(tmp_path: Path, capfd: Any) -> None:
+def test_operations_that_litert_lacks_are_named_and_nothing_is_written(tmp_path: Path, capfd: Any) -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Lambda(sorted_pixels, output_shape=(8, 8, 3), name="spectrum")(inputs)
     x = layers.Conv2D(4, 3, activation="relu")(x)
@@ -367,7 +368,7 @@ def test_what_litert_lacks_is_named_and_nothing_is_written(tmp_path: Path, capfd
     assert "error" not in capfd.readouterr().err
 
 
-def test_without_litert_the_line_to_install_it_is_named(model: keras.Model, tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_litert_the_error_names_the_command_to_install_it(model: keras.Model, tmp_path: Path, monkeypatch: Any) -> None:
     folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(tfviz.MissingPackageError, match=r"Run: pip install ai-edge-litert"):
@@ -377,7 +378,7 @@ def test_without_litert_the_line_to_install_it_is_named(model: keras.Model, tmp_
     assert not (tmp_path / "other").exists()
 
 
-def test_a_broken_file_is_refused_by_name(model: keras.Model, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_file_names_it(model: keras.Model, tmp_path: Path) -> None:
     folder = tfviz.GradCAM(model).export(tmp_path / "e", format="litert")
     (folder / "explainer.tflite").write_bytes(b"nothing")
     with pytest.raises(tfviz.ExportError, match=r"explainer.tflite cannot be opened"):

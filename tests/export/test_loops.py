@@ -1,6 +1,4 @@
-"""Networks with loops (recurrent layers, and loops of the user's own) in every format, gradients
-included.
-"""
+"""Networks with loops, of recurrent and custom layers, in every format, with their gradients."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ TOLERANCE = 1e-4  # of the largest value
 
 
 class Looped(layers.Layer):
-    """A function of a map, as a layer: a loop of the user's own."""
+    """A layer that applies a function of a map with a custom loop."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -39,7 +37,7 @@ class Looped(layers.Layer):
 
 
 def rows(*recurrent: Any) -> keras.Model:
-    """Recurrent layers over the rows of a convolution's map."""
+    """Apply recurrent layers to the rows of a convolution's map."""
     inputs = keras.Input((8, 6, 3))
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
     x = layers.MaxPooling2D(2)(x)
@@ -74,7 +72,7 @@ def masked() -> keras.Model:
 
 
 def doubled_and_summed(x: Any) -> Any:
-    """A loop over steps that keeps a state and writes each step down."""
+    """A loop over steps that keeps a state and records each step."""
     _, outputs = ops.scan(lambda state, step: (state + step, ops.tanh(state * step)), x[:, 0] * 0, ops.swapaxes(x, 0, 1))
     return ops.swapaxes(outputs, 0, 1)
 
@@ -101,12 +99,12 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_loop_and_its_gradient_give_the_same(network: str, format: str, tmp_path: Path) -> None:
+def test_a_loop_and_its_gradient_give_the_same_results(network: str, format: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = NETWORKS[network]()
     images = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype("float32")
     images[:, -2:] *= network != "masked"
-    if network == "cond":  # it asks about the whole batch
+    if network == "cond":  # its condition depends on the whole batch
         images = images[:1]
     for explainer in (tfviz.Saliency(model), *([tfviz.GradCAM(model, layer="conv")] if len(model.input_shape) == 4 else [])):
         loaded = tfviz.load_explainer(explainer.export(tmp_path / explainer.key, format=format))
@@ -114,12 +112,12 @@ def test_a_loop_and_its_gradient_give_the_same(network: str, format: str, tmp_pa
 
 
 @pytest.mark.parametrize("format", ["litert", "onnx"])
-def test_a_loop_that_ends_by_the_images_is_named_with_what_holds_it(format: str, tmp_path: Path) -> None:
+def test_the_error_for_a_value_dependent_loop_names_supporting_formats(format: str, tmp_path: Path) -> None:
     model = looped(
         lambda x: tf.while_loop(lambda y: tf.reduce_max(y) > 0.1, lambda y: (y * 0.5,), (x,), maximum_iterations=9)[0]
     )
     message = (
-        "is a loop.*whose length depends on the images and not on their size alone; format='stablehlo' and format='saved_model'"
+        r"is a loop.*whose length depends on the values of the images\. Export with format='stablehlo' or format='saved_model'"
     )
     with pytest.raises(tfviz.ExportError, match=message):
         tfviz.Saliency(model).export(tmp_path / "x", format=format)

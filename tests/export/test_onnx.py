@@ -1,5 +1,6 @@
-"""An ONNX file gives under onnxruntime what the explainer gives, for batches of any length; what it
-cannot hold is named.
+"""onnxruntime reproduces the explainer's results from an ONNX file, for batches of any length.
+
+Operations that ONNX lacks are reported by name.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def assert_same(loaded: Any, explainer: Explainer, count: int, target: Any = Non
 
 
 @pytest.mark.parametrize(("number", "key"), [*enumerate(tfviz.METHODS)])
-def test_every_method_gives_the_same_for_any_length_of_batch(number: int, key: str, shared: Path, tmp_path: Path) -> None:
+def test_every_method_gives_the_same_results_for_any_batch_size(number: int, key: str, shared: Path, tmp_path: Path) -> None:
     network, _ = golden(shared, GOLDEN[(number + 2) % 5])  # the sixth has no maps
     explainer = tfviz.METHODS[key](network)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="onnx"))
@@ -71,12 +72,12 @@ def test_every_method_gives_the_same_for_any_length_of_batch(number: int, key: s
 
 
 @pytest.mark.parametrize("name", ["nested", "transposed", "gated", "dense"])
-def test_a_network_built_in_another_way_gives_the_same(name: str, tmp_path: Path) -> None:
+def test_other_kinds_of_networks_give_the_same_results(name: str, tmp_path: Path) -> None:
     explainer = tfviz.GuidedBackprop(networks.build(name))
     assert_same(tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="onnx")), explainer, 2)
 
 
-# A step of 3 leaves the last rows and columns of 17 x 16 unread; "same" pads more at the end than
+# A stride of 3 leaves the last rows and columns of 17 x 16 unread. "same" pads more at the end than
 # at the beginning.
 CONVOLUTIONS: list[Any] = [
     layers.Conv2D(6, 2, strides=3, use_bias=False),
@@ -92,14 +93,14 @@ CONVOLUTIONS: list[Any] = [
 ]
 
 
-def test_the_ways_back_through_windows_of_all_kinds_give_the_same(tmp_path: Path) -> None:
+def test_gradients_of_all_kinds_of_windows_give_the_same_results(tmp_path: Path) -> None:
     inputs = keras.Input((17, 16, 6))
     maps = [layers.GlobalAveragePooling2D()(layers.Activation("tanh")(part(inputs))) for part in CONVOLUTIONS]
     network = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.Concatenate()(maps))), seed=3)
     explainer = tfviz.Saliency(network)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="onnx"))
     assert_same(loaded, explainer, 2)
-    ties = np.round(images_for(explainer, 2))  # of equal maxima the first takes all
+    ties = np.round(images_for(explainer, 2))  # creates equal maxima
     assert_near(loaded(ties), explainer(ties), TOLERANCE)
 
 
@@ -114,7 +115,7 @@ MOVES: list[Any] = [
 ]
 
 
-def test_the_ways_back_through_moved_elements_give_the_same(tmp_path: Path) -> None:
+def test_gradients_of_moved_elements_give_the_same_results(tmp_path: Path) -> None:
     inputs = keras.Input((7, 6, 3))
     maps = [layers.Conv2D(2, 2)(part([inputs, inputs[:, :, ::-2]] if part is MOVES[-1] else inputs)) for part in MOVES]
     maps = [layers.GlobalAveragePooling2D()(layers.Activation("tanh")(x)) for x in maps]
@@ -126,7 +127,7 @@ def test_the_ways_back_through_moved_elements_give_the_same(tmp_path: Path) -> N
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "sigmoid", "tanh", "silu", "gelu")
 
 
-def test_the_derivatives_of_activations_give_the_same(tmp_path: Path) -> None:
+def test_gradients_of_activations_give_the_same_results(tmp_path: Path) -> None:
     inputs = keras.Input((6, 5, 2))
     maps = [layers.Flatten()(layers.Activation(name)(layers.Conv2D(2, 2)(inputs))) for name in ACTIVATIONS]
     network = networks.with_random_weights(keras.Model(inputs, layers.Dense(4)(layers.Concatenate()(maps))), seed=3)
@@ -169,7 +170,7 @@ def test_several_inputs_and_a_fixed_target(tmp_path: Path) -> None:
 # --- what is in the file --------------------------------------------------------------------------
 
 
-def test_onnxruntime_alone_explains_by_names(exported: Path, explainer: Explainer) -> None:
+def test_onnxruntime_alone_runs_the_file_by_names(exported: Path, explainer: Explainer) -> None:
     session = onnxruntime.InferenceSession(str(exported / "explainer.onnx"))
     assert [one.name for one in session.get_inputs()] == ["images", "target"]
     assert [one.name for one in session.get_outputs()] == ["outputs", "target_out", "attribution"]
@@ -185,37 +186,39 @@ def test_each_weight_is_stored_once_and_positive_weights_are_not(exported: Path,
     arrays = [onnx.numpy_helper.to_array(one) for one in graph.initializer]
     sizes = sorted(array.size for array in arrays if array.dtype == np.float32 and array.size > 100)
     shapes = [int(np.prod(weight.shape)) for weight in model.weights]
-    # which place of a 3 x 3 window each share of max pooling goes to, for 6 channels
+    # the position in a 3 x 3 window that each share of max pooling goes to, for 6 channels
     windows = 3 * 3 * 6 * 9
     assert sizes == sorted([*(size for size in shapes if size > 100), windows])
 
 
-def test_the_file_is_whole_by_the_rules_of_onnx(exported: Path) -> None:
+def test_the_file_passes_the_onnx_checker(exported: Path) -> None:
     onnx.checker.check_model(str(exported / "explainer.onnx"), full_check=True)
     assert json.loads((exported / "tfviz.json").read_text())["extra"]["opset"] == 17
 
 
-# --- what cannot be -------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_an_operation_that_onnx_lacks_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+def test_operations_that_onnx_lacks_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(with_layer(lambda x: tf.math.erfinv(tf.tanh(x) / 2)))
-    with pytest.raises(tfviz.ExportError, match="cannot be exported to ONNX: its graph has 'Erfinv', which ONNX has no op"):
+    with pytest.raises(
+        tfviz.ExportError, match=r"cannot be exported to ONNX\. Its graph uses 'Erfinv', and ONNX has no such op"
+    ):
         explainer.export(tmp_path / "explainer", format="onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_conversion_that_gives_other_numbers_is_refused(
+def test_a_conversion_with_other_results_is_rejected(
     model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {**onnx_format.REPLACEMENTS, "ReluGrad": lambda operation, p, x: p}
     monkeypatch.setattr(onnx_format, "REPLACEMENTS", wrong)
-    with pytest.raises(tfviz.ExportError, match="the converted graph gives another 'attribution' than TensorFlow"):
+    with pytest.raises(tfviz.ExportError, match="The converted graph computes another 'attribution' than TensorFlow"):
         tfviz.Saliency(model).export(tmp_path / "explainer", format="onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_of_any_image_size_must_be_given_one(tmp_path: Path) -> None:
+def test_a_free_image_size_must_be_fixed(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(networks.build("separable"))
     with pytest.raises(tfviz.ExportError, match=r"leaves it free.*image_shape="):
         explainer.export(tmp_path / "none", format="onnx")
@@ -249,7 +252,7 @@ def test_a_damaged_file_is_named(exported: Path, tmp_path: Path) -> None:
         tfviz.load_explainer(tmp_path)
 
 
-def test_the_export_is_silent_and_leaves_the_loggers_alone(
+def test_the_export_is_silent_and_restores_the_loggers(
     explainer: Explainer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
@@ -260,14 +263,14 @@ def test_the_export_is_silent_and_leaves_the_loggers_alone(
 
 
 class Mixed(keras.layers.Layer):
-    """Its images know of each other."""
+    """Makes the images of a batch depend on each other."""
 
     def call(self, x: Any) -> Any:
         return x + 0.5 * x[:1]
 
 
-class ByTheBatch(keras.layers.Layer):
-    """A normalization that runs as in training."""
+class BatchStatistics(keras.layers.Layer):
+    """A normalization in training mode."""
 
     def call(self, x: Any) -> Any:
         ones = tf.ones(x.shape[-1:])
@@ -275,12 +278,12 @@ class ByTheBatch(keras.layers.Layer):
 
 
 @pytest.mark.parametrize(
-    ("layer", "said"), [(Mixed, "takes a part of the batch.*saved_model"), (ByTheBatch, "as in training.*training=False")]
+    ("layer", "message"), [(Mixed, "slices the batch.*saved_model"), (BatchStatistics, "in training mode.*training=False")]
 )
-def test_gradients_over_the_whole_batch_are_refused_by_name(layer: Any, said: str, tmp_path: Path) -> None:
+def test_errors_for_gradients_over_the_whole_batch_name_the_operation(layer: Any, message: str, tmp_path: Path) -> None:
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D()(layer()(keras.layers.Conv2D(4, 3, activation="relu")(inputs)))
     explainer = tfviz.Saliency(keras.Model(inputs, keras.layers.Dense(3)(x)))
-    with pytest.raises(tfviz.ExportError, match=said):
+    with pytest.raises(tfviz.ExportError, match=message):
         explainer.export(tmp_path / "x", format="onnx")
     assert not list(tmp_path.iterdir())

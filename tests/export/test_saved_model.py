@@ -1,5 +1,6 @@
-"""A SavedModel gives what the explainer gives, in a process without tfviz and Keras, and holds
-nothing twice.
+"""A SavedModel reproduces the explainer's results without tfviz and Keras.
+
+It stores nothing twice.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def model() -> keras.Model:
     return networks.build("residual")
 
 
-def suited(model: keras.Model) -> list[Explainer]:
-    """All methods that can explain the model."""
+def applicable(model: keras.Model) -> list[Explainer]:
+    """Return explainers for all methods that can explain the model."""
     found = []
     for method in tfviz.METHODS.values():
         try:
@@ -40,19 +41,19 @@ def suited(model: keras.Model) -> list[Explainer]:
 
 
 def of_classes(explainer: Explainer, images: np.ndarray, classes: np.ndarray) -> Any:
-    """One compiled function for the top class and for others."""
+    """Run one compiled function for the top class and for given classes."""
     return explainer.with_outputs(images, classes if explainer.takes_target else None)
 
 
 # --- the same numbers elsewhere -------------------------------------------------------------------
 
 
-def test_every_method_on_every_golden_network_gives_the_same_without_tfviz_and_keras(shared: Path, tmp_path: Path) -> None:
+def test_every_method_gives_the_same_results_without_tfviz_and_keras(shared: Path, tmp_path: Path) -> None:
     elsewhere = Elsewhere(tmp_path)
     wanted = []
     for name in GOLDEN:
         model, arrays = golden(shared, name)
-        for explainer in suited(model):
+        for explainer in applicable(model):
             folder = explainer.export(tmp_path / name / explainer.key)
             for count in BATCHES:
                 images = images_for(explainer, count)
@@ -72,7 +73,7 @@ def test_every_method_on_every_golden_network_gives_the_same_without_tfviz_and_k
 
 
 @pytest.mark.parametrize("method", ["guided_grad_cam", "contrastive_excitation_backprop"])
-def test_a_real_network_gives_the_same(method: str, shared: Path, tmp_path: Path) -> None:
+def test_a_real_network_gives_the_same_results(method: str, shared: Path, tmp_path: Path) -> None:
     model = keras.models.load_model(shared / "data" / "models" / "squeezenet_imagenet.keras", compile=False)
     explainer = tfviz.METHODS[method](model)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
@@ -84,7 +85,7 @@ def test_a_real_network_gives_the_same(method: str, shared: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_kind_of_network_gives_the_same(name: str, tmp_path: Path) -> None:
+def test_every_kind_of_network_gives_the_same_results(name: str, tmp_path: Path) -> None:
     method = "saliency" if "layer_cam" in NETWORKS[name].no else "layer_cam"
     explainer = tfviz.METHODS[method](networks.build(name))
     loaded = tfviz.load_explainer(explainer.export(tmp_path / method))
@@ -92,7 +93,7 @@ def test_every_kind_of_network_gives_the_same(name: str, tmp_path: Path) -> None
     assert_near(loaded(images), explainer(images), what=method)
 
 
-def test_options_of_the_constructor_are_those_of_the_export(tmp_path: Path) -> None:
+def test_options_of_the_constructor_apply_to_the_export(tmp_path: Path) -> None:
     model = networks.build("residual")
     explainer = tfviz.ExcitationBackprop(model, "r3", merge_batch_norm=True, sum_channels=False, score="outputs")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
@@ -103,7 +104,7 @@ def test_options_of_the_constructor_are_those_of_the_export(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64", "bfloat16"])
-def test_a_network_of_other_numbers_gives_the_same(policy: str, tmp_path: Path) -> None:
+def test_a_network_in_another_precision_gives_the_same_results(policy: str, tmp_path: Path) -> None:
     keras.config.set_dtype_policy(policy)
     try:
         model = networks.with_random_weights(NETWORKS["inception"].build(), 0)
@@ -115,7 +116,7 @@ def test_a_network_of_other_numbers_gives_the_same(policy: str, tmp_path: Path) 
     assert_near(loaded(images), explainer(images), 1e-5 if policy == "float64" else 1e-2)
 
 
-def test_a_network_in_int8_gives_the_same(tmp_path: Path) -> None:
+def test_a_network_in_int8_gives_the_same_results(tmp_path: Path) -> None:
     model = networks.build("plain")
     for name in ("d1", "out"):
         model.get_layer(name).quantize("int8")
@@ -130,10 +131,10 @@ def test_a_network_in_int8_gives_the_same(tmp_path: Path) -> None:
 
 def signatures(folder: Path) -> Any:
     loaded = tf.saved_model.load(str(folder))
-    return loaded, loaded.signatures  # the signatures live as long as what was loaded
+    return loaded, loaded.signatures  # the signatures live as long as the loaded object
 
 
-def test_the_signatures_name_what_goes_in_and_what_comes_out(model: keras.Model, tmp_path: Path) -> None:
+def test_the_signatures_name_inputs_and_outputs(model: keras.Model, tmp_path: Path) -> None:
     _keep, found = signatures(tfviz.GradCAM(model).export(tmp_path / "x"))
     assert set(found) == {"serving_default", "explain", "explain_weighted"}
     taken = {name: set(one.structured_input_signature[1]) for name, one in found.items()}
@@ -151,7 +152,7 @@ def test_a_method_without_target_has_one_signature(model: keras.Model, tmp_path:
     assert set(found) == {"serving_default"}
 
 
-def test_the_class_minus_1_asks_for_the_top_class_of_an_image(model: keras.Model, tmp_path: Path) -> None:
+def test_the_class_minus_1_requests_the_top_class_of_an_image(model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(model)
     _keep, found = signatures(explainer.export(tmp_path / "x"))
     images = images_for(explainer, 3)
@@ -164,16 +165,16 @@ def test_the_class_minus_1_asks_for_the_top_class_of_an_image(model: keras.Model
 
 
 @pytest.mark.parametrize("wrong", [4, -2, 99])
-def test_a_class_that_the_model_does_not_have_is_refused_when_it_is_asked_for(
-    wrong: int, model: keras.Model, tmp_path: Path
-) -> None:
+def test_a_class_that_the_model_does_not_have_is_rejected_at_run_time(wrong: int, model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(model)
     _keep, found = signatures(explainer.export(tmp_path / "x"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="target must be classes from 0 to 3, or -1 for the top class"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="`target` must contain classes from 0 to 3, or -1 for the top class"
+    ):
         found["explain"](images=tf.constant(images_for(explainer, 2)), target=tf.constant([1, wrong]))
 
 
-def test_weights_of_the_outputs_are_taken(model: keras.Model, tmp_path: Path) -> None:
+def test_weights_of_the_outputs_are_accepted(model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.ContrastiveExcitationBackprop(model, "r1")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
     images = images_for(explainer, 3)
@@ -185,7 +186,7 @@ def test_weights_of_the_outputs_are_taken(model: keras.Model, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("target", [2, [[0.0, 1.0, -0.5, 0.0]], lambda logits: logits[:, 1] - logits[:, 3]])
-def test_a_target_may_be_fixed_for_the_default(target: Any, model: keras.Model, tmp_path: Path) -> None:
+def test_a_target_may_be_fixed_for_the_default_signature(target: Any, model: keras.Model, tmp_path: Path) -> None:
     explainer = tfviz.Saliency(model)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", target=target))
     images = images_for(explainer, 2)
@@ -193,11 +194,11 @@ def test_a_target_may_be_fixed_for_the_default(target: Any, model: keras.Model, 
     assert_near(got.attribution, explainer(images, target))
     assert (got.target is None) == (target != 2)
     assert got.target is None or got.target.tolist() == [2, 2]
-    assert_near(loaded(images, 3), explainer(images, 3))  # others can still be asked for
+    assert_near(loaded(images, 3), explainer(images, 3))  # other classes can still be requested
     assert loaded.manifest.targets == ["fixed", "class", "weights"]
 
 
-def test_height_and_width_stay_free_where_the_model_leaves_them(tmp_path: Path) -> None:
+def test_height_and_width_stay_free_if_the_model_leaves_them_free(tmp_path: Path) -> None:
     model = networks.build("separable")
     for method in ("guided_grad_cam", "excitation_backprop"):
         explainer = tfviz.METHODS[method](model)
@@ -207,15 +208,17 @@ def test_height_and_width_stay_free_where_the_model_leaves_them(tmp_path: Path) 
             assert_near(loaded(images), explainer(images), what=method)
 
 
-def test_a_method_that_must_know_the_size_is_told_it(tmp_path: Path) -> None:
+def test_a_method_that_needs_the_size_receives_it(tmp_path: Path) -> None:
     model = networks.build("separable")
     explainer = tfviz.VisualBackProp(model)
-    with pytest.raises(tfviz.ExportError, match=r"must know the image size.*image_shape=\(height, width, channels\)"):
+    with pytest.raises(
+        tfviz.ExportError, match=r"needs the image size at compile time.*image_shape=\(height, width, channels\)"
+    ):
         explainer.export(tmp_path / "x")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", image_shape=(24, 20, 3)))
     images = images_for(explainer, 2)
     assert_near(loaded(images), explainer(images))
-    with pytest.raises(tfviz.ImageError, match=r"made for images of shape \(any, 24, 20, 3\), got \(1, 24, 24, 3\)"):
+    with pytest.raises(tfviz.ImageError, match=r"takes images of shape \(any, 24, 20, 3\)\. Received: \(1, 24, 24, 3\)"):
         loaded(np.zeros((1, 24, 24, 3)))
 
 
@@ -223,7 +226,7 @@ def test_a_method_that_must_know_the_size_is_told_it(tmp_path: Path) -> None:
 
 
 def steered(kind: type = dict) -> keras.Model:
-    """A picture and a vector go in; a class and a number come out."""
+    """Return a model with an image and a vector as inputs, and a class and a number as outputs."""
     picture, speed = keras.Input((12, 12, 3), name="front-camera"), keras.Input((3,), name="speed")
     x = layers.Conv2D(4, 3, activation="relu", name="conv")(picture)
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), speed])
@@ -257,7 +260,7 @@ def test_several_inputs_keep_their_names(tmp_path: Path) -> None:
         assert_near(got.attribution[name], want.attribution[name], what=name)
 
 
-def test_a_function_of_several_outputs_is_fixed_when_exported(tmp_path: Path) -> None:
+def test_a_function_of_several_outputs_may_be_fixed(tmp_path: Path) -> None:
     model = steered()
     images = given_to(model)
     explainer = tfviz.GradCAM(model, "conv")
@@ -278,7 +281,7 @@ def test_a_function_of_several_outputs_is_fixed_when_exported(tmp_path: Path) ->
     assert_near(got.attribution, want.attribution)
 
 
-def test_outputs_do_not_lose_their_place_to_what_tfviz_gives(tmp_path: Path) -> None:
+def test_names_of_tfviz_do_not_replace_outputs_of_the_model(tmp_path: Path) -> None:
     left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(layers.Concatenate()([left, right])))
     names = ["kind", "size", "overlay_bytes", "attribution_left"]
@@ -318,9 +321,9 @@ def segmenting() -> keras.Model:
     return networks.with_random_weights(keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax", name="map")(x)), 0)
 
 
-def test_a_map_of_classes_needs_a_place_to_explain_and_takes_weights(tmp_path: Path) -> None:
+def test_a_map_of_classes_needs_a_target_and_accepts_weights(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(segmenting(), "conv")
-    with pytest.raises(tfviz.ExportError, match=r"no single output \(N, classes\), but \(None, 12, 10, 3\)"):
+    with pytest.raises(tfviz.ExportError, match=r"no single output \(N, classes\) but \(None, 12, 10, 3\)"):
         explainer.export(tmp_path / "x")
     at = tfviz.At(1, (4, 5))
     folder = explainer.export(tmp_path / "x", target=at)
@@ -330,7 +333,7 @@ def test_a_map_of_classes_needs_a_place_to_explain_and_takes_weights(tmp_path: P
     assert_near(loaded(images), explainer(images, at))
     weights = np.random.default_rng(0).random((2, 12, 10, 3)).astype("float32")
     assert_near(loaded(images, weights), explainer(images, weights))
-    with pytest.raises(tfviz.TargetError, match="takes as target: None, floats like the outputs; got int 1"):
+    with pytest.raises(tfviz.TargetError, match=r"takes as target: None, floats like the outputs\. Received: int 1"):
         loaded(images, 1)
 
 
@@ -348,8 +351,8 @@ def test_one_sigmoid_unit_has_two_classes(tmp_path: Path) -> None:
     assert_near(loaded(images, 0), -loaded(images, 1))
 
 
-class Own(tf.Module):
-    """No Keras at all."""
+class PlainModule(tf.Module):
+    """A model without any Keras."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -359,9 +362,11 @@ class Own(tf.Module):
         return tf.reduce_max(tf.nn.relu(tf.nn.conv2d(images, self.kernel, 1, "VALID")), axis=(1, 2))
 
 
-def test_any_callable_is_exported_once_it_is_known_what_it_takes(tmp_path: Path) -> None:
-    explainer = tfviz.Saliency(Own())
-    with pytest.raises(tfviz.ExportError, match=r"does not say which images it takes.*image_shape=\(height, width, channels\)"):
+def test_any_callable_with_a_known_input_shape_is_exported(tmp_path: Path) -> None:
+    explainer = tfviz.Saliency(PlainModule())
+    with pytest.raises(
+        tfviz.ExportError, match=r"does not define the shape of images.*image_shape=\(height, width, channels\)"
+    ):
         explainer.export(tmp_path / "x")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", image_shape=(None, None, 3)))
     for size in (8, 11):
@@ -374,7 +379,7 @@ def test_any_callable_is_exported_once_it_is_known_what_it_takes(tmp_path: Path)
 
 
 @pytest.mark.parametrize("method", ["guided_grad_cam", "contrastive_excitation_backprop"])
-def test_weights_are_stored_once_and_no_others(method: str, tmp_path: Path) -> None:
+def test_each_weight_is_stored_once_and_nothing_else(method: str, tmp_path: Path) -> None:
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(64, 3, activation="relu")(inputs)
     x = layers.Conv2D(128, 3, activation="relu")(x)
@@ -388,7 +393,7 @@ def test_weights_are_stored_once_and_no_others(method: str, tmp_path: Path) -> N
     assert size_of(folder) < weights + 300_000
 
 
-def test_the_export_keeps_the_weights_of_its_moment(tmp_path: Path) -> None:
+def test_later_changes_of_the_weights_do_not_affect_the_export(tmp_path: Path) -> None:
     model = networks.build("plain")
     explainer = tfviz.GradCAM(model)
     images = images_for(explainer, 2)
@@ -400,7 +405,7 @@ def test_the_export_keeps_the_weights_of_its_moment(tmp_path: Path) -> None:
     assert_near(loaded(images), then)
 
 
-def test_saving_and_loading_say_nothing(model: keras.Model, tmp_path: Path, capfd: Any, caplog: Any) -> None:
+def test_saving_and_loading_are_silent(model: keras.Model, tmp_path: Path, capfd: Any, caplog: Any) -> None:
     before = logging.getLogger("absl").level
     tfviz.load_explainer(tfviz.GuidedBackprop(model).export(tmp_path / "x"))
     assert logging.getLogger("absl").level == before
@@ -410,7 +415,7 @@ def test_saving_and_loading_say_nothing(model: keras.Model, tmp_path: Path, capf
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "excitation_backprop", "visual_backprop"])
-def test_the_model_is_untouched(method: str, tmp_path: Path) -> None:
+def test_the_model_is_unchanged(method: str, tmp_path: Path) -> None:
     model = regularized()
     before, inside = snapshot(model), attributes(model)
     tfviz.METHODS[method](model).export(tmp_path / "x")
@@ -418,7 +423,7 @@ def test_the_model_is_untouched(method: str, tmp_path: Path) -> None:
     assert attributes(model) == inside
 
 
-def test_the_model_is_untouched_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_unchanged_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = regularized()
     before, inside = snapshot(model), attributes(model)
 
@@ -434,7 +439,7 @@ def test_the_model_is_untouched_after_a_failure(tmp_path: Path, monkeypatch: pyt
 
 
 def attributes(model: keras.Model) -> list[Any]:
-    """The names of all attributes of a model and its layers, and what their trackers hold."""
+    """Return the names of all attributes of a model and its layers, and what they track."""
     return [
         (part.name, sorted(vars(part)), {key: len(store) for key, (_, store) in part._tracker.config.items()})
         for part in model._flatten_layers()
@@ -454,7 +459,7 @@ def test_a_model_with_visual_backprop_exports_through_keras(tmp_path: Path) -> N
     assert_near(maps[0], tfviz.VisualBackProp(model)(images), 1e-4)
 
 
-def test_a_model_with_visual_backprop_trains_on_after_it_was_saved_and_loaded(tmp_path: Path) -> None:
+def test_a_model_with_visual_backprop_continues_training_after_saving_and_loading(tmp_path: Path) -> None:
     two = tfviz.with_visual_backprop(networks.build("residual"))
     two.save(tmp_path / "two.keras")
     loaded = keras.models.load_model(tmp_path / "two.keras")

@@ -1,4 +1,4 @@
-"""Whatever is done to an exported folder: it loads and runs, or tfviz says what is wrong."""
+"""A modified export folder either loads and runs, or tfviz reports what is wrong."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NEEDED = {"stablehlo": "jax", "litert": "ai_edge_litert", "onnx": "onnxruntime"}
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("is_digested", [True, False], ids=["", "without digests"])
-def test_a_tampered_export_is_refused_in_words(format: str, is_digested: bool, tmp_path: Path) -> None:
+def test_a_tampered_export_runs_or_is_rejected_by_tfviz(format: str, is_digested: bool, tmp_path: Path) -> None:
     if format in NEEDED:
         pytest.importorskip(NEEDED[format])
     explainer = tfviz.GradCAM(networks.build("plain"))
     export = explainer.export(tmp_path / "x", format=format, labels=list("abcde"), preprocessing="unit")
-    # as an older tfviz wrote it; damage to what native code reads is another matter
+    # As written by an older version of tfviz. Damage to what native code reads is out of scope.
     if not is_digested:
         content = json.loads((export / FILE_NAME).read_text())
         del content["files"]
@@ -56,10 +56,10 @@ def test_a_tampered_export_is_refused_in_words(format: str, is_digested: bool, t
 
 
 def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
-    """Names of files stand in tfviz.json only to be compared."""
+    """File names in tfviz.json are only compared."""
     export = tfviz.GradCAM(networks.build("plain")).export(tmp_path / "x")
     content = json.loads((export / FILE_NAME).read_text())
     for name in ("../secret", str(tmp_path / "secret"), "a/../../secret"):
         (export / FILE_NAME).write_text(json.dumps(content | {"files": {name: "0" * 64}}))
-        with pytest.raises(tfviz.ExportError, match="is not a file of the export"):
+        with pytest.raises(tfviz.ExportError, match="The export has no file"):
             tfviz.load_explainer(export)

@@ -1,5 +1,6 @@
-"""Damaged and hostile files of weights and models: each is refused by an error of tfviz, and reads
-or writes no other file.
+"""A damaged or hostile weights or model file causes an error of tfviz, and nothing else.
+
+No other file is read or written.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 
 
 def damaged(data: bytes, random: np.random.Generator) -> bytes:
-    """Cut short, changed, or with other bytes in between; half of the time near the beginning."""
+    """Truncate, change or extend the data, in half of the cases near the beginning."""
     kind, many = random.integers(4), random.bytes(int(random.integers(1, 40)))
     at = int(random.integers(len(data) if random.random() < 0.5 else min(len(data), 4096)))
     if kind == 0:
@@ -60,13 +61,13 @@ def damaged(data: bytes, random: np.random.Generator) -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_opens_or_is_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_opens_or_the_error_names_it(name: str, tmp_path: Path) -> None:
     path, random = tmp_path / name, np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)
         FILES[name](path)
     data = path.read_bytes()
-    refused = 0
+    rejected = 0
     for _ in range(25):
         path.write_bytes(damaged(data, random))
         try:
@@ -76,12 +77,12 @@ def test_a_damaged_file_opens_or_is_refused_by_name(name: str, tmp_path: Path) -
                 load_model("vgg16", weights=path)
         except tfviz.TfvizError as error:
             assert name in str(error)
-            refused += 1
-    assert refused >= 10
+            rejected += 1
+    assert rejected >= 10
 
 
 def h5_with(path: Path, change: Callable[[h5py.Group], None]) -> Path:
-    """A model's file with something else in place of the kernel of its convolution."""
+    """Save a model with something else in place of its convolution's kernel."""
     network().save_weights(path)
     with h5py.File(path, "r+") as file:
         group = file["layers/conv2d/vars"]
@@ -116,9 +117,9 @@ def virtual_data(group: h5py.Group, other: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external_link, r"links /layers/conv2d/vars/0 to another file, '.*private\.h5', which is not read"),
-        (external_data, r"keeps the array /layers/conv2d/vars/0 in other files, which are not read"),
-        (virtual_data, r"keeps the array /layers/conv2d/vars/0 in other files, which are not read"),
+        (external_link, r"links /layers/conv2d/vars/0 to another file, '.*private\.h5', which tfviz does not read"),
+        (external_data, r"stores the array /layers/conv2d/vars/0 in other files, which tfviz does not read"),
+        (virtual_data, r"stores the array /layers/conv2d/vars/0 in other files, which tfviz does not read"),
     ],
 )
 def test_a_file_reads_no_other_file(change: Callable[..., None], message: str, in_archive: bool, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_file_reads_no_other_file(change: Callable[..., None], message: str, i
     if in_archive:
         network().save(tmp_path / "own.keras")
         path = rewritten(tmp_path / "own.keras", tmp_path / "m.keras", {"model.weights.h5": path.read_bytes()})
-    with pytest.raises(WeightsError, match=rf"{path.name} {message}. Get the file again from where it comes"):
+    with pytest.raises(WeightsError, match=rf"{path.name} {message}. Get the file again from its source"):
         load_model("vgg16", weights=path)
     if in_archive:
         with pytest.raises(WeightsError, match=message):
@@ -135,7 +136,7 @@ def test_a_file_reads_no_other_file(change: Callable[..., None], message: str, i
 
 
 def rewritten(source: Path, path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    """An archive with other entries, and further ones."""
+    """Copy an archive, with other and additional entries."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", compression) as new:
         for name in {*old.namelist(), *entries}:
             new.writestr(name, entries[name] if name in entries else old.read(name))
@@ -143,29 +144,27 @@ def rewritten(source: Path, path: Path, entries: dict[str, bytes], compression: 
 
 
 @pytest.mark.parametrize("entry", ["../x", "/tmp/x", "assets/../../x", "C:\\x", "..\\x", "\\\\host\\x"])
-def test_an_entry_that_leads_out_of_the_archive_is_refused(entry: str, tmp_path: Path) -> None:
+def test_an_entry_that_leads_out_of_the_archive_is_rejected(entry: str, tmp_path: Path) -> None:
     network().save(tmp_path / "own.keras")
     path = rewritten(tmp_path / "own.keras", tmp_path / "m.keras", {entry: b"x"})
-    with pytest.raises(
-        WeightsError, match=r"m\.keras holds the entry '.*', which leads out of the archive\. Get the file again"
-    ):
+    with pytest.raises(WeightsError, match=r"m\.keras has the entry '.*', which leads out of the archive\. Get the file again"):
         load_model(path)
 
 
-def test_an_archive_that_expands_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_expands_to_far_more_than_its_size_is_rejected(tmp_path: Path) -> None:
     network().save(tmp_path / "own.keras")
     path = rewritten(tmp_path / "own.keras", tmp_path / "m.keras", {"assets/x": bytes(1 << 29)}, zipfile.ZIP_DEFLATED)
-    with pytest.raises(WeightsError, match=r"m\.keras has [\d,]+ bytes and claims to hold 5\d\d,\d{3},\d{3}, more than"):
+    with pytest.raises(WeightsError, match=r"m\.keras has [\d,]+ bytes but claims to contain 5\d\d,\d{3},\d{3}, more than"):
         load_model(path)
 
 
-def test_arrays_that_claim_far_more_than_the_file_holds_are_refused(tmp_path: Path) -> None:
+def test_arrays_that_claim_far_more_than_the_size_of_the_file_are_rejected(tmp_path: Path) -> None:
     path = h5_with(tmp_path / "m.weights.h5", lambda group: group.create_dataset("0", (1 << 20, 1 << 20), "float32"))
-    with pytest.raises(WeightsError, match=r"claims to hold 4,398,\d{3},\d{3},\d{3}, more than any weights compress to"):
+    with pytest.raises(WeightsError, match=r"claims to contain 4,398,\d{3},\d{3},\d{3}, more than any weights compress to"):
         load_model("vgg16", weights=path)
 
 
-def test_a_group_inside_itself_ends(tmp_path: Path) -> None:
+def test_a_group_that_contains_itself_is_visited_once(tmp_path: Path) -> None:
     path = tmp_path / "m.h5"
     network().save(path)
     with h5py.File(path, "r+") as file:
@@ -173,8 +172,8 @@ def test_a_group_inside_itself_ends(tmp_path: Path) -> None:
     assert load_model(path).count_params() == network().count_params()
 
 
-def test_changed_bytes_in_an_archive_are_seen(tmp_path: Path) -> None:
-    """HDF5 has no checksums, and the archive's cover an entry as a whole."""
+def test_changed_bytes_in_an_archive_are_detected(tmp_path: Path) -> None:
+    """HDF5 has no checksums, and an archive's checksum covers a whole entry."""
     path = tmp_path / "m.keras"
     network().save(path)
     data = bytearray(path.read_bytes())
@@ -182,5 +181,5 @@ def test_changed_bytes_in_an_archive_are_seen(tmp_path: Path) -> None:
         weights = io.BytesIO(archive.read("model.weights.h5")).getvalue()
     data[data.index(weights) + len(weights) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WeightsError, match="is cut short or damaged"):
+    with pytest.raises(WeightsError, match="is truncated or damaged"):
         load_model(path)

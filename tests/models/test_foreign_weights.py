@@ -1,6 +1,4 @@
-"""Weights of other tools: the logits are those of an independent forward pass, and what is wrong
-with a file is said.
-"""
+"""With other tools' weights, logits match an independent forward pass, and errors are precise."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def logits_of(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
 
 
 def assert_close(got: np.ndarray, expected: np.ndarray) -> None:
-    assert np.abs(expected).max() > 0.1  # else anything would be close
+    assert np.abs(expected).max() > 0.1  # otherwise anything would be close
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
@@ -51,7 +49,9 @@ def assert_close(got: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
 @pytest.mark.parametrize("write", [write_npy, write_python_2_npy])
-def test_logits_of_an_npy_file_are_those_of_its_arrays(tmp_path: Path, name: str, write: Callable[..., Path]) -> None:
+def test_logits_of_an_npy_file_match_a_forward_pass_with_its_arrays(
+    tmp_path: Path, name: str, write: Callable[..., Path]
+) -> None:
     layers = random_vgg(name)
     model = load_model(name, weights=write(tmp_path / f"{name}.npy", layers))
     assert model.output_shape == (None, 9)
@@ -67,7 +67,7 @@ def test_a_vgg19_of_full_size_is_loaded(tmp_path: Path) -> None:
     assert_close(logits_of(model, images(1)), vgg_files.logits(layers, images(1)))
 
 
-def test_dense_layers_that_change_places_change_the_logits(tmp_path: Path) -> None:
+def test_swapped_dense_layers_change_the_logits(tmp_path: Path) -> None:
     layers = random_vgg("vgg16", units=(12, 12), classes=12)
     expected = vgg_files.logits(layers, images().astype(np.float64))
     layers["fc7"], layers["fc8"] = layers["fc8"], layers["fc7"]
@@ -76,7 +76,7 @@ def test_dense_layers_that_change_places_change_the_logits(tmp_path: Path) -> No
         assert_close(logits_of(model, images()), expected)
 
 
-def test_numbers_of_other_types_and_orders_are_taken(tmp_path: Path) -> None:
+def test_other_number_types_and_byte_orders_are_accepted(tmp_path: Path) -> None:
     layers = random_vgg("vgg16")
     expected = load_model("vgg16", weights=write_npy(tmp_path / "a.npy", layers)).get_weights()
     layers["fc7"] = [np.asfortranarray(layers["fc7"][0].astype(">f8")), layers["fc7"][1].astype(np.float64)]
@@ -85,7 +85,7 @@ def test_numbers_of_other_types_and_orders_are_taken(tmp_path: Path) -> None:
         assert got.dtype == np.float32 and np.array_equal(got, wanted)
 
 
-def test_an_npy_file_brings_bgr_and_the_mean(tmp_path: Path) -> None:
+def test_an_npy_file_implies_bgr_and_the_mean(tmp_path: Path) -> None:
     path = write_npy(tmp_path / "vgg16.npy", random_vgg("vgg16"))
     own = preprocessing_of(load_model("vgg16", weights=path))
     assert (own.channel_order, own.formula, own.mean) == ("BGR", "x - mean", named("caffe").mean)
@@ -121,7 +121,7 @@ def small(name: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", TORCHVISION)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_logits_of_a_torchvision_file_are_those_of_pytorch(tmp_path: Path, name: str, suffix: str) -> None:
+def test_logits_of_a_torchvision_file_match_pytorch(tmp_path: Path, name: str, suffix: str) -> None:
     network = small(name)
     model = load_model(name, weights=written(tmp_path / f"{name}{suffix}", network.state_dict()))
     assert_close(logits_of(model, images()), torch_logits(network, images()))
@@ -137,7 +137,7 @@ def test_the_flattening_order_of_the_first_dense_layer_matters(tmp_path: Path) -
         assert_close(logits_of(model, images()), torch_logits(network, images()))
 
 
-def test_a_resnet_takes_pictures_of_another_size(tmp_path: Path) -> None:
+def test_a_resnet_takes_images_of_another_size(tmp_path: Path) -> None:
     network = small("resnet50")
     model = load_model("resnet50", weights=written(tmp_path / "a.pth", network.state_dict()), size=(96, 64))
     pictures = images()[:, :96, :64]
@@ -175,7 +175,7 @@ def test_wrapped_state_dicts_are_unwrapped(tmp_path: Path, wrap: str, suffix: st
         assert np.array_equal(got, expected)
 
 
-def test_prefixes_in_a_safetensors_file_are_taken_off(tmp_path: Path) -> None:
+def test_prefixes_in_a_safetensors_file_are_removed(tmp_path: Path) -> None:
     state = small("vgg16").state_dict()
     expected = load_model("vgg16", weights=written(tmp_path / "a.safetensors", state)).get_weights()
     model = load_model("vgg16", weights=written(tmp_path / "b.safetensors", prefixed("model.module.", state)))
@@ -184,7 +184,7 @@ def test_prefixes_in_a_safetensors_file_are_taken_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_of_other_precision_become_float32(tmp_path: Path, dtype: str, suffix: str) -> None:
+def test_weights_in_other_precisions_become_float32(tmp_path: Path, dtype: str, suffix: str) -> None:
     torch = pytest.importorskip("torch")
     network = small("vgg16").to(getattr(torch, dtype))
     model = load_model("vgg16", weights=written(tmp_path / f"a{suffix}", network.state_dict()))
@@ -193,14 +193,14 @@ def test_weights_of_other_precision_become_float32(tmp_path: Path, dtype: str, s
     assert np.array_equal(model.get_layer("fc2").get_weights()[0], expected)
 
 
-def test_a_checkpoint_of_before_pytorch_1_6_is_read(tmp_path: Path) -> None:
+def test_a_checkpoint_written_before_pytorch_1_6_is_read(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     network = small("vgg16")
     torch.save(network.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert_close(logits_of(load_model("vgg16", weights=tmp_path / "old.pth"), images()), torch_logits(network, images()))
 
 
-def test_torchvision_weights_bring_mean_and_deviation(tmp_path: Path) -> None:
+def test_torchvision_weights_imply_mean_and_standard_deviation(tmp_path: Path) -> None:
     path = written(tmp_path / "a.safetensors", small("vgg19").state_dict())
     own = preprocessing_of(load_model("vgg19", weights=path))
     torch = named("torch")
@@ -208,29 +208,29 @@ def test_torchvision_weights_bring_mean_and_deviation(tmp_path: Path) -> None:
     assert preprocessing_of(load_model("vgg19", weights=path, preprocessing="tf")) == named("tf", (SIDE, SIDE))
 
 
-def test_a_thousand_classes_are_those_of_imagenet(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_thousand_classes_get_the_names_of_imagenet(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(loading, "imagenet_labels", lambda: Labels(("tench",)))
     for classes, name in ((1000, "tench"), (9, "class 0")):
         path = written(tmp_path / f"{classes}.safetensors", small("vgg16", classes=classes).state_dict())
         assert labels_of(load_model("vgg16", weights=path)).name(0) == name
 
 
-def test_a_network_from_other_weights_is_an_ordinary_model(tmp_path: Path) -> None:
+def test_a_network_with_foreign_weights_is_an_ordinary_model(tmp_path: Path) -> None:
     model = load_model("vgg16_bn", weights=written(tmp_path / "a.pth", small("vgg16_bn").state_dict()))
     model.save(tmp_path / "a.keras")
     again = load_model(tmp_path / "a.keras")
     assert np.array_equal(logits_of(again, images(1)), logits_of(model, images(1)))
     assert type(model.get_layer("fc1").kernel_initializer).__name__ == "GlorotUniform"
     model.compile("sgd", "mse")
-    # the memory that was taken over can be written
+    # The memory that TensorFlow adopted is writable.
     model.train_on_batch(images(1), np.zeros((1, 9)))
 
 
-# The architectures that are defined here
+# The architectures that tfviz defines
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
-def test_the_plain_vgg_is_that_of_keras(tmp_path: Path, name: str) -> None:
+def test_the_plain_vgg_matches_that_of_keras(tmp_path: Path, name: str) -> None:
     from tfviz.models import networks
 
     own = networks.build(name.upper(), networks.standard_widths(name.upper()) | {"fc1": 8, "fc2": 8}, (SIDE, SIDE))
@@ -242,7 +242,7 @@ def test_the_plain_vgg_is_that_of_keras(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg16_bn", "VGG16-BN"])
-def test_vgg_with_batch_norm_is_a_network_by_name(tmp_path: Path, name: str) -> None:
+def test_vgg_with_batch_norm_is_available_by_name(tmp_path: Path, name: str) -> None:
     model = load_model(name, weights=None, size=(64, 64))
     assert model.name == "vgg16_bn" and model.output_shape == (None, 1000)
     assert preprocessing_of(model) == named("torch", (64, 64))
@@ -258,11 +258,11 @@ def test_vgg_with_batch_norm_takes_keras_weights(tmp_path: Path) -> None:
 
 
 def test_keras_has_no_imagenet_weights_for_batch_norm() -> None:
-    with pytest.raises(WeightsError, match=r"Keras has no ImageNet weights of VGG19_BN to fetch\. Pass a file"):
+    with pytest.raises(WeightsError, match=r"Keras has no ImageNet weights of VGG19_BN to download\. Pass a file"):
         load_model("vgg19_bn")
 
 
-# Malice
+# Malicious files
 
 
 class Command:
@@ -275,7 +275,7 @@ class Command:
         return os.system, (f"touch '{self.witness}'",)
 
 
-def refusal(name: str, path: Path) -> str:
+def error_of(name: str, path: Path) -> str:
     with pytest.raises(WeightsError) as caught:
         load_model(name, weights=path)
     message = str(caught.value)
@@ -283,123 +283,128 @@ def refusal(name: str, path: Path) -> str:
     return message
 
 
-def test_an_npy_file_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+def test_an_npy_file_with_a_command_is_rejected_and_runs_nothing(tmp_path: Path) -> None:
     witness = tmp_path / "run"
     for content in ({"conv1_1": Command(witness)}, Command(witness), [np.zeros(3), Command(witness)]):
         path = write_npy(tmp_path / "evil.npy", content)
-        message = refusal("vgg19", path)
-        assert "it asks for posix.system, where only NumPy arrays are allowed. Nothing in it was run" in message
+        message = error_of("vgg19", path)
+        assert "It refers to posix.system, and only NumPy arrays are allowed. No code in it was run" in message
     assert not witness.exists()
     np.load(path, allow_pickle=True)
-    assert witness.exists()  # the file does what it is feared for
+    assert witness.exists()  # the file is in fact malicious
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_a_checkpoint_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path, protocol: int) -> None:
+def test_a_checkpoint_with_a_command_is_rejected_and_runs_nothing(tmp_path: Path, protocol: int) -> None:
     torch = pytest.importorskip("torch")
     witness = tmp_path / "run"
     evil = {"state_dict": {"features.0.weight": Command(witness)}}
     torch.save(evil, tmp_path / "zip.pth")
     torch.save(evil, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for name in ("zip.pth", "old.pth"):
-        assert "it asks for posix.system, where only arrays are allowed. Nothing in it" in refusal("vgg16", tmp_path / name)
+        assert "refers to posix.system, and only arrays are allowed. No code in it" in error_of("vgg16", tmp_path / name)
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(evil, protocol))
-    refusal("vgg16", tmp_path / "plain.pth")
+    error_of("vgg16", tmp_path / "plain.pth")
     assert not witness.exists()
 
 
-OTHER_THINGS = [
-    ({"a": [np.array(["x"]), np.zeros(2)]}, "it holds an array of the type 'U1'; expected numbers"),
-    ({"a": np.zeros(2)}, "the layer 'a' holds no [kernel, bias] of arrays"),
-    ({"a": [1, 2]}, "the layer 'a' holds no [kernel, bias] of arrays"),
-    ({"a": np.array([object], dtype=object)}, "it asks for builtins.object"),
-    ({}, "it holds nothing; expected a dictionary, layer -> [kernel, bias]"),
-    (3, "it holds int; expected a dictionary"),
+OTHER_CONTENT = [
+    ({"a": [np.array(["x"]), np.zeros(2)]}, "It contains an array of type 'U1'. Expected: numbers"),
+    ({"a": np.zeros(2)}, "Layer 'a' has no [kernel, bias] of arrays"),
+    ({"a": [1, 2]}, "Layer 'a' has no [kernel, bias] of arrays"),
+    ({"a": np.array([object], dtype=object)}, "It refers to builtins.object"),
+    ({}, "It contains nothing. Expected: a dictionary, layer -> [kernel, bias]"),
+    (3, "It contains int. Expected: a dictionary"),
 ]
 
 
-@pytest.mark.parametrize(("content", "message"), OTHER_THINGS)
-def test_an_npy_file_of_other_things_is_refused(tmp_path: Path, content: Any, message: str) -> None:
-    assert message in refusal("vgg19", write_npy(tmp_path / "other.npy", content))
+@pytest.mark.parametrize(("content", "message"), OTHER_CONTENT)
+def test_an_npy_file_with_other_content_is_rejected(tmp_path: Path, content: Any, message: str) -> None:
+    assert message in error_of("vgg19", write_npy(tmp_path / "other.npy", content))
 
 
-def test_an_npy_file_with_one_array_is_refused(tmp_path: Path) -> None:
+def test_an_npy_file_with_one_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((2, 3)))
-    assert r"it holds an array of float64 (2, 3); expected a dictionary" in refusal("vgg19", tmp_path / "one.npy")
+    assert "It contains an array of float64 (2, 3). Expected: a dictionary" in error_of("vgg19", tmp_path / "one.npy")
 
 
 # Files that do not fit
 
 
-def test_missing_extra_and_misshapen_arrays_are_listed_by_name_in_one_error(tmp_path: Path) -> None:
+def test_one_error_lists_missing_unexpected_and_misshaped_arrays(tmp_path: Path) -> None:
     layers = random_vgg("vgg16")
     layers["conv2_2"][1] = np.zeros(3)
     layers["fc9"] = layers.pop("fc7")
-    message = refusal("vgg16", write_npy(tmp_path / "vgg16.npy", layers))
-    assert "not in the file: fc7 kernel (12, 11), fc7 bias (11,); only there: fc9 kernel (12, 11), fc9 bias (11,)" in message
-    assert "of another shape: conv2_2 bias (3,), expected (5,)" in message
+    message = error_of("vgg16", write_npy(tmp_path / "vgg16.npy", layers))
+    assert "Missing: fc7 kernel (12, 11), fc7 bias (11,). Unexpected: fc9 kernel (12, 11), fc9 bias (11,)" in message
+    assert "Mis-shaped: conv2_2 bias (3,) (expected (5,))" in message
 
 
-def test_misshapen_arrays_of_a_checkpoint_are_listed(tmp_path: Path) -> None:
+def test_misshaped_arrays_of_a_checkpoint_are_listed(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     state = small("resnet50").state_dict()
     state["layer2.1.conv2.weight"] = torch.zeros(4, 5, 3, 3)
     del state["layer3.0.downsample.1.running_var"]
-    message = refusal("resnet50", written(tmp_path / "a.pth", state))
-    assert "not in the file: layer3.0.downsample.1.running_var (24,); of another shape" in message
-    assert "layer2.1.conv2.weight (4, 5, 3, 3), expected (5, 5, 3, 3)" in message
+    message = error_of("resnet50", written(tmp_path / "a.pth", state))
+    assert "Missing: layer3.0.downsample.1.running_var (24,). Mis-shaped" in message
+    assert "layer2.1.conv2.weight (4, 5, 3, 3) (expected (5, 5, 3, 3))" in message
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_state_dict_of_another_network_is_refused_with_its_name(tmp_path: Path, suffix: str) -> None:
+def test_a_state_dict_of_another_network_is_recognized(tmp_path: Path, suffix: str) -> None:
     path = written(tmp_path / f"x{suffix}", small("vgg19_bn").state_dict())
-    message = refusal("vgg16", path)
-    assert "does not fit VGG16; not in the file: features." in message and " more" in message
-    assert message.endswith("It looks like VGG19_BN: load it by that name.")
+    message = error_of("vgg16", path)
+    assert "does not fit VGG16. Missing: features." in message and " more" in message
+    assert message.endswith("Its arrays are those of VGG19_BN. Load it by that name.")
 
 
-def test_files_of_other_tools_are_for_some_networks_only(tmp_path: Path) -> None:
+def test_foreign_weights_are_supported_for_some_networks_only(tmp_path: Path) -> None:
     path = write_npy(tmp_path / "vgg16.npy", random_vgg("vgg16"))
-    assert "such files can be loaded for VGG16, VGG19; not for MobileNetV2" in refusal("mobilenet_v2", path)
-    assert "It looks like VGG16: load it by that name." in refusal("vgg19", path)
+    assert "cannot be loaded for MobileNetV2. Files of this kind are supported for VGG16, VGG19" in error_of(
+        "mobilenet_v2", path
+    )
+    assert "Its arrays are those of VGG16. Load it by that name." in error_of("vgg19", path)
     assert set(LAYOUTS) == {"VGG16", "VGG16_BN", "VGG19", "VGG19_BN", "ResNet50"}
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".pth", ".pth.tar"])
-def test_a_file_cut_short_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"x{suffix}"
     write_npy(path, random_vgg("vgg16")) if suffix == ".npy" else written(path, small("vgg16").state_dict())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert "is cut short or damaged. Copy or download it again" in refusal("vgg16", path)
+    assert "is truncated or damaged. Copy or download it again" in error_of("vgg16", path)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".pth", ".pth.tar", ".pt", ".weights.h5", ".keras"])
-def test_a_text_file_is_no_weights_file(tmp_path: Path, suffix: str) -> None:
+def test_a_text_file_is_not_a_weights_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_text("version https://git-lfs.github.com/spec/v1")
-    assert "whatever its name: it begins with b'version http'" in refusal("vgg16", path)
+    message = error_of("vgg16", path)
+    assert "is not a " in message and ". It starts with b'version http'" in message
     path.write_text("")
-    refusal("vgg16", path)
+    error_of("vgg16", path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert "There is no file" in refusal("vgg16", tmp_path / "nowhere.pth")
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    assert "nowhere.pth does not exist" in error_of("vgg16", tmp_path / "nowhere.pth")
 
 
-def test_a_checkpoint_without_arrays_is_refused(tmp_path: Path) -> None:
-    assert "holds no arrays by name but 'epoch', 'lr'" in refusal("vgg16", written(tmp_path / "x.pth", {"epoch": 1, "lr": 2}))
-    assert "holds no arrays by name but nothing" in refusal("vgg16", written(tmp_path / "x.pth", [1]))  # type: ignore[arg-type]
+def test_a_checkpoint_without_arrays_is_rejected(tmp_path: Path) -> None:
+    assert "contains no named arrays. Received: 'epoch', 'lr'" in error_of(
+        "vgg16", written(tmp_path / "x.pth", {"epoch": 1, "lr": 2})
+    )
+    assert "contains no named arrays. Received: nothing" in error_of("vgg16", written(tmp_path / "x.pth", [1]))  # type: ignore[arg-type]
 
 
-def test_a_safetensors_file_of_unknown_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_safetensors_file_with_an_unknown_number_type_is_rejected(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}'
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
-    assert "holds a as F8_E4M3; expected one of F64, F32" in refusal("vgg16", path)
+    assert "It stores a as F8_E4M3. Supported types: F64, F32" in error_of("vgg16", path)
 
 
-def test_without_pytorch_the_error_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_pytorch_the_error_names_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "x.pth"
     path.write_bytes(b"PK\x03\x04")

@@ -1,7 +1,7 @@
-"""What Keras 2 computed is computed: for each layer, argument and function, files of tf_keras
-against tf_keras itself.
+"""Keras 2 files give the outputs that they gave in Keras 2.
 
-LAYERS and FUNCTIONS list what is checked, each as .h5 and as .keras, with random weights.
+Each layer, argument and function in LAYERS and FUNCTIONS is saved by tf_keras as .h5 and as .keras
+with random weights, and compared with tf_keras itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def words(text: str) -> list[str]:
 
 
 def both_ends(layer: Any) -> Build:
-    """A layer that takes two inputs, on x and another map of x."""
+    """Call a layer with two inputs on x and another map of x."""
     return lambda x: layer([x, L.Dense(4)(x)])
 
 
@@ -63,8 +63,9 @@ def adapted(**options: Any) -> Build:
 
 
 def nested(x: Any) -> Any:
-    """A frozen layer in a nested model, whose arrays Keras 2 lists behind the others, and two calls
-    of the model.
+    """Put a frozen layer in a nested model, and call the model twice.
+
+    Keras 2 lists the arrays of frozen layers last.
     """
     inputs = K.Input(IMAGE)
     first, second = L.Conv2D(4, 3, padding="same"), L.Conv2D(4, 3, padding="same")
@@ -81,7 +82,7 @@ def frozen(x: Any) -> Any:
 
 
 def branches(x: Any) -> Any:
-    """Layers of one shape at one depth, created in another order than they are used in."""
+    """Use layers of one shape at one depth in another order than they were created."""
     a, b, c = (L.Conv2D(4, 3, padding="same") for _ in range(3))
     return L.Concatenate()([c(x), a(x), b(x)])
 
@@ -512,7 +513,7 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
 
 
 def old_and_files(build: Build, size: tuple[int, ...], folder: Path) -> tuple[Any, list[Path]]:
-    """A network of tf_keras with random weights, and its .h5 and .keras files."""
+    """Return a tf_keras network with random weights, and its .h5 and .keras files."""
     inputs = K.Input(size)
     old = K.Model(inputs, build(inputs))
     random = np.random.default_rng(3)
@@ -525,9 +526,9 @@ def old_and_files(build: Build, size: tuple[int, ...], folder: Path) -> tuple[An
             layer.finalize_state()
     paths = [folder / "old.h5", folder / "old.keras"]
     if any("getitem" in layer.name for layer in old.layers) and "__ellipsis__" in old.to_json():
-        paths.pop()  # tf_keras cannot write an ellipsis there
+        paths.pop()  # tf_keras cannot write an ellipsis to it
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the old Keras warns of its own file format
+        warnings.simplefilter("ignore")  # Keras 2 warns about its own file format
         for path in paths:
             old.save(path)
     return old, paths
@@ -549,10 +550,10 @@ def assert_same(build: Build, size: tuple[int, ...], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_a_layer_computes_what_it_did(case: str, tmp_path: Path) -> None:
+def test_a_layer_computes_the_same_outputs(case: str, tmp_path: Path) -> None:
     assert_same(*LAYERS[case], tmp_path)
 
 
 @pytest.mark.parametrize("case", FUNCTIONS)
-def test_a_function_computes_what_it_did(case: str, tmp_path: Path) -> None:
+def test_a_function_computes_the_same_outputs(case: str, tmp_path: Path) -> None:
     assert_same(*FUNCTIONS[case], tmp_path)

@@ -38,8 +38,7 @@ def samples():
     return json.loads((SAMPLES_DIR / "samples.json").read_text(encoding="utf-8"))["samples"]
 
 
-# ── scenes
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── scenes ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_same_seed_draws_the_same_scene():
@@ -128,7 +127,7 @@ def test_an_unknown_kind_lists_similar_names():
 
 
 @pytest.mark.parametrize("kinds", [[], ["disc"] * (MOST_OBJECTS + 1)])
-def test_no_kinds_or_too_many_are_rejected(kinds):
+def test_no_kinds_or_too_many_kinds_are_rejected(kinds):
     with pytest.raises(OptionError, match=f"1 to 4 objects. Received: {len(kinds)}"):
         scene(0, kinds=kinds)
 
@@ -147,8 +146,7 @@ def test_backgrounds_are_textured_and_within_range():
         assert background.std() > 0.01
 
 
-# ── outlines
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── outlines ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def filled(kind: str, degrees: float = 0.0, mirrored: bool = False) -> np.ndarray:
@@ -179,8 +177,7 @@ def test_a_shape_turns_clockwise_and_mirrors_left_to_right():
     assert (filled("bolt") != filled("bolt", mirrored=True)).mean() > 0.02
 
 
-# ── the packaged network
-# ────────────────────────────────────────────────────────────────────────────────────────────
+# ── the packaged network ──────────────────────────────────────────────────────────────────────────
 
 
 def test_the_package_can_be_imported_without_tensorflow():
@@ -220,21 +217,20 @@ def test_the_network_finds_the_objects_of_new_scenes(network, scenes):
     assert (found & there).sum() / found.sum() >= 0.95
 
 
-def test_the_network_is_plain_convolutions_and_pooling_of_stock_keras(network):
+def test_the_network_consists_of_plain_keras_convolutions_and_pooling(network):
     kinds = {type(layer).__name__ for layer in network.layers}
     assert kinds == {"InputLayer", "Conv2D", "MaxPooling2D", "GlobalAveragePooling2D", "Dense", "Activation"}
     assert all(weight.dtype == "float32" for weight in network.weights)
 
 
-# ── the sample scenes
-# ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── the sample scenes ─────────────────────────────────────────────────────────────────────────────
 
 
 def read(sample) -> np.ndarray:
     return cv2.imread(str(SAMPLES_DIR / sample["file"]))[:, :, ::-1]
 
 
-def test_samples_json_lists_the_files_that_are_there(samples):
+def test_samples_json_lists_the_files_in_the_folder(samples):
     assert sorted(sample["file"] for sample in samples) == sorted(file.name for file in SAMPLES_DIR.glob("*.png"))
     assert len(samples) == 12
     assert sum(len(sample["objects"]) == 2 for sample in samples) >= 5
@@ -259,7 +255,7 @@ def test_the_network_finds_exactly_the_objects_of_the_samples(network, samples):
         assert set(np.flatnonzero(scores > 0.5)) == {thing["class"] for thing in sample["objects"]}, sample["file"]
 
 
-def test_the_packaged_network_has_only_settings_of_older_keras():
+def test_the_packaged_network_uses_only_settings_of_older_keras():
     with zipfile.ZipFile(MODEL_PATH) as archive:
         config = archive.read("config.json").decode()
     assert not any(f'"{name}"' in config for name in ("input_axes", "output_axes", "quantization_config"))

@@ -37,7 +37,7 @@ examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Register the command."""
-    formats = aligned([("  " + key, one.says) for key, one in FORMATS.items()])
+    formats = aligned([("  " + key, one.description) for key, one in FORMATS.items()])
     parser = new_parser(
         subparsers.add_parser,
         "export",

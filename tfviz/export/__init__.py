@@ -1,19 +1,18 @@
-"""Explainers that leave Python: a folder that explains pictures without tfviz.
+"""Export explainers to folders that explain images without tfviz.
 
     export(explainer, "explainer/")        tfviz.json, and the files of one of FORMATS
-    load_explainer("explainer/")           any of them again, behind one call
+    load_explainer("explainer/")           loads a folder of any format
 
 A format is a module with three functions:
 
-    check(explainer, **options)                       raises, before anything is written, where the
-                                                      format cannot do it
-    write(explainer, folder, manifest, **options)     fills a fresh folder; what only this format
-                                                      knows goes to manifest.extra
-    read(folder, manifest, trusted) -> LoadedExplainer         opens such a folder, and unless it is
-                                                               trusted, refuses one
-                                                      that could do more than compute
+    check(explainer, **options)
+        raises, before anything is written, if the format cannot hold the explainer
+    write(explainer, folder, manifest, **options)
+        fills a new folder, and puts what only this format needs into manifest.extra
+    read(folder, manifest, trusted) -> LoadedExplainer
+        opens such a folder; unless it is trusted, raises if it could do more than compute
 
-The keyword arguments of `write` are the options that the format takes.
+The keyword arguments of `write` are the options of the format.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfviz.errors import ExportError, OptionError, near_matches, shown
 
-if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not wait for more.
+if TYPE_CHECKING:  # the command line reads FORMATS for its help, which must be fast
     from tfviz.export.loading import LoadedExplainer
     from tfviz.images.preprocessing import Preprocessing
     from tfviz.methods.explainer import Explainer
@@ -38,16 +37,20 @@ if TYPE_CHECKING:  # The command line reads FORMATS for its help, and shall not 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to export. `says` is a line for tables; `extra`: the extra of setup.cfg that it
-    needs.
+    """One export format.
+
+    Attributes:
+        module: the module with `check`, `write` and `read`.
+        description: one line for tables.
+        extra: the extra of setup.cfg that the format needs.
     """
 
     module: str
-    says: str
+    description: str
     extra: str | None = None
 
     def load(self) -> ModuleType:
-        """The module with `check`, `write` and `read`."""
+        """Import the module."""
         return importlib.import_module(self.module)
 
 
@@ -61,18 +64,19 @@ FORMATS: dict[str, Format] = {
 }
 
 
-# Writing a file sets what belongs to the whole process, such as TensorFlow's log level, and puts it
-# back; so does opening one. Two at a time would put back what the other one had set.
-_ONE_AT_A_TIME = threading.RLock()
+# Reading and writing change process-wide settings, such as TensorFlow's log level, and restore them
+# afterwards. Two calls at once would restore each other's changes.
+_LOCK = threading.RLock()
 
 
 def format_named(key: str) -> Format:
-    """The format for a key such as "saved_model"; "-" counts as "_". Raises OptionError with the
-    near matches.
+    """Return the format for a key such as "saved_model". "-" and "_" are equivalent.
+
+    Raises OptionError, which suggests similar keys.
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
-        raise OptionError(f"There is no format {key!r} to export to. {near_matches(str(key), FORMATS)}")
+        raise OptionError(f"There is no export format {key!r}. {near_matches(str(key), FORMATS)}")
     return found
 
 
@@ -86,28 +90,27 @@ def export(
     labels: LabelSource = None,
     **options: Any,
 ) -> Path:
-    """Writes an explainer to a folder that runs without tfviz, whole or not at all.
+    """Write an explainer to a folder that runs without tfviz, completely or not at all.
 
     Args:
-        explainer: any explainer of `METHODS`. Its weights are those of this moment; the model is
-            left as it is.
-        path: the folder to make.
-        format: one of FORMATS.
-        overwrite: True replaces an exported explainer; the old one stays until the new one is
-            whole.
-        preprocessing: how the model wants its pictures, as for `load_model`; by default what is
-            known of the model.
-        labels: the names of the classes, as for `load_model`; by default those that are known.
-        **options: the format's own; see `write` in its module.
+        explainer: any explainer of `METHODS`. The model is not changed, and later changes of its
+            weights do not affect the export.
+        path: the folder to create.
+        format: a key of FORMATS.
+        overwrite: whether to replace an exported explainer. It stays until the new one is complete.
+        preprocessing: the model's preprocessing, as for `load_model`. None is the known one.
+        labels: the names of the classes, as for `load_model`. None is the known ones.
+        **options: the format's own options; see `write` in its module.
 
-    Returns: the folder.
+    Returns:
+        The folder.
 
     Raises:
-        ExportError: a folder that exists, or an explainer that this format cannot hold; the message
-            says why.
-        OptionError: an unknown format or option.
-        MissingPackageError: a format that needs a package that is not installed.
-        OutputError: a place that cannot be written.
+        ExportError: the folder exists, or the format cannot hold this explainer. The message states
+            why.
+        OptionError: the format or an option is unknown.
+        MissingPackageError: the format needs a package that is not installed.
+        OutputError: the folder cannot be written.
     """
     from tfviz.export import folders
     from tfviz.export.signatures import manifest_of
@@ -115,11 +118,11 @@ def export(
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
-    with _ONE_AT_A_TIME:
+    with _LOCK:
         folder = folders.destination(path, overwrite=overwrite)
         module.check(explainer, **options)
         manifest = manifest_of(explainer, key, preprocessing=preprocessing, labels=labels)
-        with folders.written_whole(folder) as unfinished:
+        with folders.atomic_folder(folder) as unfinished:
             module.write(explainer, unfinished, manifest, **options)
             manifest.note_files(unfinished)
             manifest.write(unfinished)
@@ -127,29 +130,32 @@ def export(
 
 
 def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:
-    """An exported explainer, of any format, behind the call of the one that it was made of.
+    """Load an exported explainer of any format, to be called like the original one.
 
         explainer = tfviz.load_explainer("explainer/")
         attribution = explainer(images, target=281)                            # NumPy
         outputs, target, attribution = explainer.with_outputs(images)
 
-    Args:
-        path: the folder that `explainer.export` or `tfviz export` made.
-        trusted: True loads the folder as it is. By default every file must be the one that was
-            exported, and a SavedModel or StableHLO program must consist of operations that compute
-            in memory: those that read or write files, open connections or call Python are refused
-                by name, before TensorFlow or JAX sees them.
+    An untrusted folder may be loaded without `trusted`. Its results may still be wrong, it may
+    still use all memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
+    onnxruntime) are native code. If that matters, load it in a separate process or container.
 
-    A folder from a stranger may be loaded without `trusted`. Its numbers may still be wrong, it may
-    still take all memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
-    onnxruntime) are native code: where that matters, load it in a process or container of its own.
+    Args:
+        path: the folder that `explainer.export` or `tfviz export` created.
+        trusted: True loads the folder without checks. By default every file must be unchanged since
+            the export, and a SavedModel or StableHLO program may only contain operations that
+            compute in memory. Operations that read or write files, open connections or call Python
+            are an error before TensorFlow or JAX loads the program.
+
+    Returns:
+        The explainer.
 
     Raises:
-        ExportError: the folder holds no exported explainer, a damaged one, or one that may do more
-            than compute.
+        ExportError: the folder contains no exported explainer, or one that is damaged or may do
+            more than compute.
         MissingPackageError: the format needs a package that is not installed.
     """
-    from tfviz.export.manifest import Manifest, whole
+    from tfviz.export.manifest import Manifest, reporting_damage
 
     folder = Path(path)
     manifest = Manifest.read(folder)
@@ -157,11 +163,11 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
-            f"{shown(folder)} holds an explainer of the format {manifest.format!r}, which this tfviz does not know; it reads "
-            f"{', '.join(FORMATS)}. Export it again, or use the tfviz that wrote it."
+            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, and this version of tfviz reads "
+            f"{', '.join(FORMATS)}. Export it again, or use the version of tfviz that wrote it."
         )
     manifest.require_regular(folder)
-    with _ONE_AT_A_TIME, whole(folder):
+    with _LOCK, reporting_damage(folder):
         return FORMATS[manifest.format].load().read(folder, manifest, trusted)
 
 
@@ -169,5 +175,5 @@ def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) 
     _, _, _, *taken = inspect.signature(module.write).parameters
     for name in options:
         if name not in taken:
-            known = near_matches(name, taken) if taken else "It takes none."
+            known = near_matches(name, taken) if taken else "It has no options."
             raise OptionError(f"The format {key!r} has no option {name!r}. {known}")

@@ -1,20 +1,18 @@
-"""Which operations a SavedModel from a stranger may hold.
+"""The operations that a SavedModel from an untrusted source may contain.
 
-A SavedModel is a program, and TensorFlow runs parts of it while loading: initializers, and the
-functions that restore tables. It may hold operations that read and write files, open connections or
-call Python. `require_harmless` reads the file without running anything, and refuses every operation
-outside this list:
+A SavedModel is a program, and loading runs parts of it: initializers, and the functions that
+restore tables. It may contain operations that read and write files, open connections or call
+Python. `require_harmless` parses the file without running anything, and allows only these
+operations:
 
-    stateless operations without text          they compute numbers from numbers, and cannot name a
-                                               file
-    stateless operations on text, by name      strings, image and sound formats, equations: see
-                                               _TEXT
-    state in memory, by name                   variables, tables, arrays, random numbers: see _STATE
-    calls of other functions                   which are held to the same list
-    SaveV2, RestoreV2 …                        in the checkpoint's own functions, which loading
-                                               never calls
+    stateless operations without strings    compute numbers from numbers, and cannot name a file
+    listed stateless string operations      strings, image and audio formats, equations: see _TEXT
+    listed stateful operations in memory    variables, tables, arrays, random numbers: see _STATE
+    calls of other functions                the functions are checked as well
+    SaveV2, RestoreV2, ...                  only in the checkpoint's own functions, which loading
+                                            never calls
 
-What TensorFlow has not registered (operations of other libraries) is not on it.
+Operations that TensorFlow has not registered (those of other libraries) are not allowed.
 """
 
 from __future__ import annotations
@@ -46,50 +44,50 @@ _STATE = re.compile(
     r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
     r"|InitializeTableV2|CudnnRNN\w*"
 )
-# what reads files in TensorFlow is one of these, as a rule
+# Most operations in TensorFlow that read files have such names.
 _INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")
 _CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
 
 
 def require_harmless(folder: Path) -> None:
-    """Reads the SavedModel in a folder, without running it.
+    """Parse the SavedModel in a folder without running it.
 
-    Raises ExportError where it cannot be read, and where it holds an operation outside the list.
+    Raises ExportError if it cannot be read, or if it contains an operation that is not allowed.
     """
     try:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
         if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
-            raise ValueError("it has no object graph")
+            raise ValueError(f"No object graph in {folder.name}")
         names = [function.signature.name for function in meta_graph.graph_def.library.function]
         if len(set(names)) < len(names):
-            raise ValueError("two of its functions have one name")
+            raise ValueError(f"Several functions have one name in {folder.name}")
     except Exception as error:
-        # TensorFlow and protobuf raise all kinds of errors for a damaged file.
+        # TensorFlow and protobuf raise many types of exceptions for a damaged file.
         raise ExportError(
-            f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer again."
+            f"The SavedModel in {shown(folder)} is damaged and cannot be opened ({first_line(error)}). Export the "
+            "explainer again."
         ) from error
-    if found := sorted(set(_refused(meta_graph))):
+    if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} is not loaded, because loading and calling it may do more than compute: it "
-            f"holds {', '.join(map(shown, found))}. If you made this export yourself, or trust whoever did, pass trusted=True."
+            f"The SavedModel in {shown(folder)} is not loaded, because loading and calling it may do more than compute: "
+            f"it contains {', '.join(map(shown, found))}. If you made this export yourself, or trust its author, pass "
+            "trusted=True."
         )
 
 
-def _refused(meta_graph: Any) -> Iterator[str]:
-    """The names of the operations that are not allowed, in the graph and in all of its
-    functions.
-    """
+def _disallowed(meta_graph: Any) -> Iterator[str]:
+    """Yield the names of disallowed operations in the graph and all of its functions."""
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     checkpoint = _checkpoint_functions(meta_graph, functions)
-    yield from _outside(meta_graph.graph_def.node, functions)
+    yield from _disallowed_nodes(meta_graph.graph_def.node, functions)
     for name, function in functions.items():
-        yield from _outside(function.node_def, functions, _CHECKPOINT if name in checkpoint else ())
+        yield from _disallowed_nodes(function.node_def, functions, _CHECKPOINT if name in checkpoint else ())
 
 
-def _outside(nodes: Iterable[Any], functions: dict[str, Any], also: Iterable[str] = ()) -> Iterator[str]:
+def _disallowed_nodes(nodes: Iterable[Any], functions: dict[str, Any], extra_allowed: Iterable[str] = ()) -> Iterator[str]:
     for node in nodes:
-        if node.op not in also and not _is_allowed(node, functions):
+        if node.op not in extra_allowed and not _is_allowed(node, functions):
             yield node.op
 
 
@@ -97,7 +95,7 @@ def _is_allowed(node: Any, functions: dict[str, Any]) -> bool:
     if node.op == _PRINT:
         return node.attr["output_stream"].s.decode("utf-8", "replace") in ("", *_STREAMS)
     operation = tensorflow_internals.operation_definition(node.op)
-    if operation is None:  # a function of that name cannot take an operation's place
+    if operation is None:  # a function cannot replace a registered operation
         return node.op in functions
     if _INPUT_PIPELINES.fullmatch(node.op):
         return False
@@ -107,7 +105,7 @@ def _is_allowed(node: Any, functions: dict[str, Any]) -> bool:
 
 
 def _takes_text(operation: Any) -> bool:
-    """Whether text goes in that is not one of a few known words, such as "SAME"."""
+    """Return whether an operation takes strings other than a few known words, such as "SAME"."""
     free = (one for one in operation.attr if not one.HasField("allowed_values"))
     return any(one.type == tf.string.as_datatype_enum for one in operation.input_arg) or any(
         one.type in ("string", "list(string)") for one in free
@@ -115,8 +113,9 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """The functions that TensorFlow Serving restores the weights with, if nothing that `load` can
-    call leads to them.
+    """Return the functions that only restore weights in TensorFlow Serving.
+
+    Functions that anything else in the model can call are left out.
     """
     saver = meta_graph.saver_def
     names = {name.partition(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name)}
@@ -126,7 +125,7 @@ def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str
     objects, library = meta_graph.object_graph_def, meta_graph.graph_def.library
     roots = {*objects.concrete_functions, *(one.gradient_func for one in library.gradient)}
     roots |= {one.gradient_func for one in library.registered_gradients}
-    # TensorFlow may put one function that declares what it implements in the place of another one.
+    # TensorFlow may replace one function by another that declares to implement the same interface.
     roots |= {name for name, function in functions.items() if "api_implements" in function.attr}
     return found - _reachable(roots, functions)
 
@@ -142,7 +141,7 @@ def _reachable(names: set[str], functions: dict[str, Any]) -> set[str]:
 
 
 def _calls(node: Any) -> Iterator[str]:
-    """The functions that a node calls: by its own type, or by an attribute."""
+    """Yield the functions that a node calls, by its type or by an attribute."""
     yield node.op
     for value in node.attr.values():
         yield value.func.name

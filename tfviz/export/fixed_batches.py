@@ -1,4 +1,4 @@
-"""Batches of any length through a program that takes so many images at once and no other number."""
+"""Run batches of any length through a program that takes a fixed number of images."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ Arrays = dict[str, np.ndarray]
 
 
 def run_in_batches(run: Callable[[Arrays], Arrays], given: Arrays, batch_size: int) -> Arrays:
-    """The results by name for all images.
+    """Run a program on all images.
 
     Args:
-        run: the program, from arrays of `batch_size` rows to arrays of `batch_size` rows.
-        given: arrays by name, with a row for each image.
+        run: the program. It maps arrays with `batch_size` rows to arrays with `batch_size` rows.
+        given: arrays by name, with one row per image.
+        batch_size: the number of images per run.
+
+    Returns:
+        The results of all images by name.
     """
     count = len(next(iter(given.values())))
     parts = []
     for first in range(0, count, batch_size):
-        # At the end the last image stands in for those that are missing.
+        # The last batch is padded with copies of the last image.
         rows = np.minimum(np.arange(first, first + batch_size), count - 1)
         parts.append(run({name: array[rows] for name, array in given.items()}))
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Folders that are either there and whole, or not there."""
+"""Write export folders atomically: a folder is either complete or not there."""
 
 from __future__ import annotations
 
@@ -14,56 +14,57 @@ from tfviz.export.manifest import FILE_NAME
 
 
 def destination(path: str | Path, *, overwrite: bool) -> Path:
-    """The folder to make, if it may be made: nothing is there, an empty folder, or, to overwrite,
-    an exported explainer.
+    """Return the folder to create.
 
-    Raises ExportError otherwise.
+    It must not exist, or be empty, or contain an exported explainer that may be overwritten;
+    ExportError is raised otherwise.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not folder.is_dir():
-        raise ExportError(f"{shown(path)} is a file; an explainer is exported to a folder. Give the name of a new folder.")
+        raise ExportError(f"{shown(path)} is a file, and an explainer is exported to a folder. Pass the name of a new folder.")
     if not (folder / FILE_NAME).is_file():
         raise ExportError(
-            f"The folder {shown(path)} holds other files, but no exported explainer (no {FILE_NAME}): it is not replaced. "
-            "Give the name of a new folder."
+            f"The folder {shown(path)} contains other files but no exported explainer (no {FILE_NAME}), so it is not "
+            "replaced. Pass the name of a new folder."
         )
     if not overwrite:
         raise ExportError(
-            f"The folder {shown(path)} holds an exported explainer already. Give another name, or replace it: overwrite=True "
-            "(on the command line --overwrite)."
+            f"The folder {shown(path)} already contains an exported explainer. Pass another name, or replace it with "
+            "overwrite=True (on the command line --overwrite)."
         )
     return folder
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A fresh folder to fill; what stood at `folder` is replaced by it when the block ends without
-    an exception.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder to fill; it replaces `folder` when the block ends without an exception.
 
-    Whatever stops the block, even the end of the process, the old folder stays as it was. Raises
-    OutputError where nothing can be written.
+    If anything stops the block, even the end of the process, the old folder stays unchanged.
+    OutputError is raised if the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
-    made = [one for one in folder.parents if not one.exists()]
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Give a folder that can be written to.") from error
+        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a folder that is writable.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        for one in made:
-            with suppress(OSError):  # it is not empty where the folder is in it
-                one.rmdir()
+        for parent in new_parents:
+            with suppress(OSError):  # it contains the folder
+                parent.rmdir()
 
 
 def _move(new: Path, folder: Path) -> None:
-    """A folder cannot be renamed onto a full one, so that the old one steps aside, and comes back
-    if need be.
+    """Move the new folder into place.
+
+    A folder cannot be renamed onto a non-empty one. The old one is therefore renamed first, and
+    restored if the second step fails.
     """
     if not folder.exists():
         new.rename(folder)

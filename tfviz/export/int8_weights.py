@@ -1,13 +1,13 @@
-"""A .tflite file with its weights as whole numbers of eight bits: about a third of the size.
+"""Store the weights of a .tflite file as int8, which takes about a third of the space.
 
-Each kernel is rounded to 255 steps, one size of step for each output channel, before anything is
-made of it: what the file gives is the explanation of the network with rounded weights. All
-computing stays in float32. LiteRT's converter would have activations rounded to eight bits too; of
-what excitation backprop divides by small numbers next to nothing would be left.
+Each kernel is rounded to 255 steps, with one step size per output channel, before the graph is
+built, so the file contains the explanation of the network with rounded weights. All computation
+stays in float32. LiteRT's own converter would also quantize activations, and almost nothing would
+remain of the small numbers that excitation backprop divides by.
 
-    rounded(function)           the weights that a function reads, rounded
-    with_int8_weights(model)    a file made of such a function, with whatever is whole steps stored
-                                as int8
+    rounded(function)           the rounded weights of a function
+    with_int8_weights(model)    converts a .tflite file made of such a function: constants that
+                                consist of whole steps are stored as int8
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
-_SMALLEST = 1024  # numbers; what is smaller stays as it is, as in LiteRT's converter
-_KEPT_SHARE = 0.1  # of all weights
-_MOST_STEPS = 127  # on either side of 0
-_TOLERANCE = 0.01  # of a step; float32 leaves 1e-5
-_TRIED = 64  # numbers of a channel by which its steps are found
-_TO_SHARE = 16  # numbers of a channel, which has its size of step stored beside them
+_MIN_SIZE = 1024  # values; smaller weights stay in float32, as in LiteRT's converter
+_UNROUNDED_SHARE = 0.1  # of all weights
+_MAX_STEPS = 127  # on each side of 0
+_TOLERANCE = 0.01  # of a step; float32 rounding causes 1e-5
+_SAMPLED = 64  # values per channel to test a step size on first
+_MIN_VALUES_PER_STEP = 16  # values per channel, which stores one step size
 _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """The weights that a concrete function reads, rounded, by the id of the variable's handle.
+    """Return the rounded weights of a concrete function by the id of the variable's handle.
 
-    The smallest layers keep their own, up to a tenth of all weights: among them are those near the
-    image, and what these round away, all others miss.
+    The smallest layers, up to a tenth of all weights, stay exact. They include those near the
+    image, whose rounding errors would affect all others.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
     by_size = sorted(sizes, key=sizes.__getitem__)
     shares = np.cumsum([sizes[key] for key in by_size]) / max(sum(sizes.values()), 1)
-    large = [key for key, share in zip(by_size, shares, strict=True) if share > _KEPT_SHARE and sizes[key] >= _SMALLEST]
+    large = [key for key, share in zip(by_size, shares, strict=True) if share > _UNROUNDED_SHARE and sizes[key] >= _MIN_SIZE]
     depthwise = _read_depthwise(function)
     return {key: _rounded(variables[key].numpy().astype("float32"), 2 if key in depthwise else 1) for key in large}
 
 
 def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
-    """Values of whole steps; each channel of the last axes has steps of its own."""
-    steps = abs(values).max(axis=tuple(range(values.ndim - channel_axes)), keepdims=True) / _MOST_STEPS
+    """Round values to whole steps, with one step size per channel of the last axes."""
+    steps = abs(values).max(axis=tuple(range(values.ndim - channel_axes)), keepdims=True) / _MAX_STEPS
     steps[steps == 0] = 1
     return np.round(values / steps) * steps
 
 
 def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int]:
-    """The weights whose last two axes are both of channels."""
+    """Return the weights whose last two axes are both channels."""
     captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     handles = {x.ref(): id(outside) for x, outside in zip(captures, function.captured_inputs, strict=True)}
     found = set()
@@ -66,9 +66,7 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """The file with each constant that is whole steps as int8, brought back to float32 where the
-    file is opened.
-    """
+    """Store each constant of whole steps as int8. It becomes float32 when the file is opened."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -77,7 +75,7 @@ def with_int8_weights(model: bytes) -> bytes:
         buffers = [tensor.buffer for tensor in graph.tensors]
         for number, tensor in enumerate(list(graph.tensors)):
             data = whole.buffers[tensor.buffer].data
-            is_weight = tensor.type == schema.TensorType.FLOAT32 and data is not None and len(data) >= 4 * _SMALLEST
+            is_weight = tensor.type == schema.TensorType.FLOAT32 and data is not None and len(data) >= 4 * _MIN_SIZE
             if is_weight and buffers.count(tensor.buffer) == 1:
                 found = _in_steps(np.asarray(data, np.uint8).view("<f4").reshape(tensor.shape))
                 if found is not None:
@@ -88,11 +86,12 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Whole numbers (int8), the size of a step for each channel, and the axis of the channels; None
-    if there are none.
+    """Return int8 counts, the step size per channel, and the channel axis.
+
+    Return None if the values are not whole steps.
     """
     for axis in range(values.ndim):
-        if 1 < values.shape[axis] <= values.size // _TO_SHARE:
+        if 1 < values.shape[axis] <= values.size // _MIN_VALUES_PER_STEP:
             steps = _steps(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
             if steps is not None:
                 shape = [-1 if i == axis else 1 for i in range(values.ndim)]
@@ -101,14 +100,16 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """The step of each row: its largest number is some whole number of them, fewer than 127 where
-    only a part is left.
+    """Return the step size of each row, or None.
+
+    The largest magnitude of a row is a whole number of steps, which may be less than 127 if only a
+    part of the channel is left.
     """
     largest = abs(by_channel).max(axis=1)
-    few = by_channel[:, :: max(by_channel.shape[1] // _TRIED, 1)]
+    few = by_channel[:, :: max(by_channel.shape[1] // _SAMPLED, 1)]
     steps = np.ones_like(largest)
     rest = np.flatnonzero(largest)
-    for count in range(_MOST_STEPS, 0, -1):
+    for count in range(_MAX_STEPS, 0, -1):
         likely = rest[_are_whole(few[rest], largest[rest] / count)]
         found = likely[_are_whole(by_channel[likely], largest[likely] / count)]
         steps[found] = largest[found] / count
@@ -117,7 +118,7 @@ def _steps(by_channel: np.ndarray) -> np.ndarray | None:
 
 
 def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Which rows are whole steps throughout."""
+    """Return which rows consist of whole steps."""
     counts = rows / steps[:, None]
     return abs(counts - np.round(counts)).max(axis=1, initial=0) < _TOLERANCE
 
@@ -125,9 +126,7 @@ def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def _store(
     whole: ModelT, graph: SubGraphT, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: ModuleType
 ) -> None:
-    """Puts an int8 tensor in front of this one, which is computed from it when the file
-    is opened.
-    """
+    """Add an int8 tensor from which this one is computed when the file is opened."""
     tensor = graph.tensors[number]
     whole.buffers[tensor.buffer].data = counts.reshape(-1).view(np.uint8)
     quantization = schema.QuantizationParametersT(
@@ -142,13 +141,13 @@ def _store(
             quantization=quantization,
         )
     )
-    tensor.buffer = 0  # the file's empty one
+    tensor.buffer = 0  # the file's empty buffer
     back = schema.OperatorT(opcodeIndex=_dequantize(whole, schema), inputs=[len(graph.tensors) - 1], outputs=[number])
     graph.operators.insert(0, back)
 
 
 def _dequantize(whole: ModelT, schema: ModuleType) -> int:
-    """The number of the operation DEQUANTIZE in the file's table."""
+    """Return the index of DEQUANTIZE in the file's table of operations."""
     code = schema.BuiltinOperator.DEQUANTIZE
     codes = [max(row.builtinCode, row.deprecatedBuiltinCode) for row in whole.operatorCodes]
     if code not in codes:

@@ -1,17 +1,17 @@
-"""A .tflite file for LiteRT, on phones and small devices; it needs built-in operations only.
+"""Export to a .tflite file for LiteRT, on phones and small devices, with built-in operations only.
 
-    explainer.tflite    one signature, serving_default. inputs: the model's, and "target" (batch,)
-                        int32 where a class can be
-                        asked for (−1 is the top class); outputs: as tfviz.json names them
+    explainer.tflite    one signature, serving_default. inputs: those of the model, and "target"
+                        (batch,) int32 if a class can be chosen (-1 is the top class);
+                        outputs: named as in tfviz.json
 
-TensorFlow's converter writes it. What it cannot convert, gradients most of all, is made of other
-operations first (see `lowering.litert_operations`). A file is for one size of images and of
-batches; one that is read back takes batches of any length.
+TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
+first replaced by others (see `lowering.litert_operations`). A file has one image size and one batch
+size; a loaded file accepts batches of any length.
 
-LiteRT wants the kernels of each direction in an order of their own. A file of a class activation
-map or of VisualBackProp is about as large as the model's weights; one that goes back to the image
-through all layers twice, and one of excitation backprop, which needs positive kernels too, three to
-four times.
+LiteRT stores the kernels of each direction in a separate order. The file of a class activation map
+or of VisualBackProp is therefore about as large as the model's weights. Methods that go back to the
+image through all layers take twice that, and excitation backprop, which also needs positive
+kernels, three to four times.
 """
 
 from __future__ import annotations
@@ -42,23 +42,24 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
-_INSTEAD = 'format="saved_model" holds every method'
+_INSTEAD = 'Export it with format="saved_model", which supports every method.'
 _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)")
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raises MissingPackageError without LiteRT, OptionError for an option with a value that it
-    cannot take.
-    """
+    """Raise MissingPackageError without LiteRT, and OptionError for an invalid option."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
         raise OptionError(
-            f"quantize: expected None (float32), 'int8' (a third of the size) or 'float16' (half); got {quantize!r}"
+            "`quantize` must be None (float32), 'int8' (a third of the size) or 'float16' (half the size). Received: "
+            f"{quantize!r}."
         )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(f"batch_size: expected how many images the file takes at once, 1 or more; got {batch_size!r}")
+        raise OptionError(
+            f"`batch_size` must be an integer of at least 1, the number of images per run. Received: {batch_size!r}."
+        )
 
 
 def write(
@@ -71,18 +72,21 @@ def write(
     image_shape: tuple[int | None, ...] | None = None,
     target: Target = None,
 ) -> None:
-    """Fills the folder.
+    """Write the .tflite file to the folder.
 
     Args:
-        quantize: None stores the weights in float32; "int8" in a third of that, "float16" in half.
-            Computing is in float32.
-        batch_size: how many images the file takes at once.
+        explainer: the explainer to export.
+        folder: a new, empty folder.
+        manifest: receives what this format adds.
+        quantize: None stores the weights as float32, "int8" in a third of that size, "float16" in
+            half. Computation is in float32.
+        batch_size: the number of images per run.
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats
-            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
-            output is no (N, classes) needs one.
+        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
+            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
+            output (N, classes).
     """
-    request = one_request(explainer, manifest, target, image_shape, "a .tflite file")
+    request = one_request(explainer, manifest, target, image_shape, "A .tflite file")
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]
@@ -105,17 +109,15 @@ def write(
 def _convertible(
     compute: Callable[..., Results], specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """The computation as a concrete function of named inputs and outputs, in operations that
-    convert.
-    """
+    """Trace the computation to a concrete function of convertible operations."""
     try:
         function = traced(compute, specs)
         return lowered(function, REPLACEMENTS, rounded(function) if in_int8 else None)
     except TfvizError:
         raise
-    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+    except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be written as one graph of fixed size "
+            f"{manifest.method} of the model '{manifest.model}' cannot be traced as one graph of fixed size "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 
@@ -129,21 +131,22 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 converter.target_spec.supported_types = [tf.float16]
             model = bytes(converter.convert())
-        # Where it cannot keep the names, the converter goes on without.
+        # If the converter cannot keep the names, it silently continues without them.
         if SIGNATURE.encode() not in model:
-            raise ValueError("the names of inputs and outputs were lost")
+            raise ValueError(f"The converter dropped the signature {SIGNATURE!r}")
         return model
     except Exception as error:
-        # The converter has an exception of its own for most things that go wrong, but not for all.
+        # The converter has its own exception for most faults, but not for all.
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be converted: {_lacking(error, function)}. {_INSTEAD}"
+            f"{manifest.method} of the model '{manifest.model}' cannot be converted to LiteRT. "
+            f"{_missing_operations(error, function)}. {_INSTEAD}"
         ) from error
 
 
-def _lacking(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
-    """What the converter could not convert, and where in the graph it stands."""
-    said = str(error)
-    types = {name.strip() for names in _NOT_BUILT_IN.findall(said) for name in names.split(",")} | set(_UNKNOWN.findall(said))
+def _missing_operations(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
+    """Return which operations the converter could not convert, and where they are in the graph."""
+    text = str(error)
+    types = {name.strip() for names in _NOT_BUILT_IN.findall(text) for name in names.split(",")} | set(_UNKNOWN.findall(text))
     if not types:
         return f"{type(error).__name__}: {_first_line(error)}"
     places = [operation.name for operation in function.graph.get_operations() if operation.type in types]
@@ -156,7 +159,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the converter says of its progress; what is wrong comes with the exception."""
+    """Silence the converter's progress. Faults come with the exception."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -169,11 +172,11 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _standard_error_to(other: int) -> Iterator[None]:
-    """The converter's C++ side writes to file descriptor 2, whatever Python does."""
+    """Redirect file descriptor 2, which the converter's C++ code writes to."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # there is no standard error
         yield
         return
     os.dup2(other, 2)
@@ -185,5 +188,8 @@ def _standard_error_to(other: int) -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LiteRTExplainer:
-    """The explainer in a folder that `write` filled. Raises MissingPackageError without LiteRT."""
+    """Load the explainer in a folder that `write` filled.
+
+    Raises MissingPackageError without LiteRT.
+    """
     return LiteRTExplainer(folder, manifest)

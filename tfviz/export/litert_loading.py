@@ -1,4 +1,4 @@
-"""A .tflite file behind an explainer's call, run by LiteRT."""
+"""Run a .tflite file with LiteRT, called like an explainer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ FILE, SIGNATURE = "explainer.tflite", "serving_default"
 
 
 class LiteRTExplainer(LoadedExplainer):
-    """An explainer in a .tflite file; it takes batches of any length, some images at once
-    (`manifest.extra`).
+    """A loaded .tflite file. It accepts batches of any length.
 
-    `interpreter` is LiteRT's.
+    `batch_size` images run at once. `interpreter` is LiteRT's.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -34,7 +33,7 @@ class LiteRTExplainer(LoadedExplainer):
             self._runner = self.interpreter.get_signature_runner(SIGNATURE)
         except MissingPackageError:
             raise
-        except Exception as error:  # LiteRT says of a damaged file whatever its parts say.
+        except Exception as error:  # LiteRT may raise anything for a damaged file
             raise ExportError(
                 f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
             ) from error
@@ -46,13 +45,13 @@ class LiteRTExplainer(LoadedExplainer):
         return self._nested(run_in_batches(self._run_batch, given, self.batch_size))
 
     def _run_batch(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        # It is given the images, run and asked for the results, and holds them for one caller only.
+        # The interpreter keeps the inputs and outputs of one call, so calls must not overlap.
         with self._lock:
             return self._runner(**given)
 
 
 def interpreter_class() -> Any:
-    """LiteRT's Interpreter. Raises MissingPackageError where it is not installed."""
+    """Return LiteRT's Interpreter. Raise MissingPackageError if it is not installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""tfviz.json: what an exported explainer says of itself.
+"""tfviz.json: the description of an exported explainer.
 
-It lies beside the model in every format, so that whoever finds the folder knows what goes in, what
-comes out and how the pictures are made ready.
+Every format has it next to the model, so that anyone who finds the folder knows its inputs, its
+outputs and its preprocessing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ from tfviz.runs.regular_files import open_regular, read_regular
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
-# What inputs and outputs of a model must not be called: tfviz gives these names to its own, files
-# of pictures among them.
+# Inputs and outputs of a model must not have these names, which tfviz uses itself.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
-_MOST_BYTES = 64 << 20  # of tfviz.json; labels are most of it
-# what an input must not be called, for signatures are called by names
+_MAX_BYTES = 64 << 20  # of tfviz.json; most of it is labels
+# An input must not have these names either, because signatures take keyword arguments.
 NO_PARAMETERS = (*keyword.kwlist, "self")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of the model. `shape` has the batch first; None is free."""
+    """One input of the model. In `shape`, the batch is first and None means any size."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -43,26 +42,31 @@ class Input:
 
 @dataclass
 class Manifest:
-    """What tfviz.json says.
+    """The content of tfviz.json.
 
-    format: a key of FORMATS. method: a key of METHODS, with `options` as its constructor takes
-        them, and `layer` as a path (None where the method has none, or looks at the image).
-    model: its name. inputs: what it takes, in order; `input_structure` has their names nested as
-        the model takes them.
-    outputs: the names of what it returns, nested as it returns them; "outputs" for one.
-    attribution: the names of the maps, "attribution" for one, and "attribution_NAME" for each of
-        several inputs.
-    takes_target: whether the method explains a class that can be asked for. targets: what the file
-        takes, of "top" (the top class), "class" (N,) and "weights" (N, …, classes); "fixed" where
-        it was fixed when exported.
-    classes: how many there are to ask for, or None. scores: the shape of what is explained, which
-        weights have too; None for several outputs.
-    preprocessing: the fields of `tfviz.Preprocessing`, or None where nobody said. labels: the names
-        of the classes, or None.
-    style: how the map is drawn. versions: of what wrote the file. extra: what only the format
-        knows; of a file with one function its "arguments" and "results", {"name", "shape", "dtype"}
-        each, as they are called there.
-    files: the SHA-256 of each file beside tfviz.json, by its path; empty where it is unknown.
+    Attributes:
+        format: a key of FORMATS.
+        method: a key of METHODS.
+        options: the arguments of the method's constructor.
+        layer: the path of the layer; None if the method has none, or explains the image.
+        model: the name of the model.
+        inputs: its inputs, in order.
+        input_structure: the inputs' names, nested as the model takes them.
+        outputs: the outputs' names, nested as the model returns them; "outputs" for a single one.
+        attribution: the maps' names, "attribution" for a single one, and "attribution_NAME" for
+            each of several inputs.
+        takes_target: whether the method explains a class that can be chosen.
+        targets: what the file accepts: "top" (the top class), "class" (N,), "weights" (N, ...,
+            classes), and "fixed" for a target fixed by the export.
+        classes: the number of classes to choose from, or None.
+        scores: the shape of what is explained, which weights share; None for several outputs.
+        preprocessing: the fields of `tfviz.Preprocessing`, or None if it is not known.
+        labels: the names of the classes, or None.
+        style: how to draw the map.
+        versions: the versions of the packages that wrote the file.
+        extra: what only the format needs. If the file has one function: its "arguments" and
+            "results", a list of {"name", "shape", "dtype"} each, with the names in the file.
+        files: the SHA-256 of each file next to tfviz.json by its path; empty if it is unknown.
     """
 
     format: str
@@ -86,23 +90,24 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
-        """Writes tfviz.json into the folder."""
+        """Write tfviz.json to the folder."""
         return write_atomically(
             folder / FILE_NAME, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False, default=str)
         )
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest in a folder. Raises ExportError where there is none, or one that this tfviz
-        does not know.
+        """Read the manifest in a folder.
+
+        Raises ExportError if there is none, or if this version of tfviz cannot read it.
         """
         content = _read(folder)
-        with whole(folder):
+        with reporting_damage(folder):
             version = content.get("versions", {}).get("format_version")
             if version != FORMAT_VERSION:
                 raise ExportError(
-                    f"{shown(folder / FILE_NAME)} has format version {version!r}; this tfviz reads {FORMAT_VERSION}. "
-                    "Export it anew, or use the tfviz that wrote it."
+                    f"{shown(folder / FILE_NAME)} has format version {version!r}, and this version of tfviz reads "
+                    f"{FORMAT_VERSION}. Export it again, or use the version of tfviz that wrote it."
                 )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
             manifest = cls(**{**content, "inputs": inputs})
@@ -110,36 +115,32 @@ class Manifest:
         if fault is None and sorted(flat_names(manifest.input_structure)) != sorted(one.name for one in inputs):
             fault = "input_structure: expected the names of the inputs"
         if fault is not None:
-            raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({fault}). Export the explainer again.")
+            raise ExportError(f"{shown(folder / FILE_NAME)} is incomplete or damaged ({fault}). Export the explainer again.")
         return manifest
 
     def note_files(self, folder: Path) -> None:
-        """Notes what the files in a folder hold."""
+        """Record the hashes of the files in a folder."""
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
     @staticmethod
     def require_regular(folder: Path) -> None:
-        """Raises ExportError where a pipe or device stands in the folder: opening one may wait
-        forever.
-        """
+        """Raise ExportError if the folder contains a pipe or device. Opening one may block."""
         for path in folder.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raises ExportError, or OSError, unless the files (by default all) hold what
-        was exported.
-        """
+        """Raise ExportError or OSError unless the files (all by default) are those exported."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise ExportError(f"{name!r} is not a file of the export")
+                raise ExportError(f"The export has no file {name!r}")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
-                raise ExportError(f"{name} is not the file that was exported, but changed or damaged")
+                raise ExportError(f"{name} was changed or damaged after the export; its SHA-256 is {digest}")
 
     @property
     def picture_preprocessing(self) -> Preprocessing | None:
-        """`preprocessing` as the object that does it."""
+        """The `Preprocessing` with the fields in `preprocessing`, or None."""
         if self.preprocessing is None:
             return None
         fields: dict[str, Any] = {
@@ -149,37 +150,37 @@ class Manifest:
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[None]:
-    """Makes an ExportError of what the block stumbles over where tfviz.json lacks something or has
-    it of another kind.
-    """
+def reporting_damage(folder: Path) -> Iterator[None]:
+    """Turn exceptions in the block into ExportError: tfviz.json is incomplete or has bad values."""
     try:
         yield
     except TfvizError:
         raise
-    except Exception as error:  # Values of any kind may stand in the file, and in any place.
+    except Exception as error:  # the file may contain values of any type anywhere
         reason = f"{type(error).__name__}: {error}"
-        raise ExportError(f"{shown(folder / FILE_NAME)} is not whole ({reason}). Export the explainer again.") from error
+        raise ExportError(
+            f"{shown(folder / FILE_NAME)} is incomplete or damaged ({reason}). Export the explainer again."
+        ) from error
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
     try:
-        content = json.loads(read_regular(path, _MOST_BYTES).decode("utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(read_regular(path, _MAX_BYTES).decode("utf-8"), parse_constant=_reject_constant)
     except FileNotFoundError:
         raise ExportError(
-            f"{shown(folder)} holds no exported explainer: there is no {FILE_NAME} in it. Give the folder that "
-            "explainer.export or `tfviz export` made."
+            f"{shown(folder)} contains no exported explainer: it has no {FILE_NAME}. Pass the folder that "
+            "explainer.export or `tfviz export` created."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{shown(path)} cannot be read ({first_line(error)}). Export the explainer again.") from error
     if not isinstance(content, dict):
-        raise ExportError(f"{shown(path)} holds no object. Export the explainer again.")
+        raise ExportError(f"{shown(path)} contains no JSON object. Export the explainer again.")
     return content
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which is not JSON")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"JSON does not allow {name}")
 
 
 def _digest(path: Path) -> str:
@@ -191,11 +192,10 @@ def _digest(path: Path) -> str:
 
 
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Names that may stand in a signature of every format: a letter of ASCII, then letters, digits
-    and "_".
+    """Return unique names that every format allows: an ASCII letter, then letters, digits and "_".
 
-    Each is there once (TensorFlow takes "A" and "a" for the same), and none of those that tfviz
-    itself gives, nor of `taken`.
+    They differ from each other regardless of case (TensorFlow treats "A" and "a" as equal), from
+    the names that tfviz uses, and from those in `taken`.
     """
     used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []
@@ -216,14 +216,12 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """What the map of an input is called where there are several."""
+    """Return the name of an input's map if there are several."""
     return f"attribution_{name}"
 
 
 def flat_names(structure: Any) -> list[str]:
-    """The names in a structure of names, in the order in which Keras flattens one: dicts by their
-    sorted keys.
-    """
+    """Return the names in a nested structure in Keras' order: dicts are sorted by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure
@@ -231,7 +229,7 @@ def flat_names(structure: Any) -> list[str]:
 
 
 def nested(structure: Any, value_of: Callable[[str], Any]) -> Any:
-    """The structure, with each name replaced by its value."""
+    """Replace each name in a nested structure by its value."""
     if isinstance(structure, str):
         return value_of(structure)
     if isinstance(structure, dict):

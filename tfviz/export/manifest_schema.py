@@ -1,7 +1,7 @@
-"""The schema of tfviz.json: which values may stand where.
+"""The schema of tfviz.json: which values are allowed where.
 
-A folder may come from anywhere. What conforms cannot make the code that reads it fail, or take
-memory without bound.
+A folder may come from an untrusted source. Content that conforms can neither make the code that
+reads it fail, nor take unlimited memory.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypedDict
 from tfviz.runs.schema import Length, Range
 from tfviz.runs.validation import fault_of
 
-_MOST_DEPTH = 50  # of nested inputs and outputs
-_MOST_ITEMS = 100_000
+_MAX_DEPTH = 50  # of nested inputs and outputs
+_MAX_ITEMS = 100_000
 
 DType = Literal[
     "bfloat16",
@@ -45,14 +45,14 @@ class Tensor(TypedDict):
 
 
 class Content(TypedDict):
-    """The fields of `Manifest` that are used when an explainer is loaded; see there."""
+    """The fields of `Manifest` that loading uses; see there."""
 
     format: str
     method: str
     options: dict[str, Any]
     layer: str | None
     model: str
-    inputs: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+    inputs: Annotated[list[Tensor], Length(1, _MAX_ITEMS)]
     input_structure: Any
     outputs: Any
     attribution: Any
@@ -68,21 +68,21 @@ class Content(TypedDict):
 
 
 class ProgramExtra(TypedDict):
-    """What StableHLO needs of "extra"."""
+    """The part of "extra" that StableHLO uses."""
 
-    arguments: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+    arguments: Annotated[list[Tensor], Length(1, _MAX_ITEMS)]
     weights: list[Tensor]
-    results: Annotated[list[Tensor], Length(1, _MOST_ITEMS)]
+    results: Annotated[list[Tensor], Length(1, _MAX_ITEMS)]
 
 
 class LiteRTExtra(TypedDict):
-    """What LiteRT needs of "extra"."""
+    """The part of "extra" that LiteRT uses."""
 
     batch_size: Annotated[int, Range(1, 1 << 16)]
 
 
 class OnnxExtra(TypedDict):
-    """What ONNX needs of "extra"."""
+    """The part of "extra" that ONNX uses."""
 
     outputs: dict[str, str]
 
@@ -92,11 +92,12 @@ _EXTRA: dict[str, type] = {"stablehlo": ProgramExtra, "litert": LiteRTExtra, "on
 
 
 def manifest_fault(content: dict[str, Any]) -> str | None:
-    """What is wrong with the content of a tfviz.json whose format is known, in one line; None if it
-    conforms.
+    """Return what is wrong with the content of a tfviz.json in one line, or None if it conforms.
+
+    Unknown formats are not checked.
     """
     if content.get("format") not in (*_EXTRA, "saved_model"):
-        return None  # it is refused for that
+        return None  # the caller rejects it
     return (
         fault_of(Content, {name: value for name, value in content.items() if name != "files"})
         or fault_of(dict[str, str], content.get("files", {}))
@@ -106,15 +107,15 @@ def manifest_fault(content: dict[str, Any]) -> str | None:
 
 
 def _structure_fault(structure: Any) -> str | None:
-    """What is wrong with names that are nested in lists and objects."""
+    """Return what is wrong with names nested in lists and objects, or None."""
     level = [structure]
-    for _ in range(_MOST_DEPTH):
+    for _ in range(_MAX_DEPTH):
         if not all(isinstance(one, str | list | dict) for one in level):
             return "expected names, or lists and objects of them"
         level = [part for one in level if not isinstance(one, str) for part in _parts(one)]
         if not level:
             return None
-    return f"expected names, nested in fewer than {_MOST_DEPTH} lists and objects"
+    return f"expected names, nested in fewer than {_MAX_DEPTH} lists and objects"
 
 
 def _parts(one: Any) -> Iterator[Any]:

@@ -1,13 +1,13 @@
-"""An ONNX file, for onnxruntime: one graph for batches of any length, of images of one size.
+"""Export to an ONNX file for onnxruntime: one graph for batches of any length and one image size.
 
-    explainer.onnx    inputs: the model's, and "target" (N,) int32 where a class can be asked for
-                      (−1 is the top class);
-                      outputs: as tfviz.json names them, with "_out" behind a name that an input has
-                          ("target_out")
+    explainer.onnx    inputs: those of the model, and "target" (N,) int32 if a class can be chosen
+                      (-1 is the top class);
+                      outputs: named as in tfviz.json; "_out" is appended to the name of an output
+                      that an input also has ("target_out")
 
-tf2onnx writes it. What a gradient needs and tf2onnx lacks is added by `onnx_operations`; what
-neither has is refused by name, and before a file is written onnxruntime must give what TensorFlow
-gives.
+tf2onnx converts the graph. `onnx_operations` adds what gradients need and tf2onnx lacks; anything
+else is an error that names the operation. Before a file is written, onnxruntime must reproduce
+TensorFlow's results.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 FILE = "explainer.onnx"
-_OPSET = 17  # what onnxruntime reads since 2022
-_FEW = 16  # numbers, which are no weights
+_OPSET = 17  # supported by onnxruntime since 2022
+_MAX_CONSTANT_SIZE = 16  # values; a smaller array is not a weight
 _TRIED_IMAGES = 3
-# of all numbers together: where two values almost tie, rounding sends a gradient another way
-_MOST_DEVIATION = 0.1
+# Relative, over all values together. If two values almost tie, rounding redirects a gradient.
+_MAX_DEVIATION = 0.1
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raises MissingPackageError where the packages are not installed."""
+    """Raise MissingPackageError if a package is not installed."""
     for name in ("onnx", "tf2onnx", "onnxruntime"):
         _package(name)
 
@@ -61,15 +61,18 @@ def write(
     image_shape: tuple[int | None, ...] | None = None,
     target: Target = None,
 ) -> None:
-    """Fills the folder.
+    """Write the ONNX file to the folder.
 
     Args:
+        explainer: the explainer to export.
+        folder: a new, empty folder.
+        manifest: receives what this format adds.
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats
-            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
-            output is no (N, classes) needs one.
+        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
+            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
+            output (N, classes).
     """
-    request = one_request(explainer, manifest, target, image_shape, "an ONNX file")
+    request = one_request(explainer, manifest, target, image_shape, "An ONNX file")
     names: list[str] = []
 
     def compute(*given: tf.Tensor) -> list[tf.Tensor]:
@@ -82,9 +85,9 @@ def write(
         convertible = lowered(function, REPLACEMENTS)
     except TfvizError:
         raise
-    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+    except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be written as one graph of fixed image size "
+            f"{manifest.method} of the model '{manifest.model}' cannot be traced as one graph of fixed image size "
             f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
     model = _converted(convertible, names)
@@ -104,17 +107,15 @@ def write(
     (folder / FILE).write_bytes(model.SerializeToString())
 
 
-_INSTEAD = 'format="saved_model" holds every method'
+_INSTEAD = 'Export it with format="saved_model", which supports every method.'
 
 
 def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
-    """The ONNX model of a concrete function; its inputs are called as they are there, its outputs
-    by `names`.
-    """
+    """Convert a concrete function to ONNX. Inputs keep their names; outputs get `names`."""
     graph = function.graph.as_graph_def()
     for node in graph.node:
-        node.attr.pop("_class", None)  # "on the device of …", which may be gone
-    weights = _weights_taken_out(graph)
+        node.attr.pop("_class", None)  # "on the device of ...", which may be gone
+    weights = _weights_as_inputs(graph)
     inputs, outputs = [x.name for x in function.inputs] + [f"{name}:0" for name in weights], [x.name for x in function.outputs]
     called = {name: name.partition(":")[0] for name in inputs}
     called |= dict(zip(outputs, _outputs(names, called.values()), strict=True))
@@ -136,16 +137,16 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
     return model
 
 
-def _weights_taken_out(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
-    """The weights by name, which become inputs of the graph for a while.
+def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
+    """Turn the weights into inputs of the graph for the conversion, and return them by name.
 
-    Otherwise what can be computed of them beforehand would be: transposed and positive weights,
-    each stored once more. onnxruntime does that when it loads the file.
+    Otherwise tf2onnx would precompute what depends only on weights, such as transposed and positive
+    weights, and store each again. onnxruntime does that when it loads the file.
     """
     weights = {}
     for node in graph.node:
         array = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
-        if array is not None and array.dtype.kind == "f" and array.size > _FEW:
+        if array is not None and array.dtype.kind == "f" and array.size > _MAX_CONSTANT_SIZE:
             weights[node.name] = array
             node.op = "Placeholder"
             node.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
@@ -154,7 +155,7 @@ def _weights_taken_out(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
 
 
 def _outputs(names: Iterable[str], taken: Iterable[str]) -> list[str]:
-    """In ONNX no output may be called as an input is."""
+    """Rename outputs that share a name with an input, which ONNX does not allow."""
     taken = set(taken)
     return [f"{name}_out" if name in taken else name for name in names]
 
@@ -164,29 +165,27 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
     if unknown:
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX: its graph has "
-            f"{' and '.join(map(repr, unknown))}, which ONNX has no operation for. {_INSTEAD}"
+            f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
+            f"{' and '.join(map(repr, unknown))}, and ONNX has no such operation. {_INSTEAD}"
         )
 
 
 def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFunction, manifest: Manifest) -> None:
-    """That onnxruntime gives what TensorFlow gives, on random images."""
+    """Check that onnxruntime reproduces TensorFlow's results on random images."""
     given = [_random(x) for x in function.inputs[: len(function.inputs) - len(function.captured_inputs)]]
     wanted = [tf.cast(x, tf.float32).numpy() for x in function(*given)]
     session = _session(model.SerializeToString())
-    feed = {one.name: _single(x).numpy() for one, x in zip(session.get_inputs(), given, strict=True)}
+    feed = {one.name: _as_float32(x).numpy() for one, x in zip(session.get_inputs(), given, strict=True)}
     for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
-        if got.shape != want.shape or np.linalg.norm(got - want) > _MOST_DEVIATION * np.linalg.norm(want):
+        if got.shape != want.shape or np.linalg.norm(got - want) > _MAX_DEVIATION * np.linalg.norm(want):
             raise ExportError(
-                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX: the converted graph gives "
-                f"another '{one.name}' than TensorFlow. {_INSTEAD}"
+                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. The converted graph "
+                f"computes another '{one.name}' than TensorFlow. {_INSTEAD}"
             )
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Images like those that a placeholder takes; or classes by turns, the top class and
-    the first.
-    """
+    """Return random images for an input; for a target, the top class and class 0 in turn."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)
@@ -194,7 +193,7 @@ def _random(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(random.normal(size=shape) if x.dtype.is_floating else random.integers(0, 2, shape), x.dtype)
 
 
-def _single(x: tf.Tensor) -> tf.Tensor:
+def _as_float32(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32) if x.dtype.is_floating else x
 
 
@@ -206,7 +205,7 @@ def _session(model: bytes | str) -> InferenceSession:
 
 
 def _package(name: str) -> ModuleType:
-    """onnx, tf2onnx or onnxruntime."""
+    """Import onnx, tf2onnx or onnxruntime."""
     try:
         with _quiet():
             return importlib.import_module(name)
@@ -216,9 +215,7 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """tf2onnx logs each step, and what it cannot convert as errors; what matters of it
-    is raised.
-    """
+    """Silence tf2onnx, which logs every step. Failures that matter are raised."""
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:
@@ -233,14 +230,15 @@ def _quiet() -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """The explainer in a folder that `write` filled. Raises MissingPackageError without
-    onnxruntime.
+    """Load the explainer in a folder that `write` filled.
+
+    Raises MissingPackageError without onnxruntime.
     """
     return OnnxExplainer(folder, manifest)
 
 
 class OnnxExplainer(LoadedExplainer):
-    """An ONNX file behind an explainer's call. `session` is onnxruntime's."""
+    """A loaded ONNX file. `session` is onnxruntime's."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
@@ -251,7 +249,7 @@ class OnnxExplainer(LoadedExplainer):
         except MissingPackageError:
             raise
         except Exception as error:
-            # onnxruntime has an exception of its own for each thing that is wrong.
+            # onnxruntime has many exception types of its own.
             raise ExportError(
                 f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
             ) from error

@@ -1,11 +1,9 @@
-"""What can be asked of an exported explainer: a signature for each form of target.
+"""What a caller can request of an exported explainer: one signature per form of target.
 
-the method takes no target                     serving_default
-one output (N, classes)                        serving_default, explain, explain_weighted
-one output of another form                     serving_default for a target fixed when exported,
-                                               explain_weighted
-several outputs                                serving_default for a function of them, fixed when
-                                               exported
+method without target                 serving_default
+one output (N, classes)               serving_default, explain, explain_weighted
+one output of another shape           serving_default for a fixed target, explain_weighted
+several outputs                       serving_default for a fixed function of the outputs
 """
 
 from __future__ import annotations
@@ -43,8 +41,11 @@ Results = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class Request:
-    """One signature: `compute(*images, *asked)` gives the results by name; `specs` says what
-    `asked` is.
+    """One signature.
+
+    Attributes:
+        compute: maps the images and the tensors of `specs` to the results by name.
+        specs: the arguments after the images.
     """
 
     compute: Callable[..., Results]
@@ -52,13 +53,15 @@ class Request:
 
 
 def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None) -> dict[str, Request]:
-    """The signatures by name; the manifest learns which targets the file takes.
+    """Return the signatures by name, and set the manifest's `targets`.
 
-    Raises TargetError for a target that does not fit, ExportError where there must be one.
+    Raises TargetError if the target does not fit, and ExportError if there must be one.
     """
     if not explainer.takes_target:
         if target is not None:
-            raise TargetError(f"{explainer.key} explains no single class and takes no target; got target={target!r}")
+            raise TargetError(
+                f"{explainer.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
+            )
         return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
     fixed = _fixed(explainer, manifest, target)
     if is_classifier(explainer.graph):
@@ -72,11 +75,23 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """The one function of a file that has only one: of the images, and of the class, where one can
-    be asked for.
+    """Return the only function of a single-function format.
 
-    what: such a file, which is for one size of images, as errors call it. Raises: as
-    `fix_image_shape`, `require_sizes` and `requests_for`.
+    It takes the images and, if a class can be chosen, the class.
+
+    Args:
+        explainer: the explainer to export.
+        manifest: receives the image shape and the targets.
+        target: a fixed target; None if the class is to be chosen later.
+        image_shape: (height, width, channels) of the images, if the model leaves it free.
+        what: what is exported, such as "An ONNX file", for error messages.
+
+    Returns:
+        The request.
+
+    Raises:
+        ExportError, OptionError, TargetError: see `fix_image_shape`, `require_sizes` and
+            `requests_for`.
     """
     fix_image_shape(manifest, image_shape)
     require_sizes(manifest, what)
@@ -90,19 +105,19 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
 
 
 def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared:
-    """The target that serving_default explains, in one of the forms of `targets.prepare`."""
+    """Return the target of serving_default in one of the forms of `targets.prepare`."""
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
-            f"the model '{manifest.model}' has no single output (N, classes), but {shapes}: there is no top class to explain. "
-            "Say what is explained: export(path, target=...) with a function outputs -> (N,), or, for a map of classes, "
-            "tfviz.At(class, mask); or choose an output when the explainer is built, output=0"
+            f"The model '{manifest.model}' has no single output (N, classes) but {shapes}, so there is no top class to "
+            "explain. Pass a target, export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
+            "tfviz.At(class, mask). Or choose an output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
-            f"a target that is fixed when exporting is one for all images; got one for each of {prepared.shape[0]}. Ask for "
-            "those when the export is called"
+            f"A fixed target applies to all images. Received: one for each of {prepared.shape[0]}. Pass one target, or "
+            "pass several when you call the exported explainer."
         )
     return prepared
 
@@ -112,7 +127,10 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 
 
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
-    """Three ways to ask, and one graph for all of them, since a class is a weight of 1."""
+    """Return the three signatures of a classifier.
+
+    They share one graph, since a class is a weight of 1.
+    """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes
     target, weights = tf.TensorSpec([None], tf.int32, "target"), tf.TensorSpec([None, classes], tf.float32, "weights")
@@ -145,12 +163,14 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 
 
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
-    """The classes, (N,); running it fails where one is none of the model's: a map of zeros would be
-    no answer.
+    """Return the classes as (N,), with a check at run time.
+
+    Without it an invalid class would give a map of zeros.
     """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
-    said = f"target must be classes from 0 to {classes - 1}" if classes is not None else "target must be classes from 0"
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [f"{said}, or -1 for the top class; got", target])]):
+    valid = f"from 0 to {classes - 1}" if classes is not None else "of at least 0"
+    message = f"`target` must contain classes {valid}, or -1 for the top class. Received:"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [message, target])]):
         return tf.broadcast_to(target, [count])
 
 

@@ -1,14 +1,15 @@
-"""A TensorFlow SavedModel: runs under tf.saved_model.load and TensorFlow Serving, without tfviz and
-without Keras.
+"""Export to a TensorFlow SavedModel, for tf.saved_model.load and TensorFlow Serving.
+
+It runs without tfviz and without Keras.
 
     serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
-    explain(images, target)              the same for the classes (N,) int32 that are asked for; −1
-                                         asks for the top class
+    explain(images, target)              the same for the given classes (N,) int32; -1 requests the
+                                         top class
     explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1,
-                                         classes); no target comes back
+                                         classes), without a target in the results
     image(image_bytes), …                the same for JPEG and PNG files, see `encoded_images`
 
-All share one graph, and the weights are stored once, as the model has them.
+All signatures share one graph, and each weight is stored once, in the model's own dtype.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raises OptionError or ExportError where the options do not go together with the explainer."""
+    """Raise OptionError if the options do not fit together."""
     check_options(options.get("include"), options.get("overlay", False))
 
 
@@ -52,16 +53,19 @@ def write(
     overlay: bool = False,
     image_shape: tuple[int | None, ...] | None = None,
 ) -> None:
-    """Fills the folder.
+    """Write the SavedModel to the folder.
 
     Args:
-        target: what serving_default explains in place of the top class: a class, floats like the
-            outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose output is
-            no (N, classes) needs one.
+        explainer: the explainer to export.
+        folder: a new, empty folder.
+        manifest: receives what this format adds.
+        target: what serving_default explains instead of the top class: a class, floats like the
+            outputs of one image, `tfviz.At`, or a function outputs -> (N,). Required unless the
+            model has one output (N, classes).
         include: "image" adds signatures that take JPEG and PNG files.
-        overlay: of these signatures also the finished picture, as PNG.
-        image_shape: (height, width, channels) of the images, None where free, for models that do
-            not say, and for methods that must know the size.
+        overlay: whether these signatures also return the drawn image, as PNG.
+        image_shape: (height, width, channels) of the images, None for any size, for models that do
+            not define it and methods that need the size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -72,12 +76,12 @@ def write(
     manifest.extra["signatures"] = {name: _described(function) for name, function in functions.items()}
     module = tf.Module()
     module.weights = _variables(functions)
-    with _quiet(tf.get_logger(), logging.WARNING):  # Without the line "Assets written to".
+    with _quiet(tf.get_logger(), logging.WARNING):  # hides "Assets written to"
         tf.saved_model.save(
             module,
             str(folder),
             signatures=functions,
-            # What a gradient needs is in the graph already; nobody differentiates it again.
+            # The graph already contains the gradients, and is not differentiated again.
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
 
@@ -87,18 +91,18 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         functions = {
             name: _function(request.compute, [*specs_of(manifest), *request.specs]) for name, request in requests.items()
         }
-    except ImageError as error:  # some methods must know the size
+    except ImageError as error:  # some methods need the size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error)}). Fix their "
-            "size: image_shape=(height, width, channels) (on the command line --image-size)"
+            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} "
+            f"({first_line(error).rstrip('.')}). Set their size: image_shape=(height, width, channels) (on the command "
+            "line --image-size)."
         ) from error
     except TfvizError:
         raise
-    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+    except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"the model '{manifest.model}' cannot be traced into a graph ({type(error).__name__}: {first_line(error)}). What "
-            "runs in it must be TensorFlow or keras.ops from the images to the outputs: no .numpy(), no NumPy, no Python "
-            "decisions on values"
+            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only "
+            "TensorFlow or keras.ops between images and outputs: no .numpy(), NumPy or Python decisions on values."
         ) from error
     for function in functions.values():
         _require_exportable(function.graph, manifest)
@@ -114,13 +118,13 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
         raise ExportError(
-            f"the model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, '{found.name}'), "
-            "which does not exist where the export runs. Write that step in TensorFlow or keras.ops"
+            f"The model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, "
+            f"'{found.name}'), which the exported model could not do. Write that step in TensorFlow or keras.ops."
         )
 
 
 def _described(function: tf.types.experimental.ConcreteFunction) -> dict[str, list[Described]]:
-    """What a signature takes and gives, for tfviz.json: names, shapes (None is free) and types."""
+    """Describe a signature's inputs and outputs for tfviz.json."""
     taken = {spec.name: spec for spec in function.structured_input_signature[0]}
     return {"inputs": listed(taken), "outputs": listed(function.structured_outputs)}
 
@@ -132,7 +136,7 @@ def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> 
 
 @contextlib.contextmanager
 def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
-    """Without what a logger says below a level."""
+    """Silence a logger below a level."""
     before = logger.level
     logger.setLevel(level)
     try:
@@ -142,28 +146,28 @@ def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """The explainer in a folder that `write` filled."""
+    """Load the explainer in a folder that `write` filled."""
     if not trusted:
         require_harmless(folder)
     return SavedModelExplainer(folder, manifest)
 
 
 class SavedModelExplainer(LoadedExplainer):
-    """A SavedModel behind an explainer's call. `module` is what tf.saved_model.load gives."""
+    """A loaded SavedModel. `module` is the result of tf.saved_model.load."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         try:
-            # A gradient that is taken in the file warns that no other can be taken of it, which
-            # nobody here does.
+            # TensorFlow warns that the gradients in the file cannot be differentiated, which nobody
+            # does.
             with _quiet(logging.getLogger("absl"), logging.ERROR):
                 manifest.require_exported(folder)
                 self.module = tf.saved_model.load(str(folder))
         except Exception as error:
-            # Of a damaged file TensorFlow says so in many ways, IndexError among them.
+            # TensorFlow raises many types of exceptions for a damaged file, such as IndexError.
             raise ExportError(
-                f"Damaged: the SavedModel in {shown(folder)} cannot be opened ({first_line(error)}). Export the explainer "
-                "again."
+                f"The SavedModel in {shown(folder)} is damaged and cannot be opened ({first_line(error)}). Export the "
+                "explainer again."
             ) from error
 
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:

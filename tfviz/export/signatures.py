@@ -1,8 +1,8 @@
-"""What goes into an exported explainer and what comes out, under which names.
+"""The inputs and outputs of an exported explainer, and their names.
 
-Every format holds one computation, `explained`: images and a class for each go in, the outputs, the
-class and the map come out. The class −1 means the top class, so that a file needs one graph for
-both ways to ask.
+Every format contains one computation, `explained`: it takes images and one class per image, and
+returns the outputs, the class and the map. The class -1 means the top class, so one graph serves
+both kinds of request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOP_CLASS, NO_CLASS = -1, -2
 
 
 class Described(TypedDict):
-    """A tensor in tfviz.json. None in a shape is free."""
+    """A tensor in tfviz.json. None in a shape means any size."""
 
     name: str
     shape: list[int | None]
@@ -45,15 +45,17 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """The computation that is exported, to be traced on symbolic tensors.
+    """Compute what is exported; called on symbolic tensors.
 
     Args:
-        images: one tensor for each input of the model.
-        target: (N,) or (1,) int32 classes; TOP_CLASS asks for an image's top class, and NO_CLASS
-            for none, where the weights say it all. Left aside where the method takes no target.
+        explainer: the explainer to export.
+        images: one tensor per input of the model.
+        target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
+            none, if `weights` defines the target. Ignored if the method takes no target.
         weights: (N or 1, classes) float32, added to the class's 1; None for none.
 
-    Returns: outputs; target (N,) int32; attribution (see `Explanation`).
+    Returns:
+        The outputs, the target (N,) int32, and the attribution (see `Explanation`).
     """
     if not explainer.takes_target:
         return explainer.compute(images)
@@ -62,11 +64,11 @@ def explained(
     def score(logits: tf.Tensor) -> tf.Tensor:
         if len(logits.shape) != 2:
             raise TargetError(
-                f"the model's output is {tuple(logits.shape)}, not (N, classes); fix a target: export(target=...)"
+                f"The model's output is {tuple(logits.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
             )
         top = tf.argmax(logits, axis=-1, output_type=tf.int32)
         classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
-        # No tf.one_hot: in ONNX it counts a negative class from the end, and NO_CLASS is to be
+        # tf.one_hot would count negative classes from the end in ONNX, and NO_CLASS must match
         # none.
         seed = tf.cast(tf.equal(classes[-1][:, None], tf.range(tf.shape(logits)[-1])), logits.dtype)
         if weights is not None:
@@ -78,32 +80,31 @@ def explained(
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
-    """Gives the manifest's one input a shape (height, width, channels), where the model leaves it
-    free or does not say.
+    """Set the shape (height, width, channels) of the manifest's input if the model leaves it free.
 
-    The preprocessing of pictures learns it too. Raises OptionError where it does not fit,
-    ExportError where it is needed.
+    The preprocessing of images is adapted. Raises OptionError if the shape does not fit, and
+    ExportError if it is required and missing.
     """
     if image_shape is None:
-        if silent := [one.name for one in manifest.inputs if not one.shape]:
+        if shapeless := [one.name for one in manifest.inputs if not one.shape]:
             raise ExportError(
-                f"the model '{manifest.model}' does not say which {silent[0]} it takes; say it: image_shape=(height, width, "
-                "channels), with None where it is free"
+                f"The model '{manifest.model}' does not define the shape of {shapeless[0]}. Pass image_shape=(height, "
+                "width, channels), with None for any size."
             )
         return
     (own,) = manifest.inputs if len(manifest.inputs) == 1 else (None,)
     is_shape = isinstance(image_shape, (tuple, list)) and all(n is None or (isinstance(n, int) and n > 0) for n in image_shape)
     if own is None or not is_shape:
         raise OptionError(
-            f"image_shape: expected (height, width, channels), for a model with one input; got {image_shape!r} for a model "
-            f"with {len(manifest.inputs)}"
+            "`image_shape` must be (height, width, channels), and the model must have one input. Received: "
+            f"{image_shape!r} for a model with {len(manifest.inputs)}."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1
         and all(n is None or m in (None, n) for m, n in zip(own.shape[1:], image_shape, strict=True))
     )
     if not fits:
-        raise OptionError(f"image_shape: the model takes {own.shape[1:]}; got {tuple(image_shape)}")
+        raise OptionError(f"`image_shape` must fit the model, which takes {own.shape[1:]}. Received: {tuple(image_shape)}.")
     merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
     if (preprocessing := manifest.picture_preprocessing) is not None and len(merged) == 3:
@@ -113,28 +114,29 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
 
 
 def require_sizes(manifest: Manifest, what: str) -> None:
-    """Raises ExportError where the size of an input is free; `what` is for one size only."""
+    """Raise ExportError if the size of an input is free. `what` has one image size only."""
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
-                f"{what} is for one size of images, and the model '{manifest.model}' leaves it free: {one.name} is "
-                f"{one.shape[1:]}. Say it: image_shape=(height, width, channels)"
+                f"{what} has one image size, and the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{one.shape[1:]}. Pass image_shape=(height, width, channels)."
             )
 
 
 def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
-    """What the exported computation takes as images, with the names of the manifest."""
+    """Return the specs of the image arguments, with the names in the manifest."""
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
 
 
 def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> list[Described]:
-    """What tfviz.json says of tensors: names, shapes (None is free) and types."""
+    """Describe tensors for tfviz.json: names, shapes (None for any size) and types."""
     return [{"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()]
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """Outputs, target and attribution under their names in the manifest, which learns here how the
-    maps are nested.
+    """Name the outputs, the target and the attribution as in the manifest.
+
+    This sets how the maps are nested in the manifest.
     """
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
@@ -150,7 +152,7 @@ def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.
 def manifest_of(
     explainer: Explainer, format: str, *, preprocessing: str | Path | Preprocessing | None = None, labels: LabelSource = None
 ) -> Manifest:
-    """The manifest of an explainer, as far as it is known before the explainer is written."""
+    """Return the manifest of an explainer, as far as it is known before the export."""
     inputs = _inputs(explainer)
     graph, whole = explainer.graph, explainer.whole
     names = dict(zip(graph.inputs, (one.name for one in inputs), strict=True))
@@ -196,7 +198,8 @@ def _preprocessing(explainer: Explainer, given: str | Path | Preprocessing | Non
     shapes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
-            f"preprocessing: it is for models with one input (N, height, width, channels); this one takes {shapes}"
+            f"`preprocessing` needs a model with one input (N, height, width, channels). This model takes {shapes}. "
+            "Leave it out."
         )
     height, width, channels = shapes[0][1], shapes[0][2], int(shapes[0][3])
     size = (height, width) if height and width else None
@@ -210,7 +213,10 @@ def _labels(explainer: Explainer, given: LabelSource) -> list[str] | None:
     names = list((labels_of(explainer.model) if given is None and is_model else labels_from(given)).names)
     classes = _classes(explainer)
     if given is not None and names and classes not in (None, len(names)):
-        raise LabelsError(f"The labels are {len(names)} names; the model has {classes} classes.")
+        raise LabelsError(
+            f"The number of labels must equal the number of classes, {classes}. Received: {len(names)}. Pass one name per "
+            "class."
+        )
     return names or None
 
 

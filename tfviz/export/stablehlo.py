@@ -1,13 +1,14 @@
-"""Portable StableHLO: the explainer as one program for one shape, its weights beside it; for JAX
-and other XLA compilers.
+"""Export to portable StableHLO: one program for one input shape, and its weights.
+
+JAX and other XLA compilers run it.
 
     explainer.stablehlo    the program, a portable artifact
-    weights.npz            each weight that it reads, once
+    weights.npz            each weight that the program reads, once
     tfviz.json             under "extra" the program's "arguments", "weights" and "results", each
                            {"name", "shape", "dtype"}
 
-The program takes the arguments and then the weights, in that order, and returns the results. It
-holds the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+The program takes the arguments followed by the weights, in that order, and returns the results. It
+contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tfviz.errors import ExportError, MissingPackageError, OptionError, TfvizErr
 from tfviz.export.fixed_batches import run_in_batches
 from tfviz.export.loading import TOP_CLASS, LoadedExplainer
 from tfviz.export.lowering.graph_copy import traced
-from tfviz.export.lowering.loops import written_out
+from tfviz.export.lowering.loops import without_loops
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
@@ -39,21 +40,23 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
-# The form that every reader since 2024 knows. StableHLO promises to read its portable artifacts for
-# five years.
+# All readers since 2024 support this version. StableHLO guarantees five years of backward
+# compatibility for portable artifacts.
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
-# XLA's own, in loops; StableHLO has no operation that only copies
+# XLA emits it in loops. StableHLO has no copy operation.
 _COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @([\w.]+|\"[^\"]*\")")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raises OptionError for a batch size that is none."""
+    """Raise OptionError for an invalid batch size."""
     batch_size = options.get("batch_size", 1)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(f"batch_size: expected how many images the program takes at once, 1 or more; got {batch_size!r}")
+        raise OptionError(
+            f"`batch_size` must be an integer of at least 1, the number of images per run. Received: {batch_size!r}."
+        )
 
 
 def write(
@@ -65,17 +68,20 @@ def write(
     image_shape: tuple[int | None, ...] | None = None,
     target: Target = None,
 ) -> None:
-    """Fills the folder.
+    """Write the program and its weights to the folder.
 
     Args:
-        batch_size: how many images the program takes at once; `load_explainer` takes batches of any
-            length nevertheless.
+        explainer: the explainer to export.
+        folder: a new, empty folder.
+        manifest: receives what this format adds.
+        batch_size: the number of images per run of the program. `load_explainer` accepts batches of
+            any length nevertheless.
         image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: what is always explained, in place of a class that is asked for: a class, floats
-            like the outputs of one image, `tfviz.At`, or a function outputs -> (N,). A model whose
-            output is no (N, classes) needs one.
+        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
+            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
+            output (N, classes).
     """
-    request = one_request(explainer, manifest, target, image_shape, "a StableHLO program")
+    request = one_request(explainer, manifest, target, image_shape, "A StableHLO program")
     specs = [
         tf.TensorSpec([batch_size, *spec.shape[1:]], spec.dtype, spec.name) for spec in [*specs_of(manifest), *request.specs]
     ]
@@ -93,7 +99,7 @@ def write(
 def _compiled(
     request: Request, specs: list[tf.TensorSpec], manifest: Manifest
 ) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
-    """The program, the weights that it takes after the arguments, in order, and its results."""
+    """Return the program, its weights in the order in which it takes them, and its results."""
     names: list[str] = []
 
     def compute(*given: tf.Tensor) -> list[tf.Tensor]:
@@ -106,11 +112,11 @@ def _compiled(
         program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise
-    except Exception as error:  # The user's own code, run on symbols: it may raise anything.
+    except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"the model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). What "
-            "runs in it must be TensorFlow or keras.ops of fixed shapes that XLA compiles: no .numpy(), no Python functions, "
-            "no text"
+            f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: "
+            f"{first_line(error)}). Use only TensorFlow or keras.ops with static shapes that XLA compiles: no .numpy(), "
+            "Python functions or strings."
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
@@ -120,7 +126,7 @@ def _compiled(
 def _as_stablehlo(
     compute: Callable[..., Any], specs: list[tf.TensorSpec]
 ) -> tuple[tf.types.experimental.ConcreteFunction, str]:
-    """The concrete function, and its program as text."""
+    """Return the concrete function, and its program as text."""
     function = tf.function(compute, jit_compile=True, autograph=False)
     concrete = function.get_concrete_function(*specs)
     try:
@@ -128,48 +134,46 @@ def _as_stablehlo(
     except ValueError:
         if not concrete.graph.as_graph_def().library.function:
             raise
-        # XLA has no gradient of a loop whose length TensorFlow has not marked as fixed.
-        function = tf.function(written_out(traced(compute, specs)), jit_compile=True, autograph=False)
+        # XLA cannot differentiate a loop unless TensorFlow has marked its length as fixed.
+        function = tf.function(without_loops(traced(compute, specs)), jit_compile=True, autograph=False)
         concrete = function.get_concrete_function(*specs)
         text = function.experimental_get_compiler_ir(*specs)(stage="stablehlo", platform_name="CPU")
     return concrete, _COPY.sub(r'"stablehlo.reshape"(\1) : (\2) -> \2', text)
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """What the function reads beside its arguments, by name, in the order in which the program
-    takes it.
-    """
+    """Return the tensors that the function captures by name, in the order of its inputs."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
         variable = variables.get(id(tensor))
         name = "constant" if variable is None else variable.name.partition(":")[0]
-        found[_free(name, found)] = (tensor if variable is None else variable).numpy()
+        found[_unused_name(name, found)] = (tensor if variable is None else variable).numpy()
     return found
 
 
-def _free(name: str, taken: Mapping[str, object]) -> str:
+def _unused_name(name: str, taken: Mapping[str, object]) -> str:
     number, free = 1, name
-    while free in taken or free in ("file", "allow_pickle"):  # np.savez takes these for its own
+    while free in taken or free in ("file", "allow_pickle"):  # names of np.savez' own arguments
         number, free = number + 1, f"{name}_{number + 1}"
     return free
 
 
 def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], manifest: Manifest) -> None:
-    """That the program takes just these arguments, and calls nothing that only one kind of device
-    has.
-    """
+    """Check that the program takes exactly these arguments and calls no custom function."""
     main = _MAIN.search(text)
     taken = _PARAMETER.findall(main[1]) if main else []
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"the program for the model '{manifest.model}' takes {len(taken)} arguments, and there are {len(given)}, or they "
-            "are of other shapes: the model reads something that is neither an input nor a weight"
+            f"The program for the model '{manifest.model}' takes {len(taken)} arguments, and {len(given)} were "
+            "expected, or their shapes differ. The model reads something that is neither an input nor a weight; make "
+            "it a weight."
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
-            f"the model '{manifest.model}' has an operation that StableHLO lacks, {call[1]}. format=\"saved_model\" holds it"
+            f"The model '{manifest.model}' uses an operation that StableHLO lacks, {call[1]}. Export it with "
+            'format="saved_model".'
         )
 
 
@@ -183,21 +187,22 @@ def _mlir_type(array: tf.TensorSpec | np.ndarray) -> str:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """NumPy's files know no bfloat16: its bits are kept as uint16, and the manifest says what they
-    are.
+    """Return bfloat16 values as uint16 bits, because .npz files cannot store bfloat16.
+
+    The manifest records the type.
     """
     return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """The explainer in a folder that `write` filled. Raises MissingPackageError without JAX."""
+    """Load the explainer in a folder that `write` filled. Raise MissingPackageError without JAX."""
     return StableHloExplainer(folder, manifest, trusted)
 
 
 class StableHloExplainer(LoadedExplainer):
-    """A StableHLO program behind an explainer's call, compiled by JAX for the device that JAX has.
+    """A loaded StableHLO program, compiled by JAX for its default device.
 
-    It takes batches of any length, and runs so many images at once as the program was made for.
+    It accepts batches of any length, and runs as many images at once as it was exported for.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:
@@ -217,32 +222,34 @@ class StableHloExplainer(LoadedExplainer):
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]
         except Exception as error:
-            # A damaged archive says so in many ways: OSError, BadZipFile, EOFError, KeyError.
+            # A damaged archive raises OSError, BadZipFile, EOFError or KeyError.
             raise ExportError(
                 f"{shown(folder / WEIGHTS)} cannot be read ({first_line(error)}). Export the explainer again."
             ) from error
         return [self._jax.device_put(array) for array in arrays]
 
     def _read_program(self, folder: Path, trusted: bool) -> Any:
-        """The program, compiled. JAX runs what its own export wrote: it exports a function alike,
-        and the code is exchanged.
+        """Compile the program.
+
+        JAX only runs programs that its own export wrote. Therefore a placeholder with the same
+        signature is exported, and its code is replaced.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
             [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in extra[part]]
             for part in ("arguments", "weights", "results")
         )
-        stand_in = jax.jit(lambda *_: [jax.numpy.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
+        placeholder = jax.jit(lambda *_: [jax.numpy.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
         try:
             self.manifest.require_exported(folder, PROGRAM)
-            exported = jax.export.export(stand_in)(*arguments, *weights)
+            exported = jax.export.export(placeholder)(*arguments, *weights)
             exported = dataclasses.replace(exported, mlir_module_serialized=read_regular(folder / PROGRAM))
             if not trusted:
                 _require_harmless(exported.mlir_module(), folder)
             return jax.jit(exported.call).lower(*arguments, *weights).compile()
         except ForeignCallError:
             raise
-        except Exception as error:  # JAX says of a damaged program whatever its compiler says.
+        except Exception as error:  # the compiler may raise anything for a damaged program
             raise ExportError(
                 f"{shown(folder / PROGRAM)} cannot be compiled ({first_line(error)}). Export the explainer again."
             ) from error
@@ -259,7 +266,7 @@ class StableHloExplainer(LoadedExplainer):
         return dict(zip(self._names, map(np.asarray, results), strict=True))
 
     def _double_precision(self) -> Any:
-        """Where a model is in float64, JAX must be told to leave it so."""
+        """Return a context in which JAX keeps 64-bit types, if the program has any."""
         extra = self.manifest.extra
         if not any(one["dtype"].endswith("64") for part in ("arguments", "weights", "results") for one in extra[part]):
             return contextlib.nullcontext()
@@ -269,15 +276,15 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A program calls functions that are not a part of it."""
+    """A program calls functions outside of itself."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:
-    """That a program computes, and calls nothing of the process it runs in, Python among that."""
+    """Raise ForeignCallError if the program calls functions of the process, such as Python's."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
             f"{shown(folder / PROGRAM)} is not loaded, because running it may do more than compute: it calls "
-            f"{', '.join(map(shown, calls))}. If you made this export yourself, or trust whoever did, pass trusted=True."
+            f"{', '.join(map(shown, calls))}. If you made this export yourself, or trust its author, pass trusted=True."
         )
 
 
@@ -287,6 +294,6 @@ def _jax() -> Any:
         import jax.export
     except ImportError as error:
         raise MissingPackageError(
-            f"JAX, which runs StableHLO, is not installed. Run: {install_command('stablehlo')}"
+            f"StableHLO programs need JAX, which is not installed. Run: {install_command('stablehlo')}"
         ) from error
     return jax

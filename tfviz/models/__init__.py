@@ -1,4 +1,4 @@
-"""Models by name or from a file, with their preprocessing and their labels."""
+"""Load models by name or from a file, with their preprocessing and class labels."""
 
 from tfviz.models.loading import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 

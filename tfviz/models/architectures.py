@@ -1,8 +1,7 @@
-"""Networks by name, those of keras.applications and tfviz' own: their input sizes and their
-preprocessing.
+"""The networks available by name: their input sizes and preprocessing.
 
-A table, so that names can be listed and checked without importing TensorFlow; the tests compare
-every row with Keras.
+Names come from a table so that they can be listed and checked without importing TensorFlow. The
+tests compare every row with Keras.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from tfviz.models import networks
 if TYPE_CHECKING:
     import keras
 
-# module of keras.applications, preprocessing, {constructor: side of the square input in pixels}.
-# "none": the network scales its images itself.
+# Module of keras.applications, preprocessing, {constructor: side of the square input in pixels}.
+# "none" means that the network scales its images itself.
 _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("vgg16", "caffe", {"VGG16": 224}),
     ("vgg19", "caffe", {"VGG19": 224}),
@@ -45,10 +44,14 @@ _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network. `mode` is the name of its preprocessing, `size` its (height, width).
+    """One network.
 
-    `module` is its home in keras.applications; "" where Keras has no such network, and no weights
-    for it.
+    Attributes:
+        name: its name, such as "ResNet50".
+        module: its module in keras.applications; "" if Keras has neither the network nor its
+            weights.
+        mode: the name of its preprocessing.
+        size: its default input size, (height, width) in pixels.
     """
 
     name: str
@@ -61,10 +64,19 @@ class Architecture:
         return bool(self.module)
 
     def build(self, weights: str | None = None, *, classes: int = 1000, size: tuple[int, int] | None = None) -> keras.Model:
-        """The network with its classifier; `weights` is "imagenet" or None (random).
+        """Build the network with its classifier.
 
-        Raises OptionError for a size that it cannot take, and whatever Keras raises where weights
-        cannot be fetched.
+        Args:
+            weights: "imagenet", or None for random weights.
+            classes: the number of classes, if the weights are random.
+            size: (height, width) of the images in pixels. None is the default size.
+
+        Returns:
+            The network.
+
+        Raises:
+            OptionError: the network cannot take images of this size.
+            Exception: Keras could not download the weights; the type depends on the cause.
         """
         size = size or self.size
         if weights is not None:
@@ -74,8 +86,10 @@ class Architecture:
                 widths = networks.standard_widths(self.name) | {"predictions": classes}
                 return networks.build(self.name, widths, size)
             return self._construct(weights=None, classes=classes, input_shape=(*size, 3))
-        except ValueError as error:  # the network would shrink such images to nothing
-            raise OptionError(f"{self.name} cannot take images of {size[0]}x{size[1]} pixels: {error}") from error
+        except ValueError as error:  # such images would shrink to nothing inside the network
+            raise OptionError(
+                f"{self.name} cannot take images of {size[0]}x{size[1]} pixels. Keras reports: {error}"
+            ) from error
 
     def _construct(self, **options: Any) -> keras.Model:
         applications: Any = importlib.import_module("keras.applications")
@@ -92,5 +106,5 @@ _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.val
 
 
 def find_architecture(name: str) -> Architecture | None:
-    """The network of that name; capitals, "-" and "_" do not count ("resnet50", "mobilenet_v2")."""
+    """Return the network with this name, or None. Case, "-" and "_" are ignored."""
     return _BY_KEY.get(name.lower().replace("-", "").replace("_", "").strip())

@@ -1,6 +1,4 @@
-"""Class names. A class without a name is called by its number, so missing labels never cause a
-failure.
-"""
+"""Class names. A class without a name is shown by its number, so missing labels are no error."""
 
 from __future__ import annotations
 
@@ -22,21 +20,18 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
 from tfviz.images.files import shown
 
-# The file that keras.applications itself fetches, keeps in the same place and checks with the same
-# sum.
+# keras.applications downloads the same file to the same path, and checks the same MD5 sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
 _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_IMAGENET_FILE}"
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
-_MOST_CLASSES = 1_000_000  # so that a stray number in a file cannot fill the memory
-_LONGEST_WORD = 40  # letters of a class's name in a file's name
+_MAX_CLASSES = 1_000_000  # a stray number in a file must not fill the memory
+_MAX_WORD_LENGTH = 40  # characters of a class name in a file name
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of a network's classes, in the order of its outputs; every index has a name, known
-    or not.
-    """
+    """The names of a model's classes, in the order of its outputs. Unknown names are ""."""
 
     names: tuple[str, ...] = ()
 
@@ -44,23 +39,28 @@ class Labels:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """The name of a class, or "class 281" where it has none."""
+        """Return the name of a class, or "class 281" if it has none."""
         known = self.names[index] if 0 <= index < len(self.names) else ""
         return known or f"class {index}"
 
     def file_word(self, index: int) -> str:
-        """The first name of a class as a part of a file's name, "tabby"; its number where it has
-        none.
-        """
+        """Return the first name of a class for use in a file name, or its number if it has none."""
         word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
-        return word[:_LONGEST_WORD] or str(index)
+        return word[:_MAX_WORD_LENGTH] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
-        """The number of a class: 281, "281", "class 281", or a name.
+        """Return the number of a class.
 
-        Capitals, blanks and underscores do not count, and of names such as "tabby, tabby cat" each
-        part counts. Raises TargetError for a name that no class has (near names are listed) or that
-        several have.
+        Args:
+            name_or_number: 281, "281", "class 281", or a name. Case, spaces and underscores are
+                ignored, and each part of a name such as "tabby, tabby cat" matches.
+
+        Returns:
+            The number of the class.
+
+        Raises:
+            TargetError: no class has this name (the message suggests similar ones), or several have
+                it.
         """
         if isinstance(name_or_number, int):
             return name_or_number
@@ -76,7 +76,7 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The network's classes have no names here: give the number, or a file with the labels or the names "
+                "The names of the model's classes are not known. Give the number, or pass the names or a labels file "
                 "(class_names=... in Python, --labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
@@ -94,11 +94,18 @@ LabelSource: TypeAlias = "Labels | Iterable[object] | Mapping[object, object] | 
 
 
 def labels_from(source: LabelSource) -> Labels:
-    """Labels from what a user may give: a file (see `read_labels`), names in order, or None (no
-    names).
+    """Create labels from what a user passes.
 
-    Numbers are names too, and None is no name. A mapping leads from numbers to names or, as a data
-    generator's class_indices, the other way round. Raises LabelsError for anything else.
+    Args:
+        source: a labels file (see `read_labels`), names in the order of the outputs, or None for no
+            names. Numbers are valid names, and None marks a missing one. A mapping leads from
+            numbers to names or, like the class_indices of a data generator, from names to numbers.
+
+    Returns:
+        The labels.
+
+    Raises:
+        LabelsError: the source is anything else.
     """
     if isinstance(source, Labels):
         return source
@@ -109,8 +116,8 @@ def labels_from(source: LabelSource) -> Labels:
     try:
         return Labels(_from_mapping(source) if isinstance(source, Mapping) else tuple(_name(one) for one in source))
     except (ValueError, TypeError, IndexError) as error:
-        expected = "['tench', …], {0: 'tench', …}, {'tench': 0, …} or a file with the labels"
-        raise LabelsError(f"labels: expected {expected}; got {source!r:.80} ({error})") from error
+        expected = "['tench', …], {0: 'tench', …}, {'tench': 0, …} or a labels file"
+        raise LabelsError(f"Expected labels as {expected}. Received: {source!r:.80} ({error}). Pass one of these.") from error
 
 
 def _from_mapping(names: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -124,30 +131,41 @@ def _name(given: Any) -> str:
 
 
 def read_labels(path: str | Path) -> Labels:
-    """The labels in a file.
+    """Read the labels in a file.
 
-    .json: a list of names; a list of {"id": 0, "name": "tench"}; Keras' {"0": ["n01440764",
-    "tench"]}; {"0": "tench"}; a data generator's class_indices {"tench": 0}; or an object with any
-    of these under "labels". Any other extension: UTF-8 text, one name per line, the first line
-    being class 0.
+    A .json file contains a list of names, a list of {"id": 0, "name": "tench"}, Keras' {"0":
+    ["n01440764", "tench"]}, {"0": "tench"}, a data generator's class_indices {"tench": 0}, or an
+    object with any of these under "labels". Any other file is UTF-8 text with one name per line;
+    the first line is class 0.
 
-    Raises LabelsError for anything else, and for a file without names.
+    Args:
+        path: the file to read.
+
+    Returns:
+        The labels.
+
+    Raises:
+        LabelsError: the file has another format, or contains no names.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         names = _from_json(json.loads(text)) if Path(path).suffix.lower() == ".json" else _from_lines(text)
     except OSError as error:
-        raise LabelsError(f"The labels file {shown(path)} cannot be read ({error.strerror}).") from error
+        raise LabelsError(
+            f"The labels file {shown(path)} cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from error
     except UnicodeDecodeError as error:
-        raise LabelsError(f"The labels file {shown(path)} is not text in UTF-8 ({error.reason}).") from error
+        raise LabelsError(f"The labels file {shown(path)} is not UTF-8 text ({error.reason}). {_EXPECTED}") from error
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise LabelsError(f"The labels file {shown(path)} is not understood ({error}). {_EXPECTED}") from error
+        raise LabelsError(f"The labels file {shown(path)} has an unknown format ({error}). {_EXPECTED}") from error
     if not any(names):
-        raise LabelsError(f"The labels file {shown(path)} holds no names. {_EXPECTED}")
+        raise LabelsError(f"The labels file {shown(path)} contains no names. {_EXPECTED}")
     return Labels(names)
 
 
-_EXPECTED = 'Expected a name a line (.txt), or JSON: ["tench", ...], [{"id": 0, "name": "tench"}, ...], {"0": "tench", ...}.'
+_EXPECTED = (
+    'Expected one name per line (.txt), or JSON: ["tench", ...], [{"id": 0, "name": "tench"}, ...], {"0": "tench", ...}.'
+)
 
 
 def _from_lines(text: str) -> tuple[str, ...]:
@@ -160,8 +178,8 @@ def _from_json(content: Any) -> tuple[str, ...]:
     if isinstance(content, dict):
         return _in_order(_numbered(key, value) for key, value in content.items())
     if isinstance(content, list):
-        return _in_order(_listed(place, entry) for place, entry in enumerate(content))
-    raise TypeError(f"a list or an object was expected, not {content!r:.60}")
+        return _in_order(_from_entry(position, entry) for position, entry in enumerate(content))
+    raise TypeError(f"Expected a list or an object. Received: {content!r:.60}")
 
 
 def _numbered(key: str, value: Any) -> tuple[int, str]:
@@ -170,32 +188,31 @@ def _numbered(key: str, value: Any) -> tuple[int, str]:
     return int(key), _text(value[-1] if isinstance(value, list) else value)
 
 
-def _listed(place: int, entry: Any) -> tuple[int, str]:
+def _from_entry(position: int, entry: Any) -> tuple[int, str]:
     if isinstance(entry, dict):
-        return int(entry.get("id", place)), _text(entry["name"])
-    return place, _text(entry)
+        return int(entry.get("id", position)), _text(entry["name"])
+    return position, _text(entry)
 
 
 def _text(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"a name was expected, not {name!r:.60}")
+        raise TypeError(f"Expected a name. Received: {name!r:.60}")
     return name
 
 
 def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     names = dict(numbered)
-    if names and not 0 <= min(names) <= max(names) < _MOST_CLASSES:
-        raise ValueError(f"class numbers from {min(names)} to {max(names)}")
+    if names and not 0 <= min(names) <= max(names) < _MAX_CLASSES:
+        raise ValueError(f"Class numbers range from {min(names)} to {max(names)}")
     return tuple(names.get(number, "") for number in range(max(names, default=-1) + 1))
 
 
 @cache
 def imagenet_labels() -> Labels:
-    """The 1000 classes of ImageNet, from Keras' own cache, else from the network, else without
-    names.
+    """Return the names of the 1000 ImageNet classes, from Keras' cache or by download.
 
-    Never raises, and takes a few seconds at most: a network that does not answer is given up, once
-    per process.
+    If neither works, the labels are empty. This never raises, and takes a few seconds at most: a
+    server that does not respond is tried only once per process.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:
@@ -204,20 +221,21 @@ def imagenet_labels() -> Labels:
         content = _fetch()
     if content is None or hashlib.md5(content, usedforsecurity=False).hexdigest() != _IMAGENET_MD5:
         return Labels()
-    with suppress(OutputError):  # the names are known all the same
+    with suppress(OutputError):  # they can still be returned
         write_atomically(path, content)
     return Labels(_from_json(json.loads(content)))
 
 
 def _fetch() -> bytes | None:
-    """The file from the network, or None. In a thread, because no timeout covers the search for the
-    address.
+    """Download the file, or return None.
+
+    A thread does it, because no timeout covers the DNS lookup.
     """
     fetched: list[bytes] = []
 
     def fetch() -> None:
-        with suppress(Exception), urllib.request.urlopen(_IMAGENET_URL, timeout=_FETCH_TIMEOUT_S) as answer:
-            fetched.append(answer.read())
+        with suppress(Exception), urllib.request.urlopen(_IMAGENET_URL, timeout=_FETCH_TIMEOUT_S) as response:
+            fetched.append(response.read())
 
     thread = threading.Thread(target=fetch, daemon=True)
     thread.start()

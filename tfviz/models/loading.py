@@ -1,8 +1,7 @@
-"""Models by name or from a file, and what is known about them: their preprocessing and their
-labels.
+"""Load models by name or from a file, and look up their preprocessing and labels.
 
-A keras.Model holds neither its preprocessing nor the names of its classes. Both are kept here,
-keyed weakly by the model: the model itself is not changed, and the entry disappears with it.
+A keras.Model stores neither its preprocessing nor its class names. Both are kept here in a weak
+dictionary keyed by the model: the model itself is not changed, and the entry disappears with it.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing
 from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from
 from tfviz.models.weights import (
-    CUT_SHORT,
     FOREIGN_EXTENSIONS,
+    TRUNCATED,
     WEIGHTS_EXTENSIONS,
     keras_2_config,
     load_foreign,
@@ -56,13 +55,13 @@ _IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class _Notes:
+class _ModelNotes:
     preprocessing: Preprocessing | None = None
     is_preprocessing_given: bool = False
     labels: Callable[[], Labels] = Labels
 
 
-_notes: weakref.WeakKeyDictionary[keras.Model, _Notes] = weakref.WeakKeyDictionary()
+_notes: weakref.WeakKeyDictionary[keras.Model, _ModelNotes] = weakref.WeakKeyDictionary()
 
 
 def load_model(
@@ -73,26 +72,34 @@ def load_model(
     labels: Labels | Sequence[str] | str | Path | None = None,
     size: Size | None = None,
 ) -> keras.Model:
-    """A network by name or from a file; `preprocessing_of` and `labels_of` know it afterwards.
+    """Load a network by name or from a file, and note its preprocessing and labels.
 
-    name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn"
-        or "vgg19_bn" (with batch normalization), "shapes" (the small one that comes with tfviz), or
-        a .keras or .h5 file.
-    weights: for a network by name "imagenet" (fetched by Keras), None (random), or a file, whose
-        number of classes is taken: Keras' .weights.h5, .h5 or .keras; torchvision's VGG16, VGG19
-        (both also with batch normalization) and ResNet50 as .safetensors, .pth, .pt or .pth.tar
-        (needs PyTorch); the vgg16.npy and vgg19.npy of TensorFlow 1. For a model file, Keras'
-        weights replace those in it.
-    preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. By
-        default that of the name, or of the weights of another tool. A model file has none: its
-        images are fed as RGB in 0..255.
-    labels: a labels file, or the names. By default ImageNet's for 1000 classes of a network of
-        keras.applications.
-    size: (height, width) in pixels, for a network that can take more than one.
+    `preprocessing_of` and `labels_of` return them afterwards.
 
-    Raises WeightsError for what cannot be loaded, MissingPackageError where PyTorch is needed,
-    OptionError for a size or preprocessing that does not fit, and LabelsError for labels that do
-    not.
+    Args:
+        name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"),
+            "vgg16_bn" or "vgg19_bn" (with batch normalization), "shapes" (the small network that
+            comes with tfviz), or a .keras or .h5 file.
+        weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
+            which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
+            VGG16, VGG19 (both also with batch normalization) or ResNet50 as .safetensors, .pth, .pt
+            or .pth.tar (needs PyTorch); or vgg16.npy and vgg19.npy of TensorFlow 1. For a model
+            file, a Keras weights file that replaces the stored weights.
+        preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
+            is the network's own, or that of the tool the weights come from. A model file has none,
+            so its images are fed as RGB in 0-255.
+        labels: a labels file, or the names. None is ImageNet's names for a network by name with
+            trained weights and 1000 classes.
+        size: (height, width) of the images in pixels, for a network that takes more than one size.
+
+    Returns:
+        The model.
+
+    Raises:
+        WeightsError: the model or its weights cannot be loaded.
+        MissingPackageError: the weights need PyTorch, which is not installed.
+        OptionError: the size or the preprocessing does not fit the model.
+        LabelsError: the labels do not fit the model.
     """
     architecture = find_architecture(str(name_or_path))
     if architecture:
@@ -109,7 +116,7 @@ def load_model(
     names = labels_from(labels)
     _check_labels(names, model, labels)
     is_imagenet = architecture and weights and labels is None and model.output_shape[-1] == _IMAGENET_CLASSES
-    _notes[model] = _Notes(
+    _notes[model] = _ModelNotes(
         _fitted(model, preprocessing, size),
         preprocessing is not None,
         imagenet_labels if is_imagenet else lambda: names,
@@ -118,58 +125,77 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """The preprocessing that `load_model` noted for the model, or else "none" (RGB in 0..255) at
-    the model's own size.
+    """Return a model's preprocessing, or "none" (RGB in 0-255) at its own size if it is not known.
 
-    Raises UnsupportedModelError for a model that does not take one image, OptionError where it
-    takes channels that images do not have.
+    Args:
+        model: the model. Only `load_model` can note its preprocessing.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        UnsupportedModelError: the model does not take exactly one image.
+        OptionError: the model takes a number of channels that images do not have.
     """
-    known = _notes.get(model, _Notes()).preprocessing
+    known = _notes.get(model, _ModelNotes()).preprocessing
     return known or named("none", *_image_input(model))
 
 
 def is_preprocessing_known(model: keras.Model) -> bool:
-    """Whether the preprocessing was given, by the architecture or by the caller of `load_model`."""
-    return _notes.get(model, _Notes()).is_preprocessing_given
+    """Return whether the architecture or the caller of `load_model` defined the preprocessing."""
+    return _notes.get(model, _ModelNotes()).is_preprocessing_given
 
 
 def labels_of(model: keras.Model) -> Labels:
-    """The names of the model's classes, as far as known. May look for ImageNet's in the network,
-    for some seconds.
+    """Return the names of a model's classes, if they are known.
+
+    This may download ImageNet's names, which takes a few seconds at most.
+
+    Args:
+        model: the model.
+
+    Returns:
+        The labels, empty if they are not known.
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
-    return _notes.get(model, _Notes()).labels()
+    return _notes.get(model, _ModelNotes()).labels()
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:
-    """Whether keras.applications itself built the model, with ImageNet's classes, as far as its
-    name says.
-    """
+    """Return whether the model's name and outputs are those of an ImageNet network of Keras."""
     name = re.sub(r"[\W_]", "", model.name.lower())
-    is_known = len(name) >= _SHORTEST_NAME and any(known.startswith(name) or name.startswith(known) for known in _APPLICATIONS)
+    is_known = len(name) >= _MIN_NAME_LENGTH and any(
+        known.startswith(name) or name.startswith(known) for known in _APPLICATIONS
+    )
     return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
 
 
-# a model's own name has more, "mobilenetv2_1.00_224", or less, "NASNet"
+# A model's name may be longer, "mobilenetv2_1.00_224", or shorter, "NASNet".
 _APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))
-_SHORTEST_NAME = 5
+_MIN_NAME_LENGTH = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """The images in image files, and in folders of them (walked, sorted), as `for_`, a model or a
-    Preprocessing, takes them.
+    """Load image files, and folders of them, preprocessed for a model.
 
-    Returns float32 (N, height, width, channels): an array that also carries the RGB images that it
-    was made from, in `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and
-    `SnapshotCallback` draw those.
+    If the model's preprocessing is not known, a warning is issued, once per model.
 
-    Warns, once for each model, where no preprocessing is known for it. Raises ImageError for a file
-    that cannot be used, and for images of several sizes where `for_` sets none.
+    Args:
+        paths: image files, and folders that are searched recursively, in sorted order.
+        for_: a model, or a Preprocessing.
+
+    Returns:
+        float32 (N, height, width, channels): an array that also carries the RGB images it was made
+        from in `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and `SnapshotCallback`
+        draw on those.
+
+    Raises:
+        ImageError: a file cannot be used, or the images differ in size and `for_` sets none.
     """
     named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not named_paths:
-        raise ImageError("Expected at least one image file; got none.")
+        raise ImageError("Expected at least one image file. Received: none. Pass image files or folders.")
     preprocessing = for_ if isinstance(for_, Preprocessing) else preprocessing_for_files(for_)
     files = [file for path in named_paths for file in _files_at(Path(path))]
     tensors, pictures = [], []
@@ -179,19 +205,21 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         pictures.append(preprocessing.resized_picture(rgb))
         if tensors[-1].shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
-            raise ImageError(f"Images of one batch must have one size (height, width): {sizes}. Give a size to resize them to.")
+            raise ImageError(
+                f"Images of one batch must have one size (height, width). Received: {sizes}. Give a size to resize them to."
+            )
     return loaded(np.stack(tensors), np.stack(pictures))
 
 
 def preprocessing_for_files(model: keras.Model) -> Preprocessing:
-    """As `preprocessing_of`, with a warning, once for each model, where it is not known."""
+    """Return `preprocessing_of(model)`, and warn, once per model, if it is not known."""
     preprocessing = preprocessing_of(model)
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
         warn(
-            f"No preprocessing is known for the model '{model.name}'; images are fed as RGB in 0-255. If it takes other "
-            'numbers, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or give load_images a '
-            'tfviz.images.Preprocessing in place of the model. If 0-255 is right, pass "none".'
+            f"No preprocessing is known for the model '{model.name}'; images are fed as RGB in 0-255. If it expects "
+            'other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
+            'tfviz.images.Preprocessing to load_images in place of the model. If 0-255 is right, pass "none".'
         )
     return preprocessing
 
@@ -206,19 +234,19 @@ def _files_at(path: Path) -> list[Path]:
 def _build(
     architecture: Architecture, weights: str | Path | None, size: Size | None
 ) -> tuple[keras.Model, str | Preprocessing]:
-    """The network, and the preprocessing that belongs to the weights."""
+    """Return the network, and the preprocessing that its weights need."""
     if weights is not None and str(weights).endswith(FOREIGN_EXTENSIONS):
         return load_foreign(architecture.name, weights, size)
-    return _build_as_keras_does(architecture, weights, size), architecture.mode
+    return _build_with_keras_weights(architecture, weights, size), architecture.mode
 
 
-def _build_as_keras_does(architecture: Architecture, weights: str | Path | None, size: Size | None) -> keras.Model:
+def _build_with_keras_weights(architecture: Architecture, weights: str | Path | None, size: Size | None) -> keras.Model:
     if weights is None:
         return architecture.build(size=size)
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
     require_file(weights, (*WEIGHTS_EXTENSIONS, *FOREIGN_EXTENSIONS))
-    # says what is wrong with the file before some seconds are spent on the network
+    # Report a bad file before spending seconds on the network.
     with open_hdf5(weights):
         pass
     model = architecture.build(size=size)
@@ -231,15 +259,15 @@ def _build_as_keras_does(architecture: Architecture, weights: str | Path | None,
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
     if not architecture.is_in_keras:
         raise WeightsError(
-            f"Keras has no ImageNet weights of {architecture.name} to fetch. Pass a file, such as torchvision's: "
+            f"Keras has no ImageNet weights of {architecture.name} to download. Pass a file, such as torchvision's: "
             "weights=FILE, or --weights FILE on the command line."
         )
     try:
         model = architecture.build("imagenet")
-    except Exception as error:  # Keras raises a bare Exception where the network fails
+    except Exception as error:  # Keras raises a bare Exception if the download fails
         raise WeightsError(
-            f"The ImageNet weights of {architecture.name} cannot be fetched ({first_line(error)}). Fetch that file on "
-            "another machine and pass it: weights=FILE, or --weights FILE on the command line."
+            f"The ImageNet weights of {architecture.name} cannot be downloaded ({first_line(error)}). Download that "
+            "file on another machine and pass it: weights=FILE, or --weights FILE on the command line."
         ) from error
     if size == architecture.size:
         return model
@@ -247,7 +275,8 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
         own = "x".join(map(str, architecture.size))
         raise OptionError(
-            f"{architecture.name} with ImageNet weights takes {own} pixels only: its first dense layer counts them."
+            f"{architecture.name} with ImageNet weights takes {own} pixels only, because its first dense layer depends "
+            "on the size. Leave `size` out."
         )
     resized.set_weights(model.get_weights())
     return resized
@@ -258,26 +287,26 @@ def _model_file(name_or_path: str | Path) -> Path:
         return _PACKAGED_FOLDER / f"{PACKAGED}.keras"
     path = Path(name_or_path)
     if path.is_dir():
-        raise WeightsError(f"{shown(path)} is a folder; expected {_EXPECTED}. Save the model as .keras.")
+        raise WeightsError(f"{shown(path)} is a folder. Expected: {_EXPECTED}. Save the model as .keras.")
     if not path.exists():
         hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
-        raise WeightsError(f"There is no network and no file {shown(path)!r}; expected {_EXPECTED}.{hint}")
+        raise WeightsError(f"There is no network and no file {shown(path)!r}. Expected: {_EXPECTED}.{hint}")
     if not path.name.endswith(MODEL_EXTENSIONS) or path.name.endswith(".weights.h5"):
-        raise WeightsError(f"{shown(path)} is not a whole model; expected {_EXPECTED}. {_FOR_WEIGHTS}")
+        raise WeightsError(f"{shown(path)} is not a whole model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
     return path
 
 
 _NAMES = (PACKAGED, *map(str.lower, (*ARCHITECTURES, *OWN_ARCHITECTURES)))
 _EXPECTED = f'a name of keras.applications such as "vgg16", "{PACKAGED}", or a file {" or ".join(MODEL_EXTENSIONS[:2])}'
-_FOR_WEIGHTS = "For a file of weights, give the network's name, and the file as weights."
+_WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as `weights`."
 
 
 def _open(path: Path) -> keras.Model:
     try:
-        # says plainly what is wrong with a file that is none, or cut short
+        # Gives a clear message for a file of another kind, or a truncated one.
         with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
-                raise WeightsError(f"{shown(path)} holds weights, but no network. {_FOR_WEIGHTS}")
+                raise WeightsError(f"{shown(path)} contains weights but no network. {_WEIGHTS_ADVICE}")
             old = keras_2_config(path, file)
             if old is not None:
                 from tfviz.models.weights import keras_2
@@ -287,16 +316,16 @@ def _open(path: Path) -> keras.Model:
 
         return keras.models.load_model(path, compile=False)
     except UnsupportedModelError as error:
-        raise UnsupportedModelError(f"{shown(path)} cannot be opened: {error}") from error
+        raise UnsupportedModelError(f"{shown(path)} cannot be opened. {error}") from error
     except TfvizError:
         raise
-    except OSError as error:  # of HDF5, which has no other
-        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+    except OSError as error:  # HDF5 raises no other
+        raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
-            f"{shown(path)} cannot be opened: {first_line(error)} If the model has layers of your own, or Lambda "
-            "layers that you trust, open it with keras.models.load_model and its custom_objects or safe_mode, and "
-            "give the model itself to tfviz."
+            f"{shown(path)} cannot be opened. Keras reports: {first_line(error)} If the model has custom layers, or "
+            "Lambda layers that you trust, open it with keras.models.load_model and its custom_objects or safe_mode, "
+            "and pass the model itself to tfviz."
         ) from error
 
 
@@ -305,20 +334,20 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
         return None
     own, channels = _image_input(model)
     if size and own not in (None, size):
-        raise OptionError(f"The model takes images of {own} (height, width) only; got size={size}.")
+        raise OptionError(f"The model takes images of {own} (height, width) only. Received: size={size}. Leave `size` out.")
     if not isinstance(given, Preprocessing):
         given = preprocessing_from(given or "none", own, channels)
     return (replace(given, size=size) if size else given).for_input(own, channels)
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """The size (None: any) and the number of channels of the images that the model takes."""
+    """Return the image size that the model takes (None: any size) and its number of channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
-        came = ", ".join(map(str, shapes)) or "none that is declared"
+        received = ", ".join(map(str, shapes)) or "none declared"
         raise UnsupportedModelError(
-            f"Images from files can be given to a model with one input (batch, height, width, channels); this one's "
-            f"inputs: {came}. From Python, give the arrays themselves."
+            "Image files need a model with one input (batch, height, width, channels). This model's inputs: "
+            f"{received}. In Python, pass the arrays themselves."
         )
     _, height, width, channels = shapes[0]
     return ((height, width) if height and width else None), channels
@@ -328,6 +357,7 @@ def _check_labels(names: Labels, model: keras.Model, source: object) -> None:
     classes = {tensor.shape[-1] for tensor in getattr(model, "outputs", None) or () if tensor.shape}
     if names.names and not classes & {len(names), None, 1}:
         raise LabelsError(
-            f"The labels ({source if isinstance(source, (str, Path)) else 'given'}) are {len(names)} names; "
-            f"the model has {' and '.join(map(str, sorted(classes)))} outputs."
+            f"The number of labels must equal the number of outputs, {' or '.join(map(str, sorted(classes)))}. "
+            f"Received: {len(names)} ({source if isinstance(source, (str, Path)) else 'passed as names'}). Pass one "
+            "name per output."
         )

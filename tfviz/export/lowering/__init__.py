@@ -1,1 +1,1 @@
-"""A traced graph written again with the operations that another runtime has."""
+"""Rewrite traced graphs with the operations that other runtimes support."""

@@ -1,7 +1,7 @@
-"""The derivatives of activations, and a few functions of one element, by arithmetic (see
+"""Gradients of activations, and a few elementwise functions, as arithmetic (see
 `litert_operations`).
 
-x is what the activation got, y what it gave, p what comes back to it.
+x is the activation's input, y its output, and p the gradient of its output.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _softsign(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _error_function(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
-    """Abramowitz & Stegun, 7.1.26: within 1.5e-7, as precise as float32 is near 1."""
+    """Approximate erf (Abramowitz & Stegun, 7.1.26) to 1.5e-7, the precision of float32 near 1."""
     t = 1 / (1 + 0.3275911 * tf.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return tf.sign(x) * (1 - series * tf.exp(-tf.square(x)))
@@ -58,15 +58,17 @@ def _batch_norm(
 ) -> list[tf.Tensor]:
     if operation.get_attr("is_training"):
         raise ExportError(
-            f"'{operation.name}' is a BatchNormalization that runs as in training, by the statistics of each batch, whose "
-            "gradient cannot be written otherwise. Call it with training=False, or export to format='saved_model'"
+            f"'{operation.name}' is a BatchNormalization in training mode. It uses the statistics of each batch, and "
+            "its gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
         )
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 
 
 def _response_norm(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """y = x · s^−β with s = bias + α Σ x², the sum over the channels nearby: ∂ = p · s^−β − 2αβ · x
-    · Σ (p · y / s).
+    """Compute the gradient of local response normalization.
+
+    For y = x · s^−β with s = bias + α Σ x², summed over nearby channels, it is p · s^−β − 2αβ · x ·
+    Σ (p · y / s).
     """
     radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
     alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")

@@ -1,9 +1,8 @@
-"""A traced function once more, with other operations in place of those that a target does not have.
+"""Copy a traced function, with replacements for operations that a target lacks.
 
-The function's graph is run again, operation by operation, into a new graph: most operations as they
-are, loops written out, and those in a table of replacements as the table has it. Variables become
-constants, and what is computed in half or in double precision is computed in float32. The model,
-and the function that was traced, stay as they are.
+The operations of the function's graph run again in a new graph. Most are unchanged, loops are
+unrolled, and those in a table of replacements are replaced. Variables become constants, and half
+and double precision become float32. The model and the traced function are not changed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
-# (operation, *inputs) -> its outputs, or its only one
+# (operation, *inputs) -> its outputs, or its only output
 Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]
 
 _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
@@ -29,9 +28,10 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 def traced(
     function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.ConcreteFunction:
-    """The function's graph for inputs of these shapes, functions that it calls opened."""
+    """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
     with inlined_functions(), traced_for_float32():
-        # no call of a function: it stays one
+        # Only calls are inlined, and get_concrete_function isn't one: this function stays a
+        # function.
         return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
@@ -40,29 +40,33 @@ def lowered(
     replacements: Mapping[str, Replacement],
     weights: Mapping[int, np.ndarray] | None = None,
 ) -> tf.types.experimental.ConcreteFunction:
-    """The concrete function without variables, and with these replacements by type of operation.
+    """Copy a concrete function without variables, replacing operations by type.
 
     Args:
-        weights: the values of variables that are not to have their own, by the id of their handle.
+        function: the concrete function.
+        replacements: operation type -> its replacement.
+        weights: values to use instead of the variables' own, by the id of their handle.
 
-    Returns: a concrete function of the same inputs and outputs, under the same names; what was not
-        float32 is.
+    Returns:
+        A concrete function with the same inputs, outputs and names. Other float types become
+        float32.
     """
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
     specs = [tf.TensorSpec(x.shape, _precision(x.dtype), x.op.name) for x in given]
 
-    def again(*inputs: tf.Tensor) -> Nested[tf.Tensor]:
+    def copied(*inputs: tf.Tensor) -> Nested[tf.Tensor]:
         copy = _Copy(function, replacements, weights or {}, inputs[0])
         known = copy.captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
         return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, copy.run))
 
-    return tf.function(again, autograph=False).get_concrete_function(*specs)
+    return tf.function(copied, autograph=False).get_concrete_function(*specs)
 
 
 class _Copy:
-    """Runs the operations of a function into another graph.
+    """Runs the operations of a function in another graph.
 
-    `captured` leads from the names of what the function reads from outside to the new tensors.
+    Attributes:
+        captured: the new tensors for those that the function captures, by name.
     """
 
     def __init__(
@@ -80,11 +84,11 @@ class _Copy:
         self.captured = {x.name: _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
     def run(self, operation: tf.Operation, inputs: list[tf.Tensor]) -> Sequence[tf.Tensor]:
-        """The outputs of an operation, or of what replaces it."""
+        """Return the outputs of an operation, or of its replacement."""
         if is_variable_read(operation):
             return [self._weight(inputs[0])]
         if is_shape(operation):
-            # a constant where it is known
+            # a constant if it is static
             return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]
         if self.unroller.runs(operation, inputs):
             return self.unroller.run(operation, inputs)
@@ -94,28 +98,26 @@ class _Copy:
         return same(operation, inputs)
 
     def _weight(self, handle: tf.Tensor) -> tf.Tensor:
-        """The value of a variable as a constant, one for all that read it."""
+        """Return the value of a variable as a constant that all its readers share."""
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():
-                own = _single(variable.read_value()).numpy()
+                own = _as_float32(variable.read_value()).numpy()
             self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
         return self.constants[id(handle)]
 
 
 def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """The outputs of the same operation on other inputs, in float32."""
+    """Return the outputs of the same operation on other inputs, in float32."""
     return replay.run(operation, inputs, _precision)
 
 
 def _inside(tensor: tf.Tensor) -> tf.Tensor:
-    """What the function reads from outside: as a constant of the new graph, of whatever size; a
-    variable stays one.
-    """
+    """Return a captured tensor as a constant of the new graph, and a variable unchanged."""
     if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
-        return _single(tensor)
+        return _as_float32(tensor)
     with tf.init_scope():
-        value = _single(tensor).numpy()
+        value = _as_float32(tensor).numpy()
     return tf.constant(value)
 
 
@@ -123,5 +125,5 @@ def _precision(dtype: tf.DType) -> tf.DType:
     return tf.float32 if dtype in _OTHER_PRECISIONS else dtype
 
 
-def _single(tensor: tf.Tensor) -> tf.Tensor:
+def _as_float32(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float32) if tensor.dtype in _OTHER_PRECISIONS else tensor

@@ -1,8 +1,9 @@
-"""Operations that LiteRT does not have, made of those that it has: most of them gradients.
+"""Replacements for operations that LiteRT lacks, most of them gradients.
 
 Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a
-function of the operation and its new inputs. All give what TensorFlow gives, also where it has a
-choice: of equal maxima in a window of max pooling the first takes all.
+function of the operation and its new inputs. All give TensorFlow's results, even where other
+choices are possible: of equal maxima in a max-pooling window, the first receives the whole
+gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: t
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
         shares.append(tf.where(wins, left, tf.zeros_like(left)))
-        # The first maximum takes all, as in TensorFlow.
+        # The first maximum receives the whole gradient, as in TensorFlow.
         left = tf.where(wins, tf.zeros_like(left), left)
     return windows.put_back(shares)
 
@@ -35,13 +36,13 @@ def _max_pool_3d(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
 
 def _average_pool_gradient(operation: tf.Operation, size: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation, operation.outputs[0])
-    share = p / windows.filled()
+    share = p / windows.valid_counts()
     return windows.put_back([share for _ in windows.offsets()])
 
 
 def _average_pool_3d(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation, x)
-    return tf.add_n(list(windows.elements(x, 0.0))) / windows.filled()
+    return tf.add_n(list(windows.elements(x, 0.0))) / windows.valid_counts()
 
 
 def _pooling(operation: tf.Operation, x: tf.Tensor) -> Windows:
@@ -76,17 +77,18 @@ def _convolution_input_gradient(
     if groups == 1 and is_plain and set(windows.kernel) != {1}:
         return same(operation, [size, kernel, p])
     parts = zip(tf.split(kernel, groups, axis=-1), tf.split(windows.spread(p), groups, axis=-1), strict=True)
-    return tf.concat([_back(kernel, spread, windows) for kernel, spread in parts], axis=-1)
+    return tf.concat([_input_gradient(kernel, spread, windows) for kernel, spread in parts], axis=-1)
 
 
-def _back(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> tf.Tensor:
+def _input_gradient(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> tf.Tensor:
     mirrored = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
     return tf.nn.conv2d(spread, mirrored, 1, "VALID", dilations=windows.dilations)
 
 
-def _whole_number_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """A product of int8 matrices, as of a quantised Dense layer: in float32, where whole numbers
-    below 2^24 are exact.
+def _integer_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
+    """Multiply int8 matrices, as in a quantized Dense layer, in float32.
+
+    Integers below 2^24 are exact in float32.
     """
     if operation.outputs[0].dtype != tf.int32:
         return same(operation, [x, y])
@@ -104,7 +106,7 @@ REPLACEMENTS: Mapping[str, Replacement] = {
     "Conv2D": _convolution,
     "Conv2DBackpropInput": _convolution_input_gradient,
     "DepthwiseConv2dNativeBackpropInput": _depthwise_input_gradient,
-    "BatchMatMulV3": _whole_number_product,
+    "BatchMatMulV3": _integer_product,
     **activation_gradients.REPLACEMENTS,
     **move_gradients.REPLACEMENTS,
 }

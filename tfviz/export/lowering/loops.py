@@ -1,8 +1,7 @@
-"""Loops and conditions of a traced graph, written out: neither LiteRT nor ONNX has what the
-gradient of a loop needs.
+"""Unroll the loops and conditions of a traced graph.
 
-A loop whose length follows from the sizes of its inputs, as that of a recurrent layer does, becomes
-so many copies of its body.
+Neither LiteRT nor ONNX supports what the gradient of a loop needs. A loop whose length follows from
+the sizes of its inputs, like that of a recurrent layer, becomes copies of its body.
 """
 
 from __future__ import annotations
@@ -22,22 +21,27 @@ from tfviz.tensorflow_internals import function_graph
 
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-_MOST_STEPS = 1000
-# of a shape, in which the size of the batch may be free
+_MAX_STEPS = 1000
+# Operations that take a part of a shape, and the value that marks a free batch size in one.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
-_INSTEAD = "format='stablehlo' and format='saved_model' hold it"
+_INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
 
 RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """What replaces some tensors of a graph, and runs all that they need first.
+    """Return the replacements of some tensors of a graph, after running all operations they need.
 
-    TensorFlow adds inputs to a loop when it makes its gradient, so that the order of a graph's
-    operations need not be one in which they can run.
+    TensorFlow adds inputs to a loop when it builds its gradient, so the operations of a graph need
+    not be in an order in which they can run.
 
     Args:
-        known: from the names of tensors to what replaces them; gets all that is run.
+        outputs: the tensors to replace.
+        known: tensor name -> its replacement. All results are added.
+        run_one: runs one operation on its replaced inputs.
+
+    Returns:
+        The replacements of `outputs`.
     """
     waiting = [x.op for x in reversed(outputs) if x.name not in known]
     while waiting:
@@ -53,13 +57,13 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
     return [known[x.name] for x in outputs]
 
 
-def written_out(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """The function without loops, for another trace; it reads the same variables."""
+def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
+    """Return the function without loops, to be traced again. It reads the same variables."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
 
-    def again(*inputs: tf.Tensor) -> Any:
+    def unrolled(*inputs: tf.Tensor) -> Any:
         def run_one(operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
             return (unroller if unroller.runs(operation, inputs) else replay).run(operation, inputs)
 
@@ -67,15 +71,15 @@ def written_out(function: tf.types.experimental.ConcreteFunction) -> Callable[..
         known = captured | {x.name: tensor for x, tensor in zip(given, inputs, strict=True)}
         return tf.nest.pack_sequence_as(function.structured_outputs, run_needed(function.outputs, known, run_one))
 
-    return again
+    return unrolled
 
 
 class Unroller:
-    """Runs loops, conditions, calls and operations on lists of tensors.
+    """Runs loops, conditions, calls and operations on tensor lists.
 
     Args:
         run_one: runs any other operation.
-        batch: the images, one tensor of them. A size that the trace left free is their number.
+        batch: the images, as one tensor. Their number replaces a size that the trace left free.
     """
 
     def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
@@ -83,13 +87,14 @@ class Unroller:
         self.values: dict[int, tuple[tf.Tensor, np.ndarray | None]] = {}
 
     def runs(self, operation: tf.Operation, inputs: Sequence[Any]) -> bool:
-        """Whether this is an operation for `run`."""
+        """Return whether `run` handles this operation."""
         has_list = any(isinstance(x, TensorList) for x in inputs)
         return has_list or operation.type in (*tensor_lists.OPERATIONS, *_LOOPS, *_BRANCHES, *_CALLS)
 
     def run(self, operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
-        """The outputs of the operation. Raises ExportError for a loop whose length depends on the
-        images.
+        """Return the outputs of an operation.
+
+        Raises ExportError for a loop whose length depends on the images.
         """
         if operation.type in _LOOPS:
             return self._loop(operation, inputs)
@@ -99,28 +104,28 @@ class Unroller:
             return self._call(operation, "f", inputs)
         if operation.type in tensor_lists.OPERATIONS:
             names = [argument.name for argument in operation.op_def.input_arg]
-            inputs = [self._whole(x) if name == "element_shape" else x for name, x in zip(names, inputs, strict=True)]
+            inputs = [self._with_batch_size(x) if name == "element_shape" else x for name, x in zip(names, inputs, strict=True)]
             outputs = tensor_lists.OPERATIONS[operation.type](operation, lambda x: self._known(operation, x), *inputs)
             return outputs if isinstance(outputs, list) else [outputs]
         if operation.type == "AddN":
             return [tensor_lists.total(inputs)]
         if operation.type == "ZerosLike":
             return [TensorList((None,) * len(inputs[0].items), inputs[0].shape)]
-        return inputs  # Identity and its like
+        return inputs  # Identity and similar operations
 
-    def _whole(self, shape: tf.Tensor) -> tf.Tensor:
-        """A shape with the number of images for the size that is free in it."""
+    def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
+        """Replace the free size in a shape by the number of images."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape
         return tf.where(known < 0, tf.shape(self.batch, shape.dtype)[0], known)
 
     def _loop(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
-        for _ in range(_MOST_STEPS + 1):
+        for _ in range(_MAX_STEPS + 1):
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(f"'{operation.name}' is a loop of more than {_MOST_STEPS} steps, too long to write out; {_INSTEAD}")
+        raise ExportError(f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
 
     def _branch(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         condition, *given = inputs
@@ -139,16 +144,13 @@ class Unroller:
         value = self._value(x)
         if value is None:
             raise ExportError(
-                f"'{operation.name}' is a loop, or a part of one, whose length depends on the images and not on their size "
-                f"alone; {_INSTEAD}"
+                f"'{operation.name}' is a loop, or a part of one, whose length depends on the values of the images. {_INSTEAD}"
             )
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """What a tensor of the new graph holds, where it does not depend on the inputs; None where
-        it does.
-        """
-        if id(x) not in self.values:  # x is kept, and with it its id
+        """Evaluate a tensor of the new graph; None if it depends on the inputs."""
+        if id(x) not in self.values:  # keeps x alive, so its id stays unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]
 

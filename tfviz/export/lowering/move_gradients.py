@@ -1,9 +1,7 @@
-"""The derivatives of what moves, copies or mixes elements along the axes, by matrices (see
-`litert_operations`).
+"""Gradients of operations that move, copy or mix elements along axes (see `litert_operations`).
 
-Resizing, mirrored padding and slicing are linear, and one axis at a time: each axis has a matrix,
-which the operation itself gives when it is run on the unit matrix, and the way back is its
-transpose.
+Resizing, mirror padding and slicing are linear and separable. For each axis the operation itself,
+applied to the identity matrix, gives its matrix, and the gradient multiplies by the transpose.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import tensorflow as tf
 
 from tfviz.export.lowering.graph_copy import Replacement, same
 
-_MOST_AXES = 4  # that every kernel of LiteRT takes
+_MAX_AXES = 4  # supported by every LiteRT kernel
 
 
 def _resize(run: Callable[..., tf.Tensor]) -> Replacement:
@@ -26,7 +24,7 @@ def _resize(run: Callable[..., tf.Tensor]) -> Replacement:
             with tf.init_scope():
                 unit = tf.reshape(tf.eye(n), [1, n, 1, n])
                 matrix = run(images=unit, size=[m, 1], **options).numpy().reshape(m, n)
-            p = _back_along(axis, p, matrix)
+            p = _backward_along(axis, p, matrix)
         return p
 
     return gradient
@@ -36,7 +34,7 @@ def _mirror_pad(operation: tf.Operation, p: tf.Tensor, pads: tf.Tensor) -> tf.Te
     mode = operation.get_attr("mode").decode().lower()
     for axis, (before, after) in enumerate(tf.get_static_value(pads)):
         size = operation.outputs[0].shape[axis]
-        p = _back_along(axis, p, np.pad(np.eye(size, dtype="float32"), [(before, after), (0, 0)], mode))
+        p = _backward_along(axis, p, np.pad(np.eye(size, dtype="float32"), [(before, after), (0, 0)], mode))
     return p
 
 
@@ -55,16 +53,17 @@ def _strided_slice(
         if row == list(range(row[0], row[-1] + 1)):
             p = tf.pad(p, [(row[0], size - 1 - row[-1]) if i == axis else (0, 0) for i in range(len(sizes))])
         else:
-            p = _back_along(axis, p, np.eye(size, dtype="float32")[row])
+            p = _backward_along(axis, p, np.eye(size, dtype="float32")[row])
     return p
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """A sum over axes among more than LiteRT takes, as behind `repeat`: neighbors that are summed,
-    or kept, become one.
+    """Sum over axes of a tensor with more axes than LiteRT supports, such as behind `repeat`.
+
+    Adjacent axes that are all summed, or all kept, are merged.
     """
     summed = tf.get_static_value(axes)
-    if len(x.shape) <= _MOST_AXES or summed is None:
+    if len(x.shape) <= _MAX_AXES or summed is None:
         return same(operation, [x, axes])
     merged: list[tuple[bool, int]] = []
     for axis, size in enumerate(x.shape):
@@ -79,8 +78,8 @@ def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | 
     return tf.reshape(total, operation.outputs[0].shape)
 
 
-def _back_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
-    """p (…, m, …) times the transpose of a matrix (m, n) along an axis: (…, n, …)."""
+def _backward_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
+    """Multiply p (..., m, ...) by the transpose of a matrix (m, n) along an axis: (..., n, ...)."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():
         return p

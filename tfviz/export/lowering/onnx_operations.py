@@ -1,9 +1,9 @@
-"""The gradients in an exported graph, in operations that ONNX has.
+"""Gradients in an exported graph, as operations that ONNX supports.
 
-Two steps. REPLACEMENTS exchange operations in TensorFlow's graph (see `graph_copy`): derivatives of
-activations become arithmetic, and the ways back through pooling become gradients of a depthwise
-convolution. HANDLERS then tell tf2onnx how a gradient of a convolution is written: ONNX's
-ConvTranspose, which takes groups, pads and dilations as they are.
+There are two steps. REPLACEMENTS replace operations in TensorFlow's graph (see `graph_copy`):
+gradients of activations become arithmetic, and gradients of pooling become those of a depthwise
+convolution. HANDLERS then convert gradients of convolutions in tf2onnx to ONNX's ConvTranspose,
+which supports groups, pads and dilations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: t
     for element in windows.elements(x, x.dtype.min):
         wins = tf.equal(element, y)
         shares.append(tf.where(wins, left, tf.zeros_like(left)))
-        # The first maximum takes all, as in TensorFlow.
+        # The first maximum receives the whole gradient, as in TensorFlow.
         left = tf.where(wins, tf.zeros_like(left), left)
     kernel = np.eye(len(shares), dtype="float32").reshape(*windows.kernel, 1, len(shares))
     return _put_back(operation, x, tf.stack(shares, axis=-1), kernel)
@@ -37,7 +37,7 @@ def _max_pool_gradient(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor, p: t
 
 def _average_pool_gradient(operation: tf.Operation, size: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
     windows = _pooling(operation)
-    return _put_back(operation, size, (p / windows.filled())[..., None], np.ones([*windows.kernel, 1, 1], "float32"))
+    return _put_back(operation, size, (p / windows.valid_counts())[..., None], np.ones([*windows.kernel, 1, 1], "float32"))
 
 
 def _pooling(operation: tf.Operation) -> Windows:
@@ -45,8 +45,9 @@ def _pooling(operation: tf.Operation) -> Windows:
 
 
 def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    """Each window's shares (N, h, w, C, K) at their places in the input (N, H, W, C); kernel (high,
-    wide, 1, K).
+    """Add each window's shares (N, h, w, C, K) to their positions in the input (N, H, W, C).
+
+    `kernel` has the shape (height, width, 1, K).
     """
     *_, channels, count = shares.shape
     return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
@@ -60,8 +61,9 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 
 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Over which axes the gradient of each of two operands that were broadcast is summed: where it
-    has 1, or nothing.
+    """Return the axes that the gradients of two broadcast operands are summed over.
+
+    They are the axes that an operand lacks, or along which its size is 1.
     """
     first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))
@@ -71,7 +73,7 @@ def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]
 
 
 def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Where each of several concatenated arrays begins: 0 along all axes but one."""
+    """Return where each of several concatenated arrays starts: 0 along all axes but one."""
     is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
     starts = [tf.zeros_like(shapes[0])]
     for shape in shapes[:-1]:
@@ -80,17 +82,16 @@ def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tenso
 
 
 def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes: tf.Tensor, ones: tf.Tensor) -> tf.Tensor:
-    """The shape that the gradient of a sum or mean is brought to: `sizes`, with 1 at the summed
-    axes.
-    """
+    """Return the shape for the gradient of a sum or mean: `sizes`, with 1 at the summed axes."""
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """What a slice took goes back to its place; elsewhere is 0. The batch, of free size, must have
-    been taken whole.
+    """Put the gradient of a slice back to its position, with zeros elsewhere.
+
+    The batch, which has a free size, must be sliced as a whole.
     """
     free = [axis for axis, n in enumerate(operation.outputs[0].shape) if n is None]
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
@@ -103,21 +104,23 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' takes a part of the batch, whose gradient ONNX cannot have while the batch is free. Let each "
-            "image stand for itself, or export to format='saved_model'"
+            f"'{operation.name}' slices the batch, and ONNX cannot represent its gradient while the batch size is free. "
+            "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
     for axis, row in enumerate(rows):
         if axis not in free:
-            # a zero, for the places that were not taken
+            # one zero, for the positions that were not sliced
             p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])
             p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
     return p
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Resizing is linear, and one axis at a time: each has a matrix (m, n), and the way back is its
-    transpose.
+    """Return the gradient of a resize operation.
+
+    Resizing is linear and separable: each axis has a matrix (m, n), and the gradient multiplies by
+    its transpose.
     """
 
     def gradient(operation: tf.Operation, p: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -135,7 +138,7 @@ def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
 
 
 def _sizes(shape: tf.Tensor) -> list[int | None]:
-    """What is known of a shape that is computed: ints, and None for the batch."""
+    """Return the known sizes of a computed shape, with None for the batch."""
     if shape.op.type in ("Shape", "ShapeN"):
         return shape.op.inputs[shape.value_index].shape.as_list()
     return list(tf.get_static_value(shape, partial=True))
@@ -158,10 +161,8 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 
 def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
-    """ConvTranspose for Conv2DBackpropInput and DepthwiseConv2dNativeBackpropInput: (sizes, kernel,
-    p) -> (N, H, W, C).
-    """
-    _, kernel, p, *bias = node.input  # tf2onnx joins a bias that follows
+    """Convert gradients of convolutions, (sizes, kernel, p) -> (N, H, W, C), to ConvTranspose."""
+    _, kernel, p, *bias = node.input  # tf2onnx fuses a bias that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)
     groups = size[3] // channels
@@ -171,18 +172,18 @@ def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> 
     p = ctx.make_node("Transpose", [p], attr={"perm": [0, 3, 1, 2]}).output[0]
     kernel = ctx.make_node("Transpose", [kernel], attr={"perm": [3, 2, 0, 1]}).output[0]
     before = [pad[0] for pad in windows.pads]
-    # What the windows reach beyond the input at its end; below 0, where they do not reach it.
-    behind = [
+    # How far the windows extend beyond the end of the input; negative if they don't reach it.
+    after = [
         (n - 1) * s + r - b - m
-        for n, s, r, b, m in zip(windows.count, windows.strides, windows.reach, before, windows.size, strict=True)
+        for n, s, r, b, m in zip(windows.count, windows.strides, windows.extent, before, windows.size, strict=True)
     ]
     attributes = {
         "group": groups,
         "kernel_shape": list(windows.kernel),
         "strides": list(windows.strides),
         "dilations": list(windows.dilations),
-        "pads": [*before, *(max(b, 0) for b in behind)],
-        "output_padding": [max(-b, 0) for b in behind],
+        "pads": [*before, *(max(b, 0) for b in after)],
+        "output_padding": [max(-b, 0) for b in after],
     }
     shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
     back = ctx.make_node("ConvTranspose", [p, kernel, *bias], attr=attributes)
@@ -195,7 +196,7 @@ def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
 
 
 def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Those of a node of tf2onnx, whose attributes are TensorFlow's."""
+    """Return the windows of a tf2onnx node, whose attributes are TensorFlow's."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 

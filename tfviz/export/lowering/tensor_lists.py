@@ -1,8 +1,7 @@
-"""TensorFlow's lists of tensors, which loops fill and read, as Python lists of tensors while a
-graph is copied.
+"""TensorFlow's tensor lists, which loops read and write, as Python lists of tensors.
 
-A list may hold elements that nothing was written to; they are None here, and zeros for who reads
-them.
+They are used while a graph is copied. An element that was never written is None, and reads as
+zeros.
 """
 
 from __future__ import annotations
@@ -18,17 +17,18 @@ Item = Any  # a tf.Tensor, a TensorList, or None
 
 @dataclass(frozen=True)
 class TensorList:
-    """What a variant tensor holds.
+    """The content of a variant tensor.
 
     Attributes:
-        shape: the shape of an element, -1 for a size that is not known.
+        items: the elements.
+        shape: the shape of an element, with -1 for an unknown size.
     """
 
     items: tuple[Item, ...]
     shape: tf.Tensor
 
     def item(self, index: int, like: tf.Tensor) -> Item:
-        """An element; `like` is the tensor that reads it in the graph that is copied."""
+        """Return an element; `like` is the tensor that reads it in the original graph."""
         if self.items[index] is not None:
             return self.items[index]
         other = next((one for one in self.items if one is not None), None)
@@ -37,13 +37,13 @@ class TensorList:
         return tf.zeros(like.shape if like.shape.is_fully_defined() else self.shape, like.dtype)
 
     def with_item(self, index: int, item: Item) -> TensorList:
-        """The list with another element; one that is written to beyond its end grows."""
+        """Return the list with one element replaced. It grows if the index is beyond its end."""
         items = [*self.items, *[None] * (index + 1 - len(self.items))]
         items[index] = item
         return TensorList(tuple(items), self.shape)
 
 
-Known = Callable[[tf.Tensor], int]  # the value of a tensor that does not depend on the inputs
+Known = Callable[[tf.Tensor], int]  # evaluates a tensor that does not depend on the inputs
 
 
 def _stack(operation: tf.Operation, given: TensorList, *_: tf.Tensor) -> tf.Tensor:
@@ -65,9 +65,7 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
 
 
 def _element_shape(given: TensorList) -> tf.Tensor:
-    """The shape of an element that was written, since the one that the list was made for may leave
-    the batch free.
-    """
+    """Return the shape of a written element, because the declared one may leave the batch free."""
     written = next((item for item in given.items if tf.is_tensor(item)), None)
     return given.shape if written is None else tf.shape(written)
 
@@ -80,7 +78,7 @@ def _scattered(tensor: tf.Tensor, places: list[int], shape: tf.Tensor, count: in
 
 
 def total(lists: list[TensorList]) -> TensorList:
-    """The sum of lists, element by element."""
+    """Add lists element by element."""
     items = []
     for parts in zip(*(one.items for one in lists), strict=True):
         written = [part for part in parts if part is not None]
@@ -89,7 +87,7 @@ def total(lists: list[TensorList]) -> TensorList:
     return TensorList(tuple(items), lists[0].shape)
 
 
-# (the operation, what a known tensor holds, *inputs) -> its outputs, or its only one
+# (operation, function that evaluates a tensor, *inputs) -> its outputs, or its only output
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "EmptyTensorList": lambda operation, known, shape, most: TensorList((), shape),
     "TensorListReserve": lambda operation, known, shape, count: TensorList((None,) * known(count), shape),

@@ -1,7 +1,7 @@
-"""Sliding windows, and the way back from them, made of slices, padding and sums: for targets that
-have no more.
+"""Sliding windows and their transpose, built from slices, padding and sums.
 
-Sizes, strides and pads are those of the axes between batch and channels; shapes must be known.
+They serve targets that have no other operations. Sizes, strides and pads are those of the axes
+between batch and channels; shapes must be static.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ class Windows:
 
     @classmethod
     def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """Those of a TensorFlow operation with the attributes strides, padding and, perhaps,
-        dilations.
-        """
+        """Create the windows of a TensorFlow operation from its strides, padding and dilations."""
         attributes = operation.node_def.attr
-        strides = _between(operation.get_attr("strides"))
-        dilations = _between(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
+        strides = _spatial(operation.get_attr("strides"))
+        dilations = _spatial(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
         padding = operation.get_attr("padding").decode()
         windows = cls(tuple(size), tuple(kernel), strides, ((0, 0),) * len(kernel), dilations)
         if padding == "SAME":
-            return windows._padded([_same(n, r, s) for n, r, s in zip(size, windows.reach, strides, strict=True)])
+            return windows._padded([_same(n, r, s) for n, r, s in zip(size, windows.extent, strides, strict=True)])
         if padding == "EXPLICIT":
             flat = operation.get_attr("explicit_paddings")[2:-2]
             return windows._padded(list(zip(flat[::2], flat[1::2], strict=True)))
@@ -49,47 +47,43 @@ class Windows:
         return Windows(self.size, self.kernel, self.strides, tuple(pads), self.dilations)
 
     @property
-    def reach(self) -> Size:
-        """How many elements lie between the first and the last that a window reads, both
-        counted.
-        """
+    def extent(self) -> Size:
+        """The length of a window along each axis, including gaps from dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     @property
     def count(self) -> Size:
-        """How many windows there are along each axis."""
-        sides = zip(self.size, self.pads, self.reach, self.strides, strict=True)
+        """The number of windows along each axis."""
+        sides = zip(self.size, self.pads, self.extent, self.strides, strict=True)
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Where in the window each of its elements lies, the last axis fastest:
-        TensorFlow's order.
-        """
-        return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilations, strict=True)))
+        """Yield the position of each element in its window; the last axis varies fastest."""
+        return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """For each offset what all windows have there, (N, *count, C); `fill` outside the input."""
+        """Yield, for each offset, that element of all windows, (N, *count, C).
+
+        Elements outside the input are `fill`.
+        """
         x = tf.pad(x, [(0, 0), *self.pads, (0, 0)], constant_values=fill) if any(map(any, self.pads)) else x
         for offset in self.offsets():
             ends = (o + (n - 1) * s + 1 for o, n, s in zip(offset, self.count, self.strides, strict=True))
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The transpose of `elements`: (N, *size, C), at each place the sum of what the windows
-        have there.
-        """
+        """Apply the transpose of `elements`: sum all elements at each position to (N, *size, C)."""
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
         return elements[0]
 
     def _along(self, axis: int, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """(N, …, count, …, C) for each offset along one axis -> (N, …, size, …, C)."""
+        """Map (N, ..., count, ..., C) for each offset along one axis to (N, ..., size, ..., C)."""
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
-        farthest = (self.reach[axis] - 1) // stride
-        # What lies at the same place modulo the stride is summed, then the sums are put side by
-        # side.
+        farthest = (self.extent[axis] - 1) // stride
+        # Elements with equal positions modulo the stride are summed. Then the sums are interleaved.
         sums: list[tf.Tensor | None] = [None] * stride
         for number, element in enumerate(elements):
             steps, rest = divmod(number * dilation, stride)
@@ -106,31 +100,32 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """(N, *count, C) with zeros in between and around: a convolution over it with the mirrored
-        kernel is the way back.
+        """Return (N, *count, C) with zeros in between and around.
+
+        A convolution over it with the mirrored kernel is the gradient.
         """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
         x = Windows(reached, ones, self.strides, none, ones).put_back([x])
         pads = [
             (r - 1 - before, n + before - m)
-            for r, (before, _), n, m in zip(self.reach, self.pads, self.size, reached, strict=True)
+            for r, (before, _), n, m in zip(self.extent, self.pads, self.size, reached, strict=True)
         ]
         x = x[(slice(None), *(slice(max(-b, 0), m + min(a, 0)) for (b, a), m in zip(pads, reached, strict=True)))]
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
-    def filled(self) -> np.ndarray:
-        """How many elements of the input each window has, (1, *count, 1)."""
+    def valid_counts(self) -> np.ndarray:
+        """Return the number of input elements in each window, (1, *count, 1)."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 
 
-def _between(values: Sequence[int]) -> Size:
-    """Of one number for each axis (N, …, C) those in between."""
+def _spatial(values: Sequence[int]) -> Size:
+    """Return the values for the axes between batch and channels."""
     return tuple(values[1:-1])
 
 
-def _same(size: int, reach: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's padding "SAME": what the last window lacks, the smaller half of it before."""
-    missing = max((-(-size // stride) - 1) * stride + reach - size, 0)
+def _same(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Return TensorFlow's "SAME" padding: what the last window lacks, the smaller half in front."""
+    missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return missing // 2, missing - missing // 2

@@ -1,1 +1,1 @@
-"""Picture files in and pictures out, as TensorFlow operations."""
+"""Decode image files and draw maps, as TensorFlow operations."""

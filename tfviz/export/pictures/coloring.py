@@ -1,7 +1,6 @@
-"""Maps in color over pictures, as TensorFlow operations: what `tfviz.overlay` draws, with the same
-colors baked in.
+"""Draw maps in color over images, as TensorFlow operations, like `tfviz.overlay`.
 
-See `render.colors` for the three styles and their scales.
+The colormaps are constants of the graph. See `render.colors` for the three styles and scales.
 """
 
 from __future__ import annotations
@@ -11,22 +10,23 @@ import tensorflow as tf
 from tfviz.export.pictures.resampling import resized_map
 from tfviz.render.colors import PERCENTILES, ramp
 
-ALPHA = 0.5  # as the command line draws
+ALPHA = 0.5  # the command line's default
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """A map (h, w, C) over a picture (H, W, 3) uint8; a gray map takes its place. A map without
-    channels has C = 1.
+    """Draw a map (h, w, C) over an image (H, W, 3) uint8. A gray map replaces the image.
+
+    A map without channels has C = 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
         return colors
-    mixed = tf.cast(colors, tf.float32) * ALPHA + tf.cast(picture, tf.float32) * (1 - ALPHA)
-    return tf.cast(tf.round(mixed), tf.uint8)
+    blended = tf.cast(colors, tf.float32) * ALPHA + tf.cast(picture, tf.float32) * (1 - ALPHA)
+    return tf.cast(tf.round(blended), tf.uint8)
 
 
 def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
-    """The map (h, w, C) in the colors of its style, at a size: (height, width, 3) uint8."""
+    """Return the map (h, w, C) in the colors of its style, (height, width, 3) uint8."""
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
         gray = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
@@ -36,10 +36,11 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
-    """(h, w, C) of any size of value to [0, 1] for a heatmap, else [-1, 1], float64; C is kept for
-    gray RGB only.
+    """Scale (h, w, C) to [0, 1] for a heatmap and to [-1, 1] otherwise, float64.
+
+    C is kept for gray RGB maps only.
     """
-    values = tf.debugging.check_numerics(values, "the attribution cannot be drawn")
+    values = tf.debugging.check_numerics(values, "The attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
     if style == "heatmap":
         values = tf.reduce_max(tf.abs(values), axis=2, keepdims=True)
@@ -52,8 +53,9 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
-    """The percentile of the sizes that are not zero, the next higher of them; 0 where
-    all are zero.
+    """Return the percentile of the nonzero magnitudes, rounded up to one of them.
+
+    It is 0 if all values are zero.
     """
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)

@@ -1,8 +1,7 @@
-"""JPEG and PNG files to pictures, as TensorFlow operations: the pixels that `tfviz.read_image`
-gives.
+"""Decode JPEG and PNG files as TensorFlow operations, with the pixels of `tfviz.read_image`.
 
-A camera stores its pictures as the sensor lies and says in the file how to turn them (EXIF
-orientation). TensorFlow's decoders do not look at that, so the few bytes that say it are read here.
+Cameras store images in sensor orientation and record in the file how to rotate them (EXIF
+orientation). TensorFlow's decoders ignore that, so the relevant bytes are parsed here.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ import tensorflow as tf
 from tfviz.images import MAX_SIDE_PX, MIN_SIDE_PX
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# where the file says what a pixel is, and what it says of red, green and blue without alpha
-_PNG_KIND, _RGB = 25, 2
+# The offset of a PNG's color type, and the type of RGB without alpha.
+_PNG_COLOR_TYPE, _RGB = 25, 2
 _FILL, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA
 _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """The picture in a file's bytes, a scalar string: uint8 (height, width, 3), RGB, turned,
-    transparency laid on white.
+    """Decode a file, a scalar string, to uint8 (height, width, 3), RGB.
 
-    Running it fails for anything but whole JPEG and PNG files of 2 to 16384 pixels a side.
+    The EXIF orientation is applied, and transparent pixels are blended with white. Running it fails
+    for anything but complete JPEG and PNG files with sides of 2 to 16384 pixels.
     """
     is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), _JPEG_START)
     is_png = tf.equal(tf.strings.substr(data, 0, 8), _PNG_START)
-    said = ["image_bytes: expected JPEG or PNG files; got bytes that begin with", tf.strings.substr(data, 0, 8)]
-    with tf.control_dependencies([tf.debugging.Assert(is_jpeg | is_png, said)]):
+    message = "`image_bytes` must contain JPEG or PNG files. Received bytes that start with:"
+    with tf.control_dependencies([tf.debugging.Assert(is_jpeg | is_png, [message, tf.strings.substr(data, 0, 8)])]):
         return tf.cond(is_jpeg, lambda: _jpeg(data), lambda: _png(data))
 
 
@@ -35,42 +34,42 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([_require_size(tf.io.extract_jpeg_shape(data)[:2])]):
         pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     raw = tf.io.decode_raw(data, tf.uint8)
-    return turned(pixels, orientation(raw, _exif_of_jpeg(raw)))
+    return oriented(pixels, orientation(raw, _exif_of_jpeg(raw)))
 
 
 def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # Of a picture without alpha, one color may be said to be transparent; as in read_image,
-        # gray takes no notice of it.
-        is_rgb = tf.equal(_at(raw, _PNG_KIND), _RGB)
+        # An image without alpha may declare one color as transparent. read_image ignores that for
+        # gray images.
+        is_rgb = tf.equal(_at(raw, _PNG_COLOR_TYPE), _RGB)
         deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
     pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
     channels = tf.shape(pixels)[2]
-    has_alpha = tf.equal(channels % 2, 0)  # gray or RGB, and alpha
+    has_alpha = tf.equal(channels % 2, 0)  # gray + alpha or RGB + alpha
     color = pixels[..., : channels - tf.cast(has_alpha, tf.int32)]
     alpha = tf.where(has_alpha, pixels[..., -1:], 255)
     color = tf.broadcast_to(color, tf.concat([tf.shape(color)[:2], [3]], 0))
     on_white = tf.clip_by_value(tf.round(color * (alpha / 255) + (255 - alpha)), 0, 255)
-    return turned(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
+    return oriented(tf.cast(on_white, tf.uint8), orientation(raw, _exif_of_png(raw)))
 
 
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """16 bits for all: those that have them are rounded to 8 later, as read_image does it, and not
-    cut. 0: as in the file.
+    """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits like read_image does.
+
+    TensorFlow's 8-bit decoder truncates them. `channels` is 0 for as many as the file has.
     """
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
 
 def _require_size(sides: tf.Tensor) -> tf.Operation:
     fits = tf.reduce_all((sides >= MIN_SIDE_PX) & (sides <= MAX_SIDE_PX))
-    return tf.debugging.Assert(fits, [f"image_bytes: pictures have {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels a side; got", sides])
+    message = f"Images in `image_bytes` must have sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels. Received:"
+    return tf.debugging.Assert(fits, [message, sides])
 
 
-def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """A picture as its EXIF orientation, 1 to 8, asks: mirrored at the diagonal, then upside down,
-    then left to right.
-    """
+def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Apply an EXIF orientation, 1 to 8: transpose, then flip vertically, then horizontally."""
     swaps = orientation >= 5
     upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
     mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
@@ -80,8 +79,9 @@ def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """What the EXIF data say that begin at `start` of a file's bytes, (n,) uint8: 1 to 8; 1 for
-    nothing, or a start of 0.
+    """Return the orientation, 1 to 8, in the EXIF data at `start` of a file's bytes, (n,) uint8.
+
+    It is 1 if the data have none, or if `start` is 0.
     """
     is_little = tf.equal(_at(data, start), ord("I"))
 
@@ -91,13 +91,14 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     table = start + number(start + 4, 4)
     entries = table + 2 + 12 * tf.range(number(table, 2))
     is_it = tf.equal(number(entries, 2), _ORIENTATION_TAG)
-    said = tf.reduce_max(tf.concat([tf.boolean_mask(number(entries + 8, 2), is_it), [0]], 0))
-    return tf.where((start > 0) & (said >= 1) & (said <= 8), said, 1)
+    value = tf.reduce_max(tf.concat([tf.boolean_mask(number(entries + 8, 2), is_it), [0]], 0))
+    return tf.where((start > 0) & (value >= 1) & (value <= 8), value, 1)
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Where the EXIF data begin; 0 where there are none. Segments are stepped over by their length,
-    fill bytes one by one.
+    """Return where the EXIF data start, or 0 if there are none.
+
+    Segments are skipped by their length, and fill bytes one by one.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -112,7 +113,7 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """The same for the chunks of a PNG file: length, name, content, checksum."""
+    """Do the same for the chunks of a PNG file: length, name, content, checksum."""
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (at < tf.size(data, tf.int64))
@@ -129,15 +130,16 @@ def _int64(value: int) -> tf.Tensor:
 
 
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """The bytes at these places; 0 behind the end, so that a damaged file reads as one that says
-    nothing.
+    """Return the bytes at these offsets.
+
+    Offsets past the end give 0, so a damaged file reads like one without EXIF data.
     """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)
 
 
 def _number(data: tf.Tensor, at: tf.Tensor | list[int], count: int, is_little: tf.Tensor | bool) -> tf.Tensor:
-    """The numbers of `count` bytes that begin at these places."""
+    """Return the integers of `count` bytes that start at these offsets."""
     values = tf.constant([256**i for i in range(count)], tf.int64)
     bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))
     return tf.reduce_sum(bytes_ * tf.where(is_little, values, values[::-1]), axis=-1)

@@ -1,20 +1,18 @@
-"""Picture files in, pictures out: decode, crop, resize, make the numbers that the model takes,
-explain, draw.
+"""Signatures that take image files: decode, crop, resize, preprocess, explain and draw.
 
-    image(image_bytes)                    outputs and target as of serving_default; attribution: the
-                                          map at the picture's size,
-                                          (N, height, width), or (N, height, width, C) for a map
-                                          with channels; size: (N, 2)
-    explain_image(image_bytes, target)    the same for the classes (N,) that are asked for
+    image(image_bytes)                    outputs and target as in serving_default; attribution at
+                                          image size, (N, height, width), or
+                                          (N, height, width, C) for a map with channels;
+                                          size (N, 2)
+    explain_image(image_bytes, target)    the same for the given classes (N,)
     overlay, explain_overlay              the same, with overlay_bytes (N,), the map drawn over the
-                                          picture as PNG, in place
-                                          of attribution and size, which are large; image and
-                                          explain_image give all of them
+                                          image as PNG, instead of attribution and size, which are
+                                          large; image and explain_image return all of them
 
-The picture is the part of the file that the network sees, at its own resolution, at most 1600
-pixels a side. Pictures of several sizes may share a batch: their maps stand at the top left of a
-common array, filled up with zeros, and `size` says (height, width) of each. (Where the model takes
-pictures of any size and its preprocessing sets none, a batch must be of one.)
+The image drawn on is the part of the file that the network sees, at its own resolution, with sides
+of at most 1600 pixels. Images of several sizes may share a batch: their maps are at the top left of
+a common array, padded with zeros, and `size` contains each (height, width). If the model takes any
+size and its preprocessing sets none, all images of a batch must have one size.
 """
 
 from __future__ import annotations
@@ -28,58 +26,56 @@ from tfviz.errors import ExportError, OptionError
 from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.coloring import overlaid
 from tfviz.export.pictures.decoding import decoded
-from tfviz.export.pictures.resampling import resized_map, resized_picture, smaller_picture
+from tfviz.export.pictures.resampling import resized_image, resized_map, smaller_image
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
 _NAMES = {"serving_default": ("image", "overlay"), "explain": ("explain_image", "explain_overlay")}
 _LARGE = ("attribution", "size")
-_FILES = tf.TensorSpec([None], tf.string, "image_bytes")
+_FILES_SPEC = tf.TensorSpec([None], tf.string, "image_bytes")
 Results = dict[str, tf.Tensor]
 
 
 def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
-    """Raises ExportError where pictures cannot be taken, or maps not be drawn on them;
-    `attribution`: what the file gives.
-    """
+    """Raise ExportError if the model takes no images, or if the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
-            f"include='image': nobody said how the model '{manifest.model}' wants its pictures. Say it: "
-            "preprocessing='tf', 'torch', 'caffe', 'unit' (0..1), 'none' (0..255), a JSON file or a tfviz.Preprocessing "
-            "(on the command line --preprocess)"
+            f"include='image' needs the preprocessing of the model '{manifest.model}', which is not known. Pass "
+            "preprocessing='tf', 'torch', 'caffe', 'unit' (0-1), 'none' (0-255), a JSON file or a tfviz.Preprocessing "
+            "(on the command line --preprocess)."
         )
     if attribution is None or len(attribution.shape) not in (3, 4):
-        came = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
+        received = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
         raise ExportError(
-            f"include='image': the attribution of {manifest.method} here has {came}, no height and width to draw over a "
-            "picture. Choose a layer with height and width, or export without include"
+            f"include='image' needs an attribution with height and width. {manifest.method} returns {received} here. "
+            "Choose a layer with height and width, or export without `include`."
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(
-            "include='image': the map's number of channels is not known, for the model leaves that of its images free. Say "
-            "it: image_shape=(height, width, channels)"
+            "include='image' needs the number of channels of the map, which is unknown because the model "
+            f"'{manifest.model}' leaves that of its images free. Pass image_shape=(height, width, channels)."
         )
 
 
 def check_options(include: object, overlay: object) -> None:
-    """Raises OptionError for values that `include` and `overlay` cannot take."""
+    """Raise OptionError for invalid values of `include` and `overlay`."""
     if include not in (None, "image"):
-        raise OptionError(f"include: expected 'image', or None for the model's own input only; got {include!r}")
+        raise OptionError(f"`include` must be 'image', or None for tensors only. Received: {include!r}.")
     if overlay and not include:
-        raise OptionError("overlay=True draws on the pictures that include='image' takes; give both")
+        raise OptionError("overlay=True draws on the images that include='image' adds. Pass both.")
 
 
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """The signatures for files, by name, made of those for tensors."""
-    reader = tf.function(_Reader(manifest), input_signature=[_FILES], autograph=False)
+    """Return the signatures for files by name, built from those for tensors."""
+    reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
     for base, (name, drawn) in _NAMES.items():
         if base not in functions:
             continue
-        specs = [_FILES, *functions[base].structured_input_signature[0][1:]]
+        specs = [_FILES_SPEC, *functions[base].structured_input_signature[0][1:]]
         made[name] = _compiled(_pipeline(reader, functions[base], painter), specs)
         if overlay:
             made[drawn] = _compiled(_without_large(made[name]), specs)
@@ -108,13 +104,14 @@ def _pipeline(
 
 
 class _Reader:
-    """Files (N,) to pictures, each of its own size, their sizes (N, 2), and what the model takes,
-    as a batch.
+    """Decodes files (N,).
+
+    It returns the images, each of its own size, the sizes (N, 2), and the model's input batch.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.input = manifest.inputs[0]
-        # there is one: see `require_drawable`
+        # not None: see `require_drawable`
         self.preprocessing: Any = manifest.picture_preprocessing
 
     def __call__(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -127,7 +124,7 @@ class _Reader:
             i: tf.Tensor, pictures: tf.TensorArray, sizes: tf.TensorArray, tensors: tf.TensorArray
         ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
             region = region_of(decoded(image_bytes[i]), self.preprocessing)
-            picture = shown(region)
+            picture = drawn_image(region)
             tensor = tf.cast(network_input(region, self.preprocessing), tensors.dtype)
             return i + 1, pictures.write(i, picture), sizes.write(i, tf.shape(picture)[:2]), tensors.write(i, tensor)
 
@@ -137,7 +134,7 @@ class _Reader:
 
 
 class _Painter:
-    """Maps (N, h, w) or (N, h, w, C) at the pictures' sizes and, to order, drawn over them."""
+    """Resizes maps (N, h, w) or (N, h, w, C) to the images' sizes and, on request, draws them."""
 
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay
@@ -147,15 +144,15 @@ class _Painter:
             results = self(pictures, sizes, attribution[..., None])
             return results | {"attribution": results["attribution"][..., 0]}
         count, most = tf.shape(sizes)[0], tf.reduce_max(sizes, axis=0)
-        # Between two functions a TensorArray passes as the tensor that it holds.
+        # Between two functions a TensorArray is passed as its flow tensor.
         pictures = tf.TensorArray(tf.uint8, flow=pictures, infer_shape=False)
         maps = tf.TensorArray(tf.float32, count, element_shape=(None, None, attribution.shape[-1]))
         drawn = tf.TensorArray(tf.string, count, element_shape=())
 
         def step(i: tf.Tensor, maps: tf.TensorArray, drawn: tf.TensorArray) -> tuple[tf.Tensor | tf.TensorArray, ...]:
             values, size = attribution[i], sizes[i]
-            room = most - size
-            maps = maps.write(i, tf.pad(resized_map(values, size), [[0, room[0]], [0, room[1]], [0, 0]]))
+            padding = most - size
+            maps = maps.write(i, tf.pad(resized_map(values, size), [[0, padding[0]], [0, padding[1]], [0, 0]]))
             if self.overlay:
                 picture = tf.ensure_shape(pictures.read(i), (None, None, 3))
                 drawn = drawn.write(i, tf.io.encode_png(overlaid(picture, values, self.style)))
@@ -167,7 +164,7 @@ class _Painter:
 
 
 def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """The part of a picture that the network sees (see `Preprocessing.crop_box`)."""
+    """Return the part of an image that the network sees (see `Preprocessing.crop_box`)."""
     crop = preprocessing.crop()
     if crop is None:
         return rgb
@@ -179,26 +176,25 @@ def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     return tf.slice(rgb, [top_left[0], top_left[1], 0], [box[0], box[1], 3])
 
 
-def shown(region: tf.Tensor) -> tf.Tensor:
-    """The picture that maps are drawn on: the region, made smaller where a side is longer than 1600
-    pixels.
-    """
+def drawn_image(region: tf.Tensor) -> tf.Tensor:
+    """Return the image to draw maps on: the region, shrunk if a side is longer than 1600 pixels."""
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
-    return smaller_picture(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
+    return smaller_image(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
 
 
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """What the network takes for a region (see `Preprocessing.tensor`): float32 (height, width,
-    channels).
+    """Return the model's input for a region: float32 (height, width, channels).
+
+    See `Preprocessing.tensor`.
     """
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
-    x = tf.cast(resized_picture(_in_channels(region, preprocessing.channel_order), size), tf.float32)
+    x = tf.cast(resized_image(_in_channels(region, preprocessing.channel_order), size), tf.float32)
     return preprocessing.numbers(x)
 
 
 def _in_channels(rgb: tf.Tensor, order: str) -> tf.Tensor:
-    if order == "gray":  # in whole numbers, as OpenCV has it
+    if order == "gray":  # integer weights, like OpenCV
         weighted = tf.reduce_sum(tf.cast(rgb, tf.int32) * [9798, 19235, 3735], axis=2, keepdims=True)
         return tf.cast((weighted + 16384) // 32768, tf.uint8)
     return tf.reverse(rgb, [2]) if order == "BGR" else rgb

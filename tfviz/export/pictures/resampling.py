@@ -1,12 +1,11 @@
-"""Pictures and maps at another size, as TensorFlow operations that give what OpenCV gives inside
-tfviz.
+"""Resize images and maps as TensorFlow operations, with the results that OpenCV gives in tfviz.
 
-Along an axis, each new pixel is a weighted sum of a few old ones, its taps: `Taps` holds their
-places and weights.
+Along an axis each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
+indices and weights.
 
-    area      the mean of what lies under the new pixel            for making pictures smaller
-    linear    two taps, in whole numbers, as OpenCV has it          for making pictures larger
-    cubic     four taps, Keys' kernel with a = −0.75                for making maps larger
+    area      the mean of the pixels under the new one           for shrinking images
+    linear    two taps with integer weights, like OpenCV         for enlarging images
+    cubic     four taps, Keys' kernel with a = -0.75             for enlarging maps
 """
 
 from __future__ import annotations
@@ -15,14 +14,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_SMALLEST_SHARE = 1e-3  # of a pixel; OpenCV leaves out less
-_ONE = 2048  # a whole in the weights of the linear form
+_MIN_SHARE = 1e-3  # of a pixel; OpenCV ignores less
+_ONE = 2048  # the integer weight that stands for 1
 _CUBIC = -0.75
 
 
 class Taps(NamedTuple):
-    """Each new pixel's taps: `places` (new, taps) int32 among the old pixels, `weights` (new, taps)
-    float32.
+    """The taps of each new pixel.
+
+    Attributes:
+        places: (new, taps) int32, indices of old pixels.
+        weights: (new, taps) float32.
     """
 
     places: tf.Tensor
@@ -30,7 +32,7 @@ class Taps(NamedTuple):
 
 
 def area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """For new <= old: the taps are the pixels under the new one, each with its share of it."""
+    """Return the taps for new <= old: the pixels under the new one, weighted by overlap."""
     size = tf.cast(old, tf.float64)
     step = size / tf.cast(new, tf.float64)
     begin = tf.cast(tf.range(new), tf.float64)[:, None] * step
@@ -46,12 +48,13 @@ def area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _not_tiny(share: tf.Tensor) -> tf.Tensor:
-    return tf.where(share > _SMALLEST_SHARE, share, 0)
+    return tf.where(share > _MIN_SHARE, share, 0)
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the middle of each new pixel lies among the old ones, (new, 1): the pixel before it,
-    and how far behind that.
+    """Return where the center of each new pixel lies among the old ones, (new, 1).
+
+    It is the pixel before it, and the distance from that one.
     """
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
@@ -59,16 +62,14 @@ def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """The two nearest pixels, beyond the border the last one; the weights are whole numbers, of
-    2048.
-    """
+    """Return the two nearest pixels, with integer weights that sum to 2048. Borders repeat."""
     place, behind = _middle(old, new)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """The four nearest pixels; at the border the last one stands for those beyond."""
+    """Return the four nearest pixels; the border is repeated."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -78,8 +79,9 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """x (H, W, C) with its axis 0 or 1 at the new size, float32. One tap after the other: little
-    memory is held.
+    """Resize axis 0 or 1 of x (H, W, C) to the new size, float32.
+
+    The taps are added one by one to save memory.
     """
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
 
@@ -92,22 +94,22 @@ def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
     return tf.while_loop(lambda number, _: number < count, step, [tf.constant(0), total])[1]
 
 
-def smaller_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A picture (H, W, C) uint8 at a size that is smaller or the same along each axis."""
+def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Shrink an image (H, W, C) uint8 to a size that is not larger along either axis."""
     old = tf.shape(pixels)[:2]
 
     def shrunk() -> tf.Tensor:
         across = _summed(pixels, area_taps(old[1], size[1]), 1)
         mean = _summed(across, area_taps(old[0], size[0]), 0)
-        # OpenCV rounds up there, and to even elsewhere
+        # At exactly half the size OpenCV rounds halves up, otherwise to even.
         is_half = tf.reduce_all(tf.equal(old, 2 * size))
         return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
 
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, shrunk)
 
 
-def larger_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A picture (H, W, C) uint8 at a size that is larger or the same along each axis."""
+def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Enlarge an image (H, W, C) uint8 to a size that is not smaller along either axis."""
     old = tf.shape(pixels)[:2]
 
     def enlarged() -> tf.Tensor:
@@ -119,16 +121,15 @@ def larger_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.reduce_all(tf.equal(old, size)), lambda: pixels, enlarged)
 
 
-def resized_picture(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """As `Preprocessing` resizes: shrinking averages, enlarging interpolates; either axis on its
-    own.
-    """
-    return larger_picture(smaller_picture(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
+def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resize like `Preprocessing`: average to shrink and interpolate to enlarge, for each axis."""
+    return larger_image(smaller_image(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A map (h, w, C) float32 at a size, held to its own range: averaged where both sides shrink,
-    else cubic.
+    """Resize a map (h, w, C) float32, clipped to its own range.
+
+    It is averaged if both sides shrink, and cubic otherwise.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

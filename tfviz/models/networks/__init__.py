@@ -1,6 +1,4 @@
-"""Networks that keras.applications lacks, or has in another form than the weights people bring
-along.
-"""
+"""Networks that keras.applications lacks, or builds differently than common weights files need."""
 
 from __future__ import annotations
 
@@ -15,23 +13,26 @@ if TYPE_CHECKING:
 Call = Callable[[Any, Any], Any]  # (layer, its input) -> its output
 
 
-def plainly(layer: Any, x: Any) -> Any:
-    """The ordinary call of a layer."""
+def call_layer(layer: Any, x: Any) -> Any:
+    """Call a layer the ordinary way."""
     return layer(x)
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """How many channels or units each layer of a network has by default; "predictions" are its
-    classes.
-    """
+    """Return each layer's default number of channels or units; "predictions" counts the classes."""
     return resnet.standard_widths() if name == resnet.NAME else vgg.standard_widths(name)
 
 
-def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Call = plainly) -> keras.Model:
-    """A network by name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN", or "ResNet50" as torchvision has
-    it.
+def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Call = call_layer) -> keras.Model:
+    """Build a network by name.
 
-    `size` is (height, width) in pixels. Each layer is called, and so built, by `call`, which may
-    choose what its weights start from.
+    Args:
+        name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN", or "ResNet50" as torchvision defines it.
+        widths: the number of channels or units of each layer (see `standard_widths`).
+        size: (height, width) of the images in pixels.
+        call: calls each layer and so builds it. It may choose the initial weights.
+
+    Returns:
+        The network.
     """
     return resnet.build(widths, size, call) if name == resnet.NAME else vgg.build(name, widths, size, call)

@@ -1,9 +1,10 @@
-"""ResNet50 as torchvision has it, with the layers' names of keras.applications.
+"""ResNet50 as torchvision defines it, with the layer names of keras.applications.
 
-He et al., 2016, "Deep Residual Learning for Image Recognition". It differs from the network of
-keras.applications in three ways, so that weights of one give wrong outputs in the other: the stride
-of a block is in its 3x3 convolution and not in the 1x1 before it, no convolution has a bias, and
-the epsilon of the normalization is 1e-5.
+It differs from the ResNet50 of keras.applications in three ways, so the weights of one give wrong
+outputs in the other: a block has its stride in the 3x3 convolution instead of the first 1x1
+convolution, convolutions have no bias, and the normalization uses an epsilon of 1e-5.
+
+He et al., 2016, "Deep Residual Learning for Image Recognition".
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
     import keras
 
 NAME = "ResNet50"
-_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage -> blocks in it
-# inside the blocks of a stage; four times as many at their end
+_BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage -> number of blocks
+# Stage -> channels inside its blocks. A block's output has four times as many.
 _CHANNELS = {2: 64, 3: 128, 4: 256, 5: 512}
 _EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class Block:
-    """One bottleneck: 1x1, 3x3 and 1x1 convolutions beside a shortcut.
+    """One bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut.
 
-    The widths "<name>_1", "<name>_2" are those of the first two convolutions; `output` is the width
-    of the third, which all blocks of a stage share, and `source` that of the block's input.
+    The first two convolutions have widths named "<name>_1" and "<name>_2". `output` names the width
+    of the third, which all blocks of a stage share, and `source` names the width of the block's
+    input.
     """
 
     stage: int
@@ -39,7 +41,7 @@ class Block:
 
     @property
     def is_first(self) -> bool:
-        """Whether its shortcut has a convolution, as that of the first block of a stage."""
+        """Whether this is the first block of its stage, whose shortcut has a convolution."""
         return self.number == 1
 
     @property
@@ -56,14 +58,14 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    """The blocks in the order in which they run."""
+    """Yield the blocks in the order in which they run."""
     for stage, count in _BLOCKS.items():
         for number in range(1, count + 1):
             yield Block(stage, number)
 
 
 def standard_widths() -> dict[str, int]:
-    """Channels by the names that `Block` tells, "conv1", and the classes, "predictions"."""
+    """Return the channels of "conv1" and of each width named by `Block`, and the classes."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]
@@ -72,9 +74,7 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for images of `size`, (height, width) in pixels; see
-    `tfviz.models.networks.build`.
-    """
+    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
     import keras
     from keras import layers
 
@@ -82,7 +82,7 @@ def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any,
     x = call(layers.ZeroPadding2D(3, name="conv1_pad"), images)
     x = _convolved(x, "conv1", widths["conv1"], 7, 2, call)
     x = call(layers.ReLU(name="conv1_relu"), x)
-    # zeros are as good as torch's −inf: nothing is below them
+    # PyTorch pads with -inf. Zeros are equivalent after a ReLU.
     x = call(layers.ZeroPadding2D(1, name="pool1_pad"), x)
     x = call(layers.MaxPooling2D(3, 2, name="pool1_pool"), x)
     for block in blocks():

@@ -1,8 +1,9 @@
-"""VGG16 and VGG19, plain as in keras.applications (same layers, same names), and with batch
-normalization.
+"""VGG16 and VGG19, with and without batch normalization.
+
+The plain networks have the layers and layer names of keras.applications. With batch normalization
+they follow torchvision: convolution with a bias, normalization, ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
-With batch normalization as torchvision has it: convolution with a bias, normalization, ReLU.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}  # in each block
+CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}  # per block
 _CHANNELS = (64, 128, 256, 512, 512)
 DENSE = {"fc1": 4096, "fc2": 4096, "predictions": 1000}
 _BATCH_NORM = "_BN"
@@ -21,31 +22,29 @@ _EPSILON = 1e-5
 
 
 def has_batch_norm(name: str) -> bool:
-    """Whether "VGG16_BN" rather than "VGG16"."""
+    """Return whether the name is that of a network with batch normalization, such as "VGG16_BN"."""
     return name.endswith(_BATCH_NORM)
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """The names of the convolutions, block by block: [["block1_conv1", "block1_conv2"], ...]."""
+    """Return the names of the convolutions by block: [["block1_conv1", "block1_conv2"], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
 
 def norm_of(convolution: str) -> str:
-    """The name of the normalization that follows a convolution."""
+    """Return the name of the normalization that follows a convolution."""
     return convolution.replace("conv", "bn")
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Channels of each convolution and units of each dense layer."""
+    """Return the channels of each convolution and the units of each dense layer."""
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """The network for images of `size`, (height, width) in pixels; see
-    `tfviz.models.networks.build`.
-    """
+    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
     import keras
     from keras import layers
 

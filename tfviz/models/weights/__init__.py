@@ -1,8 +1,6 @@
-"""Weights files: what is in them, whether they fit a network, and into the network with them. A
-file for each format.
-"""
+"""Read weights files, check whether they fit a network, and load them. One module per format."""
 
-from tfviz.models.weights.files import CUT_SHORT, require_file
+from tfviz.models.weights.files import TRUNCATED, require_file
 from tfviz.models.weights.foreign import FOREIGN_EXTENSIONS, load_foreign
 from tfviz.models.weights.keras_files import (
     WEIGHTS_EXTENSIONS,
@@ -15,8 +13,8 @@ from tfviz.models.weights.keras_files import (
 )
 
 __all__ = [
-    "CUT_SHORT",
     "FOREIGN_EXTENSIONS",
+    "TRUNCATED",
     "WEIGHTS_EXTENSIONS",
     "keras_2_config",
     "load_foreign",

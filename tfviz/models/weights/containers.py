@@ -1,9 +1,9 @@
-"""What an HDF5 file or a zip archive must not do: read other files, write beside itself, or claim
-more than it can hold.
+"""Checks of HDF5 files and zip archives from untrusted sources.
 
-HDF5 can refer to other files in three ways: links, arrays with external storage, and virtual arrays
-that are put together from others. A model that comes from elsewhere could read private files of
-whoever opens it, and show them as its weights.
+HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
+that are assembled from other files. A malicious model could thus read private files of whoever
+opens it and show them as its weights. A zip archive could write outside its folder, and both could
+expand to fill the memory.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Arrays hardly compress, and Keras does not compress them; a file of zeros may.
-_MOST_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
-_SOURCE = "Get the file again from where it comes, and do not use it unless you trust that source."
+# Weights hardly compress, and Keras does not compress them. A file of zeros does.
+_MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
+_ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raises WeightsError for an archive with a path that leads out of it, or that expands to far
-    more than its size.
-    """
+    """Raise WeightsError if a path leads out of the archive, or if the archive expands too far."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
-            raise WeightsError(f"{shown(path)} holds the entry {entry.filename!r}, which leads out of the archive. {_SOURCE}")
+            raise WeightsError(f"{shown(path)} has the entry {entry.filename!r}, which leads out of the archive. {_ADVICE}")
     _require_size(sum(entry.file_size for entry in archive.infolist()), path)
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raises WeightsError for a file whose arrays are in other files, or claim far more than the
-    file's size.
-    """
+    """Raise WeightsError if arrays are in other files, or claim far more than the file's size."""
     import h5py
 
     size = 0
     for name, entry in _entries(file):
         if isinstance(entry, h5py.ExternalLink):
-            raise WeightsError(f"{shown(path)} links {name} to another file, {entry.filename!r}, which is not read. {_SOURCE}")
+            raise WeightsError(
+                f"{shown(path)} links {name} to another file, {entry.filename!r}, which tfviz does not read. {_ADVICE}"
+            )
         if isinstance(entry, h5py.Dataset):
             if entry.external or entry.is_virtual:
-                raise WeightsError(f"{shown(path)} keeps the array {name} in other files, which are not read. {_SOURCE}")
+                raise WeightsError(
+                    f"{shown(path)} stores the array {name} in other files, which tfviz does not read. {_ADVICE}"
+                )
             size += entry.nbytes
     _require_size(size, path)
 
 
 def _entries(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.ExternalLink]]:
-    """The arrays and the links to other files, each once; a group may be a part of itself."""
+    """Yield each array and each link to another file once. A group may contain itself."""
     import h5py
 
     waiting, seen = [group], set()
@@ -73,7 +73,8 @@ def _entries(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.Exter
 
 def _require_size(claimed: int, path: str | Path) -> None:
     stored = Path(path).stat().st_size
-    if claimed > _MOST_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
+    if claimed > _MAX_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
         raise WeightsError(
-            f"{shown(path)} has {stored:,} bytes and claims to hold {claimed:,}, more than any weights compress to. {_SOURCE}"
+            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, more than any weights compress to. "
+            f"{_ADVICE}"
         )

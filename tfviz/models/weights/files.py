@@ -1,4 +1,4 @@
-"""What all weights files have in common: they must be there, and of a kind that can be loaded."""
+"""Checks and messages that all weights files share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from tfviz.errors import WeightsError
 from tfviz.images.files import shown
 
-CUT_SHORT = "is cut short or damaged. Copy or download it again."
+TRUNCATED = "is truncated or damaged. Copy or download it again."
 
 
 def require_file(path: str | Path, extensions: tuple[str, ...]) -> None:
-    """Raises WeightsError unless `path` is a file whose name ends in one of `extensions`."""
+    """Raise WeightsError unless `path` is a file with one of these extensions."""
     if not str(path).endswith(extensions):
-        raise WeightsError(f"{shown(path)} is not a file that can be loaded here: expected {', '.join(extensions)}.")
+        raise WeightsError(f"{shown(path)} has an unsupported file extension. Use one of: {', '.join(extensions)}.")
     if not Path(path).is_file():
-        raise WeightsError(f"There is no file {shown(path)}.")
+        raise WeightsError(f"The file {shown(path)} does not exist. Check the path.")
 
 
 def beginning(path: str | Path) -> str:
-    """ "it begins with b'...'", for a message about a file of another kind."""
+    """Return "It starts with b'...'", for a message about a file of the wrong kind."""
     with Path(path).open("rb") as file:
-        return f"it begins with {file.read(12)!r}"
+        return f"It starts with {file.read(12)!r}"

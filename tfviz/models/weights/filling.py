@@ -1,8 +1,8 @@
-"""Networks whose layers start from given arrays.
+"""Build networks whose layers start from given arrays.
 
-A network that is built first and filled afterwards is in memory twice: its random weights, whose
-drawing takes longest, and the arrays. Here each layer takes its arrays as its first values, and the
-arrays are let go one by one.
+A network that is built first and loaded afterwards needs memory for two sets of weights, and
+drawing the random ones takes longest. Here each layer takes its arrays as its initial values, and
+each array is released as soon as it is used.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-# of TensorFlow's own buffers; memory that is laid out so is taken over without a copy
+# of TensorFlow's buffers; aligned memory is adopted without a copy
 _ALIGNMENT_BYTES = 64
 
-# layer -> weight -> the array, in the layer's memory order but of any shape and type of number
+# Layer -> weight -> array, with elements in the layer's memory order, of any shape and number type.
 Start = MutableMapping[str, dict[str, np.ndarray]]
 
 
 def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
-    """A way to call layers (see `networks.build`) that takes what they start from out of
-    `arrays`.
+    """Return a way to call layers (see `networks.build`) that initializes them from `arrays`.
+
+    Each array is removed from the mapping when it is used.
     """
 
     def call(layer: Any, x: Any) -> Any:
@@ -34,9 +35,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """The layer builds itself from `arrays` meanwhile; its own initializers, which are saved with
-    it, come back.
-    """
+    """Let the layer build itself from `arrays`, and restore its own initializers afterwards."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):
@@ -56,7 +55,7 @@ def _initializer(arrays: dict[str, np.ndarray], weight: str) -> Callable[..., An
 
 
 def _tensor(array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> Any:
-    """The array as a tensor, copied once, into memory that TensorFlow takes over."""
+    """Copy the array once, into memory that TensorFlow adopts, and return it as a tensor."""
     import tensorflow as tf
 
     number = np.dtype(dtype or "float32")

@@ -1,6 +1,4 @@
-"""Networks from the weights of other tools: torchvision's (.pth, .safetensors), and the
-TensorFlow-1 world's (.npy).
-"""
+"""Build networks from other tools' weights: torchvision's, and .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 _Reader = Callable[[str | Path], dict[str, np.ndarray]]
-# The file extension -> how the file is read, and what kinds of it there are.
+# File extension -> the reader, and the layouts that such files may have.
 _FORMATS: dict[str, tuple[_Reader, Mapping[str, Layout]]] = {
     ".npy": (read_npy, tensorflow_1.LAYOUTS),
     ".safetensors": (lambda path: plain_names(read_safetensors(path)), torchvision.LAYOUTS),
@@ -37,19 +35,29 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """The network `name`, such as "VGG19", with the weights in a file of another tool, and its
-    preprocessing.
+    """Build a network with the weights in a file of another tool.
 
-    The widths of the layers and the number of classes are the file's. `size` is (height, width) in
-    pixels.
+    Layer widths and the number of classes are inferred from the file.
 
-    Raises WeightsError for a file that cannot be used or is of another network, OptionError for a
-    size that the network cannot take, MissingPackageError where reading the file needs one.
+    Args:
+        name: the network, such as "VGG19".
+        path: the weights file.
+        size: (height, width) of the images in pixels. None is the default size.
+
+    Returns:
+        The network and its preprocessing.
+
+    Raises:
+        WeightsError: the file cannot be used, or belongs to another network.
+        OptionError: the network cannot take images of this size.
+        MissingPackageError: reading the file needs a package that is not installed.
     """
     require_file(path, FOREIGN_EXTENSIONS)
     read, layouts = _FORMATS[next(extension for extension in FOREIGN_EXTENSIONS if str(path).endswith(extension))]
     if name not in layouts:
-        raise WeightsError(f"{shown(path)}: such files can be loaded for {', '.join(layouts)}; not for {name}.")
+        raise WeightsError(
+            f"{shown(path)} cannot be loaded for {name}. Files of this kind are supported for {', '.join(layouts)}."
+        )
     layout = layouts[name]
     size = _fitting_size(layout, size)
     arrays = read(path)
@@ -58,19 +66,22 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     layout.require_fit(shapes, widths, shown(path), _hint(arrays, layouts))
     start: dict[str, dict[str, np.ndarray]] = {}
     for stored in layout.arrays:
-        start.setdefault(stored.layer, {})[stored.weight] = stored.turned(arrays.pop(stored.name), widths)
+        start.setdefault(stored.layer, {})[stored.weight] = stored.to_keras_order(arrays.pop(stored.name), widths)
     return networks.build(name, widths, size, starting_from(start)), layout.preprocessing(size)
 
 
 def _fitting_size(layout: Layout, size: Size | None) -> Size:
-    own = layout.fixed_size
-    if own and size not in (None, own):
+    fixed = layout.fixed_size
+    if fixed and size not in (None, fixed):
         raise OptionError(
-            f"{layout.network} with trained weights takes {own[0]}x{own[1]} pixels only: its first dense layer counts them."
+            f"{layout.network} with trained weights takes {fixed[0]}x{fixed[1]} pixels only, because its first dense "
+            "layer depends on the size. Leave `size` out."
         )
-    return size or own or (224, 224)
+    return size or fixed or (224, 224)
 
 
 def _hint(arrays: Mapping[str, np.ndarray], layouts: Mapping[str, Layout]) -> str:
-    fitting = [name for name, layout in layouts.items() if layout.is_fit(arrays)]
-    return f" It looks like {fitting[0]}: load it by that name." if fitting else ""
+    fitting = [name for name, layout in layouts.items() if layout.has_names(arrays)]
+    return (
+        f"Its arrays are those of {fitting[0]}. Load it by that name." if fitting else "Load the weights of the same network."
+    )

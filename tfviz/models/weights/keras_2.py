@@ -1,9 +1,9 @@
-"""Models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras), as .h5 or .keras.
+"""Open models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras) as .h5 or .keras.
 
-Keras 3 opens few of them: it no longer has some arguments and layers, rejects "/" in names and
-functions such as `tf.nn.relu`, which Keras 2 put into the graph as layers, and counts the calls of
-nested models differently. Here the config is translated to that of Keras 3, and each layer gets its
-arrays by name.
+Keras 3 opens few of them. It has dropped some layers and arguments, rejects "/" in names and the
+functions such as `tf.nn.relu` that Keras 2 recorded as layers, and numbers the calls of nested
+models differently. This module translates the config to Keras 3, and assigns the arrays by layer
+name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import keras
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5, inner_layers
-from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_known
+from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_supported
 from tfviz.models.weights.keras_2_graph import call, is_reference, references, split, tensors, with_inputs
-from tfviz.models.weights.keras_2_layers import known_layer, require_known_call
+from tfviz.models.weights.keras_2_layers import keras_3_layer, require_supported_call
 
 if TYPE_CHECKING:
     import h5py
@@ -27,23 +27,28 @@ Config = dict[str, Any]
 
 _MODELS = ("Functional", "Model", "Sequential")
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
-_INSIDE = ("layer", "backward_layer", "cell", "cells")  # the layers in a wrapper
+_WRAPPED = ("layer", "backward_layer", "cell", "cells")  # arguments that are layers
 
 
 def load(config: str, file: h5py.File) -> keras.Model:
-    """The model of a Keras 2 file, not compiled.
+    """Load the model in a Keras 2 file, not compiled.
 
     Args:
-        config: the model's config, in JSON.
-        file: the file with its arrays: the whole .h5 file, or the one inside a .keras file.
+        config: the model's config as JSON.
+        file: the file with its arrays: the .h5 file itself, or the one inside a .keras file.
 
-    Raises UnsupportedModelError for a layer or a function that has no equivalent in Keras 3,
-    WeightsError for arrays that do not fit, and whatever Keras raises.
+    Returns:
+        The model.
+
+    Raises:
+        UnsupportedModelError: a layer or function has no equivalent in Keras 3.
+        WeightsError: the arrays don't fit.
+        Exception: Keras rejects the config; the type depends on the cause.
     """
     old = json.loads(config)
     translated = _translated(old)
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
-    # Some versions of Keras run the code of a Lambda unless the safe mode is asked for.
+    # Some versions of Keras run the code of a Lambda layer unless safe mode is on.
     with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
     if "model_weights" in file:
@@ -54,12 +59,12 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Layers that a config may name and Keras 3 does not find by that name."""
+    """Return the layers that a config may name and Keras 3 cannot find by that name."""
     return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 
 def _translated(layer: Config) -> Config:
-    """A layer as Keras 3 takes it, at any depth of nesting."""
+    """Translate a layer's config to Keras 3, including all nested layers."""
     registered = layer.get("registered_name") or layer["class_name"]
     kind, config = registered.split(">")[-1], layer["config"]
     new: Config = {"name": layer["name"]} if "name" in layer else {}
@@ -70,79 +75,81 @@ def _translated(layer: Config) -> Config:
         new |= {"module": "keras", "class_name": "Sequential" if is_sequential else "Model", "registered_name": None}
         config = _translated_model(config)
     else:
-        inside = {key: _translated_inside(config[key]) for key in _INSIDE if config.get(key)}
-        kind, config = known_layer(kind, {**config, **inside})
+        wrapped = {key: _translated_wrapped(config[key]) for key in _WRAPPED if config.get(key)}
+        kind, config = keras_3_layer(kind, {**config, **wrapped})
         own = kind if kind in _known_layers() else registered if ">" in registered else None
         new |= {"module": None if own else "keras.layers", "class_name": kind, "registered_name": own}
     if "inbound_nodes" in layer:
         new["inbound_nodes"] = [call(kind, node, config) for node in layer["inbound_nodes"]]
         for node in new["inbound_nodes"]:
-            require_known_call(kind, layer["name"], node["kwargs"])
+            require_supported_call(kind, layer["name"], node["kwargs"])
     return {**new, "config": config}
 
 
-def _translated_inside(layer: Config | list[Config]) -> Config | list[Config]:
-    """The layer, or the layers, inside a wrapper such as TimeDistributed."""
+def _translated_wrapped(layer: Config | list[Config]) -> Config | list[Config]:
+    """Translate the layer, or the layers, inside a wrapper such as TimeDistributed."""
     return [_translated(one) for one in layer] if isinstance(layer, list) else _translated(layer)
 
 
 def _translated_model(config: Config | list[Config]) -> Config:
     first_calls = _first_calls(config)
-    inner = [_translated(_with_calls_from_0(layer, first_calls)) for layer in inner_layers(config)]
+    inner = [_translated(_with_calls_renumbered(layer, first_calls)) for layer in inner_layers(config)]
     first = inner_layers(config)[0]["config"]
-    if isinstance(config, list):  # a Sequential model, until TensorFlow 2.0
+    if isinstance(config, list):  # a Sequential model saved before TensorFlow 2.0
         config = {"name": "sequential"}
     new: Config = {"name": config["name"].replace("/", "_"), "layers": inner}
     if "output_layers" in config:
-        new["input_layers"] = _alone(config["input_layers"])
+        new["input_layers"] = _unwrapped(config["input_layers"])
         is_functional = {layer["name"] for layer in inner if layer["class_name"] == "Model"}
-        new["output_layers"] = _alone(_counted_from_0(config["output_layers"], first_calls, one_more=is_functional))
+        new["output_layers"] = _unwrapped(_renumbered(config["output_layers"], first_calls, one_more=is_functional))
         new["trainable"] = config.get("trainable", True)
     elif shape := config.get("build_input_shape") or first.get("batch_input_shape"):
         new["build_input_shape"] = shape
     return new
 
 
-def _with_calls_from_0(layer: Config, first_calls: dict[str, int]) -> Config:
+def _with_calls_renumbered(layer: Config, first_calls: dict[str, int]) -> Config:
     if "inbound_nodes" not in layer:
         return layer
-    return {**layer, "inbound_nodes": [_counted_from_0(node, first_calls) for node in layer["inbound_nodes"]]}
+    return {**layer, "inbound_nodes": [_renumbered(node, first_calls) for node in layer["inbound_nodes"]]}
 
 
-def _alone(ends: Any) -> Any:
-    """One input or output by itself: Keras 3 would hand a list on."""
-    return ends[0] if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list) else ends
+def _unwrapped(endpoints: Any) -> Any:
+    """Return a single input or output itself, because Keras 3 would pass it on as a list."""
+    return endpoints[0] if isinstance(endpoints, list) and len(endpoints) == 1 and isinstance(endpoints[0], list) else endpoints
 
 
 def _first_calls(config: Config | list[Config]) -> dict[str, int]:
-    """For each nested model the number of its first call: Keras 2 counts how the model was made as
-    a call too.
+    """Return the number of each nested model's first call.
+
+    Keras 2 also counts the model's creation as a call.
     """
     layers = inner_layers(config)
     nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}
-    ends = [] if isinstance(config, list) else config.get("output_layers", [])
+    endpoints = [] if isinstance(config, list) else config.get("output_layers", [])
     calls: dict[str, int] = {}
-    for name, number, *_ in references([ends, [layer.get("inbound_nodes") for layer in layers]]):
+    for name, number, *_ in references([endpoints, [layer.get("inbound_nodes") for layer in layers]]):
         if name in nested:
             calls[name] = min(number, calls.get(name, number))
     return calls
 
 
-def _counted_from_0(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> Any:
+def _renumbered(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> Any:
     if is_reference(value):
         number = value[1] - first_calls.get(value[0], 0) + (value[0] in one_more)
-        return [value[0], number, *value[2:3], *[_counted_from_0(part, first_calls) for part in value[3:]]]
+        return [value[0], number, *value[2:3], *[_renumbered(part, first_calls) for part in value[3:]]]
     if isinstance(value, dict):
-        return {key: _counted_from_0(part, first_calls, one_more) for key, part in value.items()}
-    return [_counted_from_0(part, first_calls, one_more) for part in value] if isinstance(value, list) else value
+        return {key: _renumbered(part, first_calls, one_more) for key, part in value.items()}
+    return [_renumbered(part, first_calls, one_more) for part in value] if isinstance(value, list) else value
 
 
 def _translated_function(layer: Config) -> Config:
-    """A TFOpLambda as a TensorFlowFunction: its numbers go into the config, its tensors are the
-    inputs of the call.
+    """Translate a TFOpLambda to a TensorFlowFunction.
+
+    Its constants move to the config, and its tensors become the inputs of the call.
     """
     function, name = layer["config"]["function"], layer["config"]["name"]
-    require_known(function, name)
+    require_supported(function, name)
     (node,) = layer["inbound_nodes"]
     first, others = split(node, is_function=True)
     inputs: list[Any] = []
@@ -150,8 +157,8 @@ def _translated_function(layer: Config) -> Config:
     arguments = {key: with_inputs(value, inputs) for key, value in others.items()}
     if not inputs:
         raise UnsupportedModelError(
-            f"The file does not hold what the function {function} (layer '{name}') is called with: Keras 2 writes the first "
-            "argument only. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+            f"The file lacks the arguments of {function} (layer '{name}'), because Keras 2 writes only the first one. "
+            "Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
         )
     config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
     return {"config": config, "inbound_nodes": [tensors(inputs)]}

@@ -1,8 +1,8 @@
-"""The arrays of a Keras 2 file, into the layers of that name.
+"""Load the arrays of a Keras 2 file into the layers with the same names.
 
-An .h5 file lists the arrays of each layer of the model in the order of `layer.weights`, trainable
-ones first. A .keras file has a group for each layer, called by its class and counted in the order
-of the config, with groups of the layers inside.
+An .h5 file lists each layer's arrays in the order of `layer.weights`, trainable ones first. A
+.keras file has one group per layer, named by its class and numbered in the order of the config;
+inner layers are groups inside it.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 Variables = list[keras.Variable]
 
+_ADVICE = "Load the weights of the same network."
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second until TensorFlow 2.13
 
 
 def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assigns the arrays of an .h5 file. Raises WeightsError where they do not fit."""
-    for layer, about in _layers(model, config):
-        name = about["config"]["name"]
+    """Assign the arrays of an .h5 file. Raise WeightsError if they don't fit."""
+    for layer, layer_config in _layers(model, config):
+        name = layer_config["config"]["name"]
         arrays = _stored(group, name)
-        trainable, others = _in_old_order(layer, about)
+        trainable, others = _in_keras_2_order(layer, layer_config)
         variables = trainable + others
         if len(arrays) != len(variables):
-            raise WeightsError(f"the layer '{name}' takes {len(variables)} arrays; the file holds {len(arrays)}.")
+            raise WeightsError(f"Layer '{name}' has {len(variables)} arrays, and the file has {len(arrays)} for it. {_ADVICE}")
         for variable, array in zip(variables, arrays, strict=True):
             _assign(variable, array, name)
-    _finish(model)
+    _finalize_states(model)
 
 
 def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
-    """The arrays of a layer; a long list of their names is spread over several attributes."""
+    """Return the arrays of a layer. A long list of their names spans several attributes."""
     if name not in group:
         return []
     own = group[name]
@@ -50,63 +51,68 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
     return [own[one] for one in names]
 
 
-def _in_old_order(layer: keras.Layer, about: Config) -> tuple[Variables, Variables]:
-    """The trainable variables of a layer and the others; those of a nested model in the order of
-    its config.
+def _in_keras_2_order(layer: keras.Layer, layer_config: Config) -> tuple[Variables, Variables]:
+    """Return a layer's trainable and other variables.
+
+    Those of a nested model are in the order of its config.
     """
-    if not _is_model(about):
+    if not _is_model(layer_config):
         return layer.trainable_weights, layer.non_trainable_weights
-    parts = [_in_old_order(inner, its) for inner, its in _layers(layer, about)]
+    parts = [_in_keras_2_order(inner, inner_config) for inner, inner_config in _layers(layer, layer_config)]
     trainable, others = ([one for part in parts for one in part[number]] for number in (0, 1))
-    is_frozen = isinstance(about["config"], dict) and about["config"].get("trainable") is False
+    is_frozen = isinstance(layer_config["config"], dict) and layer_config["config"].get("trainable") is False
     return ([], trainable + others) if is_frozen else (trainable, others)
 
 
-def _is_model(about: Config) -> bool:
-    config = about.get("config", {})
+def _is_model(layer_config: Config) -> bool:
+    config = layer_config.get("config", {})
     return isinstance(config, list) or "layers" in config
 
 
 def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assigns the arrays of a .keras file. Raises WeightsError where they do not fit."""
+    """Assign the arrays of a .keras file. Raise WeightsError if they don't fit."""
     filled: set[int] = set()
     _fill(model, config, group, filled)
-    _finish(model)
+    _finalize_states(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
-        raise WeightsError(f"the file lacks {len(missing)} arrays of the model, such as {missing[0]}.")
+        raise WeightsError(f"The file lacks {len(missing)} arrays of the model, such as {missing[0]}. {_ADVICE}")
 
 
-def _fill(layer: keras.Layer, about: Config, group: h5py.Group, filled: set[int]) -> None:
-    """Assigns the arrays in a group to a layer and the layers inside it."""
+def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: set[int]) -> None:
+    """Assign the arrays in a group to a layer and the layers inside it."""
     own = group.get("vars", {})
     variables = keras_internals.own_variables(layer)
     if len(own):
         if len(own) != len(variables):
-            raise WeightsError(f"the layer '{layer.name}' takes {len(variables)} arrays; the file holds {len(own)}.")
+            raise WeightsError(
+                f"Layer '{layer.name}' has {len(variables)} arrays, and the file has {len(own)} for it. {_ADVICE}"
+            )
         for number, variable in enumerate(variables):
             _assign(variable, own[str(number)], layer.name)
             filled.add(id(variable))
     container = next((group[name] for name in _CONTAINERS if name in group), None)
-    if container is not None and _is_model(about):
-        layers = list(_layers(layer, about))
-        for (inner, its), name in zip(layers, _counted(its["class_name"] for _, its in layers), strict=True):
+    if container is not None and _is_model(layer_config):
+        layers = list(_layers(layer, layer_config))
+        for (inner, inner_config), name in zip(
+            layers, _group_names(inner_config["class_name"] for _, inner_config in layers), strict=True
+        ):
             if name in container:
-                _fill(inner, its, container[name], filled)
+                _fill(inner, inner_config, container[name], filled)
         return
     for name in group:
         inside = getattr(layer, name, None)
-        its = about.get("config", {}).get(name) or {}
+        inner_config = layer_config.get("config", {}).get(name) or {}
         if isinstance(inside, keras.Layer):
-            _fill(inside, its, group[name], filled)
-        elif isinstance(inside, (list, tuple)):  # the cells of a stack
-            for one, called in zip(inside, _counted(type(part).__name__ for part in inside), strict=True):
+            _fill(inside, inner_config, group[name], filled)
+        elif isinstance(inside, (list, tuple)):  # the cells of a StackedRNNCells
+            for one, called in zip(inside, _group_names(type(part).__name__ for part in inside), strict=True):
                 if called in group[name]:
                     _fill(one, {}, group[name][called], filled)
 
 
-def _counted(kinds: Iterable[str]) -> Iterator[str]:
-    """What Keras calls the groups of layers of these classes: "conv2d", "conv2d_1", …"""
+def _group_names(kinds: Iterable[str]) -> Iterator[str]:
+    """Yield Keras' group names for layers of these classes: "conv2d", "conv2d_1", ..."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         name = re.sub(r"\W+", "", kind.split(">")[-1])
@@ -116,31 +122,32 @@ def _counted(kinds: Iterable[str]) -> Iterator[str]:
 
 
 def inner_layers(config: Config | list[Config]) -> list[Config]:
-    """The configs of the layers in that of a model, which is a list of them for a Sequential model
-    before TensorFlow 2.0.
+    """Return the layer configs in a model's config.
+
+    For a Sequential model saved before TensorFlow 2.0, the config is itself the list of them.
     """
     return config if isinstance(config, list) else config["layers"]
 
 
 def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, Config]]:
-    """The layers of a model beside their configs in the file, in the file's order."""
+    """Yield the layers of a model with their configs, in the order of the file."""
     is_sequential = config["class_name"].split(">")[-1] == "Sequential"
-    for about in inner_layers(config["config"]):
-        if not (is_sequential and about["class_name"] == "InputLayer"):
-            yield model.get_layer(about["config"]["name"].replace("/", "_")), about
+    for layer_config in inner_layers(config["config"]):
+        if not (is_sequential and layer_config["class_name"] == "InputLayer"):
+            yield model.get_layer(layer_config["config"]["name"].replace("/", "_")), layer_config
 
 
-def _finish(model: keras.Model) -> None:
-    """Lets layers compute what they derive from their arrays, such as Normalization its mean."""
+def _finalize_states(model: keras.Model) -> None:
+    """Let layers compute what they derive from their arrays, such as Normalization its mean."""
     for layer in keras_internals.layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
 def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
-    """Reads an array once its shape is known to be right."""
+    """Read an array after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"the layer '{layer}' takes {variable.name} of shape {tuple(variable.shape)}; the file holds {array.shape}."
+            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, and the file has {array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

@@ -1,6 +1,4 @@
-"""Functions that Keras 2 recorded in a model's graph, or computes differently, written in
-keras.ops.
-"""
+"""keras.ops equivalents of the TensorFlow functions that Keras 2 recorded in model graphs."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ Tensor = Any  # a tf.Tensor or a keras.KerasTensor
 
 @keras.saving.register_keras_serializable("tfviz")
 def keras_2_hard_sigmoid(x: Tensor) -> Tensor:
-    """Keras 2's hard sigmoid, 0.2 x + 0.5 clipped to 0..1; Keras 3 clips x / 6 + 0.5."""
+    """Compute Keras 2's hard sigmoid, 0.2 x + 0.5 clipped to [0, 1]. Keras 3 clips x / 6 + 0.5."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -52,8 +50,8 @@ def _index(part: Any) -> Any:
     return slice(part["start"], part["stop"], part["step"])
 
 
-# What Keras 2 calls a function (without "tf."), and the same in keras.ops. The first parameter is
-# the node's own input.
+# Keras 2's name of a function (without "tf.") -> its equivalent in keras.ops. The first parameter
+# is the node's own input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
     "__operators__.getitem": _sliced,
@@ -128,7 +126,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "keras.backend.batch_flatten": lambda x: ops.reshape(x, (-1, math.prod(x.shape[1:]))),
     "stop_gradient": lambda x: ops.stop_gradient(x),
 }
-_SAME = {
+_ALIASES = {  # other name -> name in FUNCTIONS
     "__operators__.truediv": "math.truediv",
     "nn.l2_normalize": "math.l2_normalize",
     "nn.softplus": "math.softplus",
@@ -138,13 +136,11 @@ _SAME = {
     "compat.v1.pad": "pad",
     "compat.v1.transpose": "transpose",
 }
-FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _SAME.items()})
+FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _ALIASES.items()})
 
-
-# Modules of TensorFlow, and functions beside them, that compute their result from their arguments
-# and do nothing else.
+# Modules of TensorFlow, and top-level functions, that only compute a result from their arguments.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
-_ALONE = re.findall(
+_TOP_LEVEL = re.findall(
     r"\w+",
     """
     abs acos acosh add add_n argmax argmin argsort asin asinh atan atan2 atanh batch_to_space bitcast boolean_mask
@@ -164,51 +160,54 @@ _RANDOM = re.compile("random|dropout|sample|candidate|fractional")
 _PREFIXES = ("compat.v1.", "compat.v2.")
 
 
-def require_known(function: str, layer: str) -> None:
-    """Raises UnsupportedModelError for a function that cannot be called here."""
+def require_supported(function: str, layer: str) -> None:
+    """Raise UnsupportedModelError for a function that a Keras 2 file must not call."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"The model calls the function {function} (layer '{layer}'), which tfviz does not call for a file of Keras 2. It "
-            f"calls those of tf.{', tf.'.join(_MODULES)} and of arrays, such as tf.concat, that draw nothing at random, and "
-            "read no file. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
+            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. Supported are functions "
+            f"in tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat that draw no random numbers and read "
+            "no files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """TensorFlow's function of that name, if it only computes; None for any other name."""
+    """Return TensorFlow's function with this name if it only computes; None otherwise."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
-    is_allowed = name in _ALONE if not modules else len(modules) == 1 and modules[0] in _MODULES
+    is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
     if not is_allowed or _RANDOM.search(name) or not re.fullmatch("[a-z][a-z0-9_]*", name):
         return None
-    place: Any = tf
+    module: Any = tf
     for part in [*prefix.split(".")[:-1], *modules]:
-        place = getattr(place, part)
-    found = getattr(place, name, None)
+        module = getattr(module, part)
+    found = getattr(module, name, None)
     return found if inspect.isfunction(found) else None
 
 
 @keras.saving.register_keras_serializable("tfviz")
 class TensorFlowFunction(layers.Layer):
-    """A function of TensorFlow in the graph of a Keras 2 model: by keras.ops where these compute
-    the same, or by itself.
+    """A TensorFlow function in the graph of a Keras 2 model.
+
+    It runs as keras.ops if they compute the same result, and as the TensorFlow function otherwise.
 
     Args:
-        function: its name as Keras 2 writes it, such as "math.multiply".
-        first: its first argument; {"input": number} stands for an input of the call.
-        arguments: its other arguments by name, likewise.
+        function: its name in Keras 2, such as "math.multiply".
+        first: its first argument, in which {"input": number} stands for an input of the call.
+        arguments: its other arguments by name, in the same form.
     """
 
     def __init__(self, function: str, first: Any, arguments: Config, **options: Any) -> None:
         super().__init__(**options)
-        require_known(function, self.name)
+        require_supported(function, self.name)
         self.function, self.first, self.arguments = function, first, arguments
 
     def call(self, inputs: Tensor | list[Tensor]) -> Tensor:
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         is_float = all(keras.backend.is_float_dtype(x.dtype) or x.dtype == "bool" for x in given)
         function = _function(self.function, self.arguments if is_float else None)
-        return function(_filled(self.first, given), **{name: _filled(value, given) for name, value in self.arguments.items()})
+        return function(
+            _with_inputs(self.first, given), **{name: _with_inputs(value, given) for name, value in self.arguments.items()}
+        )
 
     def get_config(self) -> Config:
         return {
@@ -220,28 +219,32 @@ class TensorFlowFunction(layers.Layer):
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """The function by keras.ops if it takes these arguments (None: it does not); otherwise
-    TensorFlow's.
+    """Return the keras.ops version if it takes these arguments, and TensorFlow's otherwise.
+
+    `arguments` is None if keras.ops cannot be used.
     """
     known = FUNCTIONS.get(name)
     if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
         known = _in_tensorflow(name) or known
     if known is None:
-        raise LookupError(name)  # require_known has been called before
+        raise LookupError(name)  # cannot happen: require_supported has passed
     return known
 
 
-def _filled(value: Any, inputs: list[Tensor]) -> Any:
-    """An argument with the inputs of the call; a list of floats was a constant tensor, one of whole
-    numbers axes or a shape.
+def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
+    """Replace {"input": number} in an argument by the inputs of the call.
+
+    A list that contains floats was a constant tensor; a list of integers holds axes or a shape.
     """
     if isinstance(value, dict):
         return (
-            inputs[value["input"]] if value.keys() == {"input"} else {key: _filled(one, inputs) for key, one in value.items()}
+            inputs[value["input"]]
+            if value.keys() == {"input"}
+            else {key: _with_inputs(one, inputs) for key, one in value.items()}
         )
     if not isinstance(value, (list, tuple)):
         return value
     leaves = keras.tree.flatten(value)
     if leaves and all(isinstance(leaf, (int, float)) for leaf in leaves) and any(isinstance(leaf, float) for leaf in leaves):
         return np.asarray(value, "float32")
-    return [_filled(one, inputs) for one in value]
+    return [_with_inputs(one, inputs) for one in value]

@@ -1,8 +1,8 @@
-"""The calls in the graph of a Keras 2 model, as Keras 3 writes them.
+"""Translate the layer calls in the graph of a Keras 2 model to Keras 3.
 
-Keras 2 writes a call as the layer's first argument, nested as it was given, in which each tensor is
-a list: the name of the layer that made it, the number of that layer's call, the number of the
-    output and, in the first argument, all other arguments.
+Keras 2 writes a call as the layer's first argument, nested as it was passed. In it, each tensor is
+a reference, a list: the name of the layer that produced it, the index of that layer's call, the
+index of the output and, in the first argument, all other arguments.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
-_WITH_STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-# None for these means that nothing was given.
-_OF_THE_CALL = ("training", "mask", "name", "initial_state", "constants")
+_STATEFUL = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
+# For these arguments None means that they were not passed.
+_CALL_ARGUMENTS = ("training", "mask", "name", "initial_state", "constants")
 
 
 def is_reference(value: Any) -> bool:
-    """["name of a layer", number of its call, number of its output, …]"""
+    """Return whether a value is a reference: [layer name, call index, output index, ...]."""
     return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def references(value: Any) -> Iterator[list[Any]]:
-    """All references in a nested value, those in the arguments of a call too."""
+    """Yield all references in a nested value, including those in the arguments of a call."""
     if is_reference(value):
         yield value
         value = value[3:]
@@ -34,13 +34,13 @@ def references(value: Any) -> Iterator[list[Any]]:
 
 
 def split(node: Any, is_function: bool) -> tuple[Any, Config]:
-    """The first argument of a call, and the others by name."""
+    """Return the first argument of a call, and the other arguments by name."""
     leaf = next(references(node), [])
     others = leaf[3] if len(leaf) > 3 else {}
     first = _without_arguments(node)
     if not is_function and isinstance(first, list) and len(first) == 1 and not is_reference(first):
         first = first[0]
-    return first, {key: value for key, value in others.items() if value is not None or key not in _OF_THE_CALL}
+    return first, {key: value for key, value in others.items() if value is not None or key not in _CALL_ARGUMENTS}
 
 
 def _without_arguments(value: Any) -> Any:
@@ -52,10 +52,10 @@ def _without_arguments(value: Any) -> Any:
 
 
 def call(kind: str, node: Any, config: Config) -> Config:
-    """The call of a layer as Keras 3 writes it."""
+    """Translate the call of a layer to Keras 3."""
     first, others = split(node, is_function=False)
-    if kind in _WITH_STATES and isinstance(first, list) and not is_reference(first):
-        # Keras 2 hands the states and constants of a recurrent layer on with its input.
+    if kind in _STATEFUL and isinstance(first, list) and not is_reference(first):
+        # Keras 2 passes the states and constants of a recurrent layer along with its input.
         first, *states = first
         constants = config.get("num_constants") or 0
         if constants:
@@ -67,19 +67,20 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """A nested value with each reference as Keras 3 writes a tensor; it looks up the
-    shape itself.
+    """Replace each reference in a nested value by Keras 3's form of a tensor.
+
+    Keras 3 looks up the shape itself.
     """
     if is_reference(value):
-        about = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
-        return {"class_name": "__keras_tensor__", "config": about}
+        tensor_config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
+        return {"class_name": "__keras_tensor__", "config": tensor_config}
     if isinstance(value, dict):
         return {key: _tensors(part) for key, part in value.items()}
     return [_tensors(part) for part in value] if isinstance(value, list) else value
 
 
 def with_inputs(value: Any, inputs: list[Any]) -> Any:
-    """A nested value with {"input": number} for each reference, which is added to `inputs`."""
+    """Replace each reference in a nested value by {"input": index}, and append it to `inputs`."""
     if is_reference(value):
         inputs.append(value[:3])
         return {"input": len(inputs) - 1}
@@ -89,6 +90,6 @@ def with_inputs(value: Any, inputs: list[Any]) -> Any:
 
 
 def tensors(values: list[Any]) -> Config:
-    """A call with these references."""
+    """Return a call with these references as its arguments."""
     given = [_tensors(value) for value in values]
     return {"args": [given[0] if len(given) == 1 else given], "kwargs": {}}

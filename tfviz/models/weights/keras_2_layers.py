@@ -1,8 +1,7 @@
-"""The arguments of Keras 2's layers, as Keras 3 takes them.
+"""Translate the arguments of Keras 2 layers to Keras 3.
 
-Keras 2 writes every argument of a layer into the file, also those that Keras 3 has renamed or
-dropped. A dropped argument is left out where it does not change what the layer computes at
-inference, and refused where it does.
+Keras 2 writes every argument of a layer to the file, including those that Keras 3 renamed or
+dropped. A dropped argument is ignored if it does not affect inference, and is an error if it does.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tfviz.models.weights.keras_2_functions import keras_2_hard_sigmoid
 
 Config = dict[str, Any]
 
-# They change nothing at inference.
+# no effect at inference
 _DROPPED = {
     "module",
     "rng_type",
@@ -28,19 +27,19 @@ _DROPPED = {
     "query_shape",
     "key_shape",
     "value_shape",
-    "batch_input_shape",  # The model's own InputLayer holds the same.
+    "batch_input_shape",  # the model's InputLayer has the same
     "noise_shape",
     "input_length",
     "softmax_robust_masking",
     "robust_masking",
 }
-# The value with which Keras 3 computes the same, and what any other one means.
+# Argument -> the only value that Keras 3 supports, and why.
 _FIXED = {
     "time_major": (False, "Keras 3 takes sequences as (batch, time, features) only"),
     "renorm": (False, "Keras 3 has no batch renormalization"),
     "ragged": (False, "Keras 3 has no ragged inputs"),
 }
-_NO_INTERPOLATION = ("gaussian", "mitchellcubic")
+_UNSUPPORTED_INTERPOLATIONS = ("gaussian", "mitchellcubic")
 _DROPPED_FROM_DEPTHWISE = {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"}
 _DROPPED_FROM = {
     "Conv1DTranspose": {"groups"},
@@ -53,7 +52,7 @@ _DROPPED_FROM = {
     "EinsumDense": {"activity_regularizer"},
     "Discretization": {"trainable"},
 }
-_KEEPS = {"Dropout": {"noise_shape"}, "InputLayer": {"batch_input_shape"}}
+_KEPT = {"Dropout": {"noise_shape"}, "InputLayer": {"batch_input_shape"}}
 _RENAMED = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "InputLayer": {"batch_input_shape": "batch_shape"},
@@ -80,7 +79,7 @@ def _identity(config: Config) -> tuple[str, Config]:
 
 
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
-    """RandomCrop at inference. Keras 3 returns images larger than the crop as they are."""
+    """Crop like RandomCrop at inference. Keras 3's RandomCrop doesn't crop larger images there."""
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 
 
@@ -92,7 +91,7 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# Layers that Keras 3 has by another name. Random sizes apply to training only.
+# Layers with another name in Keras 3. Random sizes apply to training only.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -104,50 +103,57 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 }
 
 
-def known_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """The class and the arguments with which Keras 3 computes what this layer of Keras 2 computed
-    at inference.
+def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
+    """Return the class and config in Keras 3 that compute what a Keras 2 layer does at inference.
 
-    Raises UnsupportedModelError for a layer or an argument that has no equivalent.
+    Args:
+        kind: the class of the layer in Keras 2.
+        config: its config in Keras 2.
+
+    Returns:
+        The class and the config for Keras 3.
+
+    Raises:
+        UnsupportedModelError: the layer or one of its arguments has no equivalent.
     """
     name = config.get("name", kind)
     if kind in _NO_EQUIVALENT:
-        raise _refusal(f"the layer '{name}' is a {kind}, and {_NO_EQUIVALENT[kind]}")
+        raise _unsupported(f"Layer '{name}' is a {kind}, and {_NO_EQUIVALENT[kind]}")
     kind, config = _REPLACED[kind](config) if kind in _REPLACED else (kind, config)
     for argument, (same, reason) in _FIXED.items():
         if config.get(argument, same) not in (same, None):
-            raise _refusal(f"the layer '{name}' ({kind}) has {argument}={config[argument]!r}, and {reason}")
-    if config.get("interpolation") in _NO_INTERPOLATION:
-        raise _refusal(f"the layer '{name}' ({kind}) interpolates by {config['interpolation']!r}, which Keras 3 does not have")
+            raise _unsupported(f"Layer '{name}' ({kind}) has {argument}={config[argument]!r}, and {reason}")
+    if config.get("interpolation") in _UNSUPPORTED_INTERPOLATIONS:
+        raise _unsupported(f"Layer '{name}' ({kind}) uses {config['interpolation']!r} interpolation, which Keras 3 lacks")
     if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
         if len(config["axis"]) > 1:
-            raise _refusal(f"the layer '{name}' ({kind}) normalizes along axis={config['axis']}, and Keras 3 takes one axis")
+            raise _unsupported(f"Layer '{name}' ({kind}) normalizes along axis={config['axis']}, and Keras 3 takes one axis")
         config = {**config, "axis": config["axis"][0]}
-    dropped = (_DROPPED | _FIXED.keys() | _DROPPED_FROM.get(kind, set())) - _KEEPS.get(kind, set())
+    dropped = (_DROPPED | _FIXED.keys() | _DROPPED_FROM.get(kind, set())) - _KEPT.get(kind, set())
     if kind.startswith(("Depthwise", "Separable")):
         dropped |= _DROPPED_FROM_DEPTHWISE
     renamed = _RENAMED.get(kind, {})
     new = {renamed.get(key, key): value for key, value in config.items() if key not in dropped}
-    return kind, {key: _known_value(key, value) for key, value in new.items()}
+    return kind, {key: _keras_3_value(key, value) for key, value in new.items()}
 
 
-def require_known_call(kind: str, name: str, arguments: Config) -> None:
-    """Raises UnsupportedModelError for arguments of a call that Keras 3 does not heed."""
+def require_supported_call(kind: str, name: str, arguments: Config) -> None:
+    """Raise UnsupportedModelError for arguments of a call that Keras 3 would ignore."""
     if kind.startswith("BatchNormalization") and arguments.get("training") is True:
-        raise _refusal(
-            f"the layer '{name}' ({kind}) is called with training=True and normalizes by each batch also at inference, and "
-            "Keras 3 lets the model's own training=False override that"
+        raise _unsupported(
+            f"Layer '{name}' ({kind}) is called with training=True, so it normalizes by batch statistics even at inference. "
+            "In Keras 3 the model's training=False overrides that"
         )
 
 
-def _refusal(fault: str) -> UnsupportedModelError:
+def _unsupported(fault: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without it, and save it as .keras.")
 
 
-def _known_value(key: str, value: Any) -> Any:
+def _keras_3_value(key: str, value: Any) -> Any:
     if key == "name":
         return value.replace("/", "_")
-    if key == "dtype" and isinstance(value, dict):  # A policy such as mixed_float16.
+    if key == "dtype" and isinstance(value, dict):  # a policy such as mixed_float16
         return value["config"]["name"]
     if key in ("activation", "recurrent_activation") and _function_name(value) == "hard_sigmoid":
         return keras.saving.serialize_keras_object(keras_2_hard_sigmoid)
@@ -155,5 +161,5 @@ def _known_value(key: str, value: Any) -> Any:
 
 
 def _function_name(value: Any) -> Any:
-    """The name of a function, which .keras files may hold in an object of its own."""
+    """Return the name of a function, which .keras files may wrap in a dict."""
     return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value

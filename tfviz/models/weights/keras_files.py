@@ -1,9 +1,8 @@
-"""Keras' own weights files: what is in them, whether it fits a network, and into the network with
-it.
+"""Read Keras' own weights files, check whether they fit a network, and load them.
 
-Keras overlooks arrays of a file that the network has no place for (VGG19 into a shorter network,
-say) and stops at the first one missing. So the two sets of arrays are compared here, by shape,
-before Keras loads anything.
+Keras silently skips arrays that the network has no place for (VGG19 weights in a shorter network,
+say) and stops at the first missing one. Therefore this module compares the two sets of arrays by
+shape before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -19,41 +18,44 @@ from typing import TYPE_CHECKING, Any
 from tfviz.errors import WeightsError, first_line
 from tfviz.images.files import shown
 from tfviz.models.weights.containers import require_own_data, require_plain_entries
-from tfviz.models.weights.files import CUT_SHORT, beginning, require_file
+from tfviz.models.weights.files import TRUNCATED, beginning, require_file
 
 if TYPE_CHECKING:
     import h5py
     import keras
 
-_WEIGHTS = "model.weights.h5"  # in a .keras file
+_WEIGHTS = "model.weights.h5"  # inside a .keras file
 WEIGHTS_EXTENSIONS = (".weights.h5", ".h5", ".hdf5", ".keras")
 Shape = tuple[int, ...]
 
 
 def load_weights(model: keras.Model, path: str | Path, *, name: str | None = None) -> None:
-    """Put the arrays of a .weights.h5, .h5 or .keras file into `model`, all of them or none.
+    """Load a .weights.h5, .h5 or .keras file into `model`, completely or not at all.
 
-    `name` is what a message calls the model. Raises WeightsError for a file that is missing, no
-    weights file, cut short, or of another network; its message lists what is missing and what is
-    too much.
+    Args:
+        model: the model to load the arrays into.
+        path: the file to read.
+        name: the name of the model in messages. None is its own name.
+
+    Raises:
+        WeightsError: the file is missing, not a weights file, truncated, or of another network. In
+            that case the message lists missing and unexpected arrays.
     """
     name = name or model.name
     _require_fit(model_arrays(model), stored_arrays(path), shown(path), name)
     try:
         model.load_weights(str(path))
     except Exception as error:
-        raise WeightsError(f"{shown(path)} does not fit {name}: {first_line(error)}") from error
+        raise WeightsError(f"{shown(path)} does not fit {name}. Keras reports: {first_line(error)}") from error
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """The arrays in a weights file by name, with their shapes; the state of an optimizer is left
-    out.
-    """
+    """Return the shapes of the arrays in a weights file by name, without the optimizer's."""
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
-        except Exception as error:  # a damaged file fails in whatever its bytes ask for
-            raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+        except Exception as error:  # a damaged file can raise anything
+            raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
 
 
 def _arrays_in(file: h5py.File) -> dict[str, Shape]:
@@ -61,61 +63,57 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
     arrays: dict[str, Shape] = {}
 
-    def note(name: str, entry: object) -> None:
+    def collect(name: str, entry: object) -> None:
         if isinstance(entry, h5py.Dataset) and _is_weight(name, entry.shape):
-            arrays[_readable(entry)] = entry.shape
+            arrays[_readable_name(entry)] = entry.shape
 
-    file.get("model_weights", file).visititems(note)
+    file.get("model_weights", file).visititems(collect)
     return arrays
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """The arrays of a model by name, with their shapes, as `stored_arrays` gives those
-    of a file.
-    """
+    """Return the shapes of a model's arrays by name, comparable to `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Not the optimizer's, and not a counter or the state of a random generator, which some
-    versions store.
-    """
+    """Exclude the optimizer's arrays, and counters and random states, which some versions store."""
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
-def _readable(dataset: h5py.Dataset) -> str:
-    """ "layers/conv2d_3/vars/0" by the layer's own name, where the file tells it:
-    "layers/conv2d_3/block2_conv1/0".
+def _readable_name(dataset: h5py.Dataset) -> str:
+    """Return an array's path with the layer's own name if the file has it.
+
+    "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """
     own, path = dataset.parent.attrs.get("name"), str(dataset.name).lstrip("/")
     return path.replace("/vars/", f"/{own}/") if isinstance(own, str) else path
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """The number of classes in the file, where it is all that tells it apart from `model`; None
-    otherwise.
+    """Return the file's number of classes if nothing else differs from `model`; None otherwise.
 
-    Two networks of one architecture differ then in two arrays: the kernel of the last layer and its
-    bias.
+    Two networks of one architecture then differ in two arrays: the kernel and bias of the last
+    layer.
     """
-    missing, extra = _difference(model_arrays(model), stored_arrays(path))
-    of_model, of_file = sorted(missing.values(), key=len), sorted(extra.values(), key=len)
+    missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
+    of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
     if len(of_model) != 2 or len(of_file) != 2 or len(of_file[0]) != 1:
         return None
     (bias, kernel), classes = of_model, of_file[0][0]
     return classes if of_file[1] == (*kernel[:-1], classes) and kernel[-1:] == bias else None
 
 
-def _difference(wanted: dict[str, Shape], there: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """What `wanted` has more of than `there`, and the reverse.
+def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Return what only `expected` contains, and what only `stored` contains.
 
-    Layers that Keras named by counting may be called otherwise in the file, so shapes decide; but
-    arrays of layers with one name are paired first, so that what remains is called by the right
-    name.
+    Layers that Keras numbered may have other names in the file, so arrays are matched by shape.
+    Arrays of equally named layers are paired first, so the remaining ones are reported under the
+    right names.
     """
-    wanted, there = _without_pairs(wanted, there, by_layer=True), _without_pairs(there, wanted, by_layer=True)
-    return _without_pairs(wanted, there, by_layer=False), _without_pairs(there, wanted, by_layer=False)
+    expected, stored = _without_pairs(expected, stored, by_layer=True), _without_pairs(stored, expected, by_layer=True)
+    return _without_pairs(expected, stored, by_layer=False), _without_pairs(stored, expected, by_layer=False)
 
 
 def _without_pairs(arrays: dict[str, Shape], others: dict[str, Shape], by_layer: bool) -> dict[str, Shape]:
@@ -131,25 +129,32 @@ def _without_pairs(arrays: dict[str, Shape], others: dict[str, Shape], by_layer:
     return left
 
 
-def _require_fit(wanted: dict[str, Shape], there: dict[str, Shape], file: str, name: str) -> None:
-    missing, extra = _difference(wanted, there)
-    if not missing and not extra:
+def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str, name: str) -> None:
+    missing, unexpected = _difference(expected, stored)
+    if not missing and not unexpected:
         return
-    parts = [f"{what}: {_listed(arrays)}" for what, arrays in (("not in the file", missing), ("only there", extra)) if arrays]
-    raise WeightsError(f"{file} holds the weights of another network than {name}; {'; '.join(parts)}.")
+    parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
+    raise WeightsError(f"{file} contains the weights of a network other than {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
-    shown_ones = ", ".join(f"{name} {shape}" for name, shape in list(arrays.items())[:most])
-    return shown_ones + (f" and {len(arrays) - most} more" if len(arrays) > most else "")
+    listed = ", ".join(f"{name} {shape}" for name, shape in list(arrays.items())[:most])
+    return listed + (f" and {len(arrays) - most} more" if len(arrays) > most else "")
 
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """The HDF5 file, or the one inside a .keras file, open for reading.
+    """Open an HDF5 file, or the one inside a .keras file, for reading.
 
-    Raises WeightsError where there is none, where it reads from other files, or claims to hold far
-    more than its size.
+    Args:
+        path: the .h5 or .keras file.
+
+    Yields:
+        The open file.
+
+    Raises:
+        WeightsError: the file is missing, not a Keras file or damaged, refers to other files, or
+            claims to contain far more than its size.
     """
     import h5py
 
@@ -160,7 +165,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                # HDF5 reads parts of an entry, and its checksum is of the whole
+                # The checksum covers the whole entry, and HDF5 reads only parts of it.
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
@@ -168,14 +173,23 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             require_own_data(file, path)
         except WeightsError:
             raise
-        except Exception as error:  # a damaged file fails in whatever its bytes ask for
+        except Exception as error:  # a damaged file can raise anything
             raise WeightsError(f"{shown(path)} {_fault(path)}") from error
         yield file
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """The config, in JSON, of the model in a .keras file or an open .h5 file that Keras 2 or 1
-    saved; None for any other.
+    """Return the model config (JSON) of a .keras file or open .h5 file that Keras 1 or 2 saved.
+
+    Args:
+        path: the file.
+        file: the open HDF5 file.
+
+    Returns:
+        The config; None if another version saved the file, or if it has no config.
+
+    Raises:
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost an axis of a layer.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -186,20 +200,23 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
             return None
         version, config = str(file.attrs.get("keras_version", "1")), str(file.attrs["model_config"])
         lost = next(_lost_axes(json.loads(config)), None)
-    except Exception as error:  # a damaged file fails in whatever its bytes ask for
-        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if version[0] in "12":
         return config
     if lost:
         raise WeightsError(
-            f"{shown(path)} cannot be opened: the layer '{lost['name']}' has axis={lost['axis']}, and Keras 3 reads one axis "
-            "from its .h5 files. Save the model as .keras."
+            f"{shown(path)} cannot be opened. Layer '{lost['name']}' has axis={lost['axis']}, and Keras 3 reads only "
+            "one axis from an .h5 file. Save the model as .keras."
         )
     return None
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """The configs of layers that Keras 3 would build with their default axis in place of several: those without a module."""
+    """Yield configs in which Keras 3 would silently replace several axes by the default one.
+
+    They are the configs without a module.
+    """
     if isinstance(value, list):
         for part in value:
             yield from _lost_axes(part)
@@ -217,5 +234,5 @@ def _fault(path: str | Path) -> str:
     with Path(path).open("rb") as file:
         start = file.read(12)
     if start.startswith((b"PK", b"\x89HDF")):
-        return CUT_SHORT
-    return f"is not a Keras file, whatever its name: {beginning(path)}."
+        return TRUNCATED
+    return f"is not a Keras file. {beginning(path)}. Pass a file that Keras saved."

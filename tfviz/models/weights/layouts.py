@@ -1,8 +1,8 @@
-"""How files that are not Keras' own lay out a network's arrays, and whether a file fits.
+"""How foreign weights files lay out a network's arrays, and whether a file fits.
 
-A layout lists every array that a file must hold: under which name, for which weight of which layer,
-and what each of its axes counts. So the widths of the layers can be read off a file, what does not
-fit can be called by its name, and each array can be transposed to Keras' order.
+A layout lists every array that a file must contain: its name, the weight and layer it belongs to,
+and what each of its axes counts. Layer widths can therefore be inferred from a file, arrays that
+don't fit can be reported by name, and each array can be transposed to Keras' axis order.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from tfviz.errors import WeightsError
 from tfviz.images.preprocessing import Preprocessing, Size
 
 Shape = tuple[int, ...]
-# the product of its terms; a str is the width of that name, an int itself
+# A product of terms: a str is the width with that name, an int is itself.
 Axis = tuple[int | str, ...]
-_MOST_LISTED = 8
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class StoredArray:
     """One array of a file.
 
-    name: what the file calls it.
-    layer, weight: where it belongs, such as "block1_conv1" and "kernel".
-    axes: what its axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units by
-        flattened channels.
-    order: of all the terms of `axes`, as Keras has them; (2, 3, 1, 0) makes of the above (7, 7,
-        channels, units).
+    Attributes:
+        name: its name in the file.
+        layer: the layer it belongs to, such as "block1_conv1".
+        weight: the weight of that layer, such as "kernel".
+        axes: what its axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units
+            by flattened channels.
+        order: the order of all terms of `axes` in Keras. For the example, (2, 3, 1, 0) gives (7, 7,
+            channels, units).
     """
 
     name: str
@@ -42,13 +44,11 @@ class StoredArray:
     order: tuple[int, ...]
 
     def shape(self, widths: Mapping[str, int]) -> Shape:
-        """The shape that the array must have in the file."""
+        """Return the shape that the array must have in the file."""
         return tuple(math.prod(_terms(axis, widths)) for axis in self.axes)
 
-    def turned(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
-        """The array with its terms apart and in Keras' order, a view; in memory order, it is the
-        layer's weight.
-        """
+    def to_keras_order(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
+        """Return a view with one axis per term, in Keras' order. Its elements match the weight."""
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
 
@@ -59,13 +59,14 @@ def _terms(axis: Axis, widths: Mapping[str, int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind of file for one network.
+    """One file layout for one network.
 
-    network: the name that `networks.build` knows.
-    arrays: what the file holds.
-    fixed_size: (height, width) in pixels, the only size of image that the network can take; None:
-        any.
-    preprocessing: of a network with such weights, for images of a size.
+    Attributes:
+        network: a name that `networks.build` accepts.
+        arrays: the arrays in the file.
+        fixed_size: the only image size that the network takes, (height, width) in pixels. None
+            means any size.
+        preprocessing: maps an image size to the preprocessing that these weights need.
     """
 
     network: str
@@ -74,8 +75,9 @@ class Layout:
     preprocessing: Callable[[Size], Preprocessing]
 
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
-        """The width of every layer, as most of the arrays that count it have it; the standard one
-        where none does.
+        """Return each layer's width by majority vote of the arrays that have it as an axis.
+
+        A layer that no array counts keeps its standard width.
         """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:
@@ -84,28 +86,29 @@ class Layout:
                 for axis, length in zip(stored.axes, shape, strict=True):
                     _vote(votes, axis, length)
         return {
-            name: max(votes[name], key=lambda width: (votes[name][width], width == usual), default=usual)
-            for name, usual in standard.items()
+            name: max(votes[name], key=lambda width: (votes[name][width], width == default_width), default=default_width)
+            for name, default_width in standard.items()
         }
 
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
-        """Raise WeightsError, which lists what is missing, too much, or of a wrong shape, unless
-        the file fits.
+        """Raise WeightsError unless the file fits.
+
+        The message lists missing, unexpected and mis-shaped arrays.
         """
         expected = {stored.name: stored.shape(widths) for stored in self.arrays}
         missing = [f"{name} {shape}" for name, shape in expected.items() if name not in shapes]
-        extra = [f"{name} {shape}" for name, shape in shapes.items() if name not in expected]
-        wrong = [
-            f"{name} {shapes[name]}, expected {shape}"
+        unexpected = [f"{name} {shape}" for name, shape in shapes.items() if name not in expected]
+        misshaped = [
+            f"{name} {shapes[name]} (expected {shape})"
             for name, shape in expected.items()
             if name in shapes and shapes[name] != shape
         ]
-        found = (("not in the file", missing), ("only there", extra), ("of another shape", wrong))
-        if parts := [f"{what}: {_listed(names)}" for what, names in found if names]:
-            raise WeightsError(f"{file} does not fit {self.network}; {'; '.join(parts)}.{hint}")
+        found = (("Missing", missing), ("Unexpected", unexpected), ("Mis-shaped", misshaped))
+        if parts := [f"{kind}: {_listed(names)}." for kind, names in found if names]:
+            raise WeightsError(f"{file} does not fit {self.network}. {' '.join(parts)} {hint}")
 
-    def is_fit(self, names: Iterable[str]) -> bool:
-        """Whether a file with arrays of these names may be of this kind."""
+    def has_names(self, names: Iterable[str]) -> bool:
+        """Return whether these are exactly the names of the arrays in this layout."""
         return {stored.name for stored in self.arrays} == set(names)
 
 
@@ -117,5 +120,5 @@ def _vote(votes: dict[str, Counter[int]], axis: Axis, length: int) -> None:
 
 
 def _listed(names: list[str]) -> str:
-    rest = len(names) - _MOST_LISTED
-    return ", ".join(names[:_MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")

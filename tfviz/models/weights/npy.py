@@ -1,10 +1,9 @@
-"""Reading the .npy files of the TensorFlow-1 world, which are pickles, without running what a
-pickle may ask for.
+"""Read the .npy files made for TensorFlow 1, which are pickles, without running code in them.
 
-A pickle is a program: it may call any function it names. So none is called here. Of all names, the
-few that NumPy's own pickles use are known, and each stands for a small class of this file that
-takes down what the pickle says; the arrays are made of that afterwards. Any other name is refused
-before it is looked up.
+A pickle is a program: it may call any function that it names. This reader calls none of them. It
+allows the few names that NumPy's own pickles use, and maps each to a small class below that records
+what the pickle contains; the arrays are built from the records afterwards. Any other name is an
+error before it is looked up.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ import numpy as np
 
 from tfviz.errors import WeightsError
 from tfviz.images.files import shown
-from tfviz.models.weights.files import CUT_SHORT, beginning
+from tfviz.models.weights.files import TRUNCATED, beginning
 
 _MAGIC = b"\x93NUMPY"
-_NUMBERS = re.compile(r"[fiu][1248]")
+_EXPECTED = "Expected: a dictionary, layer -> [kernel, bias]."
+_NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
 class _Dtype:
-    """What a pickle says of a numpy.dtype."""
+    """The record of a numpy.dtype in a pickle."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code, self.byte_order = _text(code), "="
@@ -35,14 +35,17 @@ class _Dtype:
         self.byte_order = _text(state[1])
 
     def dtype(self) -> np.dtype:
-        if not _NUMBERS.fullmatch(self.code) or self.byte_order not in "<>=|":
-            raise WeightsError(f"it holds an array of the type {self.code!r}; expected numbers.")
+        if not _NUMBER_TYPES.fullmatch(self.code) or self.byte_order not in "<>=|":
+            raise WeightsError(
+                f"It contains an array of type {self.code!r}. Expected: numbers. Save the arrays again as floats."
+            )
         return np.dtype(self.byte_order.replace("|", "=") + self.code)
 
 
 class _Array:
-    """What a pickle says of a numpy.ndarray: of numbers, or of objects (as which dictionaries are
-    stored).
+    """The record of a numpy.ndarray in a pickle.
+
+    It contains numbers, or objects, which is how NumPy stores a dictionary.
     """
 
     def __init__(self, *_: object) -> None:
@@ -52,7 +55,7 @@ class _Array:
         self.state = state
 
     def content(self) -> Any:
-        """The array, or the list of the objects."""
+        """Return the array, or the list of its objects."""
         _, shape, dtype, is_fortran, data = self.state
         if isinstance(data, list):
             return data
@@ -60,9 +63,9 @@ class _Array:
 
 
 def _bytes(text: str, codec: str | bytes) -> bytes:
-    """As pickles of old protocols spell bytes."""
+    """Decode the form in which old pickle protocols store bytes."""
     if _text(codec) != "latin1":
-        raise WeightsError(f"it asks for the codec {codec!r}; expected latin1.")
+        raise WeightsError(f"It uses the codec {codec!r}. Expected: latin1. Save the file again with Python 3.")
     return text.encode("latin1")
 
 
@@ -70,7 +73,7 @@ def _text(text: str | bytes) -> str:
     return text.decode("latin1") if isinstance(text, bytes) else text
 
 
-_KNOWN: Mapping[tuple[str, str], Any] = {
+_ALLOWED: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
@@ -80,10 +83,8 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 }
 
 
-class _Bounded:
-    """A file that never allocates room for more than it holds, whatever length the
-    pickle claims.
-    """
+class _BoundedFile:
+    """A file that never allocates more than its own size, no matter what length a pickle claims."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -98,8 +99,9 @@ class _Bounded:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's own, whose memo is a dictionary: the one in C makes room for every number up to the
-    one that is named.
+    """Python's own unpickler, whose memo is a dictionary.
+
+    The C version allocates a memo up to the highest index that a pickle names.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -107,57 +109,60 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     }  # type: ignore[attr-defined]
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _KNOWN:
+        if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"it asks for {module}.{name}, where only NumPy arrays are allowed. Nothing in it was run. Do not use "
-                "it unless you know where it comes from."
+                f"It refers to {module}.{name}, and only NumPy arrays are allowed. No code in it was run. Do not use "
+                "the file unless you trust its source."
             )
-        return _KNOWN[module, name]
+        return _ALLOWED[module, name]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npy file that holds a dictionary, layer -> [kernel, bias], as "<layer>
-    kernel", "<layer> bias".
+    """Read a .npy file that contains a dictionary, layer -> [kernel, bias].
 
-    Raises WeightsError for a file that is none, is cut short or damaged, or holds anything but
-    names and arrays.
+    Args:
+        path: the file to read.
+
+    Returns:
+        The arrays, named "<layer> kernel" and "<layer> bias".
+
+    Raises:
+        WeightsError: the file is not a .npy file, is truncated or damaged, or contains anything but
+            names and arrays.
     """
     with Path(path).open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise WeightsError(f"{shown(path)} is not a NumPy file, whatever its name: {beginning(path)}.")
+            raise WeightsError(f"{shown(path)} is not a NumPy file. {beginning(path)}. Pass a .npy file.")
         file.seek(0)
         try:
             return _arrays(_content(file))
         except WeightsError as error:
-            raise WeightsError(f"{shown(path)} cannot be used: {error}") from error
-        except Exception as error:  # a damaged pickle fails in whatever its last bytes ask for
-            raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+            raise WeightsError(f"{shown(path)} cannot be used. {error}") from error
+        except Exception as error:  # a damaged pickle can raise anything
+            raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
 
 
 def _content(file: Any) -> Any:
-    """The one object in the file, an array without axes; Python's own containers are as
-    they were.
-    """
+    """Return the one object in the file, an array without axes. Python's containers are kept."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
-        raise WeightsError(f"it holds an array of {dtype} {shape}; expected a dictionary, layer -> [kernel, bias].")
-    # "bytes", because Python 2 pickled an array's content as text, which would be decoded and
-    # encoded again.
-    objects = _Unpickler(_Bounded(file), encoding="bytes").load().content()
+        raise WeightsError(f"It contains an array of {dtype} {shape}. {_EXPECTED}")
+    # Python 2 pickled an array's content as text. With "bytes" it isn't decoded.
+    objects = _Unpickler(_BoundedFile(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects
 
 
 def _arrays(content: Any) -> dict[str, np.ndarray]:
     if not isinstance(content, dict) or not content:
-        came = "nothing" if content in ({}, None) else type(content).__name__
-        raise WeightsError(f"it holds {came}; expected a dictionary, layer -> [kernel, bias].")
+        received = "nothing" if content in ({}, None) else type(content).__name__
+        raise WeightsError(f"It contains {received}. {_EXPECTED}")
     arrays: dict[str, np.ndarray] = {}
-    while content:  # so that nothing is held twice
+    while content:  # each pair is released as soon as it is converted
         layer, pair = content.popitem()
         pair = pair.content() if isinstance(pair, _Array) else pair
         if not isinstance(pair, (list, tuple)) or not all(isinstance(one, _Array) for one in pair) or len(pair) != 2:
-            raise WeightsError(f"the layer {_text(layer)!r} holds no [kernel, bias] of arrays.")
+            raise WeightsError(f"Layer {_text(layer)!r} has no [kernel, bias] of arrays. {_EXPECTED}")
         arrays |= {f"{_text(layer)} bias": pair[1].content(), f"{_text(layer)} kernel": pair[0].content()}
     return dict(reversed(arrays.items()))

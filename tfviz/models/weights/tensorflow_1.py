@@ -1,7 +1,7 @@
-"""The vgg16.npy and vgg19.npy of the TensorFlow-1 world: names and layouts.
+"""Names and layouts of the vgg16.npy and vgg19.npy files made for TensorFlow 1.
 
-A dictionary from the layers' names in Caffe ("conv1_1", "fc6") to [kernel, bias], laid out as
-TensorFlow does.
+Each file is a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias] in
+TensorFlow's memory layout.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from tfviz.models.networks import vgg
 from tfviz.models.weights.layouts import Layout, StoredArray
 
 _SIZE = (224, 224)
-_LAST_MAP = (7, 7)
+_FINAL_MAP_SIZE = (7, 7)
 _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """The central square, BGR, 0..255 minus the mean, as the code that came with these files has
-    it.
-    """
+    """Return the preprocessing of these weights: the central square, BGR, minus the mean."""
     return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 
@@ -34,11 +32,11 @@ def _layer(name: str, layer: str, axes: tuple[tuple[int | str, ...], ...]) -> It
 def _vgg(name: str) -> Iterator[StoredArray]:
     source: str | int = 3
     for layer in (layer for block in vgg.convolutions(name) for layer in block):
-        # block1_conv2 is conv1_2 there
+        # block1_conv2 is called conv1_2 in the file
         stored = "conv" + layer.removeprefix("block").replace("_conv", "_")
         yield from _layer(stored, layer, ((3,), (3,), (source,), (layer,)))
         source = layer
-    inputs: tuple[int | str, ...] = (*_LAST_MAP, source)
+    inputs: tuple[int | str, ...] = (*_FINAL_MAP_SIZE, source)
     for stored, layer in _DENSE.items():
         yield from _layer(stored, layer, (inputs, (layer,)))
         inputs = (layer,)

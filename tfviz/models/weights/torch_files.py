@@ -1,4 +1,4 @@
-"""Reading PyTorch checkpoints (.pth, .pt, .pth.tar), by PyTorch itself and with `weights_only`."""
+"""Read PyTorch checkpoints (.pth, .pt, .pth.tar) with PyTorch's `weights_only` loader."""
 
 from __future__ import annotations
 
@@ -14,34 +14,47 @@ import numpy as np
 from tfviz.errors import MissingPackageError, WeightsError, install_command
 from tfviz.images.files import shown
 from tfviz.models.weights.containers import require_plain_entries
-from tfviz.models.weights.files import CUT_SHORT, beginning
+from tfviz.models.weights.files import TRUNCATED, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
-_ZIP, _PICKLE = b"PK", b"\x80"  # since PyTorch 1.6, and before
-_REFUSED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
+_ZIP, _PICKLE = b"PK", b"\x80"  # PyTorch 1.6 and later, and earlier
+_DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by name; training counters are left out (see `plain_names`).
+    """Read the arrays of a checkpoint by name, without training counters (see `plain_names`).
 
-    A new file is mapped, not read, so that each array costs memory only when it is used.
+    Files of PyTorch 1.6 and later are memory-mapped, so an array takes memory only when it is used.
 
-    Raises MissingPackageError without PyTorch; WeightsError for a file that is none, is cut short,
-    or holds anything but arrays and plain values, of which nothing is run.
+    Args:
+        path: the file to read.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        MissingPackageError: PyTorch is not installed.
+        WeightsError: the file is not a checkpoint, is truncated, or contains anything but arrays
+            and plain values. No code in it is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)
     if not start.startswith((_ZIP, _PICKLE)):
-        raise WeightsError(f"{shown(path)} is not a PyTorch checkpoint, whatever its name: {beginning(path)}.")
+        raise WeightsError(
+            f"{shown(path)} is not a PyTorch checkpoint. {beginning(path)}. Save the state dict with torch.save."
+        )
     content = _loaded(path, is_zip=start.startswith(_ZIP))
     try:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
-        came = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # a dictionary in itself, tensors without numbers
-        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+        received = ", ".join(map(repr, list(state)[:5])) or "nothing"
+    except Exception as error:  # for instance a dictionary in itself, or tensors without data
+        raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
-        raise WeightsError(f"{shown(path)} holds no arrays by name but {came}; expected a state dict.")
+        raise WeightsError(
+            f"{shown(path)} contains no named arrays. Received: {received}. Save a state dict: "
+            "torch.save(model.state_dict(), ...)."
+        )
     return arrays
 
 
@@ -50,8 +63,8 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"PyTorch is needed to read {shown(path)}. Run: {install_command('torch')}. Or save the weights as .safetensors "
-            "where they come from, which needs nothing here."
+            f"PyTorch is needed to read {shown(path)}. Run: {install_command('torch')}. Or save the weights as "
+            ".safetensors, which tfviz reads without PyTorch."
         ) from error
     try:
         if is_zip:
@@ -61,22 +74,22 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"{shown(path)} {_refusal(str(error))}") from error
-    except Exception as error:  # a damaged file fails in whatever its last bytes ask for
-        raise WeightsError(f"{shown(path)} {CUT_SHORT}") from error
+        raise WeightsError(f"{shown(path)} {_unpickling_fault(str(error))}") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
 
 
-def _refusal(message: str) -> str:
-    if not (names := _REFUSED.search(message)):
-        return CUT_SHORT
+def _unpickling_fault(message: str) -> str:
+    if not (names := _DISALLOWED.search(message)):
+        return TRUNCATED
     return (
-        f"cannot be used: it asks for {names[1]}, where only arrays are allowed. Nothing in it was run. If you trust it, save "
-        "its state dict alone: torch.save(model.state_dict(), ...)."
+        f"refers to {names[1]}, and only arrays are allowed. No code in it was run. If you trust the file, save only its "
+        "state dict: torch.save(model.state_dict(), ...)."
     )
 
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
-    """The innermost of the dictionaries that training scripts wrap around one another."""
+    """Return the innermost of the dictionaries that training scripts nest."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
@@ -89,16 +102,16 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays by the names that the network itself gives them.
+    """Return the arrays under the names that the network itself gives them.
 
-    Without what wrappers put before them ("module.", "model."), and without BatchNorm's counters of
-    training steps.
+    Prefixes of wrappers ("module.", "model.") are removed, and BatchNorm's counters of training
+    steps are left out.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap a part of a network
+    # DataParallel may wrap a part of a network.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

@@ -1,7 +1,8 @@
-"""torchvision's names and layouts: VGG16, VGG19, both with batch normalization, and ResNet50.
+"""torchvision's array names and layouts for VGG16, VGG19 (both also with batch norm) and ResNet50.
 
-Convolutions are (out, in, height, width), dense layers (out, in), and the input of the first dense
-layer of a VGG is flattened channel by channel, where Keras has height, width, channel.
+Convolution kernels are (out, in, height, width) and dense kernels are (out, in). The first dense
+layer of a VGG takes its input flattened as channel, height, width; Keras flattens it as height,
+width, channel.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ from tfviz.models.networks import resnet, vgg
 from tfviz.models.weights.layouts import Layout, StoredArray
 
 _VGG_SIZE = (224, 224)
-_LAST_MAP = (7, 7)  # height and width of the last map of a VGG for such images
-_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # dropout and ReLU stand between
+_FINAL_MAP_SIZE = (7, 7)  # of a VGG at that size
+_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # ReLU and dropout are in between
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Short side 256 and the central 224 x 224, or in proportion; in [0, 1] minus the mean, by the
-    deviation; RGB.
-    """
+    """Return torchvision's preprocessing, with the resize and crop in proportion to `size`."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"
@@ -39,7 +38,7 @@ def _dense(name: str, layer: str, source: str, out: str | None = None) -> Iterat
 
 
 def _flattened(name: str, layer: str, source: str) -> Iterator[StoredArray]:
-    yield StoredArray(f"{name}.weight", layer, "kernel", ((layer,), (source, *_LAST_MAP)), (2, 3, 1, 0))
+    yield StoredArray(f"{name}.weight", layer, "kernel", ((layer,), (source, *_FINAL_MAP_SIZE)), (2, 3, 1, 0))
     yield StoredArray(f"{name}.bias", layer, "bias", ((layer,),), (0,))
 
 
@@ -49,17 +48,17 @@ def _norm(name: str, layer: str, width: str) -> Iterator[StoredArray]:
 
 
 def _vgg(name: str) -> Iterator[StoredArray]:
-    place, source = 0, 3
+    index, source = 0, 3
     width: str | int = source
     for block in vgg.convolutions(name):
         for layer in block:
-            yield _convolution(f"features.{place}", layer, layer, width, 3)
-            yield StoredArray(f"features.{place}.bias", layer, "bias", ((layer,),), (0,))
+            yield _convolution(f"features.{index}", layer, layer, width, 3)
+            yield StoredArray(f"features.{index}.bias", layer, "bias", ((layer,),), (0,))
             if vgg.has_batch_norm(name):
-                yield from _norm(f"features.{place + 1}", vgg.norm_of(layer), layer)
+                yield from _norm(f"features.{index + 1}", vgg.norm_of(layer), layer)
             width = layer
-            place += 3 if vgg.has_batch_norm(name) else 2  # the ReLU counts
-        place += 1  # and so does the pooling
+            index += 3 if vgg.has_batch_norm(name) else 2  # the ReLU has an index of its own
+        index += 1  # and so does the pooling
     yield from _flattened("classifier.0", "fc1", str(width))
     for before, layer in (("fc1", "fc2"), ("fc2", "predictions")):
         yield from _dense(f"classifier.{_CLASSIFIER[layer]}", layer, before)

@@ -18,6 +18,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfviz.errors import ImageError, LabelsError, OptionError, UnsupportedModelError, WeightsError
 from tfviz.images import write_image
@@ -424,3 +425,24 @@ def test_a_real_network_classifies_a_photo(shared: Path) -> None:
         "tiger cat",
         "tabby, tabby cat",
     }
+
+
+@keras.saving.register_keras_serializable("test_loading")
+class Halved(keras.layers.Layer):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return x / 2
+
+
+def test_a_custom_layer_that_is_not_registered_is_named(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4, 4, 3)), Halved(), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.save(tmp_path / "own.keras")
+    with zipfile.ZipFile(tmp_path / "own.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b"Halved", b"Gone")
+    with zipfile.ZipFile(tmp_path / "own.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(
+        WeightsError, match=r"Could not locate class 'Gone'.* open it with keras.models.load_model and its custom"
+    ):
+        load_model(tmp_path / "own.keras")

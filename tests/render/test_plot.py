@@ -277,7 +277,20 @@ def test_invalid_arguments_are_an_error(attributions, options, error, message):
 def test_figures_and_the_command_line_use_the_same_styles():
     from tfviz.methods import METHODS
     from tfviz.render.colors import METHOD_STYLES
-    from tfviz.render.titles import TITLES
+    from tfviz.render.titles import title_of
 
     assert {key: METHOD_STYLES.get(key, "heatmap") for key in METHODS} == {key: one.style for key, one in METHODS.items()}
-    assert set(METHODS) <= set(TITLES)
+    assert not [title_of(key) for key in METHODS if "_" in title_of(key)]
+
+
+def test_a_method_without_rows_in_render_is_drawn_by_its_class(monkeypatch):
+    from tfviz import methods
+    from tfviz.render.grid import _own_style
+    from tfviz.render.titles import title_of
+
+    class MaxCAM:
+        style = "signed"
+
+    monkeypatch.setitem(methods.METHODS, "max_cam", MaxCAM)
+    assert (title_of("max_cam"), _own_style("max_cam")) == ("MaxCAM", "signed")
+    assert (title_of("my_own_method"), _own_style("my_own_method")) == ("my_own_method", None)

@@ -104,3 +104,10 @@ def test_the_viewer_argument_creates_a_viewer_sink(tmp_path: Path, eager: Eager,
     monkeypatch.setattr(viewer, "ViewerSink", Recorded)
     eager.fit(eager.callback(tmp_path, viewer="http://127.0.0.1:1337", token="secret"))
     assert made == [("http://127.0.0.1:1337", "secret")]
+
+
+def test_a_row_of_sinks_needs_no_argument_of_the_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfviz.snapshots import sinks
+
+    monkeypatch.setitem(sinks.SINKS, "text_file", lambda *_: pytest.fail("nobody asked for it"))
+    assert sinks.sinks_for(tmp_path, {"tensorboard": None, "viewer": None}, None, []) == []

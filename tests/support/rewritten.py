@@ -220,6 +220,10 @@ class Excitation(Rewritten):
         output = call()
         if kind in LINEAR:
             return redirected(output, inputs, lambda p: [self._through_kernel(operation, self._excitation(inputs[0]), p)])
+        if kind in AVERAGES and any(
+            layer.name in self.contrastive_at and len(layer.output.shape) > 2 for layer, *_ in self.calls
+        ):
+            return output
         if kind in AVERAGES:
             average = type(operation).call
             a = self._excitation(inputs[0])
@@ -251,10 +255,22 @@ class Excitation(Rewritten):
         return (x - tf.reduce_min(tf.where(mask > 0, x, x.dtype.max), axis=axes, keepdims=True)) * mask
 
     def _through_kernel(self, layer: Any, a: Any, p: Any) -> Any:
-        through = self._share(layer, a, p, lambda a: with_kernel_part(layer, a, 1))
-        if layer.name in self.contrastive_at:
-            through -= self._share(layer, a, p, lambda a: with_kernel_part(layer, a, -1))
-        return through
+        if layer.name not in self.contrastive_at:
+            return self._share(layer, a, p, lambda a: with_kernel_part(layer, a, 1))
+        share = self._share_of_all_positions if len(p.shape) > 2 else self._share
+        return share(layer, a, p, lambda a: with_kernel_part(layer, a, 1)) - share(
+            layer, a, p, lambda a: with_kernel_part(layer, a, -1)
+        )
+
+    def _share_of_all_positions(self, operation: Any, a: Any, p: Any, function: Callable[[Any], Any]) -> Any:
+        """Divide p by the responses at all positions at once, like one linear map with the average."""
+        z = function(a)
+        axes = list(range(1, len(p.shape) - 1))
+        total = tf.math.divide_no_nan(tf.reduce_sum(p, axes, keepdims=True), tf.reduce_sum(p * z, axes, keepdims=True))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(a)
+            z = function(a)
+        return a * tape.gradient(z, a, output_gradients=p * total)
 
     def _separable(self, layer: Any, x: Any) -> Any:
         """Apply the depthwise part, then the pointwise part."""

@@ -277,7 +277,7 @@ class Opaque(Operation):
         holds_attention: whether one of its layers is attention between positions.
     """
 
-    reason: str = "has no description"
+    reason: str = "is unknown to tfviz"
     contents: Contents = BuiltIn()
     runs_functions: bool = False
     cause: BaseException | None = None

@@ -323,10 +323,17 @@ def _open(path: Path) -> keras.Model:
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
-            f"{shown(path)} cannot be opened. Keras reports: {first_line(error)} If the model has custom layers, or "
+            f"{shown(path)} cannot be opened. Keras reports: {_reason(error)} If the model has custom layers, or "
             "Lambda layers that you trust, open it with keras.models.load_model and its custom_objects or safe_mode, "
             "and pass the model itself to tfviz."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first error of a chain, such as Keras' "Could not locate class 'Scale'"."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return first_line(error).split(" Full object config")[0]
 
 
 def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: Size | None) -> Preprocessing | None:

@@ -15,7 +15,7 @@ from tfviz.render.colors import METHOD_STYLES, style_of
 from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
-from tfviz.render.titles import title_of
+from tfviz.render.titles import registered_method, title_of
 
 NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are drawn less high
 
@@ -148,11 +148,15 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
     return {str(target): one for target, one in given.items()} if isinstance(given, Mapping) else {"": given}
 
 
+def _own_style(key: str) -> str | None:
+    return METHOD_STYLES.get(key) or getattr(registered_method(key), "style", None)
+
+
 def _columns(
     method: str, targets: Mapping[str, list[Map]], scores: Mapping[str, list[float]], style: str | None, scale: str
 ) -> list[Column]:
     """Build one column per target of a method."""
-    style = style_of(next(iter(targets.values())), style or METHOD_STYLES.get(method.replace("-", "_")))
+    style = style_of(next(iter(targets.values())), style or _own_style(method.replace("-", "_")))
     names = list(targets)
     own_scores = [scores.get(target or method) for target in names]
     rows = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
+# For these, the title is not the name of the method's class.
 TITLES = {
     "saliency": "Saliency",
     "guided_backprop": "Guided backprop",
@@ -19,6 +22,10 @@ TITLES = {
     "grad_cam_plus_plus": "Grad-CAM++",
     "layer_cam": "Layer-CAM",
     "hires_cam": "HiResCAM",
+    "xgrad_cam": "XGrad-CAM",
+    "eigen_cam": "Eigen-CAM",
+    "eigen_grad_cam": "Eigen-Grad-CAM",
+    "gradient_times_input": "Gradient × Input",
     "guided_grad_cam": "Guided Grad-CAM",
     "visual_backprop": "VisualBackProp",
     "score_cam": "Score-CAM",
@@ -46,7 +53,15 @@ FALLBACK_FONTS = (
 
 def title_of(key: str) -> str:
     """Return the title of a method key, such as "Grad-CAM" for "grad_cam"; other text unchanged."""
-    return TITLES.get(key.replace("-", "_"), key)
+    name = key.replace("-", "_")
+    method = registered_method(name)
+    return TITLES.get(name) or (method.__name__ if method else key)
+
+
+def registered_method(key: str) -> Any:
+    """Return the class of a method, or None if unknown. Methods, and TensorFlow, stay unimported."""
+    methods = sys.modules.get("tfviz.methods")
+    return getattr(methods, "METHODS", {}).get(key)
 
 
 @functools.cache

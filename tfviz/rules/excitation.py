@@ -31,7 +31,19 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.graph.backprop import Rules, inputs_of, run
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import has_two_classes
-from tfviz.graph.operations import Choice, Elementwise, Identity, Linear, Move, Normalization, Product, Relu, Sum, Window
+from tfviz.graph.operations import (
+    Choice,
+    Elementwise,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Opaque,
+    Product,
+    Relu,
+    Sum,
+    Window,
+)
 from tfviz.numerics import safe_divide
 from tfviz.rules.averaged_maps import averaged_maps
 from tfviz.rules.batch_norm import batch_norm_scales
@@ -80,8 +92,9 @@ class Excitation:
                     "saliency or guided_backprop."
                 )
             if not _has_rule(step):
+                why = f", because it {step.operation.reason}" if isinstance(step.operation, Opaque) else ""
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}. It has rules for linear layers, pooling, activations, "
+                    f"Excitation backprop has no rule for {step.label}{why}. It has rules for linear layers, pooling, activations, "
                     "normalization, sums, products with a gate and reshaping. Explain a layer above it, or use a gradient "
                     "method such as saliency or guided_backprop."
                 ) from getattr(step.operation, "cause", None)

@@ -17,7 +17,8 @@ max(x, 0):
 * merge_batch_norm: if a BatchNorm is the only reader of a convolution's or Dense layer's output, W
   is multiplied by the BatchNorm's scale (per output channel) before W⁺ is taken.
 * Contrastive: at the last linear map with weights, p_in(W) − p_in(−W), both with the same p; below
-  it as above.
+  it as above. A last map with positions whose outputs are averaged is one linear map with the
+  average, so p is divided by the responses at all positions at once.
 """
 
 from __future__ import annotations
@@ -49,10 +50,14 @@ def contrastive_excitation_backprop(
     return _excite(net, images, weights, layer, merge_batch_norm, contrastive=True)
 
 
-def winning(operation: Linear, p: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Compute a · fᵀ(W⁺, p / f(a; W⁺)) for a ≥ 0."""
+def winning(operation: Linear, p: np.ndarray, a: np.ndarray, *, is_averaged: bool = False) -> np.ndarray:
+    """Compute a · fᵀ(W⁺, p / f(a; W⁺)) for a ≥ 0, or with p Σ p / Σ (p f) over all positions."""
     positive = operation.positive()
-    return a * positive.transpose(divided(p, positive.apply(a)), a.shape)
+    z = positive.apply(a)
+    if not is_averaged:
+        return a * positive.transpose(divided(p, z), a.shape)
+    totals = (x.sum(tuple(range(1, p.ndim - 1)), keepdims=True) for x in (p, p * z))
+    return a * positive.transpose(p * divided(*totals), a.shape)
 
 
 def excitation_linear(x: np.ndarray, p: np.ndarray, kernel: np.ndarray, window: Window, groups: int = 1) -> np.ndarray:
@@ -71,14 +76,21 @@ def _excite(
     values, name = net.forward(images), net.name_of(layer)
     shifted = _shifted_images(net, values)
     last = _last_weighted(net) if contrastive else None
+    averaged = _averaged(net, last, values) if last else set()
 
     def rule(node: Node, p: np.ndarray, inputs: tuple[np.ndarray, ...], output: np.ndarray) -> tuple:
         operation = node.operation
         if isinstance(operation, Linear):
             a = shifted.get(node.inputs[0], relu(inputs[0]))
             operation = _merged(net, node) if merge_batch_norm else operation
-            p_in = winning(operation, p, a)
-            return (p_in - winning(operation.negated(), p, a),) if node.name == last else (p_in,)
+            if node.name in averaged and node.name != last:
+                return (operation.transpose(p, a.shape),)
+            p_in = winning(operation, p, a, is_averaged=node.name in averaged)
+            return (
+                (p_in - winning(operation.negated(), p, a, is_averaged=node.name in averaged),)
+                if node.name == last
+                else (p_in,)
+            )
         if isinstance(operation, Add):
             return excitation_add(p, *inputs)
         if isinstance(operation, OWN_DERIVATIVE):
@@ -117,6 +129,14 @@ def _last_weighted(net: Network) -> str:
                 return node.name
             needed.update(node.inputs)
     raise ValueError("The network has no linear map with weights.")
+
+
+def _averaged(net: Network, last: str, values: Values) -> set[str]:
+    """Return the last map and the averages above it, if there is nothing else but activations."""
+    above = list(net.nodes)[[node.name for node in net.nodes].index(last) + 1 :]
+    is_average = all(isinstance(node.operation, (*PASSING, Linear, Arranging)) for node in above)
+    has_batch_norm = any(isinstance(node.operation, BatchNorm) for node in above)
+    return {last, *(node.name for node in above)} if values[last].ndim > 2 and is_average and not has_batch_norm else set()
 
 
 def _merged(net: Network, node: Node) -> Linear:

@@ -49,7 +49,7 @@ def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, ot
     if isinstance(others, Sink) or not isinstance(others, Iterable):
         raise OptionError(f"`sinks` must be a list, such as sinks=[sink]. Received: {others!r}.")
     others = list(others)
-    asked = [(make, arguments[name]) for name, make in SINKS.items()]
+    asked = [(make, arguments.get(name)) for name, make in SINKS.items()]
     sinks = [make(log_dir, value, token) for make, value in asked if value is not None and value is not False]
     if token is not None and arguments["viewer"] is None:
         raise OptionError("`token` is the token of a viewer. Pass the viewer's address too: viewer='http://host:1337'.")

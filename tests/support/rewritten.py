@@ -263,7 +263,7 @@ class Excitation(Rewritten):
         )
 
     def _share_of_all_positions(self, operation: Any, a: Any, p: Any, function: Callable[[Any], Any]) -> Any:
-        """Divide p by the responses at all positions at once, like one linear map with the average."""
+        """Divide p by the responses at all positions at once."""
         z = function(a)
         axes = list(range(1, len(p.shape) - 1))
         total = tf.math.divide_no_nan(tf.reduce_sum(p, axes, keepdims=True), tf.reduce_sum(p * z, axes, keepdims=True))

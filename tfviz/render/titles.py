@@ -59,7 +59,7 @@ def title_of(key: str) -> str:
 
 
 def registered_method(key: str) -> Any:
-    """Return the class of a method, or None if unknown. Methods, and TensorFlow, stay unimported."""
+    """Return the class of a method, or None if unknown or if no method has been imported."""
     methods = sys.modules.get("tfviz.methods")
     return getattr(methods, "METHODS", {}).get(key)
 

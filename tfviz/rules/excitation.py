@@ -95,8 +95,8 @@ class Excitation:
                 why = f", because it {step.operation.reason}" if isinstance(step.operation, Opaque) else ""
                 raise UnsupportedModelError(
                     f"Excitation backprop has no rule for {step.label}{why}. It has rules for linear layers, pooling, "
-                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above it, or use a gradient "
-                    "method such as saliency or guided_backprop."
+                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above it, or use a "
+                    "gradient method such as saliency or guided_backprop."
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:

@@ -133,6 +133,7 @@ def test_a_signal_keeps_finished_maps_and_writes_the_page(stop: signal.Signals, 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),  # nohup would have it ignored
     )
     end = time.monotonic() + 90
     while not (tmp_path / "out/005/grad_cam.png").exists():

@@ -276,7 +276,7 @@ def test_the_returned_png_files_match_the_command_line(
     files = [saved(tmp_path / f"{number}.jpg", FILES[name]) for number, name in enumerate(["jpeg", "jpeg, orientation 6"])]
     files.append(saved(tmp_path / "2.png", file_of(Image.fromarray(cli_material.picture(7, 100, 61)))))
     arguments = ["--model", str(network), "--preprocess", "none", "--method", method]
-    assert main(["explain", *map(str, files), *arguments, "--output", str(tmp_path / "maps")]) == 0
+    assert main(["explain", *map(str, files), *arguments, "--underlay", "color", "--output", str(tmp_path / "maps")]) == 0
     command = ["export", *arguments, "--include", "image", "--overlay", "--output", str(tmp_path / "export")]
     assert main(command) == 0
     capsys.readouterr()
@@ -295,7 +295,7 @@ def test_photos_give_the_images_of_the_command_line(shared: Path, tmp_path: Path
     models, photos = shared / "data" / "models", sorted((shared / "data" / "photos").glob("*.jpg"))[::6]
     arguments = ["--model", str(models / "squeezenet_imagenet.keras"), "--method", "grad_cam"]
     arguments += ["--preprocess", str(models / "squeezenet_imagenet.json")]
-    assert main(["explain", *map(str, photos), *arguments, "--output", str(tmp_path / "maps")]) == 0
+    assert main(["explain", *map(str, photos), *arguments, "--underlay", "color", "--output", str(tmp_path / "maps")]) == 0
     command = ["export", *arguments, "--include", "image", "--overlay", "--output", str(tmp_path / "x")]
     assert main(command) == 0
     capsys.readouterr()

@@ -27,7 +27,9 @@ def test_no_cell_is_empty_and_undefined_ones_state_a_reason(row: matrix.Matrix) 
     assert list(row.cells) == list(tfviz.METHODS)
     for cell in row.cells.values():
         assert re.match(
-            r"= (rewritten model|two-output model at `\w+`|plain gradient, and warns: no ReLU but \w)|not defined: ", cell
+            r"= ((images × )?rewritten model|two-output model at `\w+`|plain gradient, and warns: no ReLU but \w)"
+            r"|not defined: ",
+            cell,
         )
 
 

@@ -39,9 +39,10 @@ def first_component(A: tf.Tensor) -> tf.Tensor:
 
 def _dominant_vector(gram: tf.Tensor) -> tf.Tensor:
     """Return a multiple of the dominant eigenvector, (N, n, 1), or 0 for a matrix of zeros."""
+    identity = tf.eye(tf.shape(gram)[-1])  # LiteRT and ONNX have no operation that reads a diagonal
     for _ in range(_SQUARINGS):
-        gram = safe_divide(gram, tf.linalg.trace(gram)[:, None, None])
+        gram = safe_divide(gram, tf.reduce_sum(gram * identity, axis=(1, 2), keepdims=True))
         gram = tf.matmul(gram, gram)
-    gram = safe_divide(gram, tf.linalg.trace(gram)[:, None, None])
-    largest = tf.argmax(tf.linalg.diag_part(gram), axis=1)
-    return tf.matmul(gram, tf.one_hot(largest, gram.shape[-1] or tf.shape(gram)[-1])[..., None])
+    gram = safe_divide(gram, tf.reduce_sum(gram * identity, axis=(1, 2), keepdims=True))
+    largest = tf.argmax(tf.reduce_sum(gram * identity, axis=2), axis=1)
+    return tf.matmul(gram, tf.one_hot(largest, tf.shape(gram)[-1])[..., None])

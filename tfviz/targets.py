@@ -164,10 +164,7 @@ def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | N
     """Convert a class and a mask to output weights (N or 1, …, classes)."""
     count = rows(target, outputs)
     if None not in (count, batch_size) and count != batch_size:
-        raise TargetError(
-            f"Expected {batch_size} masks or classes, one per image, or one for all images. Received: {count}. Pass a matching "
-            "number."
-        )
+        raise TargetError(f"Expected {batch_size} masks or classes, one per image, or one for all images. Received: {count}.")
     sizes, classes = outputs[1:-1], outputs[-1]
     where = np.asarray(target.where)
     if where.shape == (len(sizes),) and np.issubdtype(where.dtype, np.integer) and None not in sizes:
@@ -214,7 +211,7 @@ def _require_one_output(outputs: Any) -> None:
 def _require_known_size(outputs: tuple[int | None, ...]) -> None:
     if not outputs:
         raise TargetError(
-            "The size of the model's output is unknown before it is called. Pass a function as the target: "
+            "The size of the output is unknown until the model is called. Pass a function as the target: "
             "target=lambda outputs: tf.reduce_sum(mask * outputs[..., 3], axis=(1, 2))."
         )
 
@@ -231,7 +228,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     classes = outputs[-1] if outputs else None
     if len(array.shape) > 1:
         raise TargetError(
-            f"Expected one class per image, (N,) ints. Received: an int array of shape {tuple(array.shape)}. Use floats to "
+            f"Expected one class per image, an int array of shape (N,). Received: an int array of shape {tuple(array.shape)}. Use floats to "
             "weight the outputs."
         )
     if len(array.shape) == 1 and None not in (batch_size, array.shape[0]) and array.shape[0] not in (1, batch_size):
@@ -269,7 +266,9 @@ def _weights(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
             f"float array of shape {shape}."
         )
     if not _is_symbolic(array) and not np.isfinite(np.asarray(array)).all():
-        raise TargetError("Expected finite weights for the outputs. Received: NaN or infinity among them. Remove those.")
+        raise TargetError(
+            "Expected finite weights for the outputs. Received: NaN or infinity. Replace them with finite values."
+        )
     return tf.cast(array, tf.float32)
 
 

@@ -113,7 +113,7 @@ WRONG = {
     "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods takes a layer"),
     "unknown format": (["--format", "pdf"], "There is no export format 'pdf'"),
     "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
-    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: 1"),
+    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: target=1"),
     "unknown option": (["--option", "color=red"], "has no option 'color'"),
     **{
         f"option {name}": (["--option", f"{name}=x"], f"error: No format has this option. Received: --option {name}.")

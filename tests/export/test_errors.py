@@ -163,7 +163,7 @@ def assert_rejected(explainer: Any, folder: Path, error: type[Exception], messag
 def test_a_target_for_a_method_without_one_is_rejected(tmp_path: Path) -> None:
     explainer = tfviz.VisualBackProp(networks.build("plain"))
     assert_rejected(
-        explainer, tmp_path, tfviz.TargetError, "explains no single class and takes no target. Received: 3", target=3
+        explainer, tmp_path, tfviz.TargetError, "is class-agnostic and takes no target. Received: target=3", target=3
     )
 
 

@@ -147,9 +147,7 @@ class LoadedExplainer(abc.ABC):
         if target is None:
             return None
         if not self.takes_target:
-            raise TargetError(
-                f"{self.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
-            )
+            raise TargetError(f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it.")
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(

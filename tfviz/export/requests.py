@@ -59,9 +59,7 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
     """
     if not explainer.takes_target:
         if target is not None:
-            raise TargetError(
-                f"{explainer.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
-            )
+            raise TargetError(f"{explainer.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it.")
         return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
     fixed = _fixed(explainer, manifest, target)
     if is_classifier(explainer.graph):

@@ -148,7 +148,7 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
             gradients = tape.gradient(outputs, watched, output_gradients=seeds)
     except LookupError as error:
         raise UnsupportedModelError(
-            f"TensorFlow has no gradient for an operation between '{graph.name_of(at[0])}' and the output ({error}). Choose a "
+            f"TensorFlow cannot differentiate an operation between '{graph.name_of(at[0])}' and the output ({error}). Choose a "
             "layer above that operation."
         ) from error
     filled = [_required(graph, value, g, values) for value, g in zip(at, gradients, strict=True)]

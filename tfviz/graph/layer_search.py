@@ -204,7 +204,7 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
     if not has_height_and_width(value):
         raise UnknownLayerError(
             f"Layer '{path}' has shape {value.shape}, with no height and width to draw a map of. Choose a convolution, its "
-            "activation or a pooling layer, or None for the automatic choice."
+            "activation or a pooling layer, or pass layer=None to let tfviz choose."
         )
 
 

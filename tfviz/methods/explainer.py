@@ -315,7 +315,7 @@ class Explainer(abc.ABC):
         """Compile a computation for checked images, with its arguments bound."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
-                f"{self.key} explains no single class and takes no target. Received: {target!r}. Leave the target out."
+                f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
             )
         prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))

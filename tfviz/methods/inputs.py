@@ -139,7 +139,7 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
             "check their channels, or load them with tfviz.load_images, which does both."
         )
     if shape and shape[0] == 0:
-        raise ImageError(f"Expected at least one image. Received: an empty batch {shape}. Pass at least one row.")
+        raise ImageError(f"Expected at least one image. Received: an empty batch {shape}.")
 
 
 def _check_finite(array: np.ndarray | tf.Tensor) -> None:
@@ -168,7 +168,7 @@ def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
     if is_outside:
         values = np.asarray(given).astype("float64")
         raise ImageError(
-            f"The model takes {cast.dtype.name}, which holds values up to {cast.dtype.max:.6g}. Received: "
+            f"The model takes {cast.dtype.name}, which represents values up to {cast.dtype.max:.6g}. Received: "
             f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check the preprocessing of "
             "the images."
         )

@@ -284,7 +284,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map those classes that this version of Keras has to a row."""
+    """Map the named classes to a row, skipping those that this version of Keras lacks."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 

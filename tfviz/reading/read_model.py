@@ -111,7 +111,8 @@ def _require_tensorflow(model: Model) -> None:
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError(
             f"tfviz needs Keras on the TensorFlow backend, but Keras runs on {keras.backend.backend()}. Set the environment "
-            "variable KERAS_BACKEND=tensorflow before importing keras, and load the model again. Its file works unchanged."
+            "variable KERAS_BACKEND=tensorflow before importing keras, and load the model again. The model file needs no "
+            "conversion."
         )
     if not tf.compat.v1.executing_eagerly_outside_functions():
         raise UnsupportedModelError(

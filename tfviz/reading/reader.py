@@ -223,7 +223,7 @@ class _Reader:
             if isinstance(stages[-1].operation, Linear):
                 self._add_function(call, outputs, values, path)
         else:
-            self._add_opaque(call, values, path, NotReadable("is a built-in layer that tfviz does not describe"))
+            self._add_opaque(call, values, path, NotReadable("is a built-in layer that tfviz does not support"))
 
     def _add_opaque(self, call: Call, values: dict[int, Value], path: str, why: NotReadable) -> None:
         operation = keras_layers.opaque_operation(call.operation, why)

@@ -103,7 +103,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
                 return NotReadable("draws random numbers, assigns variables, calls Python or branches")
             found = trace.calls()
             if not computes_as(found, trace.function):
-                return NotReadable("does not compute the same operation by operation")
+                return NotReadable("gives a different result when its operations are replayed one by one")
             return found
     except _OwnGradientError:
         return NotReadable("has a custom gradient (tf.custom_gradient)")

@@ -93,7 +93,7 @@ class Layout:
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
         """Raise WeightsError unless the file fits.
 
-        The message lists missing, unexpected and mis-shaped arrays.
+        The message lists missing, unexpected and arrays of the wrong shape.
         """
         expected = {stored.name: stored.shape(widths) for stored in self.arrays}
         missing = [f"{name} {shape}" for name, shape in expected.items() if name not in shapes]

@@ -26,7 +26,7 @@ TOP_CLASS = -1
 
 
 def load(folder):
-    """Load tfviz.json, and the program as a function from arrays to results by name."""
+    """Load tfviz.json, and the program as a function from arrays to results keyed by name."""
     manifest = json.loads((folder / "tfviz.json").read_text(encoding="utf-8"))
     parts = manifest["extra"]
     if any(one["dtype"].endswith("64") for part in parts.values() for one in part):

@@ -193,7 +193,7 @@ def test_a_nearly_empty_map_is_dim_and_noted(explain, tmp_path, photos, capsys):
     assert np.abs(weak - gray * (1 - 0.5**1.4)).max() < np.abs(strong - gray * (1 - 0.5**1.4)).max() / 2
     out = capsys.readouterr().out
     assert "Note: grad_cam is zero everywhere on 3 maps" in out
-    assert "Note: grad_cam is nearly empty, and drawn dim, on 3 maps" in out
+    assert "Note: grad_cam is nearly empty on 3 maps, which are drawn dimmed" in out
 
 
 @pytest.mark.parametrize("scale", ["map", "image"])

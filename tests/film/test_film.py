@@ -265,7 +265,7 @@ def test_an_unwritable_path_is_an_error(trainer: FakeTrainer, tmp_path: Path) ->
         ({"seconds": 0.5}, OptionError, r"`seconds` must be a finite length of at least 1. Received: 0.5"),
         ({"seconds": math.nan}, OptionError, r"`seconds` must be .* Received: nan"),
         ({"seconds": math.inf}, OptionError, r"`seconds` must be a finite length of at least 1. Received: inf"),
-        ({"every": 2, "seconds": 5}, OptionError, r"`every` and `seconds` cannot be combined.* Pass one of them"),
+        ({"every": 2, "seconds": 5}, OptionError, r"`every` and `seconds` cannot be combined.* Pass only one"),
         ({"width": 100}, OptionError, r"`width` must be between 160 and 3840 pixels. Received: 100"),
     ],
 )

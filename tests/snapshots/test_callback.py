@@ -446,7 +446,7 @@ def test_no_snapshot_is_taken_without_training(tmp_path: Path, eager: Eager) -> 
         ({"sinks": None}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]. Received: None"),
         ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]"),
         ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "`token` must be a string of printable ASCII"),
-        ({"tensorboard": 5}, tfviz.OptionError, "`tensorboard` must be True, False or the path of a folder. Received: 5"),
+        ({"tensorboard": 5}, tfviz.OptionError, "`tensorboard` must be True, False or a folder path. Received: 5"),
         ({"log_dir": None}, tfviz.OptionError, "`log_dir` must be the path of a folder, such as 'runs/1'. Received: None"),
         ({"target": [1, 2, 3]}, tfviz.TargetError, "one for each of the 2 images. Received: 3"),
         ({"labels": "nowhere.txt"}, tfviz.LabelsError, "nowhere.txt"),
@@ -466,10 +466,10 @@ def test_invalid_arguments_are_rejected_by_the_constructor(
         (
             {"images": np.zeros((1, 4097, 2, 3), np.float32)},
             tfviz.ImageError,
-            "2 pixels wide and 4097 high, and a side may have at most 4096",
+            "2 x 4097 pixels; the limit is 4096 per side",
         ),
-        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 4097 pixels wide and 2 high"),
-        ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 in `labels` has 501 characters, and at most 500"),
+        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 4097 x 2 pixels"),
+        ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 in `labels` has 501 characters, but at most 500"),
         ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 labels"),
         ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes"),
         ({"explainers": ["grad_cam"] * 65}, tfviz.OptionError, "at most 64 explainers"),
@@ -490,7 +490,7 @@ def test_the_viewer_shows_a_run_at_the_limits(tmp_path: Path, eager: Eager) -> N
     metrics = {f"{number:03d}" + "m" * 500: 0.5 for number in range(201)}
     many = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(metrics))
     callback = eager.callback(tmp_path, images=images, max_images=300, labels=["x" * 500] * 14_000)
-    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers, and a snapshot keeps only the first 200"):
+    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers, but a snapshot keeps only the first 200"):
         eager.fit(many, callback)
     store = Store(tmp_path)
     store.find()

@@ -37,7 +37,7 @@ that shows them beside the predicted classes and opens without a server:
   OUTPUT/index.html
   OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
                                       1600 pixels a side
-  OUTPUT/IMAGE/METHOD.png             the map for the top class, or of a method without a target
+  OUTPUT/IMAGE/METHOD.png             the map for the top class, or for a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
@@ -52,7 +52,7 @@ two images would otherwise share a name.
 _EXIT_CODES = """\
 exit code: 0 all images explained
            1 some images could not be read or explained; the last lines list them with the reason
-           2 wrong usage, a missing path, or a model that cannot be explained
+           2 a usage error, a missing path, or a model that cannot be explained
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the finished maps are kept and
            appear in index.html
 """
@@ -69,7 +69,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method",
         type=listed,
         metavar="A,B,...",
-        help="methods (see `tfviz methods`), or all: those that support the model; default: grad_cam,guided_backprop",
+        help='methods (see `tfviz methods`), or "all" for every method that supports the model; '
+        "default: grad_cam,guided_backprop",
     )
     parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
     parser.add_argument(
@@ -87,7 +88,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument(
-        "--image-size", type=size, metavar="HxW", help="size for networks that take images of any size; default: the network's"
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="input size, for networks that accept any size; default: the network's own",
     )
     parser.add_argument(
         "--scale",
@@ -99,7 +103,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--underlay",
         choices=("gray", "color"),
         default="gray",
-        help="show the image under the map in gray, so that its colors don't mix with the map's, or in color; "
+        help="draw the image under the map in gray (so that its colors don't mix with the map's) or in color; "
         "default: %(default)s",
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")

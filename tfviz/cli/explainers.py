@@ -48,9 +48,9 @@ def explainers_for(
 ) -> list[Explainer]:
     """Build the chosen methods on the model.
 
-    A method that was named must support the model. From "all" and from the default methods, those
-    that don't are skipped with a note, as long as one method remains; with `layer`, one that
-    takes it.
+    A method named explicitly must support the model. Unsupported ones among "all" or the defaults
+    are skipped with a note, as long as at least one method remains (with `layer`, one that takes a
+    layer).
 
     Args:
         model: the model.

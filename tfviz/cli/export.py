@@ -1,4 +1,4 @@
-"""`tfviz export`: write an explainer to a folder that runs without tfviz."""
+"""`tfviz export`: export an explainer to a folder that can be used without tfviz."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Write a folder that explains images without tfviz. The exported explainer takes arrays in the
+Write a folder that can explain images without tfviz. The exported explainer takes arrays in the
 network's format and returns the outputs, the class and the map. With --include image it also takes
 JPEG and PNG files; with --overlay it also returns finished overlays.
 """
@@ -59,22 +59,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
     )
     parser.add_argument(
-        "--image-size", type=size, metavar="HxW", help="size for networks that take images of any size; default: the network's"
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="input size, for networks that accept any size; default: the network's own",
     )
-    parser.add_argument(
-        "--format", default="saved_model", metavar="F", help="format of the folder (see below); default: %(default)s"
-    )
+    parser.add_argument("--format", default="saved_model", metavar="F", help="export format (see below); default: %(default)s")
     parser.add_argument(
         "--include", choices=["image"], help="image: also take JPEG and PNG files (saved_model only); default: arrays only"
     )
-    parser.add_argument("--overlay", action="store_true", help="with --include image: return the overlay as PNG")
+    parser.add_argument("--overlay", action="store_true", help="with --include image: also return the overlay as a PNG")
     parser.add_argument(
         "--option",
         type=_option,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="option of the format, such as batch_size=8 for stablehlo; may be repeated; default: none",
+        help="format-specific option, such as batch_size=8 for stablehlo; may be repeated; default: none",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to create")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported explainer in the folder")
@@ -145,8 +146,8 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raises OptionError for a name that is no format's, but one of `export` itself, such as
-    overwrite.
+    """Raise OptionError for a name that belongs to `export` itself, such as overwrite, rather than
+    to a format.
     """
     for name, _ in options:
         if name in inspect.signature(export).parameters:

@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=".mp4, .gif or .webp file to write; an existing file is replaced",
     )
     parser.add_argument(
-        "--methods", type=listed, metavar="A,B,...", help="methods to show, in this order; default: all of the run"
+        "--methods", type=listed, metavar="A,B,...", help="methods to show, in this order; default: all methods in the run"
     )
     parser.add_argument(
         "--images", type=_numbers, metavar="1,2,...", help="images to show, numbered as on the live page; default: all"
@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, metavar="S", help="maximum length; a longer run is thinned out evenly; default: 60"
+        "--seconds", type=float, metavar="S", help="maximum length; longer runs are sampled evenly; default: 60"
     )
     length.add_argument(
         "--every", type=count, metavar="N", help="show every Nth snapshot, regardless of the length; default: as many as fit"

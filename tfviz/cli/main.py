@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     A TfvizError becomes one line on stderr. Any other exception keeps its traceback.
 
     Args:
-        argv: the arguments without the name of the program. None uses those of the process.
+        argv: the arguments, without the program name. None means sys.argv[1:].
 
     Returns:
         The exit code.

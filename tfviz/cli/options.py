@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
-    """Create a parser in the style of all commands."""
+    """Create a parser with the settings all commands share."""
     # No abbreviations: a script that uses one breaks once a new option shares its prefix.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
@@ -53,7 +53,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if its name is known",
+        "(0..255), or a JSON file; default: the network's own, if tfviz knows it by name",
     )
 
 

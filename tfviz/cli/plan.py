@@ -87,7 +87,10 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
-        say("Note: Each image is explained at its own size, and every new size compiles. To use one size, pass --image-size.")
+        say(
+            "Note: Each image is explained at its own size, and every new size triggers a compilation. To use one size, "
+            "pass --image-size."
+        )
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name
     return Plan(title, preprocessing, labels, classifier, explainers, targets)
 

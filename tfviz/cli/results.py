@@ -36,7 +36,7 @@ class Results:
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
             underlay: the style of the image under the maps.
-            is_raw: whether to write the maps as arrays, too.
+            is_raw: whether to write the maps as arrays too.
         """
         self.folder = folder
         self.plan = plan
@@ -171,7 +171,9 @@ def closing_lines(results: Results, page: Path | None, total: int, is_stopped: b
     lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
     weak = results.nearly_empty_maps.items()
-    lines += [f"Note: {key} is nearly empty, and drawn dim, on {_maps(count)}" for key, count in weak if count]
+    lines += [
+        f"Note: {key} is nearly empty on {_maps(count)}, which {_are(count)} drawn dimmed" for key, count in weak if count
+    ]
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

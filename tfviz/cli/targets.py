@@ -13,7 +13,7 @@ from tfviz.targets import Rank
 
 
 class ClassTargets:
-    """The requested classes, given by rank ("top", "top3"), by number or by name."""
+    """The requested classes, given as a rank ("top", "top3"), a number or a name."""
 
     def __init__(self, words: Sequence[str], labels: Labels, classes: int) -> None:
         """Parse the words.

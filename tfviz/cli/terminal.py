@@ -33,7 +33,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):  # ValueError: the stream is closed.
-        # Otherwise the text left in the buffer would fail again when the process ends.
+        # Otherwise writing the text left in the buffer would fail again at exit.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -41,7 +41,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Open missing standard streams. Otherwise the next opened file would become stderr."""
+    """Open missing standard streams. Otherwise the next file opened would become stderr."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -49,14 +49,14 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until exit
         elif hasattr(getattr(sys, name), "reconfigure"):
             # A file name that the terminal can't show must not stop the command.
             getattr(sys, name).reconfigure(errors="replace")
 
 
 def flush_standard_streams() -> None:
-    """Flush now: a failure at the end of the process would change the exit code."""
+    """Flush now, because a failure at exit would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         with ignored_write_errors(stream):
             stream.flush()
@@ -83,9 +83,10 @@ def warnings_as_notes(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class Progress:
-    """A progress bar on stderr; if stderr is not a terminal, only the lines of `say` are printed.
+    """A progress bar on stderr.
 
-    Inside the `with` block, warnings become lines above the bar. The bar disappears at its end.
+    If stderr is not a terminal, only lines passed to `say` are printed. Inside the `with` block,
+    warnings become lines above the bar. The bar disappears when the block ends.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
@@ -140,7 +141,7 @@ def import_tensorflow() -> None:
     with quiet_stderr():
         import tensorflow as tf
 
-        tf.zeros(())  # The first tensor prints some lines, too.
+        tf.zeros(())  # The first tensor prints some lines too.
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from tfviz.errors import shown
 
 _ABOUT = """\
 Show the snapshots of the runs in LOG_DIR, during training and afterwards: maps, a time slider, and
-loss and metric curves. SnapshotCallback may write its folders anywhere inside LOG_DIR. Trainers on
-other machines send their snapshots with viewer="http://THIS_MACHINE:PORT", and LOG_DIR keeps those
-too.
+loss and metric curves. SnapshotCallback may write its folders anywhere inside LOG_DIR. Training
+runs on other machines send their snapshots with viewer="http://THIS_MACHINE:PORT", and LOG_DIR
+keeps those too.
 """
 _EXAMPLES = """\
 examples:
@@ -46,8 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--token",
         metavar="T",
-        help="secret that pages and trainers must send; a host that other machines can reach requires one of at least 16 "
-        "characters; default: the environment variable TFVIZ_TOKEN",
+        help="secret that pages and training runs must send; required, with at least 16 characters, if other machines "
+        "can reach the host; default: the environment variable TFVIZ_TOKEN",
     )
     return parser
 

@@ -39,7 +39,7 @@ class Film:
         size: (height, width) of the frames.
         pace: which snapshots the film shows, and how fast.
         snapshots: the number of snapshots of the run.
-        missing: the number of pictures that were missing in the shown snapshots.
+        missing: the number of pictures missing from the shown snapshots.
     """
 
     path: Path
@@ -74,10 +74,10 @@ def write_film(
         images: the images to show, numbered from 0, in this order. None shows all.
         fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
         every: show every `every`-th snapshot, and the last one.
-        seconds: the maximum length. A longer run is thinned out evenly. None is 60, or no limit if
+        seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.
         width: the width of the frames in pixels, 160 to 3840; an odd width is increased by one.
-            None is 1280 for .mp4, otherwise 800.
+            None means 1280 for .mp4 and 800 otherwise.
         progress: called with the number of drawn snapshots and their total number.
 
     Returns:
@@ -120,7 +120,7 @@ def the_run(log_dir: str | Path) -> Path:
         read_run(log_dir)  # Raises an error that explains what is missing.
     if len(runs) > 1:
         raise SnapshotsError(
-            f"{shown(log_dir)} contains {len(runs)} runs, and a film shows only one. Pass the folder of one run: "
+            f"{shown(log_dir)} contains {len(runs)} runs, but a film shows only one. Pass the folder of one run: "
             f"{', '.join(map(shown, runs[:_LISTED_RUNS]))}{', …' if len(runs) > _LISTED_RUNS else '.'}"
         )
     return runs[0]

@@ -8,7 +8,7 @@
     ring 0.55                disc 0.97
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-The number of columns is that for which the frame's shape is closest to a screen's. H.264 needs an
+The number of columns is the one that brings the frame's shape closest to a screen's. H.264 needs an
 even height and width.
 """
 

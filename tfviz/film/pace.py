@@ -10,7 +10,7 @@ import numpy as np
 
 from tfviz.errors import OptionError
 
-# Defaults: a short run is shown slowly and a long run faster; a very long run is thinned out.
+# Defaults: a short run is shown slowly and a long run faster; a very long run is sampled.
 USUAL_S, LONGEST_S = 15.0, 60.0
 SLOWEST_FPS, FASTEST_FPS = 2.0, 15.0
 HOLD_S = 1.5  # The last frame stays longer, to show the final state.
@@ -50,8 +50,8 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         count: the number of snapshots.
         fps: snapshots per second.
         every: show every `every`-th snapshot, regardless of the length.
-        seconds: the maximum length; a longer run is thinned out evenly. Without `every` and
-            `seconds`, the maximum is 60.
+        seconds: the maximum length; longer runs are sampled evenly. Without `every` and `seconds`,
+            the maximum is 60.
 
     Returns:
         The pace.
@@ -89,4 +89,4 @@ def _check(fps: float | None, every: int | None, seconds: float | None) -> None:
     if seconds is not None and not 1 <= seconds < math.inf:
         raise OptionError(f"`seconds` must be a finite length of at least 1. Received: {seconds!r}.")
     if every is not None and seconds is not None:
-        raise OptionError("`every` and `seconds` cannot be combined, because both select snapshots. Pass one of them.")
+        raise OptionError("`every` and `seconds` cannot be combined, because both select snapshots. Pass only one.")

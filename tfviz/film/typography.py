@@ -1,6 +1,6 @@
 """Write text on pictures. Each text is rendered once and then reused.
 
-Matplotlib renders it, because OpenCV only has Latin letters. At 72 dots per inch a point is a
+Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch a point is a
 pixel, so sizes are in either unit.
 """
 
@@ -48,7 +48,8 @@ def write_line(
         size: the size of the text in pixels.
         color: its color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels; longer text ends in "…". None is that of the picture.
+        width: the largest width in pixels; longer text ends in "…". None means the width of the
+            picture.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:

@@ -43,10 +43,10 @@ def plot(
 ) -> Figure:
     """Plot one row per image, with the image first and then one map per method.
 
-    Each map has a color bar, and a caption that states its strength (see `tfviz.render.strength`):
+    Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`):
     the sum for excitation backprop; for several targets, the peak relative to that of the target
     with the highest score, or with the strongest map if there are no scores. Maps below 2% are
-    nearly empty and are drawn dim.
+    nearly empty and are drawn dimmed.
 
     Args:
         images: as for `overlay`.

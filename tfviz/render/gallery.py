@@ -146,7 +146,7 @@ def _filter(methods: Sequence[str]) -> str:
 
 _STRENGTHS = (
     "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
-    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dim."
+    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
 )
 
 

@@ -76,7 +76,7 @@ class Grid:
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """Draw an image and its maps, keeping the aspect ratio, to fit into (height, width)."""
+        """Draw an image and its maps to fit within (height, width), keeping the aspect ratio."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))

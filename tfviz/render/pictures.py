@@ -124,7 +124,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis, so that the map may lack it, too.
+        single: whether the image has no batch axis, so that the map may lack it too.
 
     Returns:
         The maps, float64.

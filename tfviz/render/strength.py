@@ -28,7 +28,7 @@ class Strength:
     Attributes:
         words: the text for a caption; "" if there is nothing to compare with.
         own_limit: the value of the strongest color if the map is scaled on its own.
-        is_nearly_empty: whether to draw the map dim.
+        is_nearly_empty: whether to draw the map dimmed.
     """
 
     words: str
@@ -37,7 +37,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color; higher for a nearly empty map, to draw it dim."""
+        """The value of the strongest color; higher for a nearly empty map, to draw it dimmed."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 

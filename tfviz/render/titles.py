@@ -74,7 +74,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
     """Wrap text.
 
     Lines that fit are unchanged. Words that are too long for a line, such as file names, are
-    broken. A letter that no installed font has becomes "□", as in Matplotlib, but without its
+    broken. A letter that no installed font contains becomes "□", as in Matplotlib, but without its
     warning.
 
     Args:

@@ -57,7 +57,7 @@ class FolderLock:
     def release(self) -> None:
         if self._file is not None:
             if sys.platform != "win32":
-                # Closing is not enough: forked children hold the file, too.
+                # Closing is not enough: forked children hold the file too.
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

@@ -34,7 +34,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def cut_partial_line(path: Path) -> None:
-    """Remove what a killed writer left after the last complete line. Raises OSError."""
+    """Remove what a killed writer left after the last complete line. Raise OSError on failure."""
     require_regular(path.stat(), path)
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)

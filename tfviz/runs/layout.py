@@ -54,7 +54,7 @@ def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
 
 
 def _folders_in(folder: str | Path, is_one: bool) -> list[str]:
-    """Return the subfolders that may hold runs, without those of a run's own files."""
+    """Return the subfolders that may contain runs, except those for a run's own files."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)]

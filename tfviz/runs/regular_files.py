@@ -1,6 +1,6 @@
 """Open regular files only, and only inside the folder.
 
-A run folder may hold anything. Opening a named pipe blocks until someone writes to it, reading a
+A run folder may contain anything. Opening a named pipe blocks until someone writes to it, reading a
 device may never end, and a link may lead to a file that the folder's owner may not read.
 """
 
@@ -16,7 +16,7 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file for reading. Raises OSError, also if it is not a regular file."""
+    """Open a file for reading. Raise OSError if that fails or it is not a regular file."""
     # Check before opening: opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
@@ -29,7 +29,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """Return the content of a file. Raises OSError, also if it is larger than `most` bytes."""
+    """Return the content of a file. Raise OSError if that fails or it exceeds `most` bytes."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:

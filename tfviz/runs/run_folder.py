@@ -156,9 +156,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"log_dir {shown(path)} cannot be created ({error.strerror}). Pass a folder that can be written to."
-        ) from error
+        raise OutputError(f"log_dir {shown(path)} cannot be created ({error.strerror}). Pass a writable folder.") from error
     if not is_run(path):
         if read_records(path):
             raise OutputError(

@@ -28,7 +28,7 @@ def read_run(folder: str | Path) -> Run:
     """Return the content of run.json.
 
     Raises:
-        SnapshotsError: it is missing, unreadable, damaged or of another format.
+        SnapshotsError: it is missing, unreadable, damaged or has a different format.
     """
     path = Path(folder) / RUN_FILE
     try:
@@ -40,7 +40,7 @@ def read_run(folder: str | Path) -> Run:
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{shown(path)} has format {run.get('format')!r}, and this version of tfviz reads format {FORMAT}. Install a newer "
+            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a newer "
             "tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
@@ -137,7 +137,7 @@ class IndexReader:
 
 
 def parsed(data: bytes) -> Any:
-    """Parse JSON. Returns None if the bytes are not JSON in UTF-8."""
+    """Parse JSON. Return None if the bytes are not JSON in UTF-8."""
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

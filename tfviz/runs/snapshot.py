@@ -19,8 +19,8 @@ class Snapshot:
         record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`). It has no number
             until it is in the folder.
         images: the fixed images, uint8 RGB (H, W, 3).
-        pictures: by method name, the maps drawn over the images.
-        maps: by method name, the raw maps, float32 (N, …).
+        pictures: the maps drawn over the images, keyed by method name.
+        maps: the raw maps, float32 (N, …), keyed by method name.
     """
 
     record: Mapping[str, Any]

@@ -48,24 +48,24 @@ class SnapshotCallback(keras.callbacks.Callback):
     numbers and assign no variables. If other callbacks change the model's weights, put this one
     last.
 
-    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written, at the
-    latest when the program ends. `close()` waits for them, and so does the end of a `with` block:
+    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written, no later
+    than when the program exits. `close()` waits for them, and so does the end of a `with` block:
 
         with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1") as snapshots:
             model.fit(x, y, callbacks=[snapshots])
 
     Args:
-        explainers: one or several explainers (`tfviz.GradCAM(model, layer=...)`, of the trained
-            model or of one that shares its layers) or keys of `tfviz.METHODS` for the trained
-            model. Weights are read live.
+        explainers: one or more explainers (`tfviz.GradCAM(model, layer=...)`, for the trained model
+            or one that shares its layers) or keys of `tfviz.METHODS` for the trained model. Weights
+            are read live.
         images: an array (N, H, W, C) as the model takes it, arrays nested like its inputs, or a
             tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that start
             with images. The callback reads `max_images` of them once, in the constructor. Reading
             does not affect the order of a shuffled dataset.
-        log_dir: the folder of the run. If it holds a run with the same images, that run is
-            continued: numbers and steps count on.
+        log_dir: the folder of the run. If it contains a run with the same images, that run is
+            continued: numbering and step counts carry on from there.
         target: what to explain, as in a call of an explainer: one target for all images or one per
-            image, or the name of a class in `labels`. None is the top class at each moment.
+            image, or the name of a class in `labels`. None means the top class at each snapshot.
         every: "epoch", or a number of batches, counted over the whole run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
@@ -74,20 +74,20 @@ class SnapshotCallback(keras.callbacks.Callback):
             which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
             of a dataset, if they are classes.
-        pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None is
+        pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
             `images`, in their original colors if `load_images` returned them.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing.
-        underlay: "gray" or "color", the image below the colors of the maps.
+        underlay: whether to draw the image under the maps in "gray" or in "color".
         labels: the names of the classes: in order, by number, a data generator's class_indices, or
             a file (see `tfviz.models.labels.read_labels`).
-        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
-            path to that folder.
+        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path
+            writes them to that folder.
         viewer: the address of a viewer ("http://host:1337") to send the run to.
         token: the token of that viewer.
         sinks: more destinations for the snapshots (see `tfviz.snapshots.sinks`).
-        max_queued: the number of snapshots that may wait for the background thread. None is ever
-            dropped: if more than that would wait, training waits.
+        max_queued: the number of snapshots that may wait for the background thread. Snapshots are
+            never dropped: when the queue is full, training waits.
         strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
 
     Raises:
@@ -242,14 +242,14 @@ class SnapshotCallback(keras.callbacks.Callback):
 
 
 def _checked_labels(labels: Any) -> list[str] | None:
-    """Return the class names. Raises LabelsError if they exceed the limits of a run."""
+    """Return the class names. Raise LabelsError if they exceed the limits of a run."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
         raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)}.")
     for number, name in enumerate(names):
         if len(name) > MAX_TEXT:
             raise LabelsError(
-                f"The name of class {number} in `labels` has {len(name)} characters, and at most {MAX_TEXT} are allowed. It "
+                f"The name of class {number} in `labels` has {len(name)} characters, but at most {MAX_TEXT} are allowed. It "
                 f"starts with {name[:60]!r}. Shorten it."
             )
     size = sum(len(name.encode("utf-8", "replace")) for name in names)

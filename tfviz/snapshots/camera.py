@@ -17,14 +17,14 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the fixed images. An explainer that raises affects only its own maps."""
+    """Runs all methods on the fixed images. An explainer that fails affects only its own maps."""
 
     def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
         self._methods, self._images, self._target, self._faults = methods, images, target, faults
         self._is_first = True
 
     def exposures(self) -> dict[str, Exposure]:
-        """Run all methods on the current weights, and return their results by name.
+        """Run all methods on the current weights, and return their results, keyed by name.
 
         Raises:
             TfvizError: on the first call, before training, the images or the target don't fit the
@@ -61,7 +61,7 @@ def checked_target(target: Any, images: FixedImages) -> Any:
     """Return the target, reduced to the selected images if it has a row for each given image.
 
     Raises:
-        TargetError: it has another number of rows, or names several targets.
+        TargetError: it has the wrong number of rows, or names several targets.
     """
     if isinstance(target, dict):
         raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")

@@ -17,7 +17,7 @@ def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Return a copy of a dataset that has its own random generators.
 
     A shuffled dataset holds a generator that each iteration advances, which gives every epoch its
-    own order. A layer that augments inside `map` holds one, too. Reading a few images would
+    own order. A layer that augments inside `map` holds one too. Reading a few images would
     therefore change all later epochs. The copy has the order of the dataset's first epoch. It is
     made from the dataset's graph; a dataset that cannot be serialized (because of an operation, or
     because it exceeds 2 GB) is returned unchanged.

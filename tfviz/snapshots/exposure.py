@@ -38,7 +38,7 @@ class Exposure:
     Attributes:
         outputs: the model's outputs.
         maps: the raw maps (N, …).
-        error: the error message, if the explainer raised.
+        error: the error message, if the explainer raised an exception.
         target: the explained class of each image, (N,) ints; None if it is not a single class.
     """
 

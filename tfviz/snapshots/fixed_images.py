@@ -67,7 +67,7 @@ def fixed_images(
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
             or PyDataset whose elements are images or tuples that start with images, batched or not.
         most: the largest number of images to select.
-        pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None is
+        pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
             `images`.
         choose: "first" or "spread", the latter for arrays only.
         preprocessing: how the images were preprocessed. It is undone before they are drawn.
@@ -94,8 +94,8 @@ def fixed_images(
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw over "
-            f"as well, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
+            f"too, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:
@@ -104,8 +104,8 @@ def fixed_images(
         if max(picture.shape[:2]) > MAX_SIDE_PX:
             height, width = picture.shape[:2]
             raise ImageError(
-                f"Image {number} is {width} pixels wide and {height} high, and a side may have at most {MAX_SIDE_PX}. Pass "
-                "smaller images, or smaller pictures to draw over (pictures=...)."
+                f"Image {number} is {width} x {height} pixels; the limit is {MAX_SIDE_PX} per side. Pass smaller images, or "
+                "smaller pictures to draw on (pictures=...)."
             )
     return FixedImages(inputs, drawn[:count], shown, count if given is None else given, numbers[:count], labels)
 

@@ -56,8 +56,8 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """Return the explainers as a list, and check them.
 
     Raises:
-        OptionError: there are none, or more than a run holds, or one is neither an explainer nor a
-            key.
+        OptionError: there are none, there are more than a run holds, or one is neither an explainer
+            nor a key.
         UnknownMethodError: no method has that key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]

@@ -17,15 +17,15 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     """Return the true class of each image, or None if it is unknown.
 
     Args:
-        given: for each image, a number, a name or a one-hot row. None uses the dataset's labels.
+        given: for each image, a number, a name or a one-hot row. None means the dataset's labels.
         images: the images, with the dataset's labels.
         labels: the names of the classes.
 
     Returns:
-        The classes. A negative number in `given` is None.
+        The classes, with None for each negative number in `given`.
 
     Raises:
-        LabelsError: `given` does not hold classes, or not one for each image.
+        LabelsError: `given` does not contain exactly one class for each image.
     """
     if given is None:
         found = None if images.labels is None else _classes(images.labels, labels)

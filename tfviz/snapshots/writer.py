@@ -54,7 +54,7 @@ class Writer:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
     def _draw(self, moment: Moment, exposures: Mapping[str, Exposure]) -> Snapshot:
-        """Draw the snapshot of a moment. The folder numbers it later."""
+        """Draw the snapshot for one moment. The run folder assigns its number later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
@@ -113,7 +113,7 @@ class Writer:
         """Return the numbers among the logs, up to the schema's limit."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
-            words = f"The logs hold {len(numbers)} numbers, and a snapshot keeps only the first {MAX_LOGS}."
+            words = f"The logs hold {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."
             self.faults.add("logs", words, TfvizError(words))
         return dict(list(numbers.items())[:MAX_LOGS])
 

@@ -4,7 +4,7 @@ limits       limits of sizes, counts and times
 png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
 store        all runs of a folder
-uploads      writes what trainers send to the folder
+uploads      writes what training runs send to the folder
 polling      looks for new runs and snapshots
 events       notifies the pages
 bodies       reads request bodies within the limits

@@ -25,7 +25,7 @@ class Asset:
 
 
 def read_assets() -> dict[str, Asset]:
-    """Return the files of the page by name."""
+    """Return the files of the page, keyed by name."""
     files = sorted(path for path in _FOLDER.iterdir() if path.suffix in _TYPES)
     return {path.name: _asset(path) for path in files}
 

@@ -2,10 +2,10 @@
 
 Without a token, the server is for this machine only. A foreign web page could still reach it
 through the browser, by a DNS name that resolves to 127.0.0.1 (DNS rebinding), so the Host header
-must name this machine. With a token, trainers send it as `Authorization: Bearer TOKEN`. A browser
-gets a sign-in page, posts the token, and receives a cookie derived from it that allows reading but
-not uploading. A link with `?token=TOKEN` sets the same cookie, but browsers, proxies and chats
-store links.
+must name this machine. With a token, training runs send it as `Authorization: Bearer TOKEN`. A
+browser gets a sign-in page, posts the token, and receives a cookie derived from it that allows
+reading but not uploading. A link with `?token=TOKEN` sets the same cookie, but browsers, proxies
+and chats store links.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class Limits:
     Attributes:
         run_bytes: the JSON of a run.
         record_bytes: the JSON of a snapshot.
-        runs: the runs that trainers may send.
+        runs: the runs that other machines may send.
         readers: the pages that receive news at the same time.
         records: the records in one response.
         body_timeout_s: the time for a whole request body.

@@ -33,7 +33,7 @@ _BACKLOG = 512
 
 
 class Viewer:
-    """A server that shows the runs in a folder, and stores there what trainers send.
+    """A server that shows the runs in a folder, and stores there what training runs send.
 
         with Viewer("runs", port=0) as viewer:
             print(viewer.address)
@@ -42,8 +42,8 @@ class Viewer:
         folder: the folder of runs. It need not exist yet.
         host: the address to listen on.
         port: the port to listen on; 0 selects a free one.
-        token: the token that pages and trainers must send. A host that other machines can reach
-            needs one of at least 16 characters.
+        token: the token that pages and training runs must send. If other machines can reach the
+            host, a token of at least 16 characters is required.
         limits: the limits of sizes, counts and times.
 
     Raises:
@@ -102,7 +102,7 @@ class Viewer:
         return self
 
     def stop(self) -> None:
-        """Stop the background thread. All data remain in the folder."""
+        """Stop the background thread. All data remains in the folder."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)
@@ -153,7 +153,7 @@ def _check(folder: Path, host: str, token: str | None) -> None:
 def _require_long(token: str | None, host: str) -> None:
     if token is not None and len(token) < _MIN_TOKEN_LENGTH and not is_loopback(host):
         raise OptionError(
-            f"The token has {len(token)} characters, and machines that can reach the viewer at {host} could guess it. Choose "
+            f"The token has {len(token)} characters, so machines that can reach the viewer at {host} could guess it. Choose "
             f"one of at least {_MIN_TOKEN_LENGTH}, for instance from: python -c 'import secrets; print(secrets.token_hex())'."
         )
 

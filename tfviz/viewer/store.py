@@ -1,4 +1,4 @@
-"""All runs of a folder: those that other processes write to it, and those that trainers send."""
+"""All runs of a folder: those that other processes write to it, and those that are uploaded."""
 
 from __future__ import annotations
 

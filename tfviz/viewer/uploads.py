@@ -1,8 +1,8 @@
-"""Write what trainers send to run folders like those of a SnapshotCallback.
+"""Write what training runs send to run folders like those of a SnapshotCallback.
 
 Runs that other processes write are never modified. Uploads of such runs are accepted anyway,
-because a trainer may write to a folder that the server watches: whatever the folder already has
-counts as received.
+because a training run may write to a folder that the server watches: whatever the folder already
+contains counts as received.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _receive_picture(known: KnownRun, path: Path, image: int, data: bytes) -> No
 def receive_record(known: KnownRun, number: int, before: int, record: Record) -> list[News]:
     """Add the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
-        raise HttpError(http_errors.UNPROCESSABLE, f"The address has number {number}, and the record {record['number']}.")
+        raise HttpError(http_errors.UNPROCESSABLE, f"The address has number {number}, but the record has {record['number']}.")
     if (fault := record_fault(record, known.run)) is not None:
         raise HttpError(http_errors.UNPROCESSABLE, f"The record does not fit the run: {fault}.")
     with known.lock:

@@ -19,7 +19,7 @@ def _tensorboard(log_dir: Path, folder: bool | str | Path, token: str | None) ->
     from tfviz.snapshots.sinks.tensorboard import TensorBoardSink
 
     if not isinstance(folder, (bool, str, os.PathLike)) or folder == "":
-        raise OptionError(f"`tensorboard` must be True, False or the path of a folder. Received: {folder!r}.")
+        raise OptionError(f"`tensorboard` must be True, False or a folder path. Received: {folder!r}.")
     return TensorBoardSink(log_dir / "tensorboard" if isinstance(folder, bool) else folder)
 
 
@@ -39,9 +39,10 @@ def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, ot
 
     Args:
         log_dir: the folder of the run.
-        arguments: the callback's arguments by the names in SINKS. None or False means no sink.
+        arguments: the callback's arguments, keyed by the names in SINKS. None or False means no
+            sink.
         token: the viewer's token.
-        others: the user's sinks.
+        others: the sinks that the user passed.
 
     Raises:
         OptionError: an argument is invalid.

@@ -50,7 +50,7 @@ class RunSender:
                 self._run = None
                 if rejection.status != _NOT_NEXT:
                     raise
-                # another sender is sending this run, too, or the viewer has lost some of it
+                # another sender is sending this run too, or the viewer has lost some of it
                 conflict = rejection
             except BaseException:
                 self._run = None

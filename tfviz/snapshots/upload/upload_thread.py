@@ -115,7 +115,7 @@ class UploadThread:
         """Wait before the next attempt. Returns False if it would be too late or useless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        # keeps many trainers from reconnecting at the same moment
+        # keeps many training runs from reconnecting at the same moment
         delay_s *= self._random.uniform(0.5, 1)
         with self._change:
             if self._deadline < math.inf:  # finish() was called, and an attempt was made since

@@ -22,7 +22,7 @@ class ViewerError(TfvizError):
 
 
 class ViewerUnavailableError(ViewerError):
-    """The viewer does not respond, or not as a viewer would. It may later."""
+    """The viewer does not respond, or does not respond as a viewer would. It may recover."""
 
 
 class ViewerRejectionError(ViewerError):

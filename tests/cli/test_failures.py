@@ -114,7 +114,7 @@ def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
     broken.save(tmp_path / "nan.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     output = capsys.readouterr()
-    assert "a.png: The attribution holds 3072 NaN" in output.out.splitlines()[-1]
+    assert "a.png: The attribution contains 3072 NaN" in output.out.splitlines()[-1]
     assert "They originate in the output of 'conv1' and reach the network's output" in output.out + output.err
 
 

@@ -196,7 +196,7 @@ def test_a_folder_with_different_images_is_rejected(tmp_path: Path, opened: Open
     opened(tmp_path)
     check_folder(tmp_path, IMAGES)
     for others in (IMAGES[::-1], IMAGES[:1], [image[:5] for image in IMAGES]):
-        with pytest.raises(OutputError, match="holds a run with different images"):
+        with pytest.raises(OutputError, match="contains a run with different images"):
             check_folder(tmp_path, others)
 
 
@@ -204,7 +204,7 @@ def test_snapshots_without_their_run_file_are_rejected(tmp_path: Path, opened: O
     opened(tmp_path).add(snapshot(1))
     (tmp_path / "run.json").unlink()
     with pytest.raises(
-        OutputError, match=r"holds the snapshots \(snapshots.jsonl\) of a run whose run.json is missing. Restore that file"
+        OutputError, match=r"contains the snapshots \(snapshots.jsonl\) of a run whose run.json is missing. Restore that file"
     ):
         check_folder(tmp_path, IMAGES)
 
@@ -223,7 +223,7 @@ def test_a_run_of_images_one_pixel_high_can_be_continued(tmp_path: Path) -> None
     folder.open()
     folder.close()
     check_folder(tmp_path, images)
-    with pytest.raises(OutputError, match="holds a run with different images"):
+    with pytest.raises(OutputError, match="contains a run with different images"):
         check_folder(tmp_path, images[::-1])
 
 

@@ -184,7 +184,7 @@ def test_invalid_arguments_are_reported_in_one_line(
 def test_a_file_with_other_arrays_is_an_error(script: types.ModuleType, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 28, 20)), y_train=np.zeros(3))
     with pytest.raises(
-        script.ImageError, match=r"must hold x_train \(N, side, side\) and y_train \(N,\)\. Received: \(3, 28, 20\)"
+        script.ImageError, match=r"must contain x_train \(N, side, side\) and y_train \(N,\)\. Received: \(3, 28, 20\)"
     ):
         script.digits_in(tmp_path / "a.npz")
 

@@ -410,7 +410,7 @@ def test_the_run_describes_its_model_labels_and_images(tmp_path: Path, eager: Ea
     np.testing.assert_array_equal(image, np.rint(eager.images[1] * 255).astype(np.uint8))
 
 
-@pytest.mark.filterwarnings("ignore:The images hold values")  # random noise
+@pytest.mark.filterwarnings("ignore:The images have values")  # random noise
 def test_each_class_of_a_sigmoid_unit_has_its_own_probability(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()])
     model.add(keras.layers.Dense(1, activation="sigmoid"))
@@ -490,7 +490,7 @@ def test_the_viewer_shows_a_run_at_the_limits(tmp_path: Path, eager: Eager) -> N
     metrics = {f"{number:03d}" + "m" * 500: 0.5 for number in range(201)}
     many = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(metrics))
     callback = eager.callback(tmp_path, images=images, max_images=300, labels=["x" * 500] * 14_000)
-    with pytest.warns(SnapshotWarning, match="The logs hold 203 numbers, but a snapshot keeps only the first 200"):
+    with pytest.warns(SnapshotWarning, match="The logs contain 203 numbers, but a snapshot keeps only the first 200"):
         eager.fit(many, callback)
     store = Store(tmp_path)
     store.find()

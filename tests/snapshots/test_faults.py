@@ -103,7 +103,7 @@ def diverge(model: keras.Model) -> None:
 
 def test_a_diverged_training_is_recorded_without_pictures(tmp_path: Path, eager: Eager) -> None:
     messages = warned(lambda: eager.fit(at_batch(2, lambda: diverge(eager.model)), eager.callback(tmp_path, every=2)))
-    assert len(messages) == 1 and "grad_cam failed at step 2: The attribution holds" in messages[0]
+    assert len(messages) == 1 and "grad_cam failed at step 2: The attribution contains" in messages[0]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [["grad_cam"], [], [], []]
     assert records[-1]["predictions"] == [None, None]

@@ -137,7 +137,7 @@ def sampled() -> tf.data.Dataset:
     return tf.data.Dataset.sample_from_datasets(halves, [0.5, 0.5], rerandomize_each_iteration=True).batch(8).take(5)
 
 
-@pytest.mark.filterwarnings("ignore:The images hold values")  # random noise
+@pytest.mark.filterwarnings("ignore:The images have values")  # random noise
 @pytest.mark.parametrize("dataset", [augmented, noisy, sampled])
 def test_a_random_dataset_is_not_affected(tmp_path: Path, dataset: Callable[[], tf.data.Dataset]) -> None:
     def build() -> keras.Model:

@@ -32,7 +32,7 @@ DEFAULT_OUTPUT = "tfviz-output"
 
 _ABOUT = """\
 Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
-that shows them beside the predicted classes and opens without a server:
+that shows them next to the predicted classes and opens without a server:
 
   OUTPUT/index.html
   OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfviz.film.film import Film
 
 _ABOUT = """\
-Make a film of a run that SnapshotCallback recorded: each image beside its maps, from before
+Make a film of a run that SnapshotCallback recorded: each image next to its maps, from before
 training to the end, with epoch, step, loss, predictions and the loss curve. The run may still be
 in progress. If a picture is missing, the previous one stays, darker and with a marked corner.
 """

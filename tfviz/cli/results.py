@@ -170,10 +170,9 @@ def closing_lines(results: Results, page: Path | None, total: int, is_stopped: b
     methods = len(results.plan.explainers)
     lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
-    weak = results.nearly_empty_maps.items()
-    lines += [
-        f"Note: {key} is nearly empty on {_maps(count)}, which {_are(count)} drawn dimmed" for key, count in weak if count
-    ]
+    for key, count in results.nearly_empty_maps.items():
+        if count:
+            lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

@@ -1,4 +1,4 @@
-"""Write an HTML page that shows each image beside its maps and works without a server."""
+"""Write an HTML page that shows each image next to its maps and works without a server."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
     if 0 <= lowest <= highest <= 255:
         return 1.0 if highest <= 1 else 255.0
     warn(
-        f"The images hold values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are not "
+        f"The images have values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are not "
         "known, and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or "
         "in 0-1 (to SnapshotCallback as pictures=...), or name the preprocessing: "
         'preprocessing="tf", "torch", "caffe" or a tfviz.Preprocessing.'
@@ -199,6 +199,6 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
         )
     if not np.isfinite(values).all():
         raise ImageError(
-            f"The attribution holds {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}, "
+            f"The attribution contains {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}, "
             "so it cannot be drawn. Look for such values in the model's input, weights and activations."
         )

@@ -36,7 +36,7 @@ def maps_path(folder: str | Path, number: int) -> Path:
 
 
 def is_run(folder: str | Path) -> bool:
-    """Return whether the folder itself holds a run."""
+    """Return whether the folder itself contains a run."""
     try:
         return (Path(folder) / RUN_FILE).is_file()
     except OSError:  # no permission to enter the folder

@@ -149,7 +149,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
     """Create the folder if it is missing, and check the run in it.
 
     Raises:
-        OutputError: the folder cannot be created, or holds a run with different images or an
+        OutputError: the folder cannot be created, or contains a run with different images or an
             incomplete run.
         SnapshotsError: the run is damaged, or was written by a newer tfviz.
     """
@@ -160,8 +160,8 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir {shown(path)} holds the snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is missing. Restore that "
-                "file, or pass a new folder."
+                f"log_dir {shown(path)} contains the snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is missing. Restore "
+                "that file, or pass a new folder."
             )
         return
     if len(read_run(path)["images"]) != len(images) or not all(
@@ -170,7 +170,7 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir {shown(path)} holds a run with different images. To continue it, pass the same images (a shuffled "
+            f"log_dir {shown(path)} contains a run with different images. To continue it, pass the same images (a shuffled "
             "dataset yields different ones each time: load them once and store them). Otherwise pass a new folder."
         )
 

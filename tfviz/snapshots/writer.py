@@ -113,7 +113,7 @@ class Writer:
         """Return the numbers among the logs, up to the schema's limit."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
-            words = f"The logs hold {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."
+            words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."
             self.faults.add("logs", words, TfvizError(words))
         return dict(list(numbers.items())[:MAX_LOGS])
 

@@ -51,7 +51,7 @@ class KnownRun:
         return names_of(self.run)
 
     def poll(self) -> bool:
-        """Read what was added to the folder since the last poll. Returns whether there was any."""
+        """Read what was added to the folder since the last poll. Return whether there was any."""
         with self.lock:
             if not is_inside(self.folder / INDEX_FILE, self.folder):
                 return False

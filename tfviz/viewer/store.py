@@ -104,7 +104,7 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """Read a picture of an image. Returns None if it is missing, too large or behind a link."""
+        """Read a picture of an image. Return None if it is missing, too large or behind a link."""
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

@@ -56,5 +56,5 @@ def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, ot
         raise OptionError("`token` is the token of a viewer. Pass the viewer's address too: viewer='http://host:1337'.")
     for sink in others:
         if not isinstance(sink, Sink):
-            raise OptionError(f"`sinks` must hold instances of subclasses of tfviz.Sink. Received: {sink!r}.")
+            raise OptionError(f"`sinks` must contain instances of subclasses of tfviz.Sink. Received: {sink!r}.")
     return [*sinks, *others]

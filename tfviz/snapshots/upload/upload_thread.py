@@ -47,7 +47,7 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the rest, then end the thread. Returns after `timeout_s` at the latest."""
+        """Send the rest, then end the thread. Return after `timeout_s` at the latest."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -105,14 +105,14 @@ class UploadThread:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Wait for snapshots to send. Returns False if there will be none."""
+        """Wait for snapshots to send. Return False if there will be none."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Returns False if it would be too late or useless."""
+        """Wait before the next attempt. Return False if it would be too late or useless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
         # keeps many training runs from reconnecting at the same moment

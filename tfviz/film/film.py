@@ -3,8 +3,8 @@
     tfviz.write_film("runs/1", "run.mp4")
 
 Each image is next to its maps. Epoch, step and loss are at the top, the prediction for each image
-is below it, and the loss curve is at the bottom. If the run is still in progress, the film shows the
-snapshots so far.
+is below it, and the loss curve is at the bottom. If the run is still in progress, the film shows
+the snapshots so far.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_a_backbone_called_twice_is_stored_once(tmp_path: Path) -> None:
 
 
 def drop_digests(folder: Path) -> None:
-    """Make an export look like those of versions that stored no digests, so that files may change."""
+    """Make an export look like one without digests, so that its files may change."""
     manifest = json.loads((folder / "tfviz.json").read_text())
     del manifest["files"]
     (folder / "tfviz.json").write_text(json.dumps(manifest))

@@ -87,7 +87,7 @@ def _names() -> list[str]:
 
 
 def _methods() -> dict[str, type]:
-    """Return the registered classes by name. Importing them imports TensorFlow."""
+    """Return the registered classes, keyed by name. Importing them imports TensorFlow."""
     return {cls.__name__: cls for cls in importlib.import_module("tfviz.methods").METHODS.values()}
 
 

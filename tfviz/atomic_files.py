@@ -38,7 +38,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(path)} cannot be written ({reason}). Give a folder that can be written to.") from error
+        raise OutputError(f"{shown(path)} cannot be written ({reason}). Pass a writable folder.") from error
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

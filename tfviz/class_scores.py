@@ -1,4 +1,4 @@
-"""Class scores from a model's outputs: which outputs are classes, and which are on top.
+"""Class scores from a model's outputs: which outputs are classes, and which score highest.
 
 A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
 classes, as in targets: class 0 with 1 − p, and class 1 with p.
@@ -18,7 +18,7 @@ from tfviz.reading.read_model import read_model
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output (N, classes); unknown ranks count."""
+    """Return whether the model has one output (N, classes); an unknown rank counts as one."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 

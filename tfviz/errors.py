@@ -10,7 +10,7 @@
     ├── WeightsError            a model or weights file cannot be loaded
     ├── LabelsError             a labels file cannot be used
     ├── OutputError             a result cannot be written
-    ├── ExportError             an explainer cannot be exported, or a folder holds none
+    ├── ExportError             an explainer cannot be exported, or a folder contains none
     ├── SnapshotsError          a snapshot folder cannot be read
     └── MissingPackageError     an optional package is not installed; also an ImportError
 
@@ -76,7 +76,7 @@ class OutputError(TfvizError):
 
 
 class ExportError(TfvizError):
-    """An explainer cannot be exported, or a folder holds no exported explainer."""
+    """An explainer cannot be exported, or a folder contains no exported explainer."""
 
 
 class SnapshotsError(TfvizError):
@@ -103,7 +103,7 @@ _EXTRAS = {
 
 
 def install_command(extra: str) -> str:
-    """The command that installs what an extra of this package holds, such as "pip install av"."""
+    """The command that installs the packages of an extra, such as "pip install av"."""
     return f"pip install {_EXTRAS[extra]}"
 
 
@@ -136,7 +136,7 @@ def escaped(text: str, kept: str = "\n\t") -> str:
 
 def _escaped_letter(letter: str) -> str:
     category = unicodedata.category(letter)
-    # half of a character: JSON and file systems allow it, and no encoding does
+    # half of a character: JSON and file systems allow it, but no encoding does
     if category == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
     return repr(letter)[1:-1] if category in _UNSAFE else letter

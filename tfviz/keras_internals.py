@@ -179,7 +179,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, some of which are only reachable by a closure."""
+    """Remove a graph's calls from its layers, some reachable only through a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -279,7 +279,7 @@ def forget_global_generator() -> None:
 
 
 def application_layers() -> dict[str, type[keras.Layer]]:
-    """Return the layers that keras.applications defines for its own networks, by name."""
+    """Return the layers that keras.applications defines for its own networks, keyed by name."""
     from keras.src.applications import convnext, inception_resnet_v2
 
     return {

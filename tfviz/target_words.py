@@ -57,7 +57,7 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
         classes: the number of classes; None if unknown.
 
     Returns:
-        The target; for several ranks such as "top2", a dict of targets by name.
+        The target; for several ranks such as "top2", a dict of targets, keyed by name.
 
     Raises:
         TargetError: see `targets_named`.

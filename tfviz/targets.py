@@ -5,7 +5,7 @@ For a class it is one-hot, and for a function it is the function's gradient. The
 is Σ seed · outputs.
 
 A function is traced on its first use, which freezes the values it captures (`k` in `lambda outputs:
-outputs[:, k]`). Pass a new function for another k.
+outputs[:, k]`). To use another k, pass a new function.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class At:
 
     Args:
         class_index: an int, or (N,) ints.
-        where: a mask (h, w) or (N, h, w), bool or float, in the resolution of the output; or one
+        where: a mask (h, w) or (N, h, w), bool or float, at the resolution of the output; or one
             pixel as (row, column).
     """
 
@@ -54,7 +54,7 @@ class At:
 
 @dataclass(frozen=True)
 class Rank:
-    """A target function: the class of each image whose score has this rank.
+    """A target function that selects, per image, the class whose score has this rank.
 
     Attributes:
         place: the rank; 0 is the top class.
@@ -66,7 +66,7 @@ class Rank:
         return tf.math.top_k(outputs, self.place + 1).values[:, self.place]
 
     def classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the class itself, (N,) int32. Among equal scores, the lower class comes first."""
+        """Return the class itself, (N,) int32. Ties go to the lower class."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 
@@ -103,7 +103,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for; None if one row serves all.
+    """Return how many images a target has rows for; None if one row applies to all.
 
     Args:
         target: the target, as the user passed it.
@@ -124,7 +124,7 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Return the rows of a target for `count` images from `start`; all if one serves all.
+    """Return the rows of a target for `count` images from `start`; all if one applies to all.
 
     Args:
         target: the target, as the user passed it.
@@ -153,7 +153,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
-    """Return the parts of the target, by name, that hold one row per image."""
+    """Return the parts of the target that contain one row per image, keyed by name."""
     _require_one_output(outputs)
     _require_known_size(outputs)
     ranks = {"class_index": 1, "where": len(outputs) - 1}
@@ -246,7 +246,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Check classes at run time that are symbolic in a user's function. XLA drops the check."""
+    """Check at run time classes that are symbolic in a user's function. XLA drops the check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
@@ -338,8 +338,6 @@ def _gradient_of(function: TargetFunction, outputs: Outputs) -> Outputs:
         )
     gradients = tape.gradient(score, flat)
     if all(gradient is None for gradient in gradients):
-        raise TargetError(
-            "The target function does not depend on the model's outputs. Return a number that is computed from them."
-        )
+        raise TargetError("The target function does not depend on the model's outputs. Return a number computed from them.")
     gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
     return tree.pack_sequence_as(outputs, gradients)

@@ -63,7 +63,7 @@ def saved_model_in(folder: Path) -> Any:
 
 
 def operation_definition(name: str) -> Any:
-    """How TensorFlow defines an operation (an OpDef); None where it has none of that name."""
+    """Return how TensorFlow defines an operation (an OpDef); None if it has none of that name."""
     return op_def_registry.get(name)
 
 
@@ -90,7 +90,7 @@ def collectable_gradients() -> Iterator[None]:
     graph.tfviz_gradients = owned
     # The garbage collector may have removed `last`. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    # numbered; the others are of modules that were imported meanwhile
+    # numbered; the others belong to modules imported in the meantime
     for name in [name for name in added if "-" in name]:
         function = registry[name]["type"]
         owned.append(function)

@@ -57,7 +57,7 @@ def bad_file(folder: Path, kind: str) -> Path:
         ("empty", "is empty"),
         ("cut", "is truncated or damaged"),
         ("dot", "must have at least 2"),
-        ("wide", "20000 pixels wide and 4 high, and a side may have at most 16384"),
+        ("wide", "20000 pixels wide and 4 high, but a side may have at most 16384"),
     ],
 )
 def test_a_bad_file_is_skipped_and_listed_at_the_end(run, tmp_path, capsys, kind, reason):
@@ -171,10 +171,10 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --labels notes.txt", r"number of outputs, 4\. Received: 1 \(notes\.txt\)"),
         ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
         ("in --preprocess notes.txt", r"is not valid JSON"),
-        ("in --image-size 64x64", r"takes images of \(32, 32\).* only"),
+        ("in --image-size 64x64", r"takes only images of \(32, 32\)"),
         ("in --weights notes.txt", r"notes\.txt has an unsupported file extension"),
         ("in --weights gone.weights.h5", r"The file gone\.weights\.h5 does not exist"),
-        ("in --model vgg61", r"no network and no file 'vgg61'.*Did you mean .*'vgg16'"),
+        ("in --model vgg61", r"'vgg61' is neither a network nor a file.*Did you mean .*'vgg16'"),
         ("in --model gone.keras", r"no file 'gone\.keras'"),
         ("in --model notes.txt", r"notes\.txt is not a whole model"),
     ],

@@ -56,7 +56,7 @@ def test_a_folder_with_other_content_is_never_replaced(explainer: Any, tmp_path:
 
 def test_a_file_is_not_a_folder(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
-    with pytest.raises(tfviz.ExportError, match="is a file, and an explainer is exported to a folder"):
+    with pytest.raises(tfviz.ExportError, match="is a file, but an explainer is exported to a folder"):
         explainer.export(tmp_path / "x", overwrite=True)
 
 
@@ -69,7 +69,7 @@ def test_an_empty_folder_and_a_new_one_are_filled(explainer: Any, tmp_path: Path
 
 def test_a_path_that_cannot_be_written_is_reported(explainer: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(tfviz.OutputError, match=r"cannot be written .*Pass a folder that is writable"):
+    with pytest.raises(tfviz.OutputError, match=r"Cannot write to .*Pass a writable folder"):
         explainer.export(tmp_path / "file" / "x")
 
 

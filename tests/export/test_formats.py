@@ -165,7 +165,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a truncated archive": ("stablehlo", truncated("weights.npz", 800), "weights.npz cannot be read"),
     "an empty archive": ("stablehlo", truncated("weights.npz", 0), "weights.npz cannot be read"),
     "a truncated program": ("stablehlo", truncated("explainer.stablehlo", 100), "explainer.stablehlo cannot be compiled"),
-    "another format": ("saved_model", edited(format="tf"), "in the format 'tf', and this version of tfviz reads"),
+    "another format": ("saved_model", edited(format="tf"), "in the format 'tf', but this version of tfviz reads"),
     "no format": ("saved_model", edited(format=None), "in the format None"),
     "versions that are a word": ("saved_model", edited(versions="1"), "tfviz.json is incomplete or damaged"),
     "unknown preprocessing": ("saved_model", edited(preprocessing={"color": 1}), "tfviz.json is incomplete or damaged .*color"),

@@ -348,7 +348,7 @@ def test_invalid_options_are_rejected(model: keras.Model, tmp_path: Path) -> Non
     with pytest.raises(tfviz.OptionError, match=r"`quantize` must be None \(float32\), 'int8'.*Received: 'int4'"):
         explainer.export(tmp_path / "e", format="litert", quantize="int4")
     for batch_size in (0, 2.0, True):
-        with pytest.raises(tfviz.OptionError, match="`batch_size` must be an integer of at least 1"):
+        with pytest.raises(tfviz.OptionError, match="`batch_size` must be a positive integer"):
             explainer.export(tmp_path / "e", format="litert", batch_size=batch_size)
     assert not list(tmp_path.iterdir())
 

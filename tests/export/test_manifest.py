@@ -192,7 +192,7 @@ def test_preprocessing_and_labels_may_be_passed(tmp_path: Path) -> None:
     assert given.labels.names == tuple(names)
     with pytest.raises(tfviz.LabelsError, match=r"must equal the number of classes, 5\. Received: 2\."):
         explainer.export(tmp_path / "x", labels=["a", "b"])
-    with pytest.raises(tfviz.OptionError, match="gives images of 9x9 pixels, but the network takes 20x17"):
+    with pytest.raises(tfviz.OptionError, match="produces images of 9x9 pixels, but the network takes 20x17"):
         explainer.export(tmp_path / "x", preprocessing=tfviz.Preprocessing((9, 9)))
 
 
@@ -209,10 +209,10 @@ def test_names_are_nested_like_in_keras() -> None:
 
 BAD_FILES = {
     "no JSON": ("{", "cannot be read"),
-    "a list": ("[]", "contains no JSON object"),
+    "a list": ("[]", "does not contain a JSON object"),
     "another version": (
         '{"versions": {"format_version": 99}}',
-        "has format version 99, and this version of tfviz reads 1. Export it again",
+        "has format version 99, but this version of tfviz reads 1. Export it again",
     ),
     "a part of it": ('{"versions": {"format_version": 1}}', r"is incomplete or damaged \(KeyError: 'inputs'\)"),
     "an unknown part": ('{"versions": {"format_version": 1}, "inputs": [], "color": 1}', "is incomplete or damaged .*color"),

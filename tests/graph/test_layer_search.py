@@ -167,7 +167,7 @@ def test_visual_backprop_says_that_it_does_not_cover_attention(blocks: int) -> N
             make(model)
         said = [str(one.message) for one in caught if "attention" in str(one.message)]
         assert len(said) == (blocks > 0)
-        assert all("covers the convolutions up to 'c1' only" in one for one in said)
+        assert all("covers only the convolutions up to 'c1'" in one for one in said)
 
 
 def test_name_path_and_object_find_the_same_value(nested: keras.Model) -> None:
@@ -205,7 +205,7 @@ def test_an_unknown_name_lists_similar_names() -> None:
 
 
 def test_a_layer_of_another_model_is_rejected() -> None:
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not a layer of it"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not one of its layers"):
         tfviz.GradCAM(networks.build("plain"), layers.Conv2D(3, 3, name="foreign"))
 
 

@@ -78,7 +78,7 @@ def test_further_pages_cause_a_warning(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 30)]
     buffer = io.BytesIO()
     pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
-    with pytest.warns(UserWarning, match="TIFF with 3 pages, and only the first is read"):
+    with pytest.warns(UserWarning, match="TIFF with 3 pages, but only the first is read"):
         assert (read(tmp_path, buffer.getvalue()) == 10).all()
 
 

@@ -42,7 +42,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
     "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
-    "nothing": (lambda x: None, "Input 'input_layer.*' is None, and tfviz needs a value for each input"),
+    "nothing": (lambda x: None, "Input 'input_layer.*' is None, but tfviz needs a value for each input"),
     "different sizes": (lambda x: [x[0], x[0, :5]], r"Expected images as an array of numbers .*Received: list\."),
 }
 

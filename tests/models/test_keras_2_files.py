@@ -252,9 +252,9 @@ def test_attention_and_lists_of_axes_are_read(extension: str, tmp_path: Path) ->
 
 LSTM = {"units": 2, "activation": "tanh"}
 WITHOUT_EQUIVALENT: dict[str, tuple[Config, str]] = {
-    "time_major": (entry("LSTM", "odd", "img", **LSTM, time_major=True), r"\(LSTM\) has time_major=True, and Keras 3 takes"),
-    "renorm": (entry("BatchNormalization", "odd", "img", renorm=True), "has renorm=True, and Keras 3 has no batch renorm"),
-    "axes": (entry("BatchNormalization", "odd", "img", axis=[1, 2]), r"axis=\[1, 2\], and Keras 3 takes one axis"),
+    "time_major": (entry("LSTM", "odd", "img", **LSTM, time_major=True), r"\(LSTM\) has time_major=True, but Keras 3 takes"),
+    "renorm": (entry("BatchNormalization", "odd", "img", renorm=True), "has renorm=True, but Keras 3 has no batch renorm"),
+    "axes": (entry("BatchNormalization", "odd", "img", axis=[1, 2]), r"axis=\[1, 2\], but Keras 3 takes one axis"),
     "training": (entry("BatchNormalization", "odd", ["img", 0, 0, {"training": True}]), "is called with training=True"),
     "interpolation": (
         entry("Resizing", "odd", "img", height=2, width=2, interpolation="gaussian"),
@@ -287,7 +287,7 @@ def test_misshaped_and_missing_arrays_are_named(shapes: list[tuple[int, ...]], t
     ):
         with pytest.raises(
             tfviz.WeightsError,
-            match=r"Layer 'out' has (bias of shape \(4,\)|2 arrays), and the file has (\(2,\)|1)( for it)?\.",
+            match=r"Layer 'out' has (bias of shape \(4,\)|2 arrays), but the file has (\(2,\)|1)\.",
         ):
             tfviz.load_model(path)
 

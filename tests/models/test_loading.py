@@ -162,7 +162,7 @@ def test_a_size_that_trained_weights_do_not_fit_is_rejected(monkeypatch: Any) ->
         return network(width=size[0])  # like VGG16, whose first dense layer depends on the size
 
     monkeypatch.setattr(Architecture, "build", build)
-    with pytest.raises(OptionError, match="VGG16 with ImageNet weights takes 224x224 pixels only"):
+    with pytest.raises(OptionError, match="VGG16 with ImageNet weights takes only 224x224 pixels"):
         load_model("vgg16", size=(32, 32))
 
 
@@ -173,7 +173,8 @@ def test_a_size_that_a_network_cannot_take_is_rejected() -> None:
 
 @pytest.mark.parametrize("name", ["resnet5", "vgg-61", "no such thing"])
 def test_the_error_for_an_unknown_name_lists_what_is_accepted(name: str) -> None:
-    message = rf"no network and no file '{name}'\. Expected: a name of keras\.applications .* or a file \.keras or \.h5\."
+    expected = r"a name of keras\.applications .* or a file \.keras or \.h5\."
+    message = rf"'{name}' is neither a network nor a file\. Expected: {expected}"
     with pytest.raises(WeightsError, match=message) as caught:
         load_model(name)
     near = {"resnet5": "'resnet50'", "vgg-61": "'vgg16'", "no such thing": "Available: 'shapes', 'vgg16'"}
@@ -216,7 +217,7 @@ def test_preprocessing_can_be_passed_as_a_name_a_file_or_an_object(tmp_path: Pat
         model = load_model(path, preprocessing=given)
         assert preprocessing_of(model) == Preprocessing((16, 16), formula="x/255")
         assert is_preprocessing_known(model)
-    with pytest.raises(OptionError, match="gives images of 8x8 pixels, but the network takes 16x16"):
+    with pytest.raises(OptionError, match="produces images of 8x8 pixels, but the network takes 16x16"):
         load_model(path, preprocessing=Preprocessing((8, 8)))
 
 
@@ -231,7 +232,7 @@ def test_a_network_for_any_size_takes_the_requested_size(tmp_path: Path) -> None
 
 
 def test_a_network_for_one_size_rejects_another(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"takes images of \(16, 16\) \(height, width\) only\. Received: size=\(20, 20\)"):
+    with pytest.raises(OptionError, match=r"takes only images of \(16, 16\) \(height, width\)\. Received: size=\(20, 20\)"):
         load_model(saved(tmp_path, network(), "model.keras"), size=(20, 20))
 
 
@@ -293,7 +294,7 @@ def test_a_truncated_model_file_is_rejected(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_model_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
-    assert "There is no network and no file" in error_of(tmp_path / "nowhere.keras")
+    assert "is neither a network nor a file" in error_of(tmp_path / "nowhere.keras")
     assert "is a folder. Expected: " in error_of(tmp_path)
 
 
@@ -366,7 +367,7 @@ def test_axes_that_keras_drops_from_its_h5_files_are_an_error(tmp_path: Path) ->
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, keras.layers.Softmax(axis=[1, 2], name="over_places")(inputs))
     message = error_of(saved(tmp_path, model, "model.h5"))
-    assert "Layer 'over_places' has axis=[1, 2], and Keras 3 reads only one axis" in message and "Save the" in message
+    assert "Layer 'over_places' has axis=[1, 2], but Keras 3 reads only one axis" in message and "Save the" in message
     np.testing.assert_allclose(load_model(saved(tmp_path, model, "model.keras"))(np.ones((1, 4, 4, 3))), 1 / 16)
 
 
@@ -400,7 +401,7 @@ def test_images_are_loaded_as_the_model_expects_them(tmp_path: Path) -> None:
     assert load_images(str(paths[0]), named("none")).shape == (1, 20, 40, 3)
     np.testing.assert_array_equal(load_images(tmp_path, model), load_images(paths, model))
     with pytest.raises(
-        ImageError, match=r"one size \(height, width\)\. Received: .*0\.png is \(20, 40\), .*1\.png is \(30, 40\)"
+        ImageError, match=r"same size \(height, width\)\. Received: .*0\.png is \(20, 40\), .*1\.png is \(30, 40\)"
     ):
         load_images(paths, named("none"))
     with pytest.raises(ImageError, match="at least one image file"):

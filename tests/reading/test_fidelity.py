@@ -597,7 +597,7 @@ def test_integer_images_have_no_gradient_and_the_error_says_so(dtype: str, besid
     images = np.random.default_rng(0).integers(0, 255, (2, *SIZE)).astype(dtype)
     given = [images, noise(4)] if beside else images
     for key in ("saliency", "guided_backprop", "excitation_backprop"):
-        with pytest.raises(tfviz.UnsupportedModelError, match=rf"'picture' has dtype {dtype}, and integers have no gradient"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=rf"'picture' has dtype {dtype}, but integers have no gradient"):
             tfviz.METHODS[key](model)(given, 1)
     assert np.any(tfviz.GradCAM(model, "c1")(given, 1))
 

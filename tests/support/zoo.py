@@ -688,7 +688,7 @@ ZOO: dict[str, Species] = {
     "not square": Species(of_size(24, 9, 3), "last"),
     "one channel": Species(of_size(14, 14, 1), "last"),
     "four channels": Species(of_size(14, 14, 4), "last"),
-    "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first', and")),
+    "channels first": Species(channels_first, errors=dict.fromkeys(tfviz.METHODS, "data_format='channels_first', but")),
     "keras.ops in the graph": Species(keras_operations, "relu6"),
     "handwritten ReLUs": Species(
         handwritten_relus, "last", twin=lambda model: weighted_like(model, handwritten_relus(None, is_twin=True))

@@ -6,7 +6,7 @@
 A format is a module with three functions:
 
     check(explainer, **options)
-        raises, before anything is written, if the format cannot hold the explainer
+        raises, before anything is written, if the format does not support the explainer
     write(explainer, folder, manifest, **options)
         fills a new folder, and puts what only this format needs into manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
@@ -72,7 +72,7 @@ _LOCK = threading.RLock()
 def format_named(key: str) -> Format:
     """Return the format for a key such as "saved_model". "-" and "_" are equivalent.
 
-    Raises OptionError, which suggests similar keys.
+    Raise OptionError, which suggests similar keys, if there is none.
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
@@ -90,24 +90,24 @@ def export(
     labels: LabelSource = None,
     **options: Any,
 ) -> Path:
-    """Write an explainer to a folder that runs without tfviz, completely or not at all.
+    """Export an explainer to a folder that can be used without tfviz, completely or not at all.
 
     Args:
-        explainer: any explainer of `METHODS`. The model is not changed, and later changes of its
+        explainer: any explainer of `METHODS`. The model is not changed, and later changes to its
             weights do not affect the export.
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an exported explainer. It stays until the new one is complete.
-        preprocessing: the model's preprocessing, as for `load_model`. None is the known one.
-        labels: the names of the classes, as for `load_model`. None is the known ones.
+        preprocessing: the model's preprocessing, as for `load_model`. None means the known one.
+        labels: the names of the classes, as for `load_model`. None means the known ones.
         **options: the format's own options; see `write` in its module.
 
     Returns:
         The folder.
 
     Raises:
-        ExportError: the folder exists, or the format cannot hold this explainer. The message states
-            why.
+        ExportError: the folder exists, or the format does not support this explainer. The message
+            says why.
         OptionError: the format or an option is unknown.
         MissingPackageError: the format needs a package that is not installed.
         OutputError: the folder cannot be written.
@@ -163,7 +163,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
-            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, and this version of tfviz reads "
+            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads "
             f"{', '.join(FORMATS)}. Export it again, or use the version of tfviz that wrote it."
         )
     manifest.require_regular(folder)

@@ -53,7 +53,7 @@ _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", 
 def require_harmless(folder: Path) -> None:
     """Parse the SavedModel in a folder without running it.
 
-    Raises ExportError if it cannot be read, or if it contains an operation that is not allowed.
+    Raise ExportError if it cannot be read, or if it contains an operation that is not allowed.
     """
     try:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
@@ -125,7 +125,7 @@ def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str
     objects, library = meta_graph.object_graph_def, meta_graph.graph_def.library
     roots = {*objects.concrete_functions, *(one.gradient_func for one in library.gradient)}
     roots |= {one.gradient_func for one in library.registered_gradients}
-    # TensorFlow may replace one function by another that declares to implement the same interface.
+    # TensorFlow may replace one function with another that claims to implement the same interface.
     roots |= {name for name, function in functions.items() if "api_implements" in function.attr}
     return found - _reachable(roots, functions)
 

@@ -1,4 +1,4 @@
-"""Run batches of any length through a program that takes a fixed number of images."""
+"""Run batches of any size through a program that takes a fixed number of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def run_in_batches(run: Callable[[Arrays], Arrays], given: Arrays, batch_size: i
 
     Args:
         run: the program. It maps arrays with `batch_size` rows to arrays with `batch_size` rows.
-        given: arrays by name, with one row per image.
+        given: arrays keyed by name, with one row per image.
         batch_size: the number of images per run.
 
     Returns:
-        The results of all images by name.
+        The results of all images, keyed by name.
     """
     count = len(next(iter(given.values())))
     parts = []

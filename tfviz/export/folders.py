@@ -23,7 +23,7 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     if not folder.is_dir():
-        raise ExportError(f"{shown(path)} is a file, and an explainer is exported to a folder. Pass the name of a new folder.")
+        raise ExportError(f"{shown(path)} is a file, but an explainer is exported to a folder. Pass the name of a new folder.")
     if not (folder / FILE_NAME).is_file():
         raise ExportError(
             f"The folder {shown(path)} contains other files but no exported explainer (no {FILE_NAME}), so it is not "
@@ -41,7 +41,7 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder to fill; it replaces `folder` when the block ends without an exception.
 
-    If anything stops the block, even the end of the process, the old folder stays unchanged.
+    If the block is interrupted, even by the process ending, the old folder stays unchanged.
     OutputError is raised if the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
@@ -52,7 +52,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a folder that is writable.") from error
+        raise OutputError(f"Cannot write to {shown(folder)} ({reason}). Pass a writable folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for parent in new_parents:

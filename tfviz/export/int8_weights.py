@@ -6,7 +6,7 @@ stays in float32. LiteRT's own converter would also quantize activations, and al
 remain of the small numbers that excitation backprop divides by.
 
     rounded(function)           the rounded weights of a function
-    with_int8_weights(model)    converts a .tflite file made of such a function: constants that
+    with_int8_weights(model)    converts a .tflite file made from such a function: constants that
                                 consist of whole steps are stored as int8
 """
 
@@ -31,7 +31,7 @@ _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return the rounded weights of a concrete function by the id of the variable's handle.
+    """Return the rounded weights of a concrete function, keyed by the id of the variable's handle.
 
     The smallest layers, up to a tenth of all weights, stay exact. They include those near the
     image, whose rounding errors would affect all others.

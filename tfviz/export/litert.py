@@ -6,7 +6,7 @@
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
 first replaced by others (see `lowering.litert_operations`). A file has one image size and one batch
-size; a loaded file accepts batches of any length.
+size; a loaded file accepts batches of any size.
 
 LiteRT stores the kernels of each direction in a separate order. The file of a class activation map
 or of VisualBackProp is therefore about as large as the model's weights. Methods that go back to the
@@ -57,9 +57,7 @@ def check(explainer: Explainer, **options: object) -> None:
             f"{quantize!r}."
         )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            f"`batch_size` must be an integer of at least 1, the number of images per run. Received: {batch_size!r}."
-        )
+        raise OptionError(f"`batch_size` must be a positive integer (the number of images per run). Received: {batch_size!r}.")
 
 
 def write(
@@ -188,8 +186,8 @@ def _standard_error_to(other: int) -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LiteRTExplainer:
-    """Load the explainer in a folder that `write` filled.
+    """Load the explainer from a folder written by `write`.
 
-    Raises MissingPackageError without LiteRT.
+    Raise MissingPackageError without LiteRT.
     """
     return LiteRTExplainer(folder, manifest)

@@ -18,7 +18,7 @@ FILE, SIGNATURE = "explainer.tflite", "serving_default"
 
 
 class LiteRTExplainer(LoadedExplainer):
-    """A loaded .tflite file. It accepts batches of any length.
+    """A loaded .tflite file. It accepts batches of any size.
 
     `batch_size` images run at once. `interpreter` is LiteRT's.
     """
@@ -56,6 +56,6 @@ def interpreter_class() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise MissingPackageError(
-            f"A .tflite file needs LiteRT's interpreter, and ai-edge-litert is not installed. Run: {install_command('litert')}"
+            f"A .tflite file needs LiteRT's interpreter, but ai-edge-litert is not installed. Run: {install_command('litert')}"
         ) from error
     return Interpreter

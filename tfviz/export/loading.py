@@ -1,4 +1,4 @@
-"""Call an exported explainer like the one that it was made of.
+"""Call an exported explainer like the original.
 
 This module imports no machine learning framework; each format imports its own runtime.
 """
@@ -52,7 +52,7 @@ class LoadedExplainer(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
-        """Return outputs, target and attribution, nested like in the manifest (see `_nested`).
+        """Return outputs, target and attribution, nested as in the manifest (see `_nested`).
 
         Args:
             images: one array per input, with its shape and type.
@@ -72,7 +72,8 @@ class LoadedExplainer(abc.ABC):
             The attribution.
 
         Raises:
-            ImageError: the images have another shape than the export expects, or are not finite.
+            ImageError: the shape of the images differs from what the export expects, or they are
+                not finite.
             TargetError: the file cannot explain this target.
         """
         return self.with_outputs(images, target).attribution
@@ -100,12 +101,12 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If the images are "
-                "many or large, pass fewer at a time; otherwise export the explainer again."
+                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If there are "
+                "many images or they are large, pass fewer at a time; otherwise export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
-        """Nest arrays by name into the result of `_run`."""
+        """Nest arrays, keyed by name, into the result of `_run`."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
         outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))

@@ -66,7 +66,7 @@ class Manifest:
         versions: the versions of the packages that wrote the file.
         extra: what only the format needs. If the file has one function: its "arguments" and
             "results", a list of {"name", "shape", "dtype"} each, with the names in the file.
-        files: the SHA-256 of each file next to tfviz.json by its path; empty if it is unknown.
+        files: the SHA-256 of each file next to tfviz.json, keyed by path; empty if unknown.
     """
 
     format: str
@@ -99,14 +99,14 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Read the manifest in a folder.
 
-        Raises ExportError if there is none, or if this version of tfviz cannot read it.
+        Raise ExportError if there is none, or if this version of tfviz cannot read it.
         """
         content = _read(folder)
         with reporting_damage(folder):
             version = content.get("versions", {}).get("format_version")
             if version != FORMAT_VERSION:
                 raise ExportError(
-                    f"{shown(folder / FILE_NAME)} has format version {version!r}, and this version of tfviz reads "
+                    f"{shown(folder / FILE_NAME)} has format version {version!r}, but this version of tfviz reads "
                     f"{FORMAT_VERSION}. Export it again, or use the version of tfviz that wrote it."
                 )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
@@ -175,7 +175,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{shown(path)} cannot be read ({first_line(error)}). Export the explainer again.") from error
     if not isinstance(content, dict):
-        raise ExportError(f"{shown(path)} contains no JSON object. Export the explainer again.")
+        raise ExportError(f"{shown(path)} does not contain a JSON object. Export the explainer again.")
     return content
 
 
@@ -229,7 +229,7 @@ def flat_names(structure: Any) -> list[str]:
 
 
 def nested(structure: Any, value_of: Callable[[str], Any]) -> Any:
-    """Replace each name in a nested structure by its value."""
+    """Replace each name in a nested structure with its value."""
     if isinstance(structure, str):
         return value_of(structure)
     if isinstance(structure, dict):

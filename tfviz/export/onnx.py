@@ -1,4 +1,4 @@
-"""Export to an ONNX file for onnxruntime: one graph for batches of any length and one image size.
+"""Export to an ONNX file for onnxruntime: one graph for batches of any size and one image size.
 
     explainer.onnx    inputs: those of the model, and "target" (N,) int32 if a class can be chosen
                       (-1 is the top class);
@@ -138,7 +138,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 
 
 def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
-    """Turn the weights into inputs of the graph for the conversion, and return them by name.
+    """Turn the weights into inputs of the graph for the conversion, and return them, keyed by name.
 
     Otherwise tf2onnx would precompute what depends only on weights, such as transposed and positive
     weights, and store each again. onnxruntime does that when it loads the file.
@@ -166,7 +166,7 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     if unknown:
         raise ExportError(
             f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
-            f"{' and '.join(map(repr, unknown))}, and ONNX has no such operation. {_INSTEAD}"
+            f"{' and '.join(map(repr, unknown))}, but ONNX has no such operation. {_INSTEAD}"
         )
 
 
@@ -179,8 +179,8 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
     for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
         if got.shape != want.shape or np.linalg.norm(got - want) > _MAX_DEVIATION * np.linalg.norm(want):
             raise ExportError(
-                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. The converted graph "
-                f"computes another '{one.name}' than TensorFlow. {_INSTEAD}"
+                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. The converted graph's "
+                f"'{one.name}' differs from TensorFlow's. {_INSTEAD}"
             )
 
 
@@ -230,9 +230,9 @@ def _quiet() -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """Load the explainer in a folder that `write` filled.
+    """Load the explainer from a folder written by `write`.
 
-    Raises MissingPackageError without onnxruntime.
+    Raise MissingPackageError without onnxruntime.
     """
     return OnnxExplainer(folder, manifest)
 

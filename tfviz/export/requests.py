@@ -44,7 +44,7 @@ class Request:
     """One signature.
 
     Attributes:
-        compute: maps the images and the tensors of `specs` to the results by name.
+        compute: maps the images and the tensors of `specs` to the results, keyed by name.
         specs: the arguments after the images.
     """
 
@@ -53,9 +53,9 @@ class Request:
 
 
 def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None) -> dict[str, Request]:
-    """Return the signatures by name, and set the manifest's `targets`.
+    """Return the signatures, keyed by name, and set the manifest's `targets`.
 
-    Raises TargetError if the target does not fit, and ExportError if there must be one.
+    Raise TargetError if the target does not fit, and ExportError if a required one is missing.
     """
     if not explainer.takes_target:
         if target is not None:

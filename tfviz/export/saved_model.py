@@ -81,7 +81,7 @@ def write(
             module,
             str(folder),
             signatures=functions,
-            # The graph already contains the gradients, and is not differentiated again.
+            # The graph already contains the gradients and is not differentiated again.
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
 
@@ -136,7 +136,7 @@ def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> 
 
 @contextlib.contextmanager
 def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
-    """Silence a logger below a level."""
+    """Mute a logger's messages below the given level."""
     before = logger.level
     logger.setLevel(level)
     try:
@@ -146,7 +146,7 @@ def _quiet(logger: logging.Logger, level: int) -> Iterator[None]:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """Load the explainer in a folder that `write` filled."""
+    """Load the explainer from a folder written by `write`."""
     if not trusted:
         require_harmless(folder)
     return SavedModelExplainer(folder, manifest)
@@ -158,8 +158,8 @@ class SavedModelExplainer(LoadedExplainer):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         try:
-            # TensorFlow warns that the gradients in the file cannot be differentiated, which nobody
-            # does.
+            # TensorFlow warns that the gradients in the file cannot be differentiated, but nothing
+            # differentiates them.
             with _quiet(logging.getLogger("absl"), logging.ERROR):
                 manifest.require_exported(folder)
                 self.module = tf.saved_model.load(str(folder))

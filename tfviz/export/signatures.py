@@ -82,8 +82,8 @@ def explained(
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     """Set the shape (height, width, channels) of the manifest's input if the model leaves it free.
 
-    The preprocessing of images is adapted. Raises OptionError if the shape does not fit, and
-    ExportError if it is required and missing.
+    Adapt the preprocessing of images. Raise OptionError if the shape does not fit, and ExportError
+    if it is required but missing.
     """
     if image_shape is None:
         if shapeless := [one.name for one in manifest.inputs if not one.shape]:
@@ -114,11 +114,11 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
 
 
 def require_sizes(manifest: Manifest, what: str) -> None:
-    """Raise ExportError if the size of an input is free. `what` has one image size only."""
+    """Raise ExportError if the size of an input is free. `what` has only one image size."""
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
-                f"{what} has one image size, and the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{what} has one image size, but the model '{manifest.model}' leaves it free: {one.name} is "
                 f"{one.shape[1:]}. Pass image_shape=(height, width, channels)."
             )
 

@@ -54,9 +54,7 @@ def check(explainer: Explainer, **options: object) -> None:
     """Raise OptionError for an invalid batch size."""
     batch_size = options.get("batch_size", 1)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            f"`batch_size` must be an integer of at least 1, the number of images per run. Received: {batch_size!r}."
-        )
+        raise OptionError(f"`batch_size` must be a positive integer (the number of images per run). Received: {batch_size!r}.")
 
 
 def write(
@@ -75,7 +73,7 @@ def write(
         folder: a new, empty folder.
         manifest: receives what this format adds.
         batch_size: the number of images per run of the program. `load_explainer` accepts batches of
-            any length nevertheless.
+            any size nevertheless.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
             one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
@@ -142,7 +140,7 @@ def _as_stablehlo(
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """Return the tensors that the function captures by name, in the order of its inputs."""
+    """Return the tensors the function captures, keyed by name, in input order."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
@@ -166,7 +164,7 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' takes {len(taken)} arguments, and {len(given)} were "
+            f"The program for the model '{manifest.model}' takes {len(taken)} arguments, but {len(given)} were "
             "expected, or their shapes differ. The model reads something that is neither an input nor a weight; make "
             "it a weight."
         )
@@ -195,14 +193,17 @@ def _storable(array: np.ndarray) -> np.ndarray:
 
 
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
-    """Load the explainer in a folder that `write` filled. Raise MissingPackageError without JAX."""
+    """Load the explainer from a folder written by `write`.
+
+    Raise MissingPackageError without JAX.
+    """
     return StableHloExplainer(folder, manifest, trusted)
 
 
 class StableHloExplainer(LoadedExplainer):
     """A loaded StableHLO program, compiled by JAX for its default device.
 
-    It accepts batches of any length, and runs as many images at once as it was exported for.
+    It accepts batches of any size, and runs as many images at once as it was exported for.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:
@@ -231,8 +232,8 @@ class StableHloExplainer(LoadedExplainer):
     def _read_program(self, folder: Path, trusted: bool) -> Any:
         """Compile the program.
 
-        JAX only runs programs that its own export wrote. Therefore a placeholder with the same
-        signature is exported, and its code is replaced.
+        JAX only runs programs that its own export wrote, so a placeholder with the same signature
+        is exported and its code replaced.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -280,7 +281,7 @@ class ForeignCallError(ExportError):
 
 
 def _require_harmless(text: str, folder: Path) -> None:
-    """Raise ForeignCallError if the program calls functions of the process, such as Python's."""
+    """Raise ForeignCallError if the program calls outside functions, such as Python's."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
             f"{shown(folder / PROGRAM)} is not loaded, because running it may do more than compute: it calls "

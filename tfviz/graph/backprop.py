@@ -108,7 +108,7 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
         return _backpropagate(graph, known, seed, at, rules)
     found: list[Value] = []
 
-    # An eager tape also computes kernel gradients that nobody needs. Compilation prunes them. On
+    # An eager tape also computes kernel gradients that are never used. Compilation prunes them. On
     # some processors TensorFlow 2.21 corrupts the heap while computing the kernel gradient of a 1×1
     # convolution with stride 2.
     def traced() -> tuple[list[tf.Tensor], dict[int, tf.Tensor], list[tf.Tensor]]:
@@ -167,7 +167,7 @@ def _first_finite(
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """Return the gradient at a value: zeros at one of several inputs that is not used."""
+    """Return the gradient at a value: zeros for one of several inputs if it is not used."""
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))
@@ -190,6 +190,6 @@ def _require_floats(graph: Graph, value: Value) -> None:
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(
-            f"Input '{graph.name_of(value)}' has dtype {value.dtype}, and integers have no gradient. Build the model with a "
+            f"Input '{graph.name_of(value)}' has dtype {value.dtype}, but integers have no gradient. Build the model with a "
             "float Input (the same weights fit), choose a layer, or use a CAM."
         )

@@ -55,7 +55,7 @@ def _with_constants(step: Step, constants: set[Value]) -> Operation:
 def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
     """Return which input of a product carries the signal: neither a squeezed nor a sigmoid one.
 
-    A gate holds one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
+    A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
     "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
     as many as the signal. It comes from a sigmoid or a softmax, possibly resized afterward. In x ·
     sigmoid(x) and x · g(x), a handwritten activation or normalization, the factor x is the signal.

@@ -2,7 +2,7 @@
 
 A step is one call of one operation, at any depth of nesting. Nested models are flattened, a layer
 called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
-activation. Rules therefore see each kind of operation in one form only.
+activation. Rules therefore see each kind of operation in only one form.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Step(Generic[O_co]):
         inputs, outputs: the values that the step reads and computes.
         compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
         layer: the Keras layer or operation behind the step, if any.
-        time_axes: how many axes after the batch axis the operation does not see: 1 inside a
+        time_axes: how many axes after the batch axis are hidden from the operation: 1 inside a
             TimeDistributed.
     """
 
@@ -158,7 +158,7 @@ class Graph:
 
     @cached_property
     def constants(self) -> set[Value]:
-        """The values that depend on the inputs' sizes at most, not on their contents."""
+        """The values that depend at most on the inputs' sizes, never on their contents."""
         found: set[Value] = set()
         for step in self.steps:
             if isinstance(step.operation, Constant) or found.issuperset(step.inputs):
@@ -207,7 +207,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step of one input and one output: readers read the input."""
+        """Return the graph without a step of one input and one output; readers read its input."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

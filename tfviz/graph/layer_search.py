@@ -82,7 +82,7 @@ def _find_object(graph: Graph, layer: keras.Layer) -> Value:
         raise UnknownLayerError(f"Layer '{layer.name}' is called several times in this model. Choose one of {_quoted(paths)}.")
     raise UnknownLayerError(
         f"Expected a layer of the model '{graph.model_name}', its name, or a path such as 'backbone/conv1'. Received: "
-        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not a layer of it."
+        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not one of its layers."
     )
 
 

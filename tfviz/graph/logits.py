@@ -130,7 +130,7 @@ def _require_removable(graph: Graph, output: Value) -> None:
 
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
-    """Warn of a softmax or sigmoid that stays in the score: not the last step, but nearly so."""
+    """Warn about a softmax or sigmoid that stays in the score: not the last step, but nearly so."""
     wanted, seen = [output], set()
     while wanted:
         step = graph.producer(wanted.pop())

@@ -232,7 +232,7 @@ class Transpose(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant(Operation):
-    """Depends on the sizes of its inputs at most, not on their contents: zeros_like, shape …"""
+    """Depends at most on the sizes of its inputs, never on their contents: zeros_like, shape …"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -45,7 +45,7 @@ def read_batches(
         size: the largest number of images per batch.
         skip: called with the position and error of each file that cannot be used.
         max_side_px: the size to which larger images are reduced before maps are drawn on them; None
-            keeps their size.
+            means their own size.
 
     Yields:
         The batches, in the order of the paths.

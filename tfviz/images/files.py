@@ -80,13 +80,15 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
         _check_size(name, least_px, *container.size)
     if container.scans > MAX_JPEG_SCANS:
         raise ImageError(
-            f"{name} is a JPEG with {container.scans} scans, and at most {MAX_JPEG_SCANS} are supported. Save the image again."
+            f"{name} is a JPEG with {container.scans} scans, but at most {MAX_JPEG_SCANS} are supported. Save the image again."
         )
     pixels, is_damaged = decode(data)
     if pixels is None:
         raise ImageError(_unreadable(name, container.kind))
     if is_damaged:
-        raise ImageError(f"{name} is truncated or damaged: part of its {container.kind} data cannot be decoded. Copy it again.")
+        raise ImageError(
+            f"{name} is truncated or damaged: part of its {container.kind} data cannot be decoded. Copy the file again."
+        )
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} has {pixels.dtype} values. Expected: 8 or 16 bits per channel. Convert it first.")
@@ -103,12 +105,12 @@ def _unreadable(name: str, kind: str) -> str:
 def _warn_of_pages(name: str, container: Container) -> None:
     if container.kind == "TIFF":
         warn(
-            f"{name} is a TIFF with {container.pages} pages, and only the first is read. To explain the others, save each one "
+            f"{name} is a TIFF with {container.pages} pages, but only the first is read. To explain the others, save each one "
             "to its own file, for instance with cv2.imreadmulti and tfviz.write_image."
         )
     else:
         warn(
-            f"{name} is an animation with {container.pages} frames, and only the first is read. To explain the others, save "
+            f"{name} is an animation with {container.pages} frames, but only the first is read. To explain the others, save "
             "each one to its own file."
         )
 
@@ -152,9 +154,9 @@ def _bytes_of(path: Path) -> bytes:
 def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     description = f"{name} is {width} pixels wide and {height} high"
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(f"{description}, and a side may have at most {MAX_SIDE_PX}. Reduce the image first.")
+        raise ImageError(f"{description}, but a side may have at most {MAX_SIDE_PX}. Reduce the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, and a side must have at least {least_px}. Leave it out.")
+        raise ImageError(f"{description}, but a side must have at least {least_px}. Leave it out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
@@ -203,7 +205,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
         The path.
 
     Raises:
-        ImageError: `rgb` is another kind of array.
+        ImageError: `rgb` is not such an array.
         OutputError: the extension is unknown, or the path cannot be written.
     """
     rgb = require_image(rgb)

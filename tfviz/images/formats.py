@@ -46,7 +46,7 @@ class Container:
 
 
 def describe(data: bytes) -> Container | None:
-    """Describe an image file by its bytes; None if it is none of FORMATS."""
+    """Describe an image file by its bytes; None if it has none of the FORMATS."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(_PNG_START):

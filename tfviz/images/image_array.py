@@ -13,7 +13,7 @@ class LoadedImages(np.ndarray):
 
     `load_images` returns this class. Selecting, appending and joining images along the batch axis
     keeps `pictures` in step. All other operations (arithmetic, changed pixels, another shape)
-    return an array without pictures, because these may no longer match.
+    return an array without pictures, because they may no longer match.
 
     Attributes:
         pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3); None if

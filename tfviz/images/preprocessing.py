@@ -159,18 +159,19 @@ class Preprocessing:
             The same preprocessing, with this size if it had none.
 
         Raises:
-            OptionError: this preprocessing gives another size or number of channels.
+            OptionError: the size or number of channels differs from what this preprocessing
+                produces.
         """
         if self.channels != channels:
             raise OptionError(
-                f"The preprocessing gives {self.channels} channels, but the network takes {channels}. {_OTHER_CHANNELS}"
+                f"The preprocessing produces {self.channels} channels, but the network takes {channels}. {_OTHER_CHANNELS}"
             )
         if self.output_size is None:
             return replace(self, size=size)
         if size not in (None, self.output_size):
             raise OptionError(
-                f"The preprocessing gives images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set its "
-                "size to that, or leave the size out."
+                f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set "
+                "its size to that, or leave the size out."
             )
         return self
 
@@ -304,7 +305,7 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
         The preprocessing.
 
     Raises:
-        OptionError: the name is unknown, or the mode has another number of channels.
+        OptionError: the name is unknown, or the mode produces a different number of channels.
     """
     if mode not in _MODES:
         raise OptionError(f"Unknown preprocessing {mode!r}. {near_matches(mode, MODES)}")
@@ -312,7 +313,7 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
         return Preprocessing(size, **_MODES[mode])
     if channels == 1 and "mean" not in _MODES[mode]:
         return Preprocessing(size, channel_order="gray", **_MODES[mode])
-    raise OptionError(f"The preprocessing '{mode}' gives 3 channels, but the network takes {channels}. {_OTHER_CHANNELS}")
+    raise OptionError(f"The preprocessing '{mode}' produces 3 channels, but the network takes {channels}. {_OTHER_CHANNELS}")
 
 
 _OTHER_CHANNELS = (

@@ -65,7 +65,7 @@ class _Reader:
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # An untraceable model is assumed to take images.
+        # Assume that an untraceable model takes images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Diagnose maps that are zero everywhere or not finite, and warn.
 
 For one such image, the network runs once more without the method's rules. Zero activations or
-gradients in that run reveal the reason. If the run fails, the warning states no reason.
+gradients in that run reveal the reason. If the run fails, the warning gives no reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn of maps in a batch that are zero everywhere or not finite, with the reason.
+    """Warn about maps in a batch that are zero everywhere or not finite, with the reason.
 
     Args:
         explainer: the explainer.
@@ -58,7 +58,7 @@ def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn of all zero and non-finite maps, with the reason for the one of `image`.
+    """Warn about all zero and non-finite maps, with the reason for that of `image`.
 
     Args:
         explainer: the explainer.
@@ -78,7 +78,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a map; "" if the diagnosis fails, since the map must not be lost."""
+    """Return the reason for a map; "" if the diagnosis fails, so that the map is not lost."""
     try:
         with keras_internals.untouched(explainer.model):
             return reason()

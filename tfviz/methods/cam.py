@@ -40,15 +40,15 @@ class CAM(Explainer):
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None chooses the last layer with height and width that every path to the output goes
+                None means the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count.
-            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
-                explains the outputs including it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, for
-                a target that is a function of them.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -67,7 +67,7 @@ class CAM(Explainer):
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """Compute the map from values that are already known.
+        """Compute the map from known values.
 
         Args:
             known: the known values of the graph, at least its inputs.

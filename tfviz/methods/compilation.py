@@ -12,7 +12,7 @@ from tfviz.graph.graph import Graph
 from tfviz.nesting import Nested
 from tfviz.targets import Prepared
 
-MOST_KEPT = 32  # each new lambda as a target adds one
+MOST_KEPT = 32  # each new lambda passed as a target adds one
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results

@@ -6,8 +6,8 @@ Question: which pattern would the network reconstruct from its activations?
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
 Max pooling sends p to the position of the maximum, which corresponds to the paper's switches. The
-cost is one forward and one backward pass. Deconvnet has the weaknesses of guided backprop, and also
-passes gradients through ReLUs that were off (Mahendran & Vedaldi, 2016).
+cost is one forward and one backward pass. Deconvnet has the weaknesses of guided backprop, and it
+also passes gradients through ReLUs that were off (Mahendran & Vedaldi, 2016).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Question: where is the evidence for the class, by how strongly neurons excite ea
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
         (marginal winning probability)
 
-A probability is propagated from the logits down. Each neuron divides its own among its inputs, in
+Probability is propagated down from the logits. Each neuron divides its share among its inputs, in
 proportion to activation times positive weight (see `rules.excitation`). On a network without
 negative activations it sums to 1 at every cut. The cost is one forward pass, plus one with positive
 weights and its transpose per linear map. On cluttered images, whatever excites every class lights
@@ -72,17 +72,17 @@ class ExcitationBackprop(Explainer):
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None explains the image.
+                None means the image.
             merge_batch_norm: whether to fold each BatchNormalization that directly follows a linear
                 map into it before its positive part is taken. The authors' code does not.
             sum_channels: whether to sum over channels. False keeps each neuron.
-            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
-                explains the outputs including it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, for
-                a target that is a function of them.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or an operation has no rule.

@@ -29,20 +29,20 @@ from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.target_words import ClassOrRank, in_numbers
 
-_TRIED = (24, 96)  # pixels: the sides to try an explainer of free image size at before exporting it
+_TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
 
 
 class Explainer(abc.ABC):
-    """One method on one model: built once, called many times. The model is never changed.
+    """One method on one model: build it once, call it many times. The model is never changed.
 
     An explainer reads the model's weights on each call, so it stays valid while the model trains.
     If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
     `pop` and `add`), the explainer re-reads the model on its next call. A call compiles once per
-    image size, and batches of any length share that function.
+    image size, and batches of any size share that function.
 
     Attributes:
         model: the model.
-        options: the constructor's arguments, without the model and without defaults.
+        options: the constructor's arguments, without the model and the defaults.
         traces: the number of functions compiled so far.
     """
 
@@ -71,16 +71,16 @@ class Explainer(abc.ABC):
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
-                explains the outputs including it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, for
-                a target that is a function of them.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the method cannot explain this model. The message states why, and
+            UnsupportedModelError: the method cannot explain this model. The message says why, and
                 what works instead.
             OptionError: `score` or `output` has an invalid value.
         """
@@ -122,16 +122,16 @@ class Explainer(abc.ABC):
     def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explain one batch.
 
-        Inside a `tf.function` the call becomes part of the outer trace. A warning is issued, once
-        per explainer, for maps that are zero everywhere or not finite.
+        Inside a `tf.function` the call becomes part of the outer trace. It warns once
+        per explainer about maps that are zero everywhere or not finite.
 
         Args:
-            images: the batch as the model takes it: (N, H, W, C), preprocessed, channels last. For
-                a model with several inputs, arrays nested like its inputs.
-            target: what to explain. None is the top class of each image, an int is one class for
+            images: the batch as the model expects it: (N, H, W, C), preprocessed, channels last.
+                For a model with several inputs, arrays nested like its inputs.
+            target: what to explain. None means the top class of each image, an int is one class for
                 all, (N,) ints are one class per image, a float array (N, classes) weights the
-                outputs, and a function maps the outputs to (N,). In words: the name of a class, one
-                name per image, or "top3" for the three highest classes.
+                outputs, and a function maps the outputs to (N,). Or a string: a class name (or one
+                name per image), or "top3" for the three highest classes.
 
         Returns:
             The raw attribution, neither resized nor scaled, float32. Each method documents its
@@ -141,8 +141,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model's outputs differ from those of the graph that was
-                read from it.
+            UnsupportedModelError: the model's outputs differ from those of the graph read from it.
         """
         self._read_again_if_changed()
         named = self.named_target(target)
@@ -157,7 +156,8 @@ class Explainer(abc.ABC):
 
         Args:
             images: the batch, as in a call.
-            target: what to explain, as in a call, but not in words.
+            target: what to explain, as in a call, except that names such as "top3" are not
+                accepted.
 
         Returns:
             The call.
@@ -172,7 +172,7 @@ class Explainer(abc.ABC):
         return PreparedCall(self._bound(flat, target, self._attribution), partial(self._warn_of_empty_maps, flat, target))
 
     def _warn_of_empty_maps(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
-        if not self._has_warned:  # finding the reason costs a run of its own
+        if not self._has_warned:  # finding the reason takes another run
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
@@ -243,8 +243,8 @@ class Explainer(abc.ABC):
                 the images by position.
             batch_size: the largest number of images to run at once, regardless of a dataset's
                 batches.
-            verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows its last line
-                only.
+            verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows only its last
+                line.
 
         Returns:
             The attributions of all images as one NumPy array; for a model with several inputs,
@@ -261,7 +261,7 @@ class Explainer(abc.ABC):
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
-        """Replace class names in a target by their numbers.
+        """Replace the class names in a target with their numbers.
 
         Args:
             target: what to explain, as in a call.
@@ -279,7 +279,7 @@ class Explainer(abc.ABC):
         return in_numbers(target, lambda: self._labels or labels_of(self.model), classes)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
-        """Write the explainer to a folder that runs without tfviz.
+        """Export the explainer to a folder that can be used without tfviz.
 
         Args:
             path: the folder to create.
@@ -337,7 +337,7 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Pickle and copy an explainer as its class, model and options. It compiles again."""
+        """Pickle or copy an explainer as its class, model and options. The copy recompiles."""
         return _rebuilt, (type(self), self.model, self.options)
 
     def __repr__(self) -> str:
@@ -349,18 +349,18 @@ def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) 
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """Return the values of the whole graph that differ in the graph of the score."""
+    """Return the values of the whole graph that differ from those in the score graph."""
     reads = {step.outputs: step.inputs for step in graph.steps}
     return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest one tensor per input like the model's inputs; a single input is not nested."""
+    """Nest one tensor per input like the model's inputs; leave a single input as it is."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments after the model by name, without defaults."""
+    """Return the constructor's arguments other than the model, keyed by name, omitting defaults."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments

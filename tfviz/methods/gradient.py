@@ -32,18 +32,18 @@ class GradientExplainer(Explainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warns if the method redirects ReLUs and the model has none, or has an opaque layer that may
+        Warn if the method redirects ReLUs but the model has none or has an opaque layer that may
         contain one, and if an integer input has no gradient.
 
         Args:
             model: a built keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid, "outputs"
-                explains the outputs including it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, for
-                a target that is a function of them.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -60,13 +60,13 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn of integer inputs beside the image that the outputs depend on."""
+    """Warn about integer inputs beside the image that the outputs depend on."""
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:
         warn(
             f"Integers have no gradient, so {method} gives 0 for the input {', '.join(map(repr, undifferentiable))}, although "
-            "the outputs depend on it. To explain it, give the model its one-hot or embedded form as a float input."
+            "the outputs depend on it. To explain it, rebuild the model to take its one-hot or embedded form as a float input."
         )
 
 
@@ -77,7 +77,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}
         activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
-            f"{method} redirects ReLUs, and '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
+            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
             f"of the model: {', '.join(sorted(activations)) or 'none'}."
         )
     for step, operation in operations.items():

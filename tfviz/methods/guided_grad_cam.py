@@ -7,7 +7,7 @@ Question: which fine structures belong to the class?
 
 One forward pass serves both; Grad-CAM only repeats the steps above its layer. The map is resized
 bilinearly. In a model with several images, the layer may depend on only some of them. The others
-get 0. As in guided backprop, the detail does not depend on the class. Only the position does.
+get 0. As in guided backprop, the detail does not depend on the class; only the position does.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class GuidedGradCAM(GradCAM):
         Args:
             model: a built keras.Model.
             layer: the layer of Grad-CAM: a name, a path into nested models, or the layer itself.
-                None chooses the last layer with height and width that every path to the output goes
+                None means the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count.
             score: "logits" or "outputs".
             output: the output to explain, by name, dict key or number.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.

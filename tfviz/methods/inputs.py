@@ -51,7 +51,7 @@ def require_dense(images: Any) -> None:
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
-    """Warn if the model's own `predict` preprocesses, like KerasHub models with a preprocessor."""
+    """Warn if the model's own `predict` preprocesses, as in KerasHub models with a preprocessor."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
             f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} takes preprocessed "
@@ -75,7 +75,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return a dict's entry for each input. Keras also accepts a dict for a list."""
+    """Return a dict's entry for each input. Keras also accepts a dict in place of a list."""
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
@@ -96,7 +96,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     expected = value.shape
     if images is None:
         raise ImageError(
-            f"Input '{graph.name_of(value)}' is None, and tfviz needs a value for each input. Pass an array "
+            f"Input '{graph.name_of(value)}' is None, but tfviz needs a value for each input. Pass an array "
             f"{_shown(expected)}, or build a model without this input."
         )
     require_dense(images)
@@ -123,12 +123,12 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         raise ImageError(
             f"The model '{graph.model_name}' takes batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
         )
-    # A Sequential model built by a call keeps the length of that batch but accepts any.
+    # A Sequential model built by a call keeps the size of that batch but accepts any.
     is_fixed = bool(expected) and not isinstance(graph.model, keras.Sequential)
     if is_fixed and None not in (expected[0], *shape[:1]) and shape and shape[0] != expected[0]:
         raise ImageError(
             f"The model '{graph.model_name}' was built for a fixed batch of {expected[0]} images. Received: {shape[0]}. Pass a "
-            f"batch of that length, or set batch_size={expected[0]} in explain()."
+            f"batch of that size, or set batch_size={expected[0]} in explain()."
         )
     fits = not expected or len(shape) == len(expected)
     if fits and expected:

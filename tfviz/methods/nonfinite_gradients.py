@@ -1,4 +1,4 @@
-"""Find the step whose backward pass first gives NaN or infinity."""
+"""Find the step whose backward pass first produces NaN or infinity."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return the tensors at all values, and the gradients at those that have one."""
+    """Return the tensors of all values, and the gradients of those that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []
@@ -88,7 +88,7 @@ def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.T
 
 
 def _compiled(function: Callable[[], _Results]) -> _Results:
-    """Run a function compiled, which prunes the kernel gradients that nobody needs."""
+    """Compile and run a function; compilation prunes unused kernel gradients."""
     return tf.function(function, autograph=False).get_concrete_function()()
 
 

@@ -1,4 +1,4 @@
-"""A call of an explainer that is compiled and waits to be run."""
+"""A call of an explainer, compiled and ready to run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PreparedCall:
     Attributes:
         run: computes the attribution. TensorFlow releases the interpreter lock while it works, so
             another thread may run it.
-        check: takes the attribution and warns of blank maps. It may trace the model, so it belongs
-            in the thread that compiles.
+        check: takes the attribution and warns about blank maps. It may trace the model, so it
+            belongs in the thread that compiles.
     """
 
     run: Callable[[], tf.Tensor]

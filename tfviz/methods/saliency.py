@@ -24,7 +24,7 @@ class Saliency(GradientExplainer):
     ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
 
     Calling it returns the attribution (N, H, W, C). Saliency works on any callable model, because
-    it needs the gradient only, not the layers.
+    it needs only the gradient, not the layers.
 
     Example:
 

@@ -67,16 +67,16 @@ class VisualBackProp(Explainer):
     ) -> None:
         """Prepare the explainer, and find the model's feature maps.
 
-        Warns of opaque layers that may contain further feature maps.
+        Warn about opaque layers that may contain further feature maps.
 
         Args:
             model: a built keras.Model with ReLUs after its convolutions.
             score: as in other methods. The mask does not depend on it.
-            output: the output whose feature maps to use, by name, dict key or number. None uses the
-                feature maps of all outputs.
+            output: the output whose feature maps to use, by name, dict key or number. None means
+                the feature maps of all outputs.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None uses the names that `load_model` found,
-                or ImageNet's for a keras.applications network with 1000 classes.
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or no ReLU has height and width.
@@ -117,7 +117,7 @@ def feature_maps(graph: Graph) -> list[Step]:
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps:
         raise UnsupportedModelError(
-            f"VisualBackProp needs convolutions followed by ReLU, and the model '{graph.model_name}' has no ReLU with height "
+            f"VisualBackProp needs convolutions followed by ReLU, but the model '{graph.model_name}' has no ReLU with height "
             "and width. Use 'saliency', which works on any model."
         )
     return maps
@@ -128,7 +128,7 @@ def _gives_maps(graph: Graph, step: Step) -> bool:
 
 
 def warn_of_hidden_maps(graph: Graph) -> None:
-    """Warn of opaque layers in which a ReLU could give a feature map."""
+    """Warn about opaque layers in which a ReLU could produce a feature map."""
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
@@ -138,10 +138,10 @@ def warn_of_hidden_maps(graph: Graph) -> None:
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warn of attention after the last map, which decides how that map affects the output."""
+    """Warn about attention after the last map, which decides how that map affects the output."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
-            f"{VisualBackProp.key} covers the convolutions up to '{maps[-1].path}' only. It has no rule for the attention "
+            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
             "after them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
         )
 
@@ -188,7 +188,7 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs the size of each feature map, and the size at {step.label} is free. Build the model with a "
+            f"VisualBackProp needs the size of each feature map, but the size at {step.label} is free. Build the model with a "
             "fixed image size: keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):

@@ -32,7 +32,7 @@ def with_visual_backprop(model: Any) -> Any:
     `loss=["sparse_categorical_crossentropy", None]`.
 
     `model` itself is not changed. A nested model is flattened first. Each of its layers is then
-    called once more, and Keras records that call on the layer.
+    called once more, which Keras records on the layer.
 
     Args:
         model: a Functional or Sequential keras.Model with a fixed image size and ReLUs after its
@@ -115,7 +115,7 @@ def flattened(model: keras.Model) -> keras.Model:
     trace = calls_of(model)
     if not isinstance(trace, Trace) or not trace.is_recorded:
         raise UnsupportedModelError(
-            f"with_visual_backprop takes Functional and Sequential models, and '{model.name}' is subclassed "
+            f"with_visual_backprop takes Functional and Sequential models, but '{model.name}' is subclassed "
             f"({type(model).__name__}). Use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     symbols = {

@@ -1,4 +1,4 @@
-"""XGrad-CAM: Grad-CAM with gradients averaged over the active positions only.
+"""XGrad-CAM: Grad-CAM with gradients averaged over only the active positions.
 
 Question: which active positions of a layer raise the score?
 
@@ -6,8 +6,8 @@ Question: which active positions of a layer raise the score?
         Fu et al., 2020, "Axiom-based Grad-CAM", equation 8
 
 The weight of a channel is its gradient averaged over the positions where the channel is active, so
-gradients where it is silent don't count. If activations have both signs, Σ_hw A_k can be close to 0
-and the weight then explodes.
+gradients where it is silent don't count. If activations have both signs, Σ_hw A_k can be close to
+0, and the weight then explodes.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Architecture:
         Args:
             weights: "imagenet", or None for random weights.
             classes: the number of classes, if the weights are random.
-            size: (height, width) of the images in pixels. None is the default size.
+            size: (height, width) of the images in pixels. None means the default size.
 
         Returns:
             The network.

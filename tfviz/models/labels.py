@@ -98,7 +98,7 @@ def labels_from(source: LabelSource) -> Labels:
 
     Args:
         source: a labels file (see `read_labels`), names in the order of the outputs, or None for no
-            names. Numbers are valid names, and None marks a missing one. A mapping leads from
+            names. Numbers are valid names, and None marks a missing one. A mapping goes from
             numbers to names or, like the class_indices of a data generator, from names to numbers.
 
     Returns:
@@ -117,7 +117,7 @@ def labels_from(source: LabelSource) -> Labels:
         return Labels(_from_mapping(source) if isinstance(source, Mapping) else tuple(_name(one) for one in source))
     except (ValueError, TypeError, IndexError) as error:
         expected = "['tench', …], {0: 'tench', …}, {'tench': 0, …} or a labels file"
-        raise LabelsError(f"Expected labels as {expected}. Received: {source!r:.80} ({error}). Pass one of these.") from error
+        raise LabelsError(f"Expected labels as {expected}. Received: {source!r:.80} ({error}).") from error
 
 
 def _from_mapping(names: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
 def imagenet_labels() -> Labels:
     """Return the names of the 1000 ImageNet classes, from Keras' cache or by download.
 
-    If neither works, the labels are empty. This never raises, and takes a few seconds at most: a
+    If neither works, the labels are empty. This never raises, and takes at most a few seconds: a
     server that does not respond is tried only once per process.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE

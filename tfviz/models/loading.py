@@ -82,13 +82,13 @@ def load_model(
             comes with tfviz), or a .keras or .h5 file.
         weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
             which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
-            VGG16, VGG19 (both also with batch normalization) or ResNet50 as .safetensors, .pth, .pt
-            or .pth.tar (needs PyTorch); or vgg16.npy and vgg19.npy of TensorFlow 1. For a model
-            file, a Keras weights file that replaces the stored weights.
+            VGG16, VGG19 (each with or without batch normalization) or ResNet50 as .safetensors,
+            .pth, .pt or .pth.tar (needs PyTorch); or vgg16.npy and vgg19.npy of TensorFlow 1. For a
+            model file, a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
-            is the network's own, or that of the tool the weights come from. A model file has none,
-            so its images are fed as RGB in 0-255.
-        labels: a labels file, or the names. None is ImageNet's names for a network by name with
+            means the network's own, or that of the tool the weights come from. A model file has
+            none, so its images are fed as RGB in 0-255.
+        labels: a labels file, or the names. None means ImageNet's names for a network by name with
             trained weights and 1000 classes.
         size: (height, width) of the images in pixels, for a network that takes more than one size.
 
@@ -206,7 +206,7 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         if tensors[-1].shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
             raise ImageError(
-                f"Images of one batch must have one size (height, width). Received: {sizes}. Give a size to resize them to."
+                f"All images of a batch must have the same size (height, width). Received: {sizes}. Give a size to resize to."
             )
     return loaded(np.stack(tensors), np.stack(pictures))
 
@@ -275,7 +275,7 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
         own = "x".join(map(str, architecture.size))
         raise OptionError(
-            f"{architecture.name} with ImageNet weights takes {own} pixels only, because its first dense layer depends "
+            f"{architecture.name} with ImageNet weights takes only {own} pixels, because its first dense layer depends "
             "on the size. Leave `size` out."
         )
     resized.set_weights(model.get_weights())
@@ -290,7 +290,7 @@ def _model_file(name_or_path: str | Path) -> Path:
         raise WeightsError(f"{shown(path)} is a folder. Expected: {_EXPECTED}. Save the model as .keras.")
     if not path.exists():
         hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
-        raise WeightsError(f"There is no network and no file {shown(path)!r}. Expected: {_EXPECTED}.{hint}")
+        raise WeightsError(f"{shown(path)!r} is neither a network nor a file. Expected: {_EXPECTED}.{hint}")
     if not path.name.endswith(MODEL_EXTENSIONS) or path.name.endswith(".weights.h5"):
         raise WeightsError(f"{shown(path)} is not a whole model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
     return path
@@ -303,7 +303,7 @@ _WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as 
 
 def _open(path: Path) -> keras.Model:
     try:
-        # Gives a clear message for a file of another kind, or a truncated one.
+        # Raises a clear error for a file of another kind, or a truncated one.
         with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
                 raise WeightsError(f"{shown(path)} contains weights but no network. {_WEIGHTS_ADVICE}")
@@ -341,7 +341,7 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
         return None
     own, channels = _image_input(model)
     if size and own not in (None, size):
-        raise OptionError(f"The model takes images of {own} (height, width) only. Received: size={size}. Leave `size` out.")
+        raise OptionError(f"The model takes only images of {own} (height, width). Received: size={size}. Leave `size` out.")
     if not isinstance(given, Preprocessing):
         given = preprocessing_from(given or "none", own, channels)
     return (replace(given, size=size) if size else given).for_input(own, channels)

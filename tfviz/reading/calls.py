@@ -102,7 +102,7 @@ def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tenso
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
         return found
-    # Called like users call it. Random augmentation inside is active unless training=False.
+    # Called as users call it. Random augmentation inside is active unless training=False.
     return _with_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
 
 

@@ -175,7 +175,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """Run a linear map like the layer does: in its compute dtype, with its bias."""
+    """Run a linear map as the layer does: in its compute dtype, with its bias."""
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         dtype = layer.compute_dtype

@@ -23,7 +23,7 @@ from tfviz.reading.stages import Compute
 class TracedContents:
     """The contents of a user's layer or function, found by tracing.
 
-    Untraceable code may hold anything.
+    Untraceable code may contain anything.
 
     Attributes:
         layer: the layer; None for anything else that runs user functions.

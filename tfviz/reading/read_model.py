@@ -58,7 +58,7 @@ class ReadModel:
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain; None keeps all of them.
+            output: the output to explain; None means all of them.
         """
         return scored(self.with_output(output), score)
 
@@ -121,6 +121,6 @@ def _require_tensorflow(model: Model) -> None:
         )
     if not isinstance(model, keras.Layer) and any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__):
         raise UnsupportedModelError(
-            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), and tfviz reads Keras 3 models. Save it with "
+            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), but tfviz reads Keras 3 models. Save it with "
             "model.save('model.h5') and load it with tfviz.load_model('model.h5')."
         )

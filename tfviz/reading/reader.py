@@ -36,7 +36,7 @@ from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, re
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
     """Read a model, nested to any depth, into a flat graph. The model is not changed.
 
-    Functional and Sequential models hold their graph. A subclassed model is called on symbolic
+    Functional and Sequential models contain their graph. A subclassed model is called on symbolic
     tensors, of Keras if possible and otherwise of TensorFlow.
 
     Args:
@@ -302,7 +302,7 @@ class _Reader:
 
 
 def _paths(trace: Trace) -> list[str]:
-    """Return the path of each call: the operation's name, numbered if it occurs repeatedly.
+    """Return the path of each call: the operation's name, numbered if it occurs more than once.
 
     Each call of a shared layer, and each of several layers with the same name, is a step of its
     own. They are numbered in the order in which the calls were made.
@@ -403,6 +403,6 @@ def _holds_layers(layer: keras.Layer) -> bool:
 def _require_channels_last(operation: keras.Operation) -> None:
     if getattr(operation, "data_format", None) == "channels_first":
         raise UnsupportedModelError(
-            f"Layer '{operation.name}' uses data_format='channels_first', and tfviz needs images as (height, width, channels). "
+            f"Layer '{operation.name}' uses data_format='channels_first', but tfviz needs images as (height, width, channels). "
             "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both."
         )

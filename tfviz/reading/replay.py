@@ -137,7 +137,7 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python names of an operation's inputs, and the attributes to pass by name."""
+    """Return the Python names of an operation's inputs, and its attributes as keyword arguments."""
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
     inputs = [argument.name for argument in definition.input_arg]

@@ -479,7 +479,7 @@ def _is_windowed(operation: tf.Operation) -> bool:
 
 
 def runs_relu(function: Any) -> bool:
-    """Return whether a traced function contains a ReLU, also in functions that it calls."""
+    """Return whether a traced function, or a function that it calls, contains a ReLU."""
     definition = function.graph.as_graph_def()
     bodies = [definition.node, *(one.node_def for one in definition.library.function)]
     return any(_is_relu_node(node, {other.name: other for other in body}) for body in bodies for node in body)

@@ -35,7 +35,7 @@ class Call:
         return self.arguments.keras_tensors
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments for the same call on other tensors, one for each of `inputs`."""
+        """Return the arguments of the same call with other tensors, one per element of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 

@@ -14,7 +14,7 @@ from tfviz.graph.operations import Linear, Normalization
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
     """Return the channel scale of each linear map with a BatchNormalization of its own.
 
-    Warns of each BatchNormalization that directly follows a linear map and cannot be merged.
+    Warn about each BatchNormalization that directly follows a linear map but cannot be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
     unmerged = []

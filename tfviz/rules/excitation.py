@@ -100,7 +100,7 @@ class Excitation:
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
-        """Return whether each of these values passes through a last linear map, if it is used."""
+        """Return whether every value in `at` that is used passes through a last linear map."""
         behind = [self.graph.after([value]) for value in at]
         used = [values for values in behind if values.intersection(self.graph.outputs)]
         return all(any(values.intersection(last.inputs) for last in self.last_maps) for values in used)
@@ -200,8 +200,8 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
     leaves such layers (ReLU, dropout, normalization) out of the backward pass. All normalizations
     and LayerScale are treated the same way: they scale each element, and their mean and variance
     are not responses. Where an activation is negative (silu, gelu, a residual sum without ReLU), it
-    excites nothing in the map that reads it. An output all of whose inputs are negative has no
-    parent, and its probability ends there.
+    excites nothing in the map that reads it. An output whose inputs are all negative has no parent,
+    and its probability ends there.
 
     In the rule for linear maps, a weight scales a response and is not itself a response.
     Squeeze-and-excitation (Hu et al., 2018) computes such a weight per channel, between 0 and 1.
@@ -221,7 +221,7 @@ def _divided_among(step: Step, inputs: Tensors, p: tf.Tensor) -> list[tf.Tensor]
     with tf.GradientTape(watch_accessed_variables=False) as tape:  # the sum may broadcast and cast
         tape.watch(excited)
         total = step.compute(excited)[0]
-    # In x + x, one of the two operands takes everything.
+    # In x + x, one of the two operands receives everything.
     zero = tf.UnconnectedGradients.ZERO
     parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
     return [a * part for a, part in zip(excited, parts, strict=True)]

@@ -1,7 +1,7 @@
 """Track where the pixels of a map go in an operation that moves, copies or drops elements.
 
-Flips, transposes, slices, splits and reshapes don't need a rule each. The operation runs once on a
-map in which each pixel holds its own index. The result shows which pixel went where.
+Flips, transposes, slices, splits and reshapes don't need rules of their own. The operation runs
+once on a map in which each pixel holds its own index. The result shows which pixel went where.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         number, output: the indices of the input and the output.
 
     Returns:
-        (N, height, width, 1); None if the output holds nothing of this input.
+        (N, height, width, 1); None if the output contains nothing of this input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
@@ -80,7 +80,7 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, digit by digit, because its dtype may only hold 8-bit precision."""
+    """Run a step on integers, digit by digit, as its dtype may have only 8 bits of precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Check whether an operation mixes pixels, since a mask cannot be scaled back through that."""
+"""Check whether an operation mixes pixels, since no mask can be scaled back through it."""
 
 from __future__ import annotations
 

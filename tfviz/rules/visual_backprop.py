@@ -11,7 +11,7 @@ read.
                         not cover, is a window like any other. A transposed convolution becomes
                         the convolution with ones.
     Sum, Concatenate    every input gets the whole mask, because a path leads into each. Masks that
-                        meet at a fork are added, like paths. The paper covers chains only. A
+                        meet at a fork are added, like paths. The paper covers only chains. A
                         one-pixel input that is broadcast to all pixels gets nothing.
     Product             the signal gets the mask. The gate gets nothing: it was squeezed to one
                         pixel and has no positions left.

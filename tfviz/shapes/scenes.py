@@ -71,7 +71,7 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
         The scene.
 
     Raises:
-        OptionError: a kind is unknown, there are none or more than MOST_OBJECTS, or the size is
+        OptionError: a kind is unknown, there are no kinds or more than MOST_OBJECTS, or the size is
             less than LEAST_SIZE.
     """
     if kinds is None:
@@ -92,9 +92,9 @@ def _check(kinds: Sequence[str], size: int) -> None:
         if kind not in KINDS:
             raise OptionError(f"Unknown kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
     if not 1 <= len(kinds) <= MOST_OBJECTS:
-        raise OptionError(f"A scene holds 1 to {MOST_OBJECTS} objects. Received: {len(kinds)}. Pass fewer or more kinds.")
+        raise OptionError(f"`kinds` must contain 1 to {MOST_OBJECTS} kinds, one per object. Received: {len(kinds)}.")
     if size < LEAST_SIZE:
-        raise OptionError(f"A scene has a size of at least {LEAST_SIZE} pixels. Received: {size}. Pass a larger size.")
+        raise OptionError(f"`size` must be at least {LEAST_SIZE} pixels. Received: {size}.")
 
 
 def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np.ndarray]:

@@ -66,7 +66,7 @@ class _Copy:
     """Runs the operations of a function in another graph.
 
     Attributes:
-        captured: the new tensors for those that the function captures, by name.
+        captured: the new tensors for those that the function captures, keyed by name.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ class Unroller:
     def run(self, operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
         """Return the outputs of an operation.
 
-        Raises ExportError for a loop whose length depends on the images.
+        Raise ExportError for a loop whose length depends on the images.
         """
         if operation.type in _LOOPS:
             return self._loop(operation, inputs)
@@ -114,7 +114,7 @@ class Unroller:
         return inputs  # Identity and similar operations
 
     def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
-        """Replace the free size in a shape by the number of images."""
+        """Replace the free size in a shape with the number of images."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape

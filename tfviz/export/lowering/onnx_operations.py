@@ -89,7 +89,7 @@ def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """Put the gradient of a slice back to its position, with zeros elsewhere.
+    """Put the gradient of a slice back in its position, with zeros elsewhere.
 
     The batch, which has a free size, must be sliced as a whole.
     """
@@ -104,7 +104,7 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch, and ONNX cannot represent its gradient while the batch size is free. "
+            f"'{operation.name}' slices the batch, but ONNX cannot represent its gradient while the batch size is free. "
             "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])

@@ -38,7 +38,7 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
     """Scale (h, w, C) to [0, 1] for a heatmap and to [-1, 1] otherwise, float64.
 
-    C is kept for gray RGB maps only.
+    C is kept only for gray RGB maps.
     """
     values = tf.debugging.check_numerics(values, "The attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))

@@ -68,7 +68,7 @@ def check_options(include: object, overlay: object) -> None:
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Return the signatures for files by name, built from those for tensors."""
+    """Return the signatures for files, keyed by name, built from those for tensors."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}

@@ -1,8 +1,8 @@
 """Build networks whose layers start from given arrays.
 
 A network that is built first and loaded afterwards needs memory for two sets of weights, and
-drawing the random ones takes longest. Here each layer takes its arrays as its initial values, and
-each array is released as soon as it is used.
+drawing the random ones takes most of the time. Here each layer takes its arrays as its initial
+values, and each array is released as soon as it is used.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     Args:
         name: the network, such as "VGG19".
         path: the weights file.
-        size: (height, width) of the images in pixels. None is the default size.
+        size: (height, width) of the images in pixels. None means the default size.
 
     Returns:
         The network and its preprocessing.
@@ -74,7 +74,7 @@ def _fitting_size(layout: Layout, size: Size | None) -> Size:
     fixed = layout.fixed_size
     if fixed and size not in (None, fixed):
         raise OptionError(
-            f"{layout.network} with trained weights takes {fixed[0]}x{fixed[1]} pixels only, because its first dense "
+            f"{layout.network} with trained weights takes only {fixed[0]}x{fixed[1]} pixels, because its first dense "
             "layer depends on the size. Leave `size` out."
         )
     return size or fixed or (224, 224)

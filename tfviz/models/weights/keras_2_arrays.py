@@ -35,7 +35,7 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
         trainable, others = _in_keras_2_order(layer, layer_config)
         variables = trainable + others
         if len(arrays) != len(variables):
-            raise WeightsError(f"Layer '{name}' has {len(variables)} arrays, and the file has {len(arrays)} for it. {_ADVICE}")
+            raise WeightsError(f"Layer '{name}' has {len(variables)} arrays, but the file has {len(arrays)}. {_ADVICE}")
         for variable, array in zip(variables, arrays, strict=True):
             _assign(variable, array, name)
     _finalize_states(model)
@@ -85,9 +85,7 @@ def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: s
     variables = keras_internals.own_variables(layer)
     if len(own):
         if len(own) != len(variables):
-            raise WeightsError(
-                f"Layer '{layer.name}' has {len(variables)} arrays, and the file has {len(own)} for it. {_ADVICE}"
-            )
+            raise WeightsError(f"Layer '{layer.name}' has {len(variables)} arrays, but the file has {len(own)}. {_ADVICE}")
         for number, variable in enumerate(variables):
             _assign(variable, own[str(number)], layer.name)
             filled.add(id(variable))
@@ -148,6 +146,6 @@ def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
     """Read an array after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, and the file has {array.shape}. {_ADVICE}"
+            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, but the file has {array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

@@ -193,7 +193,7 @@ class TensorFlowFunction(layers.Layer):
     Args:
         function: its name in Keras 2, such as "math.multiply".
         first: its first argument, in which {"input": number} stands for an input of the call.
-        arguments: its other arguments by name, in the same form.
+        arguments: its other arguments, keyed by name, in the same form.
     """
 
     def __init__(self, function: str, first: Any, arguments: Config, **options: Any) -> None:
@@ -232,7 +232,7 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 
 
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
-    """Replace {"input": number} in an argument by the inputs of the call.
+    """Replace {"input": number} in an argument with the inputs of the call.
 
     A list that contains floats was a constant tensor; a list of integers holds axes or a shape.
     """

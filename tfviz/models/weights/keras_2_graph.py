@@ -34,7 +34,7 @@ def references(value: Any) -> Iterator[list[Any]]:
 
 
 def split(node: Any, is_function: bool) -> tuple[Any, Config]:
-    """Return the first argument of a call, and the other arguments by name."""
+    """Return the first argument of a call, and the other arguments keyed by name."""
     leaf = next(references(node), [])
     others = leaf[3] if len(leaf) > 3 else {}
     first = _without_arguments(node)
@@ -67,7 +67,7 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace each reference in a nested value by Keras 3's form of a tensor.
+    """Replace each reference in a nested value with Keras 3's form of a tensor.
 
     Keras 3 looks up the shape itself.
     """
@@ -80,7 +80,7 @@ def _tensors(value: Any) -> Any:
 
 
 def with_inputs(value: Any, inputs: list[Any]) -> Any:
-    """Replace each reference in a nested value by {"input": index}, and append it to `inputs`."""
+    """Replace each reference in a nested value with {"input": index}, and append it to `inputs`."""
     if is_reference(value):
         inputs.append(value[:3])
         return {"input": len(inputs) - 1}

@@ -91,7 +91,7 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# Layers with another name in Keras 3. Random sizes apply to training only.
+# Layers with a different name in Keras 3. Random sizes apply to training only.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -122,12 +122,12 @@ def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
     kind, config = _REPLACED[kind](config) if kind in _REPLACED else (kind, config)
     for argument, (same, reason) in _FIXED.items():
         if config.get(argument, same) not in (same, None):
-            raise _unsupported(f"Layer '{name}' ({kind}) has {argument}={config[argument]!r}, and {reason}")
+            raise _unsupported(f"Layer '{name}' ({kind}) has {argument}={config[argument]!r}, but {reason}")
     if config.get("interpolation") in _UNSUPPORTED_INTERPOLATIONS:
         raise _unsupported(f"Layer '{name}' ({kind}) uses {config['interpolation']!r} interpolation, which Keras 3 lacks")
     if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
         if len(config["axis"]) > 1:
-            raise _unsupported(f"Layer '{name}' ({kind}) normalizes along axis={config['axis']}, and Keras 3 takes one axis")
+            raise _unsupported(f"Layer '{name}' ({kind}) normalizes along axis={config['axis']}, but Keras 3 takes one axis")
         config = {**config, "axis": config["axis"][0]}
     dropped = (_DROPPED | _FIXED.keys() | _DROPPED_FROM.get(kind, set())) - _KEPT.get(kind, set())
     if kind.startswith(("Depthwise", "Separable")):
@@ -147,7 +147,7 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 
 
 def _unsupported(fault: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without it, and save it as .keras.")
+    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this, and save the result as .keras.")
 
 
 def _keras_3_value(key: str, value: Any) -> Any:

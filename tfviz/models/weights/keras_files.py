@@ -35,7 +35,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the name of the model in messages. None is its own name.
+        name: the name of the model in messages. None means its own name.
 
     Raises:
         WeightsError: the file is missing, not a weights file, truncated, or of another network. In
@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the shapes of the arrays in a weights file by name, without the optimizer's."""
+    """Return the shapes of the arrays in a weights file, keyed by name, without the optimizer's."""
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -72,7 +72,7 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return the shapes of a model's arrays by name, comparable to `stored_arrays`."""
+    """Return the shapes of a model's arrays, keyed by name, comparable to `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
@@ -94,8 +94,8 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
     """Return the file's number of classes if nothing else differs from `model`; None otherwise.
 
-    Two networks of one architecture then differ in two arrays: the kernel and bias of the last
-    layer.
+    Two networks with the same architecture then differ in only two arrays: the kernel and bias of
+    the last layer.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -165,7 +165,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                # The checksum covers the whole entry, and HDF5 reads only parts of it.
+                # The checksum covers the whole entry, but HDF5 reads only parts of it.
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
@@ -206,14 +206,14 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         return config
     if lost:
         raise WeightsError(
-            f"{shown(path)} cannot be opened. Layer '{lost['name']}' has axis={lost['axis']}, and Keras 3 reads only "
+            f"{shown(path)} cannot be opened. Layer '{lost['name']}' has axis={lost['axis']}, but Keras 3 reads only "
             "one axis from an .h5 file. Save the model as .keras."
         )
     return None
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield configs in which Keras 3 would silently replace several axes by the default one.
+    """Yield configs in which Keras 3 would silently replace several axes with the default one.
 
     They are the configs without a module.
     """

@@ -48,7 +48,10 @@ class StoredArray:
         return tuple(math.prod(_terms(axis, widths)) for axis in self.axes)
 
     def to_keras_order(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
-        """Return a view with one axis per term, in Keras' order. Its elements match the weight."""
+        """Return a view with one axis per term, in Keras' order.
+
+        Its elements line up with those of the weight.
+        """
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
 
@@ -93,7 +96,7 @@ class Layout:
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
         """Raise WeightsError unless the file fits.
 
-        The message lists missing, unexpected and arrays of the wrong shape.
+        The message lists missing and unexpected arrays, and arrays of the wrong shape.
         """
         expected = {stored.name: stored.shape(widths) for stored in self.arrays}
         missing = [f"{name} {shape}" for name, shape in expected.items() if name not in shapes]

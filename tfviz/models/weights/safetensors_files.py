@@ -25,13 +25,13 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a .safetensors file by name.
+    """Read the arrays of a .safetensors file, keyed by name.
 
     Args:
         path: the file to read.
 
     Returns:
-        Read-only views of the file by name; bfloat16 arrays are float32 copies.
+        Read-only views of the file, keyed by name; bfloat16 arrays are float32 copies.
 
     Raises:
         WeightsError: the file is not a safetensors file, is truncated, or contains numbers of an

@@ -22,7 +22,7 @@ _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a checkpoint by name, without training counters (see `plain_names`).
+    """Read the arrays of a checkpoint, without training counters (see `plain_names`).
 
     Files of PyTorch 1.6 and later are memory-mapped, so an array takes memory only when it is used.
 
@@ -30,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         path: the file to read.
 
     Returns:
-        The arrays by name.
+        The arrays, keyed by name.
 
     Raises:
         MissingPackageError: PyTorch is not installed.
@@ -83,7 +83,7 @@ def _unpickling_fault(message: str) -> str:
     if not (names := _DISALLOWED.search(message)):
         return TRUNCATED
     return (
-        f"refers to {names[1]}, and only arrays are allowed. No code in it was run. If you trust the file, save only its "
+        f"refers to {names[1]}, but only arrays are allowed. No code in it was run. If you trust the file, save only its "
         "state dict: torch.save(model.state_dict(), ...)."
     )
 

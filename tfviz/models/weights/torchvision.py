@@ -1,4 +1,4 @@
-"""torchvision's array names and layouts for VGG16, VGG19 (both also with batch norm) and ResNet50.
+"""torchvision's array names and layouts for VGG16, VGG19 (with or without batch norm), ResNet50.
 
 Convolution kernels are (out, in, height, width) and dense kernels are (out, in). The first dense
 layer of a VGG takes its input flattened as channel, height, width; Keras flattens it as height,

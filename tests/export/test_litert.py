@@ -305,7 +305,7 @@ def wide() -> keras.Model:
 def test_an_int8_file_explains_the_network_with_rounded_weights(
     method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8_weights, "_KEPT_SHARE", 0.02)
+    monkeypatch.setattr(int8_weights, "_UNROUNDED_SHARE", 0.02)
     network = wide()
     explainer, images = method(network), np.abs(zoo.noise(9, 8, 60))
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", quantize="int8"))

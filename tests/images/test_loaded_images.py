@@ -68,7 +68,7 @@ def test_snapshots_of_one_of_several_inputs_are_drawn_in_the_true_colors(images:
 
 
 def test_snapshots_of_unknown_colors_warn(images: LoadedImages) -> None:
-    with pytest.warns(UserWarning, match=r"SnapshotCallback: pictures=\.\.\."):
+    with pytest.warns(UserWarning, match=r"\(to SnapshotCallback as pictures=\.\.\.\)"):
         fixed_images(np.asarray(images), most=2)
 
 

@@ -75,7 +75,7 @@ def test_the_model_is_untouched_after_a_rule_has_failed(method: str, monkeypatch
 
     patched = {
         "guided_backprop": ("tfviz.methods.guided_backprop.GuidedBackprop.rules", {Relu: failing}),
-        "excitation_backprop": ("tfviz.rules.excitation._divided_among", failing),
+        "excitation_backprop": ("tfviz.rules.excitation.through_positive_map", failing),
         "visual_backprop": ("tfviz.methods.visual_backprop.masks_of_inputs", failing),
     }
     model = regularized()

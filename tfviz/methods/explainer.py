@@ -17,6 +17,7 @@ from tfviz import keras_internals, targets
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
 from tfviz.graph.logits import checked_score
+from tfviz.method_looks import LOOKS, MethodLook
 from tfviz.methods import batches
 from tfviz.methods.blank_maps import warn_of_empty_maps
 from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
@@ -53,6 +54,11 @@ class Explainer(abc.ABC):
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
     options: dict[str, Any]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "key" in vars(cls):
+            LOOKS[cls.key] = MethodLook(cls.__name__, cls.style)
 
     def __new__(cls, *args: Any, **options: Any) -> Explainer:
         explainer = super().__new__(cls)

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.method_looks import LOOKS
 from tfviz.render.colors import METHOD_STYLES, style_of
 from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
-from tfviz.render.titles import registered_method, title_of
+from tfviz.render.titles import title_of
 
 NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are drawn less high
 
@@ -149,7 +150,7 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
 
 
 def _own_style(key: str) -> str | None:
-    return METHOD_STYLES.get(key) or getattr(registered_method(key), "style", None)
+    return METHOD_STYLES.get(key) or (LOOKS[key].style if key in LOOKS else None)
 
 
 def _columns(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
+
+from tfviz.method_looks import LOOKS
 
 # For these, the title is not the name of the method's class.
 TITLES = {
@@ -54,14 +54,8 @@ FALLBACK_FONTS = (
 def title_of(key: str) -> str:
     """Return the title of a method key, such as "Grad-CAM" for "grad_cam"; other text unchanged."""
     name = key.replace("-", "_")
-    method = registered_method(name)
-    return TITLES.get(name) or (method.__name__ if method else key)
-
-
-def registered_method(key: str) -> Any:
-    """Return the class of a method, or None if unknown or if no method has been imported."""
-    methods = sys.modules.get("tfviz.methods")
-    return getattr(methods, "METHODS", {}).get(key)
+    look = LOOKS.get(name)
+    return TITLES.get(name) or (look.title if look else key)
 
 
 @functools.cache

@@ -45,8 +45,8 @@ from tfviz.graph.operations import (
     Window,
 )
 from tfviz.numerics import safe_divide
-from tfviz.rules.averaged_maps import averaged_maps
 from tfviz.rules.batch_norm import batch_norm_scales
+from tfviz.rules.last_linear_maps import averaged_maps, last_linear_maps
 from tfviz.rules.positive_map import divided_by_all_positions, precise_dtype, through_positive_map
 from tfviz.rules.redirect import redirect
 
@@ -74,7 +74,7 @@ class Excitation:
     def __init__(self, graph: Graph, *, merge_batch_norm: bool = False, contrastive: bool = False) -> None:
         self.graph = graph
         self.reads_image = _values_before_first_linear_map(graph)
-        self.last_maps, self.above_last_maps = _last_linear_maps(graph)
+        self.last_maps, self.above_last_maps = last_linear_maps(graph)
         self.contrastive = contrastive
         self.averaged = averaged_maps(graph, self.last_maps) if contrastive else set()
         # For one sigmoid unit, the gradient of class 0 arrives as −p; −W passes on its evidence.
@@ -252,23 +252,3 @@ def _values_before_first_linear_map(graph: Graph) -> set[Value]:
         if _keeps_image(step) and signals and found.issuperset(signals):
             found.update(step.outputs)
     return found
-
-
-def _last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
-    """Return the linear maps closest to the outputs, and the steps above them.
-
-    Gate computations do not count, because nothing is propagated through gates.
-    """
-    found: set[Step] = set()
-    way: set[Step] = set()
-    needed = set(graph.outputs)
-    for step in reversed(graph.steps):
-        if needed.isdisjoint(step.outputs):
-            continue
-        if isinstance(step.operation, Linear):
-            found.add(step)
-        else:
-            way.add(step)
-            needed.update(step.signal_inputs)
-    read = {value for step in found for value in step.inputs}
-    return {step for step in found if graph.after(step.outputs).isdisjoint(read)}, way

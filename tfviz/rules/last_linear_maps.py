@@ -1,4 +1,4 @@
-"""Last linear maps whose outputs are averaged over positions, as in SqueezeNet and NiN."""
+"""The last linear maps of a model, where the contrast between classes starts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,31 @@ from tfviz.graph.layer_search import has_height_and_width
 from tfviz.graph.operations import Elementwise, Identity, Linear, Move, Relu, Window
 
 
+def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
+    """Return the linear maps closest to the outputs, and the steps above them.
+
+    Gate computations do not count, because nothing is propagated through gates.
+    """
+    found: set[Step] = set()
+    way: set[Step] = set()
+    needed = set(graph.outputs)
+    for step in reversed(graph.steps):
+        if needed.isdisjoint(step.outputs):
+            continue
+        if isinstance(step.operation, Linear):
+            found.add(step)
+        else:
+            way.add(step)
+            needed.update(step.signal_inputs)
+    read = {value for step in found for value in step.inputs}
+    return {step for step in found if graph.after(step.outputs).isdisjoint(read)}, way
+
+
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
     """Find the last linear maps that form one linear map with an average over positions.
 
     A mask over the positions of a segmentation model is such an average, too. Only activations and
-    moves may lie between the map and the average. Normalized position by position, the contrast of
+    moves may lie between the map and the average, as in SqueezeNet and NiN. Normalized position by position, the contrast of
     such a map sums to zero at every position, so its result is noise.
 
     Args:

@@ -1,0 +1,22 @@
+"""How the methods that were imported are titled and drawn, for code that imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodLook:
+    """The title and style of a method.
+
+    Attributes:
+        title: the name of its class.
+        style: "heatmap", "signed" or "grey" (see `render.colors`).
+    """
+
+    title: str
+    style: str
+
+
+# Each method registers itself by its key when its class is created.
+LOOKS: dict[str, MethodLook] = {}

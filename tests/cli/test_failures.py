@@ -176,7 +176,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --weights gone.weights.h5", r"The file gone\.weights\.h5 does not exist"),
         ("in --model vgg61", r"'vgg61' is neither a network nor a file.*Did you mean .*'vgg16'"),
         ("in --model gone.keras", r"no file 'gone\.keras'"),
-        ("in --model notes.txt", r"notes\.txt is not a whole model"),
+        ("in --model notes.txt", r"notes\.txt is not a complete model"),
     ],
 )
 def test_a_usage_error_is_one_line(workdir, model_file, capsys, words, message):
@@ -214,7 +214,7 @@ def test_a_guided_method_without_relu_is_noted(run, tmp_path, capsys):
     keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "tanh.keras")
     save_pictures(tmp_path / "in", ["a.png"])
     assert run(tmp_path / "in", "--preprocess", "unit", model=tmp_path / "tanh.keras") == 0
-    assert capsys.readouterr().err.startswith("Note: guided_backprop redirects ReLUs, and ")
+    assert capsys.readouterr().err.startswith("Note: guided_backprop redirects ReLUs, but ")
 
 
 def test_a_model_without_classes_only_suits_methods_without_a_target(run, tmp_path, capsys):

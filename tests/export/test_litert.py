@@ -225,7 +225,7 @@ def test_a_target_may_be_fixed(tmp_path: Path) -> None:
     target = tfviz.At(1, zoo.MASK)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", target=target))
     assert_near(loaded(images), explainer(images, target), TOLERANCE)
-    with pytest.raises(tfviz.TargetError, match="takes as target"):
+    with pytest.raises(tfviz.TargetError, match="accepts as target"):
         loaded(images, 1)
 
 

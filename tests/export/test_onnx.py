@@ -1,4 +1,4 @@
-"""onnxruntime reproduces the explainer's results from an ONNX file, for batches of any length.
+"""onnxruntime reproduces the explainer's results from an ONNX file, for batches of any size.
 
 Operations that ONNX lacks are reported by name.
 """
@@ -163,7 +163,7 @@ def test_several_inputs_and_a_fixed_target(tmp_path: Path) -> None:
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="onnx", target=score))
     for got, want in zip(loaded(images), explainer(images, score), strict=True):
         assert_near(got, want, TOLERANCE)
-    with pytest.raises(tfviz.TargetError, match="takes as target: None"):
+    with pytest.raises(tfviz.TargetError, match="accepts as target: None"):
         loaded(images, 1)
 
 

@@ -156,7 +156,7 @@ def test_a_backbone_called_twice_is_stored_once(tmp_path: Path) -> None:
 
 
 def drop_digests(folder: Path) -> None:
-    """Make an export look like one without digests, so that its files may change."""
+    """Make an export look like those of versions that stored no digests, so files may change."""
     manifest = json.loads((folder / "tfviz.json").read_text())
     del manifest["files"]
     (folder / "tfviz.json").write_text(json.dumps(manifest))
@@ -232,7 +232,7 @@ def test_a_target_may_be_fixed(target: Any, explainer: Explainer, tmp_path: Path
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="stablehlo", target=target))
     images = images_for(explainer, 1)
     assert_near(loaded(images), explainer(images, target), TOLERANCE)
-    with pytest.raises(tfviz.TargetError, match="takes as target: None"):
+    with pytest.raises(tfviz.TargetError, match="accepts as target: None"):
         loaded(images, 1)
 
 
@@ -240,7 +240,7 @@ def test_an_invalid_class_is_rejected(exported: Path, explainer: Explainer) -> N
     loaded, images = tfviz.load_explainer(exported), images_for(explainer, 1)
     with pytest.raises(tfviz.TargetError, match="Target 5 is out of range"):
         loaded(images, 5)
-    with pytest.raises(tfviz.TargetError, match="takes as target"):
+    with pytest.raises(tfviz.TargetError, match="accepts as target"):
         loaded(images, np.eye(5)[:1])
 
 

@@ -381,5 +381,5 @@ def test_a_mask_that_cannot_reach_the_image_raises_an_error() -> None:
     x = layers.Reshape((*SIZE, 3))(layers.Dense(SIZE[0] * SIZE[1] * 3)(x))
     model = networks.with_random_weights(keras.Model(inputs, conv(2, 3, "second")(x)), 0)
     for explain in (tfviz.VisualBackProp(model), lambda images: tfviz.with_visual_backprop(model)(images)):
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"finds no path from the feature maps of .* keep no positions"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"finds no path from the feature maps of .* discard positions"):
             explain(networks.pictures(model))

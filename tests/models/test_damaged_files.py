@@ -147,7 +147,9 @@ def rewritten(source: Path, path: Path, entries: dict[str, bytes], compression: 
 def test_an_entry_that_leads_out_of_the_archive_is_rejected(entry: str, tmp_path: Path) -> None:
     network().save(tmp_path / "own.keras")
     path = rewritten(tmp_path / "own.keras", tmp_path / "m.keras", {entry: b"x"})
-    with pytest.raises(WeightsError, match=r"m\.keras has the entry '.*', which leads out of the archive\. Get the file again"):
+    with pytest.raises(
+        WeightsError, match=r"m\.keras has the entry '.*', which points outside the archive\. Get the file again"
+    ):
         load_model(path)
 
 

@@ -258,7 +258,7 @@ def test_vgg_with_batch_norm_takes_keras_weights(tmp_path: Path) -> None:
 
 
 def test_keras_has_no_imagenet_weights_for_batch_norm() -> None:
-    with pytest.raises(WeightsError, match=r"Keras has no ImageNet weights of VGG19_BN to download\. Pass a file"):
+    with pytest.raises(WeightsError, match=r"Keras has no ImageNet weights for VGG19_BN to download\. Pass a file"):
         load_model("vgg19_bn")
 
 

@@ -300,7 +300,7 @@ def test_a_missing_model_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
 
 def test_weights_files_are_not_models(tmp_path: Path) -> None:
     weights = saved(tmp_path, network(), "model.weights.h5")
-    assert "is not a whole model" in error_of(weights)
+    assert "is not a complete model" in error_of(weights)
     assert "pass the network's name, and the file as `weights`" in error_of(weights.rename(tmp_path / "renamed.h5"))
 
 

@@ -128,7 +128,7 @@ def test_an_unknown_kind_lists_similar_names():
 
 @pytest.mark.parametrize("kinds", [[], ["disc"] * (MOST_OBJECTS + 1)])
 def test_no_kinds_or_too_many_kinds_are_rejected(kinds):
-    with pytest.raises(OptionError, match=f"1 to 4 objects. Received: {len(kinds)}"):
+    with pytest.raises(OptionError, match=f"1 to 4 kinds, one per object. Received: {len(kinds)}"):
         scene(0, kinds=kinds)
 
 

@@ -468,7 +468,7 @@ def test_code_that_needs_a_free_size_is_rejected_but_not_for_a_known_size(build:
     free = build((None, None, 3))
     for key in ("saliency", "grad_cam"):
         options = {"layer": "c1"} if key == "grad_cam" else {}
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"does not give the model's outputs.*keras.Input"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"does not reproduce the model's outputs.*keras.Input"):
             tfviz.METHODS[key](free, **options)(noise(*SIZE), 1)
 
 
@@ -482,11 +482,11 @@ class Small(layers.Layer):
 def test_exports_and_user_compiled_calls_are_compared_with_the_model(tmp_path: Any) -> None:
     inputs = keras.Input((None, None, 3))
     model = alive(keras.Model(inputs, head(Small()(conv(name="c1")(inputs)))))
-    with pytest.raises(tfviz.UnsupportedModelError, match="does not give the model's outputs"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="does not reproduce the model's outputs"):
         tfviz.Saliency(model).export(tmp_path / "explainer")
     assert not list(tmp_path.iterdir())
     explainer = tfviz.Saliency(model)
-    with pytest.raises(tfviz.UnsupportedModelError, match="does not give the model's outputs"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="does not reproduce the model's outputs"):
         tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(noise(*SIZE)))
     large = noise(40, 40, 3)
     assert np.any(tf.function(lambda x: explainer(x, 1), autograph=False)(tf.constant(large)))

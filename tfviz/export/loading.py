@@ -152,14 +152,14 @@ class LoadedExplainer(abc.ABC):
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
-                "An exported explainer takes no function and no tfviz.At as a target. Set it when you export: "
+                "An exported explainer does not take a function or tfviz.At as a target. Set it when you export: "
                 "explainer.export(path, target=...)."
             )
         array = np.asarray(target)
         form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
         if form not in taken:
             raise TargetError(
-                f"This export takes as target: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
+                f"This export accepts as target: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
             )
         return self._classes(array, count) if form == "class" else _weights(array, count, self.manifest.scores)
 
@@ -209,7 +209,7 @@ def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
         raise ImageError(f"Expected at least one image. Received: an empty batch {_sizes(array.shape)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ImageError(
-            "The images contain NaN or infinity, and every attribution would be NaN. Check how they are preprocessed."
+            "The images contain NaN or infinity, so every attribution would be NaN. Check how they are preprocessed."
         )
     return np.ascontiguousarray(array, _numpy_type(expected.dtype))
 

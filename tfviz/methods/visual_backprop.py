@@ -177,8 +177,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp finds no path from the feature maps of '{graph.model_name}' to the image. The layers between keep "
-            "no positions, for instance Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp finds no path from the feature maps of '{graph.model_name}' to the image. The layers in between "
+            "discard positions, for instance Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 

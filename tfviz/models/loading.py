@@ -259,14 +259,14 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
     if not architecture.is_in_keras:
         raise WeightsError(
-            f"Keras has no ImageNet weights of {architecture.name} to download. Pass a file, such as torchvision's: "
+            f"Keras has no ImageNet weights for {architecture.name} to download. Pass a file, such as torchvision's: "
             "weights=FILE, or --weights FILE on the command line."
         )
     try:
         model = architecture.build("imagenet")
     except Exception as error:  # Keras raises a bare Exception if the download fails
         raise WeightsError(
-            f"The ImageNet weights of {architecture.name} cannot be downloaded ({first_line(error)}). Download that "
+            f"The ImageNet weights for {architecture.name} cannot be downloaded ({first_line(error)}). Download that "
             "file on another machine and pass it: weights=FILE, or --weights FILE on the command line."
         ) from error
     if size == architecture.size:
@@ -292,7 +292,7 @@ def _model_file(name_or_path: str | Path) -> Path:
         hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
         raise WeightsError(f"{shown(path)!r} is neither a network nor a file. Expected: {_EXPECTED}.{hint}")
     if not path.name.endswith(MODEL_EXTENSIONS) or path.name.endswith(".weights.h5"):
-        raise WeightsError(f"{shown(path)} is not a whole model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
+        raise WeightsError(f"{shown(path)} is not a complete model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
     return path
 
 

@@ -82,7 +82,7 @@ def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
 
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"The graph that tfviz read from '{graph.model_name}' does not give the model's outputs for images of shape "
+        f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
         f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on free sizes, or on other values that "
         "are only known at run time. Give the model a fixed image size, keras.Input((224, 224, 3)), or use "
         "keras.ops.shape(x) in that layer."

@@ -25,11 +25,11 @@ _ADVICE = "Get the file again from its source, and do not use it unless you trus
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raise WeightsError if a path leads out of the archive, or if the archive expands too far."""
+    """Raise WeightsError if a path points outside the archive, or if it expands too far."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
-            raise WeightsError(f"{shown(path)} has the entry {entry.filename!r}, which leads out of the archive. {_ADVICE}")
+            raise WeightsError(f"{shown(path)} has the entry {entry.filename!r}, which points outside the archive. {_ADVICE}")
     _require_size(sum(entry.file_size for entry in archive.infolist()), path)
 
 

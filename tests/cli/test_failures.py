@@ -175,7 +175,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --weights notes.txt", r"notes\.txt has an unsupported file extension"),
         ("in --weights gone.weights.h5", r"The file gone\.weights\.h5 does not exist"),
         ("in --model vgg61", r"'vgg61' is neither a network nor a file.*Did you mean .*'vgg16'"),
-        ("in --model gone.keras", r"no file 'gone\.keras'"),
+        ("in --model gone.keras", r"'gone\.keras' is neither a network nor a file"),
         ("in --model notes.txt", r"notes\.txt is not a complete model"),
     ],
 )

@@ -30,9 +30,9 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
     """Find the last linear maps that form one linear map with an average over positions.
 
-    A mask over the positions of a segmentation model is such an average, too. Only activations and
-    moves may lie between the map and the average, as in SqueezeNet and NiN. Normalized position by position, the contrast of
-    such a map sums to zero at every position, so its result is noise.
+    SqueezeNet and NiN have such maps, and a mask over the positions of a segmentation model is such
+    an average. Only activations and moves may lie between the two. Normalized position by position,
+    the contrast of such a map sums to zero at every position, so its result is noise.
 
     Args:
         graph: the graph.

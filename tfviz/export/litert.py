@@ -188,6 +188,6 @@ def _standard_error_to(other: int) -> Iterator[None]:
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LiteRTExplainer:
     """Load the explainer from a folder written by `write`.
 
-    Raise MissingPackageError without LiteRT.
+    Raise MissingPackageError if LiteRT is not installed.
     """
     return LiteRTExplainer(folder, manifest)

@@ -158,7 +158,7 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
 def _first_finite(
     first: Callable[[], list[tf.Tensor | None]], second: Callable[[], list[tf.Tensor | None]]
 ) -> list[tf.Tensor | None]:
-    """Return the first result if it is finite, otherwise the second, computed only then."""
+    """Return the first result if it is finite; otherwise compute and return the second."""
     results = first()
     known = [x for x in results if x is not None]
     is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in known]) if known else tf.constant(True)

@@ -258,7 +258,7 @@ class Contents(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BuiltIn:
-    """The contents of a Keras or TensorFlow operation, which runs no user code."""
+    """The body of a built-in Keras or TensorFlow operation, without user code."""
 
     mixes_pixels: bool = True
     may_hide_relu: bool = False

@@ -20,7 +20,7 @@ from tfviz.rules.relu import DECONVNET
 
 
 class Deconvnet(GradientExplainer):
-    """The deconvnet reconstruction of the score at the image, signed.
+    """The signed deconvnet reconstruction of the score, in image space.
 
     Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks".
 

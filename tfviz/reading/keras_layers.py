@@ -1,4 +1,4 @@
-"""The translator of Keras layers: one row of TABLE per layer class.
+"""The Keras layer translator: one row of TABLE per layer class.
 
 A row turns a layer into typed operations (see `graph.operations`). Layers with a kernel become a
 chain: the linear map, a second one for a separable convolution, then the fused activation.

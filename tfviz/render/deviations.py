@@ -1,4 +1,4 @@
-"""Draw maps as deviations from their mean, as many scripts draw gradients."""
+"""Draw maps as deviations from their mean, the way many scripts draw gradients."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """A method of a run. `name` is unique in the run; `key` is the key in tfviz.METHODS."""
+    """One method in a run. `name` is unique in the run; `key` is the key in tfviz.METHODS."""
 
     name: MethodName
     key: MethodName

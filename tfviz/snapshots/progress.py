@@ -1,4 +1,4 @@
-"""The progress of training: the epoch, the batch in it, and the step in the whole run."""
+"""Training progress: the epoch, the batch within it, and the global step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read request bodies within limits of size and time."""
+"""Read request bodies, enforcing size and time limits."""
 
 from __future__ import annotations
 

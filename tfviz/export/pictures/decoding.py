@@ -18,10 +18,10 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """Decode a file, a scalar string, to uint8 (height, width, 3), RGB.
+    """Decode the bytes of an image file, a scalar string, to uint8 (height, width, 3), RGB.
 
-    The EXIF orientation is applied, and transparent pixels are blended with white. Running it fails
-    for anything but complete JPEG and PNG files with sides of 2 to 16384 pixels.
+    The EXIF orientation is applied, and transparent pixels are blended with white. The
+    operation fails unless the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
     """
     is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), _JPEG_START)
     is_png = tf.equal(tf.strings.substr(data, 0, 8), _PNG_START)

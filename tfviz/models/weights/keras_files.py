@@ -78,7 +78,7 @@ def model_arrays(model: keras.Model) -> dict[str, Shape]:
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Exclude the optimizer's arrays, and counters and random states, which some versions store."""
+    """Exclude the optimizer's arrays, plus counters and random states that some versions store."""
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 

@@ -1,6 +1,6 @@
-"""Where snapshots go besides the folder: one file and one row of SINKS per sink.
+"""Where snapshots go besides the run folder: one file and one row of SINKS per sink.
 
-The run folder itself is not a sink. It numbers the snapshots, and the sinks pass on its content.
+The run folder itself is not a sink. It numbers the snapshots, and the sinks forward its contents.
 """
 
 from __future__ import annotations

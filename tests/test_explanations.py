@@ -79,7 +79,7 @@ def test_model_weights_and_labels_are_passed_to_load_model(tmp_path: Path, model
 
 def test_a_class_is_rejected_by_a_method_without_target(tmp_path: Path, model: keras.Model) -> None:
     source = write_image(tmp_path / "a.png", picture())
-    with pytest.raises(TargetError, match="visual_backprop explains no single class"):
+    with pytest.raises(TargetError, match="visual_backprop is class-agnostic"):
         tfviz.explain_file(source, tmp_path / "b.png", model=model, method="visual_backprop", target="cat")
     with pytest.raises(ImageError, match=r"The file .*nowhere\.png does not exist"):
         tfviz.explain_file(tmp_path / "nowhere.png", tmp_path / "b.png")

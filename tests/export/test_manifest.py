@@ -131,7 +131,7 @@ def test_a_target_for_a_method_without_one_is_rejected(tmp_path: Path) -> None:
     explainer = tfviz.VisualBackProp(networks.build("plain"))
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
     assert not loaded.takes_target
-    with pytest.raises(tfviz.TargetError, match=r"visual_backprop explains no single class and takes no target\. Received: 1"):
+    with pytest.raises(tfviz.TargetError, match=r"visual_backprop is class-agnostic and takes no target\. Received: target=1"):
         loaded(images_for(explainer, 1), 1)
 
 

@@ -79,7 +79,7 @@ def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> 
 
 
 OUT_OF_RANGE = {
-    ("float64", "float32"): (1e300, "The model takes float32, which holds .* Received: float64 values from 0 to 1e.300"),
+    ("float64", "float32"): (1e300, "The model takes float32, which represents .* Received: float64 values from 0 to 1e.300"),
     ("float32", "float16"): (1e5, "The model takes float16, which represents values up to 65504. Received: float32 .* 100000"),
     ("uint16", "float16"): (65535, "The model takes float16, .* Received: uint16 values from 0 to 65535"),
     ("float32", "uint8"): (

@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "too few classes": ([0, 1], r"Expected 3 targets, one per image\. Received: 2"),
     "classes in a table": (
         [[0, 1, 2]],
-        r"Expected one class per image, \(N,\) ints\. Received: an int array of shape \(1, 3\)",
+        r"Expected one class per image, an int array of shape \(N,\)\. Received: an int array of shape \(1, 3\)",
     ),
     "too few weights": (np.ones((3, 4)), r"Expected weights of shape \(3, 5\), .* Received: a float array of shape \(3, 4\)"),
     "weights for other images": (
@@ -232,7 +232,7 @@ def test_a_batch_takes_one_mask_or_one_per_image() -> None:
 def test_positions_in_an_output_of_unknown_size_require_a_function() -> None:
     kernel = tf.random.normal((3, 3, 3, 2))
     explainer = tfviz.Saliency(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
-    with pytest.raises(tfviz.TargetError, match=r"size of the model's output is unknown .* Pass a function"):
+    with pytest.raises(tfviz.TargetError, match=r"size of the output is unknown .* Pass a function"):
         explainer(np.zeros((2, 8, 8, 3), np.float32), tfviz.At(1, np.ones((8, 8))))
 
 

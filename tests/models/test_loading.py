@@ -131,7 +131,7 @@ def test_the_error_for_a_failed_download_states_how_to_pass_a_file(monkeypatch: 
         raise Exception("URL fetch failure on https://x.org/vgg16.h5: None -- Name or service not known")
 
     monkeypatch.setattr(Architecture, "build", fail)
-    message = r"weights of VGG16 cannot be downloaded \(URL fetch failure on https://x.org/vgg16.h5.*--weights FILE"
+    message = r"weights for VGG16 cannot be downloaded \(URL fetch failure on https://x.org/vgg16.h5.*--weights FILE"
     with pytest.raises(WeightsError, match=message) as caught:
         load_model("vgg16")
     assert caught.value.__cause__ is not None

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the table below.
+    from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
     from tfviz.errors import LabelsError as LabelsError
@@ -53,6 +54,7 @@ _HOMES = {
     "tfviz.methods": ("METHODS",),
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
     "tfviz.targets": ("At",),
+    "tfviz.against": ("Against",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),
     "tfviz.snapshots.sinks": ("Sink",),

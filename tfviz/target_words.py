@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
+from tfviz.against import Against
 from tfviz.errors import TargetError
 from tfviz.models.labels import Labels
 from tfviz.targets import At, Rank, Target
@@ -67,6 +68,8 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
         return found if len(found) > 1 else next(iter(found.values()))
     if isinstance(target, At) and _are_words(target.class_index):
         return replace(target, class_index=_indices(target.class_index, labels, classes))
+    if isinstance(target, Against) and _are_words(target.c):
+        return replace(target, c=_indices(target.c, labels, classes))
     return _indices(target, labels, classes) if _are_words(target) else cast("Target", target)
 
 

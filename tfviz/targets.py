@@ -10,7 +10,7 @@ outputs[:, k]`). To use another k, pass a new function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
@@ -20,14 +20,12 @@ from keras import tree
 
 from tfviz.errors import TargetError, first_line
 from tfviz.nesting import Nested
+from tfviz.seeds import Choice, ChoosingTarget, FunctionSeed, Seed, TargetFunction, WeightsSeed
 
-Outputs: TypeAlias = Nested[tf.Tensor]
-TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
 # The top class, a class, a class per image, output weights, a class at positions, or a function.
 Target: TypeAlias = "int | Sequence[int] | Sequence[Sequence[float]] | np.ndarray | tf.Tensor | At | TargetFunction | None"
 # The top class, int32 (N,) or (1,), float32 (N or 1, …, classes), or a function.
 Prepared: TypeAlias = "tf.Tensor | TargetFunction | None"
-Seed = Callable[[Outputs], Outputs]
 
 _FORMS = (
     "None (the top class), an int, (N,) ints, a float array (N, classes) that weights the outputs, or a function "
@@ -53,8 +51,8 @@ class At:
 
 
 @dataclass(frozen=True)
-class Rank:
-    """A target function that selects, per image, the class whose score has this rank.
+class Rank(ChoosingTarget):
+    """The class whose score has this rank, per image.
 
     Attributes:
         place: the rank; 0 is the top class.
@@ -62,10 +60,17 @@ class Rank:
 
     place: int
 
-    def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        return tf.math.top_k(outputs, self.place + 1).values[:, self.place]
+    def check(self, count: int | None, classes: int | None) -> None:
+        if classes is not None and self.place >= classes:
+            raise TargetError(f"There is no class of rank {self.place + 1}. The model has {classes} classes.")
 
-    def classes(self, outputs: tf.Tensor) -> tf.Tensor:
+    def choose(self, outputs: tf.Tensor) -> Choice:
+        return [self.explained_classes(outputs)]
+
+    def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
+        return tf.gather(outputs, choice[0], batch_dims=1)
+
+    def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
         """Return the class itself, (N,) int32. Ties go to the lower class."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
@@ -85,9 +90,10 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     Raises:
         TargetError: the target does not fit.
     """
-    if isinstance(target, Rank):
+    if isinstance(target, ChoosingTarget):
         _require_one_output(outputs)
         _require_classes(outputs)
+        target.check(batch_size, outputs[-1] if outputs else None)
     if callable(target):
         return target
     _require_one_output(outputs)
@@ -109,6 +115,8 @@ def rows(target: Target, outputs: Any) -> int | None:
         target: the target, as the user passed it.
         outputs: as for `prepare`.
     """
+    if isinstance(target, ChoosingTarget):
+        return target.rows
     if target is None or callable(target):
         return None
     if isinstance(target, At):
@@ -146,6 +154,8 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
             "it for all images."
         )
     here = slice(start, start + count)
+    if isinstance(target, ChoosingTarget):
+        return target.part(here)
     if isinstance(target, At):
         parts = _for_each_image(target, outputs).items()
         return replace(target, **{name: part[here] for name, part in parts if len(part) > 1})
@@ -307,37 +317,5 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
 
 
 def seed_for(target: Prepared) -> Seed:
-    """Return the seed of a prepared target, as a function of the outputs."""
-    if callable(target):
-        return lambda outputs: _gradient_of(target, outputs)
-
-    def seed(outputs: tf.Tensor) -> tf.Tensor:
-        return tf.broadcast_to(tf.cast(_distribution(target, outputs), outputs.dtype), tf.shape(outputs))
-
-    return seed
-
-
-def _distribution(target: tf.Tensor | None, outputs: tf.Tensor) -> tf.Tensor:
-    classes = tf.shape(outputs)[-1]
-    if target is None:
-        return tf.one_hot(tf.argmax(outputs, axis=-1), classes)
-    return tf.one_hot(target, classes) if target.dtype == tf.int32 else target
-
-
-def _gradient_of(function: TargetFunction, outputs: Outputs) -> Outputs:
-    # Two outputs may be the same tensor (logits next to a removed softmax). Copies keep them apart.
-    flat = [tf.identity(x) for x in tree.flatten(outputs)]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(flat)
-        score = function(tree.pack_sequence_as(outputs, flat))
-    if not tf.is_tensor(score) or len(score.shape) != 1:
-        received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__
-        raise TargetError(
-            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
-            "classifier, pass lambda outputs: outputs[:, 3]."
-        )
-    gradients = tape.gradient(score, flat)
-    if all(gradient is None for gradient in gradients):
-        raise TargetError("The target function does not depend on the model's outputs. Return a number computed from them.")
-    gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
-    return tree.pack_sequence_as(outputs, gradients)
+    """Return the seed of a prepared target."""
+    return FunctionSeed(target) if callable(target) else WeightsSeed(target)

@@ -123,17 +123,19 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 
 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
-    values = run(known, graph.before(at, given=known))
+    # A value behind another of `at` is computed on the tape, because the other's gradient passes it.
+    first = [value for value in at if value not in graph.after([other for other in at if other is not value])]
+    values = run(known, graph.before(first, given=known))
     # A layer may return its input tensor itself (Dropout at inference). A copy keeps the two values
     # apart on the tape.
-    values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in at})
-    behind = graph.after(at)
-    rest = graph.before(graph.outputs, given=[value for value in values if value in at or value not in behind])
+    values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in first})
+    behind = graph.after(first)
+    rest = graph.before([*graph.outputs, *at], given=[value for value in values if value in first or value not in behind])
     is_half = not _in_float32.get() and graph.is_half_precision()
     with tf.GradientTape(watch_accessed_variables=False, persistent=is_half) as tape:
-        watched = [values[value] for value in at]
-        tape.watch([tensor for tensor in watched if tensor.dtype.is_floating])
+        tape.watch([values[value] for value in first if values[value].dtype.is_floating])
         values = run(values, rest, rules)
+    watched = [values[value] for value in at]
     outputs = [values[value] for value in graph.outputs]
     seeds = tree.flatten(seed(tree.pack_sequence_as(graph.output_structure, outputs)))
 

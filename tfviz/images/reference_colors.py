@@ -41,6 +41,18 @@ def black(preprocessing: Preprocessing) -> np.ndarray:
     return _preprocessed(np.zeros(3), preprocessing)
 
 
+def white(preprocessing: Preprocessing) -> np.ndarray:
+    """Return white, pixel value 255, as the network takes it.
+
+    Args:
+        preprocessing: how the network takes its images.
+
+    Returns:
+        float32 (channels,), in channel order.
+    """
+    return _preprocessed(np.full(3, 255), preprocessing)
+
+
 def _preprocessed(rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     if preprocessing.channel_order == "gray":
         color = (rgb @ np.array(_GRAY_FROM_RGB))[None]

@@ -28,19 +28,23 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     reader = _Reader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
-    bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
+    bar = _Bar(reader.count(images), 1 if verbose == "auto" else int(verbose), explainer)
     done, results, empty = 0, [], None
     for batch in reader.batches(images):
         count = len(tree.flatten(batch)[0])
         flat = checked_images(explainer.graph, batch)
-        attribution = explainer._run(flat, targets.rows_from(target, outputs, done, count), explainer._attribution)
+        here = targets.rows_from(target, outputs, done, count)
+        run = explainer._bound(flat, here, explainer._attribution)
+        bar.start(flat)
+        attribution = run(batch_size=batch_size, advance=bar.advance) if explainer.takes_copies else run()
+        explainer._check_batch(flat, here, attribution)
         results.append(tree.map_structure(np.asarray, attribution))
         rows = zero_rows(results[-1]) | nonfinite_rows(results[-1])
         if empty is None and rows.any():
             i = int(rows.argmax())
             empty = [x[i : i + 1] for x in flat], targets.rows_from(target, outputs, done + i, 1)
         done += count
-        bar.update(done, finalize=False)
+        bar.reach(done)
     if not results:
         raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
     if rows_of_target not in (None, done):
@@ -48,12 +52,38 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
             f"Expected one target per image, {done} in total. Received: {rows_of_target}. Pass a single target to use it for "
             "all images."
         )
-    bar.target = done  # The length of a dataset may have been unknown.
-    bar.update(done, finalize=True)
+    bar.end(done)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
     if empty is not None:
         warn_of(explainer, attributions, *empty)
     return attributions
+
+
+class _Bar:
+    """Keras' progress bar: it counts images, or for methods that perturb copies of them, the copies."""
+
+    def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
+        self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0
+        unit = "row" if explainer.takes_copies else "image"
+        self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
+
+    def start(self, batch: list[tf.Tensor]) -> None:
+        """Take the number of copies from the first batch."""
+        if self._explainer.takes_copies:
+            self._copies = int(self._explainer.copies_per_image(batch))
+            self._bar.target = None if self._images is None else self._images * self._copies
+
+    def advance(self, rows: int) -> None:
+        self._rows += rows
+        self._bar.update(self._rows, finalize=False)
+
+    def reach(self, images: int) -> None:
+        self._rows = images * self._copies
+        self._bar.update(self._rows, finalize=False)
+
+    def end(self, images: int) -> None:
+        self._bar.target = images * self._copies  # the length of a dataset may have been unknown
+        self._bar.update(self._bar.target, finalize=True)
 
 
 class _Reader:

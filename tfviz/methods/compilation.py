@@ -16,17 +16,22 @@ MOST_KEPT = 32  # each new lambda passed as a target adds one
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
-BoundCall = Callable[[], Nested[tf.Tensor]]
+BoundCall = Callable[..., Nested[tf.Tensor]]
+Compiler = Callable[[Computation, "list[tf.TensorSpec]", Prepared], Callable[..., Any]]
 
 
 class CompiledFunctions:
     """The compiled functions of an explainer, at most `MOST_KEPT`; the oldest is dropped first.
 
+    Args:
+        compiled: compiles a computation; `compiled` if None.
+
     Attributes:
         traces: the number of functions traced so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: Compiler | None = None) -> None:
+        self._compiled = compiled or self.compiled
         self.traces = 0
         self._known: dict[Any, Callable[..., Any]] = {}
 
@@ -50,7 +55,7 @@ class CompiledFunctions:
             target: a prepared target (see `targets.prepare`).
 
         Returns:
-            A function without arguments that returns the results of the computation.
+            A function without required arguments that returns the results of the computation.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         form = target.dtype if isinstance(target, tf.Tensor) else target
@@ -62,7 +67,9 @@ class CompiledFunctions:
         arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
         return partial(self._known[key], *arguments)
 
-    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
+    def compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
+        """Compile a computation as one function."""
+
         def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:
             self.traces += 1
             return computation(images, given)

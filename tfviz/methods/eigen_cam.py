@@ -45,8 +45,9 @@ class EigenCAM(CAM):
     takes_target: ClassVar[bool] = False
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        values = run(inputs_of(self.graph, images), self.graph.before([self.layer]))
-        return self.weigh(tf.cast(values[self.layer], tf.float32)), values
+        values = run(inputs_of(self.graph, images), self.graph.before(self.layers))
+        maps = [self.weigh(tf.cast(values[layer], tf.float32)) for layer in self.layers]
+        return self.combined(maps, values), values
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor | None = None) -> tf.Tensor:
         return first_component(A)

@@ -20,7 +20,7 @@ from tfviz.graph.logits import checked_score
 from tfviz.method_looks import LOOKS, MethodLook
 from tfviz.methods import batches
 from tfviz.methods.blank_maps import warn_of_empty_maps
-from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions
+from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions, Computation
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.methods.prepared_call import PreparedCall
@@ -28,6 +28,7 @@ from tfviz.models.labels import LabelSource, labels_from
 from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
+from tfviz.seeds import ChoosingTarget
 from tfviz.target_words import ClassOrRank, in_numbers
 
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
@@ -53,6 +54,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
+    takes_copies: ClassVar[bool] = False  # whether it runs many perturbed copies of each image
     options: dict[str, Any]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -100,7 +102,7 @@ class Explainer(abc.ABC):
         # Shares its values with `whole`. A method without a target has no score.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._differing_values = _differing(self.whole, self.graph)
-        self._functions = CompiledFunctions()
+        self._functions = CompiledFunctions(self._compiled)
         # target functions, and the batch sizes they were checked for
         self._checked: list[tuple[Callable[..., Any], int]] = []
         self._has_warned = False
@@ -175,9 +177,15 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._warn_of_empty_maps, flat, target))
+        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._check, flat, target))
 
-    def _warn_of_empty_maps(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
+    def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
+        """Warn about what a method itself can find wrong in its results, outside of a trace."""
+        return
+
+    def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
+        if tf.executing_eagerly():
+            self._check_batch(images, target, attribution)
         if not self._has_warned:  # finding the reason takes another run
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
@@ -215,11 +223,15 @@ class Explainer(abc.ABC):
         """
         with keras_internals.untouched(self.model):
             attribution, values = self.attribute(images, targets.seed_for(target))
-            values = run(values, self.graph.before(self.graph.outputs, given=values))
-            shared = {value: x for value, x in values.items() if value not in self._differing_values}
-            whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
-            outputs = tree.map_structure(lambda value: whole[value], self.whole.output_structure)
-            return Explanation(_float32(outputs), self._class(target, values), _float32(attribution))
+            return self._explanation(target, values, _float32(attribution))
+
+    def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
+        """Add the outputs and the explained class, computed from known values, to an attribution."""
+        values = run(values, self.graph.before(self.graph.outputs, given=values))
+        shared = {value: x for value, x in values.items() if value not in self._differing_values}
+        whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
+        outputs = tree.map_structure(lambda value: whole[value], self.whole.output_structure)
+        return Explanation(_float32(outputs), self._class(target, values), attribution)
 
     def _attribution(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Nested[tf.Tensor]:
         with keras_internals.untouched(self.model):
@@ -229,8 +241,8 @@ class Explainer(abc.ABC):
         """Return the explained class, (N,) int32; None if the target is not a single class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
-        if is_classifier and isinstance(target, targets.Rank):
-            return target.classes(scores)
+        if is_classifier and isinstance(target, ChoosingTarget):
+            return target.explained_classes(scores)
         if not is_classifier or callable(target) or (target is not None and target.dtype != tf.int32):
             return None
         if target is None:
@@ -313,6 +325,10 @@ class Explainer(abc.ABC):
             type(self).__init__(self, self.model, **self.options)
             self._functions.traces = functions.traces
 
+    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
+        """Compile a computation; see `CompiledFunctions`."""
+        return self._functions.compiled(computation, specs, target)
+
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
         """Run a compiled computation on checked images."""
         return self._bound(images, target, computation)()
@@ -373,7 +389,10 @@ def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> di
     except TypeError:  # the constructor itself reports what is wrong
         return {}
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
-    return {name: value for name, value in given.items() if name not in ("self", "model") and value is not defaults[name]}
+    keywords = {name for name, parameter in signature.parameters.items() if parameter.kind is parameter.VAR_KEYWORD}
+    own = {name: value for name, value in given.items() if name not in ("self", "model", *keywords)}
+    changed = {name: value for name, value in own.items() if value is not defaults[name]}
+    return changed | {name: value for keyword in keywords for name, value in given.get(keyword, {}).items()}
 
 
 def _float32(structure: Nested[tf.Tensor]) -> Nested[tf.Tensor]:

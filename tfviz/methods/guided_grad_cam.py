@@ -22,10 +22,11 @@ from tfviz.errors import UnknownLayerError
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.channels import has_channels, map_axes
 from tfviz.graph.graph import Value
-from tfviz.graph.layer_search import LayerName
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.methods.gradient import warn_of_integers, warn_without_relu
+from tfviz.methods.layer_maps import Layers
+from tfviz.methods.resizing import resized
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.relu import GUIDED
@@ -54,8 +55,9 @@ class GuidedGradCAM(GradCAM):
     def __init__(
         self,
         model: keras.Model,
-        layer: LayerName = None,
+        layer: Layers = None,
         *,
+        combine: str = "mean",
         score: str = "logits",
         output: str | int | None = None,
         class_names: LabelSource = None,
@@ -66,7 +68,8 @@ class GuidedGradCAM(GradCAM):
             model: a built keras.Model.
             layer: the layer of Grad-CAM: a name, a path into nested models, or the layer itself.
                 None means the last layer with height and width that every path to the output goes
-                through. Pooling layers don't count.
+                through. Pooling layers don't count. A list of layers combines their maps.
+            combine: "mean", "max" or "product" of the maps of a list of layers.
             score: "logits" or "outputs".
             output: the output to explain, by name, dict key or number.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
@@ -78,8 +81,8 @@ class GuidedGradCAM(GradCAM):
             UnknownLayerError: there is no such layer, or it lacks the axes of the image.
             OptionError: `score` or `output` has an invalid value.
         """
-        super().__init__(model, layer, score=score, output=output, class_names=class_names)
-        self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
+        super().__init__(model, layer, combine=combine, score=score, output=output, class_names=class_names)
+        self.seen = [value for value in self.graph.inputs if self.graph.after([value]).intersection(self.layers)]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
                 f"Layer '{self.layer_path}' has shape {self.layer.shape}. It lacks the axes of the image "
@@ -99,19 +102,10 @@ class GuidedGradCAM(GradCAM):
             return gradient
         if value not in self.seen:
             return tf.zeros_like(gradient)
-        cam = _resized_like(cam, gradient)
+        axes = range(1, len(cam.shape))
+        cam = resized(cam, [gradient.shape[i] if gradient.shape[i] is not None else tf.shape(gradient)[i] for i in axes])
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
         """Return whether an input has positions to mask, unlike a vector beside the image."""
         return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
-
-
-def _resized_like(cam: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Resize the map (N, …) bilinearly to the image (N, …, C), one axis at a time."""
-    for axis in range(1, len(cam.shape)):
-        last = tf.experimental.numpy.moveaxis(cam, axis, -1)
-        shape, size = tf.shape(last), tf.shape(image)[axis]
-        rows = tf.image.resize(tf.reshape(last, [-1, shape[-1], 1, 1]), [size, 1])
-        cam = tf.experimental.numpy.moveaxis(tf.reshape(rows, tf.concat([shape[:-1], [size]], 0)), -1, axis)
-    return cam

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tfviz.errors import UnknownMethodError, near_matches
-from tfviz.methods import METHODS
 from tfviz.methods.explainer import Explainer
+
+# Filled by the registry in `tfviz.methods`, which imports methods that look up others.
+METHODS: dict[str, type[Explainer]] = {}
 
 
 def method_named(key: str) -> type[Explainer]:

@@ -1,0 +1,33 @@
+"""The model's outputs as probabilities, for methods that measure how a probability changes."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfviz.graph.backprop import Values, run
+from tfviz.graph.graph import Graph, Value
+from tfviz.graph.logits import ends_in_probability, has_two_classes
+from tfviz.nesting import Nested
+
+
+def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tensor]:
+    """Return the outputs in the structure of the score, as probabilities where there are classes.
+
+    Args:
+        values: the computed values of the graph.
+        whole: the model with its last activation.
+        graph: the graph of the score.
+
+    Returns:
+        The model's own outputs, float32. Outputs (N, classes) without an activation get a softmax,
+        and one sigmoid unit p gives the two classes 1 − p and p. Other outputs are unchanged.
+    """
+    values = run(values, whole.before(whole.outputs, given=values))
+    outputs = whole.output_structure
+    if not isinstance(outputs, Value):
+        return tf.nest.map_structure(lambda value: tf.cast(values[value], tf.float32), outputs)
+    p = tf.cast(values[outputs], tf.float32)
+    if has_two_classes(graph):
+        return tf.concat([1 - p, p], axis=-1)
+    has_classes = len(p.shape) == 2 and p.shape[-1] != 1
+    return tf.nn.softmax(p) if has_classes and not ends_in_probability(whole) else p

@@ -1,0 +1,132 @@
+"""Baselines: the images without information that a path to the image starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ImageError, OptionError, near_matches
+from tfviz.graph.graph import Graph, Value
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.images.reference_colors import black, mean_color, white
+from tfviz.models import is_preprocessing_known, preprocessing_of
+
+Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
+NAMES = ("black", "mean", "white", "blur")
+_BLUR_SIGMA = 0.05  # of the image height
+
+
+def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> list[Baseline]:
+    """Return the baselines as a list.
+
+    Raises:
+        OptionError: there is none, a name is unknown, or white is asked for and the model's
+            preprocessing is not known.
+    """
+    baselines = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not baselines:
+        raise OptionError(f"`baseline` is an empty list. Pass an array, or one of: {', '.join(NAMES)}.")
+    for one in baselines:
+        if isinstance(one, str) and one not in NAMES:
+            raise OptionError(f"Unknown baseline {one!r}. {near_matches(one, NAMES)}")
+        if one == "white" if isinstance(one, str) else False:
+            _require_preprocessing(model)
+        if not isinstance(one, str) and not np.isfinite(np.asarray(one, np.float32)).all():
+            raise OptionError("`baseline` contains NaN or infinity. Pass finite values.")
+    return baselines
+
+
+def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Return a baseline for each image.
+
+    Args:
+        one: a name, or an array: one for all images or one each.
+        model: the model. If its preprocessing is not known, black and the mean color are 0.
+        images: one input of the model, (N, …).
+
+    Returns:
+        The baselines, broadcastable to the images.
+
+    Raises:
+        ImageError: an array does not have the shape of the images.
+    """
+    if isinstance(one, str):
+        if one == "blur":
+            return blurred(images)
+        return (
+            tf.constant(_COLORS[one](preprocessing), images.dtype)
+            if (preprocessing := known_preprocessing(model))
+            else tf.zeros([], images.dtype)
+        )
+    array = tf.cast(one, images.dtype)
+    if len(array.shape) == len(images.shape) - 1:
+        array = array[None]
+    size = zip(array.shape[1:], images.shape[1:], strict=True) if len(array.shape) == len(images.shape) else [(0, 1)]
+    counts = array.shape[0], images.shape[0]
+    if any(None not in (n, m) and n != m for n, m in size) or (None not in counts and counts[0] not in (1, counts[1])):
+        raise ImageError(
+            f"The baseline has shape {tuple(np.shape(one))}, but the images have shape {tuple(images.shape)}. Pass one "
+            "baseline for all images or one for each, in the size of the images."
+        )
+    return array
+
+
+def known_preprocessing(model: keras.Model) -> Preprocessing | None:
+    """Return the preprocessing of a model that takes images; None if it is not known."""
+    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
+
+
+_COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "mean": mean_color, "white": white}
+
+
+def _require_preprocessing(model: keras.Model) -> None:
+    if known_preprocessing(model) is None:
+        raise OptionError(
+            f"White is not known in the values that '{model.name}' takes. Pass the baseline as an array, or load the model "
+            "with tfviz.load_model(..., preprocessing=...)."
+        )
+
+
+def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Return the mean color as the model takes it, (channels,) or (); 0 if it is not known."""
+    return baseline_for("mean", model, images)
+
+
+def blurred(images: tf.Tensor) -> tf.Tensor:
+    """Blur images (N, H, W, C) with a Gaussian whose sigma is 5 % of their height."""
+    height = images.shape[1]
+    if len(images.shape) != 4 or height is None:
+        raise ImageError(
+            f"The baseline 'blur' needs images (N, height, width, channels) of known size. Received: {tuple(images.shape)}. "
+            "Pass another baseline."
+        )
+    sigma = _BLUR_SIGMA * height
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    x = tf.cast(images, tf.float32)
+    for axis in (1, 2):
+        x = _filtered(x, weights / weights.sum(), axis)
+    return tf.cast(x, images.dtype)
+
+
+def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
+    """Filter along one axis; the border is mirrored with the edge pixel (d c b a | a b c d)."""
+    size, reach = x.shape[axis], len(weights) // 2
+    positions = np.arange(-reach, size + reach) % (2 * size)
+    padded = tf.gather(x, np.minimum(positions, 2 * size - 1 - positions), axis=axis)
+    taps = [weight * tf.gather(padded, np.arange(i, i + size), axis=axis) for i, weight in enumerate(weights)]
+    return tf.add_n(taps)
+
+
+def interpolates(value: Value) -> bool:
+    """Return whether an input has values between two others: floats do, token numbers don't."""
+    return value.dtype is None or tf.as_dtype(value.dtype).is_floating
+
+
+def is_image(graph: Graph, value: Value) -> bool:
+    """Return whether an input has height and width (or other positions), unlike a vector."""
+    return interpolates(value) and value.rank in (0, 3, 4, 5)

@@ -1,0 +1,133 @@
+"""Expected gradients: integrated gradients, averaged over background images as baselines.
+
+Question: which pixels make the score differ from that of typical images?
+
+    E[(x − x′) ⊙ ∂S/∂x at x′ + α (x − x′)] over background images x′ and α in [0, 1]
+        Erion et al., 2021, "Improving performance of deep learning models with axiomatic
+        attribution priors and expected gradients", equation 4
+
+No single baseline is invisible, unlike with integrated gradients. But the map shows what sets the
+image apart from these backgrounds, so backgrounds that contain the class hide it. The cost is
+`samples` forward and backward passes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ImageError, OptionError
+from tfviz.methods.path import PathExplainer
+from tfviz.methods.sampled import positive_integer
+from tfviz.models.labels import LabelSource
+
+_FEWEST = 8
+
+
+class ExpectedGradients(PathExplainer):
+    """Gradients on the paths from background images: what sets the image apart from them?
+
+    The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
+    performance of deep learning models with axiomatic attribution priors and expected gradients".
+
+    Calling it returns the attribution (N, H, W, C), signed. It sums to about S(x) minus the mean
+    score of the backgrounds.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> backgrounds = np.random.default_rng(0).uniform(-1, 1, (8, 96, 96, 3))
+        >>> explainer = tfviz.ExpectedGradients(model, backgrounds, samples=8)
+        >>> explainer(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
+
+    key: ClassVar[str] = "expected_gradients"
+    question: ClassVar[str] = "Which pixels make the score differ from that of typical images?"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        backgrounds: np.ndarray | None = None,
+        *,
+        samples: int = 64,
+        positions: np.ndarray | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer.
+
+        Args:
+            model: a built keras.Model with one input.
+            backgrounds: at least 8 images as the model takes them, (B, H, W, C), such as a random
+                part of the training data.
+            samples: the number of points on the paths. Sample k starts from background k mod B.
+            positions: the position of each sample on its path, (samples,) in 0..1. If None, sample
+                k is drawn uniformly from [k / samples, (k + 1) / samples).
+            seed: the seed of the positions.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced.
+            OptionError: there are fewer than 8 backgrounds, or an option has an invalid value.
+        """
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.use_batch_size(batch_size)
+        self._backgrounds = _checked(backgrounds)
+        self._positions = _positions(positive_integer("samples", samples), positions, seed)
+
+    def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
+        if number > 0:
+            raise ImageError(
+                f"{self.key} explains models with one input. '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
+                "integrated_gradients, or build a model in which the other inputs are constant."
+            )
+        if tuple(self._backgrounds.shape[1:]) != tuple(images.shape[1:]):
+            raise ImageError(
+                f"The backgrounds have shape {self._backgrounds.shape}, but the images have shape {tuple(images.shape)}. "
+                "Pass backgrounds in the size of the images."
+            )
+        return tf.cast(self._backgrounds, images.dtype)[:, None]
+
+    def path(self) -> tuple[tf.Tensor, tf.Tensor]:
+        numbers = np.arange(len(self._positions)) % len(self._backgrounds)
+        return tf.constant(numbers, tf.int32), tf.constant(self._positions, tf.float32)
+
+
+def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
+    if backgrounds is None or np.ndim(backgrounds) < 2 or len(backgrounds) < _FEWEST:
+        received = "none" if backgrounds is None else f"shape {np.shape(backgrounds)}"
+        raise OptionError(
+            f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
+            "backgrounds=, for instance a random part of the training data."
+        )
+    array = np.asarray(backgrounds, np.float32)
+    if not np.isfinite(array).all():
+        raise OptionError("`backgrounds` contain NaN or infinity. Pass finite values.")
+    return array
+
+
+def _positions(samples: int, given: np.ndarray | None, seed: int) -> np.ndarray:
+    if given is None:
+        uniform = np.random.Generator(np.random.Philox(seed)).random(samples)
+        return (np.arange(samples) + uniform) / samples
+    positions = np.asarray(given, np.float64)
+    if positions.shape != (samples,) or not ((positions >= 0) & (positions <= 1)).all():
+        raise OptionError(
+            f"`positions` must be {samples} numbers from 0 to 1, one per sample. Received: shape {positions.shape}."
+        )
+    return positions

@@ -1,0 +1,160 @@
+"""Integrated gradients: how much each pixel contributes, compared with a baseline image.
+
+Question: which pixels make the score differ from that of a baseline?
+
+    (x − x′) ⊙ (1/n) Σ_k ∂S/∂x at x′ + α_k (x − x′), α_k = (k − ½)/n
+        Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
+        midpoint rule
+
+The map sums to S(x) − S(x′), up to the error of the sum. Pixels that equal the baseline get 0 no
+matter how much the score depends on them: with the black baseline, black objects are invisible. The
+cost is `steps` forward and backward passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from tfviz import targets
+from tfviz.errors import warn
+from tfviz.graph.backprop import inputs_of, run
+from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, interpolates
+from tfviz.methods.compilation import CompiledFunctions
+from tfviz.methods.inputs import checked_images
+from tfviz.methods.path import PathExplainer
+from tfviz.methods.sampled import positive_integer
+from tfviz.models.labels import LabelSource
+from tfviz.nesting import Nested
+from tfviz.numerics import safe_divide
+
+_MOST_ERROR = 0.05
+
+
+class IntegratedGradients(PathExplainer):
+    """Gradients along the path from a baseline: which pixels make the score differ from it?
+
+    (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
+    Deep Networks", with the midpoint rule.
+
+    Calling it returns the attribution (N, H, W, C), signed. It sums to S(x) − S(x′); if the error
+    exceeds 5 %, the explainer warns (see `completeness_error`).
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.IntegratedGradients(model, steps=8)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
+
+    key: ClassVar[str] = "integrated_gradients"
+    question: ClassVar[str] = "Which pixels make the score differ from that of a baseline?"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        baseline: Baseline | list[Baseline] = "black",
+        steps: int = 32,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer.
+
+        Args:
+            model: a built keras.Model.
+            baseline: what the path starts from: "black", "mean" (the mean color), "white" or "blur"
+                (each image, blurred); an array in the model's own values, one image for all or one
+                for each; or a list of these, whose maps are averaged. If the preprocessing of the
+                model is not known, black and the mean color are 0.
+            steps: the number of points on the path.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced.
+            OptionError: an option has an invalid value.
+        """
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.use_batch_size(batch_size)
+        self._steps = positive_integer("steps", steps)
+        self._baselines = checked_baselines(baseline, model)
+        self._checks = CompiledFunctions()
+
+    def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
+        if number > 0:  # beside the image, "nothing" is 0
+            return tf.zeros_like(images)[None, :1]
+        found = [baseline_for(one, self.model, images) for one in self._baselines]
+        size = tf.concat([[1], tf.shape(images)[1:]], 0)
+        has_rows = any(len(one.shape) == len(images.shape) and one.shape[0] != 1 for one in found)
+        return tf.stack([tf.broadcast_to(one, tf.shape(images) if has_rows else size) for one in found])
+
+    def path(self) -> tuple[tf.Tensor, tf.Tensor]:
+        steps, count = self._steps, len(self._baselines)
+        positions = np.tile((np.arange(steps) + 0.5) / steps, count)
+        return tf.constant(np.repeat(np.arange(count), steps), tf.int32), tf.constant(positions, tf.float32)
+
+    def completeness_error(self, images: Any, attribution: Any, target: targets.Target = None) -> np.ndarray:
+        """Measure by how much the sum of a map misses the difference of the scores.
+
+        Args:
+            images: the images, as in a call.
+            attribution: the attribution that a call returned for them.
+            target: the target of that call.
+
+        Returns:
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,); 0 where both are 0.
+        """
+        flat = checked_images(self.graph, images)
+        return self._completeness_error(flat, self.named_target(target), attribution)
+
+    def _completeness_error(self, images: list[tf.Tensor], target: Any, attribution: Nested[Any]) -> np.ndarray:
+        prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0])
+        difference = np.asarray(self._checks.run(self._difference_of_scores, self.graph, images, prepared))
+        total = sum(np.asarray(a, np.float64).reshape(len(difference), -1).sum(1) for a in tree.flatten(attribution))
+        return np.asarray(safe_divide(np.abs(total - difference), np.abs(difference)), np.float32)
+
+    def _difference_of_scores(self, images: list[tf.Tensor], target: targets.Prepared = None) -> tf.Tensor:
+        """Compute S(x) minus the mean S(x′), (N,)."""
+        seed, graph = targets.seed_for(target), self.graph
+        steps = graph.before(graph.outputs)
+        outputs = self._outputs(run(inputs_of(graph, images), steps))
+        choice = seed.choose(outputs)
+        scores = []
+        for k in range(len(self._baselines)):
+            start = [self._start(i, x, k) for i, x in enumerate(images)]
+            scores.append(seed.score(self._outputs(run(inputs_of(graph, start), steps)), choice))
+        return seed.score(outputs, choice) - tf.add_n(scores) / len(scores)
+
+    def _start(self, number: int, images: tf.Tensor, baseline: int) -> tf.Tensor:
+        if not interpolates(self.graph.inputs[number]):
+            return images
+        baselines = self.baselines(number, images)
+        return tf.broadcast_to(baselines[min(baseline, baselines.shape[0] - 1)], tf.shape(images))
+
+    def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
+        if self._has_warned_of_error:
+            return
+        errors = self._completeness_error(images, target, attribution)
+        if errors.max() > _MOST_ERROR:
+            self._has_warned_of_error = True
+            warn(
+                f"The sum of {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} misses the difference of "
+                f"the scores by more than {_MOST_ERROR:.0%}, at most by {errors.max():.0%}. Increase `steps` from "
+                f"{self._steps}, or choose a baseline whose score differs more."
+            )
+
+    _has_warned_of_error = False

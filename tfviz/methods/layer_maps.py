@@ -1,0 +1,107 @@
+"""The base class of the methods that make a map at a layer, or combine the maps of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from tfviz.errors import OptionError
+from tfviz.graph import layer_search
+from tfviz.graph.backprop import Values
+from tfviz.graph.channels import map_axes
+from tfviz.graph.layer_search import LayerName
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.resizing import resized
+from tfviz.models.labels import LabelSource
+from tfviz.numerics import unit_range
+
+Layers: TypeAlias = "LayerName | Sequence[str | keras.Layer]"
+
+_COMBINED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "mean": lambda maps: tf.reduce_mean(maps, 0),
+    "max": lambda maps: tf.reduce_max(maps, 0),
+    "product": lambda maps: tf.reduce_prod(maps, 0),
+}
+
+
+class LayerExplainer(Explainer):
+    """A method at one layer, or at several whose maps are combined.
+
+    Attributes:
+        layers: the outputs of the layers.
+        layer: the first of them.
+        layer_path: the paths of the layers.
+    """
+
+    needs_layer: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: Layers = None,
+        *,
+        combine: str = "mean",
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer and find its layers.
+
+        Args:
+            model: a built keras.Model.
+            layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
+                None means the last layer with height and width that every path to the output goes
+                through. Pooling layers don't count. A list of layers combines their maps.
+            combine: "mean", "max" or "product" of the maps of a list of layers, each resized to the
+                image and scaled to [0, 1] by its minimum and maximum.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or it has no feature map.
+            UnknownLayerError: there is no such layer, or it has no height and width.
+            OptionError: `score`, `output`, `combine` or the list of layers has an invalid value.
+        """
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.is_combined = isinstance(layer, (list, tuple))
+        if combine not in _COMBINED:
+            raise OptionError(f"`combine` must be one of {', '.join(_COMBINED)}. Received: {combine!r}.")
+        self._combine = combine
+        if isinstance(layer, (list, tuple)):
+            if not layer:
+                raise OptionError("`layer` is an empty list. Pass at least one layer.")
+            self.layers = [layer_search.find(self.graph, one) for one in layer]
+        elif layer is None:
+            self.layers = [layer_search.last_feature_map(self.graph).outputs[0]]
+        else:
+            self.layers = [layer_search.find(self.graph, layer)]
+        self.layer = self.layers[0]
+        paths = [self.graph.name_of(value) for value in self.layers]
+        self.layer_path = ", ".join(paths)
+        for value, path in zip(self.layers, paths, strict=True):
+            layer_search.require_height_and_width(self.graph, value, path)
+
+    def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:
+        """Return the map of the only layer, or the combination of the maps of a list.
+
+        Args:
+            maps: one map (N, h, w) per layer.
+            known: the values of the graph, at least its inputs.
+
+        Returns:
+            (N, h, w); for a list of layers, (N, H, W) in the size of the image.
+        """
+        if not self.is_combined:
+            return maps[0]
+        axes = len(maps[0].shape) - 1
+        image = next(x for x in self.graph.inputs if map_axes(self.graph, x) == axes)
+        size = [n if n is not None else tf.shape(known[image])[i] for i, n in enumerate(known[image].shape)][1 : axes + 1]
+        return _COMBINED[self._combine](tf.stack([unit_range(resized(one, size)) for one in maps]))

@@ -1,0 +1,60 @@
+"""Copies of the image in which a mask decides how much of each pixel stays."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.backprop import Values, inputs_of
+from tfviz.graph.channels import has_channels
+from tfviz.graph.graph import Graph
+from tfviz.methods.baselines import is_image
+from tfviz.methods.copies import as_rows
+from tfviz.seeds import copied
+
+
+class MaskedImage:
+    """The only image among a model's inputs. The other inputs are never masked.
+
+    Args:
+        graph: the graph of the model.
+        method: the key of the method, for the error message.
+
+    Raises:
+        UnsupportedModelError: the model does not take exactly one image.
+    """
+
+    def __init__(self, graph: Graph, method: str) -> None:
+        images = [i for i, value in enumerate(graph.inputs) if is_image(graph, value)]
+        if len(images) != 1:
+            raise UnsupportedModelError(
+                f"{method} masks one image, but '{graph.model_name}' takes {len(images)}. Use saliency or "
+                "integrated_gradients, or build a model in which the other images are constant."
+            )
+        self._graph, self.number = graph, images[0]
+
+    def size(self, images: list[tf.Tensor]) -> list[int | tf.Tensor]:
+        """Return the size of the image, without the channels; a tensor where it is free."""
+        x = images[self.number]
+        axes = range(1, len(x.shape) - (1 if self._has_channels(x) else 0))
+        return [x.shape[i] if x.shape[i] is not None else tf.shape(x)[i] for i in axes]
+
+    def rows(self, images: list[tf.Tensor], masks: tf.Tensor, color: tf.Tensor | float) -> Values:
+        """Return the inputs of copies whose masked pixels have the given color.
+
+        Args:
+            images: one tensor per input, N rows.
+            masks: how much of each pixel stays, float32 (copies, 1 or N, height, width …).
+            color: the value of removed pixels, a number or one per channel.
+        """
+        x = images[self.number]
+        masks = tf.cast(masks[..., None] if self._has_channels(x) else masks, x.dtype)
+        color = tf.cast(color, x.dtype)
+        copies = masks.shape[0] if masks.shape[0] is not None else tf.shape(masks)[0]
+        rows = [copied(one, copies) for one in images]
+        rows[self.number] = as_rows(color + (x[None] - color) * masks)
+        return inputs_of(self._graph, rows)
+
+    def _has_channels(self, x: tf.Tensor) -> bool:
+        value = self._graph.inputs[self.number]
+        return has_channels(self._graph, value) if value.rank else len(x.shape) > 3

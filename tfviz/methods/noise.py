@@ -1,0 +1,155 @@
+"""The base class of the methods that explain noisy copies of each image with another method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from tfviz.errors import ImageError, OptionError
+from tfviz.graph.backprop import Values
+from tfviz.methods.baselines import interpolates
+from tfviz.methods.copies import as_copies, as_rows
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
+from tfviz.methods.sampled import Context, SampledExplainer, Sums, positive_integer
+from tfviz.models.labels import LabelSource
+from tfviz.nesting import Nested
+from tfviz.seeds import FixedSeed, copied
+
+
+class NoiseExplainer(SampledExplainer):
+    """The maps of a base method for noisy copies of each image, combined.
+
+    Attributes:
+        base: the explainer of the base method.
+    """
+
+    accepts_opaque = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        method: str = "saliency",
+        *,
+        samples: int = 25,
+        noise: float = 0.15,
+        draws: np.ndarray | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+        **options: Any,
+    ) -> None:
+        """Prepare the explainer.
+
+        Args:
+            model: a built keras.Model.
+            method: the key of the base method, such as "saliency" or "grad_cam".
+            samples: the number of noisy copies of each image.
+            noise: the standard deviation of the noise, relative to the range of values of each
+                image.
+            draws: unit normal arrays to use in place of drawn ones, (samples, H, W, C), for all
+                images the same.
+            seed: the seed of the noise. Sample k gets the same noise in all images and batches.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+            **options: the options of the base method, such as layer="conv4_block6_out".
+
+        Raises:
+            UnsupportedModelError: the base method cannot explain the model.
+            UnknownMethodError: there is no such method.
+            OptionError: an option has an invalid value.
+        """
+        cls = method_named(method)
+        self.base = cls(model, score=score, output=output, **options) if cls.takes_target else cls(model, **options)
+        self.takes_target = self.base.takes_target  # type: ignore[misc]
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.use_batch_size(batch_size)
+        self._samples = positive_integer("samples", samples if draws is None else len(draws))
+        if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < np.inf:
+            raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
+        self._noise, self._draws, self._seed = float(noise), draws, seed
+        self.style = self.style_for(self.base)  # type: ignore[misc]
+        if hasattr(self.base, "layer_path"):
+            self.layer_path = self.base.layer_path
+
+    def style_for(self, base: Explainer) -> str:
+        """Return the style of the maps."""
+        return type(self).style
+
+    def copies_per_image(self, images: list[tf.Tensor]) -> int:
+        return self._samples
+
+    def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
+        deviations = {}
+        for i, value in enumerate(self.graph.inputs):
+            if interpolates(value):
+                axes = list(range(1, len(images[i].shape)))
+                spread = tf.reduce_max(images[i], axes, keepdims=True) - tf.reduce_min(images[i], axes, keepdims=True)
+                deviations[str(i)] = tf.cast(self._noise, spread.dtype) * spread
+        return deviations, self.nothing(self._empty_maps(images))
+
+    def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
+        rows = [copied(x, fixed.copies) for x in images]
+        for name, deviation in context.items():
+            x = images[int(name)]
+            noise = tf.cast(self._noise_of(int(name), numbers, x), x.dtype)
+            rows[int(name)] = as_rows(x[None] + deviation[None] * noise[:, None])
+        maps, _ = self.base.attribute(rows, fixed)  # type: ignore[arg-type]
+        return self.with_maps(sums, tree.map_structure(lambda m: tf.cast(as_copies(m, fixed.copies), tf.float32), maps))
+
+    def nothing(self, empty: Nested[tf.Tensor]) -> Sums:
+        """Return the sums of no copies.
+
+        Args:
+            empty: maps of zeros, (N, …).
+        """
+        return empty
+
+    def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
+        """Add the maps of some copies, (copies, N, …), to the sums."""
+        raise NotImplementedError
+
+    def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """Return unit normal noise for some copies of an input, (copies, …)."""
+        if self._draws is not None and number == 0:
+            if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
+                raise ImageError(
+                    f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws in "
+                    "the size of the images."
+                )
+            return tf.gather(tf.constant(self._draws, tf.float32), numbers)
+        shape = tf.shape(images)[1:] if None in images.shape[1:] else images.shape[1:]
+
+        def draw(k: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_normal(shape, [self._seed + number * 2**20, k], alg="philox")
+
+        if numbers.shape[0] is not None:
+            return tf.stack([draw(k) for k in tf.unstack(numbers)])
+        return tf.map_fn(draw, numbers, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))
+
+    def _empty_maps(self, images: list[tf.Tensor]) -> Nested[tf.Tensor]:
+        """Return maps of zeros in the shape of the base method's maps."""
+        compute = lambda *given: self.base._attribution(list(given))  # noqa: E731
+        specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in images]
+        if self.takes_target and not _has_top_class(self.base):
+            zeros = [tf.zeros([1, *(n or 1 for n in value.shape[1:])]) for value in self.graph.outputs[:1]]
+            compute = lambda *given: self.base._attribution(list(given), zeros[0])  # noqa: E731
+        maps = tf.function(compute, autograph=False).get_concrete_function(*specs).structured_outputs
+        return tree.map_structure(lambda m: tf.zeros(tf.concat([tf.shape(images[0])[:1], m.shape[1:]], 0)), maps)
+
+
+def _has_top_class(explainer: Explainer) -> bool:
+    outputs = explainer.graph.outputs
+    return len(outputs) == 1 and len(outputs[0].shape) == 2

@@ -1,0 +1,147 @@
+"""Occlusion: how much the score drops when a window of the image is covered.
+
+Question: which regions does the score need?
+
+    the mean, over the windows that cover a pixel, of S(x) − S(x with the window covered)
+        Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2
+
+No gradient is needed, so it explains any model. A covered window is an image that the network was
+not trained on, and its edges can raise or lower the score by themselves. Evidence that stands in
+two places is missed, because covering one of them changes little.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.graph.backprop import Values
+from tfviz.methods.copies import as_copies
+from tfviz.methods.removal import RemovalExplainer
+from tfviz.methods.sampled import Context, Sums, positive_integer
+from tfviz.models.labels import LabelSource
+from tfviz.numerics import safe_divide
+from tfviz.seeds import FixedSeed
+
+_WINDOWS_PER_HEIGHT = 7
+
+
+class Occlusion(RemovalExplainer):
+    """The drop of the score when a window is covered: which regions does the score need?
+
+    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
+
+    Calling it returns the attribution (N, H, W), signed: positive where covering lowers the score.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.Occlusion(model, window=32)(images, target=7).shape
+        TensorShape([2, 96, 96])
+    """
+
+    key: ClassVar[str] = "occlusion"
+    question: ClassVar[str] = "Which regions does the score need?"
+    style: ClassVar[str] = "signed"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        value: float | np.ndarray | None = None,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer.
+
+        Args:
+            model: a built keras.Model with one image among its inputs.
+            window: the side of the square window in pixels. None means a seventh of the height,
+                rounded up.
+            stride: the step between windows in pixels. None means half the window, rounded up.
+            value: the value of covered pixels, in the model's own values: a number or one per
+                channel. None means the mean color, or 0 if the model's preprocessing is not known.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
+            OptionError: an option has an invalid value.
+        """
+        super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
+        self._window = None if window is None else positive_integer("window", window)
+        self._stride = None if stride is None else positive_integer("stride", stride)
+
+    def copies_per_image(self, images: list[tf.Tensor]) -> int | tf.Tensor:
+        return _product(self._windows(images))
+
+    def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
+        size = self.image.size(images)
+        return {"score": self.scores(values, fixed)}, tf.zeros([tf.shape(images[0])[0], *size])
+
+    def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
+        covered = self._covered(images, numbers)
+        scores = self.scores(self.rows_with(images, 1 - covered), fixed)
+        drops = context["score"][None] - as_copies(scores, fixed.copies)
+        return sums + tf.tensordot(drops, covered, [[0], [0]])
+
+    def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> tf.Tensor:
+        counts: tf.Tensor = tf.ones([])
+        for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
+            inside = self._inside(images, tf.range(windows), size)
+            counts = counts[..., None] * tf.reduce_sum(inside, 0)
+        return safe_divide(sums, counts[None])
+
+    def _covered(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
+        """Return which pixels the windows cover, 0 or 1, (copies, height, width …)."""
+        masks: tf.Tensor = tf.ones_like(numbers, tf.float32)
+        left = _product(self._windows(images))
+        for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
+            left //= windows
+            masks = masks[..., None] * tf.reshape(
+                self._inside(images, (numbers // left) % windows, size),
+                [-1, *[1] * (len(masks.shape) - 1), size],
+            )
+        return masks
+
+    def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+        """Return which positions of an axis the windows at these places cover, (places, size)."""
+        window, stride = self._window_and_stride(images)
+        distance = tf.range(size)[None] - stride * places[:, None]
+        return tf.cast((distance >= 0) & (distance < window), tf.float32)
+
+    def _windows(self, images: list[tf.Tensor]) -> list[int | tf.Tensor]:
+        """Return the number of windows along each axis; the last one is cut off at the border."""
+        window, stride = self._window_and_stride(images)
+        return [_most(_ceil_divide(size - window, stride), 0) + 1 for size in self.image.size(images)]
+
+    def _window_and_stride(self, images: list[tf.Tensor]) -> tuple[int | tf.Tensor, int | tf.Tensor]:
+        window = self._window or _ceil_divide(self.image.size(images)[0], _WINDOWS_PER_HEIGHT)
+        return window, self._stride or _ceil_divide(window, 2)
+
+
+def _ceil_divide(a: int | tf.Tensor, b: int | tf.Tensor) -> int | tf.Tensor:
+    return -(-a // b)
+
+
+def _most(a: int | tf.Tensor, b: int) -> int | tf.Tensor:
+    return max(a, b) if isinstance(a, int) else tf.maximum(a, b)
+
+
+def _product(sizes: list[int | tf.Tensor]) -> int | tf.Tensor:
+    return math.prod(sizes) if all(isinstance(n, int) for n in sizes) else tf.reduce_prod(tf.stack(sizes))

@@ -1,0 +1,65 @@
+"""The base class of the methods that add up gradients between baselines and the image."""
+
+from __future__ import annotations
+
+import abc
+
+import tensorflow as tf
+
+from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.methods.baselines import interpolates
+from tfviz.methods.copies import as_copies, as_rows
+from tfviz.methods.explainer import like_inputs
+from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.nesting import Nested
+from tfviz.seeds import FixedSeed, copied
+
+
+class PathExplainer(SampledExplainer):
+    """(x − x′) ⊙ ∂S/∂x at x′ + α (x − x′), averaged over baselines x′ and positions α."""
+
+    style = "signed"
+    accepts_opaque = True
+
+    @abc.abstractmethod
+    def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
+        """Return the baselines for one input of the model.
+
+        Args:
+            number: the number of the input.
+            images: the input, (N, …).
+
+        Returns:
+            (B, N or 1, …), broadcastable to (B, N, …).
+        """
+
+    @abc.abstractmethod
+    def path(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the number of the baseline, int32, and the position α of each copy."""
+
+    def copies_per_image(self, images: list[tf.Tensor]) -> int:
+        return self.path()[1].shape[0]
+
+    def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
+        moved = [i for i, value in enumerate(self.graph.inputs) if interpolates(value)]
+        return {str(i): self.baselines(i, images[i]) for i in moved}, [tf.zeros(tf.shape(x)) for x in images]
+
+    def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
+        chosen, positions = (tf.gather(each, numbers) for each in self.path())
+        differences: list[tf.Tensor | None] = [None] * len(images)
+        rows = [copied(x, fixed.copies) for x in images]
+        for name, baselines in context.items():
+            x = images[int(name)][None]
+            differences[int(name)] = x - tf.gather(baselines, chosen)
+            alpha = tf.cast(tf.reshape(positions, [-1] + [1] * (len(x.shape) - 1)), x.dtype)
+            rows[int(name)] = as_rows(x - (1 - alpha) * differences[int(name)])
+        gradients = backpropagate(self.graph, inputs_of(self.graph, rows), fixed, self.graph.inputs).gradients
+        return [
+            total
+            if d is None
+            else total + tf.reduce_sum(tf.cast(d, tf.float32) * tf.cast(as_copies(g, fixed.copies), tf.float32), 0)
+            for total, d, g in zip(sums, differences, gradients, strict=True)
+        ]
+
+    def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
+        return like_inputs(self.graph, [total / self.copies_per_image(images) for total in sums])

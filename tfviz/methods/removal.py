@@ -1,0 +1,51 @@
+"""The base class of the methods that replace parts of the image by one color."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import OptionError
+from tfviz.graph.backprop import Values
+from tfviz.methods.baselines import color_to_remove_with
+from tfviz.methods.masked_image import MaskedImage
+from tfviz.methods.sampled import SampledExplainer
+from tfviz.models.labels import LabelSource
+
+
+class RemovalExplainer(SampledExplainer):
+    """Masks decide which pixels of each copy are replaced by one color.
+
+    Attributes:
+        image: the image among the inputs.
+    """
+
+    accepts_opaque = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        value: float | np.ndarray | None,
+        batch_size: int,
+        score: str,
+        output: str | int | None,
+        class_names: LabelSource,
+    ) -> None:
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.use_batch_size(batch_size)
+        self.image = MaskedImage(self.graph, self.key)
+        if value is not None and not np.isfinite(np.asarray(value, np.float32)).all():
+            raise OptionError(f"`value` must be finite. Received: {value!r}.")
+        self._value = value
+
+    def rows_with(self, images: list[tf.Tensor], masks: tf.Tensor) -> Values:
+        """Return the inputs of copies in which pixels are replaced.
+
+        Args:
+            images: one tensor per input, N rows.
+            masks: how much of each pixel stays, float32 (copies, height, width …).
+        """
+        color = color_to_remove_with(self.model, images[self.image.number]) if self._value is None else self._value
+        return self.image.rows(images, masks[:, None], color)

@@ -1,0 +1,127 @@
+"""RISE: the mean of random masks, weighted by the probability that remains.
+
+Question: which regions, when they are kept, keep the class probable?
+
+    (1 / (n p)) Σ_k p_t(x ⊙ M_k + μ (1 − M_k)) M_k
+        Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+        equation 6
+
+M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and shifted at random. No gradient
+is needed, so it explains any model. With few masks the map shows the masks more than the network,
+and evidence smaller than a grid cell is blurred. The cost is `samples` forward passes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ImageError, OptionError
+from tfviz.graph.backprop import Values
+from tfviz.methods.copies import as_copies
+from tfviz.methods.removal import RemovalExplainer
+from tfviz.methods.resizing import resized_and_cropped
+from tfviz.methods.sampled import Context, Sums, positive_integer
+from tfviz.models.labels import LabelSource
+from tfviz.seeds import FixedSeed
+
+
+class RISE(RemovalExplainer):
+    """Random masks, weighted by the remaining probability: which regions keep the class probable?
+
+    Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+
+    Calling it returns the attribution (N, H, W), nonnegative.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.RISE(model, samples=32)(images, target=7).shape
+        TensorShape([2, 96, 96])
+    """
+
+    key: ClassVar[str] = "rise"
+    question: ClassVar[str] = "Which regions, when they are kept, keep the class probable?"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        samples: int = 4000,
+        grid: int = 7,
+        kept: float = 0.5,
+        masks: np.ndarray | None = None,
+        seed: int = 0,
+        value: float | np.ndarray | None = None,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer.
+
+        Args:
+            model: a built keras.Model with one image among its inputs.
+            samples: the number of masks.
+            grid: the number of cells of a mask along each axis.
+            kept: the probability that a cell is kept, in (0, 1].
+            masks: masks to use in place of random ones, (samples, H, W) in 0..1.
+            seed: the seed of the masks. All images get the same masks.
+            value: the value of removed pixels, in the model's own values: a number or one per
+                channel. None means the mean color, or 0 if the model's preprocessing is not known.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it. The masks are weighted by probabilities in either case.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
+            OptionError: an option has an invalid value.
+        """
+        super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
+        self._samples = positive_integer("samples", samples if masks is None else len(masks))
+        if isinstance(kept, bool) or not isinstance(kept, (int, float)) or not 0 < kept <= 1:
+            raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
+        self._kept = float(kept)
+        self._masks = None if masks is None else np.asarray(masks, np.float32)
+        self._cells = positive_integer("grid", grid)
+        self._seed = seed
+
+    def copies_per_image(self, images: list[tf.Tensor]) -> int:
+        return self._samples
+
+    def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
+        return {}, tf.zeros([tf.shape(images[0])[0], *self.image.size(images)])
+
+    def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
+        masks = self._masks_for(images, numbers)
+        p = as_copies(self.probabilities(self.rows_with(images, masks), fixed), fixed.copies)
+        return sums + tf.tensordot(p, masks, [[0], [0]])
+
+    def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> tf.Tensor:
+        return sums / (self._samples * self._kept)
+
+    def _masks_for(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
+        size = self.image.size(images)
+        if self._masks is not None:
+            if list(self._masks.shape[1:]) != size:
+                raise ImageError(
+                    f"`masks` has shape {self._masks.shape}, but the images have size {tuple(size)}. Pass masks in the size "
+                    "of the images."
+                )
+            return tf.gather(tf.constant(self._masks), numbers)
+        random = np.random.Generator(np.random.Philox(self._seed))
+        grids = random.random((self._samples, *[self._cells] * len(size))) < self._kept
+        shifts = tf.constant(random.random((self._samples, len(size))), tf.float32)
+        cells = [-(-n // self._cells) for n in size]
+        offsets = tf.cast(tf.gather(shifts, numbers) * tf.cast(tf.stack(cells), tf.float32), tf.int32)
+        chosen = tf.gather(tf.constant(grids, tf.float32), numbers)
+        return resized_and_cropped(chosen, [(self._cells + 1) * n for n in cells], offsets, size)

@@ -1,0 +1,191 @@
+"""The base class of the methods that run a network on many perturbed copies of each image.
+
+The copies are the rows of a batch, all first copies before all second ones. At most `batch_size`
+rows run at once, and their results are added up as they come, so memory does not grow with the
+number of copies.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import tensorflow as tf
+from keras import tree
+
+from tfviz import keras_internals, targets
+from tfviz.errors import OptionError
+from tfviz.graph.backprop import Values, inputs_of, run
+from tfviz.graph.probabilities import probabilities
+from tfviz.methods.compilation import Computation
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.explanation import Explanation
+from tfviz.methods.sampled_call import SampledCall
+from tfviz.nesting import Nested
+from tfviz.seeds import Choice, FixedSeed, Seed
+
+# What all copies share, and what is added up: tensors with one row per image, or constants.
+Context: TypeAlias = dict[str, Any]
+Sums: TypeAlias = Any
+
+
+class SampledExplainer(Explainer):
+    """A method that adds up the results for perturbed copies of each image.
+
+    Attributes:
+        batch_size: the largest number of copies that run at once in a call; `explain` has its own.
+    """
+
+    takes_copies: ClassVar[bool] = True
+    batch_size: int = 32
+
+    def use_batch_size(self, batch_size: int) -> None:
+        """Set `batch_size`.
+
+        Raises:
+            OptionError: it is not a positive integer.
+        """
+        self.batch_size = positive_integer("batch_size", batch_size)
+
+    @abc.abstractmethod
+    def copies_per_image(self, images: list[tf.Tensor]) -> int | tf.Tensor:
+        """Return how many copies of each image run; a tensor if a size is free."""
+
+    @abc.abstractmethod
+    def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
+        """Compute what all copies share, and the sums of no copies.
+
+        Args:
+            images: one tensor per input of the model.
+            values: the values of the graph on these images; empty without a target.
+            fixed: the score for these images.
+        """
+
+    @abc.abstractmethod
+    def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
+        """Run some copies of each image, and add their results to the sums.
+
+        Args:
+            images: one tensor per input of the model, N rows.
+            context: what `start` returned.
+            sums: the sums so far.
+            numbers: which copies, int32 (copies,).
+            fixed: the score for the rows.
+        """
+
+    @abc.abstractmethod
+    def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
+        """Return the attribution from the sums of all copies."""
+
+    def attribute(self, images: list[tf.Tensor], seed: Seed) -> tuple[Nested[tf.Tensor], Values]:
+        """Compute the attribution within one graph, with a loop if the copies don't fit one batch."""
+        values, choice, context, sums = self._begun(images, seed)
+        total, count = self.copies_per_image(images), images[0].shape[0]
+        if isinstance(total, int) and count is not None:
+            sums = self._added_in_equal_parts(images, seed, choice, context, sums, total, max(1, self.batch_size // count))
+        else:
+            most = tf.maximum(1, self.batch_size // tf.shape(images[0])[0])
+            step = lambda first, sums: (  # noqa: E731
+                first + most,
+                self._added(images, seed, choice, context, sums, first, tf.minimum(most, total - first)),
+            )
+            _, sums = _loop(lambda first, _: first < total, step, sums)
+        return self.finish(images, context, sums), values
+
+    def _added_in_equal_parts(
+        self, images: list[tf.Tensor], seed: Seed, choice: Choice, context: Context, sums: Sums, total: int, most: int
+    ) -> Sums:
+        """Add all copies, `most` at a time, in parts of known size, as other formats need it."""
+        whole, rest = divmod(total, most)
+        if whole > 1:
+            step = lambda first, sums: (first + most, self._added(images, seed, choice, context, sums, first, most))  # noqa: E731
+            _, sums = _loop(lambda first, _: first < whole * most, step, sums)
+        elif whole:
+            sums = self._added(images, seed, choice, context, sums, tf.constant(0), most)
+        return self._added(images, seed, choice, context, sums, tf.constant(whole * most), rest) if rest else sums
+
+    def _begun(self, images: list[tf.Tensor], seed: Seed) -> tuple[Values, Choice, Context, Sums]:
+        values: Values = {}
+        choice: Choice = []
+        if self.takes_target:
+            values = run(inputs_of(self.graph, images), self.graph.before(self.graph.outputs))
+            choice = seed.choose(self._outputs(values))
+        context, sums = self.start(images, values, FixedSeed(seed, choice, 1))
+        return values or inputs_of(self.graph, images), choice, context, sums
+
+    def _added(
+        self,
+        images: list[tf.Tensor],
+        seed: Seed,
+        choice: Choice,
+        context: Context,
+        sums: Sums,
+        first: tf.Tensor,
+        count: int | tf.Tensor,
+    ) -> Sums:
+        return self.add(images, context, sums, first + tf.range(count), FixedSeed(seed, choice, count))
+
+    def scores(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
+        """Return the score of each row, float32 (rows,), from known values of the graph."""
+        values = run(values, self.graph.before(self.graph.outputs, given=values))
+        return tf.cast(fixed.score(self._outputs(values)), tf.float32)
+
+    def probabilities(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
+        """Return the probability of the target for each row, float32 (rows,)."""
+        values = run(values, self.graph.before(self.graph.outputs, given=values))
+        return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
+
+    def _outputs(self, values: Values) -> Nested[tf.Tensor]:
+        return tree.map_structure(lambda value: values[value], self.graph.output_structure)
+
+    def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
+        whole = super()._compiled
+        return SampledCall(self, specs, target, computation.__name__ == "compute", lambda: whole(computation, specs, target))
+
+    def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
+        """Compute what precedes the copies: the choice, context and sums, and the outputs if asked."""
+        with keras_internals.untouched(self.model):
+            values, choice, context, sums = self._begun(images, targets.seed_for(target))
+            explanation = self._explanation(target, values, ()) if with_outputs else ()
+            return choice, context, sums, explanation
+
+    def continue_with(
+        self,
+        images: list[tf.Tensor],
+        target: targets.Prepared,
+        choice: Choice,
+        context: Context,
+        sums: Sums,
+        first: tf.Tensor,
+        count: tf.Tensor,
+    ) -> Sums:
+        """Add some copies."""
+        with keras_internals.untouched(self.model):
+            return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
+
+    def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:
+        """Return the attribution, or the explanation with it."""
+        attribution = tree.map_structure(lambda x: tf.cast(x, tf.float32), self.finish(images, context, sums))
+        return explanation._replace(attribution=attribution) if isinstance(explanation, Explanation) else attribution
+
+
+def _loop(condition: Callable[..., tf.Tensor], step: Callable[..., Any], sums: Sums) -> Any:
+    shapes = tree.map_structure(lambda x: x.shape, sums)
+
+    def keep_shapes(first: tf.Tensor, sums: Sums) -> tuple[tf.Tensor, Sums]:
+        first, sums = step(first, sums)
+        return first, tree.map_structure(lambda x, shape: tf.ensure_shape(x, shape), sums, shapes)
+
+    return tf.while_loop(condition, keep_shapes, (tf.constant(0), sums), parallel_iterations=1)
+
+
+def positive_integer(name: str, given: object) -> int:
+    """Return an option that counts something.
+
+    Raises:
+        OptionError: it is not an integer of at least 1.
+    """
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
+    return given

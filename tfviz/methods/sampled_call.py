@@ -1,0 +1,106 @@
+"""A call of a sampled explainer, compiled in parts that Python runs, so that it can show progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from keras import tree
+
+from tfviz.nesting import Nested
+from tfviz.targets import Prepared
+
+if TYPE_CHECKING:
+    from tfviz.methods.sampled import SampledExplainer
+
+Advance = Callable[[int], None]  # takes the number of rows that were run
+
+
+def _ignore(rows: int) -> None:
+    """Report no progress."""
+
+
+class SampledCall:
+    """A call for one image size and kind of target.
+
+    Inside another function it is one graph, compiled when it is first needed.
+
+    Args:
+        explainer: the explainer.
+        specs: the spec of each input.
+        target: a prepared target; its own value counts only if it is not a tensor.
+        with_outputs: whether to return an `Explanation` with the outputs.
+        compile_whole: compiles the whole computation as one function.
+    """
+
+    def __init__(
+        self,
+        explainer: SampledExplainer,
+        specs: list[tf.TensorSpec],
+        target: Prepared,
+        with_outputs: bool,
+        compile_whole: Callable[[], Callable[..., Any]],
+    ) -> None:
+        self._explainer, self._specs, self._target = explainer, specs, target
+        self._with_outputs, self._compile_whole = with_outputs, compile_whole
+        if tf.executing_eagerly():
+            self._parts  # noqa: B018 - compiles in this thread; another may make the call
+
+    @cached_property
+    def _whole(self) -> Callable[..., Any]:
+        return self._compile_whole()
+
+    @cached_property
+    def _parts(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+        explainer, target = self._explainer, self._target
+
+        def begin(images: list[tf.Tensor], *given: tf.Tensor) -> Any:
+            explainer._functions.traces += 1
+            return explainer.begin(images, given[0] if given else target, self._with_outputs)
+
+        def add(images: list[tf.Tensor], given: tuple[tf.Tensor, ...], *state: Any) -> Any:
+            return explainer.continue_with(images, given[0] if given else target, *state)
+
+        targets = (tf.TensorSpec([None] * len(target.shape), target.dtype),) if isinstance(target, tf.Tensor) else ()
+        first = _concrete(begin, self._specs, *targets)
+        choice, context, sums, explanation = _specs_of(first)
+        number = tf.TensorSpec([], tf.int32)
+        more = _concrete(add, self._specs, targets, choice, context, sums, number, number)
+        return first, more, _concrete(explainer.end, self._specs, context, sums, explanation)
+
+    def __call__(
+        self, images: list[tf.Tensor], *target: tf.Tensor, batch_size: int | None = None, advance: Advance = _ignore
+    ) -> Nested[tf.Tensor]:
+        """Run all copies, at most `batch_size` rows at a time.
+
+        Args:
+            images: one tensor per input.
+            target: the target, if it is a tensor.
+            batch_size: the largest number of rows; None for the explainer's own.
+            advance: takes the number of rows after each batch.
+        """
+        if not tf.executing_eagerly():
+            return self._whole(images, *target)
+        begin, add, end = self._parts
+        total, count = int(self._explainer.copies_per_image(images)), int(images[0].shape[0])
+        most = max(1, (batch_size or self._explainer.batch_size) // count)
+        choice, context, sums, explanation = begin(images, *target)
+        for first in range(0, total, most):
+            copies = min(most, total - first)
+            sums = add(images, target, choice, context, sums, tf.constant(first), tf.constant(copies))
+            advance(copies * count)
+        return end(images, context, sums, explanation)
+
+
+def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
+    return tf.function(function, autograph=False).get_concrete_function(*specs)
+
+
+def _specs_of(function: Any) -> Any:
+    """Return the specs of what a compiled function returns, in its structure."""
+    return tree.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
+        function.structured_outputs,
+    )

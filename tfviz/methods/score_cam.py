@@ -1,0 +1,110 @@
+"""Score-CAM: channels weighted by the probability that remains when only what they show is seen.
+
+Question: which channels of a layer show what the class is recognized by?
+
+    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
+        Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
+        Networks"; the weights are those of the authors' code. With `weights="softmax"` they are
+        softmax_k(S(x ⊙ H_k) − S(0)), as in the paper
+
+No gradient is needed. Masked images are not what the network was trained on, and channels that keep
+most of the image get high weights whatever they show. Constant channels get weight 0. The cost is
+one forward pass per channel; `channels` limits it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import OptionError
+from tfviz.methods.channel_copies import ChannelExplainer
+from tfviz.methods.layer_maps import Layers
+from tfviz.methods.masked_image import MaskedImage
+from tfviz.methods.resizing import resized
+from tfviz.methods.sampled import Context, Sums
+from tfviz.numerics import safe_divide
+from tfviz.seeds import FixedSeed
+
+_WEIGHTS = ("probability", "softmax")
+
+
+class ScoreCAM(ChannelExplainer):
+    """Score-CAM at a layer: which channels show what the class is recognized by?
+
+    relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
+    Explanations for Convolutional Neural Networks".
+
+    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.ScoreCAM(model, layer="block2_pool")(images, target=7).shape
+        TensorShape([2, 24, 24])
+    """
+
+    key: ClassVar[str] = "score_cam"
+    question: ClassVar[str] = "Which channels of a layer show what the class is recognized by?"
+
+    def __init__(self, model: keras.Model, layer: Layers = None, *, weights: str = "probability", **options: Any) -> None:
+        """Prepare the explainer and find its layers.
+
+        Args:
+            model: a built keras.Model with one image among its inputs.
+            layer: the layer or layers, as in `ChannelExplainer`.
+            weights: "probability" weighs each channel by the probability of the target, as the
+                authors' code does; "softmax" by the softmax of the scores over the channels, as in
+                the paper.
+            **options: combine, channels, batch_size, score, output and class_names, as in
+                `ChannelExplainer`.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
+            UnknownLayerError: there is no such layer, or it has no height and width.
+            OptionError: an option has an invalid value.
+        """
+        super().__init__(model, layer, **options)
+        if weights not in _WEIGHTS:
+            raise OptionError(f"`weights` must be 'probability' or 'softmax'. Received: {weights!r}.")
+        self._weights = weights
+        self._image = MaskedImage(self.graph, self.key)
+
+    def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
+        masks: Any = 0
+        for i, A in enumerate(context["maps"]):
+            own, is_own = self.within(numbers, i)
+            shown = self._scaled(tf.gather(A, own, axis=1), images)
+            masks += shown * tf.reshape(is_own, [1, -1, *[1] * (len(shown.shape) - 2)])
+        rank = len(masks.shape)
+        rows = self._image.rows(images, tf.transpose(masks, [1, 0, *range(2, rank)]), 0.0)
+        return self.probabilities(rows, fixed) if self._weights == "probability" else self.scores(rows, fixed)
+
+    def weights(self, context: Context, sums: Sums) -> tf.Tensor:
+        varies = tf.concat([tf.reduce_max(A, _axes(A)) > tf.reduce_min(A, _axes(A)) for A in context["maps"]], axis=1)
+        if self._weights == "softmax":
+            shares = []
+            for S, shown in zip(*(tf.split(each, self.widths, axis=1) for each in (sums, varies)), strict=True):
+                highest = tf.reduce_max(tf.where(shown, S, -np.inf), axis=1, keepdims=True)
+                powers = tf.where(shown, tf.exp(tf.where(shown, S - highest, 0)), 0)
+                shares.append(safe_divide(powers, tf.reduce_sum(powers, axis=1, keepdims=True)))
+            return tf.concat(shares, axis=1)
+        return tf.where(varies, sums, 0)
+
+    def _scaled(self, maps: tf.Tensor, images: list[tf.Tensor]) -> tf.Tensor:
+        """Resize channels (N, copies, h, w) to the image, and scale each to [0, 1]."""
+        size = self._image.size(images)
+        shape = tf.shape(maps)
+        flat = resized(tf.reshape(maps, tf.concat([[-1], shape[2:]], 0)), size)
+        axes = list(range(1, len(flat.shape)))
+        low, high = tf.reduce_min(flat, axes, keepdims=True), tf.reduce_max(flat, axes, keepdims=True)
+        scaled = tf.math.divide_no_nan(flat - low, high - low)
+        return tf.reshape(scaled, tf.concat([shape[:2], tf.shape(flat)[1:]], 0))
+
+
+def _axes(A: tf.Tensor) -> list[int]:
+    return list(range(2, len(A.shape)))

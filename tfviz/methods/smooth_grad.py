@@ -1,0 +1,53 @@
+"""SmoothGrad: the mean of a method's maps for noisy copies of the image.
+
+Question: which pixels stand out even when the image is slightly noisy?
+
+    mean_k M(x + ε_k), ε_k ~ N(0, σ²), σ = noise · (max x − min x)
+        Smilkov et al., 2017, "SmoothGrad: removing noise by adding noise", section 3
+
+Averaging suppresses the noise of gradient maps. It also blurs: the network sees noisy images that
+it was not trained on, and with much noise it no longer recognizes the class, so the map describes
+another answer than the one given. The cost is `samples` times that of the base method.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import tensorflow as tf
+from keras import tree
+
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.noise import NoiseExplainer
+from tfviz.methods.sampled import Context, Sums
+from tfviz.nesting import Nested
+
+
+class SmoothGrad(NoiseExplainer):
+    """The mean of a method's maps for noisy copies: which pixels stand out despite noise?
+
+    mean M(x + ε) with Gaussian noise ε: Smilkov et al., 2017, "SmoothGrad: removing noise by adding
+    noise".
+
+    Calling it returns the attribution in the shape of the base method's.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = np.zeros((2, 96, 96, 3), "float32")
+        >>> tfviz.SmoothGrad(model, "guided_backprop", samples=4)(images, target=7).shape
+        TensorShape([2, 96, 96, 3])
+    """
+
+    key: ClassVar[str] = "smooth_grad"
+    question: ClassVar[str] = "Which pixels stand out even when the image is slightly noisy?"
+    style: ClassVar[str] = "signed"
+
+    def style_for(self, base: Explainer) -> str:
+        return base.style
+
+    def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
+        return tree.map_structure(lambda total, m: total + tf.reduce_sum(m, 0), sums, maps)
+
+    def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
+        return tree.map_structure(lambda total: total / self._samples, sums)

@@ -1,0 +1,190 @@
+"""The score that a target defines, and its gradient at the outputs: the seed of a backward pass.
+
+Methods that explain perturbed copies of an image must explain the same class on each copy. So a
+seed first chooses on the unperturbed images, and keeps that choice.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import tensorflow as tf
+from keras import tree
+
+from tfviz.errors import TargetError
+from tfviz.nesting import Nested
+
+Outputs: TypeAlias = Nested[tf.Tensor]
+TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
+Choice: TypeAlias = list[tf.Tensor]  # each tensor has one row per image
+
+
+class ChoosingTarget(abc.ABC):
+    """A target function that first chooses on the unperturbed images, for instance classes."""
+
+    @abc.abstractmethod
+    def choose(self, outputs: tf.Tensor) -> Choice:
+        """Return what is kept for perturbed copies of the images.
+
+        Args:
+            outputs: the outputs of the unperturbed images, (N, classes).
+
+        Returns:
+            Tensors with one row per image.
+        """
+
+    @abc.abstractmethod
+    def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
+        """Return the score of each row, (N,).
+
+        Args:
+            outputs: the outputs, (N, classes).
+            choice: one row of each tensor per row of the outputs.
+        """
+
+    def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
+        """Return the class that is explained, (N,) int32; None if it is not a single class."""
+        return None
+
+    @property
+    def rows(self) -> int | None:
+        """The number of images that it has a row for; None if it applies to any number."""
+        return None
+
+    def part(self, rows: slice) -> ChoosingTarget:
+        """Return the target for some of the images."""
+        return self
+
+    @abc.abstractmethod
+    def check(self, count: int | None, classes: int | None) -> None:
+        """Raise TargetError if it does not fit `count` images and a model with `classes`."""
+
+    def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the score of each image, (N,), with the choice made on these outputs."""
+        return self.score(outputs, self.choose(outputs))
+
+
+class Seed(abc.ABC):
+    """A target as a score of the outputs. Calling it returns the gradient of the score there."""
+
+    @abc.abstractmethod
+    def choose(self, outputs: Outputs) -> Choice:
+        """Return what the seed keeps for perturbed copies: one row of each tensor per image."""
+
+    @abc.abstractmethod
+    def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
+        """Return the score (rows,) of copies of N images: all first copies, all second, and so on.
+
+        Args:
+            outputs: the outputs of the copies, (copies · N, …).
+            choice: what `choose` returned for the N images.
+            copies: the number of copies.
+        """
+
+    @abc.abstractmethod
+    def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
+        """Return the gradient of `score` at the outputs, nested and shaped like them."""
+
+    def __call__(self, outputs: Outputs) -> Outputs:
+        return self.gradient(outputs, self.choose(outputs))
+
+
+@dataclass(frozen=True)
+class FixedSeed:
+    """A seed for copies of images, with the choice that it made on the images themselves."""
+
+    seed: Seed
+    choice: Choice
+    copies: int | tf.Tensor
+
+    def __call__(self, outputs: Outputs) -> Outputs:
+        return self.seed.gradient(outputs, self.choice, self.copies)
+
+    def score(self, outputs: Outputs) -> tf.Tensor:
+        """Return the score of each row, (rows,)."""
+        return self.seed.score(outputs, self.choice, self.copies)
+
+
+class WeightsSeed(Seed):
+    """A weighted sum of the outputs; for a class, its one-hot weights.
+
+    Args:
+        target: the top class (None), classes (N,) or (1,) int32, or weights (N or 1, …, classes).
+    """
+
+    def __init__(self, target: tf.Tensor | None) -> None:
+        self._target = target
+
+    def choose(self, outputs: tf.Tensor) -> Choice:
+        classes = outputs.shape[-1] or tf.shape(outputs)[-1]
+        if self._target is None:
+            weights = tf.one_hot(tf.argmax(outputs, axis=-1), classes)
+        else:
+            weights = tf.one_hot(self._target, classes) if self._target.dtype == tf.int32 else self._target
+        return [tf.broadcast_to(tf.cast(weights, outputs.dtype), tf.shape(outputs))]
+
+    def score(self, outputs: tf.Tensor, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
+        weighted = tf.cast(outputs * self.gradient(outputs, choice, copies), tf.float32)
+        return tf.reduce_sum(weighted, axis=list(range(1, len(outputs.shape))))
+
+    def gradient(self, outputs: tf.Tensor, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
+        return tf.cast(copied(choice[0], copies), outputs.dtype)
+
+
+class FunctionSeed(Seed):
+    """Any function of the outputs.
+
+    A plain function may combine the outputs with an array of one row per image, so it is called on
+    one copy of the batch at a time.
+    """
+
+    def __init__(self, function: TargetFunction) -> None:
+        self._function = function
+
+    def choose(self, outputs: Outputs) -> Choice:
+        return self._function.choose(outputs) if isinstance(self._function, ChoosingTarget) else []
+
+    def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
+        if isinstance(self._function, ChoosingTarget):
+            return self._function.score(outputs, [copied(x, copies) for x in choice])
+        if isinstance(copies, int) and copies == 1:
+            return self._function(outputs)
+        batches = tree.map_structure(lambda x: tf.reshape(x, tf.concat([[copies, -1], tf.shape(x)[1:]], 0)), outputs)
+        if isinstance(copies, int):
+            parts = [tree.map_structure(lambda x: x[k], batches) for k in range(copies)]  # noqa: B023
+            return tf.concat([self._function(part) for part in parts], 0)
+        one = lambda part: tf.cast(self._function(part), tf.float32)  # noqa: E731
+        return tf.reshape(tf.map_fn(one, batches, fn_output_signature=tf.float32), [-1])
+
+    def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
+        # Two outputs may be the same tensor (logits next to a removed softmax). Copies keep them
+        # apart.
+        flat = [tf.identity(x) for x in tree.flatten(outputs)]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(flat)
+            score = self.score(tree.pack_sequence_as(outputs, flat), choice, copies)
+        _require_one_number_per_image(score)
+        gradients = tape.gradient(score, flat)
+        if all(gradient is None for gradient in gradients):
+            raise TargetError("The target function does not depend on the model's outputs. Return a number computed from them.")
+        gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
+        return tree.pack_sequence_as(outputs, gradients)
+
+
+def copied(x: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
+    """Repeat the rows (N, …) of a batch as a whole: (copies · N, …)."""
+    if isinstance(copies, int) and copies == 1:
+        return x
+    return tf.tile(x, tf.concat([[copies], tf.ones(len(x.shape) - 1, tf.int32)], 0))
+
+
+def _require_one_number_per_image(score: object) -> None:
+    if not tf.is_tensor(score) or len(score.shape) != 1:  # type: ignore[attr-defined]
+        received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__  # type: ignore[attr-defined]
+        raise TargetError(
+            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
+            "classifier, pass lambda outputs: outputs[:, 3]."
+        )

@@ -10,7 +10,6 @@ from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
 from tfviz.graph.channels import moved_channels, require_channels_last
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
-    Attention,
     Concatenate,
     Contraction,
     Elementwise,
@@ -19,7 +18,9 @@ from tfviz.graph.operations import (
     Move,
     Normalization,
     Opaque,
+    OpaqueAttention,
     Relu,
+    Reshape,
     Window,
 )
 
@@ -132,7 +133,7 @@ def _maps(graph: Graph) -> set[Value]:
     for step in graph.steps:
         operation, signals = step.operation, step.signal_inputs
         is_window = isinstance(operation, (Linear, Window)) and operation.extent is not None
-        is_product = isinstance(operation, (Contraction, Attention))
+        is_product = isinstance(operation, (Contraction, OpaqueAttention))
         if is_window or (not is_product and any(x in found and _keeps_axes(step, x) for x in signals)):
             found.update(step.outputs)
     return found
@@ -146,7 +147,7 @@ def _keeps_axes(step: Step, value: Value) -> bool:
     if made.rank != value.rank:
         return False
     sizes = [size for size in value.shape[1:-1] if size is not None]
-    is_free_move = type(step.operation) is Move and len(sizes) == value.rank - 2 and min(sizes, default=1) > 1
+    is_free_move = type(step.operation) in (Move, Reshape) and len(sizes) == value.rank - 2 and min(sizes, default=1) > 1
     return not (is_free_move and math.prod(sizes) in made.shape[1:])
 
 

@@ -6,6 +6,7 @@ To add a method, add its file to this folder, and its import and row here. The p
 
 from __future__ import annotations
 
+from tfviz.methods.attention_rollout import AttentionRollout as AttentionRollout
 from tfviz.methods.contrastive_excitation_backprop import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
 from tfviz.methods.deconvnet import Deconvnet as Deconvnet
 from tfviz.methods.eigen_cam import EigenCAM as EigenCAM
@@ -14,11 +15,13 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop as ExcitationBa
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.grad_cam import GradCAM as GradCAM
 from tfviz.methods.grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
+from tfviz.methods.gradient_attention import GradientAttention as GradientAttention
 from tfviz.methods.gradient_times_input import GradientTimesInput as GradientTimesInput
 from tfviz.methods.guided_backprop import GuidedBackprop as GuidedBackprop
 from tfviz.methods.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from tfviz.methods.hires_cam import HiResCAM as HiResCAM
 from tfviz.methods.layer_cam import LayerCAM as LayerCAM
+from tfviz.methods.legrad import LeGrad as LeGrad
 from tfviz.methods.saliency import Saliency as Saliency
 from tfviz.methods.visual_backprop import VisualBackProp as VisualBackProp
 from tfviz.methods.xgrad_cam import XGradCAM as XGradCAM
@@ -41,5 +44,8 @@ METHODS: dict[str, type[Explainer]] = {
         ExcitationBackprop,
         ContrastiveExcitationBackprop,
         VisualBackProp,
+        AttentionRollout,
+        GradientAttention,
+        LeGrad,
     )
 }

@@ -66,7 +66,8 @@ class TokenGrid:
             patches = tokens[:, first : first + number]
         else:
             patches = tf.gather(tokens, self.index, axis=1)
-        return tf.reshape(patches, [-1, self.rows, self.columns, *tokens.shape[2:]])
+        sizes = [tf.shape(tokens)[axis] if n is None else n for axis, n in enumerate(tokens.shape)]
+        return tf.reshape(patches, [-1, self.rows, self.columns, *sizes[2:]])
 
     def __str__(self) -> str:
         others = self.count - len(self.index)
@@ -76,17 +77,31 @@ class TokenGrid:
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
     """Return the grids of those values that are sequences of tokens.
 
+    The output of an attention layer has the grid of the sum that it goes to.
+
     Args:
         graph: the graph.
         values: the values.
         sizes: the size of each input.
     """
-    values = list(values)
+    values = [value for value in values if value.rank == 3]
+    sums = {value: _sum_behind(graph, value) for value in values}
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
-        _follow(graph.before(values), marks, {}, from_image=True)
-    grids = {value: _grid(*marks[value]) for value in values if value.rank == 3 and value in marks}
+        _follow(graph.before([*values, *sums.values()]), marks, {}, from_image=True)
+    found = {value: marks.get(value, marks.get(sums[value])) for value in values}
+    grids = {value: _grid(*one) for value, one in found.items() if one is not None}
     return {value: grid for value, grid in grids.items() if grid is not None}
+
+
+def _sum_behind(graph: Graph, value: Value) -> Value:
+    """Return the residual sum that a value goes to, or the value itself if there is none."""
+    behind = value
+    while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
+        behind = readers[0].outputs[0]
+        if isinstance(readers[0].operation, Sum):
+            return behind
+    return value
 
 
 def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:

@@ -9,9 +9,11 @@ import keras
 import tensorflow as tf
 
 from tfviz import targets
+from tfviz.errors import ImageError
 from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.layer_search import LayerName
+from tfviz.graph.token_grid import TokenGrid, token_grids
 from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import LabelSource
 
@@ -20,7 +22,8 @@ class CAM(Explainer):
     """A class activation map at one layer.
 
     Only the part of the model above the layer is differentiated. `layer_path` holds the path of the
-    chosen layer.
+    chosen layer. The tokens of a vision transformer (N, tokens, K) are read as a map (N, h, w, K) of
+    the patches, without class tokens and registers.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -41,7 +44,8 @@ class CAM(Explainer):
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None means the last layer with height and width that every path to the output goes
-                through. Pooling layers don't count.
+                through. Pooling layers don't count. In a vision transformer it is the first
+                normalization of the last attention block.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
                 explains them with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
@@ -57,11 +61,13 @@ class CAM(Explainer):
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
         if layer is None:
-            self.layer = layer_search.last_feature_map(self.graph).outputs[0]
+            self.layer = layer_search.automatic_layer(self.graph).outputs[0]
         else:
             self.layer = layer_search.find(self.graph, layer)
         self.layer_path = self.graph.name_of(self.layer)
         layer_search.require_height_and_width(self.graph, self.layer, self.layer_path)
+        self.has_tokens = layer_search.may_be_tokens(self.graph, self.layer)
+        self.grids: dict[tuple[tuple[int, ...], ...], TokenGrid | None] = {}
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         return self.map_from(inputs_of(self.graph, images), seed)
@@ -77,9 +83,33 @@ class CAM(Explainer):
             The map (N, h, w), and all values that are known now.
         """
         backward = backpropagate(self.graph, known, seed, [self.layer])
-        A, G = backward.values[self.layer], backward.gradients[0]
-        weighed = self.weigh(tf.cast(A, tf.float32), tf.cast(G, tf.float32))
+        A, G = (self.as_map(x, known) for x in (backward.values[self.layer], backward.gradients[0]))
+        weighed = self.weigh(A, G)
         return weighed if self.is_signed else tf.nn.relu(weighed), backward.values
+
+    def as_map(self, x: tf.Tensor, known: Values) -> tf.Tensor:
+        """Return activations or gradients of the layer in float32, tokens arranged as a map.
+
+        Args:
+            x: (N, h, w, K), or (N, tokens, K).
+            known: the known values of the graph, at least its inputs.
+
+        Raises:
+            ImageError: the layer holds tokens, and the size of the images is not known.
+        """
+        x = tf.cast(x, tf.float32)
+        if not self.has_tokens:
+            return x
+        sizes = tuple(tuple(known[value].shape[1:]) for value in self.graph.inputs)
+        if any(None in size for size in sizes):
+            raise ImageError(
+                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' holds tokens. Received "
+                f"images of size {sizes[0]} inside a tf.function. Give that function an input_signature with height and width."
+            )
+        if sizes not in self.grids:
+            self.grids[sizes] = token_grids(self.graph, [self.layer], sizes).get(self.layer)
+        grid = self.grids[sizes]
+        return x if grid is None else grid.patches(x)
 
     @abc.abstractmethod
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:

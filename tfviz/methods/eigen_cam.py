@@ -46,7 +46,7 @@ class EigenCAM(CAM):
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         values = run(inputs_of(self.graph, images), self.graph.before([self.layer]))
-        return self.weigh(tf.cast(values[self.layer], tf.float32)), values
+        return self.weigh(self.as_map(values[self.layer], values)), values
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor | None = None) -> tf.Tensor:
         return first_component(A)

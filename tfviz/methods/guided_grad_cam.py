@@ -104,7 +104,7 @@ class GuidedGradCAM(GradCAM):
 
     def _has_positions(self, value: Value) -> bool:
         """Return whether an input has positions to mask, unlike a vector beside the image."""
-        return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
+        return map_axes(self.graph, value) == (2 if self.has_tokens else map_axes(self.graph, self.layer))
 
 
 def _resized_like(cam: tf.Tensor, image: tf.Tensor) -> tf.Tensor:

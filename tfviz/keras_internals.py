@@ -229,9 +229,14 @@ def untouched(model: object) -> Iterator[None]:
 
 
 def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
-    """Restore the attributes that a call set to tensors."""
+    """Restore flags, and the attributes that a call set to tensors.
+
+    A GroupQueryAttention, for one, notes in a flag whether its last call returned the scores.
+    """
     for name, value in list(vars(part).items()):
-        if value is not before.get(name) and any(_is_tensor(one) for one in tree.flatten(value)):
+        if isinstance(before.get(name), bool):
+            vars(part)[name] = before[name]
+        elif value is not before.get(name) and any(_is_tensor(one) for one in tree.flatten(value)):
             if name in before:
                 vars(part)[name] = before[name]
             else:

@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
     """Return the path of the default layer of class activation maps, and a remark about it."""
-    from tfviz.graph.layer_search import last_feature_map
+    from tfviz.graph.layer_search import automatic_layer
 
     try:
-        path = last_feature_map(graph).path
+        path = automatic_layer(graph).path
     except UnsupportedModelError as error:
         return None, f"There is no default layer: {error}"
     return path, f"* Class activation maps use '{path}' unless --layer names another layer."

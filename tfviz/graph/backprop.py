@@ -123,17 +123,17 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 
 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
-    # A value behind another of `at` is computed on the tape, because the other's gradient passes it.
-    first = [value for value in at if value not in graph.after([other for other in at if other is not value])]
-    values = run(known, graph.before(first, given=known))
+    starts = _independent(graph, at)
+    values = run(known, graph.before(starts, given=known))
     # A layer may return its input tensor itself (Dropout at inference). A copy keeps the two values
     # apart on the tape.
-    values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in first})
-    behind = graph.after(first)
-    rest = graph.before([*graph.outputs, *at], given=[value for value in values if value in first or value not in behind])
+    values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in starts})
+    behind = graph.after(starts)
+    given = [value for value in values if value in starts or value not in behind]
+    rest = graph.before([*graph.outputs, *at], given=given)
     is_half = not _in_float32.get() and graph.is_half_precision()
     with tf.GradientTape(watch_accessed_variables=False, persistent=is_half) as tape:
-        tape.watch([values[value] for value in first if values[value].dtype.is_floating])
+        tape.watch([values[value] for value in starts if values[value].dtype.is_floating])
         values = run(values, rest, rules)
     watched = [values[value] for value in at]
     outputs = [values[value] for value in graph.outputs]
@@ -155,6 +155,16 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
         ) from error
     filled = [_required(graph, value, g, values) for value, g in zip(at, gradients, strict=True)]
     return Backward(values, filled)
+
+
+def _independent(graph: Graph, values: Sequence[Value]) -> list[Value]:
+    """Return those values that depend on none of the others."""
+    reached, dependent = set(values), set()
+    for step in graph.steps:
+        if reached.intersection(step.inputs):
+            dependent.update(step.outputs)
+            reached.update(step.outputs)
+    return [value for value in values if value not in dependent]
 
 
 def _first_finite(

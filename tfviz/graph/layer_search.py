@@ -7,10 +7,10 @@ import math
 import keras
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
+from tfviz.graph.attention import blocks_of, is_windowed
 from tfviz.graph.channels import moved_channels, require_channels_last
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
-    Attention,
     Concatenate,
     Contraction,
     Elementwise,
@@ -19,9 +19,12 @@ from tfviz.graph.operations import (
     Move,
     Normalization,
     Opaque,
+    OpaqueAttention,
     Relu,
+    Reshape,
     Window,
 )
+from tfviz.graph.token_grid import token_grids
 
 LayerName = str | keras.Layer | None
 
@@ -90,36 +93,62 @@ def _quoted(paths: list[str]) -> str:
     return ", ".join(map(repr, paths[:8])) + (" …" if len(paths) > 8 else "")
 
 
-def last_feature_map(graph: Graph) -> Step:
+def automatic_layer(graph: Graph) -> Step:
     """Return the automatic layer of CAMs: the last feature map that every path goes through.
 
     Pooling and padding are skipped in favor of the activation before them. Maps of one pixel, the
-    output itself, and maps with fewer axes than the image (the tokens of a transformer, one number
-    per frame of a video) don't count. Neither does the convolutional stem of a transformer.
+    output itself, and values with fewer axes than the image (one number per frame of a video) don't
+    count. If attention between tokens follows the last map, it is the output of the last attention
+    block's first normalization.
 
     Args:
         graph: the graph.
 
     Returns:
-        The step that computes the map.
+        The step that computes the map or the tokens.
 
     Raises:
-        UnsupportedModelError: there is no such map.
+        UnsupportedModelError: there is neither.
     """
+    map_step, tokens = _last_feature_map(graph), last_tokens(graph)
+    token_step = None if tokens is None else graph.producer(tokens)
+    if token_step is not None and not (map_step and graph.after([tokens]).intersection(map_step.outputs)):
+        return token_step
+    if map_step is not None:
+        return map_step
+    raise UnsupportedModelError(
+        f"The model '{graph.model_name}' has no feature map with height and width that every path to the output goes through, "
+        "and no attention between the patches of an image that tfviz can read. Name a layer, or use a method that needs none, "
+        "such as saliency or guided_backprop."
+    )
+
+
+def last_tokens(graph: Graph) -> Value | None:
+    """Return the tokens that the last attention block between all patches of an image reads."""
+    blocks = [block for block in blocks_of(graph) if block.source.rank == 3 and not is_windowed(graph, block)]
+    sizes = [value.shape[1:] for value in graph.inputs]
+    if not blocks or any(len(size) != 3 for size in sizes):
+        return None
+    tokens = blocks[-1].source
+    is_of_free_size = any(None in size for size in sizes)
+    return tokens if is_of_free_size or token_grids(graph, [tokens], sizes) else None
+
+
+def may_be_tokens(graph: Graph, value: Value) -> bool:
+    """Return whether a value is a sequence in a model with attention, on images."""
+    has_images = any(image.rank == 4 for image in graph.inputs)
+    return value.rank == 3 and has_images and bool(blocks_of(graph))
+
+
+def _last_feature_map(graph: Graph) -> Step | None:
     ends = _forms_of_outputs(graph) | moved_channels(graph)
     maps = _maps(graph)
     for step in reversed(graph.before(graph.outputs)):
         if _holds_features(step) and ends.isdisjoint(step.outputs) and step.outputs[0] in maps:
             value = step.outputs[0]
             if has_height_and_width(value) and covers_image(graph, value) and is_on_every_path(graph, value):
-                if _feeds_a_transformer(graph, value):
-                    break
-                return step
-    raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width that every path to the output goes through "
-        "(the tokens of a transformer have none). Name a layer, or use a method that needs none, such as saliency or "
-        "guided_backprop."
-    )
+                return None if _feeds_a_transformer(graph, value) else step
+    return None
 
 
 def _maps(graph: Graph) -> set[Value]:
@@ -132,7 +161,7 @@ def _maps(graph: Graph) -> set[Value]:
     for step in graph.steps:
         operation, signals = step.operation, step.signal_inputs
         is_window = isinstance(operation, (Linear, Window)) and operation.extent is not None
-        is_product = isinstance(operation, (Contraction, Attention))
+        is_product = isinstance(operation, (Contraction, OpaqueAttention))
         if is_window or (not is_product and any(x in found and _keeps_axes(step, x) for x in signals)):
             found.update(step.outputs)
     return found
@@ -146,7 +175,7 @@ def _keeps_axes(step: Step, value: Value) -> bool:
     if made.rank != value.rank:
         return False
     sizes = [size for size in value.shape[1:-1] if size is not None]
-    is_free_move = type(step.operation) is Move and len(sizes) == value.rank - 2 and min(sizes, default=1) > 1
+    is_free_move = type(step.operation) in (Move, Reshape) and len(sizes) == value.rank - 2 and min(sizes, default=1) > 1
     return not (is_free_move and math.prod(sizes) in made.shape[1:])
 
 

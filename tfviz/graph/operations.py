@@ -114,6 +114,14 @@ class Softmax(Elementwise):
     """exp(x) divided by its sum along an axis: class probabilities that sum to 1."""
 
 
+class Attention(Softmax):
+    """The softmax of an attention over its keys.
+
+    Its output is P, the attention probabilities (N, heads, queries, keys) before any dropout, or
+    (N, queries, keys) of a single head. `graph.attention` marks it.
+    """
+
+
 class Sigmoid(Elementwise):
     """1 / (1 + exp(−x)): a probability per element."""
 
@@ -188,6 +196,15 @@ class Product(Operation):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Move(Operation):
     """Moves, copies or drops elements, or adds constant ones: reshape, slice, stack, flip …"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Move):
+    """Another shape for the same elements in the same order. Further inputs only give sizes."""
+
+    @property
+    def signal(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -285,7 +302,7 @@ class Opaque(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Attention(Opaque):
-    """Attention between positions."""
+class OpaqueAttention(Opaque):
+    """Attention between positions whose code cannot be traced."""
 
     holds_attention: bool = True

@@ -7,6 +7,7 @@ To add a method, add its file to this folder, and its import and row here. The p
 from __future__ import annotations
 
 from tfviz.methods.ablation_cam import AblationCAM as AblationCAM
+from tfviz.methods.attention_rollout import AttentionRollout as AttentionRollout
 from tfviz.methods.contrastive_excitation_backprop import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
 from tfviz.methods.deconvnet import Deconvnet as Deconvnet
 from tfviz.methods.eigen_cam import EigenCAM as EigenCAM
@@ -15,12 +16,14 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop as ExcitationBa
 from tfviz.methods.expected_gradients import ExpectedGradients as ExpectedGradients
 from tfviz.methods.grad_cam import GradCAM as GradCAM
 from tfviz.methods.grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
+from tfviz.methods.gradient_attention import GradientAttention as GradientAttention
 from tfviz.methods.gradient_times_input import GradientTimesInput as GradientTimesInput
 from tfviz.methods.guided_backprop import GuidedBackprop as GuidedBackprop
 from tfviz.methods.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from tfviz.methods.hires_cam import HiResCAM as HiResCAM
 from tfviz.methods.integrated_gradients import IntegratedGradients as IntegratedGradients
 from tfviz.methods.layer_cam import LayerCAM as LayerCAM
+from tfviz.methods.legrad import LeGrad as LeGrad
 from tfviz.methods.lookup import METHODS as METHODS
 from tfviz.methods.occlusion import Occlusion as Occlusion
 from tfviz.methods.rise import RISE as RISE
@@ -58,6 +61,9 @@ METHODS.update(
             ExcitationBackprop,
             ContrastiveExcitationBackprop,
             VisualBackProp,
+            AttentionRollout,
+            GradientAttention,
+            LeGrad,
             Occlusion,
             RISE,
         )

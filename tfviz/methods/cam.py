@@ -15,7 +15,8 @@ from tfviz.methods.layer_maps import LayerExplainer
 class CAM(LayerExplainer):
     """A class activation map at one layer, or a combination of maps at several.
 
-    Only the part of the model above the layer is differentiated.
+    Only the part of the model above the layer is differentiated. The tokens of a vision transformer
+    (N, tokens, K) are read as a map (N, h, w, K) of the patches, without class tokens and registers.
     """
 
     is_signed: ClassVar[bool] = False  # whether negative values stay
@@ -35,7 +36,7 @@ class CAM(LayerExplainer):
         """
         backward = backpropagate(self.graph, known, seed, self.layers)
         pairs = zip(self.layers, backward.gradients, strict=True)
-        maps = [self._map(tf.cast(backward.values[layer], tf.float32), tf.cast(G, tf.float32)) for layer, G in pairs]
+        maps = [self._map(*(self.as_map(x, layer, known) for x in (backward.values[layer], G))) for layer, G in pairs]
         return self.combined(maps, known), backward.values
 
     def _map(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:

@@ -78,8 +78,9 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
         values = run(values or inputs_of(self.graph, images), self.graph.before(self.layers, given=values))
-        chosen = [_by_deviation(values[layer], n) for layer, n in zip(self.layers, self.widths, strict=True)]
-        maps = [_channels_first(values[layer], one) for layer, one in zip(self.layers, chosen, strict=True)]
+        found = [self.as_map(values[layer], layer, values) for layer in self.layers]
+        chosen = [_by_deviation(A, n) for A, n in zip(found, self.widths, strict=True)]
+        maps = [_channels_first(A, one) for A, one in zip(found, chosen, strict=True)]
         context = {"maps": maps, "chosen": chosen} | self.shared(images, values, fixed)
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
@@ -122,14 +123,14 @@ def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
     """Return the channels with the highest deviation over the positions, (N, count) int32, in order."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
-    deviation = tf.math.reduce_std(tf.cast(A, tf.float32), axis=_positions(A))
+    deviation = tf.math.reduce_std(A, axis=_positions(A))
     return tf.sort(tf.math.top_k(deviation, count).indices, axis=-1)
 
 
 def _channels_first(A: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Return the chosen channels (N, channels, h, w) in float32."""
+    """Return the chosen channels (N, channels, h, w)."""
     rank = len(A.shape)
-    first = tf.transpose(tf.cast(A, tf.float32), [0, rank - 1, *range(1, rank - 1)])
+    first = tf.transpose(A, [0, rank - 1, *range(1, rank - 1)])
     return first if chosen.shape[1] == first.shape[1] else tf.gather(first, chosen, axis=1, batch_dims=1)
 
 

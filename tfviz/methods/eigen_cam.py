@@ -46,7 +46,7 @@ class EigenCAM(CAM):
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         values = run(inputs_of(self.graph, images), self.graph.before(self.layers))
-        maps = [self.weigh(tf.cast(values[layer], tf.float32)) for layer in self.layers]
+        maps = [self.weigh(self.as_map(values[layer], layer, values)) for layer in self.layers]
         return self.combined(maps, values), values
 
     def weigh(self, A: tf.Tensor, G: tf.Tensor | None = None) -> tf.Tensor:

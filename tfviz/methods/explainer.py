@@ -51,6 +51,7 @@ class Explainer(abc.ABC):
     key: ClassVar[str]
     question: ClassVar[str]
     needs_layer: ClassVar[bool] = False
+    needs_attention: ClassVar[bool] = False
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"

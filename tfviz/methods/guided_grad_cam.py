@@ -108,4 +108,4 @@ class GuidedGradCAM(GradCAM):
 
     def _has_positions(self, value: Value) -> bool:
         """Return whether an input has positions to mask, unlike a vector beside the image."""
-        return map_axes(self.graph, value) == map_axes(self.graph, self.layer)
+        return map_axes(self.graph, value) == self.map_axes_of(self.layer)

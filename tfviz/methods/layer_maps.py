@@ -8,11 +8,13 @@ from typing import ClassVar, TypeAlias
 import keras
 import tensorflow as tf
 
-from tfviz.errors import OptionError
+from tfviz.errors import ImageError, OptionError
 from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values
 from tfviz.graph.channels import map_axes
+from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
+from tfviz.graph.token_grid import TokenGrid, token_grids
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.resizing import resized
 from tfviz.models.labels import LabelSource
@@ -54,7 +56,8 @@ class LayerExplainer(Explainer):
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None means the last layer with height and width that every path to the output goes
-                through. Pooling layers don't count. A list of layers combines their maps.
+                through. Pooling layers don't count. In a vision transformer it is the first
+                normalization of the last attention block. A list of layers combines their maps.
             combine: "mean", "max" or "product" of the maps of a list of layers, each resized to the
                 image and scaled to [0, 1] by its minimum and maximum.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
@@ -80,7 +83,7 @@ class LayerExplainer(Explainer):
                 raise OptionError("`layer` is an empty list. Pass at least one layer.")
             self.layers = [layer_search.find(self.graph, one) for one in layer]
         elif layer is None:
-            self.layers = [layer_search.last_feature_map(self.graph).outputs[0]]
+            self.layers = [layer_search.automatic_layer(self.graph).outputs[0]]
         else:
             self.layers = [layer_search.find(self.graph, layer)]
         self.layer = self.layers[0]
@@ -88,6 +91,36 @@ class LayerExplainer(Explainer):
         self.layer_path = ", ".join(paths)
         for value, path in zip(self.layers, paths, strict=True):
             layer_search.require_height_and_width(self.graph, value, path)
+        self._grids: dict[tuple[Value, tuple[tuple[int, ...], ...]], TokenGrid | None] = {}
+
+    def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
+        """Return activations or gradients of a layer in float32, tokens arranged as a map.
+
+        Args:
+            x: (N, h, w, K), or (N, tokens, K).
+            layer: the layer.
+            known: the known values of the graph, at least its inputs.
+
+        Raises:
+            ImageError: the layer holds tokens, and the size of the images is not known.
+        """
+        x = tf.cast(x, tf.float32)
+        if not layer_search.may_be_tokens(self.graph, layer):
+            return x
+        sizes = tuple(tuple(known[value].shape[1:]) for value in self.graph.inputs)
+        if any(None in size for size in sizes):
+            raise ImageError(
+                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' holds tokens. Received "
+                f"images of size {sizes[0]} inside a tf.function. Give that function an input_signature with height and width."
+            )
+        if (layer, sizes) not in self._grids:
+            self._grids[layer, sizes] = token_grids(self.graph, [layer], sizes).get(layer)
+        grid = self._grids[layer, sizes]
+        return x if grid is None else grid.patches(x)
+
+    def map_axes_of(self, layer: Value) -> int:
+        """Return the number of axes of a layer's map."""
+        return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
     def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:
         """Return the map of the only layer, or the combination of the maps of a list.

@@ -16,7 +16,7 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.nesting import Nested
-from tfviz.reading import keras_tracer, tensorflow_tracer
+from tfviz.reading import keras_ops, keras_tracer, tensorflow_tracer
 from tfviz.reading.keras_layers import can_only_be_traced_by_keras
 from tfviz.reading.trace import Call, NotReadable, Trace, recorded_trace
 
@@ -69,16 +69,31 @@ def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
 
 def _inside_call(call: Call, by_tensorflow: bool) -> Trace | NotReadable:
     layer = call.operation
-    symbols = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in call.inputs]
+    distinct = call.distinct_inputs
 
     def run_on(run: Runner, tensors: Sequence[tf.Tensor], **options: Any) -> Any:
-        args, kwargs = call.on(tensors)
+        given = {id(symbol): x for symbol, x in zip(distinct, tensors, strict=True)}
+        args, kwargs = call.on([given[id(symbol)] for symbol in call.inputs])
         return run(*args, **{**kwargs, **options})
 
-    found = _traced(layer, symbols, run_on, by_tensorflow)
-    if isinstance(found, Trace) and len(tree.flatten(found.outputs)) != len(call.outputs):
+    def traced_on(symbols: list[keras.KerasTensor]) -> Trace | NotReadable:
+        if not isinstance(layer, keras.Layer):  # see keras_ops.is_attention
+            return tensorflow_tracer.traced(None, symbols, lambda tensors: run_on(keras_ops.exact_attention(layer), tensors))
+        return _traced(layer, symbols, run_on, by_tensorflow)
+
+    found = traced_on([keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in distinct])
+    free = [keras.KerasTensor(_with_free_tokens(tensor.shape), dtype=tensor.dtype) for tensor in distinct]
+    if isinstance(found, NotReadable) and by_tensorflow and any(len(tensor.shape) == 3 for tensor in distinct):
+        # A layer may declare a wrong number of tokens, as KerasHub's DINOv3 does for wide images.
+        second = traced_on(free)
+        found = second if isinstance(second, Trace) else found
+    if isinstance(found, Trace) and len(found.returned) != len(call.outputs):
         return NotReadable("returns a different number of tensors when traced")
     return found
+
+
+def _with_free_tokens(shape: Sequence[int | None]) -> Sequence[int | None]:
+    return (shape[0], None, shape[2]) if len(shape) == 3 else shape
 
 
 def _inside_function(function: Callable[[Any], Any], like: keras.KerasTensor, by_tensorflow: bool) -> Trace | NotReadable:

@@ -22,15 +22,15 @@ def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
-    given = noise([((2, *symbol.shape[1:]), symbol.dtype) for symbol in symbols])
+    given = noise([(tuple(n or 2 for n in symbol.shape), symbol.dtype) for symbol in symbols])
     values = {id(symbol): x for symbol, x in zip(symbols, given, strict=True)}
     for call in trace.calls:
         args, kwargs = call.arguments.fill_in(values)
         extra = {"training": False} if isinstance(call.operation, keras.Layer) else {}
         outputs = [x for x in tree.flatten(call.operation(*args, **{**extra, **kwargs})) if tf.is_tensor(x)]
         values.update({id(symbol): x for symbol, x in zip(call.outputs, outputs, strict=True)})
-    actual = [values[id(symbol)] for symbol in tree.flatten(trace.outputs)]
-    return _are_near(actual, tree.flatten(function(*given)))
+    actual = [values[id(symbol)] for symbol in trace.returned]
+    return _are_near(actual, [x for x in tree.flatten(function(*given)) if tf.is_tensor(x)])
 
 
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:

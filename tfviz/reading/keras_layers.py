@@ -17,7 +17,6 @@ from keras import layers, ops
 
 from tfviz import keras_internals
 from tfviz.graph.operations import (
-    Attention,
     Choice,
     Concatenate,
     Crop,
@@ -29,10 +28,12 @@ from tfviz.graph.operations import (
     Move,
     Normalization,
     Opaque,
+    OpaqueAttention,
     Operation,
     Pad,
     Product,
     Relu,
+    Reshape,
     Resize,
     Softmax,
     Sum,
@@ -318,7 +319,8 @@ TABLE: dict[type, Row] = {
     **_rows(_of(Identity), "RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective"),
     **_rows(_of(Identity), "RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear"),
     **_rows(_of(Identity), "RandomTranslation RandomZoom AugMix CutMix MixUp RandAugment"),
-    **_rows(_of(Move), "Flatten Reshape RepeatVector"),
+    **_rows(_of(Reshape), "Flatten Reshape"),
+    layers.RepeatVector: _of(Move),
     layers.Permute: _permute,
     layers.Concatenate: _concatenate,
     **_rows(_of(Resize), "Resizing CenterCrop"),
@@ -366,10 +368,21 @@ LINEAR = frozenset(
 def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
     """Describe a layer that could not be traced."""
     name = type(layer).__name__
-    if isinstance(layer, _ATTENTION):
-        return Attention(name=name, reason=why.reason, cause=why.cause)
+    if is_attention(layer) or not isinstance(layer, keras.Layer):
+        return OpaqueAttention(name=name, reason=why.reason, cause=why.cause)
     holds_attention = any(isinstance(part, _ATTENTION) for part in keras_internals.layers_of(layer))
     return Opaque(name=name, reason=why.reason, cause=why.cause, holds_attention=holds_attention)
+
+
+def is_attention(layer: keras.Operation) -> bool:
+    """Return whether a layer is one of Keras' attention layers."""
+    return isinstance(layer, _ATTENTION)
+
+
+def may_be_masked(model: keras.Model) -> bool:
+    """Return whether a layer of a model makes a mask, which Keras attention reads off its inputs."""
+    parts = keras_internals.layers_of(model)
+    return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:
@@ -388,8 +401,8 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a built-in layer is opaque unless Keras can trace it: recurrent, attention."""
-    return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization))
+    """Return whether a built-in layer is opaque unless Keras can trace it, such as a recurrent one."""
+    return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 
 def is_activation(layer: object) -> bool:

@@ -7,6 +7,7 @@ a private class. The class name is the name of the operation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -29,6 +30,7 @@ from tfviz.graph.operations import (
     Pad,
     Product,
     Relu,
+    Reshape,
     Resize,
     Sigmoid,
     Softmax,
@@ -213,7 +215,8 @@ TABLE: dict[str, Row] = {
     **rows(_of(Choice), "Maximum Minimum Clip"),
     **rows(_of(Normalization), "BatchNorm LayerNorm RMSNorm Normalize"),
     **rows(_of(Identity), "Identity Copy Cast View EnsureShape CheckNumerics"),
-    **rows(_of(Move), "Reshape Squeeze ExpandDims Ravel Stack GetItem Split Slice Unstack Repeat Tile Flip Roll BroadcastTo"),
+    **rows(_of(Reshape), "Reshape Squeeze ExpandDims Ravel"),
+    **rows(_of(Move), "Stack GetItem Split Slice Unstack Repeat Tile Flip Roll BroadcastTo"),
     **rows(_of(Move), "Take DepthToSpace SpaceToDepth"),
     "Resize": _of(Resize),
     "Pad": _pad,
@@ -251,6 +254,22 @@ def operation_of(call: Call) -> Operation:
     if row is None:
         return Opaque(name=_name(call))
     return row(call)
+
+
+def is_attention(operation: keras.Operation) -> bool:
+    """Return whether an operation is `ops.dot_product_attention`, whose code TensorFlow traces."""
+    return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
+
+
+def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
+    """Return the function that a `DotProductAttention` computes, without flash attention.
+
+    Flash attention gives the same result but never computes the probabilities, and TensorFlow has
+    none.
+    """
+    cap = getattr(operation, "attn_logits_soft_cap", None)
+    options = {} if cap is None else {"attn_logits_soft_cap": cap}
+    return partial(keras.ops.dot_product_attention, is_causal=operation.is_causal, flash_attention=False, **options)
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
+from tfviz.graph.attention import with_attention
 from tfviz.graph.gates import with_carriers
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
@@ -116,7 +117,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
         graph.output_structure = graph.output_structure[0]  # unpacked by Keras as well
-    return with_carriers(graph)
+    return with_attention(with_carriers(graph))
 
 
 def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) -> Nested[Value]:
@@ -156,7 +157,7 @@ class _Reader:
         """Read the inside of a call, whose inputs and outputs are values of the outer graph."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
-        pairs = zip(tree.flatten(inner.outputs), call.outputs, strict=True)
+        pairs = zip(inner.returned, call.outputs, strict=True)
         values.update({id(tensor): inside[id(symbol)] for symbol, tensor in pairs})
 
     def _open_model(self, model: keras.Model, call: Call, values: dict[int, Value], path: str) -> None:
@@ -179,16 +180,25 @@ class _Reader:
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
         """Open a layer that runs other layers or a user's function, if it can be traced."""
         layer = call.operation
+        if keras_ops.is_attention(layer):
+            return self._open_code(call, values, path)
         if not isinstance(layer, keras.Layer) or keras_layers.stages_of(layer) is not None or _is_activation(layer):
             return False
-        if keras_layers.is_keras_layer(layer) and not _holds_layers(layer):
+        if keras_layers.is_keras_layer(layer) and not _holds_layers(layer) and not keras_layers.is_attention(layer):
             return False
+        if keras_layers.is_attention(layer) and keras_layers.may_be_masked(self.graph.model):
+            self._add_opaque(call, values, path, NotReadable("may read a mask"))
+            return True
+        return self._open_code(call, values, path)
+
+    def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
+        """Trace the code of a call, or add it as opaque."""
         inner = calls_of(call, by_tensorflow=self.by_tensorflow)
         if isinstance(inner, NotReadable):
             self._add_opaque(call, values, path, inner)
             return True
         self.graph.is_traced = True
-        self._open(inner, [values[id(tensor)] for tensor in call.inputs], call, values, path)
+        self._open(inner, [values[id(tensor)] for tensor in call.distinct_inputs], call, values, path)
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:

@@ -149,14 +149,15 @@ class _FunctionTrace:
 
     def calls(self) -> Trace:
         """Convert the trace to calls of operations on symbolic tensors, like Keras' own."""
-        parts = self._parts(tree.flatten(self.outputs))
+        parts = self._parts([x for x in tree.flatten(self.outputs) if tf.is_tensor(x)])
         number: dict[int, int] = {}
         calls = []
         for part in parts:
             key = id(part.operation)
             calls.append(self._call(part, number.get(key, 0)))
             number[key] = number.get(key, 0) + 1
-        return Trace(calls, self.inputs, tree.map_structure(self._symbol, self.outputs))
+        outputs = tree.map_structure(lambda x: self._symbol(x) if tf.is_tensor(x) else x, self.outputs)
+        return Trace(calls, self.inputs, outputs)
 
     def _parts(self, outputs: Sequence[tf.Tensor]) -> list[_LayerCall | _OperationCall]:
         """Return the calls that these tensors need, in execution order."""

@@ -34,6 +34,11 @@ class Call:
     def inputs(self) -> list[keras.KerasTensor]:
         return self.arguments.keras_tensors
 
+    @property
+    def distinct_inputs(self) -> list[keras.KerasTensor]:
+        """The inputs, each once, although self-attention reads the same tensor as query and value."""
+        return list({id(tensor): tensor for tensor in self.inputs}.values())
+
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of the same call with other tensors, one per element of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
@@ -45,7 +50,8 @@ class Trace:
 
     Attributes:
         calls: the calls, without the inputs.
-        inputs, outputs: the symbolic input and output tensors, nested as in the code.
+        inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
+            include other values, such as None.
         is_recorded: whether Keras recorded the calls when the model was created; otherwise they
             were found by running the code on symbolic tensors.
     """
@@ -54,6 +60,11 @@ class Trace:
     inputs: Nested[keras.KerasTensor]
     outputs: Nested[keras.KerasTensor]
     is_recorded: bool = False
+
+    @property
+    def returned(self) -> list[keras.KerasTensor]:
+        """The output tensors, without the other values that the code returns."""
+        return [x for x in tree.flatten(self.outputs) if isinstance(x, keras.KerasTensor)]
 
 
 @dataclass(frozen=True)

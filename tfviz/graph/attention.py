@@ -1,0 +1,249 @@
+"""Find the attention blocks of a vision transformer.
+
+Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
+computes it. In the graph it is a softmax between two products, and that softmax is marked as
+`Attention`. Everything else follows from the paths around it: the value from which queries, keys and
+values are computed, the residual stream, and the tokens that the head reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tfviz.errors import UnsupportedModelError
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import (
+    Attention,
+    Choice,
+    Contraction,
+    Difference,
+    Elementwise,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Product,
+    Reshape,
+    Softmax,
+    Sum,
+    Transpose,
+    Window,
+)
+
+_BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalization, Product, Sum)
+
+
+def with_attention(graph: Graph) -> Graph:
+    """Mark each softmax over keys: it reads a product of queries and keys, and weights values."""
+    steps = []
+    for step in graph.steps:
+        operation = step.operation
+        if (
+            isinstance(operation, Softmax)
+            and _weighting(graph, step)
+            and _scores(graph, step)
+            and _may_be_square(step.outputs[0])
+        ):
+            step = replace(step, operation=Attention(**vars(operation)))
+        steps.append(step)
+    return replace(graph, steps=steps)
+
+
+def _weighting(graph: Graph, step: Step) -> Step | None:
+    """Return the product with the values, which may follow a dropout, a cast or a transpose."""
+    if step.outputs[0].rank < 3:
+        return None
+    for reader in graph.consumers(step.outputs[0]):
+        if isinstance(reader.operation, Contraction) and len(reader.inputs) > 1:
+            return reader
+        if isinstance(reader.operation, (Identity, Reshape, Transpose)) and (found := _weighting(graph, reader)):
+            return found
+    return None
+
+
+def _scores(graph: Graph, step: Step) -> Step | None:
+    """Return the product of queries and keys, or the sum over channels in additive attention."""
+    wanted = list(step.signal_inputs)
+    while wanted:
+        producer = graph.producer(wanted.pop())
+        if producer is None:
+            continue
+        is_reduction = isinstance(producer.operation, Window) and producer.operation.extent is None
+        if isinstance(producer.operation, Contraction) or is_reduction:
+            return producer
+        if isinstance(producer.operation, _BETWEEN_PRODUCTS):
+            wanted += producer.signal_inputs
+    return None
+
+
+def _may_be_square(value: Value) -> bool:
+    queries, keys = value.shape[-2:]
+    return queries == keys or None in (queries, keys)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a transformer.
+
+    Attributes:
+        step: the softmax.
+        weighting: the product of probabilities and values.
+        source: the value from which queries, keys and values are computed: the output of the
+            block's first normalization, where it has one.
+        stream: the tokens that enter the block.
+    """
+
+    step: Step
+    weighting: Step
+    source: Value
+    stream: Value
+
+    @property
+    def probabilities(self) -> Value:
+        return self.step.outputs[0]
+
+
+def blocks_of(graph: Graph) -> list[Block]:
+    """Return the self-attention blocks that lead to the outputs, from the image up.
+
+    Attention whose queries don't come from the image, such as that of a pooling head, has no block.
+    """
+    found = []
+    for step in graph.before(graph.outputs):
+        if isinstance(step.operation, Attention):
+            scores, weighting = _scores(graph, step), _weighting(graph, step)
+            is_of_image = scores is not None and graph.constants.isdisjoint(scores.inputs)
+            cut = next(_cuts(graph, weighting.inputs), None) if weighting is not None and is_of_image else None
+            if cut is not None and weighting is not None:
+                source = _source(graph, cut)
+                found.append(Block(step, weighting, source, _stream(graph, source)))
+    return found
+
+
+def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
+    """Yield the single values through which everything that leads to `values` goes, last first."""
+    position = {value: number for number, step in enumerate(graph.steps) for value in step.outputs}
+    front = set(values) - graph.constants
+    while front:
+        if len(front) == 1:
+            yield next(iter(front))
+        last = max(front, key=lambda value: position.get(value, -1))
+        step = graph.producer(last)
+        if step is None:
+            return
+        front = (front - {last}) | (set(step.signal_inputs) - graph.constants)
+
+
+def _source(graph: Graph, value: Value) -> Value:
+    """Return the tokens above a joint projection to queries, keys and values, if there is one."""
+    step = graph.producer(value)
+    while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
+        above = step.signal_inputs[0]
+        is_stream = value.rank == 3 and (len(graph.consumers(value)) > 1 or isinstance(step.operation, Move))
+        if is_stream and not isinstance(step.operation, Identity):
+            break
+        value, step = above, graph.producer(above)
+    return value
+
+
+def _stream(graph: Graph, source: Value) -> Value:
+    """Return the tokens that enter a block, whether it normalizes before attention or after."""
+    step = graph.producer(source)
+    if step is None or not isinstance(step.operation, Normalization):
+        return source
+    before = step.signal_inputs[0]
+    return before if len(graph.consumers(before)) > 1 else source
+
+
+def is_windowed(graph: Graph, block: Block) -> bool:
+    """Return whether a reshape before the probabilities moves positions to the batch axis."""
+    steps = graph.before([block.probabilities])
+    return any(
+        isinstance(one.operation, Reshape) and graph.constants.isdisjoint(one.inputs) and _changes_rows(one) for one in steps
+    )
+
+
+def _changes_rows(step: Step) -> bool:
+    sizes = [value.shape[1:] for value in (step.signal_inputs[0], step.outputs[0]) if value.shape]
+    return len(sizes) == 2 and all(None not in size for size in sizes) and len({math.prod(size) for size in sizes}) == 2
+
+
+@dataclass
+class Transformer:
+    """The blocks of a vision transformer, and the tokens that its head reads.
+
+    Attributes:
+        graph: the graph.
+        blocks: the blocks, from the image up.
+    """
+
+    graph: Graph
+    blocks: list[Block]
+
+    @property
+    def probabilities(self) -> list[Value]:
+        """P of each block."""
+        return [block.probabilities for block in self.blocks]
+
+    @property
+    def tokens(self) -> Value:
+        """The tokens that enter the first block."""
+        return self.blocks[0].stream
+
+    @cached_property
+    def ends(self) -> list[Value]:
+        """The tokens that leave each block."""
+        return [*(block.stream for block in self.blocks[1:]), self.final]
+
+    @cached_property
+    def final(self) -> Value:
+        """The tokens that leave the last block: the last residual sum before the head.
+
+        In a block that normalizes after its sums, the normalization follows.
+
+        Raises:
+            UnsupportedModelError: the outputs also depend on something before them.
+        """
+        graph, last = self.graph, self.blocks[-1]
+        behind = graph.after(last.weighting.outputs)
+        found = [value for value in _cuts(graph, graph.outputs) if value in behind and self._are_tokens(value)]
+        if not found:
+            raise UnsupportedModelError(
+                f"The outputs of '{graph.model_name}' are not computed from the tokens of its last attention block "
+                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency, or grad_cam with a layer."
+            )
+        value = next((one for one in found if _is_residual(graph, one)), found[-1])
+        readers = graph.consumers(value)
+        normalizes_after = last.source is last.stream and _is_normalized(graph, last.stream)
+        if normalizes_after and len(readers) == 1 and isinstance(readers[0].operation, Normalization):
+            return readers[0].outputs[0]
+        return value
+
+    def _are_tokens(self, value: Value) -> bool:
+        stream = self.blocks[-1].stream
+        pairs = zip(value.shape[1:], stream.shape[1:], strict=False)
+        return value.rank == stream.rank and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+    def read_at(self, tokens: Value) -> Graph:
+        """Return the graph whose head reads the tokens of an earlier block instead of the last."""
+        behind = self.graph.after([self.final])
+
+        def instead(step: Step) -> Step:
+            return replace(step, inputs=tuple(tokens if value is self.final else value for value in step.inputs))
+
+        return replace(
+            self.graph, steps=[instead(step) if behind.intersection(step.outputs) else step for step in self.graph.steps]
+        )
+
+
+def _is_residual(graph: Graph, value: Value) -> bool:
+    step = graph.producer(value)
+    return step is not None and isinstance(step.operation, Sum) and len(set(step.inputs) - graph.constants) > 1
+
+
+def _is_normalized(graph: Graph, value: Value) -> bool:
+    step = graph.producer(value)
+    return step is not None and isinstance(step.operation, Normalization)

@@ -1,0 +1,231 @@
+"""Find where each token of a vision transformer comes from in the image.
+
+Reshapes, class tokens and registers decide which token stands for which patch. So two numbers per
+position, its row and column, are sent through the operations that only move elements. Where they
+arrive is the answer, for any patch embedding, prefix and image size, without trusting the sizes that
+layers declare. In the same way, numbered tokens are sent through the head to see which of them it
+reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import (
+    Choice,
+    Constant,
+    Crop,
+    Difference,
+    Elementwise,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Opaque,
+    Pad,
+    Product,
+    Relu,
+    Resize,
+    Sum,
+    Upsample,
+    Window,
+)
+
+Sizes = Sequence[Sequence[int]]  # of each input, without the batch axis
+Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element; 0 where it comes from elsewhere
+
+_POINTWISE = (Choice, Difference, Elementwise, Identity, Normalization, Product, Relu, Sum)
+_NEW_POSITIONS = (Pad, Crop, Upsample, Resize)
+_BASE = 128  # bfloat16 holds integers up to 256
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The patches among a sequence of tokens.
+
+    Attributes:
+        rows, columns: the size of the grid.
+        index: the token of each patch, row by row.
+        count: the number of tokens, including class tokens and registers.
+    """
+
+    rows: int
+    columns: int
+    index: np.ndarray
+    count: int
+
+    def patches(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Arrange (N, tokens, …) as (N, rows, columns, …), without the other tokens."""
+        first, number = int(self.index[0]), len(self.index)
+        if np.array_equal(self.index, np.arange(first, first + number)):
+            patches = tokens[:, first : first + number]
+        else:
+            patches = tf.gather(tokens, self.index, axis=1)
+        sizes = [tf.shape(tokens)[axis] if n is None else n for axis, n in enumerate(tokens.shape)]
+        return tf.reshape(patches, [-1, self.rows, self.columns, *sizes[2:]])
+
+    def __str__(self) -> str:
+        others = self.count - len(self.index)
+        return f"{self.rows} × {self.columns} patches" + (f" + {others}" if others else "")
+
+
+def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
+    """Return the grids of those values that are sequences of tokens.
+
+    The output of an attention layer has the grid of the sum that it goes to.
+
+    Args:
+        graph: the graph.
+        values: the values.
+        sizes: the size of each input.
+    """
+    values = [value for value in values if value.rank == 3]
+    sums = {value: _sum_behind(graph, value) for value in values}
+    marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
+    with tf.init_scope():
+        _follow(graph.before([*values, *sums.values()]), marks, {}, from_image=True)
+    found = {value: marks.get(value, marks.get(sums[value])) for value in values}
+    grids = {value: _grid(*one) for value, one in found.items() if one is not None}
+    return {value: grid for value, grid in grids.items() if grid is not None}
+
+
+def _sum_behind(graph: Graph, value: Value) -> Value:
+    """Return the residual sum that a value goes to, or the value itself if there is none."""
+    behind = value
+    while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
+        behind = readers[0].outputs[0]
+        if isinstance(readers[0].operation, Sum):
+            return behind
+    return value
+
+
+def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:
+    """Return the numbers of the tokens that reach the outputs.
+
+    Args:
+        graph: the graph.
+        tokens: the value of the tokens, which all paths go through.
+        count: the number of tokens.
+        sizes: the size of each input.
+    """
+    shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
+    marks = {tokens: tuple(np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))}
+    with tf.init_scope():
+        known = {value: tf.zeros((1, *size), value.dtype) for value, size in zip(graph.inputs, sizes, strict=True)}
+        mixed = _follow(graph.before(graph.outputs, given=[tokens]), marks, known, from_image=False)
+    read: set[int] = set()
+    for value in (*mixed, *graph.outputs):
+        if value in marks:
+            high, low = (np.rint(part).astype(int) for part in marks[value])
+            read.update(((high - 1) * _BASE + low - 1)[(high > 0) & (low > 0)].tolist())
+    return np.array(sorted(read))
+
+
+def _positions(size: Sequence[int]) -> Marks:
+    """Return the row and the column of each element of an image or map, from 1."""
+    rows, columns = (1.0 + part for part in np.indices(size[:2]))
+    shape = (1, *size)
+    return tuple(np.broadcast_to(part.reshape(1, *size[:2], *[1] * (len(size) - 2)), shape) for part in (rows, columns))
+
+
+def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
+    """Return the grid of tokens with these marks, (1, tokens, channels); None if they have none."""
+    if rows.shape[0] != 1:
+        return None  # windows lie along the batch axis
+    is_patch = (rows > 0).all(axis=-1)[0]
+    if not is_patch.any() or (rows > 0).any(axis=-1)[0].sum() != is_patch.sum():
+        return None
+    at = [np.unique(part[0].mean(axis=-1)[is_patch].round(3), return_inverse=True) for part in (rows, columns)]
+    (heights, row), (widths, column) = at
+    place = row * len(widths) + column
+    if sorted(place) != list(range(len(heights) * len(widths))):
+        return None
+    index = np.flatnonzero(is_patch)[np.argsort(place)]
+    return TokenGrid(len(heights), len(widths), index, rows.shape[1])
+
+
+def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value, tf.Tensor], *, from_image: bool) -> set[Value]:
+    """Send marks through steps as far as they can be told apart.
+
+    Args:
+        steps: the steps, in order.
+        marks: the marks of some values; those of later ones are added.
+        known: tensors that moves may need for their sizes or constants, with a batch of one.
+        from_image: whether a convolution starts positions of its own. Otherwise it mixes tokens.
+
+    Returns:
+        The marked values that a step mixes.
+    """
+    mixed: set[Value] = set()
+    for step in steps:
+        try:
+            made = _made(step, marks, known, from_image)
+        except Exception:  # Code that does not run on these numbers does not move them either.
+            made = None
+        if made is None:
+            mixed.update(value for value in step.inputs if value in marks)
+        else:
+            marks.update({value: one for value, one in zip(step.outputs, made, strict=True) if one is not None})
+    return mixed
+
+
+def _made(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], from_image: bool) -> list[Marks | None] | None:
+    """Return the marks of a step's outputs, None for an unmarked one; None if it mixes them."""
+    operation, marked = step.operation, [value for value in step.inputs if value in marks]
+    if isinstance(operation, Constant) or not marked:
+        if all(value in known or value in marks for value in step.inputs):
+            given = [known[value] if value in known else _tensor(value, marks[value][0]) for value in step.inputs]
+            known.update(zip(step.outputs, step.compute(given), strict=True))
+        return [None] * len(step.outputs)
+    starts_anew = isinstance(operation, (Window, Opaque, *_NEW_POSITIONS)) or _extends(operation)
+    if from_image and starts_anew and step.outputs[0].rank == 4:
+        made = step.compute([_tensor(value, marks[value][0]) for value in step.inputs])[0]
+        return [_positions(made.shape[1:])]
+    if isinstance(operation, Move):
+        pairs = [_moved(step, marks, known, part) for part in (0, 1)]
+        return [(rows, columns) for rows, columns in zip(*pairs, strict=True)]
+    if isinstance(operation, Linear) and not _extends(operation) and not operation.mixes_pixels:
+        return _projected(step, marks[marked[0]], from_image)
+    return _shared(step, [marks[value] for value in marked]) if isinstance(operation, _POINTWISE) else None
+
+
+def _extends(operation: object) -> bool:
+    return isinstance(operation, Linear) and operation.extent is not None
+
+
+def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], part: int) -> list[np.ndarray]:
+    """Move one of the two marks; constants that the step adds cancel out."""
+
+    def through(scale: float) -> list[np.ndarray]:
+        given = [_tensor(x, scale * marks[x][part]) if x in marks else known[x] for x in step.inputs]
+        return [np.asarray(tf.cast(y, tf.float32)) for y in step.compute(given)]
+
+    return [y - zero for y, zero in zip(through(1.0), through(0.0), strict=True)]
+
+
+def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None] | None:
+    """Return the marks behind a product along the last axis, whose elements must share one."""
+    if not from_image and any(np.ptp(part, axis=-1).any() for part in marks):
+        return None
+    rank = marks[0].ndim - 1
+    added = [size or 1 for size in step.outputs[0].shape[rank:]]
+    means = [part.mean(axis=-1) for part in marks]
+    return [tuple(np.broadcast_to(one.reshape(*one.shape, *[1] * len(added)), (*one.shape, *added)) for one in means)]
+
+
+def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
+    """Return the marks behind an operation on each element: those of its inputs, if they agree."""
+    largest = max(marks, key=lambda one: one[0].size)
+    for one in marks:
+        if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):
+            return None
+    return [largest] if largest[0].ndim == step.outputs[0].rank else None
+
+
+def _tensor(value: Value, array: np.ndarray) -> tf.Tensor:
+    return tf.constant(np.ascontiguousarray(array), value.dtype or "float32")

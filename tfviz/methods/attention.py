@@ -1,0 +1,151 @@
+"""The base class of the methods that read the attention of a vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import ImageError, UnsupportedModelError
+from tfviz.graph.attention import Block, Transformer, blocks_of, is_windowed
+from tfviz.graph.graph import Graph
+from tfviz.graph.layer_search import attention_blocks
+from tfviz.graph.token_grid import Sizes, TokenGrid, token_grids, tokens_read
+from tfviz.methods.explainer import Explainer
+from tfviz.models.labels import LabelSource
+
+_INSTEAD = "Use saliency, or a class activation map such as grad_cam."
+
+
+class AttentionExplainer(Explainer):
+    """A map of the patches of a vision transformer, from the probabilities P of its attention.
+
+    P of each block is (N, heads, queries, keys), after the softmax and before any dropout.
+    """
+
+    needs_attention: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer, and find the attention blocks.
+
+        Args:
+            model: a built keras.Model with attention between all patches of the image.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced, it has no attention between all
+                patches, or its head reads something else.
+            OptionError: `score` or `output` has an invalid value.
+        """
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.transformer = Transformer(self.graph, _global_blocks(self.graph, self.key))
+        self.grids: dict[tuple[tuple[int, ...], ...], tuple[TokenGrid, np.ndarray]] = {}
+        sizes = [value.shape[1:] for value in self.graph.inputs]
+        if not any(None in size for size in sizes):
+            self._grid_for(sizes)
+
+    def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
+        """Return where the patches are among the tokens, and the weight of each query's row.
+
+        Args:
+            images: one tensor per input.
+
+        Returns:
+            The grid, and (tokens,) weights that sum to 1: equal ones for the tokens that the head
+            reads, and 0 for the others.
+
+        Raises:
+            ImageError: the size of the images is not known.
+        """
+        sizes = [tuple(x.shape[1:]) for x in images]
+        if any(None in size for size in sizes):
+            raise ImageError(
+                f"{self.key} needs the image size at compile time. Received images of shape {images[0].shape} inside a "
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
+            )
+        return self._grid_for(sizes)
+
+    def _grid_for(self, sizes: Sizes) -> tuple[TokenGrid, np.ndarray]:
+        key = tuple(map(tuple, sizes))
+        if key not in self.grids:
+            tokens, final = self.transformer.tokens, self.transformer.final
+            grid = token_grids(self.graph, [tokens], sizes).get(tokens)
+            if grid is None:
+                raise UnsupportedModelError(
+                    f"{self.key} finds no grid of patches in the tokens '{self.graph.name_of(tokens)}' of "
+                    f"'{self.graph.model_name}', because the layers before them do not give one token per patch. {_INSTEAD}"
+                )
+            read = tokens_read(self.graph, final, grid.count, sizes)
+            rows = np.zeros(grid.count, np.float32)
+            rows[read] = 1 / len(read)
+            self.grids[key] = grid, rows
+        return self.grids[key]
+
+
+def heads_of(P: tf.Tensor) -> tf.Tensor:
+    """Return probabilities in float32 with an axis of heads, also if there is only one."""
+    P = tf.cast(P, tf.float32)
+    return P if len(P.shape) == 4 else P[:, None]
+
+
+def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Compute rowsᵀ A_L ⋯ A_1 from the last block down, one vector per image.
+
+    Args:
+        rows: the weight of each query's row, (tokens,).
+        matrices: A_1 … A_L, each (N, queries, keys).
+
+    Returns:
+        The weights of the tokens, (N, tokens).
+    """
+    weights = tf.constant(rows)[None, None]  # (1, 1, tokens), then (N, 1, tokens)
+    for A in reversed(matrices):
+        weights = tf.matmul(tf.broadcast_to(weights, tf.concat([tf.shape(A)[:1], [1, len(rows)]], 0)), A)
+    return weights[:, 0]
+
+
+def _global_blocks(graph: Graph, method: str) -> list[Block]:
+    """Return the attention blocks.
+
+    Raises:
+        UnsupportedModelError: there is none, or one of them attends within windows.
+    """
+    blocks = blocks_of(graph)
+    if not blocks:
+        is_hidden = attention_blocks(graph, graph.inputs[0]) > 0
+        why = "has no attention between tokens that tfviz can read" if is_hidden else "has no attention between tokens"
+        raise UnsupportedModelError(f"{method} explains vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
+    for block in blocks:
+        if is_windowed(graph, block):
+            raise UnsupportedModelError(
+                f"{method} needs attention between all patches, but '{block.step.path}' attends within windows of the image "
+                f"(as in Swin), so its probabilities don't relate all patches. {_INSTEAD}"
+            )
+        if block.stream.rank != 3 or _tokens(block) != _tokens(blocks[0]):
+            raise UnsupportedModelError(
+                f"{method} needs blocks with the same tokens, but '{block.step.path}' attends between "
+                f"{_tokens(block) or 'other'} positions of a value of shape {block.stream.shape}. {_INSTEAD}"
+            )
+    return blocks
+
+
+def _tokens(block: Block) -> int | None:
+    """Return the number of keys, of the tokens if it is not known, or None."""
+    known = [n for n in (block.probabilities.shape[-1], *block.stream.shape[1:2]) if n is not None]
+    return known[0] if known else None

@@ -1,0 +1,63 @@
+"""Attention rollout: how attention mixes the patches on their way to the head.
+
+Question: which patches does a vision transformer's attention read, for any class?
+
+    R = Â_L ⋯ Â_1,  Â = the rows of (mean_heads P + I), each scaled to sum to 1
+        Abnar & Zuidema, 2020, "Quantifying Attention Flow in Transformers"
+
+P holds the attention probabilities of a block, and I stands for its residual connection. The map is the
+mean of those rows of R whose final token the head reads: the class token's row, or all rows of a head
+that averages. The cost is one forward pass. The map does not know what the values say, so it is the
+same for every class, and it often shows the background that many tokens attend to.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.graph.backprop import Values, inputs_of, run
+from tfviz.methods.attention import AttentionExplainer, heads_of, through_blocks
+from tfviz.numerics import safe_divide
+
+
+class AttentionRollout(AttentionExplainer):
+    """Attention rollout: which patches does the attention read, for any class?
+
+    The product of the blocks' attention, averaged over heads, with residual connections: Abnar &
+    Zuidema, 2020, "Quantifying Attention Flow in Transformers".
+
+    Calling it returns the attribution (N, rows, columns), nonnegative, one number per patch. It takes
+    no target. The class token's and the registers' share is left out, so a map sums to less than 1.
+
+    Example:
+
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Conv2D(8, 8, strides=8)(inputs)
+        >>> x = keras.layers.Reshape((16, 8))(x)
+        >>> x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
+        >>> x = keras.layers.GlobalAveragePooling1D()(x)
+        >>> model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        >>> images = np.zeros((2, 32, 32, 3), "float32")
+        >>> tfviz.AttentionRollout(model)(images).shape
+        TensorShape([2, 4, 4])
+    """
+
+    key: ClassVar[str] = "attention_rollout"
+    question: ClassVar[str] = "Which patches does a vision transformer's attention read, for any class?"
+    takes_target: ClassVar[bool] = False
+
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
+        grid, rows = self.grid_and_rows(images)
+        at = self.transformer.probabilities
+        values = run(inputs_of(self.graph, images), self.graph.before(at))
+        R = through_blocks(rows, [_with_residual(values[value]) for value in at])
+        return grid.patches(R), values
+
+
+def _with_residual(P: tf.Tensor) -> tf.Tensor:
+    A = tf.reduce_mean(heads_of(P), axis=1)
+    A += tf.eye(tf.shape(A)[-1])
+    return safe_divide(A, tf.reduce_sum(A, axis=-1, keepdims=True))

@@ -1,0 +1,66 @@
+"""LeGrad: the gradient at the attention of each block, averaged over the blocks.
+
+Question: to which patches would more attention raise the score of the class?
+
+    mean_l mean_heads, queries relu(∂S^l/∂P^l)
+        Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
+        Formation Sensitivity"
+
+P^l holds the attention probabilities of block l. S^l is the score if the head (the final normalization,
+the model's own pooling and the classifier) reads the output of block l. The authors' code for CLIP pools
+before the final normalization and uses the last blocks only; here the model's own order and all blocks
+count. The cost is one forward pass, and in each block a backward pass from its output. Early blocks were
+never trained to feed the head, so they can add noise.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.graph.attention import Block
+from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
+from tfviz.graph.graph import Value
+from tfviz.methods.attention import AttentionExplainer, heads_of
+
+
+class LeGrad(AttentionExplainer):
+    """LeGrad: to which patches would more attention raise the score of the class?
+
+    Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
+    Formation Sensitivity".
+
+    Calling it returns the attribution (N, rows, columns), nonnegative, one number per patch.
+
+    Example:
+
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Conv2D(8, 8, strides=8)(inputs)
+        >>> x = keras.layers.Reshape((16, 8))(x)
+        >>> x = x + keras.layers.MultiHeadAttention(2, 4)(x, x)
+        >>> x = keras.layers.GlobalAveragePooling1D()(x)
+        >>> model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        >>> images = np.zeros((2, 32, 32, 3), "float32")
+        >>> tfviz.LeGrad(model)(images, target=7).shape
+        TensorShape([2, 4, 4])
+    """
+
+    key: ClassVar[str] = "legrad"
+    question: ClassVar[str] = "To which patches would more attention raise the score of the class?"
+
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
+        grid, _ = self.grid_and_rows(images)
+        values = run(inputs_of(self.graph, images), self.graph.before(self.graph.outputs))
+        # The seed at the model's own outputs: earlier blocks explain the same class.
+        seeds = seed(tf.nest.map_structure(lambda value: values[value], self.graph.output_structure))
+        blocks = zip(self.transformer.blocks, self.transformer.ends, strict=True)
+        maps = [self._of_block(block, end, values, lambda _: seeds) for block, end in blocks]
+        return grid.patches(sum(maps) / len(maps)), values
+
+    def _of_block(self, block: Block, end: Value, values: Values, seed: targets.Seed) -> tf.Tensor:
+        """Return relu(∂S^l/∂P^l), averaged over heads and queries: (N, tokens)."""
+        graph = self.transformer.read_at(end)
+        G = backpropagate(graph, values, seed, [block.probabilities]).gradients[0]
+        return tf.reduce_mean(tf.nn.relu(heads_of(G)), axis=(1, 2))

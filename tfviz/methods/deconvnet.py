@@ -6,9 +6,10 @@ Question: which pattern would the network reconstruct from its activations?
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
 With `activations="all"`, the same rule applies at every other elementwise activation, which
-generalizes the method to networks without ReLU. Max pooling sends p to the position of the maximum, which corresponds to the paper's switches. The
-cost is one forward and one backward pass. Deconvnet has the weaknesses of guided backprop, and it
-also passes gradients through ReLUs that were off (Mahendran & Vedaldi, 2016).
+generalizes the method to networks without ReLU. Max pooling sends p to the position of the maximum,
+which corresponds to the paper's switches. The cost is one forward and one backward pass. Deconvnet
+has the weaknesses of guided backprop, and it also passes gradients through ReLUs that were off
+(Mahendran & Vedaldi, 2016).
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     """Add the VisualBackProp mask to a model as one more output, "visual_backprop".
 
     The mask is (N, H, W), in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
-    visualization of CNNs", extended to networks without ReLU (see `VisualBackProp`). The new model shares every layer with `model`, so training either one
-    trains both. Compile it with a loss for the first outputs only:
-    `loss=["sparse_categorical_crossentropy", None]`.
+    visualization of CNNs", extended to networks without ReLU (see `VisualBackProp`). The new model
+    shares every layer with `model`, so training either one trains both. Compile it with a loss for
+    the first outputs only: `loss=["sparse_categorical_crossentropy", None]`.
 
     `model` itself is not changed. A nested model is flattened first. Each of its layers is then
     called once more, which Keras records on the layer.

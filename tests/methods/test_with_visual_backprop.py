@@ -124,7 +124,7 @@ def block(activation: str) -> keras.Model:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "a free image size": (lambda: networks.build("separable"), r"needs a fixed image size\. This model takes .*any size"),
-    "no ReLU": (lambda: networks.build("dense"), "has no ReLU with height and width"),
+    "no map": (lambda: networks.build("dense"), "has no ReLU or other activation with height and width"),
     "one name at two depths": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), block("relu"), block("relu"), layers.Flatten(), layers.Dense(2)]),
         "cannot be flattened.*names that are unique at every depth",

@@ -257,12 +257,7 @@ class Matrix:
     # --- VisualBackProp
 
     def _visual_backprop(self) -> str:
-        try:
-            _, got = self._explained("visual_backprop")
-        except tfviz.UnsupportedModelError as error:
-            if self.has_relu or "no ReLU" not in str(error):
-                raise
-            return "not defined: no ReLU"
+        _, got = self._explained("visual_backprop")
         with rewritten.Masks(self.twin) as second:
             (want,) = second.masks(self.images.astype(np.float64))
         return self._compared("visual_backprop", got, want, "rewritten model")

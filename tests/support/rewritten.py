@@ -192,6 +192,14 @@ def is_relu(operation: Any) -> bool:
     return getattr(function, "__name__", "") in RELU_NAMES
 
 
+def is_smooth(operation: Any) -> bool:
+    """Return whether a layer is, or ends in, an activation other than ReLU and softmax."""
+    if called(operation) in ("LeakyReLU", "PReLU", "ELU", "ReLU"):
+        return not is_relu(operation)
+    function = getattr(getattr(operation, "activation", None), "__name__", "linear")
+    return function not in ("linear", "softmax", *RELU_NAMES)
+
+
 def relu_range(operation: Any) -> tuple[float, float]:
     """Return the input range in which a ReLU is the identity."""
     is_six = called(operation) == "Relu6" or getattr(getattr(operation, "activation", None), "__name__", "") == "relu6"
@@ -363,6 +371,10 @@ def summed_to(p: Any, x: Any) -> Any:
 class Masks(Rewritten):
     """VisualBackProp: every channel of the gradient carries the same mask."""
 
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.has_relu_maps = False
+
     def start(self, images: list[Any]) -> None:
         super().start(images)
         self.maps: list[Any] = []
@@ -370,7 +382,8 @@ class Masks(Rewritten):
 
     def rule(self, operation: Any, call: Callable[[], Any], inputs: list[Any]) -> Any:
         kind, output = called(operation), call()
-        if is_relu(operation) and len(output.shape) >= self.rank and any(n != 1 for n in output.shape[1:-1]):
+        is_map = len(output.shape) >= self.rank and any(n != 1 for n in output.shape[1:-1])
+        if is_map and (is_relu(operation) or (not self.has_relu_maps and is_smooth(operation))):
             return self._windowed(operation, inputs, output, is_map=True)
         if kind == "Multiply" and len(inputs) > 1:
             gated = gated_input(inputs)
@@ -382,7 +395,7 @@ class Masks(Rewritten):
     def _windowed(self, operation: Any, inputs: list[Any], output: Any, is_map: bool) -> Any:
         size = getattr(operation, "kernel_size", getattr(operation, "pool_size", None))
         is_global = len(output.shape) < len(inputs[0].shape) or "Global" in called(operation)
-        average = tf.reduce_mean(output, -1, keepdims=True) if is_map else 1
+        average = tf.reduce_mean(tf.nn.relu(output), -1, keepdims=True) if is_map else 1
 
         def share(p: Any) -> list[Any]:
             mask = (p * average)[..., :1]
@@ -400,6 +413,10 @@ class Masks(Rewritten):
         """Return the mask (N, h, w) of each input; None for an input that no map depends on."""
 
         def way(flat: list[Any]) -> list[Any]:
+            self.has_relu_maps = True
+            self.start(flat)
+            run(self.model, tree.pack_sequence_as(images, flat))
+            self.has_relu_maps = bool(self.maps)
             self.start(flat)
             with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
                 tape.watch(flat)

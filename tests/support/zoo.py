@@ -656,10 +656,9 @@ def activation_named(function: str) -> Callable[[Head], keras.Model]:
     return activated(lambda name: layers.Activation(function, name=name))
 
 
-NO_RELU = {"visual_backprop": "has no ReLU with height and width"}
 NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
 NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width")
-SMOOTH = {"errors": NO_RELU, "warns": "has none"}
+SMOOTH = {"warns": "has none"}
 
 ZOO: dict[str, Species] = {
     "sequential with Input": Species(sequential_with_input, "c2"),

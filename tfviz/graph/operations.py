@@ -97,11 +97,14 @@ class Elementwise(Operation):
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
         carrier: the input that carries the signal if the others are constants.
+        is_activation: whether networks use the function as an activation, like silu, rather than
+            as a part of a formula, like log.
     """
 
     function: str
     sign: int = 1
     is_affine: bool = False
+    is_activation: bool = False
     bounds: tuple[float, float] | None = None
     carrier: int | None = None
 
@@ -124,6 +127,10 @@ class Attention(Softmax):
 
 class Sigmoid(Elementwise):
     """1 / (1 + exp(−x)): a probability per element."""
+
+
+class Activation(Elementwise):
+    """An activation other than ReLU, of one operation or several (see `graph.activations`)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,9 +5,11 @@ Question: which pattern would the network reconstruct from its activations?
     at each ReLU, p → p · [p > 0]
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
-Max pooling sends p to the position of the maximum, which corresponds to the paper's switches. The
-cost is one forward and one backward pass. Deconvnet has the weaknesses of guided backprop, and it
-also passes gradients through ReLUs that were off (Mahendran & Vedaldi, 2016).
+With `activations="all"`, the same rule applies at every other elementwise activation, which
+generalizes the method to networks without ReLU. Max pooling sends p to the position of the maximum,
+which corresponds to the paper's switches. The cost is one forward and one backward pass. Deconvnet
+has the weaknesses of guided backprop, and it also passes gradients through ReLUs that were off
+(Mahendran & Vedaldi, 2016).
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tfviz.graph.backprop import Rules
-from tfviz.methods.gradient import GradientExplainer
+from tfviz.methods.redirection import RedirectedGradient
 from tfviz.rules.relu import DECONVNET
 
 
-class Deconvnet(GradientExplainer):
+class Deconvnet(RedirectedGradient):
     """The signed deconvnet reconstruction of the score, in image space.
 
-    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks".
+    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks". With
+    `activations="all"`, p → p · [p > 0] at every other activation as well: a generalization for
+    networks without ReLU, not part of the paper.
 
     Calling it returns the attribution (N, H, W, C).
 

@@ -11,7 +11,6 @@ from tfviz import targets
 from tfviz.errors import warn
 from tfviz.graph.backprop import NO_RULES, Rules, Values, backpropagate, inputs_of
 from tfviz.graph.graph import Graph
-from tfviz.graph.operations import Elementwise, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
@@ -32,8 +31,7 @@ class GradientExplainer(Explainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if the method redirects ReLUs but the model has none or has an opaque layer that may
-        contain one, and if an integer input has no gradient.
+        Warn if an integer input has no gradient.
 
         Args:
             model: a built keras.Model.
@@ -50,8 +48,6 @@ class GradientExplainer(Explainer):
             OptionError: `score` or `output` has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
-        if Relu in self.rules:
-            warn_without_relu(self.graph, self.key)
         warn_of_integers(self.graph, self.key)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
@@ -68,25 +64,3 @@ def warn_of_integers(graph: Graph, method: str) -> None:
             f"Integers have no gradient, so {method} gives 0 for the input {', '.join(map(repr, undifferentiable))}, although "
             "the outputs depend on it. To explain it, rebuild the model to take its one-hot or embedded form as a float input."
         )
-
-
-def warn_without_relu(graph: Graph, method: str) -> None:
-    """Warn where a method that redirects ReLUs equals the plain gradient."""
-    operations = {step: step.operation for step in graph.before(graph.outputs)}
-    if not any(isinstance(operation, Relu) for operation in operations.values()):
-        activations = {operation.function for operation in operations.values() if _is_activation(operation)}
-        activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
-        warn(
-            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
-            f"of the model: {', '.join(sorted(activations)) or 'none'}."
-        )
-    for step, operation in operations.items():
-        if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
-            warn(
-                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}; they keep their own derivative. Build "
-                "that part as a Functional model to redirect its ReLUs."
-            )
-
-
-def _is_activation(operation: object) -> bool:
-    return isinstance(operation, Elementwise) and not operation.is_affine

@@ -6,8 +6,10 @@ Question: which fine structures drive the network?
         Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net",
         section 3.4
 
-Every ReLU is redirected, including handwritten ones; everything else is the gradient. The cost is
-one forward and one backward pass. The map is weak evidence for a class, because it hardly changes
+Every ReLU is redirected, including handwritten ones; everything else is the gradient. With
+`activations="all"`, every other elementwise activation f is redirected too, which generalizes the
+method to networks without ReLU: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one
+backward pass. The map is weak evidence for a class, because it hardly changes
 with the target or with the weights of the upper layers (Adebayo et al., 2018, "Sanity Checks for
 Saliency Maps"). It shows what the network sees, not why it decides.
 """
@@ -17,15 +19,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tfviz.graph.backprop import Rules
-from tfviz.methods.gradient import GradientExplainer
+from tfviz.methods.redirection import RedirectedGradient
 from tfviz.rules.relu import GUIDED
 
 
-class GuidedBackprop(GradientExplainer):
+class GuidedBackprop(RedirectedGradient):
     """Guided backprop at the image, signed: which fine structures drive the network?
 
     At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
-    The All Convolutional Net".
+    The All Convolutional Net". With `activations="all"`, also p → p · [p > 0] · max(f′(x), 0) at
+    each other activation f: a generalization for networks without ReLU, not part of the paper.
 
     Calling it returns the attribution (N, H, W, C).
 

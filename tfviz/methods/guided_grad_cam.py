@@ -19,17 +19,19 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.errors import UnknownLayerError
+from tfviz.graph.activations import with_activations
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.graph.channels import has_channels, map_axes
 from tfviz.graph.graph import Value
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
-from tfviz.methods.gradient import warn_of_integers, warn_without_relu
+from tfviz.methods.gradient import warn_of_integers
 from tfviz.methods.layer_maps import Layers
+from tfviz.methods.redirection import warn_without_relu
 from tfviz.methods.resizing import resized
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
-from tfviz.rules.relu import GUIDED
+from tfviz.rules.relu import GUIDED, for_all_activations, redirects_all
 
 
 class GuidedGradCAM(GradCAM):
@@ -58,6 +60,7 @@ class GuidedGradCAM(GradCAM):
         layer: Layers = None,
         *,
         combine: str = "mean",
+        activations: str = "relu",
         score: str = "logits",
         output: str | int | None = None,
         class_names: LabelSource = None,
@@ -70,6 +73,8 @@ class GuidedGradCAM(GradCAM):
                 None means the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count. A list of layers combines their maps.
             combine: "mean", "max" or "product" of the maps of a list of layers.
+            activations: "relu" redirects ReLUs, as in the paper. "all" also redirects all other
+                elementwise activations (see `GuidedBackprop`).
             score: "logits" or "outputs".
             output: the output to explain, by name, dict key or number.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
@@ -79,8 +84,9 @@ class GuidedGradCAM(GradCAM):
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
             UnknownLayerError: there is no such layer, or it lacks the axes of the image.
-            OptionError: `score` or `output` has an invalid value.
+            OptionError: `activations`, `score` or `output` has an invalid value.
         """
+        is_for_all = redirects_all(activations)
         super().__init__(model, layer, combine=combine, score=score, output=output, class_names=class_names)
         self.seen = [value for value in self.graph.inputs if self.graph.after([value]).intersection(self.layers)]
         if not any(map(self._has_positions, self.seen)):
@@ -88,11 +94,13 @@ class GuidedGradCAM(GradCAM):
                 f"Layer '{self.layer_path}' has shape {self.layer.shape}. It lacks the axes of the image "
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
-        warn_without_relu(self.graph, self.key)
+        self.redirected = with_activations(self.graph) if is_for_all else self.graph
+        self.redirections = for_all_activations(GUIDED) if is_for_all else GUIDED
+        warn_without_relu(self.redirected, self.key)
         warn_of_integers(self.graph, self.key)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
-        guided = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs, GUIDED)
+        guided = backpropagate(self.redirected, inputs_of(self.graph, images), seed, self.graph.inputs, self.redirections)
         cam, values = self.map_from(guided.values, seed)
         pairs = zip(self.graph.inputs, guided.gradients, strict=True)
         return like_inputs(self.graph, [self._masked(value, tf.cast(g, tf.float32), cam) for value, g in pairs]), values

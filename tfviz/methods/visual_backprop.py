@@ -6,6 +6,10 @@ Question: which parts of the image does the network use?
     through the layers between, times the average of that map; min-max scaled to [0, 1] at the end
         Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
+The paper covers networks with ReLUs. Here, a network without them (EfficientNet, ConvNeXt) uses
+the maps behind its other activations (silu, gelu, elu …), averaging the positive part over the
+channels: an extension of the paper. Gates, as in squeeze-and-excitation, are not feature maps.
+
 Scaling up is a one-channel transposed convolution with weights of one (see
 `rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
 so the mask can be computed in every training step. It does not explain a class: it takes no target,
@@ -21,12 +25,14 @@ import tensorflow as tf
 from keras import ops
 
 from tfviz import targets
-from tfviz.errors import ImageError, UnsupportedModelError, warn
+from tfviz.errors import ImageError, OptionError, UnsupportedModelError, warn
+from tfviz.graph.activations import with_activations
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.graph.channels import map_axes, require_channels_last
 from tfviz.graph.graph import Graph, Step
 from tfviz.graph.layer_search import attention_blocks, covers_image, has_height_and_width
-from tfviz.graph.operations import Opaque, Relu
+from tfviz.graph.logits import final_activation
+from tfviz.graph.operations import Activation, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
@@ -41,7 +47,9 @@ _MAPS_BETWEEN_SCALINGS = 4
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
-    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs".
+    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". In a network
+    without ReLU, the maps behind its other activations take part with their positive part: an
+    extension of the paper.
 
     Calling it returns the attribution (N, H, W) in [0, 1]. It takes no target.
 
@@ -61,6 +69,7 @@ class VisualBackProp(Explainer):
         self,
         model: keras.Model,
         *,
+        activations: str | None = None,
         score: str = "logits",
         output: str | int | None = None,
         class_names: LabelSource = None,
@@ -70,7 +79,10 @@ class VisualBackProp(Explainer):
         Warn about opaque layers that may contain further feature maps.
 
         Args:
-            model: a built keras.Model with ReLUs after its convolutions.
+            model: a built keras.Model with activations after its convolutions.
+            activations: "all" uses the maps behind all activations. None means only those behind
+                ReLUs, as in the paper, or all if there are none. Only a network with ReLUs and
+                other activations, such as MobileNetV3, makes a difference between the two.
             score: as in other methods. The mask does not depend on it.
             output: the output whose feature maps to use, by name, dict key or number. None means
                 the feature maps of all outputs.
@@ -79,11 +91,12 @@ class VisualBackProp(Explainer):
                 found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the model cannot be traced, or no ReLU has height and width.
-            OptionError: `score` or `output` has an invalid value.
+            UnsupportedModelError: the model cannot be traced, or no activation has height and
+                width.
+            OptionError: `activations`, `score` or `output` has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
-        self.maps = feature_maps(self.graph)
+        self.steps, self.maps = feature_maps(self.graph, activations)
         warn_of_hidden_maps(self.graph)
         warn_of_attention(self.graph, self.maps)
 
@@ -93,9 +106,9 @@ class VisualBackProp(Explainer):
                 f"VisualBackProp needs the image size at compile time. Received images of shape {images[0].shape} inside a "
                 "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
-        steps = self.graph.before([step.outputs[0] for step in self.maps])
+        steps = self.steps.before([step.outputs[0] for step in self.maps])
         values = run(inputs_of(self.graph, images), steps)
-        masks = masks_of_images(self.graph, values, self.maps)
+        masks = masks_of_images(self.steps, values, self.maps)
         # An input that no feature map depends on, such as a vector beside the image, gets zeros.
         masks = [_zeros(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
         return like_inputs(self.graph, masks), values
@@ -106,21 +119,46 @@ def _zeros(x: tf.Tensor) -> Tensor:
     return tf.zeros(tf.shape(x)[:-1] if len(x.shape) > 2 else tf.shape(x))
 
 
-def feature_maps(graph: Graph) -> list[Step]:
-    """Return the ReLUs with height and width that lead to the outputs, in execution order.
+def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
+    """Return the activations with height and width that lead to the outputs, in execution order.
+
+    Args:
+        graph: the graph.
+        activations: "all" for all activations. None means the ReLUs, or all if there are none.
+
+    Returns:
+        The graph in which each of these activations is one step, and the steps.
 
     Raises:
         UnsupportedModelError: there is none.
+        OptionError: `activations` has another value.
     """
-    maps = [step for step in graph.before(graph.outputs) if isinstance(step.operation, Relu) and _gives_maps(graph, step)]
+    if activations not in (None, "all"):
+        raise OptionError(f"`activations` must be None or 'all'. Received: {activations!r}.")
+    maps = _relus(graph)
+    if activations or not maps:
+        final = {step.outputs for step in (final_activation(graph, output) for output in graph.outputs) if step is not None}
+        graph = with_activations(graph)
+        maps = [step for step in _all_activations(graph) if step.outputs not in final]
     for step in maps:
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps:
         raise UnsupportedModelError(
-            f"VisualBackProp needs convolutions followed by ReLU, but the model '{graph.model_name}' has no ReLU with height "
-            "and width. Use 'saliency', which works on any model."
+            f"VisualBackProp needs convolutions followed by activations, but the model '{graph.model_name}' has no ReLU or "
+            "other activation with height and width. Use 'saliency', which works on any model."
         )
-    return maps
+    return graph, maps
+
+
+def _relus(graph: Graph) -> list[Step]:
+    return [step for step in graph.before(graph.outputs) if isinstance(step.operation, Relu) and _gives_maps(graph, step)]
+
+
+def _all_activations(graph: Graph) -> list[Step]:
+    """Return the ReLUs, and the other activations that carry the signal, unlike gates."""
+    carriers = [step for step in graph.signal_path(graph.inputs) if isinstance(step.operation, Activation)]
+    known = {*_relus(graph), *(step for step in carriers if _gives_maps(graph, step))}
+    return [step for step in graph.steps if step in known]
 
 
 def _gives_maps(graph: Graph, step: Step) -> bool:
@@ -197,8 +235,9 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """Return the mean of a map over its channels: (N, height, width, 1)."""
-    return ops.mean(ops.cast(values[step.outputs[0]], "float32"), axis=-1, keepdims=True)
+    """Return the mean of a map's positive part over its channels: (N, height, width, 1)."""
+    x = ops.cast(values[step.outputs[0]], "float32")
+    return ops.mean(x if isinstance(step.operation, Relu) else ops.relu(x), axis=-1, keepdims=True)
 
 
 def _scaled(mask: Tensor, others: Values) -> Tensor:

@@ -23,28 +23,31 @@ from tfviz.reading.trace import Trace, fitted, inputs_for
 NAME = "visual_backprop"
 
 
-def with_visual_backprop(model: Any) -> Any:
+def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     """Add the VisualBackProp mask to a model as one more output, "visual_backprop".
 
     The mask is (N, H, W), in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
-    visualization of CNNs". The new model shares every layer with `model`, so training either one
-    trains both. Compile it with a loss for the first outputs only:
-    `loss=["sparse_categorical_crossentropy", None]`.
+    visualization of CNNs", extended to networks without ReLU (see `VisualBackProp`). The new model
+    shares every layer with `model`, so training either one trains both. Compile it with a loss for
+    the first outputs only: `loss=["sparse_categorical_crossentropy", None]`.
 
     `model` itself is not changed. A nested model is flattened first. Each of its layers is then
     called once more, which Keras records on the layer.
 
     Args:
-        model: a Functional or Sequential keras.Model with a fixed image size and ReLUs after its
-            convolutions.
+        model: a Functional or Sequential keras.Model with a fixed image size and activations after
+            its convolutions.
+        activations: "all" uses the maps behind all activations. None means only those behind
+            ReLUs, or all if there are none.
 
     Returns:
         A keras.Model. A model with one output gives a list [output, mask], a list gets one more
         element, and a dict gets one more key.
 
     Raises:
-        UnsupportedModelError: no ReLU has height and width, the image size is free, the model has
-            several inputs, or an operation cannot scale the mask back.
+        UnsupportedModelError: no activation has height and width, the image size is free, the model
+            has several inputs, or an operation cannot scale the mask back.
+        OptionError: `activations` has an invalid value.
 
     Example:
 
@@ -62,7 +65,7 @@ def with_visual_backprop(model: Any) -> Any:
             f"with_visual_backprop cannot branch off inside layers of '{model.name}' that run other layers. Build the model as "
             "a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
-    maps = feature_maps(graph)
+    graph, maps = feature_maps(graph, activations)
     warn_of_hidden_maps(graph)
     warn_of_attention(graph, maps)
     symbols = {value: value.symbol for value in graph.values}

@@ -201,12 +201,12 @@ def _tuple(value: Any, rank: int) -> tuple[int, ...]:
 
 def _relu(layer: Layer) -> Operation:
     if layer.negative_slope:
-        return Elementwise(name=_name(layer), function="leaky_relu")
+        return Elementwise(name=_name(layer), function="leaky_relu", is_activation=True)
     return Relu(name=_name(layer), max_value=None if layer.max_value is None else float(layer.max_value))
 
 
 def _activation(layer: Layer) -> Operation:
-    return Elementwise(name=_name(layer), function=_name(layer).lower())
+    return Elementwise(name=_name(layer), function=_name(layer).lower(), is_activation=True)
 
 
 def _affine(layer: Layer) -> Operation:

@@ -7,6 +7,7 @@ a private class. The class name is the name of the operation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,19 +61,31 @@ def _function(sign: int) -> Row:
     return lambda call: elementwise(_name(call), _name(call).lower(), sign)
 
 
+def _activation(sign: int) -> Row:
+    return lambda call: activation(_name(call), _name(call).lower(), sign)
+
+
 def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
     """Describe an elementwise function, given by its name in Keras or TensorFlow."""
     word = function.replace("_", "")
     if word == "softmax":
         return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
     if word == "sigmoid":
-        return Sigmoid(name=name, function="sigmoid", sign=sign, bounds=(0, 1))
+        return Sigmoid(name=name, function="sigmoid", sign=sign, bounds=(0, 1), is_activation=True)
     return Elementwise(name=name, function=word, sign=sign, bounds=(0, 1) if word == "hardsigmoid" else None)
+
+
+def activation(name: str, function: str, sign: int = 1) -> Elementwise:
+    """Describe an activation function, given by its name in Keras or TensorFlow."""
+    described = elementwise(name, function, sign)
+    # These mix the elements of a pixel.
+    mixes_channels = described.function in ("softmax", "logsoftmax", "sparsemax")
+    return described if mixes_channels else replace(described, is_activation=True)
 
 
 def _relu(call: Call) -> Operation:
     if getattr(call.operation, "negative_slope", 0):
-        return elementwise(_name(call), "leakyrelu")
+        return activation(_name(call), "leakyrelu")
     return Relu(name=_name(call))
 
 
@@ -200,8 +213,9 @@ TABLE: dict[str, Row] = {
     "Relu": _relu,
     "ReLU": _relu,
     "Relu6": _relu6,
-    **rows(_function(1), "Sigmoid Softplus Softsign Silu HardSilu HardSigmoid LeakyRelu Elu Selu Gelu Celu Tanh HardTanh Mish"),
-    **rows(_function(1), "Softmax LogSoftmax LogSigmoid Absolute Square Sqrt Exp Expm1 Log Log1p Erf"),
+    **rows(_activation(1), "Sigmoid Softplus Softsign Silu HardSilu HardSigmoid LeakyRelu Elu Selu Gelu Celu Tanh HardTanh"),
+    **rows(_activation(1), "Mish LogSigmoid Squareplus SparsePlus SparseSigmoid TanhShrink SoftShrink HardShrink Threshold"),
+    **rows(_function(1), "Softmax LogSoftmax Absolute Square Sqrt Exp Expm1 Log Log1p Erf"),
     **rows(_pool(is_max=True), "MaxPool"),
     **rows(_pool(is_max=False), "AveragePool"),
     **rows(_reduction(is_max=True), "AdaptiveMaxPool Max Amax"),
@@ -227,7 +241,8 @@ TABLE: dict[str, Row] = {
     **rows(_of(Constant), "ZerosLike OnesLike FullLike Shape"),
     **rows(_of(Contraction), "Matmul Einsum Dot Tensordot"),
     **rows(_function(0), "DivideNoNan FloorDivide Mod Remainder Where SquaredDifference Floor Ceil Round Sign"),
-    **rows(_function(0), "Reciprocal Rsqrt Sin Cos Tan Arcsin Arccos Arctan Sinh Cosh Arcsinh Arccosh Arctanh Erfinv Log2"),
+    **rows(_activation(0), "Sin Cos"),
+    **rows(_function(0), "Reciprocal Rsqrt Tan Arcsin Arccos Arctan Sinh Cosh Arcsinh Arccosh Arctanh Erfinv Log2"),
     **rows(_function(0), "Log10 Exp2 NanToNum StopGradient Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd"),
     **rows(_function(0), "LogicalOr LogicalNot LogicalXor Isnan Isinf Isfinite"),
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
@@ -312,14 +327,14 @@ def operation_of_function(function: Callable[..., Any], name: str) -> Operation 
         if stages is None:
             return None
         known = stages[-1].operation
-        return known if isinstance(known, (Relu, Elementwise)) else elementwise(name, function_name(function))
+        return known if isinstance(known, (Relu, Elementwise)) else activation(name, function_name(function))
     module = str(getattr(function, "__module__", ""))
     if not (module.startswith(("keras.", "tensorflow.")) and hasattr(function, "__name__")):
         return None
     word = function_name(function)
     if word in ("relu", "relu6"):
         return Relu(name=name, max_value=6.0 if word == "relu6" else None)
-    return elementwise(name, word)
+    return activation(name, word)
 
 
 def function_name(function: Callable[..., Any]) -> str:

@@ -154,6 +154,10 @@ def _function(sign: int) -> Row:
     return lambda cut: keras_ops.elementwise(cut.name, cut.name.lower(), sign)
 
 
+def _activation(sign: int) -> Row:
+    return lambda cut: keras_ops.activation(cut.name, cut.name.lower(), sign)
+
+
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
     def row(cut: Cut) -> Operation:
         return several(cut.name) if len(cut.reads) > 1 else affine(cut.name, cut.numbers())
@@ -301,8 +305,8 @@ def _rows(row: Row, names: str) -> dict[str, Row]:
 TABLE: Mapping[str, Row] = {
     "Relu": lambda cut: Relu(name=cut.name),
     "Relu6": lambda cut: Relu(name=cut.name, max_value=6.0),
-    **_rows(_function(1), "Sigmoid Softplus Softsign LeakyRelu Elu Selu Tanh Softmax LogSoftmax"),
-    **_rows(_function(1), "Abs Square Sqrt Exp Expm1 Log Log1p Erf"),
+    **_rows(_activation(1), "Sigmoid Softplus Softsign LeakyRelu Elu Selu Tanh"),
+    **_rows(_function(1), "Softmax LogSoftmax Abs Square Sqrt Exp Expm1 Log Log1p Erf"),
     **_rows(_pool(is_max=True), "MaxPool MaxPool3D"),
     **_rows(_pool(is_max=False), "AvgPool AvgPool3D"),
     **_rows(_reduction(is_max=True), "Max"),
@@ -334,7 +338,8 @@ TABLE: Mapping[str, Row] = {
     "BatchMatMulV2": _product("adj_x", "adj_y"),
     **_rows(_of(Contraction), "BatchMatMulV3 Einsum"),
     **_rows(_function(0), "FloorDiv FloorMod Select SelectV2 SquaredDifference Floor Ceil Round Rint Sign Reciprocal Inv"),
-    **_rows(_function(0), "Rsqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erfc Erfinv Xlogy Xdivy StopGradient"),
+    **_rows(_activation(0), "Sin Cos"),
+    **_rows(_function(0), "Rsqrt Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erfc Erfinv Xlogy Xdivy StopGradient"),
     **_rows(_function(0), "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr LogicalNot IsNan IsInf"),
     **_rows(_function(0), "IsFinite"),
 }
@@ -393,7 +398,7 @@ def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
     return x if is_silu else None
 
 
-SILU = Elementwise(name="Silu", function="silu")
+SILU = Elementwise(name="Silu", function="silu", is_activation=True)
 
 
 def is_variable_read(operation: tf.Operation) -> bool:

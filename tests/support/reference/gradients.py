@@ -6,7 +6,9 @@
         deconvnet         p · [p > 0]
 
 A ReLU with a negative slope does not count as a ReLU here. Like all other activations, it keeps its
-derivative.
+derivative. With activations="all", each other activation f except a softmax also has a rule:
+        guided backprop   p · max(f'(x), 0) · [p > 0]
+        deconvnet         p · [p > 0]
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from .network import IMAGES, Network, Node, Rule
-from .pointwise import Relu
+from .pointwise import Activation, Relu, Softmax
 
 
 def gradient_rule(node: Node, p: np.ndarray, inputs: tuple, output: np.ndarray) -> tuple:
@@ -33,6 +35,10 @@ def is_relu(node: Node) -> bool:
     return isinstance(node.operation, Relu) and node.operation.negative_slope == 0
 
 
+def is_other_activation(node: Node) -> bool:
+    return isinstance(node.operation, Activation) and not isinstance(node.operation, Softmax) and not is_relu(node)
+
+
 def gradient(net: Network, images: np.ndarray, weights: np.ndarray, layer: str = IMAGES) -> np.ndarray:
     """∂ Σ weights · logits / ∂ layer; weights (N, classes)."""
     return _carried_to(net, images, weights, layer, gradient_rule)
@@ -47,8 +53,11 @@ def gradient_times_input(net: Network, images: np.ndarray, weights: np.ndarray) 
     return images * gradient(net, images, weights)
 
 
-def guided_backprop(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def guided_backprop(net: Network, images: np.ndarray, weights: np.ndarray, activations: str = "relu") -> np.ndarray:
     def rule(node: Node, p: np.ndarray, inputs: tuple, output: np.ndarray) -> tuple:
+        if activations == "all" and is_other_activation(node):
+            (slope,) = node.operation.adjoint(np.ones_like(p), inputs, output)
+            return (np.maximum(p, 0) * np.maximum(slope, 0),)
         if is_relu(node):
             return (guided_relu(p, inputs[0], node.operation),)
         return gradient_rule(node, p, inputs, output)
@@ -56,9 +65,10 @@ def guided_backprop(net: Network, images: np.ndarray, weights: np.ndarray) -> np
     return _carried_to(net, images, weights, IMAGES, rule)
 
 
-def deconvnet(net: Network, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def deconvnet(net: Network, images: np.ndarray, weights: np.ndarray, activations: str = "relu") -> np.ndarray:
     def rule(node: Node, p: np.ndarray, inputs: tuple, output: np.ndarray) -> tuple:
-        return (deconvnet_relu(p),) if is_relu(node) else gradient_rule(node, p, inputs, output)
+        is_redirected = is_relu(node) or (activations == "all" and is_other_activation(node))
+        return (deconvnet_relu(p),) if is_redirected else gradient_rule(node, p, inputs, output)
 
     return _carried_to(net, images, weights, IMAGES, rule)
 

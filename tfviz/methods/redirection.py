@@ -1,0 +1,87 @@
+"""The base class of guided backprop and deconvnet, which redirect the gradient at activations."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from tfviz import targets
+from tfviz.errors import warn
+from tfviz.graph.activations import with_activations
+from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.graph.graph import Graph
+from tfviz.graph.operations import Activation, Elementwise, Opaque, Relu
+from tfviz.methods.explainer import like_inputs
+from tfviz.methods.gradient import GradientExplainer
+from tfviz.models.labels import LabelSource
+from tfviz.nesting import Nested
+from tfviz.rules.relu import for_all_activations, redirects_all
+
+
+class RedirectedGradient(GradientExplainer):
+    """The gradient of the score at the image, redirected at each ReLU or at each activation."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        activations: str = "relu",
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer.
+
+        Warn if there is nothing to redirect, if an opaque layer may contain a ReLU, and if an
+        integer input has no gradient.
+
+        Args:
+            model: a built keras.Model.
+            activations: "relu" redirects ReLUs, as in the paper. "all" also redirects all other
+                elementwise activations, such as silu, gelu and tanh, even if they are handwritten:
+                a generalization for networks without ReLU.
+            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
+                explains them with it.
+            output: the output to explain, by name, dict key or number. None keeps all outputs, so
+                that the target can be a function of them.
+            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
+                order of the outputs, or a labels file. None means the names that `load_model`
+                found, or ImageNet's for a keras.applications network with 1000 classes.
+
+        Raises:
+            UnsupportedModelError: the model cannot be traced.
+            OptionError: `activations`, `score` or `output` has an invalid value.
+        """
+        is_for_all = redirects_all(activations)
+        super().__init__(model, score=score, output=output, class_names=class_names)
+        self.redirected = with_activations(self.graph) if is_for_all else self.graph
+        self.redirections = for_all_activations(self.rules) if is_for_all else self.rules
+        warn_without_relu(self.redirected, self.key)
+
+    def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
+        start = inputs_of(self.graph, images)
+        backward = backpropagate(self.redirected, start, seed, self.graph.inputs, self.redirections)
+        return like_inputs(self.graph, backward.gradients), backward.values
+
+
+def warn_without_relu(graph: Graph, method: str) -> None:
+    """Warn where a method that redirects ReLUs, or all activations, equals the plain gradient."""
+    operations = {step: step.operation for step in graph.before(graph.outputs)}
+    if not any(isinstance(operation, (Relu, Activation)) for operation in operations.values()):
+        activations = {operation.function for operation in operations.values() if _is_activation(operation)}
+        remedy = ' Pass activations="all" to redirect these as well.' if activations else ""
+        activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
+        warn(
+            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
+            f"of the model: {', '.join(sorted(activations)) or 'none'}.{remedy}"
+        )
+    for step, operation in operations.items():
+        if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
+            warn(
+                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}; they keep their own derivative. Build "
+                "that part as a Functional model to redirect its ReLUs."
+            )
+
+
+def _is_activation(operation: object) -> bool:
+    return isinstance(operation, Elementwise) and not operation.is_affine

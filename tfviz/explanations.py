@@ -108,7 +108,9 @@ def explain_file(
         preprocessing = _cropped(preprocessing)
     found = explainer(preprocessing.tensor(image)[None], target)
     if isinstance(found, dict):
-        raise TargetError(f"One image shows one class. Received: target={target!r}. Explain the classes one at a time.")
+        raise TargetError(
+            f"Only one class can be shown per image. Received: target={target!r}. Explain the classes one at a time."
+        )
     attribution = np.asarray(found)[0]
     if is_alone:
         return write_image(destination, standardized(attribution))

@@ -112,7 +112,7 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(
-            f"An export holds one method. Received: --method {args.method}. Export each method to its own folder."
+            f"Each export contains a single method. Received: --method {args.method}. Export each method to its own folder."
         )
     (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
     return explainer
@@ -151,7 +151,7 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
     """
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"No format has this option. Received: --option {name}. See `tfviz export --help`.")
+            raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:

@@ -12,7 +12,7 @@ from tfviz.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from tfviz.graph.graph import Graph
 
-_ABOUT = "List the layers of a network. * marks the default layer of the class activation maps."
+_ABOUT = "List the layers of a network. An asterisk marks the default layer for class activation maps."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

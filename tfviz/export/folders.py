@@ -31,8 +31,8 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
         )
     if not overwrite:
         raise ExportError(
-            f"The folder {shown(path)} already contains an exported explainer. Pass another name, or replace it with "
-            "overwrite=True (on the command line --overwrite)."
+            f"The folder {shown(path)} already contains an exported explainer. Pass another name, or pass overwrite=True "
+            "(--overwrite on the command line) to replace it."
         )
     return folder
 

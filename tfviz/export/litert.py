@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be traced as one graph of fixed size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed size "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 
@@ -136,7 +136,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
     except Exception as error:
         # The converter has its own exception for most faults, but not for all.
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be converted to LiteRT. "
+            f"{manifest.method} for the model '{manifest.model}' cannot be converted to LiteRT. "
             f"{_missing_operations(error, function)}. {_INSTEAD}"
         ) from error
 
@@ -148,7 +148,7 @@ def _missing_operations(error: Exception, function: tf.types.experimental.Concre
     if not types:
         return f"{type(error).__name__}: {_first_line(error)}"
     places = [operation.name for operation in function.graph.get_operations() if operation.type in types]
-    return f"LiteRT has no operation {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown place'})"
+    return f"LiteRT does not support {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown place'})"
 
 
 def _first_line(error: Exception) -> str:

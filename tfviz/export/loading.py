@@ -101,8 +101,8 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If there are "
-                "many images or they are large, pass fewer at a time; otherwise export the explainer again."
+                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If the images are large "
+                "or many, pass fewer at a time. Otherwise, export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
@@ -152,14 +152,14 @@ class LoadedExplainer(abc.ABC):
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
-                "An exported explainer does not take a function or tfviz.At as a target. Set it when you export: "
+                "An exported explainer does not take a function or tfviz.At as a target. Set such a target when you export: "
                 "explainer.export(path, target=...)."
             )
         array = np.asarray(target)
         form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
         if form not in taken:
             raise TargetError(
-                f"This export accepts as target: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
+                f"This export accepts these targets: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
             )
         return self._classes(array, count) if form == "class" else _weights(array, count, self.manifest.scores)
 

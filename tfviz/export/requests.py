@@ -107,15 +107,15 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
-            f"The model '{manifest.model}' has no single output (N, classes) but {shapes}, so there is no top class to "
-            "explain. Pass a target, export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
-            "tfviz.At(class, mask). Or choose an output when you build the explainer: output=0."
+            f"The model '{manifest.model}' returns {shapes} instead of a single output (N, classes), so there is no top class "
+            "to explain. Pass a target to export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
+            "tfviz.At(class, mask). Alternatively, choose an output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
-            f"A fixed target applies to all images. Received: one for each of {prepared.shape[0]}. Pass one target, or "
-            "pass several when you call the exported explainer."
+            f"A fixed target applies to all images. Received: one target for each of {prepared.shape[0]} images. Pass one "
+            "target, or pass several when you call the exported explainer."
         )
     return prepared
 

@@ -93,16 +93,15 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         }
     except ImageError as error:  # some methods need the size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} "
-            f"({first_line(error).rstrip('.')}). Set their size: image_shape=(height, width, channels) (on the command "
-            "line --image-size)."
+            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error).rstrip('.')}). "
+            "Set their size: image_shape=(height, width, channels) (--image-size on the command line)."
         ) from error
     except TfvizError:
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only "
-            "TensorFlow or keras.ops between images and outputs: no .numpy(), NumPy or Python decisions on values."
+            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only TensorFlow "
+            "or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branching on values."
         ) from error
     for function in functions.values():
         _require_exportable(function.graph, manifest)
@@ -119,7 +118,7 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
         raise ExportError(
             f"The model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, "
-            f"'{found.name}'), which the exported model could not do. Write that step in TensorFlow or keras.ops."
+            f"'{found.name}'), which an exported model cannot do. Write that step in TensorFlow or keras.ops."
         )
 
 

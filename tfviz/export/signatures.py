@@ -96,8 +96,8 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     is_shape = isinstance(image_shape, (tuple, list)) and all(n is None or (isinstance(n, int) and n > 0) for n in image_shape)
     if own is None or not is_shape:
         raise OptionError(
-            "`image_shape` must be (height, width, channels), and the model must have one input. Received: "
-            f"{image_shape!r} for a model with {len(manifest.inputs)}."
+            f"`image_shape` must be (height, width, channels), and the model must have one input. Received: {image_shape!r} "
+            f"for a model whose number of inputs is {len(manifest.inputs)}."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1
@@ -118,7 +118,7 @@ def require_sizes(manifest: Manifest, what: str) -> None:
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
-                f"{what} has one image size, but the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{what} needs a fixed image size, but the model '{manifest.model}' accepts any size: {one.name} has shape "
                 f"{one.shape[1:]}. Pass image_shape=(height, width, channels)."
             )
 

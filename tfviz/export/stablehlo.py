@@ -112,9 +112,9 @@ def _compiled(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: "
-            f"{first_line(error)}). Use only TensorFlow or keras.ops with static shapes that XLA compiles: no .numpy(), "
-            "Python functions or strings."
+            f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). Use "
+            "only TensorFlow or keras.ops with static shapes, which XLA can compile: no .numpy(), no Python functions and no "
+            "strings."
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
@@ -170,7 +170,7 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
-            f"The model '{manifest.model}' uses an operation that StableHLO lacks, {call[1]}. Export it with "
+            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Export it with "
             'format="saved_model".'
         )
 
@@ -284,8 +284,8 @@ def _require_harmless(text: str, folder: Path) -> None:
     """Raise ForeignCallError if the program calls outside functions, such as Python's."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
-            f"{shown(folder / PROGRAM)} is not loaded, because running it may do more than compute: it calls "
-            f"{', '.join(map(shown, calls))}. If you made this export yourself, or trust its author, pass trusted=True."
+            f"{shown(folder / PROGRAM)} was not loaded, because running it could do more than compute: it calls "
+            f"{', '.join(map(shown, calls))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
 

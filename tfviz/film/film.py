@@ -133,7 +133,7 @@ def _chosen_methods(run: Run, names: Sequence[str] | None) -> list[str]:
     chosen = [name.replace("-", "_") if name not in known else name for name in names]
     for name in chosen:
         if name not in known:
-            raise OptionError(f"The run has no maps of the method {name!r}. {near_matches(name, known)}")
+            raise OptionError(f"The run has no maps for the method {name!r}. {near_matches(name, known)}")
     if not chosen:
         raise OptionError(f"`methods` must name at least one method. {near_matches('', known)}")
     return list(dict.fromkeys(chosen))

@@ -146,7 +146,8 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This build of PyAV lacks FFmpeg's encoder {kind.codec}. The standard build has it. Run: {install_command('film')}"
+            f"This build of PyAV does not include FFmpeg's encoder {kind.codec}, but the standard build does. Run: "
+            f"{install_command('film')}"
         ) from error
     stream.height, stream.width = size
     stream.pix_fmt = kind.pixels

@@ -178,7 +178,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
     if contributes:
         raise UnsupportedModelError(
             f"No gradient reaches '{graph.name_of(value)}'. An operation between it and the output is not differentiable "
-            "(rounding, a comparison, a cast to integers, stop_gradient …). Choose a layer above that operation."
+            "(for example, rounding, a comparison, a cast to integers or stop_gradient). Choose a layer above that operation."
         )
     raise UnknownLayerError(
         f"Layer '{graph.name_of(value)}' does not contribute to the model's output. Choose a layer that does."

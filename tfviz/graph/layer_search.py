@@ -203,7 +203,7 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, with no height and width to draw a map of. Choose a convolution, its "
+            f"Layer '{path}' has shape {value.shape}, without the height and width that a map needs. Choose a convolution, its "
             "activation or a pooling layer, or pass layer=None to let tfviz choose."
         )
 

@@ -225,7 +225,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
     if len(chosen) != 1:
         raise OptionError(
             f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Pass one of "
-            "these, or a number from 0."
+            "these names, or an index from 0."
         )
     return replace(graph, output_structure=chosen[0])
 

@@ -74,7 +74,7 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
         raise ImageError(_unreadable(name, container.kind))
     if not container.is_whole:
         raise ImageError(
-            f"{name} is truncated or damaged: its {container.kind} data end before the image does. Copy the file again."
+            f"{name} is truncated or damaged: its {container.kind} data ends before the image is complete. Copy the file again."
         )
     if container.size:
         _check_size(name, least_px, *container.size)
@@ -154,9 +154,9 @@ def _bytes_of(path: Path) -> bytes:
 def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     description = f"{name} is {width} pixels wide and {height} high"
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(f"{description}, but a side may have at most {MAX_SIDE_PX}. Reduce the image first.")
+        raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but a side must have at least {least_px}. Leave it out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px}. Leave it out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
@@ -221,7 +221,8 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
         is_encoded = False
     if not is_encoded:
         raise OutputError(
-            f"{shown(path)} cannot be written: OpenCV cannot encode an image {rgb.shape} as {extension}. Write a .png instead."
+            f"{shown(path)} cannot be written: OpenCV cannot encode an image of shape {rgb.shape} as {extension}. Write a .png "
+            "instead."
         )
     return write_atomically(path, data.tobytes())
 

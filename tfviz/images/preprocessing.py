@@ -171,7 +171,7 @@ class Preprocessing:
         if size not in (None, self.output_size):
             raise OptionError(
                 f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set "
-                "its size to that, or leave the size out."
+                "its size to match, or omit it."
             )
         return self
 

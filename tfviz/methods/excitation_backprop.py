@@ -120,7 +120,7 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}. The attribution there is 0. "
+                f"Excitation backprop has no rule for an operation between the output and {names}. Its attribution there is 0. "
                 "The images are explained as usual."
             )
         return explained

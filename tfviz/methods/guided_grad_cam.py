@@ -82,7 +82,7 @@ class GuidedGradCAM(GradCAM):
         self.seen = [value for value in self.graph.inputs if self.layer in self.graph.after([value])]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It lacks the axes of the image "
+                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It does not have the axes of the image "
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         warn_without_relu(self.graph, self.key)

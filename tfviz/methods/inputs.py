@@ -38,7 +38,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
-            f"Expected images alone. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
+            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
             "labels. Pass its first element, or pass the dataset itself to explain()."
         )
 

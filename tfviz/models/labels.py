@@ -68,7 +68,7 @@ class Labels:
         if len(found) == 1:
             return found[0]
         if found:
-            raise TargetError(f"{name_or_number!r} names the classes {', '.join(map(str, found))}. Give the number.")
+            raise TargetError(f"Several classes are called {name_or_number!r}: {', '.join(map(str, found))}. Pass the number.")
         if number := re.fullmatch(r"\s*(?:class )?(\d+)\s*", name_or_number):
             return int(number[1])
         raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
@@ -76,7 +76,7 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The names of the model's classes are not known. Give the number, or pass the names or a labels file "
+                "The names of the model's classes are not known. Pass the number, the names or a labels file "
                 "(class_names=... in Python, --labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))

@@ -206,7 +206,8 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         if tensors[-1].shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
             raise ImageError(
-                f"All images of a batch must have the same size (height, width). Received: {sizes}. Give a size to resize to."
+                f"All images of a batch must have the same size (height, width). Received: {sizes}. Pass a size to resize them "
+                "to."
             )
     return loaded(np.stack(tensors), np.stack(pictures))
 
@@ -259,7 +260,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
     if not architecture.is_in_keras:
         raise WeightsError(
-            f"Keras has no ImageNet weights for {architecture.name} to download. Pass a file, such as torchvision's: "
+            f"Keras does not provide ImageNet weights for {architecture.name}. Pass a file, such as torchvision's: "
             "weights=FILE, or --weights FILE on the command line."
         )
     try:
@@ -275,8 +276,8 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
         own = "x".join(map(str, architecture.size))
         raise OptionError(
-            f"{architecture.name} with ImageNet weights takes only {own} pixels, because its first dense layer depends "
-            "on the size. Leave `size` out."
+            f"{architecture.name} with ImageNet weights takes only images of {own} pixels, because its first dense layer "
+            "depends on the size. Leave `size` out."
         )
     resized.set_weights(model.get_weights())
     return resized

@@ -10,7 +10,7 @@ from tfviz.errors import escaped
 
 
 class SnapshotWarning(UserWarning):
-    """A snapshot, or a part of one, was lost. Training goes on."""
+    """A snapshot, or a part of one, was lost. Training continues."""
 
 
 class Faults:
@@ -47,7 +47,7 @@ class Faults:
                 raise error
             # With its own registry, because Python would suppress the same text in the next
             # training run.
-            warning = SnapshotWarning(escaped(f"{message} Training goes on."))
+            warning = SnapshotWarning(escaped(f"{message} Training continues."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 

@@ -94,8 +94,8 @@ def fixed_images(
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
-            f"too, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
+            f"on, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:

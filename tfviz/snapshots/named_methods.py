@@ -99,7 +99,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
         return None
     return OptionError(
         f"{method.name} explains '{method.explainer.whole.model_name}', which shares no weights with the trained model "
-        f"'{model.name}', so its maps show nothing of this training. Build the explainer from the trained model, or pass its "
+        f"'{model.name}', so its maps would not show this training. Build the explainer from the trained model, or pass its "
         f"key, '{method.explainer.key}'."
     )
 

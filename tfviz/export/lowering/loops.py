@@ -125,7 +125,9 @@ class Unroller:
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
+        raise ExportError(
+            f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
+        )
 
     def _branch(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         condition, *given = inputs
@@ -144,7 +146,7 @@ class Unroller:
         value = self._value(x)
         if value is None:
             raise ExportError(
-                f"'{operation.name}' is a loop, or a part of one, whose length depends on the values of the images. {_INSTEAD}"
+                f"'{operation.name}' is a loop, or part of one, whose length depends on the values of the images. {_INSTEAD}"
             )
         return value.tolist()
 

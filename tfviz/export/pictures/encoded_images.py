@@ -52,8 +52,8 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(
-            "include='image' needs the number of channels of the map, which is unknown because the model "
-            f"'{manifest.model}' leaves that of its images free. Pass image_shape=(height, width, channels)."
+            f"include='image' needs to know how many channels the map has, but the model '{manifest.model}' accepts images "
+            "with any number of channels. Pass image_shape=(height, width, channels)."
         )
 
 
@@ -62,7 +62,7 @@ def check_options(include: object, overlay: object) -> None:
     if include not in (None, "image"):
         raise OptionError(f"`include` must be 'image', or None for tensors only. Received: {include!r}.")
     if overlay and not include:
-        raise OptionError("overlay=True draws on the images that include='image' adds. Pass both.")
+        raise OptionError("overlay=True needs the images that include='image' adds. Pass both.")
 
 
 def image_functions(

@@ -29,7 +29,9 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
-            raise WeightsError(f"{shown(path)} has the entry {entry.filename!r}, which points outside the archive. {_ADVICE}")
+            raise WeightsError(
+                f"{shown(path)} contains the entry {entry.filename!r}, which points outside the archive. {_ADVICE}"
+            )
     _require_size(sum(entry.file_size for entry in archive.infolist()), path)
 
 
@@ -75,6 +77,6 @@ def _require_size(claimed: int, path: str | Path) -> None:
     stored = Path(path).stat().st_size
     if claimed > _MAX_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
         raise WeightsError(
-            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, which is too much for any weights. "
+            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, which is more than any weights could need. "
             f"{_ADVICE}"
         )

@@ -157,8 +157,8 @@ def _translated_function(layer: Config) -> Config:
     arguments = {key: with_inputs(value, inputs) for key, value in others.items()}
     if not inputs:
         raise UnsupportedModelError(
-            f"The file lacks the arguments of {function} (layer '{name}'), because Keras 2 writes only the first one. "
-            "Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+            f"The file does not contain all arguments of {function} (layer '{name}'), because Keras 2 saves only the first "
+            "one. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
         )
     config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
     return {"config": config, "inbound_nodes": [tensors(inputs)]}

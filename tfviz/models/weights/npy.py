@@ -163,6 +163,6 @@ def _arrays(content: Any) -> dict[str, np.ndarray]:
         layer, pair = content.popitem()
         pair = pair.content() if isinstance(pair, _Array) else pair
         if not isinstance(pair, (list, tuple)) or not all(isinstance(one, _Array) for one in pair) or len(pair) != 2:
-            raise WeightsError(f"Layer {_text(layer)!r} has no [kernel, bias] of arrays. {_EXPECTED}")
+            raise WeightsError(f"Layer {_text(layer)!r} does not contain the arrays [kernel, bias]. {_EXPECTED}")
         arrays |= {f"{_text(layer)} bias": pair[1].content(), f"{_text(layer)} kernel": pair[0].content()}
     return dict(reversed(arrays.items()))

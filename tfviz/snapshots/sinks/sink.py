@@ -7,7 +7,7 @@
     tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printer()])
 
 A sink may be slow, because it is called on a background thread. A sink may raise an exception: it
-becomes one warning, training goes on, and the sink is called again for the next snapshot.
+becomes one warning, training continues, and the sink is called again for the next snapshot.
 """
 
 from __future__ import annotations

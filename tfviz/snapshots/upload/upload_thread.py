@@ -1,4 +1,4 @@
-"""The thread that sends a run to a viewer while the training goes on."""
+"""The thread that sends a run to a viewer while the training continues."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class ViewerClient:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} does not respond ({reason}). It receives what it missed once it is back."
+                f"The viewer at {self.url} does not respond ({reason}). It will receive what it missed once it is back."
             ) from error
         self._check(method, status, response_body)
         return response_body

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return the graph behind a Functional or Sequential model; None for anything else.
+    """Return the graph behind a Functional or Sequential model, or None for anything else.
 
     A subclass with its own `call` may compute something other than its graph, so it returns None.
     """
@@ -43,7 +43,7 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs, nested; None if there are none."""
+    """Return a model's recorded symbolic inputs, nested, or None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
@@ -157,7 +157,7 @@ def symbolic_graph(
     Nothing is left behind on the sublayers. Errors in the code propagate.
 
     Args:
-        layer: the layer; None for a function.
+        layer: the layer, or None for a function.
         symbols: the symbolic tensors that `call` starts from.
         call: runs the code.
 
@@ -266,7 +266,9 @@ _GENERATOR = "global_seed_generator"
 
 
 def global_generator() -> keras.random.SeedGenerator | None:
-    """Return the generator behind `keras.random` without a seed; None if nothing was drawn yet."""
+    """Return the generator behind `keras.random` without a seed, or None if nothing was
+    drawn yet.
+    """
     return global_state.get_global_attribute(_GENERATOR)
 
 

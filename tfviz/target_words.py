@@ -22,7 +22,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
     Args:
         word: "top", "top3", or the number or name of a class (see `Labels.index`).
         labels: returns the class names; called only if they are needed.
-        classes: the number of classes; None if unknown.
+        classes: the number of classes, or None if unknown.
 
     Returns:
         {"goldfish": 1}, {"top": Rank(0)}, or for several {"top1": Rank(0), "top2": Rank(1)}.
@@ -54,7 +54,7 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
     Args:
         target: what to explain.
         labels: returns the class names; called only if they are needed.
-        classes: the number of classes; None if unknown.
+        classes: the number of classes, or None if unknown.
 
     Returns:
         The target; for several ranks such as "top2", a dict of targets, keyed by name.

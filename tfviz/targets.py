@@ -103,7 +103,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for; None if one row applies to all.
+    """Return how many images a target has rows for, or None if one row applies to all.
 
     Args:
         target: the target, as the user passed it.

@@ -63,7 +63,9 @@ def saved_model_in(folder: Path) -> Any:
 
 
 def operation_definition(name: str) -> Any:
-    """Return how TensorFlow defines an operation (an OpDef); None if it has none of that name."""
+    """Return how TensorFlow defines an operation (an OpDef), or None if it has none of
+    that name.
+    """
     return op_def_registry.get(name)
 
 

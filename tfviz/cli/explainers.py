@@ -56,7 +56,7 @@ def explainers_for(
         model: the model.
         names: keys of methods, or "all". None selects the default methods.
         layer: the value of `--layer`.
-        classes: the number of classes; None for a model that is not a classifier.
+        classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 
     Returns:

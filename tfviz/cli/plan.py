@@ -38,7 +38,7 @@ class Plan:
         """Return each method with its targets for one batch.
 
         Args:
-            scores: the scores of the batch, (N, classes); None if the model is not a classifier.
+            scores: the scores of the batch, (N, classes), or None if the model is not a classifier.
 
         Returns:
             Pairs of an explainer and its targets, each (N,) classes, or None for a method without

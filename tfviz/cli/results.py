@@ -80,7 +80,7 @@ class Results:
             job: an image that was added.
             image: its pixels.
             explainer: the method.
-            targets: the explained classes; None for a method without a target.
+            targets: the explained classes, or None for a method without a target.
             attributions: one attribution per target.
 
         Raises:

@@ -48,7 +48,7 @@ class Manifest:
         format: a key of FORMATS.
         method: a key of METHODS.
         options: the arguments of the method's constructor.
-        layer: the path of the layer; None if the method has none, or explains the image.
+        layer: the path of the layer, or None if the method has none, or explains the image.
         model: the name of the model.
         inputs: its inputs, in order.
         input_structure: the inputs' names, nested as the model takes them.
@@ -59,7 +59,7 @@ class Manifest:
         targets: what the file accepts: "top" (the top class), "class" (N,), "weights" (N, ...,
             classes), and "fixed" for a target fixed by the export.
         classes: the number of classes to choose from, or None.
-        scores: the shape of what is explained, which weights share; None for several outputs.
+        scores: the shape of what is explained, which weights share, or None for several outputs.
         preprocessing: the fields of `tfviz.Preprocessing`, or None if it is not known.
         labels: the names of the classes, or None.
         style: how to draw the map.

@@ -80,7 +80,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
     Args:
         explainer: the explainer to export.
         manifest: receives the image shape and the targets.
-        target: a fixed target; None if the class is to be chosen later.
+        target: a fixed target, or None if the class is to be chosen later.
         image_shape: (height, width, channels) of the images, if the model leaves it free.
         what: what is exported, such as "An ONNX file", for error messages.
 

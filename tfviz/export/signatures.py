@@ -52,7 +52,7 @@ def explained(
         images: one tensor per input of the model.
         target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
             none, if `weights` defines the target. Ignored if the method takes no target.
-        weights: (N or 1, classes) float32, added to the class's 1; None for none.
+        weights: (N or 1, classes) float32, added to the class's 1, or None for none.
 
     Returns:
         The outputs, the target (N,) int32, and the attribution (see `Explanation`).

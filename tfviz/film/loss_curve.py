@@ -18,7 +18,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """The losses of all frames, drawn into a box; None for a frame without a loss."""
+    """The losses of all frames, drawn into a box, or None for a frame without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box

@@ -30,8 +30,8 @@ class Value:
 
     Attributes:
         shape: the shape, with None for a free size; () if nothing is known about it.
-        dtype: the name of the dtype; None if it is not known.
-        symbol: the Keras symbolic tensor; None if there is none.
+        dtype: the name of the dtype, or None if it is not known.
+        symbol: the Keras symbolic tensor, or None if there is none.
     """
 
     __slots__ = ("dtype", "shape", "symbol")
@@ -63,8 +63,8 @@ class Step(Generic[O_co]):
         inputs, outputs: the values that the step reads and computes.
         compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
         layer: the Keras layer or operation behind the step, if any.
-        time_axes: how many axes after the batch axis are hidden from the operation: 1 inside a
-            TimeDistributed.
+        time_axes: how many axes after the batch axis are hidden from the operation; 1 inside a
+            TimeDistributed layer.
     """
 
     path: str
@@ -135,7 +135,7 @@ class Graph:
             yield from step.outputs
 
     def producer(self, value: Value) -> Step | None:
-        """Return the step that computes a value; None for an input."""
+        """Return the step that computes a value, or None for an input."""
         return self._producers.get(value)
 
     def consumers(self, value: Value) -> list[Step]:
@@ -207,7 +207,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step of one input and one output; readers read its input."""
+        """Return the graph without a step. The readers of its output read its input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -91,7 +91,7 @@ def _quoted(paths: list[str]) -> str:
 
 
 def last_feature_map(graph: Graph) -> Step:
-    """Return the automatic layer of CAMs: the last feature map that every path goes through.
+    """Return the default layer of CAMs: the last feature map that every path goes through.
 
     Pooling and padding are skipped in favor of the activation before them. Maps of one pixel, the
     output itself, and maps with fewer axes than the image (the tokens of a transformer, one number
@@ -158,7 +158,7 @@ def _holds_features(step: Step) -> bool:
 
 
 def _forms_of_outputs(graph: Graph) -> set[Value]:
-    """Return the outputs and their other forms: logits before a sigmoid, maps before a resize."""
+    """Return the outputs and their earlier forms: logits before a sigmoid, maps before a resize."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -194,7 +194,7 @@ def has_height_and_width(value: Value) -> bool:
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Return whether a map has height and width like its images; one axis suffices for series."""
+    """Return whether a map has height and width like its images. For series, one axis suffices."""
     return value.rank >= min(4, graph.ranks[value])
 
 
@@ -209,7 +209,7 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
 
 
 def is_on_every_path(graph: Graph, value: Value) -> bool:
-    """Return whether everything that leads from the images to the outputs passes a value."""
+    """Return whether every path from the images to the outputs goes through a value."""
     needed = {read for step in graph.before(graph.outputs, given=[value]) for read in step.inputs}
     # A vector beside the image has its own path.
     images = {image for image in graph.inputs if has_height_and_width(image)} or set(graph.inputs)

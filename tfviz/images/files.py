@@ -1,6 +1,6 @@
 """Read and write image files as uint8 RGB arrays.
 
-In tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Only this module decodes and
+In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Only this module decodes and
 encodes files.
 """
 
@@ -31,8 +31,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a JPEG, PNG, BMP, WebP or TIFF file as uint8 (height, width, 3), RGB.
 
     The EXIF orientation is applied, transparent pixels are blended with white, 16-bit channels are
-    reduced to 8 bits, and gray and palette images become RGB. The content determines the format,
-    not the file extension.
+    reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
+    content, not by the file extension.
 
     If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
     exceeds them), their full range becomes 0-255, with a warning. Only the first page of a TIFF and

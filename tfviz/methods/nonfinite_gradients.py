@@ -32,7 +32,7 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """Return the step closest to the output whose gradient is not finite; None if all are.
+    """Return the step closest to the output whose gradient is not finite, or None if all are.
 
     Args:
         graph: the graph.

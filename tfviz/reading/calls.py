@@ -58,7 +58,7 @@ def _inside_model(model: Any) -> Trace | NotReadable:
 
 
 def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return symbolic inputs for a built model; None if their shape is not known."""
+    """Return symbolic inputs for a built model, or None if their shape is not known."""
     # also for a Functional or Sequential subclass with its own `call`
     known = keras_internals.recorded_inputs(model)
     if known is not None:

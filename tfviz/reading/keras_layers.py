@@ -337,7 +337,7 @@ _COMPUTING = ("call", "convolution_op")  # what subclasses override to change th
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return the typed operations of a layer, without its fused activation; None if unknown.
+    """Return the typed operations of a layer, without its fused activation, or None if unknown.
 
     A subclass with its own `call` or convolution is unknown, and so is a quantized layer other than
     an int8 Dense.
@@ -398,7 +398,7 @@ def is_activation(layer: object) -> bool:
 
 
 def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
-    """Return the layer that a TimeDistributed applies to each step; None for other layers."""
+    """Return the layer that a TimeDistributed applies to each step, or None for other layers."""
     is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
     return layer.layer if is_plain else None
 

@@ -81,7 +81,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
     than the whole.
 
     Args:
-        layer: the layer; None for a function.
+        layer: the layer, or None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
         call: calls the layer, as its users do.
 

@@ -62,7 +62,7 @@ class NotReadable:
 
     Attributes:
         reason: completes a sentence that starts with "it".
-        cause: the error raised by the user's code, Keras or TensorFlow; None if nothing failed.
+        cause: the error raised by the user's code, Keras or TensorFlow, or None if nothing failed.
     """
 
     reason: str

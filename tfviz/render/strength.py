@@ -49,8 +49,8 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
         maps: one map per target.
         names: the names of the targets, for captions.
         style: the style of the maps.
-        reference: the index of the map to compare the others with; None if the map of the top class
-            is not among them.
+        reference: the index of the map to compare the others with, or None if the map of the top
+            class is not among them.
 
     Returns:
         One strength per map.

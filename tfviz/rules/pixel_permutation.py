@@ -33,7 +33,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         number, output: the indices of the input and the output.
 
     Returns:
-        (N, height, width, 1); None if the output contains nothing of this input.
+        (N, height, width, 1), or None if the output contains nothing of this input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]

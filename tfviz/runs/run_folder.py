@@ -38,7 +38,7 @@ class RunFolder:
 
     Attributes:
         path: the log_dir.
-        run: the content of run.json; None before the run is opened.
+        run: the content of run.json, or None before the run is opened.
         step: the step of the last snapshot.
     """
 

@@ -119,7 +119,7 @@ class Record(RecordExtras):
 
     Attributes:
         epoch: counted from 0, as in `fit`.
-        batch: the number of batches trained in this epoch; None unless the snapshot was taken
+        batch: the number of batches trained in this epoch, or None if the snapshot was not taken
             after a batch.
         step: the number of batches trained in the whole run.
         logs: None stands for NaN and infinity.

@@ -121,7 +121,7 @@ def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
 
 
 def _count(images: Any) -> int | None:
-    """Return the number of images in an array; None for datasets."""
+    """Return the number of images in an array, or None for datasets."""
     if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)):
         return None
     first = tree.flatten(_as_arrays(images))[0]

@@ -43,7 +43,9 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return the top class of each image and the output for it; None without a class."""
+        """Return the top class of each image and the output for it, or None if there is
+        no class.
+        """
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:

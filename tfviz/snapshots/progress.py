@@ -53,7 +53,9 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iterations; None if there is no optimizer or they are not needed."""
+    """Return the optimizer's iterations, or None if there is no optimizer or they are
+    not needed.
+    """
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

@@ -92,7 +92,7 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if nothing else differs from `model`; None otherwise.
+    """Return the file's number of classes if nothing else differs from `model`, or None otherwise.
 
     Two networks with the same architecture then differ in only two arrays: the kernel and bias of
     the last layer.
@@ -186,7 +186,7 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         file: the open HDF5 file.
 
     Returns:
-        The config; None if another version saved the file, or if it has no config.
+        The config, or None if another version saved the file, or if it has no config.
 
     Raises:
         WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost an axis of a layer.

@@ -110,8 +110,8 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path) -> Picture | None:
-        """Read a picture, or None if it is missing or damaged, because the film shows
-        the others.
+        """Read a picture. Return None if it is missing or damaged, because the film shows the
+        others.
         """
         try:
             return read_image(path) if path.is_file() and is_inside(path, self.folder) else None

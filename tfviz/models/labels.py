@@ -1,4 +1,6 @@
-"""Class names. A class without a name is shown by its number, so missing labels are no error."""
+"""Class names. A class without a name is shown by its number, so missing labels are not
+an error.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def labels_from(source: LabelSource) -> Labels:
         The labels.
 
     Raises:
-        LabelsError: the source is anything else.
+        LabelsError: the source is none of these.
     """
     if isinstance(source, Labels):
         return source
@@ -229,7 +231,7 @@ def imagenet_labels() -> Labels:
 def _fetch() -> bytes | None:
     """Download the file, or return None.
 
-    A thread does it, because no timeout covers the DNS lookup.
+    The download runs in a thread, because no timeout covers the DNS lookup.
     """
     fetched: list[bytes] = []
 

@@ -163,7 +163,7 @@ def labels_of(model: keras.Model) -> Labels:
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:
-    """Return whether the model's name and outputs are those of an ImageNet network of Keras."""
+    """Return whether the model's name and outputs match one of Keras' ImageNet networks."""
     name = re.sub(r"[\W_]", "", model.name.lower())
     is_known = len(name) >= _MIN_NAME_LENGTH and any(
         known.startswith(name) or name.startswith(known) for known in _APPLICATIONS
@@ -349,7 +349,7 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the image size that the model takes (None: any size) and its number of channels."""
+    """Return the image size that the model takes (None means any) and its number of channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"

@@ -64,7 +64,9 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return the value of the strongest color if the map is scaled on its own; 0 for a zero map."""
+    """Return the value of the strongest color if a map is scaled on its own, or 0 for a
+    zero map.
+    """
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -115,9 +117,9 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it, and clip it to its range before that.
+    """Scale a map to [0, 1] (heatmap) or [-1, 1], and resize it without leaving its range.
 
-    Clipping keeps a positive map positive, although cubic interpolation undershoots.
+    Cubic interpolation can undershoot, so clipping keeps a positive map positive.
     """
     scaled = _scaled(values, style, limit).astype(np.float32)
     return np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())
@@ -132,7 +134,7 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 
 
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
-    """Divide a map by its largest |value| and combine its channels; return both.
+    """Divide a map by its largest |value|, and combine its channels. Return both.
 
     Dividing first keeps later steps from overflowing or underflowing. Only the style "grey" keeps
     three channels.

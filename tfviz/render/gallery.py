@@ -223,7 +223,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file; `other` is the map on the other scale."""
+    """Return a thumbnail that links to its file. `other` is the map on the other scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""

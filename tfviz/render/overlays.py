@@ -95,7 +95,7 @@ def overlay(
             "unit" or "none". It is undone before drawing.
 
     Returns:
-        uint8 RGB pictures of the size of `images`: (N, H, W, 3), (H, W, 3) for a single image, or a
+        uint8 RGB pictures, as large as the images: (N, H, W, 3), (H, W, 3) for a single image, or a
         list if `images` is a list.
 
     Raises:
@@ -115,7 +115,7 @@ def overlay(
 
 
 def blended(picture: Picture, values: Map, style: str, look: Look, limit: float | None = None) -> Picture:
-    """Draw one map over one image (H, W, 3); a map of the style "grey" replaces the image.
+    """Draw one map over one image (H, W, 3). A map in the style "grey" replaces the image.
 
     Args:
         picture: the image.

@@ -52,7 +52,9 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """Return the title of a method key, such as "Grad-CAM" for "grad_cam"; other text unchanged."""
+    """Return the title of a method key, such as "Grad-CAM" for "grad_cam", or other text
+    unchanged.
+    """
     name = key.replace("-", "_")
     look = LOOKS.get(name)
     return TITLES.get(name) or (look.title if look else key)
@@ -91,7 +93,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the largest number of lines of wrapped texts; 0 if all are empty."""
+    """Return the largest number of lines of wrapped texts, or 0 if all are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 

@@ -151,7 +151,7 @@ class Unroller:
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """Evaluate a tensor of the new graph, or None if it depends on the inputs."""
+        """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
         if id(x) not in self.values:  # keeps x alive, so its id stays unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]

@@ -22,7 +22,7 @@ _EPSILON = 1e-5
 
 
 def has_batch_norm(name: str) -> bool:
-    """Return whether the name is that of a network with batch normalization, such as "VGG16_BN"."""
+    """Return whether a network has batch normalization, judging by its name, such as "VGG16_BN"."""
     return name.endswith(_BATCH_NORM)
 
 

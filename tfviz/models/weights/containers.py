@@ -1,9 +1,9 @@
-"""Checks of HDF5 files and zip archives from untrusted sources.
+"""Checks for HDF5 files and zip archives from untrusted sources.
 
 HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-that are assembled from other files. A malicious model could thus read private files of whoever
-opens it and show them as its weights. A zip archive could write outside its folder, and both could
-expand to fill the memory.
+that are assembled from other files. A malicious model could thus read private files of the person
+who opens it and show them as its weights. A zip archive could write outside its folder, and both
+could expand until memory runs out.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """Build a network with the weights in a file of another tool.
+    """Build a network with the weights in another tool's file.
 
     Layer widths and the number of classes are inferred from the file.
 

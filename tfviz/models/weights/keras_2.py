@@ -1,4 +1,4 @@
-"""Open models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras) as .h5 or .keras.
+"""Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
 Keras 3 opens few of them. It has dropped some layers and arguments, rejects "/" in names and the
 functions such as `tf.nn.relu` that Keras 2 recorded as layers, and numbers the calls of nested
@@ -31,7 +31,7 @@ _WRAPPED = ("layer", "backward_layer", "cell", "cells")  # arguments that are la
 
 
 def load(config: str, file: h5py.File) -> keras.Model:
-    """Load the model in a Keras 2 file, not compiled.
+    """Load the model in a Keras 2 file without compiling it.
 
     Args:
         config: the model's config as JSON.
@@ -43,7 +43,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
     Raises:
         UnsupportedModelError: a layer or function has no equivalent in Keras 3.
         WeightsError: the arrays don't fit.
-        Exception: Keras rejects the config; the type depends on the cause.
+        Exception: Keras rejects the config. The type depends on the cause.
     """
     old = json.loads(config)
     translated = _translated(old)

@@ -234,7 +234,8 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
     """Replace {"input": number} in an argument with the inputs of the call.
 
-    A list that contains floats was a constant tensor; a list of integers holds axes or a shape.
+    A list that contains floats was a constant tensor, whereas a list of integers holds axes or a
+    shape.
     """
     if isinstance(value, dict):
         return (

@@ -1,7 +1,7 @@
 """Translate the arguments of Keras 2 layers to Keras 3.
 
 Keras 2 writes every argument of a layer to the file, including those that Keras 3 renamed or
-dropped. A dropped argument is ignored if it does not affect inference, and is an error if it does.
+dropped. A dropped argument is ignored if it does not affect inference; otherwise, it is an error.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 
 
 def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """Return the class and config in Keras 3 that compute what a Keras 2 layer does at inference.
+    """Return the Keras 3 class and config that compute what a Keras 2 layer does at inference.
 
     Args:
         kind: the class of the layer in Keras 2.

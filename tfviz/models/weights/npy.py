@@ -2,7 +2,7 @@
 
 A pickle is a program: it may call any function that it names. This reader calls none of them. It
 allows the few names that NumPy's own pickles use, and maps each to a small class below that records
-what the pickle contains; the arrays are built from the records afterwards. Any other name is an
+what the pickle contains. The arrays are then built from these records. Any other name raises an
 error before it is looked up.
 """
 
@@ -127,8 +127,8 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
         The arrays, named "<layer> kernel" and "<layer> bias".
 
     Raises:
-        WeightsError: the file is not a .npy file, is truncated or damaged, or contains anything but
-            names and arrays.
+        WeightsError: the file is not a .npy file, is truncated or damaged, or contains something
+            other than names and arrays.
     """
     with Path(path).open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -143,7 +143,7 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the one object in the file, an array without axes. Python's containers are kept."""
+    """Return the one object in the file, which NumPy stores as an array without axes."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

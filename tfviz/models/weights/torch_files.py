@@ -34,8 +34,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         MissingPackageError: PyTorch is not installed.
-        WeightsError: the file is not a checkpoint, is truncated, or contains anything but arrays
-            and plain values. No code in it is run.
+        WeightsError: the file is not a checkpoint, is truncated, or contains something other than
+            arrays and plain values. No code in it is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)

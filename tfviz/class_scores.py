@@ -18,7 +18,7 @@ from tfviz.reading.read_model import read_model
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output (N, classes); an unknown rank counts as one."""
+    """Return whether the model has one output (N, classes). An output of unknown rank counts."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
@@ -29,7 +29,7 @@ def both_classes(p: np.ndarray) -> np.ndarray:
 
 
 def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """Sort the classes of each image by descending score, (N, classes) int32; ties by index."""
+    """Sort the classes of each image by descending score, then index: (N, classes) int32."""
     return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
 
 

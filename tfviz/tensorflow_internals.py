@@ -63,9 +63,7 @@ def saved_model_in(folder: Path) -> Any:
 
 
 def operation_definition(name: str) -> Any:
-    """Return how TensorFlow defines an operation (an OpDef), or None if it has none of
-    that name.
-    """
+    """Return how TensorFlow defines an operation (an OpDef), or None if it is unknown."""
     return op_def_registry.get(name)
 
 
@@ -81,8 +79,8 @@ def collectable_gradients() -> Iterator[None]:
     """Tie the custom gradients created in the block to the graph that is being traced.
 
     At each trace, `tf.custom_gradient` adds an entry to TensorFlow's registry that is never
-    removed. It keeps the graph alive, along with the model whose weights the graph captures. Here
-    the registry holds the gradient weakly, and its entry is removed with the graph.
+    removed. It keeps the graph alive, along with the model whose weights the graph captures. In
+    this block, the registry holds the gradient weakly, and its entry is removed with the graph.
     """
     registry = ops.gradient_registry._registry
     last = next(reversed(registry), None)

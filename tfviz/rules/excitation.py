@@ -158,7 +158,7 @@ class Excitation:
         return ones - zeros  # nonzero padding is the same in both runs
 
     def _for_both_signs(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
-        """Return the backward function; p may be negative above the map of one sigmoid unit."""
+        """Return the backward function. Above the map of one sigmoid unit, p may be negative."""
         if not (self.has_two_signs and step in self.above_last_maps):
             return lambda p: backward(p, *inputs)
 
@@ -239,7 +239,7 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _keeps_image(step: Step) -> bool:
-    """Return whether a step maps image values to image values: pixelwise, or a move."""
+    """Return whether a step maps image values to image values, pixel by pixel or by moving them."""
     is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 

@@ -80,7 +80,9 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, digit by digit, as its dtype may have only 8 bits of precision."""
+    """Run a step on integers, digit by digit, because its dtype may have only 8 bits of
+    precision.
+    """
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:

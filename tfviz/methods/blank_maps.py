@@ -58,7 +58,7 @@ def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about all zero and non-finite maps, with the reason for that of `image`.
+    """Warn about all zero and non-finite maps, and give the reason for the map of `image`.
 
     Args:
         explainer: the explainer.
@@ -78,7 +78,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a map; "" if the diagnosis fails, so that the map is not lost."""
+    """Return the reason for a map, or "" if the diagnosis fails, so that the map is not lost."""
     try:
         with keras_internals.untouched(explainer.model):
             return reason()

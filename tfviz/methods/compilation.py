@@ -20,7 +20,7 @@ BoundCall = Callable[[], Nested[tf.Tensor]]
 
 
 class CompiledFunctions:
-    """The compiled functions of an explainer, at most `MOST_KEPT`; the oldest is dropped first.
+    """The last `MOST_KEPT` compiled functions of an explainer.
 
     Attributes:
         traces: the number of functions traced so far.

@@ -25,7 +25,7 @@ class ContrastiveExcitationBackprop(ExcitationBackprop):
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
     `sum_channels=False` it is the signed difference at each neuron, (N, h, w, K). The layer must
     come before the last linear map, where the contrast starts.
 

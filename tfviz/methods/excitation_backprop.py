@@ -39,7 +39,7 @@ class ExcitationBackprop(Explainer):
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
     `sum_channels=False` it is the probability of each neuron, (N, h, w, K).
 
     Example:

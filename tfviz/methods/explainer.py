@@ -136,8 +136,8 @@ class Explainer(abc.ABC):
                 For a model with several inputs, arrays nested like its inputs.
             target: what to explain. None means the top class of each image, an int is one class for
                 all, (N,) ints are one class per image, a float array (N, classes) weights the
-                outputs, and a function maps the outputs to (N,). Or a string: a class name (or one
-                name per image), or "top3" for the three highest classes.
+                outputs, and a function maps the outputs to (N,). It can also be a string: a class
+                name (or one name per image), or "top3" for the three highest classes.
 
         Returns:
             The raw attribution, neither resized nor scaled, float32. Each method documents its
@@ -253,8 +253,8 @@ class Explainer(abc.ABC):
                 line.
 
         Returns:
-            The attributions of all images as one NumPy array; for a model with several inputs,
-            arrays nested like the inputs. For "top2", a dict of them.
+            The attributions of all images as one NumPy array or, for a model with several inputs,
+            as arrays nested like the inputs. For "top2", a dict of them.
 
         Raises:
             ImageError: there are no images, or they don't fit the model.
@@ -273,7 +273,7 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call.
 
         Returns:
-            The target; for "top2", a dict of targets.
+            The target or, for "top2", a dict of targets.
 
         Raises:
             TargetError: there is no such class.
@@ -361,7 +361,7 @@ def _differing(whole: Graph, graph: Graph) -> set[Value]:
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest one tensor per input like the model's inputs; leave a single input as it is."""
+    """Nest one tensor per input like the model's inputs, but leave a single input unchanged."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 

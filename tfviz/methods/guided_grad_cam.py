@@ -32,11 +32,11 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedGradCAM(GradCAM):
-    """Guided backprop times Grad-CAM, signed: which fine structures belong to the class?
+    """Guided backprop times Grad-CAM: which fine structures belong to the class?
 
     Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    Calling it returns the attribution (N, H, W, C). A vector input beside the image has no
+    Calling it returns the signed attribution (N, H, W, C). A vector input beside the image has no
     positions and gets guided backprop alone. An image that the layer does not depend on gets 0.
 
     Example:
@@ -60,7 +60,7 @@ class GuidedGradCAM(GradCAM):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer and find its layer; see `GradCAM` for the arguments.
+        """Prepare the explainer and find its layer (see `GradCAM` for the arguments).
 
         Args:
             model: a built keras.Model.
@@ -75,7 +75,7 @@ class GuidedGradCAM(GradCAM):
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
-            UnknownLayerError: there is no such layer, or it lacks the axes of the image.
+            UnknownLayerError: there is no such layer, or it does not have the axes of the image.
             OptionError: `score` or `output` has an invalid value.
         """
         super().__init__(model, layer, score=score, output=output, class_names=class_names)

@@ -8,7 +8,7 @@ from tfviz.methods.explainer import Explainer
 
 
 def method_named(key: str) -> type[Explainer]:
-    """Return the class for a key such as "grad_cam"; "-" counts as "_".
+    """Return the class for a key such as "grad_cam". In keys, "-" counts as "_".
 
     Args:
         key: the key of a method, in any case.

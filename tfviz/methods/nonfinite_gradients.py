@@ -88,7 +88,7 @@ def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.T
 
 
 def _compiled(function: Callable[[], _Results]) -> _Results:
-    """Compile and run a function; compilation prunes unused kernel gradients."""
+    """Compile and run a function. Compilation prunes unused kernel gradients."""
     return tf.function(function, autograph=False).get_concrete_function()()
 
 

@@ -191,7 +191,7 @@ def test_training_does_not_wait_for_an_unresponsive_viewer(viewer: FakeViewer, t
     (error,) = training.raised
     assert str(error) == (
         f"50 snapshots were not sent to the viewer at {viewer.url}. Nothing is lost: all snapshots are in {trainer.folder}. "
-        f"The next training with that folder sends the missing ones, and `tfviz watch {trainer.folder}` shows them all."
+        f"The next training run with that folder sends the missing ones, and `tfviz watch {trainer.folder}` shows them all."
     )
 
 

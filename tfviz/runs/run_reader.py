@@ -49,7 +49,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Return the records of all complete snapshots in order; none if there is no run yet."""
+    """Return the records of all complete snapshots in order, or none if there is no run yet."""
     return IndexReader(folder).poll()
 
 

@@ -78,13 +78,17 @@ class ImageSize(TypedDict):
 
 
 class RunExtras(TypedDict, total=False):
-    """Optional fields of run.json. true_classes: the true class of each image, None if unknown."""
+    """Optional fields of run.json.
+
+    Attributes:
+        true_classes: the true class of each image, or None if it is unknown.
+    """
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
 
 
 class Run(RunExtras):
-    """run.json."""
+    """The content of run.json."""
 
     format: Literal[1]
     id: Annotated[str, Pattern(ID_PATTERN)]

@@ -52,7 +52,7 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """Return the fault in a record, by itself and, if `run` is given, as part of that run."""
+    """Return the fault in a record, also as part of `run` if that is given, or None."""
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Moment:
-    """A point in the training.
+    """A point in training.
 
     Attributes:
         when: "start", "epoch", "batch" or "end".

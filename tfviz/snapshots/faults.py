@@ -10,7 +10,7 @@ from tfviz.errors import escaped
 
 
 class SnapshotWarning(UserWarning):
-    """A snapshot, or a part of one, was lost. Training continues."""
+    """A snapshot, or part of one, was lost. Training continues."""
 
 
 class Faults:
@@ -40,7 +40,7 @@ class Faults:
                 self._waiting.append((message, error))
 
     def report(self) -> None:
-        """Warn of the recorded faults, or raise the first. Call it on the training thread."""
+        """Warn about the recorded faults, or raise the first. Call it on the training thread."""
         while self._waiting:
             message, error = self._waiting.popleft()
             if self.strict:

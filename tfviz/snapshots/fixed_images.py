@@ -30,7 +30,7 @@ class FixedImages:
         inputs: arrays nested like the model's inputs.
         pictures: the images to draw maps over, uint8 RGB.
         shown_input: the index of the drawn input among the flat inputs.
-        given: the number of images given, if known without reading all; otherwise the number
+        given: the number of images given, if known without reading them all. Otherwise, the number
             selected.
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.

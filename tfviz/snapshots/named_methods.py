@@ -107,7 +107,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables; none for a plain function, which hides them."""
+    """Return the ids of a model's variables, or none for a plain function, which hides them."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -1,4 +1,4 @@
-"""The queue of snapshots of one training: one thread writes them in order, and few may wait."""
+"""The queue of snapshots of one call of `fit`. One thread writes them in order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait for the callback of an aborted training that may still be writing to the folder."""
+    """Wait for the callback of an aborted `fit` that may still be writing to the folder."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()

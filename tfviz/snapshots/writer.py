@@ -1,4 +1,4 @@
-"""The background thread's work: draw a snapshot, write it to the folder, pass it to the sinks."""
+"""The background thread's work: draw each snapshot, write it, and pass it to the sinks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training.
+    """Draws and writes the snapshots of one training run.
 
     It has no reference to the callback, so it can outlive it.
     """
@@ -162,7 +162,7 @@ class Writer:
 
 
 def _finite(logs: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the numbers among the logs, with None for NaN and infinity, which JSON lacks."""
+    """Return the numbers in the logs, with None for NaN and infinity, which JSON forbids."""
     numbers = {name: _number(value) for name, value in logs.items()}
     return {name: value if math.isfinite(value) else None for name, value in numbers.items() if value is not None}
 

@@ -104,7 +104,7 @@ class _SignIn:
 
 
 async def _posted_token(receive: Receive) -> str:
-    """Return the token in a posted form; "" if there is none, or the form is too large."""
+    """Return the token in a posted form, or "" if there is none or the form is too large."""
     body, is_more = b"", True
     while is_more and len(body) <= _FORM_BYTES:
         message = await receive()

@@ -42,7 +42,7 @@ class KnownRun:
 
     @property
     def last(self) -> int:
-        """The number of the last snapshot; -1 for none."""
+        """The number of the last snapshot, or -1 if there is none."""
         return self.numbers[-1] if self.numbers else -1
 
     @property

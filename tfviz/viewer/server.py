@@ -44,7 +44,7 @@ class Viewer:
         port: the port to listen on; 0 selects a free one.
         token: the token that pages and training runs must send. If other machines can reach the
             host, a token of at least 16 characters is required.
-        limits: the limits of sizes, counts and times.
+        limits: limits on sizes, counts and times.
 
     Raises:
         OptionError: the token is missing, too short or cannot be sent, the folder is a file, or the

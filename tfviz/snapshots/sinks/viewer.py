@@ -53,7 +53,7 @@ class ViewerSink(Sink):
         self._upload.raise_trouble()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Wake the upload thread. Returns at once."""
+        """Wake the upload thread, and return at once."""
         if self._upload is not None:
             self._upload.wake()
             self._upload.raise_trouble()
@@ -73,6 +73,6 @@ class ViewerSink(Sink):
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
                 f"{f'{upload.trouble} ' if upload.trouble else ''}Nothing is lost: all snapshots are in {shown(folder)}. The "
-                f"next training with that folder sends the missing ones, and `tfviz watch {shown(folder)}` shows them all."
+                f"next training run with that folder sends the missing ones, and `tfviz watch {shown(folder)}` shows them all."
             )
         upload.raise_trouble()

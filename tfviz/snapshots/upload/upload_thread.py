@@ -54,7 +54,7 @@ class UploadThread:
         self._thread.join(timeout_s)
 
     def count_left(self) -> int:
-        """Return how many snapshots of the folder the viewer lacks."""
+        """Return how many snapshots in the folder the viewer doesn't have."""
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:

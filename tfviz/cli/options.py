@@ -28,8 +28,8 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     """Add --model and --weights.
 
     Args:
-        parser: the parser of a command.
-        weights: the default of --weights.
+        parser: the command's parser.
+        weights: the default value of --weights.
         choices: the start of the help text of --weights.
     """
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What all images share: the model, its preprocessing and labels, the methods and the classes."""
+"""What all images share: the model, its preprocessing and labels, the methods, and the classes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
 
     Args:
         args: the parsed arguments.
-        say: prints a line; receives the notes.
+        say: prints a line, which may be a note.
 
     Returns:
         The plan.

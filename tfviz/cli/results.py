@@ -146,7 +146,7 @@ class Results:
 
 
 def write_page(results: Results) -> Path | None:
-    """Write index.html and return its path; without results, keep an older page and return None."""
+    """Write index.html and return its path. If there are no results, keep an older page."""
     if not results.entries and not results.failures:
         return None
     plan, layers = results.plan, ", ".join(results.plan.layers)

@@ -6,7 +6,7 @@
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
 first replaced by others (see `lowering.litert_operations`). A file has one image size and one batch
-size; a loaded file accepts batches of any size.
+size; once loaded, it accepts batches of any size.
 
 LiteRT stores the kernels of each direction in a separate order. The file of a class activation map
 or of VisualBackProp is therefore about as large as the model's weights. Methods that go back to the
@@ -76,8 +76,8 @@ def write(
         explainer: the explainer to export.
         folder: a new, empty folder.
         manifest: receives what this format adds.
-        quantize: None stores the weights as float32, "int8" in a third of that size, "float16" in
-            half. Computation is in float32.
+        quantize: None stores the weights as float32, "int8" in a third of that size, and "float16"
+            in half. Computation always uses float32.
         batch_size: the number of images per run.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
@@ -157,7 +157,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the converter's progress. Faults come with the exception."""
+    """Silence the converter's progress messages. Its exceptions describe what fails."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

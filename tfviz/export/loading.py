@@ -21,7 +21,7 @@ TOP_CLASS = -1
 
 
 class LoadedExplanation(NamedTuple):
-    """The results of one call, in NumPy.
+    """The results of one call, as NumPy arrays.
 
     Attributes:
         outputs: float32, nested as the model returns them.
@@ -56,11 +56,11 @@ class LoadedExplainer(abc.ABC):
 
         Args:
             images: one array per input, with its shape and type.
-            target: (N,) int32 classes, float32 weights of the outputs, or None for the top class.
+            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class.
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of one batch, float32 NumPy.
+        """Return the attribution of one batch as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
@@ -241,7 +241,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts like Keras: dicts are sorted by key."""
+    """Flatten lists and dicts like Keras, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

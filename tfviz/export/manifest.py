@@ -52,8 +52,8 @@ class Manifest:
         model: the name of the model.
         inputs: its inputs, in order.
         input_structure: the inputs' names, nested as the model takes them.
-        outputs: the outputs' names, nested as the model returns them; "outputs" for a single one.
-        attribution: the maps' names, "attribution" for a single one, and "attribution_NAME" for
+        outputs: the outputs' names, nested as the model returns them. A single one is "outputs".
+        attribution: the maps' names: "attribution" for a single one, and "attribution_NAME" for
             each of several inputs.
         takes_target: whether the method explains a class that can be chosen.
         targets: what the file accepts: "top" (the top class), "class" (N,), "weights" (N, ...,
@@ -66,7 +66,7 @@ class Manifest:
         versions: the versions of the packages that wrote the file.
         extra: what only the format needs. If the file has one function: its "arguments" and
             "results", a list of {"name", "shape", "dtype"} each, with the names in the file.
-        files: the SHA-256 of each file next to tfviz.json, keyed by path; empty if unknown.
+        files: the SHA-256 of each file next to tfviz.json, keyed by path, or empty if unknown.
     """
 
     format: str
@@ -151,7 +151,7 @@ class Manifest:
 
 @contextmanager
 def reporting_damage(folder: Path) -> Iterator[None]:
-    """Turn exceptions in the block into ExportError: tfviz.json is incomplete or has bad values."""
+    """Raise ExportError if the block fails because tfviz.json is incomplete or has bad values."""
     try:
         yield
     except TfvizError:
@@ -221,7 +221,7 @@ def map_name(name: str) -> str:
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in Keras' order: dicts are sorted by key."""
+    """Return the names in a nested structure in Keras' order, in which dicts are sorted by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

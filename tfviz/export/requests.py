@@ -127,7 +127,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Return the three signatures of a classifier.
 
-    They share one graph, since a class is a weight of 1.
+    They share one graph, because a class is a weight of 1.
     """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes
@@ -163,7 +163,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
     """Return the classes as (N,), with a check at run time.
 
-    Without it an invalid class would give a map of zeros.
+    Without it, an invalid class would give a map of zeros.
     """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     valid = f"from 0 to {classes - 1}" if classes is not None else "of at least 0"

@@ -5,9 +5,9 @@ It runs without tfviz and without Keras.
     serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
     explain(images, target)              the same for the given classes (N,) int32; -1 requests the
                                          top class
-    explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1,
+    explain_weighted(images, weights)    the same for float32 weights for the outputs (N or 1,
                                          classes), without a target in the results
-    image(image_bytes), …                the same for JPEG and PNG files, see `encoded_images`
+    image(image_bytes), …                the same for JPEG and PNG files (see `encoded_images`)
 
 All signatures share one graph, and each weight is stored once, in the model's own dtype.
 """
@@ -64,8 +64,8 @@ def write(
             model has one output (N, classes).
         include: "image" adds signatures that take JPEG and PNG files.
         overlay: whether these signatures also return the drawn image, as PNG.
-        image_shape: (height, width, channels) of the images, None for any size, for models that do
-            not define it and methods that need the size.
+        image_shape: (height, width, channels) of the images, for models that do not define it and
+            methods that need the size. None means any size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)

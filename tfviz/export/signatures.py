@@ -45,14 +45,15 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute what is exported; called on symbolic tensors.
+    """Compute what is exported. This is called on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
         images: one tensor per input of the model.
         target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
-            none, if `weights` defines the target. Ignored if the method takes no target.
-        weights: (N or 1, classes) float32, added to the class's 1, or None for none.
+            requests none, if `weights` defines the target. It is ignored if the method takes no
+            target.
+        weights: (N or 1, classes) float32, added to the class's weight of 1, or None.
 
     Returns:
         The outputs, the target (N,) int32, and the attribution (see `Explanation`).

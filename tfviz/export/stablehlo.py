@@ -1,6 +1,6 @@
 """Export to portable StableHLO: one program for one input shape, and its weights.
 
-JAX and other XLA compilers run it.
+JAX and other XLA compilers can run it.
 
     explainer.stablehlo    the program, a portable artifact
     weights.npz            each weight that the program reads, once
@@ -195,7 +195,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """Load the explainer from a folder written by `write`.
 
-    Raise MissingPackageError without JAX.
+    Raise MissingPackageError if JAX is not installed.
     """
     return StableHloExplainer(folder, manifest, trusted)
 
@@ -233,7 +233,7 @@ class StableHloExplainer(LoadedExplainer):
         """Compile the program.
 
         JAX only runs programs that its own export wrote, so a placeholder with the same signature
-        is exported and its code replaced.
+        is exported, and its code is replaced.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -277,7 +277,7 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A program calls functions outside of itself."""
+    """A program calls functions outside itself."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:

@@ -38,7 +38,7 @@ class Film:
         path: the file.
         size: (height, width) of the frames.
         pace: which snapshots the film shows, and how fast.
-        snapshots: the number of snapshots of the run.
+        snapshots: the number of snapshots in the run.
         missing: the number of pictures missing from the shown snapshots.
     """
 
@@ -76,7 +76,7 @@ def write_film(
         every: show every `every`-th snapshot, and the last one.
         seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.
-        width: the width of the frames in pixels, 160 to 3840; an odd width is increased by one.
+        width: the width of the frames in pixels, 160 to 3840. An odd width is increased by one.
             None means 1280 for .mp4 and 800 otherwise.
         progress: called with the number of drawn snapshots and their total number.
 

@@ -107,7 +107,7 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file appears when the block ends; if it fails, an existing file is kept.
+    """Open a film. The file appears when the block ends. If it fails, an existing file is kept.
 
     Args:
         path: the file to write.
@@ -120,7 +120,7 @@ def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iter
 
     Raises:
         OutputError: the file cannot be written.
-        MissingPackageError: PyAV is not installed, or lacks the encoder.
+        MissingPackageError: PyAV is not installed, or does not include the encoder.
     """
     path, kind, av = Path(path), kind_of(path), pyav()
     temporary = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")

@@ -28,7 +28,7 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draw the frames of one run in chronological order.
+    """Draws the frames of one run in chronological order.
 
     If a picture is missing, the previous one stays, darker and with a marked corner.
 
@@ -132,7 +132,7 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write epoch, step and as many logs as fit on the left, the run's name on the right."""
+        """Write epoch, step and the logs that fit on the left, and the run's name on the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
         for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
@@ -151,7 +151,7 @@ class FramePainter:
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the title of each method by its name."""
+    """Return the titles of the methods, keyed by name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 

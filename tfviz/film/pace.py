@@ -50,7 +50,7 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         count: the number of snapshots.
         fps: snapshots per second.
         every: show every `every`-th snapshot, regardless of the length.
-        seconds: the maximum length; longer runs are sampled evenly. Without `every` and `seconds`,
+        seconds: the maximum length. Longer runs are sampled evenly. Without `every` and `seconds`,
             the maximum is 60.
 
     Returns:

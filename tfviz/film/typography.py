@@ -1,7 +1,7 @@
 """Write text on pictures. Each text is rendered once and then reused.
 
-Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch a point is a
-pixel, so sizes are in either unit.
+Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch, one point
+is one pixel, so sizes are the same in both units.
 """
 
 from __future__ import annotations

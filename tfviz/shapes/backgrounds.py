@@ -13,7 +13,7 @@ _SUBPIXEL_BITS = 4  # cv2 takes corners in sixteenths of a pixel
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draw a background of `size` x `size` pixels: gradient, clouds, a texture, maybe clutter."""
+    """Draw a square background: a gradient, clouds, a texture and sometimes clutter."""
     light, dark = _muted_pair(rng)
     image = dark + (light - dark) * _ramp(rng, size)[:, :, None]
     image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))

@@ -111,7 +111,7 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Choose circles (center, radius) inside the unit square that overlap slightly at most."""
+    """Choose circles (center, radius) inside the unit square that overlap at most slightly."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)

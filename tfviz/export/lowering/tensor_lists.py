@@ -28,7 +28,7 @@ class TensorList:
     shape: tf.Tensor
 
     def item(self, index: int, like: tf.Tensor) -> Item:
-        """Return an element; `like` is the tensor that reads it in the original graph."""
+        """Return an element. `like` is the tensor that reads it in the original graph."""
         if self.items[index] is not None:
             return self.items[index]
         other = next((one for one in self.items if one is not None), None)

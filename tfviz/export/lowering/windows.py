@@ -1,7 +1,7 @@
 """Sliding windows and their transpose, built from slices, padding and sums.
 
-They serve targets that have no other operations. Sizes, strides and pads are those of the axes
-between batch and channels; shapes must be static.
+They are meant for targets without windowed operations. Sizes, strides and pads are those of the
+axes between batch and channels. Shapes must be static.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Yield the position of each element in its window; the last axis varies fastest."""
+        """Yield the position of each element in its window. The last axis varies fastest."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
@@ -102,7 +102,7 @@ class Windows:
     def spread(self, x: tf.Tensor) -> tf.Tensor:
         """Return (N, *count, C) with zeros in between and around.
 
-        A convolution over it with the mirrored kernel is the gradient.
+        Convolving the result with the mirrored kernel gives the gradient.
         """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
@@ -126,6 +126,6 @@ def _spatial(values: Sequence[int]) -> Size:
 
 
 def _same(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's "SAME" padding: what the last window lacks, the smaller half in front."""
+    """Return TensorFlow's "SAME" padding. The smaller half is in front."""
     missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return missing // 2, missing - missing // 2

@@ -10,9 +10,9 @@
                                           large; image and explain_image return all of them
 
 The image drawn on is the part of the file that the network sees, at its own resolution, with sides
-of at most 1600 pixels. Images of several sizes may share a batch: their maps are at the top left of
-a common array, padded with zeros, and `size` contains each (height, width). If the model takes any
-size and its preprocessing sets none, all images of a batch must have one size.
+of at most 1600 pixels. Images of several sizes may share a batch. Their maps are then at the top
+left of a common array that is padded with zeros, and `size` contains each (height, width). If the
+model takes any size and its preprocessing sets none, all images of a batch must have the same size.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _pipeline(
 class _Reader:
     """Decodes files (N,).
 
-    It returns the images, each of its own size, the sizes (N, 2), and the model's input batch.
+    It returns the images in their own sizes, the sizes (N, 2), and the model's input batch.
     """
 
     def __init__(self, manifest: Manifest) -> None:

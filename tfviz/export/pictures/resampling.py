@@ -1,6 +1,6 @@
 """Resize images and maps as TensorFlow operations, with the results that OpenCV gives in tfviz.
 
-Along an axis each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
+Along an axis, each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
 indices and weights.
 
     area      the mean of the pixels under the new one           for shrinking images
@@ -54,7 +54,7 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return where the center of each new pixel lies among the old ones, (new, 1).
 
-    It is the pixel before it, and the distance from that one.
+    The result is the old pixel before it, and the distance from that pixel.
     """
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
@@ -69,7 +69,7 @@ def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the four nearest pixels; the border is repeated."""
+    """Return the four nearest pixels. Borders repeat."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -129,7 +129,7 @@ def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resize a map (h, w, C) float32, clipped to its own range.
 
-    It is averaged if both sides shrink, and cubic otherwise.
+    It is averaged if both sides shrink, and interpolated cubically otherwise.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

@@ -97,7 +97,7 @@ def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadabl
 
 
 def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
-    """Trace a layer; `call(run, tensors, **options)` runs it, or its `call`, on the tensors."""
+    """Trace a layer. `call(run, tensors, **options)` runs it, or its `call`, on the tensors."""
     options = {"training": False} if takes_training(layer) else {}
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
@@ -107,7 +107,7 @@ def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tenso
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result; if it also failed, with an error to chain."""
+    """Return the second tracer's result. If it also failed, attach an error to chain."""
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)

@@ -284,7 +284,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping those that this version of Keras lacks."""
+    """Map the named classes to a row, skipping those that this version of Keras does not have."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -388,7 +388,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a built-in layer is opaque unless Keras can trace it: recurrent, attention."""
+    """Return whether a built-in layer is opaque unless Keras can trace it, such as an RNN."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization))
 
 

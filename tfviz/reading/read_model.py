@@ -58,7 +58,7 @@ class ReadModel:
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain; None means all of them.
+            output: the output to explain. None means all of them.
         """
         return scored(self.with_output(output), score)
 

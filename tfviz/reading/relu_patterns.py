@@ -118,7 +118,7 @@ def _of_product(expression: Expression) -> Any:
 
 
 def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
-    """Return whether a comparison is x > 0 or 0 < x; with `below`, x < 0."""
+    """Return whether a comparison is x > 0 or 0 < x, or, with `below`, x < 0."""
     if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
         return False
     is_first_larger = (comparison.primitive is Primitive.GREATER) != below
@@ -132,7 +132,7 @@ def _is_number(value: Any, number: float) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return the single number that a constant holds, or None if there is none, or for a tensor."""
+    """Return the single number that a constant holds, or None if it holds none or is a tensor."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

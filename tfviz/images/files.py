@@ -227,7 +227,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
     return write_atomically(path, data.tobytes())
 
 
-_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV lacks
+_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
 
 
 def require_image(rgb: object) -> np.ndarray:

@@ -43,7 +43,7 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# Keras layer classes have attributes that their common type, keras.Layer, lacks.
+# Keras layer classes have attributes that their common type, keras.Layer, does not have.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 

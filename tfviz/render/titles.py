@@ -33,7 +33,7 @@ TITLES = {
     "smooth_grad": "SmoothGrad",
     "rise": "RISE",
 }
-# Fonts for scripts that Matplotlib's default font lacks, used if installed.
+# Fonts for scripts that Matplotlib's default font does not cover, used if installed.
 FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",

@@ -22,7 +22,7 @@ from tfviz.tensorflow_internals import function_graph
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAX_STEPS = 1000
-# Operations that take a part of a shape, and the value that marks a free batch size in one.
+# Operations that take part of a shape, and the value that marks a free batch size in one.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
 _INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
 

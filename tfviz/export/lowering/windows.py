@@ -126,6 +126,8 @@ def _spatial(values: Sequence[int]) -> Size:
 
 
 def _same(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's "SAME" padding. The smaller half is in front."""
+    """Return TensorFlow's "SAME" padding: what the last window needs, with the smaller half in
+    front.
+    """
     missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return missing // 2, missing - missing // 2

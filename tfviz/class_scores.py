@@ -29,7 +29,7 @@ def both_classes(p: np.ndarray) -> np.ndarray:
 
 
 def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """Sort the classes of each image by descending score, then index: (N, classes) int32."""
+    """Sort the classes of each image by descending score. Ties are in order of the class number."""
     return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
 
 
@@ -87,7 +87,7 @@ class Classifier:
         )
 
     def scores(self, images: np.ndarray) -> np.ndarray | None:
-        """Compute the scores (N, classes), float32, of preprocessed images (N, H, W, C).
+        """Compute the float32 scores (N, classes) of preprocessed images (N, H, W, C).
 
         Returns:
             The scores, or None if the model is not a classifier.

@@ -185,7 +185,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls that the block records on these operations when it ends.
+    """When the block ends, remove the calls that it recorded on these operations.
 
     A new graph that starts from a user's symbolic tensors leaves a node on the operations that
     created them. Nothing reads that node, because Keras walks its graphs from the outputs back, so

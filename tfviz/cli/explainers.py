@@ -25,7 +25,7 @@ def takes_layer(method: type[Explainer]) -> bool:
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """Return the methods that `--method` names, without repetitions.
+    """Return the methods that `--method` names, without duplicates.
 
     Args:
         names: keys of methods, or "all". None selects the default methods.

@@ -146,9 +146,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raise OptionError for a name that belongs to `export` itself, such as overwrite, rather than
-    to a format.
-    """
+    """Raise OptionError for a name that belongs to `export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
             raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")

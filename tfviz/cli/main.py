@@ -1,4 +1,4 @@
-"""The `tfviz` command: parse the arguments, run the command and report expected errors in one line.
+"""The `tfviz` command: parse the arguments, run the command and print expected errors as one line.
 
 Neither this module nor the commands import anything heavy at the top, so `--help` and usage errors
 appear at once.

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
-    """Create a parser with the settings all commands share."""
+    """Create a parser with the settings that all commands share."""
     # No abbreviations: a script that uses one breaks once a new option shares its prefix.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 

@@ -53,7 +53,7 @@ class Results:
         self.nearly_empty_maps: Counter[str] = Counter()
 
     def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
-        """Write the image and record its scores, (classes,)."""
+        """Write the image and record its scores."""
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
         self._maps[job], self._scores[job] = [], scores

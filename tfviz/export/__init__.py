@@ -130,7 +130,7 @@ def export(
 
 
 def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:
-    """Load an exported explainer of any format, to be called like the original one.
+    """Load an exported explainer of any format. The result is called like the original explainer.
 
         explainer = tfviz.load_explainer("explainer/")
         attribution = explainer(images, target=281)                            # NumPy

@@ -1,4 +1,4 @@
-"""Write export folders atomically: a folder is either complete or not there."""
+"""Write export folders atomically: a folder is either complete or absent."""
 
 from __future__ import annotations
 

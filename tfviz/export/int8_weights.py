@@ -66,7 +66,7 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """Store each constant of whole steps as int8. It becomes float32 when the file is opened."""
+    """Store constants that consist of whole steps as int8. They become float32 on loading."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 

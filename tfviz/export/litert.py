@@ -48,7 +48,7 @@ _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise MissingPackageError without LiteRT, and OptionError for an invalid option."""
+    """Raise MissingPackageError if LiteRT is missing, and OptionError for an invalid option."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:

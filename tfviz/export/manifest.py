@@ -131,7 +131,7 @@ class Manifest:
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raise ExportError or OSError unless the files (all by default) are those exported."""
+        """Raise ExportError or OSError if any of the files (by default, all) is not as exported."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
                 raise ExportError(f"The export is missing the file {name!r}")

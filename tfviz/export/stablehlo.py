@@ -124,7 +124,7 @@ def _compiled(
 def _as_stablehlo(
     compute: Callable[..., Any], specs: list[tf.TensorSpec]
 ) -> tuple[tf.types.experimental.ConcreteFunction, str]:
-    """Return the concrete function, and its program as text."""
+    """Return the concrete function and its program as text."""
     function = tf.function(compute, jit_compile=True, autograph=False)
     concrete = function.get_concrete_function(*specs)
     try:
@@ -140,7 +140,7 @@ def _as_stablehlo(
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """Return the tensors the function captures, keyed by name, in input order."""
+    """Return the tensors that the function captures, keyed by name, in input order."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:

@@ -131,7 +131,7 @@ class FrameLayout:
         return round(start + image % self.columns * (self.group_width + gap))
 
     def tile(self, image: int, column: int) -> Box:
-        """Return the tile of an image (column 0) or of its map by method number column − 1."""
+        """Return the tile of an image (column 0), or of its map by the method at column − 1."""
         left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)

@@ -145,7 +145,7 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """Return the largest width of each word, which keeps words in place on all frames."""
+        """Return the largest width of each word, so that words keep their places on all frames."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 

@@ -82,7 +82,7 @@ class Step(Generic[O_co]):
 
     @property
     def signal_inputs(self) -> tuple[Value, ...]:
-        """The inputs that carry the signal, without gates; none for a constant."""
+        """The inputs that carry the signal, excluding gates. A constant has none."""
         if isinstance(self.operation, Constant):
             return ()
         return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
@@ -195,7 +195,7 @@ class Graph:
         return reached
 
     def signal_path(self, at: Iterable[Value]) -> list[Step]:
-        """Return the steps that carry the signal from `at` to the outputs, gates excluded."""
+        """Return the steps that carry the signal from `at` to the outputs, excluding gates."""
         reached = self.after(at)
         needed, found = set(self.outputs), []
         for step in reversed(self.steps):

@@ -212,7 +212,7 @@ def has_two_classes(graph: Graph) -> bool:
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only one output, given by name, key or number; None keeps all of them.
+    """Keep only one output, given by name, key or number. None keeps all of them.
 
     Raises:
         OptionError: the model has no such output. The message lists the available ones.

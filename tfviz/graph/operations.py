@@ -241,7 +241,7 @@ class Constant(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contraction(Operation):
-    """A product of several computed tensors along some axes: matmul, einsum."""
+    """A product of several computed tensors along some axes, such as matmul or einsum."""
 
 
 class Contents(Protocol):

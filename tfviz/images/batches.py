@@ -85,7 +85,7 @@ def _batch_of(read: list[tuple[int, np.ndarray, np.ndarray]]) -> ImageBatch:
 
 
 def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:
-    """Reduce an image to `max_side_px` on its longer side; smaller images are unchanged."""
+    """Reduce an image to `max_side_px` on its longer side. Smaller images are unchanged."""
     height, width = image.shape[:2]
     scale = max_side_px / max(height, width)
     if scale >= 1:

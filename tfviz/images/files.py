@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_written(path: str | Path) -> np.ndarray:
-    """Read an image written by `write_image`, which may be one pixel wide; see `read_image`."""
+    """Read an image written by `write_image`, which may be one pixel wide (see `read_image`)."""
     return _read(path, 1)
 
 

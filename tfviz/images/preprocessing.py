@@ -149,7 +149,7 @@ class Preprocessing:
         return self.size or (crop[1:] if crop else None)
 
     def for_input(self, size: Size | None, channels: int) -> Preprocessing:
-        """Adapt to a network's input.
+        """Adapt this preprocessing to a network's input.
 
         Args:
             size: (height, width) of the network's input, or None for any.

@@ -125,7 +125,8 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """Return a model's preprocessing, or "none" (RGB in 0-255) at its own size if it is not known.
+    """Return a model's preprocessing, or "none" (RGB in 0-255) at the model's size if it is
+    unknown.
 
     Args:
         model: the model. Only `load_model` can note its preprocessing.
@@ -331,7 +332,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first error of a chain, such as Keras' "Could not locate class 'Scale'"."""
+    """Return the first error in a chain, such as Keras' "Could not locate class 'Scale'"."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]

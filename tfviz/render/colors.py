@@ -75,13 +75,13 @@ def limit_of(values: Map, style: str) -> float:
 
 
 def gray_map(values: Map, height: int, width: int, limit: float | None = None) -> Picture:
-    """Draw a map in the style "grey", uint8 (height, width, 3), with its channels as RGB."""
+    """Draw a map in the style "grey", with its channels as RGB, as uint8 (height, width, 3)."""
     gray = np.rint(128 + 127 * _resized(values, "grey", height, width, limit)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (height, width, 3)))
 
 
 def positions(values: Map, style: str, height: int, width: int, limit: float | None = None) -> npt.NDArray[np.uint8]:
-    """Return the position of each pixel on the color bar, 0 … 255, (height, width).
+    """Return the position of each pixel on the color bar, from 0 to 255.
 
     The style is "heatmap" or "signed".
     """
@@ -90,7 +90,7 @@ def positions(values: Map, style: str, height: int, width: int, limit: float | N
 
 
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
-    """Return the 256 colors of a style from its low to its high end, uint8 RGB (256, 3).
+    """Return the 256 colors of a style, uint8 RGB (256, 3), from its low to its high end.
 
     Args:
         style: the name of the style.

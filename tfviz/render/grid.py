@@ -1,4 +1,4 @@
-"""The grid of `plot` and `contact_sheet`: a row per image, a column per method and target."""
+"""The grid of `plot` and `contact_sheet`, with one row per image and one column per map."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with that of the highest score, or with the strongest map without scores."""
+    """Compare the maps with that of the highest score or, if there are no scores, the strongest."""
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]

@@ -24,7 +24,7 @@ _POWERS = (1.4, 0.3)
 
 @dataclass(frozen=True)
 class Look:
-    """How maps are blended with images; see `overlay`.
+    """How maps are blended with images (see `overlay`).
 
     Attributes:
         alpha: the strength of the colors.
@@ -55,7 +55,7 @@ class Look:
         return np.float32(self.alpha) ** (low + (high - low) * distances).astype(np.float32)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return the 256 colors of a style, (256, 3), over mid gray if the images are gray."""
+        """Return the 256 colors (256, 3) of a style, over mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors

@@ -134,7 +134,7 @@ class _Columns:
 
 
 def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """Write texts at the given x, `y` pixels from the top. OpenCV can only write Latin letters."""
+    """Write texts with Matplotlib, `y` pixels from the top. OpenCV can write only Latin letters."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -37,7 +37,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color; higher for a nearly empty map, to draw it dimmed."""
+        """The value of the strongest color. It is higher for a nearly empty map, which dims it."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 

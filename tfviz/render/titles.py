@@ -62,7 +62,7 @@ def title_of(key: str) -> str:
 
 @functools.cache
 def font(size: float) -> FontProperties:
-    """Return the font of all text in pictures; `size` is in points."""
+    """Return the font of all text in pictures. `size` is in points."""
     return FontProperties(family=_families(), size=size)
 
 

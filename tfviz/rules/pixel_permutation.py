@@ -51,7 +51,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return, for each pixel of one input, the pixels of one output that it went to.
+    """For each pixel of one input, return the pixels of one output that it went to.
 
     Args:
         step: a step that moves, copies or drops elements.
@@ -99,7 +99,9 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table of readers from the source pixel of each output element; 0 means none."""
+    """Build the table of readers from the source pixel of each output element, where 0
+    means none.
+    """
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # sorted by what is read

@@ -137,7 +137,7 @@ class IndexReader:
 
 
 def parsed(data: bytes) -> Any:
-    """Parse JSON. Return None if the bytes are not JSON in UTF-8."""
+    """Parse JSON. Return None if the bytes are not valid JSON in UTF-8."""
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -24,7 +24,7 @@ Check = Callable[[Any], None]  # raises _SchemaError
 
 
 class _SchemaError(Exception):
-    """A value does not conform to the schema. path: where it is, from the outside in."""
+    """A value does not conform to the schema. `path` leads to it, from the outside in."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class _SchemaError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Return the fault in the content of a run.json, in one line without the value, or None."""
+    """Return the fault in the content of a run.json as one line without the value, or None."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault

@@ -32,7 +32,7 @@ class NamedMethod:
     explainer: Explainer
 
     def run_entry(self) -> Method:
-        """Return its entry in run.json."""
+        """Return the explainer's entry in run.json."""
         layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
@@ -49,7 +49,7 @@ class NamedMethod:
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return the given class of each image, (N,) ints, and the output for it."""
+        """Return the given class (N,) of each image and the output for it."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 

@@ -8,7 +8,7 @@ import keras
 
 
 class Progress:
-    """Counts batches over epochs, calls of `fit` and restarts.
+    """Counts batches across epochs, calls of `fit` and restarts.
 
     Attributes:
         epoch: counted from 0, as in `fit`.

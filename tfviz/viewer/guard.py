@@ -100,7 +100,7 @@ class Guard:
 
 
 class _SignIn:
-    """Stands for the response to a posted token, whose body has not been read yet."""
+    """A placeholder for the response to a posted token whose body has not been read yet."""
 
 
 async def _posted_token(receive: Receive) -> str:

@@ -21,7 +21,7 @@ Stamp = tuple[int, int, int]
 
 
 class KnownRun:
-    """A run, with its folder being polled.
+    """A run whose folder is polled.
 
     Attributes:
         folder: a real path, without symbolic links.

@@ -90,7 +90,7 @@ class Viewer:
         self._server.run(sockets=[self._socket])
 
     def start(self) -> Viewer:
-        """Serve in a background thread. Returns once the server responds.
+        """Serve in a background thread, and return once the server responds.
 
         Raises:
             OptionError: the server did not start in time.
@@ -124,14 +124,14 @@ class _Server(uvicorn.Server):
         self.is_ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening. Called by uvicorn."""
+        """Start listening. uvicorn calls this."""
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # asyncio has shortened the queue
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop serving. Called by uvicorn."""
+        """Stop serving. uvicorn calls this."""
         self._close_streams()
         await super().shutdown(sockets)
 

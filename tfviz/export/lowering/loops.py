@@ -58,7 +58,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
 
 
 def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """Return the function without loops, to be traced again. It reads the same variables."""
+    """Return the function without loops, ready to be traced again. It reads the same variables."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]

@@ -1,7 +1,5 @@
-"""TensorFlow's tensor lists, which loops read and write, as Python lists of tensors.
-
-They are used while a graph is copied. An element that was never written is None, and reads as
-zeros.
+"""Represent TensorFlow's tensor lists, which loops read and write, as Python lists of tensors. This
+is done while a graph is copied. An element that was never written is None, and reads as zeros.
 """
 
 from __future__ import annotations

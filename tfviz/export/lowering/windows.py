@@ -62,7 +62,7 @@ class Windows:
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """Yield, for each offset, that element of all windows, (N, *count, C).
+        """For each offset, yield the elements there of all windows, (N, *count, C).
 
         Elements outside the input are `fill`.
         """
@@ -100,7 +100,7 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """Return (N, *count, C) with zeros in between and around.
+        """Return (N, *count, C) with zeros inserted between and around the elements.
 
         Convolving the result with the mirrored kernel gives the gradient.
         """

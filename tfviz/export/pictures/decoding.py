@@ -79,7 +79,7 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Return the orientation, 1 to 8, in the EXIF data at `start` of a file's bytes, (n,) uint8.
+    """Return the orientation, 1 to 8, in the EXIF data that starts at `start` in a file's bytes.
 
     It is 1 if the data has none, or if `start` is 0.
     """
@@ -113,7 +113,7 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """Do the same for the chunks of a PNG file, which are length, name, content and checksum."""
+    """Do the same for a PNG file, whose chunks consist of length, name, content and checksum."""
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (at < tf.size(data, tf.int64))
@@ -139,7 +139,7 @@ def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
 
 
 def _number(data: tf.Tensor, at: tf.Tensor | list[int], count: int, is_little: tf.Tensor | bool) -> tf.Tensor:
-    """Return the integers of `count` bytes that start at these offsets."""
+    """Return the `count`-byte integers that start at these offsets."""
     values = tf.constant([256**i for i in range(count)], tf.int64)
     bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))
     return tf.reduce_sum(bytes_ * tf.where(is_little, values, values[::-1]), axis=-1)

@@ -104,7 +104,7 @@ def _pipeline(
 
 
 class _Reader:
-    """Decodes files (N,).
+    """Decodes a batch of files.
 
     It returns the images in their own sizes, the sizes (N, 2), and the model's input batch.
     """

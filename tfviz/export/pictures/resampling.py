@@ -32,7 +32,7 @@ class Taps(NamedTuple):
 
 
 def area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the taps for new <= old: the pixels under the new one, weighted by overlap."""
+    """Return the taps for shrinking: the pixels under each new pixel, weighted by overlap."""
     size = tf.cast(old, tf.float64)
     step = size / tf.cast(new, tf.float64)
     begin = tf.cast(tf.range(new), tf.float64)[:, None] * step
@@ -79,7 +79,7 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resize axis 0 or 1 of x (H, W, C) to the new size, float32.
+    """Resize axis 0 or 1 of x (H, W, C) to the new size, in float32.
 
     The taps are added one by one to save memory.
     """
@@ -95,7 +95,7 @@ def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
 
 
 def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Shrink an image (H, W, C) uint8 to a size that is not larger along either axis."""
+    """Shrink a uint8 image (H, W, C) to a size that is not larger along either axis."""
     old = tf.shape(pixels)[:2]
 
     def shrunk() -> tf.Tensor:
@@ -109,7 +109,7 @@ def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Enlarge an image (H, W, C) uint8 to a size that is not smaller along either axis."""
+    """Enlarge a uint8 image (H, W, C) to a size that is not smaller along either axis."""
     old = tf.shape(pixels)[:2]
 
     def enlarged() -> tf.Tensor:
@@ -127,7 +127,7 @@ def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize a map (h, w, C) float32, clipped to its own range.
+    """Resize a float32 map (h, w, C), clipping it to its own range.
 
     It is averaged if both sides shrink, and interpolated cubically otherwise.
     """

@@ -1,4 +1,4 @@
-"""Networks that keras.applications doesn't have, or builds unlike common weights files."""
+"""Networks that keras.applications doesn't have, or that common weights files define otherwise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def call_layer(layer: Any, x: Any) -> Any:
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return each layer's default number of channels or units. Key "predictions": the classes."""
+    """Return each layer's default width. The width of "predictions" is the number of classes."""
     return resnet.standard_widths() if name == resnet.NAME else vgg.standard_widths(name)
 
 

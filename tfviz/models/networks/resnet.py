@@ -74,7 +74,7 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
+    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

@@ -44,7 +44,7 @@ def standard_widths(name: str) -> dict[str, int]:
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
+    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

@@ -59,7 +59,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return the layers that a config may name and Keras 3 cannot find by that name."""
+    """Return the layers that a config may name but that Keras 3 cannot find by that name."""
     return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 

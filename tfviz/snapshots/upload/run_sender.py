@@ -1,4 +1,4 @@
-"""Send what the viewer doesn't have of a run, in order, and each record after its pictures."""
+"""Send the parts of a run that the viewer doesn't have, with each record after its pictures."""
 
 from __future__ import annotations
 

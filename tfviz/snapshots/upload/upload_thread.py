@@ -47,7 +47,7 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the rest, then end the thread. Return after `timeout_s` at the latest."""
+        """Send the rest, then end the thread. Return after at most `timeout_s`."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -58,7 +58,7 @@ class UploadThread:
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
-        """Raise an error that was not raised yet, if there is one."""
+        """Raise the last error if it was not raised yet."""
         unreported, self._unreported = self._unreported, None
         if unreported is not None:
             raise unreported

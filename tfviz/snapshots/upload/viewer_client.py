@@ -35,7 +35,7 @@ class ViewerRejectionError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer has of a run.
+    """What the viewer already has of a run.
 
     Attributes:
         last: the number of the last snapshot, or −1 if there is none.

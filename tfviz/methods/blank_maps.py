@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return, per image, whether its maps of all inputs are zero everywhere: (N,) bool."""
+    """For each image, return whether its maps of all inputs are zero everywhere, (N,) bool."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
@@ -52,7 +52,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return, per image, whether a map of any input contains NaN or infinity: (N,) bool."""
+    """For each image, return whether a map of any input contains NaN or infinity, (N,) bool."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 

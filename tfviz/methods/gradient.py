@@ -1,4 +1,4 @@
-"""The base class of the methods that are a gradient at the image, redirected or not."""
+"""The base class of methods that return a gradient at the image, with or without redirection."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def warn_of_integers(graph: Graph, method: str) -> None:
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
-    """Warn where a method that redirects ReLUs equals the plain gradient."""
+    """Warn if a method that redirects ReLUs equals the plain gradient."""
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, Relu) for operation in operations.values()):
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}

@@ -62,7 +62,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels; False if that is not known."""
+        """Whether an output pixel depends on other pixels, or False if that is not known."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:

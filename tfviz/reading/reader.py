@@ -325,7 +325,7 @@ def _paths(trace: Trace) -> list[str]:
 
 
 def _names(trace: Trace) -> dict[int, str]:
-    """Return the name of each operation, by its id.
+    """Return the name of each operation, keyed by its id.
 
     Operations in a traced graph are new each time, and Keras numbers them per process. Here they
     are numbered within the graph ("relu", "relu_1"), so paths are reproducible.

@@ -112,7 +112,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
 
 
 class _FunctionTrace:
-    """A TensorFlow trace, read from its outputs back."""
+    """A TensorFlow trace, read backward from its outputs."""
 
     def __init__(self, symbols: Nested[keras.KerasTensor], specs: Sequence[tf.TensorSpec], call: Code, by_layer: bool) -> None:
         self.inputs, self.outputs = symbols, None

@@ -116,7 +116,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at the input of an operation; unchanged if height and width are kept."""
+    """Return the mask at the input of an operation, unchanged if height and width are kept."""
     return mask
 
 

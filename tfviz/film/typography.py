@@ -48,7 +48,7 @@ def write_line(
         size: the size of the text in pixels.
         color: its color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels; longer text ends in "…". None means the width of the
+        width: the largest width in pixels. Longer text ends in "…". None means the width of the
             picture.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]

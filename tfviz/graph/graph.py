@@ -29,7 +29,7 @@ class Value:
     """One tensor of the computation.
 
     Attributes:
-        shape: the shape, with None for a free size; () if nothing is known about it.
+        shape: the shape, with None for a free size, or () if nothing is known about it.
         dtype: the name of the dtype, or None if it is not known.
         symbol: the Keras symbolic tensor, or None if there is none.
     """
@@ -63,8 +63,8 @@ class Step(Generic[O_co]):
         inputs, outputs: the values that the step reads and computes.
         compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
         layer: the Keras layer or operation behind the step, if any.
-        time_axes: how many axes after the batch axis are hidden from the operation; 1 inside a
-            TimeDistributed layer.
+        time_axes: how many axes after the batch axis are hidden from the operation, such as 1
+            inside a TimeDistributed layer.
     """
 
     path: str

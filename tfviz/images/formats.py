@@ -34,7 +34,7 @@ class Container:
         is_whole: False if the data ends before the image is complete, or if a checksum is wrong.
             Always True for BMP, whose decoder rejects missing data.
         pages: the number of images in the file.
-        scans: the number of scans of a JPEG; the decoder processes the whole image in each.
+        scans: the number of scans of a JPEG. The decoder processes the whole image in each.
         bits: the number of significant bits out of 16, if declared.
     """
 

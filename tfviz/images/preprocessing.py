@@ -60,7 +60,7 @@ class Preprocessing:
     """How images are prepared for a network.
 
     Args:
-        size: (height, width) of the tensor; None means the size of the crop, or else of the image.
+        size: (height, width) of the tensor. None means the size of the crop, or else of the image.
         channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
         formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255.
             Spaces are ignored, and a remark in parentheses may follow.

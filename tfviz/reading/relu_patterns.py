@@ -37,7 +37,7 @@ class Expression:
 
     Attributes:
         primitive: the operation, or None for any other.
-        operands: the values of constants; the (symbolic) tensor for everything else.
+        operands: the values of constants, and the (symbolic) tensors for everything else.
         made_by: returns the expression that computes a tensor, or None for an input.
     """
 

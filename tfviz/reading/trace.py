@@ -46,7 +46,7 @@ class Trace:
     Attributes:
         calls: the calls, without the inputs.
         inputs, outputs: the symbolic input and output tensors, nested as in the code.
-        is_recorded: whether Keras recorded the calls when the model was created; otherwise they
+        is_recorded: whether Keras recorded the calls when the model was created. Otherwise, they
             were found by running the code on symbolic tensors.
     """
 

@@ -94,7 +94,7 @@ def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8
 
     Args:
         style: the name of the style.
-        cmap: a Matplotlib color map to use instead of the default; it does not apply to "grey".
+        cmap: a Matplotlib color map to use instead of the default. It does not apply to "grey".
 
     Returns:
         The colors.

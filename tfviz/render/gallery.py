@@ -28,7 +28,7 @@ class GalleryMap:
 
     Attributes:
         method: the method's name.
-        target: the name of the target; "" if the method takes none.
+        target: the name of the target, or "" if the method takes none.
         path: the file, relative to the gallery's folder.
         style: the style of the map, for the legend.
         score: the score of the target, for the heading.

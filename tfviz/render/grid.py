@@ -31,7 +31,7 @@ class Column:
 
     Attributes:
         method: the key of the method.
-        target: the name of the target; "" if the method has only one.
+        target: the name of the target, or "" if the method has only one.
         style: the style of the maps.
         maps: one map per image.
         limits: for each map, the value of the strongest color.

@@ -26,7 +26,7 @@ class Strength:
     """The strength of one map.
 
     Attributes:
-        words: the text for a caption; "" if there is nothing to compare with.
+        words: the text for a caption, or "" if there is nothing to compare with.
         own_limit: the value of the strongest color if the map is scaled on its own.
         is_nearly_empty: whether to draw the map dimmed.
     """

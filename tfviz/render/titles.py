@@ -77,7 +77,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
         text: the text.
         width: the largest width of a line in points.
         properties: the font.
-        most_lines: the largest number of lines; longer text ends in "…".
+        most_lines: the largest number of lines. Longer text ends in "…".
 
     Returns:
         The lines.

@@ -38,7 +38,7 @@ class SceneObject:
         kind: its name.
         label: its class, `KINDS[label] == kind`.
         mask: where it is visible, bool (size, size).
-        box: (top, left, bottom, right) of the mask in pixels; bottom and right are exclusive.
+        box: (top, left, bottom, right) of the mask in pixels. Bottom and right are exclusive.
         visible: the fraction that no other object covers, in [LEAST_VISIBLE, 1].
     """
 
@@ -64,7 +64,7 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
 
     Args:
         rng: the random generator.
-        kinds: the kinds of the objects; None draws one to four different kinds.
+        kinds: the kinds of the objects. None draws one to four different kinds.
         size: height and width in pixels.
 
     Returns:

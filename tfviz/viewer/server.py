@@ -41,7 +41,7 @@ class Viewer:
     Args:
         folder: the folder of runs. It need not exist yet.
         host: the address to listen on.
-        port: the port to listen on; 0 selects a free one.
+        port: the port to listen on. 0 selects a free one.
         token: the token that pages and training runs must send. If other machines can reach the
             host, a token of at least 16 characters is required.
         limits: limits on sizes, counts and times.

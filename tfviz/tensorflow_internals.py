@@ -68,7 +68,7 @@ def operation_definition(name: str) -> Any:
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:
-    """Serialize a StableHLO program for other versions of StableHLO."""
+    """Serialize a StableHLO program so that other versions of StableHLO can read it."""
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     return bytes(stablehlo.serialize_portable_artifact_str(text, version))

@@ -64,8 +64,9 @@ class Manifest:
         labels: the names of the classes, or None.
         style: how to draw the map.
         versions: the versions of the packages that wrote the file.
-        extra: what only the format needs. If the file has one function: its "arguments" and
-            "results", a list of {"name", "shape", "dtype"} each, with the names in the file.
+        extra: what only the format needs. If the file has a single function, this includes its
+            "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names in
+            the file.
         files: the SHA-256 of each file next to tfviz.json, keyed by path, or empty if unknown.
     """
 

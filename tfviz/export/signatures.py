@@ -98,7 +98,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     if own is None or not is_shape:
         raise OptionError(
             f"`image_shape` must be (height, width, channels), and the model must have one input. Received: {image_shape!r} "
-            f"for a model whose number of inputs is {len(manifest.inputs)}."
+            f"(number of inputs: {len(manifest.inputs)})."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1

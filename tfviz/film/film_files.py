@@ -29,8 +29,8 @@ class FilmKind:
     """The encoding of a file format.
 
     Attributes:
-        codec: FFmpeg's name of the codec.
-        pixels: FFmpeg's name of the pixel format.
+        codec: FFmpeg's name for the codec.
+        pixels: FFmpeg's name for the pixel format.
         usual_width: the default width of the frames in pixels.
         codec_options: options of the codec.
         file_options: options of the container.

@@ -60,7 +60,7 @@ class FramePainter:
         self._word_widths = self._caption_widths()
 
     def draw(self, index: int) -> Picture:
-        """Draw the frame of the snapshot `records[index]`, uint8 RGB (height, width, 3)."""
+        """Draw the frame of the snapshot `records[index]` as uint8 RGB (height, width, 3)."""
         frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):

@@ -65,7 +65,7 @@ def _drawable(text: str) -> str:
 
 @functools.lru_cache(_CACHED_TEXTS)
 def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """Return how much of each pixel the letters cover, 0 to 255, (line_height, width)."""
+    """Return how much of each pixel the letters cover, from 0 to 255."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)

@@ -32,7 +32,7 @@ def scored(graph: Graph, score: str) -> Graph:
             unchanged.
 
     Raises:
-        OptionError: `score` has another value.
+        OptionError: `score` is neither of these.
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
     if checked_score(score) == "outputs":

@@ -39,7 +39,7 @@ class Operation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Extent:
-    """How a window slides over its input, per spatial axis.
+    """How a window slides over its input, along each spatial axis.
 
     Attributes:
         size: the window size in elements.

@@ -42,8 +42,8 @@ class CAM(Explainer):
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None means the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

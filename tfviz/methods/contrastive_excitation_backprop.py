@@ -21,7 +21,7 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
 class ContrastiveExcitationBackprop(ExcitationBackprop):
-    """Contrastive marginal winning probability at a layer: where is evidence for this class only?
+    """Contrastive excitation backprop at a layer: where is the evidence for this class only?
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 

@@ -76,8 +76,8 @@ class ExcitationBackprop(Explainer):
             merge_batch_norm: whether to fold each BatchNormalization that directly follows a linear
                 map into it before its positive part is taken. The authors' code does not.
             sum_channels: whether to sum over channels. False keeps each neuron.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

@@ -77,8 +77,8 @@ class Explainer(abc.ABC):
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

@@ -37,8 +37,8 @@ class GradientExplainer(Explainer):
 
         Args:
             model: a built keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

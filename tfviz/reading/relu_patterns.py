@@ -33,7 +33,7 @@ class Primitive(Enum):
 
 @dataclass(frozen=True)
 class Expression:
-    """`primitive(*operands)`.
+    """An expression of the form `primitive(*operands)`.
 
     Attributes:
         primitive: the operation, or None for any other.

@@ -122,12 +122,12 @@ class Record(RecordExtras):
     """A line of the index: one snapshot.
 
     Attributes:
-        epoch: counted from 0, as in `fit`.
+        epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch, or None if the snapshot was not taken
             after a batch.
         step: the number of batches trained in the whole run.
-        logs: None stands for NaN and infinity.
-        predictions: one per image.
+        logs: the metrics, with None for NaN and infinity.
+        predictions: one prediction per image.
         methods: the methods that drew pictures.
         errors: the error messages of the other methods.
     """

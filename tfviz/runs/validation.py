@@ -40,7 +40,7 @@ class _SchemaError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Return the fault in the content of a run.json as one line without the value, or None."""
+    """Describe the fault in a run.json in one line, or return None if there is none."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault

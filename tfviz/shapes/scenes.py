@@ -37,7 +37,7 @@ class SceneObject:
     Attributes:
         kind: its name.
         label: its class, `KINDS[label] == kind`.
-        mask: where it is visible, bool (size, size).
+        mask: where it is visible, as bool (size, size).
         box: (top, left, bottom, right) of the mask in pixels. Bottom and right are exclusive.
         visible: the fraction that no other object covers, in [LEAST_VISIBLE, 1].
     """

@@ -15,7 +15,7 @@ class Moment:
 
     Attributes:
         when: "start", "epoch", "batch" or "end".
-        epoch: counted from 0, as in `fit`.
+        epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in the epoch, or None if the snapshot was not taken
             after a batch.
         step: the number of batches trained in the whole run.

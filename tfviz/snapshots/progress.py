@@ -11,7 +11,7 @@ class Progress:
     """Counts batches across epochs, calls of `fit` and restarts.
 
     Attributes:
-        epoch: counted from 0, as in `fit`.
+        epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch.
         step: the number of batches trained in the whole run.
     """
@@ -41,7 +41,7 @@ class Progress:
         counts differently, as with accumulated gradients or two updates per `train_step`.
 
         Args:
-            batches: Keras' count.
+            batches: the number of batches that Keras reports.
             model: the trained model.
         """
         now = _iterations(model) if self._iterations is not None else None

@@ -84,7 +84,7 @@ class Writer:
         return Snapshot(record, self.images, pictures, maps)
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
-        """Return a method's maps, drawn over the images, and descriptions of their strength."""
+        """Return a method's maps drawn over the images, and descriptions of their strength."""
         key, style = method.explainer.key, method.explainer.style
         maps = maps_of(list(attribution), count=len(self.images))
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in maps]

@@ -62,7 +62,7 @@ class Windows:
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """For each offset, yield the elements there of all windows, (N, *count, C).
+        """For each offset, yield the elements (N, *count, C) of all windows at that offset.
 
         Elements outside the input are `fill`.
         """
@@ -115,7 +115,7 @@ class Windows:
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
     def valid_counts(self) -> np.ndarray:
-        """Return the number of input elements in each window, (1, *count, 1)."""
+        """Return the number (1, *count, 1) of input elements in each window."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 

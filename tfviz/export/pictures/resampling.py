@@ -52,7 +52,7 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return where the center of each new pixel lies among the old ones, (new, 1).
+    """Return where the center of each new pixel lies among the old ones.
 
     The result is the old pixel before it, and the distance from that pixel.
     """

@@ -41,7 +41,8 @@ class RunSender:
             is_over: called before each snapshot. Once it returns True, the rest is left unsent.
 
         Raises:
-            ViewerError: the viewer rejected something. The next call asks again what it has.
+            ViewerError: the viewer rejected something. The next call asks the viewer again what it
+                has.
         """
         for _ in range(_MAX_CONFLICTS):
             try:

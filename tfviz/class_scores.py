@@ -18,7 +18,7 @@ from tfviz.reading.read_model import read_model
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output (N, classes). An output of unknown rank counts."""
+    """Return whether the model has one output (N, classes), or one of unknown rank."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
@@ -29,7 +29,7 @@ def both_classes(p: np.ndarray) -> np.ndarray:
 
 
 def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """Sort the classes of each image by descending score. Ties are in order of the class number."""
+    """Sort the classes of each image by descending score. In a tie, the lower class comes first."""
     return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
 
 

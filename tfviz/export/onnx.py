@@ -141,7 +141,8 @@ def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """Turn the weights into inputs of the graph for the conversion, and return them, keyed by name.
 
     Otherwise, tf2onnx would precompute what depends only on weights, such as transposed and
-    positive weights, and store each again. onnxruntime does that when it loads the file.
+    positive weights, and store each again. onnxruntime does this precomputation when it loads the
+    file.
     """
     weights = {}
     for node in graph.node:

@@ -169,7 +169,7 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 
 
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
-    """Return whether a map is the stem of a transformer: no more convolutions than attention."""
+    """Return whether a map is the stem of a transformer, judging by the number of convolutions."""
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
     return blocks > 0 and blocks >= convolutions

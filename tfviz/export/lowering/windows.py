@@ -20,7 +20,7 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a pooling or a convolution over an input of `size`."""
+    """The windows of a pooling operation or a convolution over an input of `size`."""
 
     size: Size
     kernel: Size

@@ -23,8 +23,8 @@ class Taps(NamedTuple):
     """The taps of each new pixel.
 
     Attributes:
-        places: (new, taps) int32, indices of old pixels.
-        weights: (new, taps) float32.
+        places: the indices of the old pixels, (new, taps) int32.
+        weights: the weights of the old pixels, (new, taps) float32.
     """
 
     places: tf.Tensor

@@ -38,7 +38,9 @@ def norm_of(convolution: str) -> str:
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return the channels of each convolution and the units of each dense layer."""
+    """Return the default number of channels of each convolution and of units of each
+    dense layer.
+    """
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 

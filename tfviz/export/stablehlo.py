@@ -72,8 +72,8 @@ def write(
         explainer: the explainer to export.
         folder: a new, empty folder.
         manifest: receives what this format adds.
-        batch_size: the number of images per run of the program. `load_explainer` accepts batches of
-            any size nevertheless.
+        batch_size: the number of images per run of the program. `load_explainer` still accepts
+            batches of any size.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
             one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one

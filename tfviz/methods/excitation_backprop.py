@@ -9,9 +9,9 @@ Question: where is the evidence for the class, by how strongly neurons excite ea
 Probability is propagated down from the logits. Each neuron divides its share among its inputs, in
 proportion to activation times positive weight (see `rules.excitation`). On a network without
 negative activations it sums to 1 at every cut. The cost is one forward pass, plus one with positive
-weights and its transpose per linear map. On cluttered images, whatever excites every class lights
-up for each of them; the contrastive variant removes it. BatchNormalization is ignored unless
-`merge_batch_norm` is set.
+weights and its transpose per linear map. On cluttered images, regions that excite every class light
+up for each of them. The contrastive variant removes these regions. BatchNormalization is ignored
+unless `merge_batch_norm` is set.
 """
 
 from __future__ import annotations

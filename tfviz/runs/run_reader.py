@@ -44,7 +44,7 @@ def read_run(folder: str | Path) -> Run:
             "tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} of a SnapshotCallback ({fault}). Is it damaged?")
+        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Check whether the file is damaged.")
     return run
 
 

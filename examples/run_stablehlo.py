@@ -6,8 +6,8 @@
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
 The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a
-preprocessed batch; an .npz file holds one array per input of a network with several inputs. JAX
-compiles the program for the device it runs on: CPU, GPU or TPU.
+preprocessed batch, and an .npz file holds one array for each of several inputs. JAX compiles the
+program for the device it runs on: CPU, GPU or TPU.
 """
 
 import argparse

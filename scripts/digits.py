@@ -146,7 +146,7 @@ def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
 
 def share_in_half(maps: np.ndarray, half: int) -> np.ndarray:
     """Return the fraction (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1)
-    half; 0 for an empty map.
+    half, or 0 for an empty map.
     """
     side = maps.shape[2] // 2
     inside, whole = maps[:, :, half * side : (half + 1) * side].sum((1, 2)), maps.sum((1, 2))

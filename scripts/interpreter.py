@@ -1,4 +1,4 @@
-"""Run a script with the current Python, or with that of .venv if the current one lacks packages."""
+"""Run a script with the current Python, or with that of .venv if packages are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRONG_USAGE = 2
 
 
 def require_packages() -> None:
-    """Return if the packages are installed; otherwise restart the script with .venv, or exit with
+    """Return if the packages are installed. Otherwise, restart the script with .venv, or exit with
     instructions.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -26,8 +26,8 @@ def require_packages() -> None:
         sys.exit(subprocess.run([python, *sys.argv]).returncode)
     script = Path(sys.argv[0]).name
     print(
-        f"{script}: error: {sys.executable} lacks the packages {', '.join(missing)}. Run {ROOT / 'scripts/demo'} once, which "
-        f"installs them into .venv, or run `pip install .` in {ROOT}.",
+        f"{script}: error: {sys.executable} is missing the packages {', '.join(missing)}. Run {ROOT / 'scripts/demo'} once, "
+        f"which installs them into .venv, or run `pip install .` in {ROOT}.",
         file=sys.stderr,
     )
     sys.exit(WRONG_USAGE)

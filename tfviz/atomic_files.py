@@ -21,7 +21,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
 
     Args:
         path: the file.
-        content: its content; text is encoded as UTF-8.
+        content: its content. Text is encoded as UTF-8.
 
     Returns:
         The path.

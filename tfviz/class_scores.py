@@ -18,7 +18,7 @@ from tfviz.reading.read_model import read_model
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output (N, classes); an unknown rank counts as one."""
+    """Return whether the model has one output (N, classes), or one of unknown rank."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
@@ -29,12 +29,13 @@ def both_classes(p: np.ndarray) -> np.ndarray:
 
 
 def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """Sort the classes of each image by descending score, (N, classes) int32; ties by index."""
+    """Sort the classes of each image by descending score. In a tie, the lower class comes first."""
     return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return the top class and score per image; None without classes or finite scores.
+    """Return the top class and score per image, or None if there are no classes or no finite
+    scores.
 
     Args:
         outputs: the model's outputs for a batch.
@@ -44,10 +45,10 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 
 
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return a class and its score per image; None without classes or finite scores.
+    """Return a class and its score per image, or None if there are no classes or no finite scores.
 
     Args:
-        classes: the class of each image, (N,) ints; None for the top class.
+        classes: the class of each image, (N,) ints, or None for the top class.
         outputs: the model's outputs for a batch.
         graph: the model with its last activation.
     """
@@ -68,7 +69,7 @@ class Classifier:
     """A model as a compiled function from images to class scores.
 
     Attributes:
-        classes: the number of classes; None if the model does not have one output (N, classes).
+        classes: the number of classes, or None if the model does not have one output (N, classes).
         kind: "probability" if the model ends in a softmax or sigmoid, else "output".
     """
 
@@ -86,10 +87,10 @@ class Classifier:
         )
 
     def scores(self, images: np.ndarray) -> np.ndarray | None:
-        """Compute the scores (N, classes), float32, of preprocessed images (N, H, W, C).
+        """Compute the float32 scores (N, classes) of preprocessed images (N, H, W, C).
 
         Returns:
-            The scores; None if the model is not a classifier.
+            The scores, or None if the model is not a classifier.
 
         Raises:
             ImageError: the images have a size that the model cannot take.

@@ -103,7 +103,7 @@ _EXTRAS = {
 
 
 def install_command(extra: str) -> str:
-    """The command that installs the packages of an extra, such as "pip install av"."""
+    """Return the command that installs the packages of an extra, such as "pip install av"."""
     return f"pip install {_EXTRAS[extra]}"
 
 

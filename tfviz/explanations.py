@@ -38,11 +38,11 @@ def explain(
         model: a keras.Model (see `Explainer`).
         images: an array (N, H, W, C) as the model takes it, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
-        target: what to explain (see `Explainer.__call__`); None means the top class of each image.
+        target: what to explain (see `Explainer.__call__`). None means the top class of each image.
             A class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":
             attributions}.
         batch_size: the largest number of images to run at once.
-        verbose: 0 is silent; 1 or "auto" shows Keras' progress bar.
+        verbose: 0 is silent, and 1 or "auto" shows Keras' progress bar.
         **options: the method's own options, such as layer="block5_conv3", and
             class_names=["cat", "dog"].
 
@@ -89,7 +89,7 @@ def explain_file(
         model: a name or file, as in `load_model`, or a keras.Model. To explain many images, load
             the model once.
         method: a key of `METHODS`, such as "guided_backprop".
-        target: the number or name of a class; None means the top class.
+        target: the number or name of a class. None means the top class.
         weights, labels: as in `load_model`, unless `model` is a keras.Model.
         **options: the method's own options, such as layer="conv4_block6_out".
 
@@ -108,7 +108,9 @@ def explain_file(
         preprocessing = _cropped(preprocessing)
     found = explainer(preprocessing.tensor(image)[None], target)
     if isinstance(found, dict):
-        raise TargetError(f"One image shows one class. Received: target={target!r}. Explain the classes one at a time.")
+        raise TargetError(
+            f"Only one class can be shown per image. Received: target={target!r}. Explain the classes one at a time."
+        )
     attribution = np.asarray(found)[0]
     if is_alone:
         return write_image(destination, standardized(attribution))

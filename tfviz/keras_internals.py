@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return the graph behind a Functional or Sequential model; None for anything else.
+    """Return the graph behind a Functional or Sequential model, or None for anything else.
 
     A subclass with its own `call` may compute something other than its graph, so it returns None.
     """
@@ -43,7 +43,7 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs, nested; None if there are none."""
+    """Return a model's recorded symbolic inputs in their structure, or None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
@@ -76,7 +76,7 @@ def symbolic_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> 
 
 
 def input_name(tensor: keras.KerasTensor, number: int) -> str:
-    """Return the name of the InputLayer behind a symbolic input, otherwise "input_0" …"""
+    """Return the name of the InputLayer behind a symbolic input, or else "input_<number>"."""
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
 
@@ -91,7 +91,7 @@ def operations(model: keras.Model) -> list[keras.Operation]:
 
 
 def layers_of(operation: object) -> list[keras.Layer]:
-    """Return a layer and all its sublayers, at any depth; [] if it is not a layer."""
+    """Return a layer and all its sublayers, at any depth, or [] if it is not a layer."""
     return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
 
 
@@ -99,10 +99,7 @@ _STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_funct
 
 
 def state_of(layers: Iterable[keras.Layer]) -> list[object]:
-    """Return what users can change on a built layer.
-
-    Its activation, `quantize()`, `enable_lora()`, `adapt()`, and a Sequential model's `pop()`.
-    """
+    """Return what users can change on a built layer."""
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
@@ -120,7 +117,7 @@ def owns_variables(layer: keras.Layer) -> bool:
 
 
 def safe_mode() -> AbstractContextManager[None]:
-    """Block deserialization from running code in the file: Keras rejects Lambda layers here."""
+    """Keep deserialization from running code in the file. Keras rejects Lambda layers here."""
     return SafeModeScope(True)
 
 
@@ -128,7 +125,7 @@ def safe_mode() -> AbstractContextManager[None]:
 
 
 def masks_on(tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-    """Return the Keras masks on these tensors, by position; functions do not return them."""
+    """Return the Keras masks on these tensors, keyed by position."""
     return {number: mask for number, x in enumerate(tensors) if (mask := get_keras_mask(x)) is not None}
 
 
@@ -154,10 +151,10 @@ def symbolic_graph(
 ) -> tuple[keras.Function, dict[int, int]]:
     """Record the graph of `call`, which runs a layer's code on symbolic tensors.
 
-    Nothing is left behind on the sublayers. Errors in the code propagate.
+    The sublayers keep no trace of the call. Errors in the code propagate.
 
     Args:
-        layer: the layer; None for a function.
+        layer: the layer, or None for a function.
         symbols: the symbolic tensors that `call` starts from.
         call: runs the code.
 
@@ -179,7 +176,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, some reachable only through a closure."""
+    """Remove a graph's calls from its layers, including those reachable only through a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -188,7 +185,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls that the block records on these operations when it ends.
+    """When the block ends, remove the calls that it recorded on these operations.
 
     A new graph that starts from a user's symbolic tensors leaves a node on the operations that
     created them. Nothing reads that node, because Keras walks its graphs from the outputs back, so
@@ -207,10 +204,10 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Undo side effects of layer calls in the block: added losses, assigned variables, attributes.
+    """Undo side effects of layer calls in the block, such as added losses and assigned variables.
 
     Keras keeps the losses of the last `add_loss` on the layer, and users store what they like there
-    (`self.attention = …`). During tracing these would be useless symbolic tensors.
+    (`self.attention = …`). During tracing, these would be useless symbolic tensors.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
@@ -271,12 +268,14 @@ _GENERATOR = "global_seed_generator"
 
 
 def global_generator() -> keras.random.SeedGenerator | None:
-    """Return the generator behind `keras.random` without a seed; None if nothing was drawn yet."""
+    """Return the generator behind `keras.random` without a seed, or None if nothing was
+    drawn yet.
+    """
     return global_state.get_global_attribute(_GENERATOR)
 
 
 def forget_global_generator() -> None:
-    """Remove that generator. Keras creates a new one on the next draw."""
+    """Remove the global generator. Keras creates a new one on the next draw."""
     global_state.set_global_attribute(_GENERATOR, None)
 
 

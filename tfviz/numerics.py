@@ -20,7 +20,7 @@ def safe_divide(numerator: Any, denominator: Any) -> Any:
 
 
 def unit_range(maps: Any) -> Any:
-    """Scale each map of (N, ...) to [0, 1] by its minimum and maximum; a constant map gives 0."""
+    """Scale each map of (N, ...) to [0, 1] by its minimum and maximum. A constant map becomes 0."""
     axes = tuple(range(1, len(maps.shape)))
     low = ops.min(maps, axis=axes, keepdims=True)
     high = ops.max(maps, axis=axes, keepdims=True)

@@ -22,11 +22,11 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
     Args:
         word: "top", "top3", or the number or name of a class (see `Labels.index`).
-        labels: returns the class names; called only if they are needed.
-        classes: the number of classes; None if unknown.
+        labels: returns the class names. It is called only if they are needed.
+        classes: the number of classes, or None if unknown.
 
     Returns:
-        {"goldfish": 1}, {"top": Rank(0)}, or for several {"top1": Rank(0), "top2": Rank(1)}.
+        {"goldfish": 1}, {"top": Rank(0)}, or for several ranks {"top1": Rank(0), "top2": Rank(1)}.
 
     Raises:
         TargetError: no class or several classes have this name, or the number or rank is beyond the
@@ -42,7 +42,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """Return the class that a name or a written number stands for; see `targets_named`."""
+    """Return the class that a name or a written number stands for (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
         raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes: choose 0 to {classes - 1}.")
@@ -50,15 +50,15 @@ def class_named(word: str, labels: Callable[[], Labels], classes: int | None) ->
 
 
 def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
-    """Replace the words in a target; a list of names becomes one class per image.
+    """Replace the words in a target with numbers. A list of names becomes one class per image.
 
     Args:
         target: what to explain.
-        labels: returns the class names; called only if they are needed.
-        classes: the number of classes; None if unknown.
+        labels: returns the class names. It is called only if they are needed.
+        classes: the number of classes, or None if unknown.
 
     Returns:
-        The target; for several ranks such as "top2", a dict of targets, keyed by name.
+        The target or, for several ranks such as "top2", a dict of targets, keyed by name.
 
     Raises:
         TargetError: see `targets_named`.

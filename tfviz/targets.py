@@ -42,7 +42,7 @@ class At:
 
     Args:
         class_index: an int, or (N,) ints.
-        where: a mask (h, w) or (N, h, w), bool or float, at the resolution of the output; or one
+        where: a mask (h, w) or (N, h, w), bool or float, at the resolution of the output, or one
             pixel as (row, column).
     """
 
@@ -55,7 +55,7 @@ class Rank(ChoosingTarget):
     """The class whose score has this rank, per image.
 
     Attributes:
-        place: the rank; 0 is the top class.
+        place: the rank, where 0 is the top class.
     """
 
     place: int
@@ -109,7 +109,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for; None if one row applies to all.
+    """Return how many images a target has rows for, or None if one row applies to all.
 
     Args:
         target: the target, as the user passed it.
@@ -132,7 +132,7 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Return the rows of a target for `count` images from `start`; all if one applies to all.
+    """Return the rows of a target for `count` images from `start`, or all if one applies to all.
 
     Args:
         target: the target, as the user passed it.
@@ -256,7 +256,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Check at run time classes that are symbolic in a user's function. XLA drops the check."""
+    """At run time, check classes that are symbolic in a user's function. XLA drops the check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)

@@ -43,7 +43,7 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Return whether an operation ends a `tf.custom_gradient`."""
+    """Return whether an operation is the end of a function with a `tf.custom_gradient`."""
     return "_gradient_op_type" in operation.node_def.attr
 
 
@@ -63,12 +63,12 @@ def saved_model_in(folder: Path) -> Any:
 
 
 def operation_definition(name: str) -> Any:
-    """Return how TensorFlow defines an operation (an OpDef); None if it has none of that name."""
+    """Return how TensorFlow defines an operation (an OpDef), or None if it is unknown."""
     return op_def_registry.get(name)
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:
-    """Serialize a StableHLO program for other versions of StableHLO."""
+    """Serialize a StableHLO program so that other versions of StableHLO can read it."""
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     return bytes(stablehlo.serialize_portable_artifact_str(text, version))
@@ -79,8 +79,8 @@ def collectable_gradients() -> Iterator[None]:
     """Tie the custom gradients created in the block to the graph that is being traced.
 
     At each trace, `tf.custom_gradient` adds an entry to TensorFlow's registry that is never
-    removed. It keeps the graph alive, along with the model whose weights the graph captures. Here
-    the registry holds the gradient weakly, and its entry is removed with the graph.
+    removed. It keeps the graph alive, along with the model whose weights the graph captures. In
+    this block, the registry holds the gradient weakly, and its entry is removed with the graph.
     """
     registry = ops.gradient_registry._registry
     last = next(reversed(registry), None)

@@ -57,7 +57,7 @@ def bad_file(folder: Path, kind: str) -> Path:
         ("empty", "is empty"),
         ("cut", "is truncated or damaged"),
         ("dot", "must have at least 2"),
-        ("wide", "20000 pixels wide and 4 high, but a side may have at most 16384"),
+        ("wide", "20000 pixels wide and 4 high, but each side may have at most 16384 pixels"),
     ],
 )
 def test_a_bad_file_is_skipped_and_listed_at_the_end(run, tmp_path, capsys, kind, reason):
@@ -159,10 +159,10 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
-        ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* no height and width"),
-        ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* no height and width"),
+        ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* without the height and width that a map needs"),
+        ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* without the height and width"),
         ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods takes a layer.*grad_cam"),
-        ("in --layer logits --method all", r"no height and width"),
+        ("in --layer logits --method all", r"without the height and width that a map needs"),
         ("in --target 4", r"4 classes: choose 0 to 3"),
         ("in --target tabby", r"No class is called 'tabby'"),
         ("in --target top5", r"top1 to top4"),

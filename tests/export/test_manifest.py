@@ -113,7 +113,7 @@ BAD_CALLS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "too many classes": (blank, [1, 2], tfviz.TargetError, r"an int or 1 ints.*Received: shape \(2,\)"),
     "a function": (blank, lambda x: x[:, 0], tfviz.TargetError, r"does not take a function.*export\(path, target=...\)"),
     "a place": (blank, tfviz.At(1, (2, 3)), tfviz.TargetError, r"does not take a function or tfviz\.At as a target"),
-    "a name": (blank, "heart", tfviz.TargetError, "accepts as target: None.*Received: str heart"),
+    "a name": (blank, "heart", tfviz.TargetError, "accepts these targets: None.*Received: str heart"),
     "flat weights": (blank, [0.5, 0.5], tfviz.TargetError, r"Expected weights of shape \(any, 10\), .*Received: \(2,\)"),
     "too few weights": (blank, [[0.5, 0.5]], tfviz.TargetError, r"weights of shape \(any, 10\), .*Received: \(1, 2\)"),
     "NaN weights": (blank, np.full((1, 10), np.nan), tfviz.TargetError, "Expected finite weights"),

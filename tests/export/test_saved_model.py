@@ -264,7 +264,7 @@ def test_a_function_of_several_outputs_may_be_fixed(tmp_path: Path) -> None:
     model = steered()
     images = given_to(model)
     explainer = tfviz.GradCAM(model, "conv")
-    with pytest.raises(tfviz.ExportError, match=r"no single output \(N, classes\).*target=.*function.*output=0"):
+    with pytest.raises(tfviz.ExportError, match=r"instead of a single output \(N, classes\).*target=.*function.*output=0"):
         explainer.export(tmp_path / "x")
 
     def both(outputs: Any) -> Any:
@@ -323,7 +323,7 @@ def segmenting() -> keras.Model:
 
 def test_a_map_of_classes_needs_a_target_and_accepts_weights(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(segmenting(), "conv")
-    with pytest.raises(tfviz.ExportError, match=r"no single output \(N, classes\) but \(None, 12, 10, 3\)"):
+    with pytest.raises(tfviz.ExportError, match=r"returns \(None, 12, 10, 3\) instead of a single output \(N, classes\)"):
         explainer.export(tmp_path / "x")
     at = tfviz.At(1, (4, 5))
     folder = explainer.export(tmp_path / "x", target=at)
@@ -333,7 +333,7 @@ def test_a_map_of_classes_needs_a_target_and_accepts_weights(tmp_path: Path) -> 
     assert_near(loaded(images), explainer(images, at))
     weights = np.random.default_rng(0).random((2, 12, 10, 3)).astype("float32")
     assert_near(loaded(images, weights), explainer(images, weights))
-    with pytest.raises(tfviz.TargetError, match=r"accepts as target: None, floats like the outputs\. Received: int 1"):
+    with pytest.raises(tfviz.TargetError, match=r"accepts these targets: None, floats like the outputs\. Received: int 1"):
         loaded(images, 1)
 
 

@@ -72,7 +72,7 @@ def test_loading_does_not_write_a_file(export: Path, tmp_path: Path) -> None:
     resource.resource_handle  # noqa: B018 - created on first use
     folder = tampered(export, tmp_path / "x", lambda _: None, resource=resource)
     (tmp_path / "written").unlink(missing_ok=True)
-    with pytest.raises(tfviz.ExportError, match=r"may do more than compute: it contains WriteFile\. .*pass trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=r"could do more than compute: it contains WriteFile\. .*pass trusted=True"):
         tfviz.load_explainer(folder)
     assert not (tmp_path / "written").exists()
     tfviz.load_explainer(folder, trusted=True)
@@ -149,7 +149,7 @@ EFFECTS: dict[str, tuple[Callable[[tf.Tensor], Any], str]] = {
 def test_errors_name_operations_that_do_more_than_compute(name: str, export: Path, tmp_path: Path) -> None:
     effect, operation = EFFECTS[name]
     folder = tampered(export, tmp_path / "x", effect)
-    with pytest.raises(tfviz.ExportError, match=rf"is not loaded.* it contains .*\b{operation}\b.*trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=rf"was not loaded.* it contains .*\b{operation}\b.*trusted=True"):
         tfviz.load_explainer(folder)
     assert tfviz.load_explainer(folder, trusted=True).key == "grad_cam"
 
@@ -211,8 +211,8 @@ EDITS = {
     "a call of the checkpoint's own function": (calling_the_saver, "it contains .*SaveV2"),
     "an operation of another library": (of_another_library, r"it contains RunCommand\\x1b\[2J"),
     "a function with the name of an operation": (behind_a_name, "it contains WriteFile"),
-    "two functions of one name": (twice, "Several functions have one name"),
-    "a graph of TensorFlow 1": (without_objects, "No object graph in"),
+    "two functions of one name": (twice, "Several functions have the same name in"),
+    "a graph of TensorFlow 1": (without_objects, "There is no object graph in"),
 }
 
 
@@ -267,5 +267,5 @@ def test_a_stablehlo_program_with_foreign_calls_is_rejected(tmp_path: Path) -> N
     manifest.files = {}
     (folder / FILE_NAME).unlink()
     manifest.write(folder)
-    with pytest.raises(tfviz.ExportError, match=r"is not loaded.* it calls lapack_\w+\. .*trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=r"was not loaded.* it calls lapack_\w+\. .*trusted=True"):
         tfviz.load_explainer(folder)

@@ -266,7 +266,7 @@ def test_a_map_has_more_than_one_pixel(shape: tuple[int | None, ...], has: bool)
 def test_a_cam_at_a_layer_without_height_and_width_is_rejected(method: str) -> None:
     model = networks.build("plain")
     with pytest.raises(
-        tfviz.UnknownLayerError, match=r"Layer 'flat' has shape \(None, \d+\), with no height and width to draw a map of"
+        tfviz.UnknownLayerError, match=r"Layer 'flat' has shape \(None, \d+\), without the height and width that a map needs"
     ):
         tfviz.METHODS[method](model, "flat")
 

@@ -228,13 +228,13 @@ def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_single_pixel_is_rejected(tmp_path: Path, kind: str) -> None:
-    assert "1 pixels wide and 1 high, but a side must have at least 2" in refusal(tmp_path, encoded(smooth()[:1, :1], kind))
+    assert "1 pixels wide and 1 high, but each side must have at least 2" in refusal(tmp_path, encoded(smooth()[:1, :1], kind))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "JPEG"])
 def test_a_very_wide_image_is_rejected(tmp_path: Path, kind: str) -> None:
     wide = np.zeros((2, 20_000, 3), np.uint8)
-    assert "20000 pixels wide and 2 high, but a side may have at most 16384" in refusal(tmp_path, encoded(wide, kind))
+    assert "20000 pixels wide and 2 high, but each side may have at most 16384 pixels" in refusal(tmp_path, encoded(wide, kind))
 
 
 def test_a_size_that_opencv_rejects_is_an_image_error(tmp_path: Path) -> None:

@@ -340,10 +340,10 @@ MAY_GO_ON = {
     ("tfviz.reading.keras_tracer", "traced"): "the error is the cause in NotReadable",
     ("tfviz.reading.tensorflow_tracer", "traced"): "the error is the cause in NotReadable",
     ("tfviz.reading.opaque_contents", "_function"): "only a warning is lost",
-    ("tfviz.snapshots.callback", "_opened_folder"): "training goes on; the error is among the faults",
+    ("tfviz.snapshots.callback", "_opened_folder"): "training continues; the error is among the faults",
     ("tfviz.snapshots.upload.upload_thread", "_attempt"): "the error is the cause of what `close` raises",
-    ("tfviz.snapshots.writer", "write"): "training goes on; the error is among the faults",
-    ("tfviz.snapshots.writer", "_guarded"): "training goes on; the error is among the faults",
+    ("tfviz.snapshots.writer", "write"): "training continues; the error is among the faults",
+    ("tfviz.snapshots.writer", "_guarded"): "training continues; the error is among the faults",
     ("tfviz.viewer.polling", "poll"): "the server goes on; the error is logged",
 }
 

@@ -101,7 +101,7 @@ def test_a_class_at_positions_may_be_named() -> None:
     [
         ("goldfsh", {"class_names": NAMES}, r"No class is called 'goldfsh'\. Did you mean 'goldfish'"),
         (["tench", "taby", "tench"], {"class_names": NAMES}, r"No class is called 'taby'\. Did you mean 'tabby'"),
-        ("crane", {"class_names": NAMES}, r"'crane' names the classes 2, 3\. Give the number"),
+        ("crane", {"class_names": NAMES}, r"Several classes are called 'crane': 2, 3\. Pass the number"),
         ("goldfish", {}, r"No class is called 'goldfish'\. .*class_names"),
         ("top6", {}, "'top6' is out of range. Choose top1 to top5, because the model has 5 classes"),
         ("top0", {}, "'top0' is out of range. Choose top1 to top5"),

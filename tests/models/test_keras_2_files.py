@@ -254,7 +254,7 @@ LSTM = {"units": 2, "activation": "tanh"}
 WITHOUT_EQUIVALENT: dict[str, tuple[Config, str]] = {
     "time_major": (entry("LSTM", "odd", "img", **LSTM, time_major=True), r"\(LSTM\) has time_major=True, but Keras 3 takes"),
     "renorm": (entry("BatchNormalization", "odd", "img", renorm=True), "has renorm=True, but Keras 3 has no batch renorm"),
-    "axes": (entry("BatchNormalization", "odd", "img", axis=[1, 2]), r"axis=\[1, 2\], but Keras 3 takes one axis"),
+    "axes": (entry("BatchNormalization", "odd", "img", axis=[1, 2]), r"axis=\[1, 2\], but Keras 3 accepts only one axis"),
     "training": (entry("BatchNormalization", "odd", ["img", 0, 0, {"training": True}]), "is called with training=True"),
     "interpolation": (
         entry("Resizing", "odd", "img", height=2, width=2, interpolation="gaussian"),
@@ -264,7 +264,7 @@ WITHOUT_EQUIVALENT: dict[str, tuple[Config, str]] = {
         entry("LocallyConnected1D", "odd", "img", filters=2, kernel_size=[2]),
         "is a LocallyConnected1D, and Keras 3 has no",
     ),
-    "einsum": (function("odd", "einsum", ["_CONSTANT_VALUE", -1, "ij->ji"]), r"lacks the arguments of einsum \(layer 'odd'\)"),
+    "einsum": (function("odd", "einsum", ["_CONSTANT_VALUE", -1, "ij->ji"]), r"all arguments of einsum \(layer 'odd'\)"),
 }
 
 

@@ -48,7 +48,7 @@ def test_a_class_named_by_a_digit_takes_precedence_over_its_number() -> None:
 
 
 def test_an_ambiguous_name_is_rejected_with_the_numbers_of_its_classes() -> None:
-    with pytest.raises(TargetError, match=r"'crane' names the classes 2, 3\. Give the number"):
+    with pytest.raises(TargetError, match=r"Several classes are called 'crane': 2, 3\. Pass the number"):
         PETS.index("crane")
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_name_lists_similar_ones() -> None:
     with pytest.raises(TargetError, match=r"No class is called 'taby'\. Did you mean 'tabby'"):
         PETS.index("taby")
     with pytest.raises(
-        TargetError, match=r"names of the model's classes are not known\. Give the number, or pass the names or a labels file"
+        TargetError, match=r"names of the model's classes are not known\. Pass the number, the names or a labels file"
     ):
         Labels().index("tabby")
 

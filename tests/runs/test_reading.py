@@ -173,9 +173,9 @@ def test_a_run_inside_the_folder_of_another_is_found(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (None, "There is no run in .*run.json cannot be read .No such file"),
-        (b"{", "is not a run.json as a SnapshotCallback writes it"),
-        (b"[]", "is not a run.json"),
-        (b'{"id": 3, "format": 1}', "is not a run.json"),
+        (b"{", r"is not a valid run.json \("),
+        (b"[]", "is not a valid run.json"),
+        (b'{"id": 3, "format": 1}', "is not a valid run.json"),
         (b'{"id": "a", "format": 2}', "has format 2, but this version of tfviz reads format 1"),
     ],
 )

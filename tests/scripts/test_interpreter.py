@@ -59,5 +59,7 @@ def test_without_packages_a_script_prints_how_to_install_them(name: str, has_ven
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        line.startswith(f"{name}: error: ") and "lacks the packages tensorflow, keras" in line and "scripts/demo once" in line
+        line.startswith(f"{name}: error: ")
+        and "is missing the packages tensorflow, keras" in line
+        and "scripts/demo once" in line
     )

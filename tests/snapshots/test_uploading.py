@@ -121,7 +121,7 @@ def test_a_viewer_that_starts_late_receives_everything(trainer: FakeTrainer, cap
     (trouble,) = training.raised  # one warning, immediately
     assert isinstance(trouble, ViewerUnavailableError)
     assert re.search(
-        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. It receives what", str(trouble)
+        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. It will receive what", str(trouble)
     )
     viewer = FakeViewer(port=port)
     assert eventually(lambda: viewer.numbers == [0, 1, 2, 3])
@@ -190,8 +190,8 @@ def test_training_does_not_wait_for_an_unresponsive_viewer(viewer: FakeViewer, t
     is_slow.set()
     (error,) = training.raised
     assert str(error) == (
-        f"50 snapshots were not sent to the viewer at {viewer.url}. They are in {trainer.folder}. The next training with "
-        f"that folder sends them, and `tfviz watch {trainer.folder}` shows them."
+        f"50 snapshots were not sent to the viewer at {viewer.url}. Nothing is lost: all snapshots are in {trainer.folder}. "
+        f"The next training run with that folder sends the missing ones, and `tfviz watch {trainer.folder}` shows them all."
     )
 
 
@@ -293,7 +293,8 @@ def test_a_wrong_token_is_reported_with_advice(trainer: FakeTrainer) -> None:
     assert str(error).endswith(
         "rejected a request (401: the token is missing or wrong). Pass the token that `tfviz watch` was started with."
     )
-    assert str(last).startswith(f"3 snapshots were not sent to the viewer at {viewer.url}. {error} They are in ")
+    message = f"3 snapshots were not sent to the viewer at {viewer.url}. {error} Nothing is lost: all snapshots are in "
+    assert str(last).startswith(message)
     assert len(viewer.requests) == 2  # at the start and at the end, because retrying is pointless
     training = Training(trainer, viewer.url, token="secret")
     training.close()

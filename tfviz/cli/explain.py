@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Write the page; return its path and the interrupt, which may also arrive during writing."""
+    """Write the page. Return its path and the interrupt, which may arrive during writing."""
     from tfviz.cli.results import write_page
 
     try:
@@ -174,7 +174,7 @@ def _explain(
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
-    """Explain one batch, holding the maps of at most two methods in memory."""
+    """Explain one batch, keeping the maps of at most two methods in memory."""
     done, length = results.count, len(batch.numbers)
     scores = plan.classifier.scores(batch.tensors)
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
@@ -197,7 +197,8 @@ def _attributions(
     """Yield each method with its target columns and its maps, one per target.
 
     A method compiles on its first call, which takes about as long as preparing and running the
-    compiled function. So TensorFlow runs one method in another thread while the next one compiles.
+    compiled function. Therefore, TensorFlow runs one method in another thread while the next one
+    compiles.
     """
     import numpy as np
 

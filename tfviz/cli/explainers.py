@@ -25,7 +25,7 @@ def takes_layer(method: type[Explainer]) -> bool:
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """Return the methods that `--method` names, without repetitions.
+    """Return the methods that `--method` names, without duplicates.
 
     Args:
         names: keys of methods, or "all". None selects the default methods.
@@ -56,7 +56,7 @@ def explainers_for(
         model: the model.
         names: keys of methods, or "all". None selects the default methods.
         layer: the value of `--layer`.
-        classes: the number of classes; None for a model that is not a classifier.
+        classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 
     Returns:
@@ -71,7 +71,9 @@ def explainers_for(
     methods = chosen_methods(names)
     if layer is not None and not any(map(takes_layer, methods)):
         takers = ", ".join(key for key, method in METHODS.items() if takes_layer(method))
-        raise OptionError(f"None of the chosen methods takes a layer. Received: --layer {layer}. Methods that do: {takers}.")
+        raise OptionError(
+            f"None of the chosen methods takes a layer. Received: --layer {layer}. Methods that take one: {takers}."
+        )
     built: list[Explainer] = []
     skipped: list[TfvizError] = []
     for method in methods:
@@ -100,8 +102,8 @@ def _require_some(built: Sequence[Explainer], skipped: Sequence[TfvizError], lay
 def _built(method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None) -> Explainer:
     if method.takes_target and classes is None:
         raise TargetError(
-            "The model is not a classifier with one output (N, classes), so it has no classes to explain. Pass a function "
-            "of the outputs as the target in Python, or use visual_backprop, which takes no target."
+            "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
+            "function of the outputs as the target, or use visual_backprop, which takes no target."
         )
     at_layer: dict[str, Any] = {"layer": layer} if layer is not None and takes_layer(method) else {}
     explainer = method(model, **at_layer)

@@ -112,7 +112,7 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(
-            f"An export holds one method. Received: --method {args.method}. Export each method to its own folder."
+            f"Each export contains a single method. Received: --method {args.method}. Export each method to its own folder."
         )
     (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
     return explainer
@@ -135,7 +135,9 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE. A value that is valid JSON is decoded: 8, true, [224, 224, 3]."""
+    """Parse NAME=VALUE. Values that are valid JSON are decoded, such as 8, true or [224,
+    224, 3].
+    """
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
         raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")
@@ -146,12 +148,10 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raise OptionError for a name that belongs to `export` itself, such as overwrite, rather than
-    to a format.
-    """
+    """Raise OptionError for a name that belongs to `export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"No format has this option. Received: --option {name}. See `tfviz export --help`.")
+            raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:

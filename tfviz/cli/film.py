@@ -101,7 +101,7 @@ def _closing_lines(film: Film) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    """Parse image numbers, which count from 1, into indices from 0."""
+    """Parse image numbers, which start at 1, and return indices, which start at 0."""
     try:
         numbers = [int(word) for word in text.split(",")]
     except ValueError as error:

@@ -92,7 +92,7 @@ def _name(found: FoundImage) -> str:
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder can be neither written nor created. Creates nothing."""
+    """Raise OutputError if the folder can be neither written nor created. This creates nothing."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""`tfviz layers`: list a model's layers and mark the default layer of class activation maps."""
+"""`tfviz layers`: list a model's layers and mark the default layer for class activation maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfviz.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from tfviz.graph.graph import Graph
 
-_ABOUT = "List the layers of a network. * marks the default layer of the class activation maps."
+_ABOUT = "List the layers of a network. An asterisk marks the default layer for class activation maps."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
-    """Return the path of the default layer of class activation maps, and a remark about it."""
+    """Return the path of the default layer for class activation maps, and a remark about it."""
     from tfviz.graph.layer_search import automatic_layer
 
     try:

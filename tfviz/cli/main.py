@@ -1,4 +1,4 @@
-"""The `tfviz` command: parse the arguments, run the command and report expected errors in one line.
+"""The `tfviz` command: parse the arguments, run the command and print expected errors as one line.
 
 Neither this module nor the commands import anything heavy at the top, so `--help` and usage errors
 appear at once.
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; `.module` names the command's module.
+    """Parse the arguments. The result's `module` names the command's module.
 
     Raises:
         SystemExit: the help was printed, or the usage is wrong.

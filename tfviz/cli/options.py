@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
-    """Create a parser with the settings all commands share."""
+    """Create a parser with the settings that all commands share."""
     # No abbreviations: a script that uses one breaks once a new option shares its prefix.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
@@ -28,8 +28,8 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     """Add --model and --weights.
 
     Args:
-        parser: the parser of a command.
-        weights: the default of --weights.
+        parser: the command's parser.
+        weights: the default value of --weights.
         choices: the start of the help text of --weights.
     """
     parser.add_argument(

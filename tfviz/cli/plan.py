@@ -1,4 +1,4 @@
-"""What all images share: the model, its preprocessing and labels, the methods and the classes."""
+"""What all images share: the model, its preprocessing and labels, the methods, and the classes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Plan:
         """Return each method with its targets for one batch.
 
         Args:
-            scores: the scores of the batch, (N, classes); None if the model is not a classifier.
+            scores: the scores of the batch, (N, classes), or None if the model is not a classifier.
 
         Returns:
             Pairs of an explainer and its targets, each (N,) classes, or None for a method without
@@ -64,7 +64,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
 
     Args:
         args: the parsed arguments.
-        say: prints a line; receives the notes.
+        say: prints a line, which may be a note.
 
     Returns:
         The plan.

@@ -53,7 +53,7 @@ class Results:
         self.nearly_empty_maps: Counter[str] = Counter()
 
     def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
-        """Write the image and record its scores, (classes,)."""
+        """Write the image and record its scores."""
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
         self._maps[job], self._scores[job] = [], scores
@@ -80,7 +80,7 @@ class Results:
             job: an image that was added.
             image: its pixels.
             explainer: the method.
-            targets: the explained classes; None for a method without a target.
+            targets: the explained classes, or None for a method without a target.
             attributions: one attribution per target.
 
         Raises:
@@ -146,7 +146,7 @@ class Results:
 
 
 def write_page(results: Results) -> Path | None:
-    """Write index.html and return its path; without results, keep an older page and return None."""
+    """Write index.html and return its path. If there are no results, keep an older page."""
     if not results.entries and not results.failures:
         return None
     plan, layers = results.plan, ", ".join(results.plan.layers)

@@ -41,7 +41,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Open missing standard streams. Otherwise the next file opened would become stderr."""
+    """Open missing standard streams. Otherwise, the next file opened would become stderr."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -56,7 +56,7 @@ def open_standard_streams() -> None:
 
 
 def flush_standard_streams() -> None:
-    """Flush now, because a failure at exit would change the exit code."""
+    """Flush the standard streams now, because a failure at exit would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         with ignored_write_errors(stream):
             stream.flush()
@@ -105,7 +105,7 @@ class Progress:
         self._replace("")
 
     def show(self, done: float, text: str) -> None:
-        """Draw the bar with the current activity; `done` may include a fraction of an image."""
+        """Draw the bar with the current activity. `done` may include a fraction of an image."""
         full = int(_BAR_WIDTH * done / max(self.total, 1))
         bar = "#" * full + "." * (_BAR_WIDTH - full)
         self._replace(f"[{bar}] {int(done)}/{self.total} {text}")

@@ -1,4 +1,4 @@
-"""`tfviz watch`: serve the live page of a folder of runs."""
+"""`tfviz watch`: serve the live page for a folder of runs."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 A format is a module with three functions:
 
     check(explainer, **options)
-        raises, before anything is written, if the format does not support the explainer
+        raises if the format does not support the explainer, before anything is written
     write(explainer, folder, manifest, **options)
         fills a new folder, and puts what only this format needs into manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
@@ -100,7 +100,7 @@ def export(
         overwrite: whether to replace an exported explainer. It stays until the new one is complete.
         preprocessing: the model's preprocessing, as for `load_model`. None means the known one.
         labels: the names of the classes, as for `load_model`. None means the known ones.
-        **options: the format's own options; see `write` in its module.
+        **options: the format's own options (see `write` in its module).
 
     Returns:
         The folder.
@@ -130,7 +130,7 @@ def export(
 
 
 def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:
-    """Load an exported explainer of any format, to be called like the original one.
+    """Load an exported explainer of any format. The result is called like the original explainer.
 
         explainer = tfviz.load_explainer("explainer/")
         attribution = explainer(images, target=281)                            # NumPy
@@ -142,10 +142,10 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
 
     Args:
         path: the folder that `explainer.export` or `tfviz export` created.
-        trusted: True loads the folder without checks. By default every file must be unchanged since
-            the export, and a SavedModel or StableHLO program may only contain operations that
+        trusted: True loads the folder without checks. By default, every file must be unchanged
+            since the export, and a SavedModel or StableHLO program may only contain operations that
             compute in memory. Operations that read or write files, open connections or call Python
-            are an error before TensorFlow or JAX loads the program.
+            raise an error before TensorFlow or JAX loads the program.
 
     Returns:
         The explainer.

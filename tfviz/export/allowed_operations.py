@@ -58,10 +58,10 @@ def require_harmless(folder: Path) -> None:
     try:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
         if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
-            raise ValueError(f"No object graph in {folder.name}")
+            raise ValueError(f"There is no object graph in {folder.name}")
         names = [function.signature.name for function in meta_graph.graph_def.library.function]
         if len(set(names)) < len(names):
-            raise ValueError(f"Several functions have one name in {folder.name}")
+            raise ValueError(f"Several functions have the same name in {folder.name}")
     except Exception as error:
         # TensorFlow and protobuf raise many types of exceptions for a damaged file.
         raise ExportError(
@@ -70,8 +70,8 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} is not loaded, because loading and calling it may do more than compute: "
-            f"it contains {', '.join(map(shown, found))}. If you made this export yourself, or trust its author, pass "
+            f"The SavedModel in {shown(folder)} was not loaded, because loading or calling it could do more than compute: it "
+            f"contains {', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass "
             "trusted=True."
         )
 

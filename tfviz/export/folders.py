@@ -1,4 +1,4 @@
-"""Write export folders atomically: a folder is either complete or not there."""
+"""Write export folders atomically: a folder is either complete or absent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tfviz.export.manifest import FILE_NAME
 def destination(path: str | Path, *, overwrite: bool) -> Path:
     """Return the folder to create.
 
-    It must not exist, or be empty, or contain an exported explainer that may be overwritten;
-    ExportError is raised otherwise.
+    Raise ExportError unless it does not exist, is empty, or contains an exported explainer that may
+    be overwritten.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -31,15 +31,15 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
         )
     if not overwrite:
         raise ExportError(
-            f"The folder {shown(path)} already contains an exported explainer. Pass another name, or replace it with "
-            "overwrite=True (on the command line --overwrite)."
+            f"The folder {shown(path)} already contains an exported explainer. Pass another name, or pass overwrite=True "
+            "(--overwrite on the command line) to replace it."
         )
     return folder
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill; it replaces `folder` when the block ends without an exception.
+    """Yield a new folder to fill. It replaces `folder` if the block ends without an exception.
 
     If the block is interrupted, even by the process ending, the old folder stays unchanged.
     OutputError is raised if the folder cannot be written.

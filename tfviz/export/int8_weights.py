@@ -53,7 +53,7 @@ def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
 
 
 def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int]:
-    """Return the weights whose last two axes are both channels."""
+    """Return the weights whose last two axes both hold channels."""
     captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     handles = {x.ref(): id(outside) for x, outside in zip(captures, function.captured_inputs, strict=True)}
     found = set()
@@ -66,7 +66,7 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """Store each constant of whole steps as int8. It becomes float32 when the file is opened."""
+    """Store constants that consist of whole steps as int8. They become float32 on loading."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -102,7 +102,7 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
     """Return the step size of each row, or None.
 
-    The largest magnitude of a row is a whole number of steps, which may be less than 127 if only a
+    The largest magnitude of a row is a whole number of steps, which may be less than 127 if only
     part of the channel is left.
     """
     largest = abs(by_channel).max(axis=1)

@@ -6,7 +6,7 @@
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
 first replaced by others (see `lowering.litert_operations`). A file has one image size and one batch
-size; a loaded file accepts batches of any size.
+size; once loaded, it accepts batches of any size.
 
 LiteRT stores the kernels of each direction in a separate order. The file of a class activation map
 or of VisualBackProp is therefore about as large as the model's weights. Methods that go back to the
@@ -48,7 +48,7 @@ _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise MissingPackageError without LiteRT, and OptionError for an invalid option."""
+    """Raise MissingPackageError if LiteRT is missing, and OptionError for an invalid option."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
@@ -76,8 +76,8 @@ def write(
         explainer: the explainer to export.
         folder: a new, empty folder.
         manifest: receives what this format adds.
-        quantize: None stores the weights as float32, "int8" in a third of that size, "float16" in
-            half. Computation is in float32.
+        quantize: None stores the weights as float32, "int8" in a third of that size, and "float16"
+            in half. Computation always uses float32.
         batch_size: the number of images per run.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be traced as one graph of fixed size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed size "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 
@@ -136,7 +136,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
     except Exception as error:
         # The converter has its own exception for most faults, but not for all.
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be converted to LiteRT. "
+            f"{manifest.method} for the model '{manifest.model}' cannot be converted to LiteRT. "
             f"{_missing_operations(error, function)}. {_INSTEAD}"
         ) from error
 
@@ -148,7 +148,7 @@ def _missing_operations(error: Exception, function: tf.types.experimental.Concre
     if not types:
         return f"{type(error).__name__}: {_first_line(error)}"
     places = [operation.name for operation in function.graph.get_operations() if operation.type in types]
-    return f"LiteRT has no operation {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown place'})"
+    return f"LiteRT does not support {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown place'})"
 
 
 def _first_line(error: Exception) -> str:
@@ -157,7 +157,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the converter's progress. Faults come with the exception."""
+    """Silence the converter's progress messages. Its exceptions describe what fails."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Run a .tflite file with LiteRT, called like an explainer."""
+"""Run a .tflite file with LiteRT, and call it like an explainer."""
 
 from __future__ import annotations
 

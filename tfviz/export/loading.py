@@ -21,7 +21,7 @@ TOP_CLASS = -1
 
 
 class LoadedExplanation(NamedTuple):
-    """The results of one call, in NumPy.
+    """The results of one call, as NumPy arrays.
 
     Attributes:
         outputs: float32, nested as the model returns them.
@@ -56,11 +56,11 @@ class LoadedExplainer(abc.ABC):
 
         Args:
             images: one array per input, with its shape and type.
-            target: (N,) int32 classes, float32 weights of the outputs, or None for the top class.
+            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class.
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of one batch, float32 NumPy.
+        """Return the attribution of one batch as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
@@ -101,8 +101,8 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If there are "
-                "many images or they are large, pass fewer at a time; otherwise export the explainer again."
+                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If the images are large "
+                "or many, pass fewer at a time. Otherwise, export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
@@ -152,14 +152,14 @@ class LoadedExplainer(abc.ABC):
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
-                "An exported explainer does not take a function or tfviz.At as a target. Set it when you export: "
+                "An exported explainer does not take a function or tfviz.At as a target. Set such a target when you export: "
                 "explainer.export(path, target=...)."
             )
         array = np.asarray(target)
         form = {"i": "class", "u": "class", "f": "weights"}.get(array.dtype.kind)
         if form not in taken:
             raise TargetError(
-                f"This export accepts as target: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
+                f"This export accepts these targets: {_described(taken)}. Received: {type(target).__name__} {str(target)[:60]}."
             )
         return self._classes(array, count) if form == "class" else _weights(array, count, self.manifest.scores)
 
@@ -241,7 +241,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts like Keras: dicts are sorted by key."""
+    """Flatten lists and dicts like Keras, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

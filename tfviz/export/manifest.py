@@ -48,25 +48,26 @@ class Manifest:
         format: a key of FORMATS.
         method: a key of METHODS.
         options: the arguments of the method's constructor.
-        layer: the path of the layer; None if the method has none, or explains the image.
+        layer: the path of the layer, or None if the method has none, or explains the image.
         model: the name of the model.
         inputs: its inputs, in order.
         input_structure: the inputs' names, nested as the model takes them.
-        outputs: the outputs' names, nested as the model returns them; "outputs" for a single one.
-        attribution: the maps' names, "attribution" for a single one, and "attribution_NAME" for
+        outputs: the outputs' names, nested as the model returns them. A single one is "outputs".
+        attribution: the maps' names: "attribution" for a single one, and "attribution_NAME" for
             each of several inputs.
         takes_target: whether the method explains a class that can be chosen.
         targets: what the file accepts: "top" (the top class), "class" (N,), "weights" (N, ...,
             classes), and "fixed" for a target fixed by the export.
         classes: the number of classes to choose from, or None.
-        scores: the shape of what is explained, which weights share; None for several outputs.
+        scores: the shape of what is explained, which weights share, or None for several outputs.
         preprocessing: the fields of `tfviz.Preprocessing`, or None if it is not known.
         labels: the names of the classes, or None.
         style: how to draw the map.
         versions: the versions of the packages that wrote the file.
-        extra: what only the format needs. If the file has one function: its "arguments" and
-            "results", a list of {"name", "shape", "dtype"} each, with the names in the file.
-        files: the SHA-256 of each file next to tfviz.json, keyed by path; empty if unknown.
+        extra: what only the format needs. If the file has a single function, this includes its
+            "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names in
+            the file.
+        files: the SHA-256 of each file next to tfviz.json, keyed by path, or empty if unknown.
     """
 
     format: str
@@ -131,10 +132,10 @@ class Manifest:
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raise ExportError or OSError unless the files (all by default) are those exported."""
+        """Raise ExportError or OSError if any of the files (by default, all) is not as exported."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise ExportError(f"The export has no file {name!r}")
+                raise ExportError(f"The export is missing the file {name!r}")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
                 raise ExportError(f"{name} was changed or damaged after the export; its SHA-256 is {digest}")
 
@@ -151,7 +152,7 @@ class Manifest:
 
 @contextmanager
 def reporting_damage(folder: Path) -> Iterator[None]:
-    """Turn exceptions in the block into ExportError: tfviz.json is incomplete or has bad values."""
+    """Raise ExportError if the block fails because tfviz.json is incomplete or has bad values."""
     try:
         yield
     except TfvizError:
@@ -221,7 +222,7 @@ def map_name(name: str) -> str:
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in Keras' order: dicts are sorted by key."""
+    """Return the names in a nested structure in Keras' order, in which dicts are sorted by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

@@ -1,7 +1,7 @@
 """The schema of tfviz.json: which values are allowed where.
 
-A folder may come from an untrusted source. Content that conforms can neither make the code that
-reads it fail, nor take unlimited memory.
+A folder may come from an untrusted source. Content that conforms to the schema can neither crash
+the code that reads it nor exhaust its memory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tensor(TypedDict):
 
 
 class Content(TypedDict):
-    """The fields of `Manifest` that loading uses; see there."""
+    """The fields of `Manifest` that loading uses."""
 
     format: str
     method: str

@@ -5,9 +5,9 @@
                       outputs: named as in tfviz.json; "_out" is appended to the name of an output
                       that an input also has ("target_out")
 
-tf2onnx converts the graph. `onnx_operations` adds what gradients need and tf2onnx lacks; anything
-else is an error that names the operation. Before a file is written, onnxruntime must reproduce
-TensorFlow's results.
+tf2onnx converts the graph. `onnx_operations` adds what gradients need and tf2onnx does not support.
+Any other unsupported operation raises an error that names it. Before a file is written, onnxruntime
+must reproduce TensorFlow's results.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def write(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be traced as one graph of fixed image size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed image size "
             f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
     model = _converted(convertible, names)
@@ -140,8 +140,9 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """Turn the weights into inputs of the graph for the conversion, and return them, keyed by name.
 
-    Otherwise tf2onnx would precompute what depends only on weights, such as transposed and positive
-    weights, and store each again. onnxruntime does that when it loads the file.
+    Otherwise, tf2onnx would precompute what depends only on weights, such as transposed and
+    positive weights, and store each again. onnxruntime does this precomputation when it loads the
+    file.
     """
     weights = {}
     for node in graph.node:
@@ -165,7 +166,7 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
     if unknown:
         raise ExportError(
-            f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
+            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
             f"{' and '.join(map(repr, unknown))}, but ONNX has no such operation. {_INSTEAD}"
         )
 
@@ -179,13 +180,13 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
     for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
         if got.shape != want.shape or np.linalg.norm(got - want) > _MAX_DEVIATION * np.linalg.norm(want):
             raise ExportError(
-                f"{manifest.method} of the model '{manifest.model}' cannot be exported to ONNX. The converted graph's "
+                f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The converted graph's "
                 f"'{one.name}' differs from TensorFlow's. {_INSTEAD}"
             )
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Return random images for an input; for a target, the top class and class 0 in turn."""
+    """Return random images for an input, and the top class and class 0 in turn for a target."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)
@@ -232,7 +233,7 @@ def _quiet() -> Iterator[None]:
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """Load the explainer from a folder written by `write`.
 
-    Raise MissingPackageError without onnxruntime.
+    Raise MissingPackageError if onnxruntime is not installed.
     """
     return OnnxExplainer(folder, manifest)
 

@@ -80,7 +80,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
     Args:
         explainer: the explainer to export.
         manifest: receives the image shape and the targets.
-        target: a fixed target; None if the class is to be chosen later.
+        target: a fixed target, or None if the class is to be chosen later.
         image_shape: (height, width, channels) of the images, if the model leaves it free.
         what: what is exported, such as "An ONNX file", for error messages.
 
@@ -107,15 +107,15 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
-            f"The model '{manifest.model}' has no single output (N, classes) but {shapes}, so there is no top class to "
-            "explain. Pass a target, export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
-            "tfviz.At(class, mask). Or choose an output when you build the explainer: output=0."
+            f"The model '{manifest.model}' returns {shapes} instead of a single output (N, classes), so there is no top class "
+            "to explain. Pass a target to export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
+            "tfviz.At(class, mask). Alternatively, choose an output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
-            f"A fixed target applies to all images. Received: one for each of {prepared.shape[0]}. Pass one target, or "
-            "pass several when you call the exported explainer."
+            f"A fixed target applies to all images. Received: one target for each of {prepared.shape[0]} images. Pass one "
+            "target, or pass several when you call the exported explainer."
         )
     return prepared
 
@@ -127,7 +127,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Return the three signatures of a classifier.
 
-    They share one graph, since a class is a weight of 1.
+    They share one graph, because a class is a weight of 1.
     """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes
@@ -163,7 +163,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
     """Return the classes as (N,), with a check at run time.
 
-    Without it an invalid class would give a map of zeros.
+    Without it, an invalid class would give a map of zeros.
     """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     valid = f"from 0 to {classes - 1}" if classes is not None else "of at least 0"

@@ -5,9 +5,9 @@ It runs without tfviz and without Keras.
     serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
     explain(images, target)              the same for the given classes (N,) int32; -1 requests the
                                          top class
-    explain_weighted(images, weights)    the same for float32 weights of the outputs (N or 1,
+    explain_weighted(images, weights)    the same for float32 weights for the outputs (N or 1,
                                          classes), without a target in the results
-    image(image_bytes), …                the same for JPEG and PNG files, see `encoded_images`
+    image(image_bytes), …                the same for JPEG and PNG files (see `encoded_images`)
 
 All signatures share one graph, and each weight is stored once, in the model's own dtype.
 """
@@ -64,8 +64,8 @@ def write(
             model has one output (N, classes).
         include: "image" adds signatures that take JPEG and PNG files.
         overlay: whether these signatures also return the drawn image, as PNG.
-        image_shape: (height, width, channels) of the images, None for any size, for models that do
-            not define it and methods that need the size.
+        image_shape: (height, width, channels) of the images, for models that do not define it and
+            methods that need the size. None means any size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -93,16 +93,15 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         }
     except ImageError as error:  # some methods need the size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} "
-            f"({first_line(error).rstrip('.')}). Set their size: image_shape=(height, width, channels) (on the command "
-            "line --image-size)."
+            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error).rstrip('.')}). "
+            "Set their size: image_shape=(height, width, channels) (--image-size on the command line)."
         ) from error
     except TfvizError:
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only "
-            "TensorFlow or keras.ops between images and outputs: no .numpy(), NumPy or Python decisions on values."
+            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only TensorFlow "
+            "or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branching on values."
         ) from error
     for function in functions.values():
         _require_exportable(function.graph, manifest)
@@ -119,7 +118,7 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
         raise ExportError(
             f"The model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, "
-            f"'{found.name}'), which the exported model could not do. Write that step in TensorFlow or keras.ops."
+            f"'{found.name}'), which an exported model cannot do. Write that step in TensorFlow or keras.ops."
         )
 
 

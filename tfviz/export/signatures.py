@@ -45,14 +45,15 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute what is exported; called on symbolic tensors.
+    """Compute what is exported. This is called on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
         images: one tensor per input of the model.
         target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
-            none, if `weights` defines the target. Ignored if the method takes no target.
-        weights: (N or 1, classes) float32, added to the class's 1; None for none.
+            requests none, if `weights` defines the target. It is ignored if the method takes no
+            target.
+        weights: (N or 1, classes) float32, added to the class's weight of 1, or None.
 
     Returns:
         The outputs, the target (N,) int32, and the attribution (see `Explanation`).
@@ -96,8 +97,8 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     is_shape = isinstance(image_shape, (tuple, list)) and all(n is None or (isinstance(n, int) and n > 0) for n in image_shape)
     if own is None or not is_shape:
         raise OptionError(
-            "`image_shape` must be (height, width, channels), and the model must have one input. Received: "
-            f"{image_shape!r} for a model with {len(manifest.inputs)}."
+            f"`image_shape` must be (height, width, channels), and the model must have one input. Received: {image_shape!r} "
+            f"(number of inputs: {len(manifest.inputs)})."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1
@@ -118,7 +119,7 @@ def require_sizes(manifest: Manifest, what: str) -> None:
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
-                f"{what} has one image size, but the model '{manifest.model}' leaves it free: {one.name} is "
+                f"{what} needs a fixed image size, but the model '{manifest.model}' accepts any size: {one.name} has shape "
                 f"{one.shape[1:]}. Pass image_shape=(height, width, channels)."
             )
 

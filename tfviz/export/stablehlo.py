@@ -1,6 +1,6 @@
 """Export to portable StableHLO: one program for one input shape, and its weights.
 
-JAX and other XLA compilers run it.
+JAX and other XLA compilers can run it.
 
     explainer.stablehlo    the program, a portable artifact
     weights.npz            each weight that the program reads, once
@@ -72,8 +72,8 @@ def write(
         explainer: the explainer to export.
         folder: a new, empty folder.
         manifest: receives what this format adds.
-        batch_size: the number of images per run of the program. `load_explainer` accepts batches of
-            any size nevertheless.
+        batch_size: the number of images per run of the program. `load_explainer` still accepts
+            batches of any size.
         image_shape: (height, width, channels) of the images, for models that leave it free.
         target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
             one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
@@ -112,9 +112,9 @@ def _compiled(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: "
-            f"{first_line(error)}). Use only TensorFlow or keras.ops with static shapes that XLA compiles: no .numpy(), "
-            "Python functions or strings."
+            f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). Use "
+            "only TensorFlow or keras.ops with static shapes, which XLA can compile: no .numpy(), no Python functions and no "
+            "strings."
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
@@ -124,7 +124,7 @@ def _compiled(
 def _as_stablehlo(
     compute: Callable[..., Any], specs: list[tf.TensorSpec]
 ) -> tuple[tf.types.experimental.ConcreteFunction, str]:
-    """Return the concrete function, and its program as text."""
+    """Return the concrete function and its program as text."""
     function = tf.function(compute, jit_compile=True, autograph=False)
     concrete = function.get_concrete_function(*specs)
     try:
@@ -140,7 +140,7 @@ def _as_stablehlo(
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """Return the tensors the function captures, keyed by name, in input order."""
+    """Return the tensors that the function captures, keyed by name, in input order."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
@@ -170,7 +170,7 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
-            f"The model '{manifest.model}' uses an operation that StableHLO lacks, {call[1]}. Export it with "
+            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Export it with "
             'format="saved_model".'
         )
 
@@ -195,7 +195,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
 def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
     """Load the explainer from a folder written by `write`.
 
-    Raise MissingPackageError without JAX.
+    Raise MissingPackageError if JAX is not installed.
     """
     return StableHloExplainer(folder, manifest, trusted)
 
@@ -233,7 +233,7 @@ class StableHloExplainer(LoadedExplainer):
         """Compile the program.
 
         JAX only runs programs that its own export wrote, so a placeholder with the same signature
-        is exported and its code replaced.
+        is exported, and its code is replaced.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -277,15 +277,15 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A program calls functions outside of itself."""
+    """A program calls functions outside itself."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:
     """Raise ForeignCallError if the program calls outside functions, such as Python's."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
-            f"{shown(folder / PROGRAM)} is not loaded, because running it may do more than compute: it calls "
-            f"{', '.join(map(shown, calls))}. If you made this export yourself, or trust its author, pass trusted=True."
+            f"{shown(folder / PROGRAM)} was not loaded, because running it could do more than compute: it calls "
+            f"{', '.join(map(shown, calls))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
 

@@ -38,7 +38,7 @@ class Film:
         path: the file.
         size: (height, width) of the frames.
         pace: which snapshots the film shows, and how fast.
-        snapshots: the number of snapshots of the run.
+        snapshots: the number of snapshots in the run.
         missing: the number of pictures missing from the shown snapshots.
     """
 
@@ -76,7 +76,7 @@ def write_film(
         every: show every `every`-th snapshot, and the last one.
         seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.
-        width: the width of the frames in pixels, 160 to 3840; an odd width is increased by one.
+        width: the width of the frames in pixels, 160 to 3840. An odd width is increased by one.
             None means 1280 for .mp4 and 800 otherwise.
         progress: called with the number of drawn snapshots and their total number.
 
@@ -133,7 +133,7 @@ def _chosen_methods(run: Run, names: Sequence[str] | None) -> list[str]:
     chosen = [name.replace("-", "_") if name not in known else name for name in names]
     for name in chosen:
         if name not in known:
-            raise OptionError(f"The run has no maps of the method {name!r}. {near_matches(name, known)}")
+            raise OptionError(f"The run has no maps for the method {name!r}. {near_matches(name, known)}")
     if not chosen:
         raise OptionError(f"`methods` must name at least one method. {near_matches('', known)}")
     return list(dict.fromkeys(chosen))

@@ -29,8 +29,8 @@ class FilmKind:
     """The encoding of a file format.
 
     Attributes:
-        codec: FFmpeg's name of the codec.
-        pixels: FFmpeg's name of the pixel format.
+        codec: FFmpeg's name for the codec.
+        pixels: FFmpeg's name for the pixel format.
         usual_width: the default width of the frames in pixels.
         codec_options: options of the codec.
         file_options: options of the container.
@@ -107,7 +107,7 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file appears when the block ends; if it fails, an existing file is kept.
+    """Open a film. The file appears when the block ends. If it fails, an existing file is kept.
 
     Args:
         path: the file to write.
@@ -120,7 +120,7 @@ def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iter
 
     Raises:
         OutputError: the file cannot be written.
-        MissingPackageError: PyAV is not installed, or lacks the encoder.
+        MissingPackageError: PyAV is not installed, or does not include the encoder.
     """
     path, kind, av = Path(path), kind_of(path), pyav()
     temporary = path.with_name(f".tfviz-{uuid.uuid4().hex}{path.suffix.lower()}")
@@ -146,7 +146,8 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This build of PyAV lacks FFmpeg's encoder {kind.codec}. The standard build has it. Run: {install_command('film')}"
+            f"This build of PyAV does not include FFmpeg's encoder {kind.codec}, but the standard build does. Run: "
+            f"{install_command('film')}"
         ) from error
     stream.height, stream.width = size
     stream.pix_fmt = kind.pixels
@@ -160,7 +161,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
 def _conversion(
     kind: FilmKind, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]
 ) -> Callable[[Any], list[Any]]:
-    """Return a function from an RGB frame, or None at the end, to the frames to encode."""
+    """Return a function that maps an RGB frame, or None at the end, to the frames to encode."""
     if kind.pixels == "pal8":
         return GifColors(size, rate, samples)
     return lambda frame: [] if frame is None else [frame.reformat(format=kind.pixels, dst_colorspace="ITU709")]

@@ -8,8 +8,8 @@
     ring 0.55                disc 0.97
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-The number of columns is the one that brings the frame's shape closest to a screen's. H.264 needs an
-even height and width.
+The number of columns is chosen to bring the frame's shape closest to that of a screen. H.264 needs
+an even height and width.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class FrameLayout:
         return round(start + image % self.columns * (self.group_width + gap))
 
     def tile(self, image: int, column: int) -> Box:
-        """Return the tile of an image (column 0) or of its map by method number column − 1."""
+        """Return the tile of an image (column 0), or of its map by the method at column − 1."""
         left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)

@@ -28,7 +28,7 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draw the frames of one run in chronological order.
+    """Draws the frames of one run in chronological order.
 
     If a picture is missing, the previous one stays, darker and with a marked corner.
 
@@ -60,7 +60,7 @@ class FramePainter:
         self._word_widths = self._caption_widths()
 
     def draw(self, index: int) -> Picture:
-        """Draw the frame of the snapshot `records[index]`, uint8 RGB (height, width, 3)."""
+        """Draw the frame of the snapshot `records[index]` as uint8 RGB (height, width, 3)."""
         frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
@@ -110,7 +110,9 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path) -> Picture | None:
-        """Read a picture; None if it is missing or damaged, because the film shows the others."""
+        """Read a picture. Return None if it is missing or damaged, because the film shows the
+        others.
+        """
         try:
             return read_image(path) if path.is_file() and is_inside(path, self.folder) else None
         except ImageError:
@@ -130,7 +132,7 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write epoch, step and as many logs as fit on the left, the run's name on the right."""
+        """Write epoch, step and the logs that fit on the left, and the run's name on the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
         for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
@@ -143,13 +145,13 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """Return the largest width of each word, which keeps words in place on all frames."""
+        """Return the largest width of each word, so that words keep their places on all frames."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the title of each method by its name."""
+    """Return the titles of the methods, keyed by name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 

@@ -14,9 +14,9 @@ _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Convert frames to the palette that FFmpeg computes from a few sample frames.
+    """Converts frames to the palette that FFmpeg computes from a few sample frames.
 
-    A call with a frame returns the frames that are ready; a call with None at the end returns the
+    A call with a frame returns the frames that are ready. At the end, a call with None returns the
     remaining ones.
     """
 

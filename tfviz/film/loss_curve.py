@@ -1,4 +1,4 @@
-"""Draw the loss as a thin curve with a mark at the current step; without losses, a progress bar."""
+"""Draw the loss as a thin curve with a mark at the current step, or else a progress bar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """The losses of all frames, drawn into a box; None for a frame without a loss."""
+    """The losses of all frames, drawn into a box. A frame without a loss has None."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box

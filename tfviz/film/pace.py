@@ -50,7 +50,7 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         count: the number of snapshots.
         fps: snapshots per second.
         every: show every `every`-th snapshot, regardless of the length.
-        seconds: the maximum length; longer runs are sampled evenly. Without `every` and `seconds`,
+        seconds: the maximum length. Longer runs are sampled evenly. Without `every` and `seconds`,
             the maximum is 60.
 
     Returns:
@@ -85,8 +85,8 @@ def _check(fps: float | None, every: int | None, seconds: float | None) -> None:
     if fps is not None and not LEAST_FPS <= fps <= MOST_FPS:
         raise OptionError(f"`fps` must be between {LEAST_FPS:g} and {MOST_FPS:g} snapshots per second. Received: {fps!r}.")
     if every is not None and every < 1:
-        raise OptionError(f"`every` must be a positive integer, where 1 shows all snapshots. Received: {every!r}.")
+        raise OptionError(f"`every` must be a positive integer (1 shows all snapshots). Received: {every!r}.")
     if seconds is not None and not 1 <= seconds < math.inf:
-        raise OptionError(f"`seconds` must be a finite length of at least 1. Received: {seconds!r}.")
+        raise OptionError(f"`seconds` must be a finite number of at least 1. Received: {seconds!r}.")
     if every is not None and seconds is not None:
         raise OptionError("`every` and `seconds` cannot be combined, because both select snapshots. Pass only one.")

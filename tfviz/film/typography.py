@@ -1,7 +1,7 @@
 """Write text on pictures. Each text is rendered once and then reused.
 
-Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch a point is a
-pixel, so sizes are in either unit.
+Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch, one point
+is one pixel, so sizes are the same in both units.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_line(
         size: the size of the text in pixels.
         color: its color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels; longer text ends in "…". None means the width of the
+        width: the largest width in pixels. Longer text ends in "…". None means the width of the
             picture.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
@@ -65,7 +65,7 @@ def _drawable(text: str) -> str:
 
 @functools.lru_cache(_CACHED_TEXTS)
 def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """Return how much of each pixel the letters cover, 0 to 255, (line_height, width)."""
+    """Return how much of each pixel the letters cover, from 0 to 255."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)

@@ -40,7 +40,7 @@ _in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
 
 @contextmanager
 def traced_for_float32() -> Iterator[None]:
-    """Trace code whose half precision becomes float32 later, so no seed scaling is needed."""
+    """Trace code whose half-precision values become float32 later, so the seed isn't scaled."""
     token = _in_float32.set(True)
     try:
         yield
@@ -54,7 +54,7 @@ class Backward:
 
     Attributes:
         values: the tensors of all computed values.
-        gradients: the gradient at each requested value, of the same shape.
+        gradients: the gradient at each requested value, in that value's shape.
     """
 
     values: Values
@@ -87,8 +87,8 @@ def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
     """Run the graph from known values, and backpropagate the seed to the values `at`.
 
-    Steps below `at` run as a plain forward pass, neither recorded nor redirected. Values that are
-    already known are not recomputed. In eager mode the computation is compiled first.
+    Steps below `at` run as a plain forward pass and are neither recorded nor redirected. Values
+    that are already known are not recomputed. In eager mode, the computation is compiled first.
 
     Args:
         graph: the graph to run.
@@ -179,7 +179,7 @@ def _first_finite(
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """Return the gradient at a value: zeros for one of several inputs if it is not used."""
+    """Return the gradient at a value, or zeros for an unused input if there are several inputs."""
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))
@@ -190,7 +190,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
     if contributes:
         raise UnsupportedModelError(
             f"No gradient reaches '{graph.name_of(value)}'. An operation between it and the output is not differentiable "
-            "(rounding, a comparison, a cast to integers, stop_gradient …). Choose a layer above that operation."
+            "(for example, rounding, a comparison, a cast to integers or stop_gradient). Choose a layer above that operation."
         )
     raise UnknownLayerError(
         f"Layer '{graph.name_of(value)}' does not contribute to the model's output. Choose a layer that does."
@@ -198,7 +198,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise if the outputs depend on integer images. Token inputs beside an image are fine."""
+    """Raise if the outputs depend on integer images. Token inputs beside an image are allowed."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(

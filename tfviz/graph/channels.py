@@ -1,4 +1,4 @@
-"""Find the channel axis of a value: a transpose may move it, and some values have none."""
+"""Find the channel axis of a value. A transpose may move it, and some values have none."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
 
 
 def _is_windowless(step: Step) -> bool:
-    """Return whether a linear map has no window: Dense changes the last axis, whichever it is."""
+    """Return whether a linear map has no window, like Dense, which always acts on the last axis."""
     return isinstance(step.operation, Linear) and step.operation.extent is None
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return the input axis behind each output axis; None unless the step is a transpose."""
+    """Return the input axis behind each output axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -49,14 +49,14 @@ def _order(step: Step) -> Sequence[int] | None:
 def has_channels(graph: Graph, value: Value) -> bool:
     """Return whether the last axis holds channels.
 
-    It does not in an image (N, H, W) to which the model itself adds a channel axis, nor in a single
-    channel taken out of a map.
+    An image (N, H, W) to which the model itself adds a channel axis has no channels yet, and
+    neither does a single channel taken from a map.
     """
     return not _is_single_channel(graph, value) and not _gains_channels(graph, value)
 
 
 def map_axes(graph: Graph, value: Value) -> int:
-    """Return the number of axes of a value, without the batch and channel axes."""
+    """Return the number of axes of a value, not counting the batch and channel axes."""
     return value.rank - (2 if has_channels(graph, value) else 1)
 
 
@@ -73,7 +73,7 @@ def _gains_channels(graph: Graph, value: Value) -> bool:
 
 
 def _is_single_channel(graph: Graph, value: Value) -> bool:
-    """Return whether this is (N, H, W) taken out of (N, H, W, C), by `x[..., 0]` or `unstack`."""
+    """Return whether a value is one channel of a map, taken by `x[..., 0]` or `unstack`."""
     step = graph.producer(value)
     if step is None or not step.inputs or value.rank < 3:
         return False

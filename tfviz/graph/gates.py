@@ -53,13 +53,14 @@ def _with_constants(step: Step, constants: set[Value]) -> Operation:
 
 
 def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
-    """Return which input of a product carries the signal: neither a squeezed nor a sigmoid one.
+    """Return the index of a product's signal: the input that is not a gate.
 
     A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
     "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
-    as many as the signal. It comes from a sigmoid or a softmax, possibly resized afterward. In x ·
-    sigmoid(x) and x · g(x), a handwritten activation or normalization, the factor x is the signal.
-    Without any evidence the first factor is the signal, the usual order in code.
+    as many numbers as the signal. It comes from a sigmoid or a softmax, possibly resized afterward.
+    In x · sigmoid(x) and x · g(x), a handwritten activation or normalization, the factor x is the
+    signal. Without any evidence, the first factor counts as the signal, because that is the usual
+    order in code.
     """
     rank = max(value.rank for value in step.inputs)
 
@@ -75,7 +76,7 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 
 
 def _gate_score(graph: Graph, value: Value) -> float:
-    """Score how likely it is that the operation that computed a value ends a gate.
+    """Score how likely a value is to be the output of a gate, given the operation that computed it.
 
     Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
     sigmoid or an activation.

@@ -29,9 +29,9 @@ class Value:
     """One tensor of the computation.
 
     Attributes:
-        shape: the shape, with None for a free size; () if nothing is known about it.
-        dtype: the name of the dtype; None if it is not known.
-        symbol: the Keras symbolic tensor; None if there is none.
+        shape: the shape, with None for a free size, or () if nothing is known about it.
+        dtype: the name of the dtype, or None if it is not known.
+        symbol: the Keras symbolic tensor, or None if there is none.
     """
 
     __slots__ = ("dtype", "shape", "symbol")
@@ -63,8 +63,8 @@ class Step(Generic[O_co]):
         inputs, outputs: the values that the step reads and computes.
         compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
         layer: the Keras layer or operation behind the step, if any.
-        time_axes: how many axes after the batch axis are hidden from the operation: 1 inside a
-            TimeDistributed.
+        time_axes: how many axes after the batch axis are hidden from the operation, such as 1
+            inside a TimeDistributed layer.
     """
 
     path: str
@@ -82,7 +82,7 @@ class Step(Generic[O_co]):
 
     @property
     def signal_inputs(self) -> tuple[Value, ...]:
-        """The inputs that carry the signal, without gates; none for a constant."""
+        """The inputs that carry the signal, excluding gates. A constant has none."""
         if isinstance(self.operation, Constant):
             return ()
         return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
@@ -135,7 +135,7 @@ class Graph:
             yield from step.outputs
 
     def producer(self, value: Value) -> Step | None:
-        """Return the step that computes a value; None for an input."""
+        """Return the step that computes a value, or None for an input."""
         return self._producers.get(value)
 
     def consumers(self, value: Value) -> list[Step]:
@@ -195,7 +195,7 @@ class Graph:
         return reached
 
     def signal_path(self, at: Iterable[Value]) -> list[Step]:
-        """Return the steps that carry the signal from `at` to the outputs, gates excluded."""
+        """Return the steps that carry the signal from `at` to the outputs, excluding gates."""
         reached = self.after(at)
         needed, found = set(self.outputs), []
         for step in reversed(self.steps):
@@ -207,7 +207,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step of one input and one output; readers read its input."""
+        """Return the graph without a step. The readers of its output read its input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -94,7 +94,7 @@ def _quoted(paths: list[str]) -> str:
 
 
 def automatic_layer(graph: Graph) -> Step:
-    """Return the automatic layer of CAMs: the last feature map that every path goes through.
+    """Return the default layer of CAMs: the last feature map that every path goes through.
 
     Pooling and padding are skipped in favor of the activation before them. Maps of one pixel, the
     output itself, and values with fewer axes than the image (one number per frame of a video) don't
@@ -187,7 +187,7 @@ def _holds_features(step: Step) -> bool:
 
 
 def _forms_of_outputs(graph: Graph) -> set[Value]:
-    """Return the outputs and their other forms: logits before a sigmoid, maps before a resize."""
+    """Return the outputs and their earlier forms: logits before a sigmoid, maps before a resize."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -198,7 +198,7 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 
 
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
-    """Return whether a map is the stem of a transformer: no more convolutions than attention."""
+    """Return whether a map is the stem of a transformer, judging by the number of convolutions."""
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
     return blocks > 0 and blocks >= convolutions
@@ -223,7 +223,7 @@ def has_height_and_width(value: Value) -> bool:
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Return whether a map has height and width like its images; one axis suffices for series."""
+    """Return whether a map has height and width like its images. For series, one axis suffices."""
     return value.rank >= min(4, graph.ranks[value])
 
 
@@ -232,13 +232,13 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, with no height and width to draw a map of. Choose a convolution, its "
+            f"Layer '{path}' has shape {value.shape}, without the height and width that a map needs. Choose a convolution, its "
             "activation or a pooling layer, or pass layer=None to let tfviz choose."
         )
 
 
 def is_on_every_path(graph: Graph, value: Value) -> bool:
-    """Return whether everything that leads from the images to the outputs passes a value."""
+    """Return whether every path from the images to the outputs goes through a value."""
     needed = {read for step in graph.before(graph.outputs, given=[value]) for read in step.inputs}
     # A vector beside the image has its own path.
     images = {image for image in graph.inputs if has_height_and_width(image)} or set(graph.inputs)

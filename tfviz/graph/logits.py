@@ -32,7 +32,7 @@ def scored(graph: Graph, score: str) -> Graph:
             unchanged.
 
     Raises:
-        OptionError: `score` has another value.
+        OptionError: `score` is neither of these.
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
     if checked_score(score) == "outputs":
@@ -65,7 +65,7 @@ def checked_score(score: str) -> str:
 
 
 def final_activation(graph: Graph, output: Value) -> Step | None:
-    """Return the softmax or sigmoid at the end of an output; None if there is none."""
+    """Return the softmax or sigmoid at the end of an output, or None if there is none."""
     step = graph.producer(output)
     while step is not None and len(step.inputs) == 1:
         if isinstance(step.operation, FINAL):
@@ -94,7 +94,7 @@ def ends_in_probability(graph: Graph) -> bool:
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """Return the final activations of all parts of an output; None if a part has none."""
+    """Return the final activations of all parts of an output, or None if a part has none."""
     step = graph.producer(output)
     if step is None:
         return None
@@ -141,7 +141,7 @@ def _require_removable(graph: Graph, output: Value) -> None:
 
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
-    """Warn about a softmax or sigmoid that stays in the score: not the last step, but nearly so."""
+    """Warn about a softmax or sigmoid that stays in the score because other steps follow it."""
     wanted, seen = [output], set()
     while wanted:
         step = graph.producer(wanted.pop())
@@ -165,7 +165,9 @@ def _is_opaque_layer(step: Step) -> bool:
 
 
 def _removed(graph: Graph, number: int, step: Step) -> Graph:
-    """Take one output from before its activation; other readers of the activation keep it."""
+    """Take one output from before its activation, without changing other readers of the
+    activation.
+    """
     behind = _behind(graph, number, step)
     values = {value for one in (step, *behind) for value in one.outputs}
     others = graph.outputs[:number] + graph.outputs[number + 1 :]
@@ -188,14 +190,14 @@ def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
 
 
 def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
-    """Add a copy of a step that reads another value; return the new output as well."""
+    """Add a copy of a step that reads another value, and also return the copy's output."""
     (old,) = step.outputs
     new = Value(old.shape, old.dtype, old.symbol)
     return replace(graph, steps=[*graph.steps, replace(step, inputs=(value,), outputs=(new,))]), new
 
 
 def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
-    """Replace the output with this number."""
+    """Replace the output at this index."""
     outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
     return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
 
@@ -214,12 +216,14 @@ def _as_two_classes(graph: Graph, number: int) -> Graph:
 
 
 def has_two_classes(graph: Graph) -> bool:
-    """Return whether one sigmoid unit became two classes; class 0 is evidence against it."""
+    """Return whether one sigmoid unit became two classes, of which class 0 is evidence
+    against it.
+    """
     return any(step.path == TWO_CLASSES and step.layer is None for step in graph.steps)
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only one output, given by name, key or number; None keeps all of them.
+    """Keep only one output, given by name, key or number. None keeps all of them.
 
     Raises:
         OptionError: the model has no such output. The message lists the available ones.
@@ -236,7 +240,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
     if len(chosen) != 1:
         raise OptionError(
             f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Pass one of "
-            "these, or a number from 0."
+            "these names, or an index from 0."
         )
     return replace(graph, output_structure=chosen[0])
 

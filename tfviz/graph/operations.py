@@ -5,7 +5,7 @@ Everything else (rules, layer search, export) dispatches on the type, so only th
 contain names of layer classes and operations.
 
 A description holds what rules need and nothing else: how to apply a linear map with another kernel,
-how a window slides, which of several inputs carries the signal.
+how a window slides, and which of several inputs carries the signal.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Operation:
 
     @property
     def signal(self) -> int | None:
-        """The index of the input that carries the signal; None if all inputs do."""
+        """The index of the input that carries the signal, or None if all inputs do."""
         return None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Extent:
-    """How a window slides over its input, per spatial axis.
+    """How a window slides over its input, along each spatial axis.
 
     Attributes:
         size: the window size in elements.
@@ -65,9 +65,9 @@ class Linear(Operation):
     Attributes:
         apply: f.
         read_kernel: returns the current W in the dtype of the given name.
-        scale_outputs: (W, s) -> the kernel whose output channels are scaled by s; None if the
+        scale_outputs: (W, s) -> the kernel whose output channels are scaled by s, or None if the
             kernel's output channels are not known.
-        extent: the window of a convolution; None for a product along the last axis.
+        extent: the window of a convolution, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
     """
 
@@ -92,7 +92,7 @@ class Elementwise(Operation):
     Attributes:
         function: the name of the function, for messages only.
         sign: 1 if a larger input gives a larger output wherever it excites anything, -1 if it gives
-            a smaller one, 0 if neither is known, as for a comparison or a function of several
+            a smaller one, and 0 if neither is known, as for a comparison or a function of several
             inputs.
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
@@ -154,7 +154,7 @@ class Normalization(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Identity(Operation):
-    """Returns its input at inference: Dropout, random augmentation, a cast …"""
+    """An operation that returns its input at inference, such as Dropout or a cast."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -163,7 +163,7 @@ class Window(Operation):
 
     Attributes:
         is_max: whether it is the maximum.
-        extent: the window; None if it spans whole axes.
+        extent: the window, or None if it spans whole axes.
     """
 
     is_max: bool
@@ -202,7 +202,9 @@ class Product(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Move(Operation):
-    """Moves, copies or drops elements, or adds constant ones: reshape, slice, stack, flip …"""
+    """An operation that moves, copies or drops elements, or adds constant ones, such as
+    a reshape.
+    """
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -256,12 +258,14 @@ class Transpose(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant(Operation):
-    """Depends at most on the sizes of its inputs, never on their contents: zeros_like, shape …"""
+    """An operation that reads only the sizes of its inputs, not their contents, such as
+    zeros_like.
+    """
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contraction(Operation):
-    """A product of several computed tensors along some axes: matmul, einsum."""
+    """A product of several computed tensors along some axes, such as matmul or einsum."""
 
 
 class Contents(Protocol):
@@ -273,7 +277,7 @@ class Contents(Protocol):
 
     @property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels; False if that is not known."""
+        """Whether an output pixel depends on other pixels, or False if that is not known."""
 
     @property
     def last_operation(self) -> Elementwise | None:
@@ -294,9 +298,9 @@ class Opaque(Operation):
     """An operation that cannot be traced, or that has no description.
 
     Attributes:
-        reason: why it is opaque, completing a sentence that starts with "it".
+        reason: why it is opaque, phrased as the rest of a sentence that starts with "it".
         contents: what tracing reveals about it, computed on demand.
-        runs_functions: whether it runs functions of the user, like a loop or a condition.
+        runs_functions: whether it runs functions that the user wrote, like a loop or a condition.
         cause: the error that stopped the trace.
         holds_attention: whether one of its layers is attention between positions.
     """

@@ -37,7 +37,7 @@ def read_batches(
     *,
     max_side_px: int | None = None,
 ) -> Iterator[ImageBatch]:
-    """Read the images at `paths` in batches; a batch also ends where the tensor shape changes.
+    """Read the images at `paths` in batches. A batch also ends where the tensor shape changes.
 
     Args:
         paths: the image files.
@@ -45,7 +45,7 @@ def read_batches(
         size: the largest number of images per batch.
         skip: called with the position and error of each file that cannot be used.
         max_side_px: the size to which larger images are reduced before maps are drawn on them; None
-            means their own size.
+            means no limit.
 
     Yields:
         The batches, in the order of the paths.
@@ -85,7 +85,7 @@ def _batch_of(read: list[tuple[int, np.ndarray, np.ndarray]]) -> ImageBatch:
 
 
 def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:
-    """Reduce an image to `max_side_px` on its longer side; smaller images are unchanged."""
+    """Reduce an image to `max_side_px` on its longer side. Smaller images are unchanged."""
     height, width = image.shape[:2]
     scale = max_side_px / max(height, width)
     if scale >= 1:

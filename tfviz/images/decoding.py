@@ -73,7 +73,9 @@ def _log_level(wanted: int) -> Iterator[None]:
 
 @contextmanager
 def _collected(lines: list[bytes]) -> Iterator[None]:
-    """Collect the decoders' lines and pass on all others; no-op without a standard error."""
+    """Collect the decoders' lines, and pass on all others. Do nothing if there is no standard
+    error.
+    """
     try:
         kept = os.dup(_STDERR)
     except OSError:

@@ -1,6 +1,6 @@
 """Read and write image files as uint8 RGB arrays.
 
-In tfviz an image is a NumPy array, uint8, (height, width, 3), RGB. Only this module decodes and
+In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Only this module decodes and
 encodes files.
 """
 
@@ -31,8 +31,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a JPEG, PNG, BMP, WebP or TIFF file as uint8 (height, width, 3), RGB.
 
     The EXIF orientation is applied, transparent pixels are blended with white, 16-bit channels are
-    reduced to 8 bits, and gray and palette images become RGB. The content determines the format,
-    not the file extension.
+    reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
+    content, not by the file extension.
 
     If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
     exceeds them), their full range becomes 0-255, with a warning. Only the first page of a TIFF and
@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_written(path: str | Path) -> np.ndarray:
-    """Read an image written by `write_image`, which may be one pixel wide; see `read_image`."""
+    """Read an image written by `write_image`, which may be one pixel wide (see `read_image`)."""
     return _read(path, 1)
 
 
@@ -74,7 +74,7 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
         raise ImageError(_unreadable(name, container.kind))
     if not container.is_whole:
         raise ImageError(
-            f"{name} is truncated or damaged: its {container.kind} data end before the image does. Copy the file again."
+            f"{name} is truncated or damaged: its {container.kind} data ends before the image is complete. Copy the file again."
         )
     if container.size:
         _check_size(name, least_px, *container.size)
@@ -154,9 +154,9 @@ def _bytes_of(path: Path) -> bytes:
 def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     description = f"{name} is {width} pixels wide and {height} high"
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(f"{description}, but a side may have at most {MAX_SIDE_PX}. Reduce the image first.")
+        raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but a side must have at least {least_px}. Leave it out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px}. Leave it out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
@@ -221,12 +221,13 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
         is_encoded = False
     if not is_encoded:
         raise OutputError(
-            f"{shown(path)} cannot be written: OpenCV cannot encode an image {rgb.shape} as {extension}. Write a .png instead."
+            f"{shown(path)} cannot be written: OpenCV cannot encode an image of shape {rgb.shape} as {extension}. Write a .png "
+            "instead."
         )
     return write_atomically(path, data.tobytes())
 
 
-_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV lacks
+_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
 
 
 def require_image(rgb: object) -> np.ndarray:

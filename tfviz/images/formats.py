@@ -1,8 +1,8 @@
 """Inspect image containers before decoding: the format, the size, and completeness.
 
-Decoders differ on truncated files. Some fail, others fill the rest with gray and report nothing.
-This module therefore looks for the end of the data in the container. Bytes after that end are
-allowed, because cameras and phones append previews and videos.
+Decoders differ on truncated files. Some fail, while others fill the rest with gray and report
+nothing. This module therefore looks for the end of the data in the container. Bytes after that end
+are allowed, because cameras and phones append previews and videos.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @dataclass(frozen=True)
 class Container:
-    """An image file's own description.
+    """What an image file declares about itself.
 
     Attributes:
         kind: the format.
-        size: (height, width) in pixels as stored, before any EXIF rotation; None if not declared.
-        is_whole: False if the data end before the image does or a checksum is wrong. Always True
-            for BMP, whose decoder rejects missing data.
+        size: (height, width) in pixels as stored, before any EXIF rotation, or None if not
+            declared.
+        is_whole: False if the data ends before the image is complete, or if a checksum is wrong.
+            Always True for BMP, whose decoder rejects missing data.
         pages: the number of images in the file.
-        scans: the number of scans of a JPEG; the decoder processes the whole image in each.
+        scans: the number of scans of a JPEG. The decoder processes the whole image in each.
         bits: the number of significant bits out of 16, if declared.
     """
 
@@ -46,7 +47,7 @@ class Container:
 
 
 def describe(data: bytes) -> Container | None:
-    """Describe an image file by its bytes; None if it has none of the FORMATS."""
+    """Describe an image file from its bytes. Return None if its format is not among FORMATS."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(_PNG_START):
@@ -62,7 +63,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Skip segments by their length, so the end marker of a thumbnail is not mistaken."""
+    """Skip whole segments, so the end marker of a thumbnail isn't taken for that of the image."""
     size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()

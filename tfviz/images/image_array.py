@@ -12,13 +12,13 @@ class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or one of them.
 
     `load_images` returns this class. Selecting, appending and joining images along the batch axis
-    keeps `pictures` in step. All other operations (arithmetic, changed pixels, another shape)
+    keeps `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
     return an array without pictures, because they may no longer match.
 
     Attributes:
-        pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3); None if
-            unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw them instead of
-            the numbers, whose channel order they cannot know.
+        pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None
+            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw them, because
+            the channel order of the preprocessed images is unknown.
     """
 
     pictures: np.ndarray | None

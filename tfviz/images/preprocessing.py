@@ -57,10 +57,10 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network takes its images.
+    """How images are prepared for a network.
 
     Args:
-        size: (height, width) of the tensor; None means the size of the crop, or else of the image.
+        size: (height, width) of the tensor. None means the size of the crop, or else of the image.
         channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
         formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255.
             Spaces are ignored, and a remark in parentheses may follow.
@@ -118,7 +118,7 @@ class Preprocessing:
         """Parse `resize`.
 
         Returns:
-            (short side, height, width) in pixels of the resized image; None for "stretch".
+            (short side, height, width) in pixels of the resized image, or None for "stretch".
 
         Raises:
             OptionError: `resize` is neither "stretch" nor a crop.
@@ -144,15 +144,15 @@ class Preprocessing:
 
     @property
     def output_size(self) -> Size | None:
-        """(height, width) of every tensor; None if it is the image's own size."""
+        """(height, width) of every tensor, or None if it is the image's own size."""
         crop = self.crop()
         return self.size or (crop[1:] if crop else None)
 
     def for_input(self, size: Size | None, channels: int) -> Preprocessing:
-        """Adapt to a network's input.
+        """Adapt this preprocessing to a network's input.
 
         Args:
-            size: (height, width) of the network's input; None for any.
+            size: (height, width) of the network's input, or None for any.
             channels: the number of channels of the network's input.
 
         Returns:
@@ -171,7 +171,7 @@ class Preprocessing:
         if size not in (None, self.output_size):
             raise OptionError(
                 f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set "
-                "its size to that, or leave the size out."
+                "its size to match, or omit it."
             )
         return self
 
@@ -293,12 +293,12 @@ def _is_numbers(values: object, count: int) -> bool:
 
 
 def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """Return the preprocessing with a name.
+    """Return the preprocessing with the given name.
 
     Args:
         mode: "tf", "torch" or "caffe" as in keras.applications, "unit" for [0, 1], or "none" for
             0..255.
-        size: (height, width) of the network's input; None for any.
+        size: (height, width) of the network's input, or None for any.
         channels: the number of channels of the network's input.
 
     Returns:

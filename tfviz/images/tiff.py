@@ -1,8 +1,8 @@
-"""The directories of a TIFF file: its size, its pages, and whether its data are complete.
+"""Read the directories of a TIFF file: its size, its pages, and whether its data is complete.
 
 libtiff reads missing data as black and only reports it in messages. This module therefore checks
-the offsets of all strips and tiles and the checksums of Deflate. PackBits and uncompressed data
-have no checksum, so wrong values in them go undetected.
+the offsets of all strips and tiles and the checksums of Deflate. PackBits and uncompressed data has
+no checksum, so wrong values in it go undetected.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Tiff:
     """What the directories declare.
 
     Attributes:
-        size: (height, width) of the first page; None if not declared.
-        is_whole: whether all its data are present.
+        size: (height, width) of the first page, or None if not declared.
+        is_whole: whether all of its data is present.
         pages: the number of pages.
     """
 
@@ -141,7 +141,7 @@ def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[i
 
 
 def _inflates_to(packed: memoryview, size: int) -> bool:
-    """Return whether Deflate data are complete, valid, and at least `size` bytes long."""
+    """Return whether Deflate data is complete, valid, and at least `size` bytes long."""
     inflater, length = zlib.decompressobj(), 0
     try:
         rest: bytes | memoryview = packed
@@ -157,7 +157,7 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
 
 
 def _unpacks_to(packed: memoryview, size: int) -> bool:
-    """Return whether PackBits data unpack to at least `size` bytes."""
+    """Return whether PackBits data unpacks to at least `size` bytes."""
     at = length = 0
     while at < len(packed) and length < size:
         run = packed[at]

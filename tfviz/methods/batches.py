@@ -18,7 +18,7 @@ from tfviz.methods.inputs import checked_images, require_dense, require_no_label
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
-    """Explain images batch by batch, with a progress bar; see `Explainer.explain`."""
+    """Explain images batch by batch, with a progress bar (see `Explainer.explain`)."""
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(
             f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "

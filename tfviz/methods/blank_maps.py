@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return, per image, whether its maps of all inputs are zero everywhere: (N,) bool."""
+    """For each image, return whether its maps of all inputs are zero everywhere, (N,) bool."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
@@ -52,13 +52,13 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return, per image, whether a map of any input contains NaN or infinity: (N,) bool."""
+    """For each image, return whether a map of any input contains NaN or infinity, (N,) bool."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about all zero and non-finite maps, with the reason for that of `image`.
+    """Warn about all zero and non-finite maps, and give the reason for the map of `image`.
 
     Args:
         explainer: the explainer.
@@ -78,7 +78,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a map; "" if the diagnosis fails, so that the map is not lost."""
+    """Return the reason for a map, or "" if the diagnosis fails, so that the map is not lost."""
     try:
         with keras_internals.untouched(explainer.model):
             return reason()

@@ -21,7 +21,7 @@ Compiler = Callable[[Computation, "list[tf.TensorSpec]", Prepared], Callable[...
 
 
 class CompiledFunctions:
-    """The compiled functions of an explainer, at most `MOST_KEPT`; the oldest is dropped first.
+    """The last `MOST_KEPT` compiled functions of an explainer.
 
     Args:
         compiled: compiles a computation; `compiled` if None.

@@ -21,11 +21,11 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
 class ContrastiveExcitationBackprop(ExcitationBackprop):
-    """Contrastive marginal winning probability at a layer: where is evidence for this class only?
+    """Contrastive excitation backprop at a layer: where is the evidence for this class only?
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
     `sum_channels=False` it is the signed difference at each neuron, (N, h, w, K). The layer must
     come before the last linear map, where the contrast starts.
 

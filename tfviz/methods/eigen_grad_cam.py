@@ -26,7 +26,7 @@ class EigenGradCAM(CAM):
     The projection of A ⊙ G, with G = ∂S/∂A, onto its first principal component: Muhammad & Yeasin,
     2020, "Eigen-CAM", applied to A ⊙ G.
 
-    Calling it returns the attribution (N, h, w) at the layer's own resolution, signed.
+    Calling it returns the signed attribution (N, h, w) at the layer's own resolution.
 
     Example:
 

@@ -9,9 +9,9 @@ Question: where is the evidence for the class, by how strongly neurons excite ea
 Probability is propagated down from the logits. Each neuron divides its share among its inputs, in
 proportion to activation times positive weight (see `rules.excitation`). On a network without
 negative activations it sums to 1 at every cut. The cost is one forward pass, plus one with positive
-weights and its transpose per linear map. On cluttered images, whatever excites every class lights
-up for each of them; the contrastive variant removes it. BatchNormalization is ignored unless
-`merge_batch_norm` is set.
+weights and its transpose per linear map. On cluttered images, regions that excite every class light
+up for each of them. The contrastive variant removes these regions. BatchNormalization is ignored
+unless `merge_batch_norm` is set.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ExcitationBackprop(Explainer):
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the attribution (N, h, w), nonnegative; (N, units) at a Dense layer. With
+    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
     `sum_channels=False` it is the probability of each neuron, (N, h, w, K).
 
     Example:
@@ -76,8 +76,8 @@ class ExcitationBackprop(Explainer):
             merge_batch_norm: whether to fold each BatchNormalization that directly follows a linear
                 map into it before its positive part is taken. The authors' code does not.
             sum_channels: whether to sum over channels. False keeps each neuron.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
@@ -120,7 +120,7 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}. The attribution there is 0. "
+                f"Excitation backprop has no rule for an operation between the output and {names}. Its attribution there is 0. "
                 "The images are explained as usual."
             )
         return explained

@@ -80,8 +80,8 @@ class Explainer(abc.ABC):
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the
@@ -139,8 +139,8 @@ class Explainer(abc.ABC):
                 For a model with several inputs, arrays nested like its inputs.
             target: what to explain. None means the top class of each image, an int is one class for
                 all, (N,) ints are one class per image, a float array (N, classes) weights the
-                outputs, and a function maps the outputs to (N,). Or a string: a class name (or one
-                name per image), or "top3" for the three highest classes.
+                outputs, and a function maps the outputs to (N,). It can also be a string: a class
+                name (or one name per image), or "top3" for the three highest classes.
 
         Returns:
             The raw attribution, neither resized nor scaled, float32. Each method documents its
@@ -239,7 +239,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """Return the explained class, (N,) int32; None if the target is not a single class."""
+        """Return the explained class, (N,) int32, or None if the target is not a single class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if is_classifier and isinstance(target, ChoosingTarget):
@@ -266,8 +266,8 @@ class Explainer(abc.ABC):
                 line.
 
         Returns:
-            The attributions of all images as one NumPy array; for a model with several inputs,
-            arrays nested like the inputs. For "top2", a dict of them.
+            The attributions of all images as one NumPy array or, for a model with several inputs,
+            as arrays nested like the inputs. For "top2", a dict of them.
 
         Raises:
             ImageError: there are no images, or they don't fit the model.
@@ -286,7 +286,7 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call.
 
         Returns:
-            The target; for "top2", a dict of targets.
+            The target or, for "top2", a dict of targets.
 
         Raises:
             TargetError: there is no such class.
@@ -378,7 +378,7 @@ def _differing(whole: Graph, graph: Graph) -> set[Value]:
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest one tensor per input like the model's inputs; leave a single input as it is."""
+    """Nest one tensor per input like the model's inputs, but leave a single input unchanged."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 

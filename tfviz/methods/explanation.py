@@ -15,8 +15,9 @@ class Explanation(NamedTuple):
     Attributes:
         outputs: the model's outputs, float32, nested as the model returns them, including any
             final softmax or sigmoid.
-        target: the explained class, (N,) int32; the top class for a method without a target. None
-            if the target is a function or weights, and if the outputs are not (N, classes).
+        target: the explained class, (N,) int32, which is the top class for a method without a
+            target. None if the target is a function or weights, or if the outputs are not (N,
+            classes).
         attribution: the result of calling the explainer.
     """
 

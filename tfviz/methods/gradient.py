@@ -1,4 +1,4 @@
-"""The base class of the methods that are a gradient at the image, redirected or not."""
+"""The base class of methods that return a gradient at the image, with or without redirection."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class GradientExplainer(Explainer):
 
         Args:
             model: a built keras.Model.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
+            score: "logits" explains the outputs without their final softmax or sigmoid, and
+                "outputs" with it.
             output: the output to explain, by name, dict key or number. None keeps all outputs, so
                 that the target can be a function of them.
             class_names: the names of the classes, for targets such as "goldfish": a sequence in the

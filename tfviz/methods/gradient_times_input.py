@@ -5,7 +5,7 @@ Question: which pixels contribute to the score?
     images ⊙ ∂S/∂images
         Shrikumar et al., 2016, "Not Just a Black Box", section 2
 
-For a ReLU network without biases the map sums to the score. Pixels whose value is close to 0 for
+For a ReLU network without biases, the map sums to the score. Pixels whose value is close to 0 for
 the model (black, or the mean color if the preprocessing subtracts it) get 0 no matter how much the
 score depends on them.
 """
@@ -28,7 +28,7 @@ class GradientTimesInput(GradientExplainer):
 
     images ⊙ ∂S/∂images: Shrikumar et al., 2016, "Not Just a Black Box", section 2.
 
-    Calling it returns the attribution (N, H, W, C), signed.
+    Calling it returns the signed attribution (N, H, W, C).
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Guided backprop: the gradient of whatever excites neurons that support the class.
+"""Guided backprop: the gradient along the paths that excite neurons in favor of the class.
 
 Question: which fine structures drive the network?
 
@@ -24,13 +24,13 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedBackprop(RedirectedGradient):
-    """Guided backprop at the image, signed: which fine structures drive the network?
+    """The guided gradient of the score at the image: which fine structures drive the network?
 
     At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
     The All Convolutional Net". With `activations="all"`, also p → p · [p > 0] · max(f′(x), 0) at
     each other activation f: a generalization for networks without ReLU, not part of the paper.
 
-    Calling it returns the attribution (N, H, W, C).
+    Calling it returns the signed attribution (N, H, W, C).
 
     Example:
 

@@ -35,11 +35,11 @@ from tfviz.rules.relu import GUIDED, for_all_activations, redirects_all
 
 
 class GuidedGradCAM(GradCAM):
-    """Guided backprop times Grad-CAM, signed: which fine structures belong to the class?
+    """Guided backprop times Grad-CAM: which fine structures belong to the class?
 
     Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    Calling it returns the attribution (N, H, W, C). A vector input beside the image has no
+    Calling it returns the signed attribution (N, H, W, C). A vector input beside the image has no
     positions and gets guided backprop alone. An image that the layer does not depend on gets 0.
 
     Example:
@@ -65,7 +65,7 @@ class GuidedGradCAM(GradCAM):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer and find its layer; see `GradCAM` for the arguments.
+        """Prepare the explainer and find its layer (see `GradCAM` for the arguments).
 
         Args:
             model: a built keras.Model.
@@ -83,7 +83,7 @@ class GuidedGradCAM(GradCAM):
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
-            UnknownLayerError: there is no such layer, or it lacks the axes of the image.
+            UnknownLayerError: there is no such layer, or it does not have the axes of the image.
             OptionError: `activations`, `score` or `output` has an invalid value.
         """
         is_for_all = redirects_all(activations)
@@ -91,7 +91,7 @@ class GuidedGradCAM(GradCAM):
         self.seen = [value for value in self.graph.inputs if self.graph.after([value]).intersection(self.layers)]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It lacks the axes of the image "
+                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It does not have the axes of the image "
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         self.redirected = with_activations(self.graph) if is_for_all else self.graph

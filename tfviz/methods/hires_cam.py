@@ -26,7 +26,7 @@ class HiResCAM(CAM):
     relu(Σ_k G_k · A_k) with G = ∂S/∂A: Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM",
     equation 3.
 
-    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
 
     Example:
 

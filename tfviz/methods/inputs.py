@@ -38,7 +38,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
-            f"Expected images alone. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
+            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
             "labels. Pass its first element, or pass the dataset itself to explain()."
         )
 
@@ -157,7 +157,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise if the model's dtype cannot hold a value: 1e300 in float32, 300 in uint8."""
+    """Raise if the model's dtype cannot hold a value, such as 1e300 in float32 or 300 in uint8."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:
@@ -175,7 +175,7 @@ def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
 
 
 def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
-    """Return the indices of images with NaN or infinity; [] for symbolic tensors."""
+    """Return the indices of images with NaN or infinity, or [] for symbolic tensors."""
     if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
         return []
     values = np.asarray(array)

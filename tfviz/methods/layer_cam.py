@@ -24,7 +24,7 @@ class LayerCAM(CAM):
 
     relu(Σ_k relu(G_k) · A_k) with G = ∂S/∂A: Jiang et al., 2021, "LayerCAM", equations 5 and 6.
 
-    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
 
     Example:
 

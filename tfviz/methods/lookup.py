@@ -10,7 +10,7 @@ METHODS: dict[str, type[Explainer]] = {}
 
 
 def method_named(key: str) -> type[Explainer]:
-    """Return the class for a key such as "grad_cam"; "-" counts as "_".
+    """Return the class for a key such as "grad_cam". In keys, "-" counts as "_".
 
     Args:
         key: the key of a method, in any case.

@@ -32,7 +32,7 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """Return the step closest to the output whose gradient is not finite; None if all are.
+    """Return the step closest to the output whose gradient is not finite, or None if all are.
 
     Args:
         graph: the graph.
@@ -88,7 +88,7 @@ def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.T
 
 
 def _compiled(function: Callable[[], _Results]) -> _Results:
-    """Compile and run a function; compilation prunes unused kernel gradients."""
+    """Compile and run a function. Compilation prunes unused kernel gradients."""
     return tf.function(function, autograph=False).get_concrete_function()()
 
 

@@ -1,4 +1,4 @@
-"""The first principal component of a layer's positions, not centered."""
+"""The first principal component of a layer's positions, without centering."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ Question: which pixels change the score most when changed slightly?
         Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3
 
 The cost is one forward and one backward pass. The result is signed, like the gradient; the paper
-shows the largest absolute value over the channels. For a saturated score the gradient is small even
-where a pixel matters. It is also noisy: single pixels stand out for no visible reason (Smilkov et
-al., 2017).
+shows the largest absolute value over the channels. For a saturated score, the gradient is small
+even where a pixel matters. It is also noisy: single pixels stand out for no visible reason (Smilkov
+et al., 2017).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfviz.methods.gradient import GradientExplainer
 
 
 class Saliency(GradientExplainer):
-    """The gradient of the score at the image, signed: which pixels change the score most?
+    """The gradient of the score at the image: which pixels change the score most?
 
     ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
 
-    Calling it returns the attribution (N, H, W, C). Saliency works on any callable model, because
-    it needs only the gradient, not the layers.
+    Calling it returns the signed attribution (N, H, W, C). Saliency works on any callable model,
+    because it needs only the gradient, not the layers.
 
     Example:
 

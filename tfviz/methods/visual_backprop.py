@@ -193,7 +193,7 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
         maps: the steps that compute the feature maps.
 
     Returns:
-        One mask (N, H, W) in [0, 1] per input; None for an input that no map depends on.
+        One mask (N, H, W) in [0, 1] per input, or None for an input that no map depends on.
 
     Raises:
         UnsupportedModelError: no mask reaches an input, or a mask cannot be scaled back.

@@ -26,7 +26,7 @@ class XGradCAM(CAM):
     relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
     Grad-CAM", equation 8.
 
-    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
 
     Example:
 

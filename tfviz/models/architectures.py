@@ -1,4 +1,4 @@
-"""The networks available by name: their input sizes and preprocessing.
+"""The networks that are available by name, with their input sizes and preprocessing.
 
 Names come from a table so that they can be listed and checked without importing TensorFlow. The
 tests compare every row with Keras.
@@ -44,11 +44,11 @@ _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network.
+    """A network that is available by name.
 
     Attributes:
         name: its name, such as "ResNet50".
-        module: its module in keras.applications; "" if Keras has neither the network nor its
+        module: its module in keras.applications, or "" if Keras has neither the network nor its
             weights.
         mode: the name of its preprocessing.
         size: its default input size, (height, width) in pixels.
@@ -76,7 +76,7 @@ class Architecture:
 
         Raises:
             OptionError: the network cannot take images of this size.
-            Exception: Keras could not download the weights; the type depends on the cause.
+            Exception: Keras could not download the weights. The type depends on the cause.
         """
         size = size or self.size
         if weights is not None:

@@ -1,4 +1,6 @@
-"""Class names. A class without a name is shown by its number, so missing labels are no error."""
+"""Class names. A class without a name is shown by its number, so missing labels are not
+an error.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class Labels:
         if len(found) == 1:
             return found[0]
         if found:
-            raise TargetError(f"{name_or_number!r} names the classes {', '.join(map(str, found))}. Give the number.")
+            raise TargetError(f"Several classes are called {name_or_number!r}: {', '.join(map(str, found))}. Pass the number.")
         if number := re.fullmatch(r"\s*(?:class )?(\d+)\s*", name_or_number):
             return int(number[1])
         raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
@@ -76,7 +78,7 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The names of the model's classes are not known. Give the number, or pass the names or a labels file "
+                "The names of the model's classes are not known. Pass the number, the names or a labels file "
                 "(class_names=... in Python, --labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
@@ -105,7 +107,7 @@ def labels_from(source: LabelSource) -> Labels:
         The labels.
 
     Raises:
-        LabelsError: the source is anything else.
+        LabelsError: the source is none of these.
     """
     if isinstance(source, Labels):
         return source
@@ -229,7 +231,7 @@ def imagenet_labels() -> Labels:
 def _fetch() -> bytes | None:
     """Download the file, or return None.
 
-    A thread does it, because no timeout covers the DNS lookup.
+    The download runs in a thread, because no timeout covers the DNS lookup.
     """
     fetched: list[bytes] = []
 

@@ -125,7 +125,8 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """Return a model's preprocessing, or "none" (RGB in 0-255) at its own size if it is not known.
+    """Return a model's preprocessing, or "none" (RGB in 0-255) at the model's size if it is
+    unknown.
 
     Args:
         model: the model. Only `load_model` can note its preprocessing.
@@ -163,7 +164,7 @@ def labels_of(model: keras.Model) -> Labels:
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:
-    """Return whether the model's name and outputs are those of an ImageNet network of Keras."""
+    """Return whether the model's name and outputs match one of Keras' ImageNet networks."""
     name = re.sub(r"[\W_]", "", model.name.lower())
     is_known = len(name) >= _MIN_NAME_LENGTH and any(
         known.startswith(name) or name.startswith(known) for known in _APPLICATIONS
@@ -206,7 +207,8 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         if tensors[-1].shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
             raise ImageError(
-                f"All images of a batch must have the same size (height, width). Received: {sizes}. Give a size to resize to."
+                f"All images of a batch must have the same size (height, width). Received: {sizes}. Pass a size to resize them "
+                "to."
             )
     return loaded(np.stack(tensors), np.stack(pictures))
 
@@ -259,7 +261,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
     if not architecture.is_in_keras:
         raise WeightsError(
-            f"Keras has no ImageNet weights for {architecture.name} to download. Pass a file, such as torchvision's: "
+            f"Keras does not provide ImageNet weights for {architecture.name}. Pass a file, such as torchvision's: "
             "weights=FILE, or --weights FILE on the command line."
         )
     try:
@@ -275,8 +277,8 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
         own = "x".join(map(str, architecture.size))
         raise OptionError(
-            f"{architecture.name} with ImageNet weights takes only {own} pixels, because its first dense layer depends "
-            "on the size. Leave `size` out."
+            f"{architecture.name} with ImageNet weights takes only images of {own} pixels, because its first dense layer "
+            "depends on the size. Leave `size` out."
         )
     resized.set_weights(model.get_weights())
     return resized
@@ -330,7 +332,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first error of a chain, such as Keras' "Could not locate class 'Scale'"."""
+    """Return the first error in a chain, such as Keras' "Could not locate class 'Scale'"."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]
@@ -348,7 +350,7 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the image size that the model takes (None: any size) and its number of channels."""
+    """Return the image size that the model takes (None means any) and its number of channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"

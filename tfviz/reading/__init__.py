@@ -1,1 +1,1 @@
-"""Reading a Keras model into a graph of typed steps."""
+"""Read a Keras model into a graph of typed steps."""

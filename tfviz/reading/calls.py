@@ -58,7 +58,7 @@ def _inside_model(model: Any) -> Trace | NotReadable:
 
 
 def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return symbolic inputs for a built model; None if their shape is not known."""
+    """Return symbolic inputs for a built model, or None if their shape is not known."""
     # also for a Functional or Sequential subclass with its own `call`
     known = keras_internals.recorded_inputs(model)
     if known is not None:
@@ -112,7 +112,7 @@ def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadabl
 
 
 def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
-    """Trace a layer; `call(run, tensors, **options)` runs it, or its `call`, on the tensors."""
+    """Trace a layer. `call(run, tensors, **options)` runs it, or its `call`, on the tensors."""
     options = {"training": False} if takes_training(layer) else {}
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
@@ -122,7 +122,7 @@ def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tenso
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result; if it also failed, with an error to chain."""
+    """Return the second tracer's result. If it also failed, attach an error to chain."""
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)

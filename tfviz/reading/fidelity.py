@@ -18,7 +18,7 @@ from tfviz.reading.trace import Trace
 
 
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
-    """Return whether the calls of a trace give what the function gives; True for free sizes."""
+    """Return whether a trace gives what the function gives, or True if sizes are free."""
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True

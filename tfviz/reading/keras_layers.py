@@ -44,7 +44,7 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# Keras layer classes have attributes that their common type, keras.Layer, lacks.
+# Keras layer classes have attributes that their common type, keras.Layer, does not have.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
@@ -285,7 +285,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping those that this version of Keras lacks."""
+    """Map the named classes to a row, skipping those that this version of Keras does not have."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -339,7 +339,7 @@ _COMPUTING = ("call", "convolution_op")  # what subclasses override to change th
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return the typed operations of a layer, without its fused activation; None if unknown.
+    """Return the typed operations of a layer, without its fused activation, or None if unknown.
 
     A subclass with its own `call` or convolution is unknown, and so is a quantized layer other than
     an int8 Dense.
@@ -401,7 +401,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a built-in layer is opaque unless Keras can trace it, such as a recurrent one."""
+    """Return whether a built-in layer is opaque unless Keras can trace it, such as an RNN."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 
@@ -411,7 +411,7 @@ def is_activation(layer: object) -> bool:
 
 
 def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
-    """Return the layer that a TimeDistributed applies to each step; None for other layers."""
+    """Return the layer that a TimeDistributed applies to each step, or None for other layers."""
     is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
     return layer.layer if is_plain else None
 

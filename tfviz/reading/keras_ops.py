@@ -314,7 +314,7 @@ def is_linear(function: Callable[..., Any] | None) -> bool:
 
 
 def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
-    """Describe an activation function, or a layer used as one; None for a user's function.
+    """Describe an activation function or a layer used as one. Return None for a user's function.
 
     Args:
         function: the function or layer.

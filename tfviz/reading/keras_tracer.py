@@ -23,7 +23,7 @@ def traced(
     weights in a way that would freeze their current values.
 
     Args:
-        layer: the layer; None for a function.
+        layer: the layer, or None for a function.
         symbols: the symbolic tensors that `call` starts from.
         call: runs the layer's own `call`, or a layer inside it, on the symbols.
 

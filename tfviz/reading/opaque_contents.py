@@ -26,7 +26,7 @@ class TracedContents:
     Untraceable code may contain anything.
 
     Attributes:
-        layer: the layer; None for anything else that runs user functions.
+        layer: the layer, or None for anything else that runs user functions.
         compute: runs the layer or function.
         specs: the tensors that it takes.
         is_pointwise: whether it is known to be pixelwise, like an activation function.
@@ -62,7 +62,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels; False if that is not known."""
+        """Whether an output pixel depends on other pixels, or False if that is not known."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:
@@ -76,7 +76,7 @@ class TracedContents:
 
     @cached_property
     def _function(self) -> Any:
-        """The concrete function; None if its code cannot run on symbolic tensors."""
+        """The concrete function, or None if its code cannot run on symbolic tensors."""
         try:
             with keras_internals.untouched(self.layer):
                 return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)

@@ -58,7 +58,7 @@ class ReadModel:
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain; None means all of them.
+            output: the output to explain. None means all of them.
         """
         return scored(self.with_output(output), score)
 
@@ -90,7 +90,7 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     The cache holds weak references. Entries live as long as some explainer uses them.
 
     Args:
-        model: a built keras.Model; with `accept_opaque`, any function of images.
+        model: a built keras.Model or, with `accept_opaque`, any function of images.
         accept_opaque: whether an untraceable model becomes a graph of one opaque step.
 
     Raises:

@@ -56,9 +56,9 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 
 
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
-    """Read a model; if its layers cannot be traced, into a graph of one opaque step.
+    """Read a model. If its layers cannot be traced, the graph has one opaque step.
 
-    For methods that only need the gradient of the outputs with respect to the images.
+    This serves methods that only need the gradient of the outputs with respect to the images.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -134,7 +134,7 @@ class _Reader:
         self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
-        """Read one level of nesting; `values` maps the ids of symbolic tensors to values."""
+        """Read one level of nesting. `values` maps the ids of symbolic tensors to values."""
         around = self.is_in_code
         for call, path in zip(trace.calls, _paths(trace), strict=True):
             self.is_in_code = not trace.is_recorded
@@ -202,7 +202,9 @@ class _Reader:
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open the layer inside a TimeDistributed and add a time axis; layers with a mask stay."""
+        """Open the layer inside a TimeDistributed and add a time axis. Layers with a mask stay
+        closed.
+        """
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -333,7 +335,7 @@ def _paths(trace: Trace) -> list[str]:
 
 
 def _names(trace: Trace) -> dict[int, str]:
-    """Return the name of each operation, by its id.
+    """Return the name of each operation, keyed by its id.
 
     Operations in a traced graph are new each time, and Keras numbers them per process. Here they
     are numbered within the graph ("relu", "relu_1"), so paths are reproducible.

@@ -33,12 +33,12 @@ class Primitive(Enum):
 
 @dataclass(frozen=True)
 class Expression:
-    """`primitive(*operands)`.
+    """An expression of the form `primitive(*operands)`.
 
     Attributes:
-        primitive: the operation; None for any other.
-        operands: the values of constants; the (symbolic) tensor for everything else.
-        made_by: returns the expression that computes a tensor; None for an input.
+        primitive: the operation, or None for any other.
+        operands: the values of constants, and the (symbolic) tensors for everything else.
+        made_by: returns the expression that computes a tensor, or None for an input.
     """
 
     primitive: Primitive | None
@@ -62,7 +62,7 @@ class ReluPattern:
 
 
 def relu_of(expression: Expression) -> ReluPattern | None:
-    """Return the ReLU that an expression computes; None for any other expression."""
+    """Return the ReLU that an expression computes, or None for any other expression."""
     primitive, operands = expression.primitive, expression.operands
     if primitive is Primitive.CLIP and _is_number(operands[1], 0) and _is_number(operands[2], 6):
         # Other clips are not activations. Most keep pixels in their range.
@@ -118,7 +118,7 @@ def _of_product(expression: Expression) -> Any:
 
 
 def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
-    """Return whether a comparison is x > 0 or 0 < x; with `below`, x < 0."""
+    """Return whether a comparison is x > 0 or 0 < x, or, with `below`, x < 0."""
     if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
         return False
     is_first_larger = (comparison.primitive is Primitive.GREATER) != below
@@ -132,7 +132,7 @@ def _is_number(value: Any, number: float) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return the single number that a constant holds; None if there is none, or for a tensor."""
+    """Return the single number that a constant holds, or None if it holds none or is a tensor."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

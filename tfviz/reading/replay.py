@@ -62,7 +62,7 @@ class Replay:
     def _inputs_of_last(
         self, last: tf.Operation, known: Mapping[str, tf.Tensor], tensors: Sequence[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """Return the last operation's inputs; both operands of `x + x` are tensors of their own."""
+        """Return the last operation's inputs. Both operands of `x + x` are tensors of their own."""
         names, given = [x.name for x in self.reads], list(tensors)
         inputs = []
         for x in last.inputs:
@@ -73,7 +73,7 @@ class Replay:
 
 
 def can_run(operation: tf.Operation) -> bool:
-    """Return whether an operation can run by itself: not if it calls functions."""
+    """Return whether an operation can run by itself, which it can't if it calls functions."""
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 
@@ -83,7 +83,7 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     Args:
         operations: the operations of the traced graph.
         known: maps names of tensors in the graph to the new tensors.
-        run_one: runs one operation on its new inputs; None runs the same operation (see `run`).
+        run_one: runs one operation on its new inputs. None runs the same operation (see `run`).
     """
     for operation in operations:
         outputs = (run_one or run)(operation, [known[x.name] for x in operation.inputs])
@@ -154,6 +154,6 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return the function between tensors of a trace; pruned if it calls functions itself."""
+    """Return the function between tensors of a trace, pruned if it calls functions itself."""
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

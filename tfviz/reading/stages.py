@@ -18,7 +18,7 @@ class Stage:
 
     Attributes:
         operation: what the stage computes.
-        compute: maps tensors to a flat list of tensors; None runs the recorded call itself.
+        compute: maps tensors to a flat list of tensors. None runs the recorded call itself.
         reads: the inputs, as positions in the call's inputs followed by the outputs of earlier
             stages. None means the output of the previous stage, or all inputs of the call for the
             first stage.

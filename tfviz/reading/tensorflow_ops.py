@@ -226,7 +226,7 @@ def _depthwise(cut: Cut) -> Operation:
 
 
 def _product(adjoint_x: str, adjoint_y: str) -> Row:
-    """A matrix product with weights is linear; of two computed tensors it is a contraction."""
+    """A matrix product is linear with weights, and a contraction with two computed tensors."""
 
     def row(cut: Cut) -> Operation:
         operation = cut.operation
@@ -248,7 +248,7 @@ def _product(adjoint_x: str, adjoint_y: str) -> Row:
 
 
 def _linear(cut: Cut, apply: Any, scale_outputs: Any, extent: Extent | None) -> Operation:
-    """A linear map if the first input depends on the images and the second is weights."""
+    """Return a linear map if the first input depends on the images and the second is weights."""
     x, weights = cut.operation.inputs[:2]
     is_of_weights = len(cut.reads) == 1 and cut.reads[0] is x and weights.shape.is_fully_defined()
     if not is_of_weights or _data_format(cut.operation) == "channels_first":
@@ -499,7 +499,7 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def last_operation(function: Any) -> Elementwise | None:
-    """Return the operation that computes a traced function's first output, as elementwise.
+    """Return the operation behind a traced function's first output, as an elementwise function.
 
     Called functions are followed, such as those of a SavedModel.
     """
@@ -522,7 +522,7 @@ def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
-    """Return the type of the operation behind a library function's output; "" if unknown."""
+    """Return the type of the operation behind a library function's output, or "" if unknown."""
     definition = library.get(name)
     if definition is None:
         return ""

@@ -81,7 +81,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
     than the whole.
 
     Args:
-        layer: the layer; None for a function.
+        layer: the layer, or None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
         call: calls the layer, as its users do.
 
@@ -112,7 +112,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
 
 
 class _FunctionTrace:
-    """A TensorFlow trace, read from its outputs back."""
+    """A TensorFlow trace, read backward from its outputs."""
 
     def __init__(self, symbols: Nested[keras.KerasTensor], specs: Sequence[tf.TensorSpec], call: Code, by_layer: bool) -> None:
         self.inputs, self.outputs = symbols, None

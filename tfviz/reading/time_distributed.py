@@ -4,7 +4,7 @@ A TimeDistributed runs its layer on each time step of (N, time, …), that is, o
 of the batch. The values inside keep the shape (N, time, …): each step merges the two axes before it
 runs and splits them afterward. Time is therefore one more axis beside height and width, a CAM at an
 inner layer is (N, time, h, w), and per-image operations (the image shift of excitation backprop,
-the range of a mask) apply per series, never across the batch.
+the range of a mask) apply to each series, never across the batch.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Trace:
         calls: the calls, without the inputs.
         inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
             include other values, such as None.
-        is_recorded: whether Keras recorded the calls when the model was created; otherwise they
+        is_recorded: whether Keras recorded the calls when the model was created. Otherwise, they
             were found by running the code on symbolic tensors.
     """
 
@@ -73,7 +73,7 @@ class NotReadable:
 
     Attributes:
         reason: completes a sentence that starts with "it".
-        cause: the error raised by the user's code, Keras or TensorFlow; None if nothing failed.
+        cause: the error raised by the user's code, Keras or TensorFlow, or None if nothing failed.
     """
 
     reason: str

@@ -64,7 +64,9 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return the value of the strongest color if the map is scaled on its own; 0 for a zero map."""
+    """Return the value of the strongest color if a map is scaled on its own, or 0 for a
+    zero map.
+    """
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -73,13 +75,13 @@ def limit_of(values: Map, style: str) -> float:
 
 
 def gray_map(values: Map, height: int, width: int, limit: float | None = None) -> Picture:
-    """Draw a map in the style "grey", uint8 (height, width, 3), with its channels as RGB."""
+    """Draw a map in the style "grey", with its channels as RGB, as uint8 (height, width, 3)."""
     gray = np.rint(128 + 127 * _resized(values, "grey", height, width, limit)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (height, width, 3)))
 
 
 def positions(values: Map, style: str, height: int, width: int, limit: float | None = None) -> npt.NDArray[np.uint8]:
-    """Return the position of each pixel on the color bar, 0 … 255, (height, width).
+    """Return the position of each pixel on the color bar, from 0 to 255.
 
     The style is "heatmap" or "signed".
     """
@@ -88,11 +90,11 @@ def positions(values: Map, style: str, height: int, width: int, limit: float | N
 
 
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
-    """Return the 256 colors of a style from its low to its high end, uint8 RGB (256, 3).
+    """Return the 256 colors of a style, uint8 RGB (256, 3), from its low to its high end.
 
     Args:
         style: the name of the style.
-        cmap: a Matplotlib color map to use instead of the default; it does not apply to "grey".
+        cmap: a Matplotlib color map to use instead of the default. It does not apply to "grey".
 
     Returns:
         The colors.
@@ -115,9 +117,9 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it, and clip it to its range before that.
+    """Scale a map to [0, 1] (heatmap) or [-1, 1], and resize it without leaving its range.
 
-    Clipping keeps a positive map positive, although cubic interpolation undershoots.
+    Cubic interpolation can undershoot, so clipping keeps a positive map positive.
     """
     scaled = _scaled(values, style, limit).astype(np.float32)
     return np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())
@@ -132,7 +134,7 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 
 
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
-    """Divide a map by its largest |value| and combine its channels; return both.
+    """Divide a map by its largest |value|, and combine its channels. Return both.
 
     Dividing first keeps later steps from overflowing or underflowing. Only the style "grey" keeps
     three channels.

@@ -60,8 +60,8 @@ def plot(
         alpha: as for `overlay`.
         underlay: "gray" draws the maps over the images in gray, so that the colors of map and image
             don't mix; "color" draws them over the images in color.
-        scale: "map" scales each map on its own; "image" draws all targets of an image and method on
-            one scale.
+        scale: "map" scales each map on its own, and "image" draws all targets of an image and
+            method on one scale.
         cmap: as for `overlay`.
         preprocessing: as for `overlay`.
 

@@ -28,7 +28,7 @@ class GalleryMap:
 
     Attributes:
         method: the method's name.
-        target: the name of the target; "" if the method takes none.
+        target: the name of the target, or "" if the method takes none.
         path: the file, relative to the gallery's folder.
         style: the style of the map, for the legend.
         score: the score of the target, for the heading.
@@ -223,7 +223,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file; `other` is the map on the other scale."""
+    """Return a thumbnail that links to its file. `other` is the map on the other scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""

@@ -1,4 +1,4 @@
-"""The grid of `plot` and `contact_sheet`: a row per image, a column per method and target."""
+"""The grid of `plot` and `contact_sheet`, with one row per image and one column per map."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Column:
 
     Attributes:
         method: the key of the method.
-        target: the name of the target; "" if the method has only one.
+        target: the name of the target, or "" if the method has only one.
         style: the style of the maps.
         maps: one map per image.
         limits: for each map, the value of the strongest color.
@@ -179,7 +179,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with that of the highest score, or with the strongest map without scores."""
+    """Compare the maps with the map of the highest score or, without scores, the strongest map."""
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]

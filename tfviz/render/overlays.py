@@ -24,7 +24,7 @@ _POWERS = (1.4, 0.3)
 
 @dataclass(frozen=True)
 class Look:
-    """How maps are blended with images; see `overlay`.
+    """How maps are blended with images (see `overlay`).
 
     Attributes:
         alpha: the strength of the colors.
@@ -55,7 +55,7 @@ class Look:
         return np.float32(self.alpha) ** (low + (high - low) * distances).astype(np.float32)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return the 256 colors of a style, (256, 3), over mid gray if the images are gray."""
+        """Return the 256 colors (256, 3) of a style, over mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -95,7 +95,7 @@ def overlay(
             "unit" or "none". It is undone before drawing.
 
     Returns:
-        uint8 RGB pictures of the size of `images`: (N, H, W, 3), (H, W, 3) for a single image, or a
+        uint8 RGB pictures, as large as the images: (N, H, W, 3), (H, W, 3) for a single image, or a
         list if `images` is a list.
 
     Raises:
@@ -115,7 +115,7 @@ def overlay(
 
 
 def blended(picture: Picture, values: Map, style: str, look: Look, limit: float | None = None) -> Picture:
-    """Draw one map over one image (H, W, 3); a map of the style "grey" replaces the image.
+    """Draw one map over one image (H, W, 3). A map in the style "grey" replaces the image.
 
     Args:
         picture: the image.

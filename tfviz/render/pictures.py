@@ -45,7 +45,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
     Raises:
         ImageError: there are no images, they have the wrong shape, a number of channels other than
-            1 or 3, or NaN, or the preprocessing cannot have produced their values.
+            1 or 3, or NaN values, or the preprocessing cannot have produced their values.
     """
     if isinstance(images, list | tuple):
         arrays = [_with_loaded_colors(image) for image in images]
@@ -68,7 +68,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return the RGB images of an array from `load_images`; any other array unchanged."""
+    """Return the RGB images of an array from `load_images`, and any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
         return images.pictures
     return np.asarray(images)
@@ -98,7 +98,7 @@ _TOLERANCE = 26.0  # of 255; leaves room for images that were augmented after pr
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
-    """Return the value of white in float images, 1 or 255; if it is unknown, warn and return None.
+    """Return the value of white in float images, 1 or 255. If it is unknown, warn and return None.
 
     All images of a batch share one scale, because a dark image in 0–255 may have no value above 1.
     """
@@ -124,7 +124,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis, so that the map may lack it too.
+        single: whether the image has no batch axis, in which case the map may have none, either.
 
     Returns:
         The maps, float64.
@@ -187,7 +187,9 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Return whether this is (h, w) or (h, w, C), rather than the (1, h, w) of a batch of one."""
+    """Return whether an array is (h, w) or (h, w, C), rather than the (1, h, w) of a
+    batch of one.
+    """
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 

@@ -50,7 +50,7 @@ def contact_sheet(
         images, attributions, captions, scores, styles: as for `plot`.
         alpha, underlay, scale, cmap, preprocessing: as for `plot`.
         row_height: the height of the images on the sheet in pixels, at least 16. An image wider
-            than 1.5 times its height is drawn less high.
+            than 1.5 times its height is drawn at a smaller height.
 
     Returns:
         The picture, uint8 RGB (height, width, 3).
@@ -87,7 +87,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of the sheet; `width` is that of one column. Methods draw horizontal strips."""
+    """The columns of the sheet, each `width` pixels wide. Its methods draw horizontal strips."""
 
     width: int
     count: int
@@ -134,7 +134,7 @@ class _Columns:
 
 
 def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """Write texts at the given x, `y` pixels from the top. OpenCV can only write Latin letters."""
+    """Write texts with Matplotlib, `y` pixels from the top. OpenCV can write only Latin letters."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

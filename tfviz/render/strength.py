@@ -26,7 +26,7 @@ class Strength:
     """The strength of one map.
 
     Attributes:
-        words: the text for a caption; "" if there is nothing to compare with.
+        words: the text for a caption, or "" if there is nothing to compare with.
         own_limit: the value of the strongest color if the map is scaled on its own.
         is_nearly_empty: whether to draw the map dimmed.
     """
@@ -37,7 +37,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color; higher for a nearly empty map, to draw it dimmed."""
+        """The value of the strongest color. It is higher for a nearly empty map, which dims it."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
@@ -49,8 +49,8 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
         maps: one map per target.
         names: the names of the targets, for captions.
         style: the style of the maps.
-        reference: the index of the map to compare the others with; None if the map of the top class
-            is not among them.
+        reference: the index of the map to compare the others with, or None if the map of the top
+            class is not among them.
 
     Returns:
         One strength per map.

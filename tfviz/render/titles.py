@@ -33,7 +33,7 @@ TITLES = {
     "smooth_grad": "SmoothGrad",
     "rise": "RISE",
 }
-# Fonts for scripts that Matplotlib's default font lacks, used if installed.
+# Fonts for scripts that Matplotlib's default font does not cover, used if installed.
 FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -52,7 +52,9 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """Return the title of a method key, such as "Grad-CAM" for "grad_cam"; other text unchanged."""
+    """Return the title of a method key, such as "Grad-CAM" for "grad_cam", or other text
+    unchanged.
+    """
     name = key.replace("-", "_")
     look = LOOKS.get(name)
     return TITLES.get(name) or (look.title if look else key)
@@ -60,7 +62,7 @@ def title_of(key: str) -> str:
 
 @functools.cache
 def font(size: float) -> FontProperties:
-    """Return the font of all text in pictures; `size` is in points."""
+    """Return the font of all text in pictures. `size` is in points."""
     return FontProperties(family=_families(), size=size)
 
 
@@ -75,7 +77,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
         text: the text.
         width: the largest width of a line in points.
         properties: the font.
-        most_lines: the largest number of lines; longer text ends in "…".
+        most_lines: the largest number of lines. Longer text ends in "…".
 
     Returns:
         The lines.
@@ -91,7 +93,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the largest number of lines of wrapped texts; 0 if all are empty."""
+    """Return the largest number of lines of wrapped texts, or 0 if all are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 

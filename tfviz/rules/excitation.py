@@ -138,7 +138,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return a: max(x, 0), or x shifted to start at 0 for a map that reads the image."""
+        """Return max(x, 0), or x shifted to start at 0 for a linear map that reads the image."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))
@@ -150,7 +150,7 @@ class Excitation:
         return (x - smallest) * mask
 
     def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
-        """Return 1 where the value comes from the image, 0 where it was padded."""
+        """Return 1 where the value comes from the image, and 0 where it was padded."""
         keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
         steps = self.graph.before([value])
         fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
@@ -158,7 +158,7 @@ class Excitation:
         return ones - zeros  # nonzero padding is the same in both runs
 
     def _for_both_signs(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
-        """Return the backward function; p may be negative above the map of one sigmoid unit."""
+        """Return the backward function. Above the map of one sigmoid unit, p may be negative."""
         if not (self.has_two_signs and step in self.above_last_maps):
             return lambda p: backward(p, *inputs)
 
@@ -239,7 +239,7 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _keeps_image(step: Step) -> bool:
-    """Return whether a step maps image values to image values: pixelwise, or a move."""
+    """Return whether a step maps image values to image values, pixel by pixel or by moving them."""
     is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 

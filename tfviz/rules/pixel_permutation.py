@@ -33,7 +33,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         number, output: the indices of the input and the output.
 
     Returns:
-        (N, height, width, 1); None if the output contains nothing of this input.
+        (N, height, width, 1), or None if the output contains nothing of this input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
@@ -51,7 +51,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return, for each pixel of one input, the pixels of one output that it went to.
+    """For each pixel of one input, return the pixels of one output that it went to.
 
     Args:
         step: a step that moves, copies or drops elements.
@@ -80,7 +80,9 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, digit by digit, as its dtype may have only 8 bits of precision."""
+    """Run a step on integers, digit by digit, because its dtype may have only 8 bits of
+    precision.
+    """
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -97,7 +99,9 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table of readers from the source pixel of each output element; 0 means none."""
+    """Build the table of readers from the source pixel of each output element, where 0
+    means none.
+    """
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # sorted by what is read

@@ -19,7 +19,7 @@ def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
 def through_positive_map(
     a: tf.Tensor, p: tf.Tensor, positive_map: Callable[[tf.Tensor], tf.Tensor], divide: Callable[..., tf.Tensor] = safe_divide
 ) -> tf.Tensor:
-    """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in float32 at least."""
+    """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in at least float32."""
     dtype, precise = a.dtype, precise_dtype(a)
     a, p = keras_internals.with_mask_of(a, tf.cast(a, precise)), tf.cast(p, precise)
     with tf.GradientTape(watch_accessed_variables=False) as tape:

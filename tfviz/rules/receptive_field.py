@@ -1,4 +1,4 @@
-"""Check whether an operation mixes pixels, since no mask can be scaled back through it."""
+"""Reject operations that mix pixels, because no mask can be scaled back through them."""
 
 from __future__ import annotations
 

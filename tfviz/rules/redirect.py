@@ -10,7 +10,7 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return `output` with another gradient: unchanged forward, `backward` backward.
+    """Return `output` unchanged, but let `backward` compute its gradient.
 
     The output must be computed outside, because a `tf.custom_gradient` that reads variables also
     has to return gradients for them.

@@ -59,7 +59,7 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
         output: the index of the output.
 
     Returns:
-        One mask per input; None for an input that gets nothing.
+        One mask per input, or None for an input that gets nothing.
 
     Raises:
         UnsupportedModelError: the operation resizes or moves pixels in an unsupported way.
@@ -116,7 +116,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at the input of an operation; unchanged if height and width are kept."""
+    """Return the mask at the input of an operation, unchanged if height and width are kept."""
     return mask
 
 

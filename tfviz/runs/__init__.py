@@ -1,4 +1,4 @@
-"""The run folder: SnapshotCallback writes it; viewer, film, TensorBoard and uploads read it.
+"""The run folder, which SnapshotCallback writes and the viewer, films and uploads read.
 
 schema         all fields with their types and limits
 validation     checks values against the schema

@@ -38,7 +38,7 @@ class RunFolder:
 
     Attributes:
         path: the log_dir.
-        run: the content of run.json; None before the run is opened.
+        run: the content of run.json, or None before the run is opened.
         step: the step of the last snapshot.
     """
 
@@ -50,7 +50,7 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Continue the run in the folder, or start one. Does nothing if it is already open.
+        """Continue the run in the folder, or start one. If it is already open, do nothing.
 
         Raises:
             OSError, OutputError: the folder cannot be written to.

@@ -44,12 +44,12 @@ def read_run(folder: str | Path) -> Run:
             "tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{shown(path)} is not a {RUN_FILE} as a SnapshotCallback writes it ({fault}). Is it damaged?")
+        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Check whether the file is damaged.")
     return run
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Return the records of all complete snapshots in order; none if there is no run yet."""
+    """Return the records of all complete snapshots in order, or none if there is no run yet."""
     return IndexReader(folder).poll()
 
 
@@ -137,7 +137,7 @@ class IndexReader:
 
 
 def parsed(data: bytes) -> Any:
-    """Parse JSON. Return None if the bytes are not JSON in UTF-8."""
+    """Parse JSON. Return None if the bytes are not valid JSON in UTF-8."""
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -78,13 +78,17 @@ class ImageSize(TypedDict):
 
 
 class RunExtras(TypedDict, total=False):
-    """Optional fields of run.json. true_classes: the true class of each image, None if unknown."""
+    """Optional fields of run.json.
+
+    Attributes:
+        true_classes: the true class of each image, or None if it is unknown.
+    """
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
 
 
 class Run(RunExtras):
-    """run.json."""
+    """The content of run.json."""
 
     format: Literal[1]
     id: Annotated[str, Pattern(ID_PATTERN)]
@@ -118,12 +122,12 @@ class Record(RecordExtras):
     """A line of the index: one snapshot.
 
     Attributes:
-        epoch: counted from 0, as in `fit`.
-        batch: the number of batches trained in this epoch; None unless the snapshot was taken
+        epoch: the epoch, counted from 0, as in `fit`.
+        batch: the number of batches trained in this epoch, or None if the snapshot was not taken
             after a batch.
         step: the number of batches trained in the whole run.
-        logs: None stands for NaN and infinity.
-        predictions: one per image.
+        logs: the metrics, with None for NaN and infinity.
+        predictions: one prediction per image.
         methods: the methods that drew pictures.
         errors: the error messages of the other methods.
     """

@@ -24,7 +24,7 @@ Check = Callable[[Any], None]  # raises _SchemaError
 
 
 class _SchemaError(Exception):
-    """A value does not conform to the schema. path: where it is, from the outside in."""
+    """A value does not conform to the schema. `path` leads to it, from the outside in."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class _SchemaError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Return the fault in the content of a run.json, in one line without the value, or None."""
+    """Describe the fault in a run.json in one line, or return None if there is none."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault
@@ -52,7 +52,7 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """Return the fault in a record, by itself and, if `run` is given, as part of that run."""
+    """Return the fault in a record, also as part of `run` if that is given, or None."""
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault

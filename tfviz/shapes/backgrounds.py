@@ -13,7 +13,7 @@ _SUBPIXEL_BITS = 4  # cv2 takes corners in sixteenths of a pixel
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draw a background of `size` x `size` pixels: gradient, clouds, a texture, maybe clutter."""
+    """Draw a square background: a gradient, clouds, a texture and sometimes clutter."""
     light, dark = _muted_pair(rng)
     image = dark + (light - dark) * _ramp(rng, size)[:, :, None]
     image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
@@ -27,7 +27,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
-    """Choose two similar colors of low saturation, (2, 3)."""
+    """Choose two similar colors (2, 3) of low saturation."""
     hue, value = rng.uniform(0, 360), rng.uniform(0.25, 0.9)
     hsv = [(hue, rng.uniform(0.05, 0.35), value), ((hue + rng.uniform(-50, 50)) % 360, rng.uniform(0.05, 0.35), value)]
     pair = cv2.cvtColor(np.array([hsv], np.float32), cv2.COLOR_HSV2RGB)[0]
@@ -35,7 +35,7 @@ def _muted_pair(rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates along and across a random direction, in image sides, (size, size) each."""
+    """Return coordinates (size, size) along and across a random direction, in image sides."""
     angle = rng.uniform(0, 2 * np.pi)
     side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = side[None, :], side[:, None]
@@ -48,7 +48,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Return smooth noise in about [-1, 1], (size, size, 3), mostly in brightness."""
+    """Return smooth noise (size, size, 3) in about [-1, 1], mostly in brightness."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -98,14 +98,14 @@ def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:
-    """Return a random line from (0, 0), (points, 2): straight, bent or curled, never closed."""
+    """Return a random line (points, 2) from (0, 0): straight, bent or curled, but never closed."""
     headings = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.25, 0.25) * np.arange(10)
     steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * rng.uniform(0.01, 0.06)
     return np.cumsum(steps, axis=0)
 
 
 def _splinter(rng: np.random.Generator) -> np.ndarray:
-    """Return a thin, pointed sliver, (3, 2), too narrow to look like a triangle."""
+    """Return a thin, pointed sliver (3, 2) that is too narrow to look like a triangle."""
     angle = rng.uniform(0, 2 * np.pi)
     along = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.05, 0.12)
     across = along[::-1] * [1, -1] * rng.uniform(0.08, 0.2)

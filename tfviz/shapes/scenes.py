@@ -37,8 +37,8 @@ class SceneObject:
     Attributes:
         kind: its name.
         label: its class, `KINDS[label] == kind`.
-        mask: where it is visible, bool (size, size).
-        box: (top, left, bottom, right) of the mask in pixels; bottom and right are exclusive.
+        mask: where it is visible, as bool (size, size).
+        box: (top, left, bottom, right) of the mask in pixels. Bottom and right are exclusive.
         visible: the fraction that no other object covers, in [LEAST_VISIBLE, 1].
     """
 
@@ -64,7 +64,7 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
 
     Args:
         rng: the random generator.
-        kinds: the kinds of the objects; None draws one to four different kinds.
+        kinds: the kinds of the objects. None draws one to four different kinds.
         size: height and width in pixels.
 
     Returns:
@@ -98,7 +98,7 @@ def _check(kinds: Sequence[str], size: int) -> None:
 
 
 def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np.ndarray]:
-    """Return the coverage of each object, float32 (size, size) in [0, 1], without occlusion."""
+    """Return each object's coverage, float32 (size, size) in [0, 1], ignoring occlusion."""
     while True:
         circles = _circles(rng, len(kinds))
         outlines = [
@@ -111,7 +111,7 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Choose circles (center, radius) inside the unit square that overlap slightly at most."""
+    """Choose circles (center, radius) inside the unit square that overlap at most slightly."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
@@ -173,7 +173,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color
 def _contrasting_color(
     rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Choose an RGB color, float32 (3,), that contrasts with other objects and the background."""
+    """Choose an RGB color that contrasts with other objects and the background."""
     hidden = np.average(image.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
     unlike = np.stack([_lab(color) for color in (hidden, *others)])
     while True:
@@ -188,6 +188,6 @@ def _lab(color: np.ndarray) -> np.ndarray:
 
 
 def _shading(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return brightness from about 0.85 to 1.15 across the image, (size, size)."""
+    """Return brightness (size, size) that varies from about 0.85 to 1.15 across the image."""
     corners = rng.uniform(0.8, 1.2, (2, 2)).astype(np.float32)
     return cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)

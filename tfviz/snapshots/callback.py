@@ -70,7 +70,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
         max_images: the largest number of images. All of them run in one batch.
-        choose: "first" takes the first images; "spread" takes evenly spaced ones from an array,
+        choose: "first" takes the first images, and "spread" takes evenly spaced ones from an array,
             which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
             of a dataset, if they are classes.
@@ -79,10 +79,10 @@ class SnapshotCallback(keras.callbacks.Callback):
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing.
         underlay: whether to draw the image under the maps in "gray" or in "color".
-        labels: the names of the classes: in order, by number, a data generator's class_indices, or
-            a file (see `tfviz.models.labels.read_labels`).
-        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard; a path
-            writes them to that folder.
+        labels: the names of the classes: a sequence in order, a mapping from numbers, a data
+            generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
+        tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
+            path writes them to that folder.
         viewer: the address of a viewer ("http://host:1337") to send the run to.
         token: the token of that viewer.
         sinks: more destinations for the snapshots (see `tfviz.snapshots.sinks`).

@@ -1,4 +1,4 @@
-"""The part that runs on the training thread: run the compiled explainers, copy their results."""
+"""What happens on the training thread: run the compiled explainers, and copy their results."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Moment:
-    """A point in the training.
+    """A point in training.
 
     Attributes:
         when: "start", "epoch", "batch" or "end".
-        epoch: counted from 0, as in `fit`.
-        batch: the number of batches trained in the epoch; None unless the snapshot was taken after
-            a batch.
+        epoch: the epoch, counted from 0, as in `fit`.
+        batch: the number of batches trained in the epoch, or None if the snapshot was not taken
+            after a batch.
         step: the number of batches trained in the whole run.
         time: seconds since 1970.
         logs: the metrics that Keras reported.
@@ -39,7 +39,7 @@ class Exposure:
         outputs: the model's outputs.
         maps: the raw maps (N, …).
         error: the error message, if the explainer raised an exception.
-        target: the explained class of each image, (N,) ints; None if it is not a single class.
+        target: the explained class of each image, (N,) ints, or None if it is not a single class.
     """
 
     outputs: Any = None

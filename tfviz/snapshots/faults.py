@@ -10,7 +10,7 @@ from tfviz.errors import escaped
 
 
 class SnapshotWarning(UserWarning):
-    """A snapshot, or a part of one, was lost. Training goes on."""
+    """A snapshot, or part of one, was lost. Training continues."""
 
 
 class Faults:
@@ -40,14 +40,14 @@ class Faults:
                 self._waiting.append((message, error))
 
     def report(self) -> None:
-        """Warn of the recorded faults, or raise the first. Call it on the training thread."""
+        """Warn about the recorded faults, or raise the first. Call it on the training thread."""
         while self._waiting:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
             # With its own registry, because Python would suppress the same text in the next
             # training run.
-            warning = SnapshotWarning(escaped(f"{message} Training goes on."))
+            warning = SnapshotWarning(escaped(f"{message} Training continues."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 

@@ -30,7 +30,7 @@ class FixedImages:
         inputs: arrays nested like the model's inputs.
         pictures: the images to draw maps over, uint8 RGB.
         shown_input: the index of the drawn input among the flat inputs.
-        given: the number of images given, if known without reading all; otherwise the number
+        given: the number of images given, if known without reading them all. Otherwise, the number
             selected.
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.
@@ -94,8 +94,8 @@ def fixed_images(
     count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
-            f"too, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
+            f"on, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:
@@ -121,7 +121,7 @@ def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
 
 
 def _count(images: Any) -> int | None:
-    """Return the number of images in an array; None for datasets."""
+    """Return the number of images in an array, or None for datasets."""
     if isinstance(images, (tf.data.Dataset, keras.utils.PyDataset)):
         return None
     first = tree.flatten(_as_arrays(images))[0]

@@ -32,7 +32,7 @@ class NamedMethod:
     explainer: Explainer
 
     def run_entry(self) -> Method:
-        """Return its entry in run.json."""
+        """Return the explainer's entry in run.json."""
         layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
@@ -43,11 +43,13 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return the top class of each image and the output for it; None without a class."""
+        """Return the top class of each image and the output for it, or None if there is
+        no class.
+        """
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return the given class of each image, (N,) ints, and the output for it."""
+        """Return the given class (N,) of each image and the output for it."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
@@ -99,13 +101,13 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
         return None
     return OptionError(
         f"{method.name} explains '{method.explainer.whole.model_name}', which shares no weights with the trained model "
-        f"'{model.name}', so its maps show nothing of this training. Build the explainer from the trained model, or pass its "
+        f"'{model.name}', so its maps would not show this training. Build the explainer from the trained model, or pass its "
         f"key, '{method.explainer.key}'."
     )
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables; none for a plain function, which hides them."""
+    """Return the ids of a model's variables, or none for a plain function, which hides them."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -8,10 +8,10 @@ import keras
 
 
 class Progress:
-    """Counts batches over epochs, calls of `fit` and restarts.
+    """Counts batches across epochs, calls of `fit` and restarts.
 
     Attributes:
-        epoch: counted from 0, as in `fit`.
+        epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch.
         step: the number of batches trained in the whole run.
     """
@@ -26,7 +26,7 @@ class Progress:
         return self._before + self.batch
 
     def begin(self, step: int) -> None:
-        """Start a training that continues the run at `step`."""
+        """Start training and continue the run at `step`."""
         self._before, self.batch = step, 0
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -41,7 +41,7 @@ class Progress:
         counts differently, as with accumulated gradients or two updates per `train_step`.
 
         Args:
-            batches: Keras' count.
+            batches: the number of batches that Keras reports.
             model: the trained model.
         """
         now = _iterations(model) if self._iterations is not None else None
@@ -53,7 +53,9 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iterations; None if there is no optimizer or they are not needed."""
+    """Return the optimizer's iterations, or None if there is no optimizer or they are
+    not needed.
+    """
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

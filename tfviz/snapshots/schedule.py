@@ -1,4 +1,4 @@
-"""When a snapshot falls due."""
+"""When a snapshot is due."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPOCH = "epoch"
 
 
 class Schedule:
-    """Every epoch, or every N batches of the whole run.
+    """When to take snapshots: every epoch, or every N batches of the whole run.
 
     Keras may train several batches in one execution (`steps_per_execution`) and runs callbacks only
     between executions. A snapshot that falls due inside one is taken after it.

@@ -1,4 +1,4 @@
-"""The queue of snapshots of one training: one thread writes them in order, and few may wait."""
+"""The queue of snapshots of one call of `fit`. One thread writes them in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Session:
         _open_sessions[path] = self._finish, self._background
 
     def put(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
-        """Queue a snapshot. Blocks while the queue is full.
+        """Queue a snapshot, and block while the queue is full.
 
         Raises:
             OptionError: another callback has taken over the folder.
@@ -49,7 +49,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait for the callback of an aborted training that may still be writing to the folder."""
+    """Wait for the callback of an aborted `fit` that may still be writing to the folder."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()
@@ -78,7 +78,7 @@ class _Background:
         self._slots = threading.BoundedSemaphore(most_waiting)
 
     def do(self, job: Callable[..., None], *args: Any) -> None:
-        """Queue a job. Blocks while the queue is full. Jobs must not raise."""
+        """Queue a job, and block while the queue is full. Jobs must not raise."""
         self._slots.acquire()
         try:
             self._executor.submit(_run_and_release, self._slots, job, args)

@@ -1,4 +1,4 @@
-"""The background thread's work: draw a snapshot, write it to the folder, pass it to the sinks."""
+"""The background thread's work: draw each snapshot, write it, and pass it to the sinks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training.
+    """Draws and writes the snapshots of one training run.
 
     It has no reference to the callback, so it can outlive it.
     """
@@ -84,7 +84,7 @@ class Writer:
         return Snapshot(record, self.images, pictures, maps)
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
-        """Return a method's maps, drawn over the images, and descriptions of their strength."""
+        """Return a method's maps drawn over the images, and descriptions of their strength."""
         key, style = method.explainer.key, method.explainer.style
         maps = maps_of(list(attribution), count=len(self.images))
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in maps]
@@ -162,7 +162,7 @@ class Writer:
 
 
 def _finite(logs: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the numbers among the logs, with None for NaN and infinity, which JSON lacks."""
+    """Return the numbers in the logs, with None for NaN and infinity, which JSON forbids."""
     numbers = {name: _number(value) for name, value in logs.items()}
     return {name: value if math.isfinite(value) else None for name, value in numbers.items() if value is not None}
 

@@ -1,6 +1,6 @@
 """The live page: a small server that shows the snapshots of runs during and after training.
 
-limits       limits of sizes, counts and times
+limits       limits on sizes, counts and times
 png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
 store        all runs of a folder

@@ -54,7 +54,7 @@ _parsers = threading.BoundedSemaphore(2)
 
 
 def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, Asset]) -> APIRouter:
-    """Create the routes for the runs of `store`."""
+    """Create the routes for the runs in `store`."""
     router, bodies = APIRouter(), Bodies(limits)
 
     def known(run_id: str) -> KnownRun:

@@ -30,7 +30,7 @@ def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0
         token: the token that training runs and pages must send. None allows only this machine.
         host: the address the server listens on. Without a token, the Host header must name it or
             this machine.
-        limits: the limits of sizes, counts and times.
+        limits: limits on sizes, counts and times.
 
     Returns:
         The application.

@@ -40,12 +40,12 @@ def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes idle connections, and the longest waiting one if there are too many."""
+        """Closes idle connections, and the longest-waiting one if there are too many."""
 
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            """Count a new connection. Called by asyncio."""
+            """Count a new connection. asyncio calls this."""
             super().connection_made(transport)
             waiting[self] = None
             self._start_timer()
@@ -55,7 +55,7 @@ def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
-            """Stop waiting once a request has arrived. Called by asyncio."""
+            """Stop waiting once a request has arrived. asyncio calls this."""
             super().data_received(data)
             if self._has_request():
                 waiting.pop(self, None)
@@ -64,13 +64,13 @@ def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
                 self._start_timer()
 
         def on_response_complete(self) -> None:
-            """Start waiting again. Called by uvicorn, which closes idle kept-alive connections."""
+            """Start waiting again. uvicorn calls this, and closes idle kept-alive connections."""
             super().on_response_complete()
             if not self._has_request():
                 waiting[self] = None
 
         def connection_lost(self, error: Exception | None) -> None:
-            """Forget the connection. Called by asyncio."""
+            """Forget the connection. asyncio calls this."""
             super().connection_lost(error)
             waiting.pop(self, None)
             self._stop_timer()

@@ -100,11 +100,11 @@ class Guard:
 
 
 class _SignIn:
-    """Stands for the response to a posted token, whose body has not been read yet."""
+    """A placeholder for the response to a posted token whose body has not been read yet."""
 
 
 async def _posted_token(receive: Receive) -> str:
-    """Return the token in a posted form; "" if there is none, or the form is too large."""
+    """Return the token in a posted form, or "" if there is none or the form is too large."""
     body, is_more = b"", True
     while is_more and len(body) <= _FORM_BYTES:
         message = await receive()
@@ -135,7 +135,7 @@ def is_own_name(header: str, host: str) -> bool:
 
 
 def note(scope: Scope, reason: str) -> None:
-    """Set the reason of an error response for the log; "" keeps it out of the log."""
+    """Set the reason of an error response for the log. "" keeps the response out of the log."""
     scope["tfviz.reason"] = reason
 
 
@@ -163,7 +163,10 @@ def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
 
 
 def _cookie_for(token: str) -> str:
-    """Derive the cookie from the token, because browsers send it to all ports of a machine."""
+    """Derive the cookie from the token.
+
+    It must not be the token itself, because browsers send cookies to all ports of a machine.
+    """
     return hmac.new(token.encode(), b"tfviz viewer", hashlib.sha256).hexdigest()
 
 

@@ -21,7 +21,7 @@ Stamp = tuple[int, int, int]
 
 
 class KnownRun:
-    """A run, with its folder being polled.
+    """A run whose folder is polled.
 
     Attributes:
         folder: a real path, without symbolic links.
@@ -42,7 +42,7 @@ class KnownRun:
 
     @property
     def last(self) -> int:
-        """The number of the last snapshot; -1 for none."""
+        """The number of the last snapshot, or -1 if there is none."""
         return self.numbers[-1] if self.numbers else -1
 
     @property
@@ -87,7 +87,9 @@ class KnownRun:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """Return a value that changes when run.json is rewritten; None if it is missing or a link."""
+    """Return a value that changes when run.json is rewritten, or None if it is missing
+    or a link.
+    """
     path = folder / RUN_FILE
     try:
         found = path.stat()

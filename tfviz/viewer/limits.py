@@ -9,17 +9,17 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a server, in addition to those of the schema.
+    """The largest values that a server allows, in addition to the limits of the schema.
 
     Attributes:
-        run_bytes: the JSON of a run.
-        record_bytes: the JSON of a snapshot.
-        runs: the runs that other machines may send.
-        readers: the pages that receive news at the same time.
-        records: the records in one response.
+        run_bytes: the size of a run's JSON.
+        record_bytes: the size of a snapshot's JSON.
+        runs: the number of runs that other machines may send.
+        readers: the number of pages that receive news at the same time.
+        records: the number of records in one response.
         body_timeout_s: the time for a whole request body.
-        upload_bytes: the bodies of all requests in progress.
-        connections: the open connections.
+        upload_bytes: the total size of the bodies of all requests in progress.
+        connections: the number of open connections.
         header_timeout_s: the time for the first line and headers of a request.
     """
 

@@ -18,7 +18,7 @@ _FIND_TIME_FACTOR = 10
 async def poll(store: Store, events: Events) -> None:
     """Poll forever, and send the news.
 
-    It looks for snapshots every PAUSE_S, and for runs less often if that takes long.
+    It looks for snapshots every PAUSE_S seconds, and less often for runs if that takes long.
     """
     next_find_s = 0.0
     while True:

@@ -41,10 +41,10 @@ class Viewer:
     Args:
         folder: the folder of runs. It need not exist yet.
         host: the address to listen on.
-        port: the port to listen on; 0 selects a free one.
+        port: the port to listen on. 0 selects a free one.
         token: the token that pages and training runs must send. If other machines can reach the
             host, a token of at least 16 characters is required.
-        limits: the limits of sizes, counts and times.
+        limits: limits on sizes, counts and times.
 
     Raises:
         OptionError: the token is missing, too short or cannot be sent, the folder is a file, or the
@@ -90,7 +90,7 @@ class Viewer:
         self._server.run(sockets=[self._socket])
 
     def start(self) -> Viewer:
-        """Serve in a background thread. Returns once the server responds.
+        """Serve in a background thread, and return once the server responds.
 
         Raises:
             OptionError: the server did not start in time.
@@ -124,14 +124,14 @@ class _Server(uvicorn.Server):
         self.is_ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening. Called by uvicorn."""
+        """Start listening. uvicorn calls this."""
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # asyncio has shortened the queue
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop serving. Called by uvicorn."""
+        """Stop serving. uvicorn calls this."""
         self._close_streams()
         await super().shutdown(sockets)
 

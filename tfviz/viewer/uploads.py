@@ -1,4 +1,4 @@
-"""Write what training runs send to run folders like those of a SnapshotCallback.
+"""Store what training runs send, in folders like those of a SnapshotCallback.
 
 Runs that other processes write are never modified. Uploads of such runs are accepted anyway,
 because a training run may write to a folder that the server watches: whatever the folder already
@@ -63,7 +63,7 @@ def _new_folder(root: Path, run: Run) -> Path:
 
 
 def _check_change(known: KnownRun, run: Run) -> None:
-    """Reject changes of what existing records refer to."""
+    """Reject changes to anything that existing records refer to."""
     if known.lines and (run["images"] != known.run["images"] or not set(known.method_names) <= set(names_of(run))):
         raise HttpError(http_errors.UNPROCESSABLE, "The images and methods of a run with snapshots cannot be changed.")
 

@@ -1,4 +1,4 @@
-"""Gradients of activations, and a few elementwise functions, as arithmetic (see
+"""Express the gradients of activations and a few elementwise functions as arithmetic (see
 `litert_operations`).
 
 x is the activation's input, y its output, and p the gradient of its output.

@@ -1,4 +1,4 @@
-"""Copy a traced function, with replacements for operations that a target lacks.
+"""Copy a traced function, with replacements for operations that a target does not support.
 
 The operations of the function's graph run again in a new graph. Most are unchanged, loops are
 unrolled, and those in a table of replacements are replaced. Variables become constants, and half

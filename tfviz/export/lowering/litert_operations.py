@@ -1,9 +1,9 @@
-"""Replacements for operations that LiteRT lacks, most of them gradients.
+"""Replacements for operations that LiteRT does not support, most of them gradients.
 
 Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a
 function of the operation and its new inputs. All give TensorFlow's results, even where other
-choices are possible: of equal maxima in a max-pooling window, the first receives the whole
-gradient.
+choices are possible: if several elements of a max-pooling window are equal to its maximum, the
+    first one receives the whole gradient.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tfviz.tensorflow_internals import function_graph
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAX_STEPS = 1000
-# Operations that take a part of a shape, and the value that marks a free batch size in one.
+# Operations that take part of a shape, and the value that marks a free batch size in one.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
 _INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
 
@@ -58,7 +58,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
 
 
 def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """Return the function without loops, to be traced again. It reads the same variables."""
+    """Return the function without loops, ready to be traced again. It reads the same variables."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
@@ -125,7 +125,9 @@ class Unroller:
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
+        raise ExportError(
+            f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
+        )
 
     def _branch(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         condition, *given = inputs
@@ -144,12 +146,12 @@ class Unroller:
         value = self._value(x)
         if value is None:
             raise ExportError(
-                f"'{operation.name}' is a loop, or a part of one, whose length depends on the values of the images. {_INSTEAD}"
+                f"'{operation.name}' is a loop, or part of one, whose length depends on the values of the images. {_INSTEAD}"
             )
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """Evaluate a tensor of the new graph; None if it depends on the inputs."""
+        """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
         if id(x) not in self.values:  # keeps x alive, so its id stays unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]

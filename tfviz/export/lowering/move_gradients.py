@@ -1,7 +1,7 @@
-"""Gradients of operations that move, copy or mix elements along axes (see `litert_operations`).
+"""Gradients of operations that move, copy or mix elements along axes. See `litert_operations`.
 
-Resizing, mirror padding and slicing are linear and separable. For each axis the operation itself,
-applied to the identity matrix, gives its matrix, and the gradient multiplies by the transpose.
+Resizing, mirror padding and slicing are linear and separable. For each axis, applying the operation
+to the identity matrix gives its matrix, and the gradient multiplies by the transpose.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
     """Return the axes that the gradients of two broadcast operands are summed over.
 
-    They are the axes that an operand lacks, or along which its size is 1.
+    These are the axes that one operand does not have, or along which its size is 1.
     """
     first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))

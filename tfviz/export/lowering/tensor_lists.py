@@ -1,7 +1,5 @@
-"""TensorFlow's tensor lists, which loops read and write, as Python lists of tensors.
-
-They are used while a graph is copied. An element that was never written is None, and reads as
-zeros.
+"""Represent TensorFlow's tensor lists, which loops read and write, as Python lists of tensors. This
+is done while a graph is copied. An element that was never written is None, and reads as zeros.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ class TensorList:
     shape: tf.Tensor
 
     def item(self, index: int, like: tf.Tensor) -> Item:
-        """Return an element; `like` is the tensor that reads it in the original graph."""
+        """Return an element. `like` is the tensor that reads it in the original graph."""
         if self.items[index] is not None:
             return self.items[index]
         other = next((one for one in self.items if one is not None), None)

@@ -1,7 +1,7 @@
 """Sliding windows and their transpose, built from slices, padding and sums.
 
-They serve targets that have no other operations. Sizes, strides and pads are those of the axes
-between batch and channels; shapes must be static.
+They are meant for targets without windowed operations. Sizes, strides and pads are those of the
+axes between batch and channels. Shapes must be static.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a pooling or a convolution over an input of `size`."""
+    """The windows of a pooling operation or a convolution over an input of `size`."""
 
     size: Size
     kernel: Size
@@ -58,11 +58,11 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Yield the position of each element in its window; the last axis varies fastest."""
+        """Yield the position of each element in its window. The last axis varies fastest."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """Yield, for each offset, that element of all windows, (N, *count, C).
+        """For each offset, yield the elements (N, *count, C) of all windows at that offset.
 
         Elements outside the input are `fill`.
         """
@@ -100,9 +100,9 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """Return (N, *count, C) with zeros in between and around.
+        """Return (N, *count, C) with zeros inserted between and around the elements.
 
-        A convolution over it with the mirrored kernel is the gradient.
+        Convolving the result with the mirrored kernel gives the gradient.
         """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
@@ -115,7 +115,7 @@ class Windows:
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
     def valid_counts(self) -> np.ndarray:
-        """Return the number of input elements in each window, (1, *count, 1)."""
+        """Return the number (1, *count, 1) of input elements in each window."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 
@@ -126,6 +126,8 @@ def _spatial(values: Sequence[int]) -> Size:
 
 
 def _same(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's "SAME" padding: what the last window lacks, the smaller half in front."""
+    """Return TensorFlow's "SAME" padding: what the last window needs, with the smaller half in
+    front.
+    """
     missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return missing // 2, missing - missing // 2

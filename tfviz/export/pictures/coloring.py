@@ -14,7 +14,7 @@ ALPHA = 0.5  # the command line's default
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """Draw a map (h, w, C) over an image (H, W, 3) uint8. A gray map replaces the image.
+    """Draw a map (h, w, C) over a uint8 image (H, W, 3). A gray map replaces the image.
 
     A map without channels has C = 1.
     """
@@ -26,7 +26,7 @@ def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
-    """Return the map (h, w, C) in the colors of its style, (height, width, 3) uint8."""
+    """Return the map (h, w, C) in the colors of its style, as uint8 (height, width, 3)."""
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
         gray = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
@@ -36,7 +36,7 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
-    """Scale (h, w, C) to [0, 1] for a heatmap and to [-1, 1] otherwise, float64.
+    """Scale a map (h, w, C) to [0, 1] for a heatmap, and to [-1, 1] otherwise, in float64.
 
     C is kept only for gray RGB maps.
     """

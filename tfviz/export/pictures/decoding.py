@@ -57,7 +57,7 @@ def _png(data: tf.Tensor) -> tf.Tensor:
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
     """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits like read_image does.
 
-    TensorFlow's 8-bit decoder truncates them. `channels` is 0 for as many as the file has.
+    TensorFlow's 8-bit decoder truncates them. If `channels` is 0, all of the file's are kept.
     """
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
@@ -79,9 +79,9 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Return the orientation, 1 to 8, in the EXIF data at `start` of a file's bytes, (n,) uint8.
+    """Return the orientation, 1 to 8, in the EXIF data that starts at `start` in a file's bytes.
 
-    It is 1 if the data have none, or if `start` is 0.
+    It is 1 if the data has none, or if `start` is 0.
     """
     is_little = tf.equal(_at(data, start), ord("I"))
 
@@ -96,9 +96,9 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Return where the EXIF data start, or 0 if there are none.
+    """Return where the EXIF data starts, or 0 if there is none.
 
-    Segments are skipped by their length, and fill bytes one by one.
+    Whole segments are skipped, and fill bytes one by one.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -113,7 +113,7 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """Do the same for the chunks of a PNG file: length, name, content, checksum."""
+    """Do the same for a PNG file, whose chunks consist of length, name, content and checksum."""
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (at < tf.size(data, tf.int64))
@@ -139,7 +139,7 @@ def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
 
 
 def _number(data: tf.Tensor, at: tf.Tensor | list[int], count: int, is_little: tf.Tensor | bool) -> tf.Tensor:
-    """Return the integers of `count` bytes that start at these offsets."""
+    """Return the `count`-byte integers that start at these offsets."""
     values = tf.constant([256**i for i in range(count)], tf.int64)
     bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))
     return tf.reduce_sum(bytes_ * tf.where(is_little, values, values[::-1]), axis=-1)

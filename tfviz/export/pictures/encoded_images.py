@@ -10,9 +10,9 @@
                                           large; image and explain_image return all of them
 
 The image drawn on is the part of the file that the network sees, at its own resolution, with sides
-of at most 1600 pixels. Images of several sizes may share a batch: their maps are at the top left of
-a common array, padded with zeros, and `size` contains each (height, width). If the model takes any
-size and its preprocessing sets none, all images of a batch must have one size.
+of at most 1600 pixels. Images of several sizes may share a batch. Their maps are then at the top
+left of a common array that is padded with zeros, and `size` contains each (height, width). If the
+model takes any size and its preprocessing sets none, all images of a batch must have the same size.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(
-            "include='image' needs the number of channels of the map, which is unknown because the model "
-            f"'{manifest.model}' leaves that of its images free. Pass image_shape=(height, width, channels)."
+            f"include='image' needs to know how many channels the map has, but the model '{manifest.model}' accepts images "
+            "with any number of channels. Pass image_shape=(height, width, channels)."
         )
 
 
@@ -62,7 +62,7 @@ def check_options(include: object, overlay: object) -> None:
     if include not in (None, "image"):
         raise OptionError(f"`include` must be 'image', or None for tensors only. Received: {include!r}.")
     if overlay and not include:
-        raise OptionError("overlay=True draws on the images that include='image' adds. Pass both.")
+        raise OptionError("overlay=True needs the images that include='image' adds. Pass both.")
 
 
 def image_functions(
@@ -104,9 +104,9 @@ def _pipeline(
 
 
 class _Reader:
-    """Decodes files (N,).
+    """Decodes a batch of files.
 
-    It returns the images, each of its own size, the sizes (N, 2), and the model's input batch.
+    It returns the images in their own sizes, the sizes (N, 2), and the model's input batch.
     """
 
     def __init__(self, manifest: Manifest) -> None:

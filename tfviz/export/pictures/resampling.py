@@ -1,6 +1,6 @@
 """Resize images and maps as TensorFlow operations, with the results that OpenCV gives in tfviz.
 
-Along an axis each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
+Along an axis, each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
 indices and weights.
 
     area      the mean of the pixels under the new one           for shrinking images
@@ -23,8 +23,8 @@ class Taps(NamedTuple):
     """The taps of each new pixel.
 
     Attributes:
-        places: (new, taps) int32, indices of old pixels.
-        weights: (new, taps) float32.
+        places: the indices of the old pixels, (new, taps) int32.
+        weights: the weights of the old pixels, (new, taps) float32.
     """
 
     places: tf.Tensor
@@ -32,7 +32,7 @@ class Taps(NamedTuple):
 
 
 def area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the taps for new <= old: the pixels under the new one, weighted by overlap."""
+    """Return the taps for shrinking: the pixels under each new pixel, weighted by overlap."""
     size = tf.cast(old, tf.float64)
     step = size / tf.cast(new, tf.float64)
     begin = tf.cast(tf.range(new), tf.float64)[:, None] * step
@@ -52,9 +52,9 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return where the center of each new pixel lies among the old ones, (new, 1).
+    """Return where the center of each new pixel lies among the old ones.
 
-    It is the pixel before it, and the distance from that one.
+    The result is the old pixel before it, and the distance from that pixel.
     """
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
@@ -69,7 +69,7 @@ def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the four nearest pixels; the border is repeated."""
+    """Return the four nearest pixels. Borders repeat."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -79,7 +79,7 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resize axis 0 or 1 of x (H, W, C) to the new size, float32.
+    """Resize axis 0 or 1 of x (H, W, C) to the new size, in float32.
 
     The taps are added one by one to save memory.
     """
@@ -95,7 +95,7 @@ def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
 
 
 def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Shrink an image (H, W, C) uint8 to a size that is not larger along either axis."""
+    """Shrink a uint8 image (H, W, C) to a size that is not larger along either axis."""
     old = tf.shape(pixels)[:2]
 
     def shrunk() -> tf.Tensor:
@@ -109,7 +109,7 @@ def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Enlarge an image (H, W, C) uint8 to a size that is not smaller along either axis."""
+    """Enlarge a uint8 image (H, W, C) to a size that is not smaller along either axis."""
     old = tf.shape(pixels)[:2]
 
     def enlarged() -> tf.Tensor:
@@ -127,9 +127,9 @@ def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize a map (h, w, C) float32, clipped to its own range.
+    """Resize a float32 map (h, w, C), clipping it to its own range.
 
-    It is averaged if both sides shrink, and cubic otherwise.
+    It is averaged if both sides shrink, and interpolated cubically otherwise.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

@@ -1,4 +1,4 @@
-"""Networks that keras.applications lacks, or builds differently than common weights files need."""
+"""Networks that keras.applications doesn't have, or that common weights files define otherwise."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Call = Callable[[Any, Any], Any]  # (layer, its input) -> its output
 
 
 def call_layer(layer: Any, x: Any) -> Any:
-    """Call a layer the ordinary way."""
+    """Call a layer in the ordinary way."""
     return layer(x)
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return each layer's default number of channels or units; "predictions" counts the classes."""
+    """Return each layer's default width. The width of "predictions" is the number of classes."""
     return resnet.standard_widths() if name == resnet.NAME else vgg.standard_widths(name)
 
 

@@ -65,7 +65,7 @@ def blocks() -> Iterator[Block]:
 
 
 def standard_widths() -> dict[str, int]:
-    """Return the channels of "conv1" and of each width named by `Block`, and the classes."""
+    """Return the default widths: "conv1", those that `Block` names, and the number of classes."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]
@@ -74,7 +74,7 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
+    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

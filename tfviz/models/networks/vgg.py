@@ -22,7 +22,7 @@ _EPSILON = 1e-5
 
 
 def has_batch_norm(name: str) -> bool:
-    """Return whether the name is that of a network with batch normalization, such as "VGG16_BN"."""
+    """Return whether a network has batch normalization, judging by its name, such as "VGG16_BN"."""
     return name.endswith(_BATCH_NORM)
 
 
@@ -38,13 +38,15 @@ def norm_of(convolution: str) -> str:
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return the channels of each convolution and the units of each dense layer."""
+    """Return the default number of channels of each convolution and of units of each
+    dense layer.
+    """
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (height, width); see `tfviz.models.networks.build`."""
+    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

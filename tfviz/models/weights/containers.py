@@ -1,9 +1,9 @@
-"""Checks of HDF5 files and zip archives from untrusted sources.
+"""Checks for HDF5 files and zip archives from untrusted sources.
 
 HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-that are assembled from other files. A malicious model could thus read private files of whoever
-opens it and show them as its weights. A zip archive could write outside its folder, and both could
-expand to fill the memory.
+that are assembled from other files. A malicious model could thus read private files of the person
+who opens it and show them as its weights. A zip archive could write outside its folder, and both
+could expand until memory runs out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
-            raise WeightsError(f"{shown(path)} has the entry {entry.filename!r}, which points outside the archive. {_ADVICE}")
+            raise WeightsError(
+                f"{shown(path)} contains the entry {entry.filename!r}, which points outside the archive. {_ADVICE}"
+            )
     _require_size(sum(entry.file_size for entry in archive.infolist()), path)
 
 
@@ -75,6 +77,6 @@ def _require_size(claimed: int, path: str | Path) -> None:
     stored = Path(path).stat().st_size
     if claimed > _MAX_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
         raise WeightsError(
-            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, which is too much for any weights. "
+            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, which is more than any weights could need. "
             f"{_ADVICE}"
         )

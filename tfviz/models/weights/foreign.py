@@ -35,7 +35,7 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """Build a network with the weights in a file of another tool.
+    """Build a network with the weights in another tool's file.
 
     Layer widths and the number of classes are inferred from the file.
 
@@ -56,7 +56,7 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     read, layouts = _FORMATS[next(extension for extension in FOREIGN_EXTENSIONS if str(path).endswith(extension))]
     if name not in layouts:
         raise WeightsError(
-            f"{shown(path)} cannot be loaded for {name}. Files of this kind are supported for {', '.join(layouts)}."
+            f"{shown(path)} cannot be loaded into {name}. Files of this kind are supported for {', '.join(layouts)}."
         )
     layout = layouts[name]
     size = _fitting_size(layout, size)
@@ -74,7 +74,7 @@ def _fitting_size(layout: Layout, size: Size | None) -> Size:
     fixed = layout.fixed_size
     if fixed and size not in (None, fixed):
         raise OptionError(
-            f"{layout.network} with trained weights takes only {fixed[0]}x{fixed[1]} pixels, because its first dense "
+            f"{layout.network} with trained weights takes only images of {fixed[0]}x{fixed[1]} pixels, because its first dense "
             "layer depends on the size. Leave `size` out."
         )
     return size or fixed or (224, 224)

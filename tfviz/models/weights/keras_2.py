@@ -1,4 +1,4 @@
-"""Open models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras) as .h5 or .keras.
+"""Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
 Keras 3 opens few of them. It has dropped some layers and arguments, rejects "/" in names and the
 functions such as `tf.nn.relu` that Keras 2 recorded as layers, and numbers the calls of nested
@@ -31,7 +31,7 @@ _WRAPPED = ("layer", "backward_layer", "cell", "cells")  # arguments that are la
 
 
 def load(config: str, file: h5py.File) -> keras.Model:
-    """Load the model in a Keras 2 file, not compiled.
+    """Load the model in a Keras 2 file without compiling it.
 
     Args:
         config: the model's config as JSON.
@@ -43,7 +43,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
     Raises:
         UnsupportedModelError: a layer or function has no equivalent in Keras 3.
         WeightsError: the arrays don't fit.
-        Exception: Keras rejects the config; the type depends on the cause.
+        Exception: Keras rejects the config. The type depends on the cause.
     """
     old = json.loads(config)
     translated = _translated(old)
@@ -59,7 +59,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return the layers that a config may name and Keras 3 cannot find by that name."""
+    """Return the layers that a config may name but that Keras 3 cannot find by that name."""
     return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 
@@ -157,8 +157,8 @@ def _translated_function(layer: Config) -> Config:
     arguments = {key: with_inputs(value, inputs) for key, value in others.items()}
     if not inputs:
         raise UnsupportedModelError(
-            f"The file lacks the arguments of {function} (layer '{name}'), because Keras 2 writes only the first one. "
-            "Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+            f"The file does not contain all arguments of {function} (layer '{name}'), because Keras 2 saves only the first "
+            "one. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
         )
     config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
     return {"config": config, "inbound_nodes": [tensors(inputs)]}

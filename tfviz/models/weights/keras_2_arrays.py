@@ -54,7 +54,7 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
 def _in_keras_2_order(layer: keras.Layer, layer_config: Config) -> tuple[Variables, Variables]:
     """Return a layer's trainable and other variables.
 
-    Those of a nested model are in the order of its config.
+    The variables of a nested model are in the order of its config.
     """
     if not _is_model(layer_config):
         return layer.trainable_weights, layer.non_trainable_weights
@@ -76,7 +76,7 @@ def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> 
     _finalize_states(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
-        raise WeightsError(f"The file lacks {len(missing)} arrays of the model, such as {missing[0]}. {_ADVICE}")
+        raise WeightsError(f"The file is missing {len(missing)} arrays of the model, such as {missing[0]}. {_ADVICE}")
 
 
 def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: set[int]) -> None:
@@ -136,7 +136,7 @@ def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, C
 
 
 def _finalize_states(model: keras.Model) -> None:
-    """Let layers compute what they derive from their arrays, such as Normalization its mean."""
+    """Let layers compute what they derive from their arrays, such as the mean of Normalization."""
     for layer in keras_internals.layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

@@ -171,7 +171,7 @@ def require_supported(function: str, layer: str) -> None:
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """Return TensorFlow's function with this name if it only computes; None otherwise."""
+    """Return TensorFlow's function with this name if it only computes, or None otherwise."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
     is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
@@ -234,7 +234,8 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
     """Replace {"input": number} in an argument with the inputs of the call.
 
-    A list that contains floats was a constant tensor; a list of integers holds axes or a shape.
+    A list that contains floats was a constant tensor, whereas a list of integers holds axes or a
+    shape.
     """
     if isinstance(value, dict):
         return (

@@ -1,8 +1,8 @@
 """Translate the layer calls in the graph of a Keras 2 model to Keras 3.
 
-Keras 2 writes a call as the layer's first argument, nested as it was passed. In it, each tensor is
-a reference, a list: the name of the layer that produced it, the index of that layer's call, the
-index of the output and, in the first argument, all other arguments.
+Keras 2 writes a call as the layer's first argument, nested as it was passed. Each tensor in it
+becomes a reference, which is a list: the name of the layer that produced the tensor, the index of
+    that layer's call, the index of the output and, in the first argument, all other arguments.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Translate the arguments of Keras 2 layers to Keras 3.
 
 Keras 2 writes every argument of a layer to the file, including those that Keras 3 renamed or
-dropped. A dropped argument is ignored if it does not affect inference, and is an error if it does.
+dropped. A dropped argument is ignored if it does not affect inference; otherwise, it is an error.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _NO_EQUIVALENT = {
     "DenseFeatures": "Keras 3 has no feature columns",
     "CuDNNLSTM": "Keras 3 has no layer with its weight layout",
     "CuDNNGRU": "Keras 3 has no layer with its weight layout",
-    "TensorFlowOpLayer": "it holds a raw TensorFlow operation, which Keras 3 cannot rebuild",
+    "TensorFlowOpLayer": "it contains a raw TensorFlow operation, which Keras 3 cannot rebuild",
     "ClassMethod": "it calls a method of a TensorFlow class, which Keras 3 cannot rebuild",
     "InstanceMethod": "it calls a method of a TensorFlow class, which Keras 3 cannot rebuild",
     "InstanceProperty": "it reads a property of a TensorFlow class, which Keras 3 cannot rebuild",
@@ -104,7 +104,7 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 
 
 def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """Return the class and config in Keras 3 that compute what a Keras 2 layer does at inference.
+    """Return the Keras 3 class and config that compute what a Keras 2 layer does at inference.
 
     Args:
         kind: the class of the layer in Keras 2.
@@ -124,10 +124,14 @@ def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
         if config.get(argument, same) not in (same, None):
             raise _unsupported(f"Layer '{name}' ({kind}) has {argument}={config[argument]!r}, but {reason}")
     if config.get("interpolation") in _UNSUPPORTED_INTERPOLATIONS:
-        raise _unsupported(f"Layer '{name}' ({kind}) uses {config['interpolation']!r} interpolation, which Keras 3 lacks")
+        raise _unsupported(
+            f"Layer '{name}' ({kind}) uses {config['interpolation']!r} interpolation, which Keras 3 does not support"
+        )
     if kind == "BatchNormalization" and isinstance(config.get("axis"), list):
         if len(config["axis"]) > 1:
-            raise _unsupported(f"Layer '{name}' ({kind}) normalizes along axis={config['axis']}, but Keras 3 takes one axis")
+            raise _unsupported(
+                f"Layer '{name}' ({kind}) normalizes along axis={config['axis']}, but Keras 3 accepts only one axis"
+            )
         config = {**config, "axis": config["axis"][0]}
     dropped = (_DROPPED | _FIXED.keys() | _DROPPED_FROM.get(kind, set())) - _KEPT.get(kind, set())
     if kind.startswith(("Depthwise", "Separable")):

@@ -1,8 +1,8 @@
 """Read Keras' own weights files, check whether they fit a network, and load them.
 
-Keras silently skips arrays that the network has no place for (VGG19 weights in a shorter network,
-say) and stops at the first missing one. Therefore this module compares the two sets of arrays by
-shape before Keras loads anything.
+Keras silently skips arrays that the network has no place for (such as those of VGG19 in a shorter
+network) and stops at the first missing one. This module therefore compares the two sets of arrays
+by shape before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
         name: the name of the model in messages. None means its own name.
 
     Raises:
-        WeightsError: the file is missing, not a weights file, truncated, or of another network. In
-            that case the message lists missing and unexpected arrays.
+        WeightsError: the file is missing, truncated, not a weights file, or belongs to another
+            network. In the last case, the message lists missing and unexpected arrays.
     """
     name = name or model.name
     _require_fit(model_arrays(model), stored_arrays(path), shown(path), name)
@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the shapes of the arrays in a weights file, keyed by name, without the optimizer's."""
+    """Return the shapes of the arrays in a weights file, keyed by name, except the optimizer's."""
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -92,7 +92,7 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if nothing else differs from `model`; None otherwise.
+    """Return the file's number of classes if nothing else differs from `model`, otherwise None.
 
     Two networks with the same architecture then differ in only two arrays: the kernel and bias of
     the last layer.
@@ -186,7 +186,7 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         file: the open HDF5 file.
 
     Returns:
-        The config; None if another version saved the file, or if it has no config.
+        The config, or None if another version saved the file, or if it has no config.
 
     Raises:
         WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost an axis of a layer.
@@ -215,7 +215,7 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
     """Yield configs in which Keras 3 would silently replace several axes with the default one.
 
-    They are the configs without a module.
+    These are the configs without a module.
     """
     if isinstance(value, list):
         for part in value:

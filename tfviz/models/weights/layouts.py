@@ -62,7 +62,7 @@ def _terms(axis: Axis, widths: Mapping[str, int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """One file layout for one network.
+    """How one kind of file stores the arrays of one network.
 
     Attributes:
         network: a name that `networks.build` accepts.
@@ -80,7 +80,7 @@ class Layout:
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
         """Return each layer's width by majority vote of the arrays that have it as an axis.
 
-        A layer that no array counts keeps its standard width.
+        A layer that is no array's axis keeps its standard width.
         """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:

@@ -2,7 +2,7 @@
 
 A pickle is a program: it may call any function that it names. This reader calls none of them. It
 allows the few names that NumPy's own pickles use, and maps each to a small class below that records
-what the pickle contains; the arrays are built from the records afterwards. Any other name is an
+what the pickle contains. The arrays are then built from these records. Any other name raises an
 error before it is looked up.
 """
 
@@ -127,8 +127,8 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
         The arrays, named "<layer> kernel" and "<layer> bias".
 
     Raises:
-        WeightsError: the file is not a .npy file, is truncated or damaged, or contains anything but
-            names and arrays.
+        WeightsError: the file is not a .npy file, is truncated or damaged, or contains something
+            other than names and arrays.
     """
     with Path(path).open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -143,7 +143,7 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the one object in the file, an array without axes. Python's containers are kept."""
+    """Return the one object in the file, which NumPy stores as an array without axes."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -163,6 +163,6 @@ def _arrays(content: Any) -> dict[str, np.ndarray]:
         layer, pair = content.popitem()
         pair = pair.content() if isinstance(pair, _Array) else pair
         if not isinstance(pair, (list, tuple)) or not all(isinstance(one, _Array) for one in pair) or len(pair) != 2:
-            raise WeightsError(f"Layer {_text(layer)!r} has no [kernel, bias] of arrays. {_EXPECTED}")
+            raise WeightsError(f"Layer {_text(layer)!r} does not contain the arrays [kernel, bias]. {_EXPECTED}")
         arrays |= {f"{_text(layer)} bias": pair[1].content(), f"{_text(layer)} kernel": pair[0].content()}
     return dict(reversed(arrays.items()))

@@ -31,7 +31,7 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         path: the file to read.
 
     Returns:
-        Read-only views of the file, keyed by name; bfloat16 arrays are float32 copies.
+        Read-only views of the file, keyed by name. For bfloat16 arrays, these are float32 copies.
 
     Raises:
         WeightsError: the file is not a safetensors file, is truncated, or contains numbers of an

@@ -34,8 +34,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         MissingPackageError: PyTorch is not installed.
-        WeightsError: the file is not a checkpoint, is truncated, or contains anything but arrays
-            and plain values. No code in it is run.
+        WeightsError: the file is not a checkpoint, is truncated, or contains something other than
+            arrays and plain values. No code in it is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)
@@ -111,7 +111,7 @@ def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap a part of a network.
+    # DataParallel may wrap part of a network.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

@@ -53,7 +53,7 @@ def sinks_for(log_dir: Path, arguments: dict[str, object], token: str | None, ot
     asked = [(make, arguments.get(name)) for name, make in SINKS.items()]
     sinks = [make(log_dir, value, token) for make, value in asked if value is not None and value is not False]
     if token is not None and arguments["viewer"] is None:
-        raise OptionError("`token` is the token of a viewer. Pass the viewer's address too: viewer='http://host:1337'.")
+        raise OptionError("`token` requires a viewer. Pass the viewer's address too: viewer='http://host:1337'.")
     for sink in others:
         if not isinstance(sink, Sink):
             raise OptionError(f"`sinks` must contain instances of subclasses of tfviz.Sink. Received: {sink!r}.")

@@ -6,8 +6,9 @@
 
     tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printer()])
 
-A sink may be slow, because it is called on a background thread. A sink may raise an exception: it
-becomes one warning, training goes on, and the sink is called again for the next snapshot.
+A sink may be slow, because it is called on a background thread. It may also raise an exception. The
+exception becomes one warning, training continues, and the sink is called again for the next
+snapshot.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Sink:
     """
 
     def open(self, run: Run, folder: Path) -> None:
-        """Prepare for the first snapshot of a training. Called again for the next training.
+        """Prepare for the first snapshot of a call of `fit`. This is called again for the next
+        `fit`.
 
         Args:
             run: the content of run.json (id, name, methods, images …).
@@ -45,4 +47,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Finish after the training has ended or was aborted, and all snapshots were handled."""
+        """Finish after training has ended or was aborted, and all snapshots were handled."""

@@ -1,4 +1,4 @@
-"""Snapshots for TensorBoard: an image per method and picture, a scalar per number in the logs.
+"""Snapshots for TensorBoard: an image per method and picture, and a scalar per number in the logs.
 
 TensorFlow writes the event files. Only viewing them needs `pip install tensorboard`.
 """

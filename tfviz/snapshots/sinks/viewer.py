@@ -53,7 +53,7 @@ class ViewerSink(Sink):
         self._upload.raise_trouble()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Wake the upload thread. Returns at once."""
+        """Wake the upload thread, and return at once."""
         if self._upload is not None:
             self._upload.wake()
             self._upload.raise_trouble()
@@ -72,7 +72,7 @@ class ViewerSink(Sink):
         if left:
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
-                f"{f'{upload.trouble} ' if upload.trouble else ''}They are in {shown(folder)}. The next training with that "
-                f"folder sends them, and `tfviz watch {shown(folder)}` shows them."
+                f"{f'{upload.trouble} ' if upload.trouble else ''}Nothing is lost: all snapshots are in {shown(folder)}. The "
+                f"next training run with that folder sends the missing ones, and `tfviz watch {shown(folder)}` shows them all."
             )
         upload.raise_trouble()

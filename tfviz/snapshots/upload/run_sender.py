@@ -1,4 +1,4 @@
-"""Send a run from its folder: what the viewer lacks, in order, each record after its pictures."""
+"""Send the parts of a run that the viewer doesn't have, with each record after its pictures."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ class RunSender:
         self._index = IndexReader(folder)
 
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Send the snapshots that the viewer lacks, and return their number.
+        """Send the snapshots that the viewer doesn't have, and return their number.
 
         Args:
-            is_over: called before each snapshot; the rest is left unsent once it returns True.
+            is_over: called before each snapshot. Once it returns True, the rest is left unsent.
 
         Raises:
-            ViewerError: the viewer rejected something. The next call asks again what it has.
+            ViewerError: the viewer rejected something. The next call asks the viewer again what it
+                has.
         """
         for _ in range(_MAX_CONFLICTS):
             try:

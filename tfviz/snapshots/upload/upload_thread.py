@@ -1,4 +1,4 @@
-"""The thread that sends a run to a viewer while the training goes on."""
+"""The thread that sends a run to a viewer while the training continues."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the rest, then end the thread. Return after `timeout_s` at the latest."""
+        """Send the rest, then end the thread. Return after at most `timeout_s`."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
         self._thread.join(timeout_s)
 
     def count_left(self) -> int:
-        """Return how many snapshots of the folder the viewer lacks."""
+        """Return how many snapshots in the folder the viewer doesn't have."""
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
-        """Raise an error that was not raised yet, if there is one."""
+        """Raise the last error if it was not raised yet."""
         unreported, self._unreported = self._unreported, None
         if unreported is not None:
             raise unreported

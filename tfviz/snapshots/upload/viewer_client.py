@@ -26,7 +26,7 @@ class ViewerUnavailableError(ViewerError):
 
 
 class ViewerRejectionError(ViewerError):
-    """The viewer rejected a request. status: the HTTP status, 400 to 499."""
+    """The viewer rejected a request. `status` is the HTTP status, 400 to 499."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -35,10 +35,10 @@ class ViewerRejectionError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer has of a run.
+    """What the viewer already has of a run.
 
     Attributes:
-        last: the number of the last snapshot, −1 for none.
+        last: the number of the last snapshot, or −1 if there is none.
         images: the number of images.
     """
 
@@ -85,11 +85,11 @@ class ViewerClient:
         self._put(f"/api/runs/{run_id}/images/{image}.png", png, _PNG)
 
     def put_picture(self, run_id: str, number: int, last: int, method: str, image: int, png: bytes) -> None:
-        """Send a snapshot's picture. last: the number of the previous snapshot."""
+        """Send a snapshot's picture. `last` is the number of the previous snapshot."""
         self._put(f"/api/runs/{run_id}/pictures/{number}/{method}/{image}.png{_after(number, last)}", png, _PNG)
 
     def put_record(self, run_id: str, number: int, last: int, record: bytes) -> None:
-        """Send a record, after its pictures. last: the number of the previous snapshot."""
+        """Send a record after its pictures. `last` is the number of the previous snapshot."""
         self._put(f"/api/runs/{run_id}/snapshots/{number}{_after(number, last)}", record, _JSON)
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class ViewerClient:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} does not respond ({reason}). It receives what it missed once it is back."
+                f"The viewer at {self.url} does not respond ({reason}). It will receive what it missed once it is back."
             ) from error
         self._check(method, status, response_body)
         return response_body

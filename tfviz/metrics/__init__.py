@@ -1,0 +1,1 @@
+"""Faithfulness metrics: how well maps agree with the model and with annotated objects."""

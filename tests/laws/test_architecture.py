@@ -30,6 +30,7 @@ FLOORS = [
     ["reading"],
     ["rules", "class_scores"],
     ["methods"],
+    ["metrics"],
     ["render"],
     ["explanations"],
     ["runs"],

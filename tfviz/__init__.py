@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.images.preprocessing import Preprocessing as Preprocessing
     from tfviz.methods import *  # noqa: F403 - the classes of the registry
     from tfviz.methods.visual_backprop_model import with_visual_backprop as with_visual_backprop
+    from tfviz.metrics import METRICS as METRICS
+    from tfviz.metrics.evaluation import Evaluation as Evaluation
+    from tfviz.metrics.evaluation import evaluate as evaluate
     from tfviz.models import load_images as load_images
     from tfviz.models import load_model as load_model
     from tfviz.render import contact_sheet as contact_sheet
@@ -53,6 +56,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "tfviz.methods": ("METHODS",),
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
+    "tfviz.metrics": ("METRICS",),
+    "tfviz.metrics.evaluation": ("Evaluation", "evaluate"),
     "tfviz.targets": ("At",),
     "tfviz.against": ("Against",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),

@@ -32,6 +32,7 @@ FLOORS = [
     ["reading"],
     ["rules", "class_scores"],
     ["methods"],
+    ["metrics"],
     ["render"],
     ["explanations"],
     ["runs"],

@@ -25,7 +25,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
             "once."
         )
     explainer._read_again_if_changed()
-    reader = _Reader(explainer.graph, batch_size)
+    reader = BatchReader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
     bar = _Bar(reader.count(images), 1 if verbose == "auto" else int(verbose), explainer)
@@ -86,7 +86,7 @@ class _Bar:
         self._bar.update(self._bar.target, finalize=True)
 
 
-class _Reader:
+class BatchReader:
     """Cuts images from any supported source into batches for a model.
 
     A batch is one array, or, for a model with several inputs, arrays nested like its inputs.

@@ -82,17 +82,6 @@ def ends_in_sigmoid(graph: Graph) -> bool:
     return step is not None and isinstance(step.operation, Sigmoid)
 
 
-def ends_in_probability(graph: Graph) -> bool:
-    """Return whether the first output ends in a softmax or sigmoid, also inside an opaque layer."""
-    output = graph.outputs[0]
-    if _final_activations(graph, output) is not None:
-        return True
-    step = graph.producer(output)
-    while step is not None and isinstance(step.operation, _TRANSPARENT) and len(step.inputs) == 1:
-        step = graph.producer(step.inputs[0])
-    return step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL)
-
-
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
     """Return the final activations of all parts of an output, or None if a part has none."""
     step = graph.producer(output)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
-from tfviz.graph.logits import ends_in_probability, has_two_classes
+from tfviz.graph.logits import has_two_classes, is_probability
 from tfviz.nesting import Nested
 
 
@@ -30,4 +30,4 @@ def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tenso
     if has_two_classes(graph):
         return tf.concat([1 - p, p], axis=-1)
     has_classes = len(p.shape) == 2 and p.shape[-1] != 1
-    return tf.nn.softmax(p) if has_classes and not ends_in_probability(whole) else p
+    return tf.nn.softmax(p) if has_classes and not is_probability(whole, outputs) else p

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
+    from tfviz.errors import JobError as JobError
     from tfviz.errors import LabelsError as LabelsError
     from tfviz.errors import MissingPackageError as MissingPackageError
     from tfviz.errors import OptionError as OptionError
@@ -82,6 +83,7 @@ _HOMES = {
         "LabelsError",
         "OutputError",
         "ExportError",
+        "JobError",
         "SnapshotsError",
         "MissingPackageError",
     ),

@@ -38,7 +38,7 @@ FLOORS = [
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
-    ["cli"],
+    ["cli", "jobs"],
     ["__main__"],
 ]
 # Users expect Explainer.export to be a method. It imports what it needs on the first call.

@@ -10,7 +10,6 @@ import sys
 import types
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 

@@ -167,7 +167,7 @@ def _opened(path: str) -> io.BufferedIOBase:
         opened: io.BufferedIOBase = remote_files(path).open(path, "rb")
         return opened
     try:
-        return open(path, "rb")
+        return Path(path).open("rb")
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be read ({error.strerror}). Check the path and its permissions.") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ class Storage:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/") if is_remote(root) else os.path.abspath(root)
+        self.root = root.rstrip("/") if is_remote(root) else str(Path(root).absolute())
         self._remote = remote_files(self.root) if is_remote(root) else None
 
     def read(self, name: str) -> bytes:
@@ -62,14 +61,14 @@ class Storage:
                 return []
             return sorted(entry.rsplit("/", 1)[-1] for entry in self._remote.ls(self._path(folder), detail=False))
         path = Path(self._path(folder))
-        return sorted(os.listdir(path)) if path.is_dir() else []
+        return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
         if self._remote is not None:
             self._remote.invalidate_cache()
             return bool(self._remote.exists(self._path(name)))
-        return os.path.exists(self._path(name))
+        return Path(self._path(name)).exists()
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
@@ -113,7 +112,7 @@ def read_range(source: str, offset: int | None, length: int | None) -> bytes:
         if is_remote(source):
             end = None if offset is None or length is None else offset + length
             return bytes(remote_files(source).cat_file(source, start=offset, end=end))
-        with open(source, "rb") as file:
+        with Path(source).open("rb") as file:
             file.seek(offset or 0)
             return file.read() if length is None else file.read(length)
     except MissingPackageError:

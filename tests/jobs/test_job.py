@@ -198,10 +198,31 @@ def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path)
     ],
 )
 def test_bad_use_is_one_clear_line(
-    args: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    args: list[str],
+    message: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").symlink_to(photos)
     assert main(["job", *args]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "job.json").exists()
+
+
+def test_pictures_of_chosen_rows_are_drawn_later(
+    finished: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", str(finished), "--select", "*/0[123].png", "--method", "grad_cam", "--output", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text()
+    assert [f"0{n}.png" in page for n in range(5)] == [False, True, True, True, False]
+    drawn = tfviz.read_image(next((tmp_path / "00000").glob("grad_cam*.png")))
+    image = tfviz.read_image(tmp_path / "00000" / "image.png")
+    np.testing.assert_array_equal(image, tfviz.read_image(photos / "01.png"))
+    row = next(row for row in rows(finished) if row["path"].endswith("01.png") and row["method"] == "grad_cam")
+    values = np.frombuffer(row["map"], np.float16).reshape(row["map_shape"]).astype(np.float32)
+    np.testing.assert_array_equal(drawn, tfviz.overlay(image, values, underlay="gray", style="heatmap"))
+    assert main(["render", str(finished), "--select", "nothing", "--output", str(tmp_path)]) == 2
+    assert "No finished row" in capsys.readouterr().err

@@ -139,6 +139,16 @@ def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Pa
     assert (output / "_SUCCESS").exists()
 
 
+def test_ray_writes_the_same_files(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    args = (photos, "--shard-size", SHARD)
+    process = in_process(*args, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 1, out + err
+    assert job(*args, "--output", tmp_path / "local") == 1
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
 POISON = """
 import os, cv2
 whole = cv2.imdecode

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tfviz.errors import MissingPackageError, install_command
 from tfviz.jobs.engines.crew import Crew
+
+_STORE_BYTES = 200_000_000  # only shard numbers pass through it
 
 
 def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
@@ -25,8 +28,11 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         import ray.data
     except ImportError as error:
         raise MissingPackageError(f"--engine ray needs Ray. {install_command('ray')}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, logging_level="ERROR")
+        address = os.environ.get("RAY_ADDRESS")
+        own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
     ray.data.DataContext.get_current().enable_progress_bars = False
     resources = ray.cluster_resources()
     gpus = resources.get("GPU", 0)

@@ -20,6 +20,7 @@ from keras import tree
 
 from tfviz.errors import TargetError, first_line
 from tfviz.nesting import Nested
+from tfviz.target_functions.array_target import ArrayTarget
 
 Outputs: TypeAlias = Nested[tf.Tensor]
 TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
@@ -88,6 +89,9 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     if isinstance(target, Rank):
         _require_one_output(outputs)
         _require_classes(outputs)
+    if isinstance(target, ArrayTarget):
+        target.require_rows(batch_size)
+        target.require_fit(outputs)
     if callable(target):
         return target
     _require_one_output(outputs)
@@ -109,6 +113,8 @@ def rows(target: Target, outputs: Any) -> int | None:
         target: the target, as the user passed it.
         outputs: as for `prepare`.
     """
+    if isinstance(target, ArrayTarget):
+        return target.rows
     if target is None or callable(target):
         return None
     if isinstance(target, At):

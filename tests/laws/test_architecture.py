@@ -24,6 +24,7 @@ FLOORS = [
     ["errors"],
     ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
     ["images", "shapes"],
+    ["target_functions"],
     ["models", "targets"],
     ["target_words"],
     ["graph"],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
 from tfviz.graph.graph import Graph
 from tfviz.nesting import Nested
+from tfviz.target_functions.array_target import ArrayTarget
 from tfviz.targets import Prepared
 
 MOST_KEPT = 32  # each new lambda passed as a target adds one
@@ -53,12 +54,14 @@ class CompiledFunctions:
             A function without arguments that returns the results of the computation.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
-        form = target.dtype if isinstance(target, tf.Tensor) else target
+        form = _form(target)
         key = (computation.__name__, tuple(sizes), form)
         if key not in self._known:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
+        if isinstance(target, ArrayTarget):
+            return partial(self._known[key], images, [tf.convert_to_tensor(array) for array in target.arrays])
         arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
         return partial(self._known[key], *arguments)
 
@@ -67,6 +70,10 @@ class CompiledFunctions:
             self.traces += 1
             return computation(images, given)
 
+        def with_given_arrays(images: Images, arrays: list[tf.Tensor]) -> Nested[tf.Tensor]:
+            self.traces += 1
+            return computation(images, cast("ArrayTarget", target).with_arrays(arrays))
+
         def with_this_target(images: Images) -> Nested[tf.Tensor]:
             self.traces += 1
             return computation(images, target)
@@ -74,7 +81,17 @@ class CompiledFunctions:
         if isinstance(target, tf.Tensor):
             spec = tf.TensorSpec([None] * len(target.shape), target.dtype)
             return tf.function(with_given_target, autograph=False).get_concrete_function(specs, spec)
+        if isinstance(target, ArrayTarget):
+            arrays = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
+            return tf.function(with_given_arrays, autograph=False).get_concrete_function(specs, arrays)
         return tf.function(with_this_target, autograph=False).get_concrete_function(specs)
+
+
+def _form(target: Prepared) -> Hashable:
+    """Return what a compiled function depends on: a target's kind, rather than its numbers."""
+    if isinstance(target, ArrayTarget):
+        return target.form
+    return target.dtype if isinstance(target, tf.Tensor) else target
 
 
 def _specs(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.TensorSpec]:

@@ -168,7 +168,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     if None in shape[1:]:
         raise TargetError("Detection needs the image size to compute the anchors. Pass images of a fixed size, or `anchors`.")
     with tf.init_scope():
-        anchors = np.concatenate([np.asarray(level) for level in generator(np.zeros((1, *shape[1:]), np.float32)).values()])
+        anchors = np.concatenate([np.asarray(level) for level in generator(tf.zeros((1, *shape[1:]))).values()])
     boxes = corners(tf.constant(anchors), generator.bounding_box_format)
     given = corners(tf.convert_to_tensor(target.box), target.box_format)
     return replace(target, box=given, anchors=boxes, box_format="xyxy")

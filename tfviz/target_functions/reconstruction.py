@@ -66,7 +66,7 @@ class ReconstructionError(ArrayTarget):
             TargetError: the model has several outputs, or one of another shape.
         """
         require_one_output(self, outputs)
-        size = tuple(self.original.shape[1:])
+        size: tuple[int, ...] = tuple(self.original.shape[1:])
         fits = len(outputs) == len(size) + 1 and all(n in (None, m) for n, m in zip(outputs[1:], size, strict=True))
         if outputs and not fits:
             raise TargetError(

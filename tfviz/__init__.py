@@ -50,6 +50,9 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
     from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
     from tfviz.snapshots.sinks import Sink as Sink
+    from tfviz.target_functions.detection import Detection as Detection
+    from tfviz.target_functions.reconstruction import ReconstructionError as ReconstructionError
+    from tfviz.target_functions.similarity import Similarity as Similarity
     from tfviz.targets import At as At
 
 __version__ = "0.2.0"
@@ -61,6 +64,9 @@ _HOMES = {
     "tfviz.metrics.evaluation": ("Evaluation", "evaluate"),
     "tfviz.targets": ("At",),
     "tfviz.against": ("Against",),
+    "tfviz.target_functions.detection": ("Detection",),
+    "tfviz.target_functions.reconstruction": ("ReconstructionError",),
+    "tfviz.target_functions.similarity": ("Similarity",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),
     "tfviz.snapshots.sinks": ("Sink",),

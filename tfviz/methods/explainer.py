@@ -29,6 +29,7 @@ from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
+from tfviz.target_functions.detection import for_detector
 from tfviz.target_words import ClassOrRank, in_numbers
 
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
@@ -340,11 +341,27 @@ class Explainer(abc.ABC):
             raise targets.TargetError(
                 f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
             )
-        prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
+        prepared = self.prepared_target(images, target) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
         if callable(prepared):
             self._check_function(prepared, images[0].shape[0])
         return self._functions.bound(computation, self.graph, images, prepared)
+
+    def prepared_target(self, images: list[tf.Tensor], target: targets.Target) -> targets.Prepared:
+        """Check a target against a batch, and convert it (see `targets.prepare`).
+
+        Args:
+            images: the checked images.
+            target: what to explain, as in a call.
+
+        Returns:
+            The prepared target.
+
+        Raises:
+            TargetError: the target does not fit.
+        """
+        target = for_detector(target, self.model, tuple(images[0].shape))
+        return targets.prepare(target, self._output_shapes(), images[0].shape[0])
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
         """Check a target function once per batch size, if the sizes of the outputs are known."""

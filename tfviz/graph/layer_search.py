@@ -7,7 +7,7 @@ import math
 import keras
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
-from tfviz.graph.attention import blocks_of, is_windowed
+from tfviz.graph.attention import blocks_of, entry_of
 from tfviz.graph.channels import moved_channels, require_channels_last
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
@@ -125,12 +125,13 @@ def automatic_layer(graph: Graph) -> Step:
 
 
 def last_tokens(graph: Graph) -> Value | None:
-    """Return the tokens that the last attention block between all patches of an image reads."""
-    blocks = [block for block in blocks_of(graph) if block.source.rank == 3 and not is_windowed(graph, block)]
-    sizes = [value.shape[1:] for value in graph.inputs]
+    """Return the tokens that the last attention block of a vision transformer reads."""
+    blocks, sizes = blocks_of(graph), [value.shape[1:] for value in graph.inputs]
     if not blocks or any(len(size) != 3 for size in sizes):
         return None
-    tokens = blocks[-1].source
+    tokens = entry_of(graph, blocks[-1])
+    if tokens.rank != 3:
+        return None
     is_of_free_size = any(None in size for size in sizes)
     return tokens if is_of_free_size or token_grids(graph, [tokens], sizes) else None
 

@@ -86,12 +86,32 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
-    marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
-    with tf.init_scope():
-        _follow(graph.before([*values, *sums.values()]), marks, {}, from_image=True)
+    marks = _marks_at(graph, [*values, *sums.values()], sizes)
     found = {value: marks.get(value, marks.get(sums[value])) for value in values}
     grids = {value: _grid(*one) for value, one in found.items() if one is not None}
     return {value: grid for value, grid in grids.items() if grid is not None}
+
+
+def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, int]:
+    """Return how many different patches each value holds; values that mix patches are left out.
+
+    Args:
+        graph: the graph.
+        values: the values.
+        sizes: the size of each input.
+    """
+    values = list(values)
+    marks = _marks_at(graph, values, sizes)
+    pairs = {value: np.stack(marks[value], -1).reshape(-1, 2) for value in values if value in marks}
+    return {value: len(np.unique(pair[pair.all(axis=-1)], axis=0)) for value, pair in pairs.items()}
+
+
+def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
+    """Return the marks of these values and of those before them."""
+    marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
+    with tf.init_scope():
+        _follow(graph.before(values), marks, {}, from_image=True)
+    return marks
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:

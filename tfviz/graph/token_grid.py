@@ -102,8 +102,15 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
     """
     values = list(values)
     marks = _marks_at(graph, values, sizes)
-    pairs = {value: np.stack(marks[value], -1).reshape(-1, 2) for value in values if value in marks}
-    return {value: len(np.unique(pair[pair.all(axis=-1)], axis=0)) for value, pair in pairs.items()}
+    return {value: _different(*marks[value]) for value in values if value in marks}
+
+
+def _different(rows: np.ndarray, columns: np.ndarray) -> int:
+    """Count the different marks."""
+    if rows.strides[-1] == 0:  # the channels of a projection share one mark
+        rows, columns = rows[..., :1], columns[..., :1]
+    pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)
+    return len(set(pairs[(rows > 0) & (columns > 0)].tolist()))
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
@@ -243,7 +250,7 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
     """Return the marks behind an operation on each element: those of its inputs, if they agree."""
     largest = max(marks, key=lambda one: one[0].size)
-    for one in marks:
+    for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):
             return None
     return [largest] if largest[0].ndim == step.outputs[0].rank else None

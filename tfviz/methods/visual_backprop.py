@@ -115,6 +115,11 @@ def feature_maps(graph: Graph) -> list[Step]:
     maps = [step for step in graph.before(graph.outputs) if isinstance(step.operation, Relu) and _gives_maps(graph, step)]
     for step in maps:
         require_channels_last(graph, step.outputs[0], step.path)
+    if not maps and attention_blocks(graph, graph.inputs[0]):
+        raise UnsupportedModelError(
+            f"VisualBackProp is not defined on attention, and the model '{graph.model_name}' has no ReLU with height and width. "
+            "Use attention_rollout, which needs no target either, or gradient_attention."
+        )
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by ReLU, but the model '{graph.model_name}' has no ReLU with height "
@@ -142,7 +147,7 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
+            "after them, so its mask does not show what the model attends to. Use attention_rollout or gradient_attention."
         )
 
 

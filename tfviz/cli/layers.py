@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
 def _grids(graph: Graph) -> dict[Value, TokenGrid]:
     """Return the grid of each token map of a vision transformer with a fixed image size."""
     from tfviz.graph.layer_search import may_be_tokens
-    from tfviz.graph.token_grid import token_grids
+    from tfviz.graph.token_grid import known_sizes, token_grids
 
-    sizes = [value.shape[1:] for value in graph.inputs]
+    sizes = known_sizes(graph)
     tokens = {value for value in graph.names.values() if may_be_tokens(graph, value)}
-    return {} if any(None in size for size in sizes) else token_grids(graph, tokens, sizes)
+    return {} if sizes is None else token_grids(graph, tokens, sizes)
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:

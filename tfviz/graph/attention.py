@@ -168,13 +168,19 @@ def entry_of(graph: Graph, block: Block) -> Value:
 
 def is_windowed(graph: Graph, block: Block) -> bool:
     """Return whether a reshape before the probabilities moves positions to the batch axis."""
-    steps = graph.before([block.probabilities])
-    return any(isinstance(one.operation, Reshape) and graph.constants.isdisjoint(one.inputs) and _changes_rows(one) for one in steps)
+    steps = [step for step in graph.before([block.probabilities]) if isinstance(step.operation, Reshape)]
+    return any(graph.constants.isdisjoint(step.inputs) and _changes_rows(step) for step in steps)
 
 
 def _changes_rows(step: Step) -> bool:
-    sizes = [value.shape[1:] for value in (step.signal_inputs[0], step.outputs[0]) if value.shape]
-    return len(sizes) == 2 and all(None not in size for size in sizes) and len({math.prod(size) for size in sizes}) == 2
+    before, after = (_elements(value) for value in (step.signal_inputs[0], step.outputs[0]))
+    return None not in (before, after) and before != after
+
+
+def _elements(value: Value) -> int | None:
+    """Return the number of elements per image; None if it is not known."""
+    known = [size for size in value.shape[1:] if size is not None]
+    return math.prod(known) if value.shape and len(known) == value.rank - 1 else None
 
 
 @dataclass
@@ -219,7 +225,7 @@ class Transformer:
         if not found:
             raise UnsupportedModelError(
                 f"The outputs of '{graph.model_name}' are not computed from the tokens of its last attention block "
-                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency, or grad_cam with a layer."
+                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
         readers = graph.consumers(value)

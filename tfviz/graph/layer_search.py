@@ -24,8 +24,7 @@ from tfviz.graph.operations import (
     Reshape,
     Window,
 )
-
-from tfviz.graph.token_grid import token_grids
+from tfviz.graph.token_grid import known_sizes, token_grids
 
 LayerName = str | keras.Layer | None
 
@@ -113,7 +112,7 @@ def automatic_layer(graph: Graph) -> Step:
     """
     map_step, tokens = _last_feature_map(graph), last_tokens(graph)
     token_step = None if tokens is None else graph.producer(tokens)
-    if token_step is not None and not (map_step and graph.after([tokens]).intersection(map_step.outputs)):
+    if token_step is not None and not (map_step and graph.after(token_step.outputs).intersection(map_step.outputs)):
         return token_step
     if map_step is not None:
         return map_step
@@ -126,14 +125,13 @@ def automatic_layer(graph: Graph) -> Step:
 
 def last_tokens(graph: Graph) -> Value | None:
     """Return the tokens that the last attention block of a vision transformer reads."""
-    blocks, sizes = blocks_of(graph), [value.shape[1:] for value in graph.inputs]
-    if not blocks or any(len(size) != 3 for size in sizes):
+    blocks, sizes = blocks_of(graph), known_sizes(graph)
+    if not blocks or any(image.rank != 4 for image in graph.inputs):
         return None
     tokens = entry_of(graph, blocks[-1])
     if tokens.rank != 3:
         return None
-    is_of_free_size = any(None in size for size in sizes)
-    return tokens if is_of_free_size or token_grids(graph, [tokens], sizes) else None
+    return tokens if sizes is None or token_grids(graph, [tokens], sizes) else None
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:

@@ -13,7 +13,7 @@ from tfviz.errors import ImageError, UnsupportedModelError
 from tfviz.graph.attention import Block, Transformer, blocks_of, is_windowed
 from tfviz.graph.graph import Graph
 from tfviz.graph.layer_search import attention_blocks
-from tfviz.graph.token_grid import Sizes, TokenGrid, position_counts, token_grids, tokens_read
+from tfviz.graph.token_grid import Sizes, TokenGrid, known_sizes, position_counts, token_grids, tokens_read
 from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import LabelSource
 
@@ -56,8 +56,7 @@ class AttentionExplainer(Explainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.transformer = Transformer(self.graph, _global_blocks(self.graph, self.key))
         self.grids: dict[tuple[tuple[int, ...], ...], tuple[TokenGrid, np.ndarray]] = {}
-        sizes = [value.shape[1:] for value in self.graph.inputs]
-        if not any(None in size for size in sizes):
+        if sizes := known_sizes(self.graph):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
@@ -91,7 +90,6 @@ class AttentionExplainer(Explainer):
             self.grids[key] = grid, rows
         return self.grids[key]
 
-
     def _common_grid(self, sizes: Sizes) -> TokenGrid:
         """Return the grid of the tokens of all blocks.
 
@@ -108,8 +106,8 @@ class AttentionExplainer(Explainer):
                 f"'{graph.model_name}', because the layers before them do not give one token per patch. {_INSTEAD}"
             )
         for block in blocks:
-            grid = grids.get(block.stream, first)
-            if grid.count != first.count or any(counts.get(value, len(grid.index)) < len(grid.index) for value in block.scores.inputs):
+            seen = [counts.get(value, len(first.index)) for value in block.scores.inputs]
+            if grids.get(block.stream, first).count != first.count or min(seen) < len(first.index):
                 raise UnsupportedModelError(
                     f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has "
                     f"other queries or keys (as in SegFormer). {_INSTEAD}"
@@ -172,4 +170,4 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
     """Return the known numbers of keys."""
-    return {block.probabilities.shape[-1] for block in blocks} - {None}
+    return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

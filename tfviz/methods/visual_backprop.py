@@ -117,8 +117,8 @@ def feature_maps(graph: Graph) -> list[Step]:
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined on attention, and the model '{graph.model_name}' has no ReLU with height and width. "
-            "Use attention_rollout, which needs no target either, or gradient_attention."
+            f"VisualBackProp is not defined on attention, and '{graph.model_name}' has no ReLU with height and width. Use "
+            "attention_rollout, which needs no target either, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(

@@ -85,7 +85,9 @@ def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | 
     if isinstance(layer, keras.Layer):
         found = _traced(layer, symbols, run_on, by_tensorflow)
     elif by_tensorflow:  # see keras_ops.is_attention
-        found = tensorflow_tracer.traced(None, symbols, lambda tensors: run_on(keras_ops.exact_attention(layer), tensors))
+        found = tensorflow_tracer.traced(
+            None, symbols, lambda x: run_on(keras_ops.exact_attention(layer), list(tree.flatten(x)))
+        )
     else:
         found = NotReadable("is read with TensorFlow")
     if isinstance(found, Trace) and len(found.returned) != len(call.outputs):

@@ -87,7 +87,7 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if _is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined on attention, such as {attention.label}. Use gradient_attention or legrad, "
+                f"Excitation backprop is not defined on attention, such as {attention.label}. Use gradient_attention, legrad "
                 "or a class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
+from support.networks import CONVOLUTIONAL
 
 import tfviz
 from tfviz.graph.backprop import inputs_of, run
@@ -124,7 +125,7 @@ def two_units() -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("method", [key for key, cls in tfviz.METHODS.items() if cls.takes_target])
+@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
 def test_one_sigmoid_unit_is_two_classes(method: str) -> None:
     one, two = one_unit(), two_units()
     images = networks.pictures(one, 4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from support.networks import CONVOLUTIONAL
 from tensorflow.python.framework import ops
 
 import tfviz
@@ -29,7 +30,7 @@ def collected() -> int:
     return len(ops.gradient_registry._registry)
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_model_and_its_explainer_are_collected(method: str) -> None:
     before = collected()
     model = small()
@@ -69,7 +70,7 @@ def test_a_kept_function_still_has_its_gradient() -> None:
 
 def test_all_methods_of_one_model_read_it_once() -> None:
     model = small()
-    explainers = [method(model) for method in tfviz.METHODS.values()]
+    explainers = [method(model) for method in CONVOLUTIONAL.values()]
     assert len({id(explainer.read) for explainer in explainers}) == 1
     assert read_model(model) is explainers[0].read
     model.get_layer("features").activation = keras.activations.tanh

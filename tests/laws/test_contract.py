@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import networks
-from support.networks import CAMS, EXCITATIONS
+from support.networks import CAMS, CONVOLUTIONAL, EXCITATIONS
 
 import tfviz
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 
 STYLES = ("heatmap", "signed", "grey")
-TARGETED = [key for key, method in tfviz.METHODS.items() if method.takes_target]
+TARGETED = [key for key, method in CONVOLUTIONAL.items() if method.takes_target]
 CLASSES = 5
 
 
@@ -51,7 +51,7 @@ def explainer(method: str, model: keras.Model) -> Explainer:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "method" in metafunc.fixturenames:
         is_targeted = "target" in metafunc.function.__name__
-        metafunc.parametrize("method", TARGETED if is_targeted else list(tfviz.METHODS))
+        metafunc.parametrize("method", TARGETED if is_targeted else list(CONVOLUTIONAL))
 
 
 def assert_same(got: Any, want: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
-from support.networks import CAMS
+from support.networks import CAMS, CONVOLUTIONAL
 
 import tfviz
 from tfviz.errors import near_matches
@@ -55,7 +55,7 @@ def test_images_that_do_not_fit_the_model_are_rejected(name: str, model: keras.M
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_images_that_are_not_finite_are_rejected_by_index(
     method: str, bad: float, model: keras.Model, images: np.ndarray
 ) -> None:
@@ -155,20 +155,20 @@ def test_visual_backprop_needs_the_size_inside_a_tf_function() -> None:
 # --- models ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_anything_but_a_model_is_rejected(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"Expected a keras\.Model\. Received: str \('vgg16'\)"):
         tfviz.METHODS[method]("vgg16")
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_an_unbuilt_sequential_model_is_rejected(method: str) -> None:
     model = keras.Sequential([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(2)], name="fresh")
     with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*Call it once on an image"):
         tfviz.METHODS[method](model)
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_channels_first_is_rejected_with_the_layers_name(method: str) -> None:
     inputs = keras.Input((3, 9, 9))
     x = layers.Conv2D(4, 3, data_format="channels_first", name="odd_one")(inputs)

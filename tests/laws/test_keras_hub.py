@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.networks import EXCITATIONS
+from support.networks import CONVOLUTIONAL, EXCITATIONS
 from support.purity import assert_untouched, snapshot
 from support.second_route import assert_equal, build, call, second_route
 from support.zoo import ALL_CAMS, Head, Species, alive, noise
@@ -108,7 +108,7 @@ def pair(species: Species) -> tuple[Any, Any]:
     return model, species.twin_of(model)
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_convolutional_classifier_is_explained_correctly(method: str, species: Species, pair: tuple[Any, Any]) -> None:
     (model, twin), images = pair, noise(*SHAPE)
     before = snapshot(model)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CAMS, NETWORKS
+from support.networks import CAMS, CONVOLUTIONAL, NETWORKS
 from support.tape import compiled_gradient
 
 import tfviz
@@ -158,7 +158,7 @@ def flipped(model: keras.Model) -> keras.Model:
     return mirrored
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_flipping_the_image_and_the_kernels_flips_the_map(method: str) -> None:
     model = keras.Sequential([
         keras.Input((13, 13, 3)),
@@ -177,7 +177,7 @@ def test_flipping_the_image_and_the_kernels_flips_the_map(method: str) -> None:
     assert_close(got[:, :, ::-1], want)
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_batch_equals_its_images_one_by_one(method: str) -> None:
     model = networks.build("residual")
     images, explainer = (
@@ -190,7 +190,7 @@ def test_a_batch_equals_its_images_one_by_one(method: str) -> None:
         np.testing.assert_allclose(explainer(images[i : i + 1])[0], whole[i], rtol=1e-4, atol=1e-6 * abs(whole[i]).max())
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_constant_image_and_dead_relus_give_no_nan(method: str) -> None:
     model = networks.build("plain")
     model.get_layer("c2").set_weights([-abs(w) - 1 for w in model.get_layer("c2").get_weights()])
@@ -200,7 +200,7 @@ def test_a_constant_image_and_dead_relus_give_no_nan(method: str) -> None:
 # --- compilation ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_one_trace_serves_every_batch_of_one_size(method: str) -> None:
     model = networks.build("separable")
     explainer = tfviz.METHODS[method](model)
@@ -237,7 +237,7 @@ def first_output(outputs: tf.Tensor) -> tf.Tensor:
     return outputs[:, 0]
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_an_explainer_works_inside_a_users_tf_function(method: str) -> None:
     model = networks.build("residual")
     images, explainer = networks.pictures(model, 3), tfviz.METHODS[method](model)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from support.networks import with_random_weights
+from support.networks import CONVOLUTIONAL, with_random_weights
 from support.tape import compiled_gradient
 from support.zoo import noise
 from tensorflow.python.eager import context
@@ -106,7 +106,7 @@ def test_filter_gradients_are_counted(images: np.ndarray) -> None:
     assert filter_gradients(lambda: compiled_gradient(model, images)) == 0
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 @pytest.mark.parametrize("model", [residual, blank, saturated, broken])
 @pytest.mark.filterwarnings("ignore:.*(zero everywhere|NaN or infinity)")
 def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
@@ -145,7 +145,7 @@ def test_a_reason_is_found_without_filter_gradients(
 
 
 def test_the_computation_gives_the_same_result_in_eager_mode(images: np.ndarray) -> None:
-    for method in tfviz.METHODS:
+    for method in CONVOLUTIONAL:
         explainer = tfviz.METHODS[method](residual())
         target = tf.constant([1]) if explainer.takes_target else None
         attribution = explainer.compute([tf.constant(images)], target).attribution

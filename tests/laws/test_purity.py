@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks, reference
-from support.networks import NETWORKS
+from support.networks import CONVOLUTIONAL, NETWORKS
 from support.purity import assert_untouched, regularized, snapshot
 
 import tfviz
@@ -23,7 +23,7 @@ def explain(method: str, model: keras.Model, target: Any = None, **options: Any)
     return explainer(networks.pictures(model), target if explainer.takes_target else None).numpy()
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_the_model_is_untouched_by_every_method(method: str) -> None:
     for model in (regularized(), networks.build("nested"), networks.build("shared")):
         before = snapshot(model)
@@ -42,7 +42,7 @@ def test_every_network_is_untouched_through_an_explainers_life(name: str) -> Non
     assert_untouched(model, before)
 
 
-@pytest.mark.parametrize("method", [key for key, cls in tfviz.METHODS.items() if cls.takes_target])
+@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
 def test_the_model_is_untouched_after_a_target_function_has_failed(method: str) -> None:
     def failing(outputs: tf.Tensor) -> tf.Tensor:
         raise KeyError("no such class")
@@ -54,7 +54,7 @@ def test_the_model_is_untouched_after_a_target_function_has_failed(method: str) 
     assert_untouched(model, before)
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_after_a_failure_the_model_is_untouched_and_the_explainer_works(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = regularized()
     before, images = snapshot(model), networks.pictures(model)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support import networks
+from support.networks import CONVOLUTIONAL
 
 import tfviz
 
@@ -29,7 +30,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("method", [key for key, cls in tfviz.METHODS.items() if cls.takes_target])
+@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
 def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
     """Class 0 is the background, with the logit −z, and class 1 the foreground, with z."""
     model = binary_segmentation(ENDS[end])

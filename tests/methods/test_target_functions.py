@@ -217,8 +217,8 @@ def test_the_choice_of_the_original_image_can_be_kept() -> None:
     target = tfviz.Detection([2, 2, 8, 8], 1, box_format="xyxy")
     chosen = target.choose(outputs)
     np.testing.assert_array_equal(target.score(outputs, chosen), target(outputs))
-    others = (chosen + 1) % 12
-    want = [outputs["scores"][n, int(others[n]), 1] for n in range(2)]
+    others = [(chosen[0] + 1) % 12]
+    want = [outputs["scores"][n, int(others[0][n]), 1] for n in range(2)]
     np.testing.assert_array_equal(target.score(outputs, others), want)
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import networks
+from support.networks import CONVOLUTIONAL
 
 import tfviz
 
-METHODS = sorted(tfviz.METHODS)
+METHODS = sorted(CONVOLUTIONAL)
 
 
 def images_for(model: keras.Model, count: int = 3) -> np.ndarray:

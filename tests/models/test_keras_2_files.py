@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from keras.src.saving import serialization_lib
+from support.networks import CONVOLUTIONAL
 from support.tape import compiled_gradient
 from support.zoo import noise
 
@@ -158,7 +159,7 @@ def test_the_network_computes_the_same_outputs(old: keras.Model, new: keras.Mode
     assert np.ptp(new(images)) > 0.1
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_every_method_explains_it_like_the_same_network_built_in_keras_3(
     method: str, old: keras.Model, new: keras.Model
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support import networks
+from support.networks import CONVOLUTIONAL
 from support.zoo import film, noise, time_distributed
 
 import tfviz
@@ -50,7 +51,7 @@ def test_a_time_distributed_stands_for_its_output(model: keras.Model) -> None:
     assert graph.names["frames"] == graph.names["frames/around/d1"]
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: keras.Model, films: np.ndarray) -> None:
     # One video must not affect the other.
     films = films * np.array([1, 100])[:, None, None, None, None]
@@ -60,7 +61,7 @@ def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: kera
         np.testing.assert_allclose(together[number], alone, rtol=1e-3, atol=1e-5 * abs(alone).max())
 
 
-@pytest.mark.parametrize("method", tfviz.METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_video_may_have_any_number_of_frames(method: str) -> None:
     fixed = time_distributed("softmax")
     inputs = keras.Input((None, 12, 10, 2))

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 import tfviz
 from support import rewritten
-from support.networks import CAMS
+from support.networks import CAMS, CONVOLUTIONAL
 from support.tape import compiled
 from tfviz.models.architectures import ARCHITECTURES
 
@@ -120,7 +120,7 @@ class Matrix:
 
     def fill(self) -> None:
         before = fingerprint(self.model), fingerprint(self.precise)
-        for method in tfviz.METHODS:
+        for method in CONVOLUTIONAL:
             start = time.perf_counter()
             self.cells[method] = self._cell(method)
             print(f"{self.name} {method}: {self.cells[method]} ({time.perf_counter() - start:.0f} s)", flush=True)

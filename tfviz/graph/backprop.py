@@ -159,7 +159,8 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
 
 def _independent(graph: Graph, values: Sequence[Value]) -> list[Value]:
     """Return those values that depend on none of the others."""
-    reached, dependent = set(values), set()
+    reached: set[Value] = set(values)
+    dependent: set[Value] = set()
     for step in graph.steps:
         if reached.intersection(step.inputs):
             dependent.update(step.outputs)

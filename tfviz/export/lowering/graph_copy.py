@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.export.lowering.loops import Unroller, run_needed
-from tfviz.graph.backprop import traced_for_float32
+from tfviz.graph.conversion import tracing_for_conversion
 from tfviz.nesting import Nested
 from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
@@ -29,7 +29,7 @@ def traced(
     function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
-    with inlined_functions(), traced_for_float32():
+    with inlined_functions(), tracing_for_conversion():
         # Only calls are inlined, and get_concrete_function isn't one: this function stays a
         # function.
         return tf.function(function, autograph=False).get_concrete_function(*specs)

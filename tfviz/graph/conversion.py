@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+# The name of the loop over perturbed copies. Converted graphs keep it as a loop: its steps hold the
+# whole network, so they must not be copied.
+LOOP_OVER_COPIES = "loop_over_copies"
+
 _converting: ContextVar[bool] = ContextVar("converting", default=False)
 
 

@@ -16,7 +16,7 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.errors import UnknownLayerError, UnsupportedModelError
-from tfviz.graph.conversion import is_traced_for_conversion
+from tfviz.graph.conversion import is_traced_for_float32
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Operation
 from tfviz.nesting import Nested
@@ -117,7 +117,7 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
     behind = graph.after(starts)
     given = [value for value in values if value in starts or value not in behind]
     rest = graph.before([*graph.outputs, *at], given=given)
-    is_half = not is_traced_for_conversion() and graph.is_half_precision()
+    is_half = not is_traced_for_float32() and graph.is_half_precision()
     with tf.GradientTape(watch_accessed_variables=False, persistent=is_half) as tape:
         tape.watch([values[value] for value in starts if values[value].dtype.is_floating])
         values = run(values, rest, rules)

@@ -137,7 +137,7 @@ class NoiseExplainer(SampledExplainer):
             return tf.random.stateless_normal(shape, [self._seed + number * 2**20, k], alg="philox")
 
         if is_traced_for_conversion():
-            with tf.init_scope():  # other runtimes draw other numbers, or none
+            with tf.init_scope():  # other runtimes draw other numbers
                 drawn = tf.stack([draw(tf.constant(k)) for k in range(self._samples)]).numpy()
             return tf.gather(tf.constant(drawn), numbers)
         if numbers.shape[0] is not None:

@@ -29,7 +29,7 @@ def traced(
     function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
-    with inlined_functions(), tracing_for_conversion():
+    with inlined_functions(), tracing_for_conversion(in_float32=True):
         # Only calls are inlined, and get_concrete_function isn't one: this function stays a
         # function.
         return tf.function(function, autograph=False).get_concrete_function(*specs)

@@ -139,7 +139,7 @@ class Unroller:
 
         def with_state(state: Sequence[tf.Tensor]) -> list[Any]:
             now = dict(zip(changed, state, strict=True))
-            return [now.get(i, x if x.dtype == tf.resource else with_known_shape(x)) for i, x in enumerate(inputs)]
+            return [now.get(i, x if _is_variable(x) else with_known_shape(x)) for i, x in enumerate(inputs)]
 
         def step(*state: tf.Tensor) -> list[tf.Tensor]:
             after = self._call(operation, "body", with_state([tf.ensure_shape(x, x.shape) for x in state]))
@@ -202,3 +202,7 @@ def with_known_shape(x: tf.Tensor) -> tf.Tensor:
     tf2onnx does not know the shapes of what a body reads.
     """
     return x if getattr(x, "graph", None) is tf.compat.v1.get_default_graph() else tf.ensure_shape(x, x.shape)
+
+
+def _is_variable(x: tf.Tensor | tf.Variable) -> bool:
+    return isinstance(x, tf.Variable) or x.dtype == tf.resource

@@ -138,6 +138,9 @@ class SampledExplainer(Explainer):
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
 
+    def rows_for(self, images: list[tf.Tensor]) -> int:
+        return int(self.copies_per_image(images)) * int(images[0].shape[0])
+
     def _outputs(self, values: Values) -> Nested[tf.Tensor]:
         return tree.map_structure(lambda value: values[value], self.graph.output_structure)
 

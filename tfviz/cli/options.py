@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tfviz.errors import escaped
+
+
+# "--method all" leaves out methods that run the network more often than this per image.
+MOST_ROWS_OF_ALL = 256
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,6 +59,16 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
         "(0..255), or a JSON file; default: the network's own, if tfviz knows it by name",
+    )
+
+
+def add_backgrounds(parser: argparse.ArgumentParser) -> None:
+    """Add --backgrounds."""
+    parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        metavar="PATH",
+        help="folder of at least 8 typical images, which expected_gradients compares with; default: none",
     )
 
 

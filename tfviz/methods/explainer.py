@@ -179,7 +179,19 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._check, flat, target))
+        run, check = self._bound(flat, target, self._attribution), partial(self._check, flat, target)
+        return PreparedCall(run, check, self.rows_for(flat) if tf.executing_eagerly() else 0)
+
+    def rows_for(self, images: list[tf.Tensor]) -> int:
+        """Return how many rows of perturbed copies a call runs.
+
+        Args:
+            images: one tensor, or its spec, per input of the model.
+
+        Returns:
+            The number of rows; 0 for a method that makes no copies.
+        """
+        return 0
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
         """Warn about what a method itself can find wrong in its results, outside of a trace."""

@@ -11,6 +11,7 @@ from keras import tree
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
+from tfviz.graph.conversion import is_traced_for_conversion
 from tfviz.methods.baselines import interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
@@ -135,6 +136,10 @@ class NoiseExplainer(SampledExplainer):
         def draw(k: tf.Tensor) -> tf.Tensor:
             return tf.random.stateless_normal(shape, [self._seed + number * 2**20, k], alg="philox")
 
+        if is_traced_for_conversion():
+            with tf.init_scope():  # other runtimes draw other numbers
+                drawn = tf.stack([draw(tf.constant(k)) for k in range(self._samples)]).numpy()
+            return tf.gather(tf.constant(drawn), numbers)
         if numbers.shape[0] is not None:
             return tf.stack([draw(k) for k in tf.unstack(numbers)])
         return tf.map_fn(draw, numbers, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))

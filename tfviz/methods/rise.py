@@ -104,7 +104,9 @@ class RISE(RemovalExplainer):
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
         masks = self._masks_for(images, numbers)
         p = as_copies(self.probabilities(self.rows_with(images, masks), fixed), fixed.copies)
-        return sums + tf.tensordot(p, masks, [[0], [0]])
+        # not a matrix product, which LiteRT's converter rejects for masks that were gathered
+        weights = p[(..., *[None] * (len(masks.shape) - 1))]
+        return sums + tf.reduce_sum(weights * masks[:, None], axis=0)
 
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> tf.Tensor:
         return sums / (self._samples * self._kept)

@@ -17,6 +17,7 @@ from keras import tree
 from tfviz import keras_internals, targets
 from tfviz.errors import OptionError
 from tfviz.graph.backprop import Values, inputs_of, run
+from tfviz.graph.conversion import LOOP_OVER_COPIES, is_traced_for_conversion
 from tfviz.graph.probabilities import probabilities
 from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
@@ -82,8 +83,9 @@ class SampledExplainer(Explainer):
         """Compute the attribution within one graph, with a loop if the copies don't fit one batch."""
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
-        if isinstance(total, int) and count is not None:
-            sums = self._added_in_equal_parts(images, seed, choice, context, sums, total, max(1, self.batch_size // count))
+        if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
+            most = max(1, self.batch_size // (count or 1))
+            sums = self._added_in_equal_parts(images, seed, choice, context, sums, total, most)
         else:
             most = tf.maximum(1, self.batch_size // tf.shape(images[0])[0])
             step = lambda first, sums: (  # noqa: E731
@@ -136,6 +138,9 @@ class SampledExplainer(Explainer):
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
 
+    def rows_for(self, images: list[tf.Tensor]) -> int:
+        return int(self.copies_per_image(images)) * int(images[0].shape[0])
+
     def _outputs(self, values: Values) -> Nested[tf.Tensor]:
         return tree.map_structure(lambda value: values[value], self.graph.output_structure)
 
@@ -177,7 +182,8 @@ def _loop(condition: Callable[..., tf.Tensor], step: Callable[..., Any], sums: S
         first, sums = step(first, sums)
         return first, tree.map_structure(lambda x, shape: tf.ensure_shape(x, shape), sums, shapes)
 
-    return tf.while_loop(condition, keep_shapes, (tf.constant(0), sums), parallel_iterations=1)
+    start = (tf.constant(0), sums)
+    return tf.while_loop(condition, keep_shapes, start, parallel_iterations=1, name=LOOP_OVER_COPIES)
 
 
 def positive_integer(name: str, given: object) -> int:

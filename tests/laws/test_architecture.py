@@ -31,6 +31,7 @@ FLOORS = [
     ["rules", "class_scores"],
     ["methods"],
     ["render"],
+    ["metrics"],
     ["explanations"],
     ["runs"],
     ["snapshots", "export"],

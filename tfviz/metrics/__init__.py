@@ -1,0 +1,1 @@
+"""Metrics of how well a method's maps agree with the model."""

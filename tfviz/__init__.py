@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.images.preprocessing import Preprocessing as Preprocessing
     from tfviz.methods import *  # noqa: F403 - the classes of the registry
     from tfviz.methods.visual_backprop_model import with_visual_backprop as with_visual_backprop
+    from tfviz.metrics.sanity import sanity_check as sanity_check
+    from tfviz.metrics.sanity_result import SanityCheck as SanityCheck
     from tfviz.models import load_images as load_images
     from tfviz.models import load_model as load_model
     from tfviz.render import contact_sheet as contact_sheet
@@ -59,6 +61,8 @@ _HOMES = {
     "tfviz.export": ("load_explainer",),
     "tfviz.film.film": ("write_film",),
     "tfviz.explanations": ("explain", "explain_file"),
+    "tfviz.metrics.sanity": ("sanity_check",),
+    "tfviz.metrics.sanity_result": ("SanityCheck",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
     "tfviz.images.preprocessing": ("Preprocessing",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,16 +11,10 @@ from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError
 from tfviz.graph.layer_search import require_height_and_width
 from tfviz.methods import METHODS, ExcitationBackprop
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.lookup import method_named
+from tfviz.methods.lookup import method_named, takes_layer
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 _UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError)
-
-
-def takes_layer(method: type[Explainer]) -> bool:
-    """Return whether a method takes a layer."""
-    # On Python 3.10, the signature of `method` itself is just *args.
-    return "layer" in inspect.signature(method.__init__).parameters
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:

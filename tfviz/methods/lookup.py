@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from tfviz.errors import UnknownMethodError, near_matches
 from tfviz.methods import METHODS
 from tfviz.methods.explainer import Explainer
@@ -23,3 +25,9 @@ def method_named(key: str) -> type[Explainer]:
     if method is None:
         raise UnknownMethodError(f"tfviz has no method {key!r}. {near_matches(str(key), METHODS)}")
     return method
+
+
+def takes_layer(method: type[Explainer]) -> bool:
+    """Return whether a method takes a layer."""
+    # On Python 3.10, the signature of `method` itself is just *args.
+    return "layer" in inspect.signature(method.__init__).parameters

@@ -28,7 +28,7 @@ def hog(maps: np.ndarray) -> np.ndarray:
     if not rows or not columns:
         return np.zeros((count, 0))
     size = (min(BLOCK, rows), min(BLOCK, columns))
-    blocks = np.lib.stride_tricks.sliding_window_view(cells, size, axis=(1, 2))  # (N, r, c, 9, 3, 3)
+    blocks = np.lib.stride_tricks.sliding_window_view(cells, size, axis=(1, 2))
     blocks = np.moveaxis(blocks, 3, -1).reshape(*blocks.shape[:3], -1)
     return _normalized(np.minimum(_normalized(blocks), _CUT)).reshape(count, -1)
 

@@ -35,7 +35,8 @@ from tfviz.metrics.blankness import is_blank
 from tfviz.metrics.histogram_entropy import histogram_entropy
 from tfviz.metrics.random_clone import RandomClone
 from tfviz.metrics.resized_maps import resized_maps
-from tfviz.metrics.sanity_result import EMPRT, RANDOM_LOGIT, TOP_DOWN, UNRELATED, SanityCheck, SanityScore
+from tfviz.metrics.sanity_result import SanityCheck
+from tfviz.metrics.sanity_score import EMPRT, RANDOM_LOGIT, TOP_DOWN, UNRELATED, SanityScore
 from tfviz.metrics.similarities import similarity
 from tfviz.reading.read_model import read_model
 
@@ -68,7 +69,8 @@ def sanity_check(
         layer: the layer for methods that take one; None means the method's own choice.
         orders: "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The verdict
             needs "top_down".
-        randomization: "permute" shuffles the weights of each layer, "initializer" draws them anew.
+        randomization: "permute" shuffles the weights of each layer, "initializer" draws new
+            ones.
         steps: at how many depths the maps are compared, evenly spaced over the layers.
         batch_size: the largest number of images to run at once.
         seed: the seed of the random weights and classes.

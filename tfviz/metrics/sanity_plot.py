@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tfviz.metrics.sanity_result import DECIDING, EMPRT, NAMES, UNRELATED, Row
+from tfviz.metrics.sanity_score import DECIDING, EMPRT, NAMES, UNRELATED, Row
 from tfviz.render.notebook_figure import NotebookFigure
 from tfviz.render.titles import title_of
-
-if TYPE_CHECKING:
-    from tfviz.metrics.sanity_result import SanityCheck
 
 # Inches.
 COLUMN, ROW, MARGIN = 5.0, 3.1, 0.4
@@ -26,25 +23,26 @@ TITLES = {
 }
 
 
-def plot(check: SanityCheck) -> Figure:
+def plot(rows: Sequence[Row]) -> Figure:
     """Plot the similarities of each method in each order, with those of unrelated maps dashed.
 
     Args:
-        check: the sanity check.
+        rows: the rows of a sanity check.
 
     Returns:
         The figure.
     """
-    methods, orders = check.methods, [order for order in TITLES if any(row["test"] == order for row in check.rows)]
+    methods = list(dict.fromkeys(str(row["method"]) for row in rows))
+    orders = [order for order in TITLES if any(row["test"] == order for row in rows)]
     figure = NotebookFigure(max(len(orders), 1) * COLUMN + MARGIN, max(len(methods), 1) * ROW + MARGIN)
     axes = figure.subplots(max(len(methods), 1), max(len(orders), 1), squeeze=False, sharey=True)
-    for row, method in zip(axes, methods, strict=True):
-        row[0].set_ylabel("similarity to the original map", fontsize=8)
-        for one, order in zip(row, orders, strict=False):
-            _draw(one, [found for found in check.rows if found["method"] == method], order)
+    for line, method in zip(axes, methods, strict=True):
+        line[0].set_ylabel("similarity to the original map", fontsize=8)
+        for one, order in zip(line, orders, strict=False):
+            _draw(one, [row for row in rows if row["method"] == method], order)
             one.set_title(f"{title_of(method)}: {TITLES[order]}", fontsize=9, loc="left")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    if any(row["test"] == UNRELATED for row in check.rows):
+    if any(row["test"] == UNRELATED for row in rows):
         handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=0.8))
         labels.append("dashed: maps of two different images")
     figure.legend(handles, labels, loc="lower center", ncols=5, fontsize=8, frameon=False)
@@ -52,11 +50,12 @@ def plot(check: SanityCheck) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, rows: list[Row], order: str) -> None:
+def _draw(axes: Axes, rows: Sequence[Row], order: str) -> None:
     for measure, color in COLORS.items():
         drawn = [row for row in rows if row["test"] == order and row["measure"] == measure and row["measure"] != EMPRT]
         places = range(len(drawn))
-        top = 3 if measure == DECIDING else 2  # it coincides with that of magnitudes for positive maps
+        # For positive maps, both correlations are the same line.
+        top = 3 if measure == DECIDING else 2
         axes.plot(
             places, [row["value"] for row in drawn], color=color, marker="o", markersize=3, label=NAMES[measure], zorder=top
         )

@@ -8,68 +8,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
-from typing import TypeAlias
+from operator import attrgetter
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tfviz.metrics.bootstrap import interval
-
-TOP_DOWN, RANDOM_LOGIT, UNRELATED, EMPRT = "top_down", "random_logit", "unrelated", "emprt"
-DECIDING = "spearman"  # signed, because SSIM and HOG are high for any two smooth maps
-HARDLY = 0.5  # of the similarity beyond that of unrelated maps
-DEPENDS, HARDLY_DEPENDS, UNTESTED = "depends", "hardly depends", "no class to compare"
-
-WORDS = {UNRELATED: "the map of another image", RANDOM_LOGIT: "the map of a random other class"}
-CUMULATIVE = {
-    TOP_DOWN: "the upper {share:.0%} of the layers randomized",
-    "bottom_up": "the lower {share:.0%} of the layers randomized",
-}
-NAMES = {
-    "spearman": "Spearman",
-    "spearman_abs": "Spearman of magnitudes",
-    "ssim": "SSIM",
-    "hog": "HOG",
-    EMPRT: "eMPRT",
-}
-
-Row: TypeAlias = dict[str, "str | float | int"]
-
-
-@dataclass(frozen=True)
-class SanityScore:
-    """One comparison of one image's maps.
-
-    Attributes:
-        method: the key of the method.
-        layer: the layer that it explains; "" for the image.
-        test: "top_down", "bottom_up", "independent", "random_logit" or, for two images of the
-            original model, "unrelated".
-        randomized: the path of the layer that was randomized last.
-        depth: the share of the layers that are random; for "independent", the position of the one
-            that is, counted from the output.
-        measure: the similarity, or "emprt".
-        image: the number of the image.
-        value: the value.
-        blank: whether one of the two maps is blank.
-    """
-
-    method: str
-    layer: str
-    test: str
-    randomized: str
-    depth: float
-    measure: str
-    image: int
-    value: float
-    blank: bool
+from tfviz.metrics.sanity_plot import plot
+from tfviz.metrics.sanity_score import (
+    CUMULATIVE,
+    DECIDING,
+    DEPENDS,
+    HARDLY,
+    HARDLY_DEPENDS,
+    NAMES,
+    RANDOM_LOGIT,
+    TOP_DOWN,
+    UNRELATED,
+    UNTESTED,
+    WORDS,
+    Row,
+    SanityScore,
+)
 
 
 @dataclass(frozen=True)
 class SanityCheck:
     """How similar maps stay when weights or classes change; see `tfviz.sanity_check`.
 
-    Attributes:
+    Args:
         scores: one comparison per method, test, depth, measure and image.
     """
 
@@ -81,16 +48,13 @@ class SanityCheck:
         (95 % bootstrap interval), n and blank (the number of blank maps).
         """
         found = []
-        for key, group in groupby(
-            self.scores, lambda one: (one.method, one.layer, one.test, one.randomized, one.depth, one.measure)
-        ):
+        names = ("method", "layer", "test", "randomized", "depth", "measure")
+        for key, group in groupby(self.scores, attrgetter(*names)):
             scores = list(group)
-            values = np.array([one.value for one in scores])
-            low, high = interval(values)
-            names = ("method", "layer", "test", "randomized", "depth", "measure")
-            about: Row = dict(zip(names, key, strict=True))
-            found.append({**about, "value": float(values.mean()), "low": low, "high": high,
-                          "n": len(scores), "blank": sum(one.blank for one in scores)})  # fmt: skip
+            low, high = interval(np.array([one.value for one in scores]))
+            row: Row = dict(zip(names, key, strict=True))
+            row |= {"value": float(np.mean([one.value for one in scores])), "low": low, "high": high}
+            found.append({**row, "n": len(scores), "blank": sum(one.blank for one in scores)})
         return found
 
     @property
@@ -102,8 +66,8 @@ class SanityCheck:
     def verdicts(self) -> list[Row]:
         """What each method depends on: method, on, verdict, kept, similarity and unrelated.
 
-        `on` is "the upper half of the layers", "all layers" or "the class". `kept` is the share of the
-        similarity that remains when they are random, beyond that of unrelated maps:
+        `on` is "the upper half of the layers", "all layers" or "the class". `kept` is the share of
+        the similarity that remains when they are random, beyond that of unrelated maps:
         (similarity − unrelated)/(1 − unrelated), for signed maps and Spearman's correlation. Above
         .5, the method hardly depends on them. A verdict says nothing about which method is better.
         """
@@ -139,7 +103,11 @@ class SanityCheck:
         return float(np.mean(values)) if values else None
 
     def to_markdown(self) -> str:
-        """Return the verdicts and the similarities behind them as Markdown tables."""
+        """Return the verdicts and the similarities behind them as Markdown.
+
+        Returns:
+            Two tables.
+        """
         tested = list(dict.fromkeys(str(one["on"]) for one in self.verdicts))
         lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
         for method in self.methods:
@@ -170,12 +138,14 @@ class SanityCheck:
         Returns:
             A Matplotlib figure that is not registered with pyplot.
         """
-        from tfviz.metrics.sanity_plot import plot
-
-        return plot(self)
+        return plot(self.rows)
 
     def to_csv(self) -> str:
-        """Return the rows as CSV, with a header."""
+        """Return the rows as CSV.
+
+        Returns:
+            A header and one line per row.
+        """
         out = io.StringIO()
         names = list(self.rows[0]) if self.rows else [field.name for field in fields(SanityScore)]
         writer = csv.DictWriter(out, names, lineterminator="\n")

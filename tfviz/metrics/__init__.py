@@ -1,1 +1,1 @@
-"""Metrics of how well a method's maps agree with the model."""
+"""Faithfulness metrics: how well maps agree with the model and with annotated objects."""

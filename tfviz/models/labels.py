@@ -182,13 +182,18 @@ def _from_lines(text: str) -> tuple[str, ...]:
 
 
 def _from_json(content: Any) -> tuple[str, ...]:
-    if isinstance(content, dict) and not isinstance(content.get("labels", 0), int):
-        content = content["labels"]
+    content = _unwrapped(content)
     if isinstance(content, dict):
         return _in_order(_numbered(key, value) for key, value in content.items())
     if isinstance(content, list):
         return _in_order(_from_entry(position, entry) for position, entry in enumerate(content))
     raise TypeError(f"Expected a list or an object. Received: {content!r:.60}")
+
+
+def _unwrapped(content: Any) -> Any:
+    """Return what an object has under "labels", unless that is the number of a class."""
+    is_inside = isinstance(content, dict) and not isinstance(content.get("labels", 0), int)
+    return content["labels"] if is_inside else content
 
 
 def _numbered(key: str, value: Any) -> tuple[int, str]:
@@ -204,13 +209,12 @@ def _from_entry(position: int, entry: Any) -> tuple[int, str]:
 
 
 def _wordnet_ids(content: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the WordNet ids in Keras' file, or those under "wnid"; () unless every class has one."""
-    if isinstance(content, dict):
-        content = content.get("labels", content)
+    """Return the WordNet ids in Keras' file, or under "wnid"; () if a class has none."""
+    content = _unwrapped(content)
     if isinstance(content, dict):
         found = {int(key): value[0] for key, value in content.items() if isinstance(value, list) and len(value) > 1}
     else:
-        entries = [(place, one) for place, one in enumerate(content or []) if isinstance(one, dict) and "wnid" in one]
+        entries = [(place, one) for place, one in enumerate(content or ()) if isinstance(one, dict) and "wnid" in one]
         found = {int(one.get("id", place)): one["wnid"] for place, one in entries}
     return tuple(str(found[place]) for place in range(len(names))) if set(found) >= set(range(len(names))) else ()
 

@@ -1,6 +1,7 @@
 """Our own format: a JSON list with one entry per object, or per image with one kind of object.
 
-    [{"file": "cat.jpg", "width": 480, "height": 320, "classes": [281], "boxes": [[50, 35, 339, 320]]}]
+    [{"file": "cat.jpg", "width": 480, "height": 320,
+      "classes": [281], "boxes": [[50, 35, 339, 320]]}]
 
 `classes` are indices, names or WordNet ids (`imagenet_ids` means the same). Several are alternative
 right answers for the same object; different objects in an image have an entry each. Boxes are [x0,

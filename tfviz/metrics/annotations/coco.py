@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
+from matplotlib.path import Path as Outline
 
 from tfviz.errors import OptionError, shown
 from tfviz.metrics.annotations.annotated_image import AnnotatedImage, AnnotatedObject, Size
@@ -43,7 +43,7 @@ def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]
         image = images.get(field_of(one, "image_id", int, where))
         category = categories.get(field_of(one, "category_id", int, where))
         if image is None or category is None:
-            raise OptionError(f"{where} has an annotation of an unknown image or category. Received: {str(one):.120}.")
+            raise OptionError(f"{where} has an annotation of an unknown image or category. Received: {one!s:.120}.")
         index = names.known(category)
         if index is not None:
             image.objects.append(_object(one, index, where))
@@ -66,17 +66,24 @@ def _object(annotation: object, index: int, where: str) -> AnnotatedObject:
 def _corners(shape: Sequence[object], where: str) -> list[np.ndarray]:
     try:
         corners = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in shape]
+        if all(len(one) > 2 and np.isfinite(one).all() for one in corners):
+            return corners
+        reason = None
     except (ValueError, TypeError) as error:
-        raise OptionError(f"{where} has a polygon that is not [x, y, x, y, …]. Received: {str(shape):.120}.") from error
-    return corners
+        reason = error
+    raise OptionError(f"{where} has a polygon that is not [x, y, x, y, x, y, …]. Received: {shape!s:.120}.") from reason
 
 
 def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """Fill polygons. COCO's coordinates count from a pixel's corner, OpenCV's from its center."""
-    mask, shift = np.zeros(size, np.uint8), 8
+    """Return the pixels whose centers lie in one of the polygons."""
+    mask = np.zeros(size, bool)
     for corners in polygons:
-        cv2.fillPoly(mask, [np.rint((corners - 0.5) * 2**shift).astype(np.int32)], 1, shift=shift)
-    return mask.astype(bool)
+        left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+        right, bottom = np.minimum(np.ceil(corners.max(axis=0)), size[::-1]).astype(int)
+        x, y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+        inside = Outline(corners).contains_points(np.stack([x.ravel(), y.ravel()], axis=1))
+        mask[top : top + x.shape[0], left : left + x.shape[1]] |= inside.reshape(x.shape)
+    return mask
 
 
 def _run_lengths(counts: Sequence[int], size: Size) -> np.ndarray:

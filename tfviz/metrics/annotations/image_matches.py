@@ -36,8 +36,8 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         if len(places) > 1 or (places and places[0] in found):
             files = ", ".join(shown(paths[place]) for place in places[:2])
             raise OptionError(
-                f"The annotations of '{shown(image.name)}' are not unique: {files}. Annotate each image once, by a path that ends "
-                "differently."
+                f"The annotations of '{shown(image.name)}' are not unique: {files}. Annotate each image once, by a path that "
+                "ends differently."
             )
         if places:
             found[places[0]] = image

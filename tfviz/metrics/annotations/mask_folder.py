@@ -35,8 +35,8 @@ def read(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
     subfolders = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
     if not subfolders:
         raise OptionError(
-            f"The folder {shown(folder)} has neither Pascal VOC files (.xml) nor subfolders with masks. Sort the masks into one "
-            "subfolder per class."
+            f"The folder {shown(folder)} has neither Pascal VOC files (.xml) nor subfolders with masks. Sort the masks into "
+            "one subfolder per class."
         )
     images: dict[str, AnnotatedImage] = {}
     for subfolder in subfolders:
@@ -50,6 +50,6 @@ def read(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
 
 def _mask(path: Path, _size: Size) -> np.ndarray:
     try:
-        return read_image(path).any(axis=-1)
+        return np.any(read_image(path), axis=-1)
     except ImageError as error:
         raise OptionError(f"A mask cannot be read. {error}") from error

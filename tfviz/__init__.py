@@ -37,6 +37,9 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.images.preprocessing import Preprocessing as Preprocessing
     from tfviz.methods import *  # noqa: F403 - the classes of the registry
     from tfviz.methods.visual_backprop_model import with_visual_backprop as with_visual_backprop
+    from tfviz.metrics import METRICS as METRICS
+    from tfviz.metrics.evaluation import Evaluation as Evaluation
+    from tfviz.metrics.evaluation import evaluate as evaluate
     from tfviz.metrics.sanity import sanity_check as sanity_check
     from tfviz.metrics.sanity_result import SanityCheck as SanityCheck
     from tfviz.models import load_images as load_images
@@ -54,6 +57,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "tfviz.methods": ("METHODS",),
     "tfviz.methods.visual_backprop_model": ("with_visual_backprop",),
+    "tfviz.metrics": ("METRICS",),
+    "tfviz.metrics.evaluation": ("Evaluation", "evaluate"),
     "tfviz.targets": ("At",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),

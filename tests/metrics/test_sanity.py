@@ -14,8 +14,8 @@ from support import networks
 from support.purity import assert_untouched, regularized, snapshot
 
 import tfviz
+from tfviz.metrics.pixel_maps import pixel_maps
 from tfviz.metrics.random_clone import RandomClone
-from tfviz.metrics.resized_maps import resized_maps
 from tfviz.metrics.similarities import similarity
 
 
@@ -187,7 +187,7 @@ def test_the_scores_are_the_similarities_of_the_copys_maps() -> None:
     target = model.predict(x, verbose=0).argmax(axis=1)
     check = tfviz.sanity_check(model, x, "saliency", orders=("top_down", "bottom_up", "independent"), batch_size=2, seed=5)
     clone = RandomClone(model, x, seed=5)
-    own = resized_maps(tfviz.Saliency(model)(x, target).numpy(), (24, 24))
+    own = np.stack([one.values for one in pixel_maps(tfviz.Saliency(model)(x, target).numpy())])
     random_layers = {
         "top_down": [[2], [1, 2], [0, 1, 2]],
         "bottom_up": [[0], [0, 1], [0, 1, 2]],
@@ -197,7 +197,7 @@ def test_the_scores_are_the_similarities_of_the_copys_maps() -> None:
     for order, states in random_layers.items():
         for depth, state in enumerate(states, start=1):
             clone.randomize(state)
-            maps = resized_maps(explainer(x, target).numpy(), (24, 24))
+            maps = np.stack([one.values for one in pixel_maps(explainer(x, target).numpy())])
             for measure in ("spearman", "hog"):
                 got = [one for one in check.scores if (one.test, one.measure, one.depth) == (order, measure, depth / 3)]
                 assert [one.image for one in got] == [0, 1, 2]

@@ -131,6 +131,16 @@ def _require_removable(graph: Graph, output: Value) -> None:
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
     """Warn about a softmax or sigmoid that stays in the score: not the last step, but nearly so."""
+    step = _remaining_activation(graph, output)
+    if step is not None:
+        warn(
+            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
+            "cannot be removed, so the outputs themselves are explained. Their gradient vanishes where the "
+            f"{step.operation.function} saturates. If that is intended, set score='outputs'."
+        )
+
+
+def _remaining_activation(graph: Graph, output: Value) -> Step | None:
     wanted, seen = [output], set()
     while wanted:
         step = graph.producer(wanted.pop())
@@ -138,15 +148,19 @@ def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
             continue
         seen.add(step)
         if isinstance(step.operation, FINAL):
-            warn(
-                f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
-                "cannot be removed, so the outputs themselves are explained. Their gradient vanishes where the "
-                f"{step.operation.function} saturates. If that is intended, set score='outputs'."
-            )
-            return
+            return step
         # What follows a linear map or an opaque layer is no longer a probability.
         if not isinstance(step.operation, Linear) and not _is_opaque_layer(step):
             wanted += step.signal_inputs
+    return None
+
+
+def is_probability(graph: Graph, output: Value) -> bool:
+    """Return whether an output comes from a softmax or sigmoid, removable or not."""
+    step = graph.producer(output)
+    is_opaque = step is not None and isinstance(step.operation, Opaque)
+    is_final = is_opaque and isinstance(step.operation.contents.last_operation, FINAL)
+    return is_final or _remaining_activation(graph, output) is not None
 
 
 def _is_opaque_layer(step: Step) -> bool:

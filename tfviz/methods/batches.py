@@ -25,7 +25,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
             "once."
         )
     explainer._read_again_if_changed()
-    reader = _Reader(explainer.graph, batch_size)
+    reader = BatchReader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
     bar = keras.utils.Progbar(reader.count(images), verbose=1 if verbose == "auto" else int(verbose), unit_name="image")
@@ -56,7 +56,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     return attributions
 
 
-class _Reader:
+class BatchReader:
     """Cuts images from any supported source into batches for a model.
 
     A batch is one array, or, for a model with several inputs, arrays nested like its inputs.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfviz.metrics.blankness import is_blank
+from tfviz.metrics.pixel_maps import pixel_map
 
 BINS = 100
 
@@ -21,7 +21,7 @@ def histogram_entropy(maps: np.ndarray) -> np.ndarray:
     Returns:
         (N,) entropies in [0, ln 100]; 0 for a blank map.
     """
-    return np.array([0.0 if blank else _entropy(one) for one, blank in zip(maps, is_blank(maps), strict=True)])
+    return np.array([0.0 if pixel_map(one).is_blank else _entropy(one) for one in maps])
 
 
 def _entropy(values: np.ndarray) -> float:

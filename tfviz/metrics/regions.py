@@ -76,6 +76,21 @@ class Regions:
             mask[top:bottom, left:right] = True
         return mask
 
+    def area(self, index: int) -> int:
+        """Return the area of a class in pixels. Where its boxes overlap, they all count.
+
+        Args:
+            index: the class.
+
+        Returns:
+            The sum of the areas of its boxes, or the area of its mask.
+        """
+        region = self.classes[index]
+        if _is_mask(region):
+            return int(np.sum(region))
+        boxes = (_pixels(box, index, self.size) for box in region)
+        return sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+
     def cropped(self, top: int, left: int, bottom: int, right: int) -> Regions:
         """Return the regions within a part of the image. Classes outside it are left out.
 

@@ -31,13 +31,12 @@ from tfviz.class_scores import predictions
 from tfviz.errors import ImageError, OptionError, TargetError, near_matches
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named, takes_layer
-from tfviz.metrics.blankness import is_blank
 from tfviz.metrics.histogram_entropy import histogram_entropy
+from tfviz.metrics.pixel_maps import pixel_maps
 from tfviz.metrics.random_clone import RandomClone
-from tfviz.metrics.resized_maps import resized_maps
 from tfviz.metrics.sanity_result import SanityCheck
 from tfviz.metrics.sanity_score import EMPRT, RANDOM_LOGIT, TOP_DOWN, UNRELATED, SanityScore
-from tfviz.metrics.similarities import similarity
+from tfviz.metrics.similarities import blank, similarity
 from tfviz.reading.read_model import read_model
 
 ORDERS = (TOP_DOWN, "bottom_up", "independent")
@@ -203,31 +202,31 @@ class _Check:
 
     def _maps(self, classes: np.ndarray | None) -> np.ndarray:
         size = self.images.shape[1:3]
-        parts = []
+        found: list[np.ndarray] = []
         for start in range(0, len(self.images), self.batch_size):
             rows = slice(start, start + self.batch_size)
             target = classes[rows] if classes is not None and self.explainer.takes_target else None
             # Random weights give blank maps now and then; they are counted, without a warning.
             call = self.explainer.prepare(self.images[rows], target)
-            parts.append(resized_maps(np.asarray(call.run()), size))
-        return np.concatenate(parts)
+            found += [one.resized(size) for one in pixel_maps(np.asarray(call.run()))]
+        return np.stack(found)
 
     def _compared(self, own: np.ndarray, maps: np.ndarray, test: str, name: str, depth: int) -> Iterator[SanityScore]:
-        blank = is_blank(own) | is_blank(maps)
+        is_blank = blank(own) | blank(maps)
         for measure in COMPARED:
-            yield from self._rows(similarity(measure, own, maps), blank, test, name, depth, measure)
+            yield from self._rows(similarity(measure, own, maps), is_blank, test, name, depth, measure)
 
     def _emprt(self, own: np.ndarray, maps: np.ndarray, name: str, depth: int) -> Iterator[SanityScore]:
         before, after = histogram_entropy(own), histogram_entropy(maps)
         rise = np.where(before == 0, 0, (after - before) / np.where(before == 0, 1, before))
-        yield from self._rows(rise, is_blank(own) | is_blank(maps), TOP_DOWN, name, depth, EMPRT)
+        yield from self._rows(rise, blank(own) | blank(maps), TOP_DOWN, name, depth, EMPRT)
 
     def _rows(
-        self, values: np.ndarray, blank: np.ndarray, test: str, name: str, depth: int, measure: str
+        self, values: np.ndarray, is_blank: np.ndarray, test: str, name: str, depth: int, measure: str
     ) -> Iterator[SanityScore]:
         layer = getattr(self.explainer, "layer_path", "")
         share = depth / len(self.clone.groups)
-        for image, (value, is_empty) in enumerate(zip(values.tolist(), blank.tolist(), strict=True)):
+        for image, (value, is_empty) in enumerate(zip(values.tolist(), is_blank.tolist(), strict=True)):
             yield SanityScore(self.explainer.key, layer, test, name, share, measure, image, value, is_empty)
 
 

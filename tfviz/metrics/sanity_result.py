@@ -13,7 +13,6 @@ from operator import attrgetter
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfviz.metrics.bootstrap import interval
 from tfviz.metrics.sanity_plot import plot
 from tfviz.metrics.sanity_score import (
     CUMULATIVE,
@@ -30,6 +29,7 @@ from tfviz.metrics.sanity_score import (
     Row,
     SanityScore,
 )
+from tfviz.metrics.statistics import Sample, estimate
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,10 @@ class SanityCheck:
         names = ("method", "layer", "test", "randomized", "depth", "measure")
         for key, group in groupby(self.scores, attrgetter(*names)):
             scores = list(group)
-            low, high = interval(np.array([one.value for one in scores]))
+            values, images = np.array([one.value for one in scores]), np.arange(len(scores))
+            found_mean = estimate(Sample(values, images, np.zeros_like(images), len(scores)), "mean", seed=0)
             row: Row = dict(zip(names, key, strict=True))
-            row |= {"value": float(np.mean([one.value for one in scores])), "low": low, "high": high}
+            row |= {"value": found_mean.value, "low": found_mean.low, "high": found_mean.high}
             found.append({**row, "n": len(scores), "blank": sum(one.blank for one in scores)})
         return found
 

@@ -6,16 +6,39 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfviz.metrics.blankness import is_blank
-from tfviz.metrics.correlation import pearson, spearman
 from tfviz.metrics.oriented_gradients import hog
+from tfviz.metrics.pixel_maps import pixel_map
+from tfviz.metrics.rank_correlation import spearman
 from tfviz.metrics.structural_similarity import ssim
 
 Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _rows(maps: np.ndarray) -> np.ndarray:
-    return maps.reshape(len(maps), -1)
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([spearman(x, y) for x, y in zip(a, b, strict=True)])
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute Pearson's correlation of each pair of rows.
+
+    Args:
+        a, b: (N, P) values.
+
+    Returns:
+        (N,) correlations in [-1, 1]; 0 where a row is constant or empty.
+    """
+    if not a.shape[1]:
+        return np.zeros(len(a))
+    is_constant = (np.ptp(a, axis=1) == 0) | (np.ptp(b, axis=1) == 0)
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    is_constant |= lengths == 0
+    return np.where(is_constant, 0, np.sum(a * b, axis=1) / np.where(is_constant, 1, lengths))
+
+
+def blank(maps: np.ndarray) -> np.ndarray:
+    """Return which of the maps (N, H, W) rank nothing, (N,) bool; see `PixelMap`."""
+    return np.array([pixel_map(one).is_blank for one in maps], bool)
 
 
 def _unit(maps: np.ndarray) -> np.ndarray:
@@ -26,8 +49,8 @@ def _unit(maps: np.ndarray) -> np.ndarray:
 
 # The names are part of reports, so renaming one is a breaking change.
 SIMILARITIES: dict[str, Similarity] = {
-    "spearman": lambda a, b: spearman(_rows(a), _rows(b)),
-    "spearman_abs": lambda a, b: spearman(_rows(abs(a)), _rows(abs(b))),
+    "spearman": _spearman,
+    "spearman_abs": lambda a, b: _spearman(abs(a), abs(b)),
     "ssim": lambda a, b: ssim(_unit(a), _unit(b)),
     "ssim_abs": lambda a, b: ssim(_unit(abs(a)), _unit(abs(b))),
     "hog": lambda a, b: pearson(hog(_unit(a)), hog(_unit(b))),
@@ -45,7 +68,7 @@ def similarity(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
         (N,) similarities, at most 1; 0 where either map is blank.
     """
-    is_empty = is_blank(a) | is_blank(b)
+    is_empty = blank(a) | blank(b)
     shape = (-1, 1, 1)
     a, b = (np.where(is_empty.reshape(shape), 0, maps) for maps in (a, b))
     return np.where(is_empty, 0, SIMILARITIES[name](a, b))

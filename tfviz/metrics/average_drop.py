@@ -1,0 +1,61 @@
+"""Average drop, increase and gain: what is left of the class where the map is low?
+
+    O = p(x ⊙ M), Y = p(x):  drop = max(0, Y − O)/Y,  increase = [O > Y],
+    gain = max(0, O − Y)/(1 − Y), with M the map scaled to [0, 1]
+        Chattopadhay et al., 2018, "Grad-CAM++"; Zhang et al., 2024, "Opti-CAM" (gain)
+
+A low drop, and a high increase and gain, are meant to be good. But a map that keeps the whole image
+wins: the control `fake_cam`, 1 everywhere except in a corner, hardly loses anything (Poppi et al.,
+2021, "Revisiting the Evaluation of Class Activation Mapping for Explainability"). Read all three
+only beside it. A blank map is scored like the random control.
+
+The cost is one forward pass per image and method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tfviz.metrics.controls import ControlMap, random
+from tfviz.metrics.metric import Case, Measure, Metric, Outputs, Score
+from tfviz.metrics.pixel_maps import PixelMap, pixel_map
+from tfviz.numerics import unit_range
+
+
+def fake_cam(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
+    """A map that keeps the whole image except the pixel at the top left."""
+    values = np.ones(image.shape[:2], np.float32)
+    values[0, 0] = 0
+    return pixel_map(values)
+
+
+@dataclass(frozen=True)
+class AverageDrop(Metric):
+    """How the probability changes when the image is multiplied by the map."""
+
+    key: ClassVar[str] = "average_drop"
+    question: ClassVar[str] = "What is left of the class where the map is low?"
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("average_drop", higher_is_better=False),
+        Measure("average_increase"),
+        Measure("average_gain"),
+    )
+    is_default: ClassVar[bool] = False
+    controls: ClassVar[Mapping[str, ControlMap]] = {"fake_cam": fake_cam}
+
+    def perturbed(self, case: Case) -> Iterator[np.ndarray]:
+        shown = random(case.image, case.permutation) if case.map.is_blank else case.map
+        values = shown.resized(case.size)
+        yield case.image * np.asarray(unit_range(values[None]))[0, :, :, None]
+
+    def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
+        O, Y = float(outputs.probabilities[0]), case.probability
+        return {
+            "average_drop": Score(max(0.0, Y - O) / Y if Y > 0 else 0.0, 1),
+            "average_increase": Score(float(O > Y), 1),
+            "average_gain": Score(max(0.0, O - Y) / (1 - Y) if Y < 1 else 0.0, 1),
+        }

@@ -1,0 +1,33 @@
+"""An image cut into a grid of cells."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfviz.metrics.pixel_maps import Size
+
+
+def cells(size: Size, count: int) -> np.ndarray:
+    """Number the cells of a count × count grid in raster order.
+
+    The edges of the cells are at ⌊i · height / count⌋ and ⌊j · width / count⌋.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        count: the number of cells along each axis.
+
+    Returns:
+        The cell of each pixel, int (height, width), 0 to count² − 1.
+    """
+    rows, columns = (_parts(length, count) for length in size)
+    return rows[:, None] * count + columns
+
+
+def _parts(length: int, count: int) -> np.ndarray:
+    edges = np.arange(1, count) * length // count
+    return np.searchsorted(edges, np.arange(length), side="right")
+
+
+def sums(values: np.ndarray, cell_of: np.ndarray, count: int) -> np.ndarray:
+    """Add up a map (height, width) within each cell: float64 (count²,)."""
+    return np.bincount(cell_of.reshape(-1), weights=values.reshape(-1).astype(np.float64), minlength=count**2)

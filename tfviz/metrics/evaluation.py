@@ -1,0 +1,268 @@
+"""Evaluate methods: how far do their maps agree with the model and with annotated objects?
+
+No single metric is agreed on in the field, and they contradict each other. An evaluation therefore
+reports several, beside control maps that know nothing about the network, with intervals. If the
+random control is not significantly worse than a method, the metric does not decide about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from tfviz.metrics import evaluation_table
+from tfviz.metrics.controls import RANDOM
+from tfviz.metrics.image_scores import AnyRegions, ImageScorer, ScoreRow
+from tfviz.metrics.lookup import Metrics, measure_named
+from tfviz.metrics.metric import Measure, Metric
+from tfviz.metrics.sources import Methods
+from tfviz.metrics.statistics import Estimate, Sample, decides, estimate
+from tfviz.targets import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row: TypeAlias = dict[str, Any]
+_Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of `tfviz.evaluate`: one row per method, layer and measure.
+
+    In a notebook, it shows its table. `tfviz.evaluate` creates it; `Evaluation.of` creates it from
+    scores that were stored.
+
+    Args:
+        rows: dicts with the keys method, layer (None without one), metric, value, low, high (the
+            95 % interval), n (images, or pairs for a share), blank (maps that rank nothing),
+            decides (False: the random control is not significantly worse; None: a control, or there
+            is none), forwards (forward passes per image), higher_is_better and is_control.
+        scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
+            is_control and curve.
+        curves: measure -> method -> (points, 2): the fraction of pixels, and the mean value there.
+        notes: what was left out or assumed.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
+        >>> evaluation = tfviz.evaluate(model, images, methods="grad_cam", metrics="single_deletion")
+        >>> [row["method"] for row in evaluation.rows]
+        ['grad_cam', 'random', 'center', 'edges', 'constant']
+    """
+
+    rows: list[Row]
+    scores: list[ScoreRow]
+    curves: _Curves = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, scores: Sequence[ScoreRow], *, metrics: Sequence[Metric] = (), notes: Sequence[str] = (), seed: int = 0
+    ) -> Evaluation:
+        """Summarize scores.
+
+        Args:
+            scores: the scores of all images, such as `ImageScorer.score_images` yields.
+            metrics: metrics of your own that are not in `METRICS`.
+            notes: what was left out or assumed.
+            seed: for the bootstrap.
+
+        Returns:
+            The evaluation.
+        """
+        own = {measure.key: measure for metric in metrics for measure in metric.measures}
+        rows = []
+        for key in dict.fromkeys(score["metric"] for score in scores):
+            measure = own.get(key) or measure_named(key) or Measure(key)
+            rows += _rows_of(measure, [score for score in scores if score["metric"] == key], seed)
+        order = list(dict.fromkeys((row["method"], row["layer"]) for row in rows))
+        rows.sort(key=lambda row: (row["is_control"], order.index((row["method"], row["layer"]))))
+        return cls(rows, list(scores), _curves(scores), list(notes))
+
+    def to_markdown(self) -> str:
+        """Format the rows as a Markdown table, one line per method and one column per measure.
+
+        Returns:
+            The table, with a legend and the notes below it.
+        """
+        return evaluation_table.markdown(self.rows, self.notes)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Format the rows as CSV, one line per method and measure.
+
+        Args:
+            path: a file to write as well.
+
+        Returns:
+            The text.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return evaluation_table.csv_text(self.rows, path)
+
+    def plot(self) -> Figure:
+        """Draw the values with their intervals, and below them the curves.
+
+        Returns:
+            A Matplotlib figure that is not registered with pyplot. Its axes are the measures, then
+            the measures with curves.
+        """
+        from tfviz.metrics.evaluation_figure import figure_of
+
+        return figure_of(self.rows, self.curves)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def evaluate(
+    model: keras.Model,
+    images: Any,
+    methods: Methods = "all",
+    metrics: Metrics = "default",
+    boxes: Sequence[AnyRegions] | None = None,
+    targets: Target | str = None,
+    *,
+    controls: bool = True,
+    reduce: str = "sum",
+    mean_color: npt.ArrayLike | None = None,
+    output: str | int | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate how faithful the maps of methods are, and where they lie.
+
+    Each metric is described in its own module; `tfviz.METRICS` lists them. A map with a value that
+    is not finite, or with all values equal, is blank: it is never dropped, but scored like the
+    random control, as a miss in the pointing game, and as 0 in correlations and masses.
+
+    Args:
+        model: a classifier with one image input and outputs (N, classes).
+        images: an array (N, H, W, C) as the model takes it, or a dataset.
+        methods: "all" (methods that don't support the model are noted and left out), a key of
+            `tfviz.METHODS`, an explainer, or a function (images, classes) -> maps; several of
+            these; or a dict of them, keyed by the names for the table.
+        metrics: "default", "all", a key of `tfviz.METRICS`, a metric with its own options such as
+            `tfviz.METRICS["pointing_game"](tolerance=5)`, or several of these. Metrics that compare
+            with objects run only if there are boxes.
+        boxes: one entry per image: a `tfviz.metrics.regions.Regions`; a dict, class -> boxes or
+            mask, in pixels of `images`; or None for an image without annotations. If the
+            preprocessing of `load_model` crops, so are the regions.
+        targets: the class to explain, by number or name, one for all images or one per image. None
+            means the top class of each image. Metrics that compare with objects explain every class
+            that has a region instead.
+        controls: whether to add the rows of the control maps. Without them, nothing tells whether a
+            metric decides.
+        reduce: how attributions with channels become one map: "sum" adds the signed channels;
+            "abs_max" takes the largest absolute value.
+        mean_color: what replaces a removed pixel, in the model's value range: a number, or one per
+            channel. None means the mean color of the model's preprocessing; if that is not known,
+            the range of the images tells it.
+        output: the output to evaluate, by name, dict key or number, if the model has several.
+        batch_size: the largest number of images to run at once. It does not change the results.
+        seed: for ties between pixels, noise and the bootstrap.
+
+    Returns:
+        The evaluation, with `rows`, `to_markdown()`, `to_csv()` and `plot()`.
+
+    Raises:
+        UnsupportedModelError: the model is not a classifier of images, or a method that was named
+            does not support it.
+        UnknownMethodError: there is no such method.
+        ImageError: there are no images, or they don't fit the model.
+        TargetError: the targets are not one class per image.
+        OptionError: a metric is unknown or needs boxes, the boxes don't fit the images or the
+            model, or another option has an invalid value.
+
+    Example:
+
+        >>> model = tfviz.load_model("shapes")
+        >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
+        >>> tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road").rows[0]["method"]
+        'saliency'
+    """
+    scorer = ImageScorer(
+        model,
+        methods,
+        metrics,
+        has_regions=boxes is not None,
+        controls=controls,
+        reduce=reduce,
+        mean_color=mean_color,
+        output=output,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    scores = [score for rows in scorer.score_images(images, boxes, targets) for score in rows]
+    return Evaluation.of(scores, metrics=scorer.metrics, notes=scorer.notes, seed=seed)
+
+
+def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:
+    """Summarize the scores of one measure, one row per method and layer."""
+    numbers = {number: i for i, number in enumerate(sorted({score["image"] for score in scores}))}
+    by_source: dict[tuple[str, str | None], list[ScoreRow]] = {}
+    for score in scores:
+        by_source.setdefault((score["method"], score["layer"]), []).append(score)
+    estimates = {source: estimate(_sample(own, numbers), measure.statistic, seed) for source, own in by_source.items()}
+    random = estimates.get((RANDOM, None))
+    return [
+        _row(measure, source, own, estimates[source], None if own[0]["is_control"] else random, len(numbers))
+        for source, own in by_source.items()
+    ]
+
+
+def _sample(scores: Sequence[ScoreRow], numbers: dict[int, int]) -> Sample:
+    return Sample(
+        np.array([score["value"] for score in scores], np.float64),
+        np.array([numbers[score["image"]] for score in scores], np.int64),
+        np.array([score["target"] for score in scores], np.int64),
+        len(numbers),
+    )
+
+
+def _row(
+    measure: Measure,
+    source: tuple[str, str | None],
+    scores: Sequence[ScoreRow],
+    found: Estimate,
+    random: Estimate | None,
+    count: int,
+) -> Row:
+    method, layer = source
+    images = len({score["image"] for score in scores})
+    return {
+        "method": method,
+        "layer": layer,
+        "metric": measure.key,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": len(scores) if measure.statistic == "share" else images,
+        "blank": sum(bool(score["blank"]) for score in scores),
+        "decides": None if random is None else decides(found, random, count, measure.higher_is_better),
+        "forwards": sum(score["forwards"] for score in scores) / images,
+        "higher_is_better": measure.higher_is_better,
+        "is_control": bool(scores[0]["is_control"]),
+    }
+
+
+def _curves(scores: Sequence[ScoreRow]) -> _Curves:
+    """Average the curves of each measure and method over the images."""
+    layers = {(score["method"], score["layer"]) for score in scores}
+    names = [method for method, _ in layers]
+    found: dict[str, dict[str, list[Any]]] = {}
+    for score in scores:
+        if score.get("curve") is not None:
+            method = score["method"]
+            label = f"{method} ({score['layer']})" if names.count(method) > 1 else method
+            found.setdefault(score["metric"], {}).setdefault(label, []).append(score["curve"])
+    return {key: {label: np.mean(many, axis=0) for label, many in own.items()} for key, own in found.items()}

@@ -1,0 +1,151 @@
+"""The model as a function from images to logits and probabilities, in batches of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfviz import keras_internals
+from tfviz.errors import ImageError, UnsupportedModelError
+from tfviz.graph.backprop import inputs_of, run
+from tfviz.graph.graph import Graph, Value
+from tfviz.graph.logits import final_activation, is_probability, scored
+from tfviz.graph.operations import Sigmoid
+from tfviz.metrics.metric import Outputs
+from tfviz.reading.read_model import read_model
+
+_RANK = 4
+
+
+class ForwardPasses:
+    """A classifier that takes any number of images and runs `batch_size` at a time.
+
+    Probabilities are the softmax of the logits, or their sigmoid where the model ends in one. A
+    model that ends in logits gets the softmax. If its last activation cannot be removed, its
+    outputs are both. One sigmoid unit has two classes, as in targets.
+
+    Attributes:
+        graph: the graph whose outputs are the logits.
+        batch_size: the largest number of images to run at once.
+    """
+
+    def __init__(self, model: keras.Model, *, output: str | int | None = None, batch_size: int = 32) -> None:
+        """Read the model.
+
+        Args:
+            model: a built keras.Model with one image input.
+            output: the output that holds the classes, if there are several.
+            batch_size: the largest number of images to run at once.
+
+        Raises:
+            UnsupportedModelError: the model has several inputs, or no classes.
+            OptionError: the model has no such output.
+        """
+        self.batch_size = batch_size
+        self._model = model
+        self._read = read_model(model, accept_opaque=True)
+        whole = self._read.with_output(output)
+        _require_classifier(whole)
+        self.graph = scored(whole, "logits")
+        self._own_probabilities = _own_probabilities(whole)
+        self._compiled = tf.function(self._outputs, autograph=False, reduce_retracing=True)
+
+    def classes(self, images: np.ndarray) -> int:
+        """Return the number of classes, after checking that the model takes these images (N, …).
+
+        Raises:
+            ImageError: the images are not (N, height, width, channels).
+            UnsupportedModelError: the outputs for them are not (N, classes).
+        """
+        if images.ndim != _RANK:
+            raise ImageError(
+                f"Metrics need images (N, height, width, channels). Received: shape {images.shape}. Evaluate a model of images."
+            )
+        self._read.require_faithful([tf.constant(images)], (tuple(images.shape[1:]),))
+        logits = self._compiled.get_concrete_function(self._spec(images.shape[1:])).structured_outputs[0]
+        if logits.shape.rank != 2 or (logits.shape[1] or 0) < 2:
+            raise _not_a_classifier(self.graph, tuple(logits.shape))
+        return int(logits.shape[1])
+
+    def all_classes(self, images: np.ndarray) -> np.ndarray:
+        """Compute the logits and probabilities of images: float32 (2, N, classes)."""
+        return np.concatenate([np.stack(self._run(batch)) for batch in self._batches(images)], axis=1)
+
+    def one_class(self, images: Iterable[np.ndarray], target: int) -> Outputs:
+        """Compute the logits and probabilities of one class.
+
+        Args:
+            images: yields images (H, W, C); at most `batch_size` are held at once.
+            target: the class.
+
+        Returns:
+            The outputs for all images.
+        """
+        parts = [np.stack(self._run(batch))[:, :, target] for batch in self._batches(images)]
+        logits, probabilities = np.concatenate([np.zeros((2, 0)), *parts], axis=1).astype(np.float64)
+        return Outputs(logits, probabilities)
+
+    def _batches(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        rest = iter(images)
+        while batch := list(islice(rest, self.batch_size)):
+            yield np.stack(batch)
+
+    def _run(self, batch: np.ndarray) -> list[np.ndarray]:
+        function = self._compiled.get_concrete_function(self._spec(batch.shape[1:]))
+        return [x.numpy() for x in function(tf.cast(batch, self._dtype))]
+
+    @property
+    def _dtype(self) -> tf.DType:
+        return tf.as_dtype(self.graph.inputs[0].dtype or tf.float32)
+
+    def _spec(self, size: tuple[int, ...]) -> tf.TensorSpec:
+        return tf.TensorSpec((None, *size), self._dtype)
+
+    def _outputs(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with keras_internals.untouched(self._model):
+            logits = _output(self.graph, images)
+            whole = self._own_probabilities
+            p = _output(whole, images) if isinstance(whole, Graph) else whole(logits)
+        return logits, p
+
+
+def _output(graph: Graph, images: tf.Tensor) -> tf.Tensor:
+    values = run(inputs_of(graph, [images]), graph.before(graph.outputs))
+    return tf.cast(values[graph.outputs[0]], tf.float32)
+
+
+def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]:
+    """Return what gives the probabilities: a function of the logits, or the graph with them."""
+    step = final_activation(whole, whole.outputs[0])
+    if step is not None:
+        return tf.sigmoid if isinstance(step.operation, Sigmoid) else tf.nn.softmax
+    return whole if is_probability(whole, whole.outputs[0]) else tf.nn.softmax
+
+
+def _require_classifier(graph: Graph) -> None:
+    if len(graph.inputs) != 1:
+        raise UnsupportedModelError(
+            f"Metrics need a model with one input, the images. '{graph.model_name}' has {len(graph.inputs)}. Wrap it in a model "
+            "that takes the images alone."
+        )
+    output = graph.output_structure
+    if not isinstance(output, Value):
+        raise UnsupportedModelError(
+            f"Metrics need one output (N, classes). '{graph.model_name}' has {len(graph.outputs)} outputs. Choose one with "
+            "output=0 or its name."
+        )
+    step = final_activation(graph, output)
+    is_binary = output.shape[-1:] == (1,) and step is not None and isinstance(step.operation, Sigmoid)
+    if output.shape and (len(output.shape) != 2 or (output.shape[1] == 1 and not is_binary)):
+        raise _not_a_classifier(graph, output.shape)
+
+
+def _not_a_classifier(graph: Graph, shape: tuple[int | None, ...]) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"Metrics follow the probability of a class, so they need a classifier with outputs (N, classes). The output of "
+        f"'{graph.model_name}' is {shape}. Evaluate a model with classes, or choose another output."
+    )

@@ -1,0 +1,352 @@
+"""Score maps image by image, so that a long evaluation can stop and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfviz import targets as target_forms
+from tfviz.errors import ImageError, OptionError, TargetError
+from tfviz.methods.batches import BatchReader
+from tfviz.methods.inputs import checked_images
+from tfviz.metrics import sources as map_sources
+from tfviz.metrics.controls import CONTROLS
+from tfviz.metrics.forward_passes import ForwardPasses
+from tfviz.metrics.lookup import Metrics, metrics_named
+from tfviz.metrics.metric import Case, Metric, Score
+from tfviz.metrics.pixel_maps import PixelMap, reduction
+from tfviz.metrics.pixel_order import tie_permutation
+from tfviz.metrics.regions import Regions
+from tfviz.metrics.removal_color import removal_color
+from tfviz.metrics.sources import Methods, Source
+from tfviz.models.loading import is_preprocessing_known, labels_of, preprocessing_of
+from tfviz.target_words import in_numbers
+
+ScoreRow: TypeAlias = dict[str, Any]  # one score, with the keys below; JSON can store it
+AnyRegions: TypeAlias = "Regions | Mapping[int, Any] | None"
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image of a batch, with the model's outputs for it."""
+
+    number: int
+    pixels: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    target: int
+    regions: Regions | None
+
+
+class ImageScorer:
+    """Scores methods on images by metrics, batch by batch.
+
+    Attributes:
+        metrics: the metrics.
+        notes: what was left out or assumed, one sentence or two each; complete once the first batch
+            is scored.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        methods: Methods = "all",
+        metrics: Metrics = "default",
+        *,
+        has_regions: bool = False,
+        controls: bool = True,
+        reduce: str = "sum",
+        mean_color: npt.ArrayLike | None = None,
+        output: str | int | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        """Read the model and build the explainers.
+
+        Args:
+            model, methods, metrics, controls, reduce, mean_color, output, batch_size, seed: as for
+                `tfviz.evaluate`.
+            has_regions: whether regions will be given.
+
+        Raises:
+            TfvizError: as for `tfviz.evaluate`.
+        """
+        _require_positive(batch_size)
+        reduction(reduce)
+        self.metrics = metrics_named(metrics, has_regions=has_regions)
+        self._forward = ForwardPasses(model, output=output, batch_size=batch_size)
+        self._methods, self.notes = map_sources.sources_of(model, methods, output=output, reduce=reduce)
+        self._model, self._mean_color, self._seed = model, mean_color, seed
+        self._controls = CONTROLS if controls else {}
+        self._has_controls = controls
+        map_sources.require_distinct([*self._methods, *self._control_sources(self._controls, np.empty(0))])
+
+    def score_images(
+        self,
+        images: Any,
+        boxes: Sequence[AnyRegions] | None = None,
+        targets: target_forms.Target | str = None,
+        *,
+        done: Collection[int] = (),
+    ) -> Iterator[list[ScoreRow]]:
+        """Score images one at a time.
+
+        Args:
+            images, boxes, targets: as for `tfviz.evaluate`.
+            done: the numbers of images that are already scored; they are skipped.
+
+        Yields:
+            The scores of one image, in order: dicts with the keys method, layer, metric, image,
+            target, value, blank, forwards, is_control and curve.
+
+        Raises:
+            TfvizError: as for `tfviz.evaluate`.
+        """
+        images = np.asarray(images) if isinstance(images, (list, tuple)) or tf.is_tensor(images) else images
+        reader = BatchReader(self._forward.graph, self._forward.batch_size)
+        start = 0
+        for batch in reader.batches(images):
+            (tensor,) = checked_images(self._forward.graph, batch)
+            pixels = tensor.numpy()
+            if start == 0:
+                self._begin(pixels, images, boxes, targets, reader.count(images))
+            yield from self._scored(pixels, start, boxes, targets, done)
+            start += len(pixels)
+        if start == 0:
+            raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
+        _require_count("boxes", None if boxes is None else len(boxes), start)
+        _require_count("targets", self._rows_of(targets), start)
+
+    def _begin(
+        self,
+        pixels: np.ndarray,
+        images: object,
+        boxes: Sequence[AnyRegions] | None,
+        targets: target_forms.Target | str,
+        count: int | None,
+    ) -> None:
+        """Check everything that can be checked before the first image is explained."""
+        self._classes = self._forward.classes(pixels)
+        self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
+        if note and note not in self.notes:
+            self.notes.append(note)
+        self._permutation = tie_permutation(pixels.shape[1:3], self._seed)
+        if count is not None:
+            _require_count("boxes", None if boxes is None else len(boxes), count)
+            _require_count("targets", self._rows_of(targets), count)
+        for number, regions in enumerate(boxes or ()):
+            self._regions(regions, number, pixels.shape[1:3])
+
+    def _scored(
+        self,
+        pixels: np.ndarray,
+        start: int,
+        boxes: Sequence[AnyRegions] | None,
+        targets: target_forms.Target | str,
+        done: Collection[int],
+    ) -> Iterator[list[ScoreRow]]:
+        chosen = [i for i in range(len(pixels)) if start + i not in done]
+        if not chosen:
+            return
+        logits, probabilities = self._forward.all_classes(pixels[chosen])
+        classes = self._target_classes(targets, start, len(pixels))
+        images = [
+            _Image(
+                start + i,
+                pixels[i],
+                logits[row],
+                probabilities[row],
+                int(logits[row].argmax()) if classes is None else int(classes[i]),
+                None if boxes is None else self._regions(_at(boxes, start + i), start + i, pixels.shape[1:3]),
+            )
+            for row, i in enumerate(chosen)
+        ]
+        maps = self._maps(images)
+        for image in images:
+            yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
+
+    # --- targets and regions ----------------------------------------------------------------------
+
+    def _targets_of(self, image: _Image) -> list[int]:
+        """Return the explained classes: that of the image, and those with a region."""
+        first = [image.target] if any(not metric.needs_regions for metric in self.metrics) else []
+        located = image.regions.classes if image.regions and any(metric.needs_regions for metric in self.metrics) else {}
+        return list(dict.fromkeys([*first, *located]))
+
+    def _numbered(self, targets: target_forms.Target | str) -> target_forms.Target:
+        found = in_numbers(targets, lambda: labels_of(self._model), self._classes)
+        if isinstance(found, dict) or callable(found) or isinstance(found, target_forms.At):
+            raise TargetError(
+                f"Metrics follow one class per image. Received: targets={targets!r}. Pass None (the top class), a class, or one "
+                "per image."
+            )
+        return found
+
+    def _rows_of(self, targets: target_forms.Target | str) -> int | None:
+        return target_forms.rows(self._numbered(targets), (None, self._classes))
+
+    def _target_classes(self, targets: target_forms.Target | str, start: int, count: int) -> np.ndarray | None:
+        outputs = (None, self._classes)
+        some = target_forms.rows_from(self._numbered(targets), outputs, start, count)
+        prepared = target_forms.prepare(some, outputs, count)
+        if prepared is None:
+            return None
+        classes = np.asarray(prepared)
+        if classes.ndim != 1:
+            raise TargetError(
+                f"Metrics follow one class per image. Received: weights of shape {classes.shape}. Pass a class, or one per image."
+            )
+        return np.broadcast_to(classes, (count,))
+
+    def _regions(self, given: AnyRegions, number: int, size: tuple[int, int]) -> Regions | None:
+        """Return the regions that the model sees of an image; None without any."""
+        if given is None:
+            return None
+        if not isinstance(given, (Regions, Mapping)):
+            raise OptionError(
+                f"`boxes` must hold one Regions, dict or None per image. Received for image {number}: {type(given).__name__}. "
+                "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
+            )
+        try:
+            regions = given if isinstance(given, Regions) else Regions(given, size)
+        except OptionError as error:
+            raise OptionError(f"The boxes of image {number} are invalid. {error}") from error
+        if wrong := [index for index in regions.classes if not 0 <= index < self._classes]:
+            raise OptionError(
+                f"The boxes of image {number} are for class {wrong[0]}, but the model has {self._classes} classes, 0 to "
+                f"{self._classes - 1}. Use the model's class numbers."
+            )
+        if given is regions and is_preprocessing_known(self._model):
+            return regions.cropped(*preprocessing_of(self._model).crop_box(*regions.size))
+        return regions
+
+    # --- maps -------------------------------------------------------------------------------------
+
+    def _control_sources(self, controls: Mapping[str, Any], permutation: np.ndarray) -> list[Source]:
+        return [map_sources.control(name, map_of, permutation) for name, map_of in controls.items()]
+
+    def _sources(self, metric: Metric) -> list[Source]:
+        own = metric.controls if self._has_controls else {}
+        return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
+
+    def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
+        """Compute the maps of all methods and controls, keyed by name, layer, image and class."""
+        every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
+        found = {}
+        for source in every.values():
+            try:
+                found.update(self._maps_of(source, images))
+            except map_sources.UNSUPPORTED as error:
+                if not source.may_fail:
+                    raise
+                self.notes.append(map_sources.note_of(source.name, error))
+                self._methods = [one for one in self._methods if one is not source]
+        return found
+
+    def _maps_of(self, source: Source, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
+        pairs = [(image, target) for image in images for target in self._targets_of(image)]
+        different = pairs if source.takes_target else list({image.number: (image, target) for image, target in pairs}.values())
+        maps: list[PixelMap] = []
+        for start in range(0, len(different), self._forward.batch_size):
+            some = different[start : start + self._forward.batch_size]
+            maps += source.maps(np.stack([image.pixels for image, _ in some]), np.array([target for _, target in some]))
+        by_pair = {(image.number, target): one for (image, target), one in zip(different, maps, strict=True)}
+        by_image = {number: one for (number, _), one in by_pair.items()}
+        return {
+            (source.name, source.layer, image.number, target): by_pair.get((image.number, target)) or by_image[image.number]
+            for image, target in pairs
+        }
+
+    # --- scores -----------------------------------------------------------------------------------
+
+    def _rows(self, image: _Image, target: int, maps: Mapping[Any, PixelMap]) -> list[ScoreRow]:
+        """Score all methods on one image and class."""
+        groups: list[tuple[Metric, list[tuple[Source, Case]]]] = []
+        for metric in self.metrics:
+            if not _applies(metric, image, target):
+                continue
+            cases = [
+                (source, self._case(image, target, source, maps[source.name, source.layer, image.number, target]))
+                for source in self._sources(metric)
+            ]
+            groups += [(metric, [one]) for one in cases] if metric.reads_map else [(metric, cases)]
+        counts: list[int] = []
+        outputs = self._forward.one_class(_perturbed(groups, counts), target)
+        ends = np.cumsum(counts)
+        return [
+            _row(image, target, source, case, key, score)
+            for (metric, cases), count, end in zip(groups, counts, ends, strict=True)
+            for source, case in cases
+            for key, score in metric.scores(case, outputs[end - count : end]).items()
+        ]
+
+    def _case(self, image: _Image, target: int, source: Source, pixel_map: PixelMap) -> Case:
+        return Case(
+            image=image.pixels,
+            target=target,
+            logit=float(image.logits[target]),
+            probability=float(image.probabilities[target]),
+            map=pixel_map,
+            explain=lambda others: source.maps(others, np.full(len(others), target)),
+            mean_color=self._color,
+            permutation=self._permutation,
+            seed=self._seed,
+            batch_size=self._forward.batch_size,
+            regions=image.regions,
+        )
+
+
+def _applies(metric: Metric, image: _Image, target: int) -> bool:
+    """Return whether a metric scores this class: one with a region, or the image's own."""
+    if metric.needs_regions:
+        return image.regions is not None and target in image.regions.classes
+    return target == image.target
+
+
+def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
+    """Yield the images of all metrics, and count those of each group."""
+    for metric, cases in groups:
+        counts.append(0)
+        for image in metric.perturbed(cases[0][1]):
+            counts[-1] += 1
+            yield image
+
+
+def _row(image: _Image, target: int, source: Source, case: Case, key: str, score: Score) -> ScoreRow:
+    return {
+        "method": source.name,
+        "layer": source.layer,
+        "metric": key,
+        "image": image.number,
+        "target": target,
+        "value": score.value,
+        "blank": case.map.is_blank,
+        "forwards": score.forwards,
+        "is_control": source.is_control,
+        "curve": None if score.curve is None else score.curve.tolist(),
+    }
+
+
+def _at(boxes: Sequence[AnyRegions], number: int) -> AnyRegions:
+    return boxes[number] if number < len(boxes) else None
+
+
+def _require_count(name: str, received: int | None, count: int) -> None:
+    if received is not None and received != count:
+        raise OptionError(
+            f"`{name}` must have one entry per image, {count} in total. Received: {received}. An image without annotations has "
+            "None in `boxes`; a single target applies to all images."
+        )
+
+
+def _require_positive(batch_size: object) -> None:
+    if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
+        raise OptionError(
+            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at once."
+        )

@@ -1,0 +1,64 @@
+"""Mass in the region: which share of the map lies on the object?
+
+    Σ_inside m⁺ / Σ m⁺, with m⁺ = max(m, 0), and 0 if the sum is 0
+        Wang et al., 2020, "Score-CAM", section 4.3 (the energy-based pointing game)
+
+The map is resized to the original image. It is not scaled by its minimum, which would add mass
+everywhere. The control `area` is the region's share of the image. In images with several classes,
+`mass_on_other` is the share that lies on the others, and a low one is good.
+
+A map that is right about where the network looks still scores low if the network uses the
+background. Unspecific maps gain with the size of the object. A blank map has no mass in any region.
+
+The cost is the maps of all classes, and no further forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tfviz.metrics.controls import ControlMap
+from tfviz.metrics.metric import Case, Measure, Metric, Outputs, Score
+from tfviz.metrics.pixel_maps import PixelMap
+
+
+def area(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
+    """The same mass everywhere, without counting as blank: the score is the share of the area."""
+    return PixelMap(np.ones(image.shape[:2], np.float32), is_blank=False)
+
+
+@dataclass(frozen=True)
+class MassInRegion(Metric):
+    """The share of the positive part of the map that lies on the object."""
+
+    key: ClassVar[str] = "mass_in_region"
+    question: ClassVar[str] = "Which share of the map lies on the object?"
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("mass_in_region"),
+        Measure("mass_on_other", higher_is_better=False),
+    )
+    needs_regions: ClassVar[bool] = True
+    controls: ClassVar[Mapping[str, ControlMap]] = {"area": area}
+
+    def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
+        if case.regions is None:
+            return {}
+        masks = {index: case.regions.mask(index) for index in case.regions.classes}
+        region = masks.pop(case.target)
+        found = {"mass_in_region": Score(mass(case.map, region))}
+        if masks:
+            found["mass_on_other"] = Score(mass(case.map, np.logical_or.reduce(list(masks.values()))))
+        return found
+
+
+def mass(pixel_map: PixelMap, region: np.ndarray) -> float:
+    """Compute the share of the positive part of a map that lies in a region (height, width)."""
+    if pixel_map.is_blank:
+        return 0.0
+    positive = np.maximum(pixel_map.resized(region.shape), 0).astype(np.float64)  # type: ignore[arg-type]
+    total = positive.sum()
+    return float(positive[region].sum() / total) if total else 0.0

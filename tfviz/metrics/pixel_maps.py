@@ -1,0 +1,84 @@
+"""From attributions to pixel maps: one signed number per position, at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfviz.errors import OptionError, near_matches
+
+Size = tuple[int, int]
+
+REDUCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sum": lambda a: a.sum(axis=-1),
+    "abs_max": lambda a: np.abs(a).max(axis=-1),
+}
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """One map of one image.
+
+    Attributes:
+        values: float32 (h, w), in the resolution in which the method gave it.
+        is_blank: whether the map ranks nothing: all values are equal, or one is not finite.
+    """
+
+    values: np.ndarray
+    is_blank: bool
+
+    def resized(self, size: Size) -> np.ndarray:
+        """Resize the map bilinearly with half-pixel centers, without smoothing it first.
+
+        Args:
+            size: (height, width) in pixels.
+
+        Returns:
+            float32 (height, width).
+        """
+        if self.values.shape == size:
+            return self.values
+        return tf.image.resize(self.values[None, :, :, None], size, "bilinear").numpy()[0, :, :, 0]
+
+
+def pixel_map(values: npt.ArrayLike) -> PixelMap:
+    """Wrap one map (h, w)."""
+    array = np.asarray(values, np.float32)
+    return PixelMap(array, not np.isfinite(array).all() or bool(array.min() == array.max()))
+
+
+def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMap]:
+    """Convert the attributions of a batch to one map per image.
+
+    Args:
+        attributions: (N, h, w), or (N, h, w, channels), which are reduced over the channels.
+        reduce: "sum" adds the signed channels; "abs_max" takes the largest absolute value.
+
+    Returns:
+        N maps.
+
+    Raises:
+        OptionError: the attributions are not maps, or there is no such reduction.
+    """
+    array = np.asarray(attributions, np.float32)
+    if array.ndim not in (3, 4):
+        raise OptionError(
+            f"Metrics need maps (N, h, w) or (N, h, w, channels). Received: attributions of shape {array.shape}. Explain a layer "
+            "with height and width."
+        )
+    return [pixel_map(one) for one in (reduction(reduce)(array) if array.ndim == 4 else array)]
+
+
+def reduction(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the reduction over channels with a name.
+
+    Raises:
+        OptionError: there is no such reduction.
+    """
+    if name not in REDUCTIONS:
+        raise OptionError(f"Unknown reduction over channels, reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
+    return REDUCTIONS[name]

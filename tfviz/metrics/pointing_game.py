@@ -1,0 +1,73 @@
+"""The pointing game: is the maximum of the map on the object?
+
+    hit: a pixel of the class's region lies at a squared distance < 15² from the maximum
+        Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1
+
+The map is resized to the original image, and its first maximum in raster order is the point. Every
+class with a region is explained. The accuracy is the mean over classes; `pointing_game_pairs` is
+the mean over all pairs of image and class. The difficult pairs are those whose boxes cover less
+than a quarter of the image, with another class in it.
+
+A map can point at the object and be wrong everywhere else, and on photos of one large object the
+center of the image scores well: compare with that control. A blank map is a miss.
+
+The cost is the maps of all classes, and no further forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tfviz.metrics.metric import Case, Measure, Metric, Outputs, Score
+from tfviz.metrics.regions import Regions
+
+_LARGEST_DIFFICULT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class PointingGame(Metric):
+    """Whether the maximum of the map lies on the object, or close to it.
+
+    Args:
+        tolerance: pixels of the original image. A point counts if it is closer than this.
+    """
+
+    tolerance: float = 15
+
+    key: ClassVar[str] = "pointing_game"
+    question: ClassVar[str] = "Is the maximum of the map on the object?"
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("pointing_game", statistic="class_mean"),
+        Measure("pointing_game_pairs", statistic="share"),
+        Measure("pointing_game_difficult", statistic="class_mean"),
+    )
+    needs_regions: ClassVar[bool] = True
+
+    def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
+        if case.regions is None:
+            return {}
+        hit = Score(float(self._is_hit(case, case.regions.mask(case.target))))
+        found = {"pointing_game": hit, "pointing_game_pairs": hit}
+        return found | ({"pointing_game_difficult": hit} if is_difficult(case.regions, case.target) else {})
+
+    def _is_hit(self, case: Case, region: np.ndarray) -> bool:
+        if case.map.is_blank:
+            return False
+        row, column = point(case.map.resized(region.shape))  # type: ignore[arg-type]
+        rows, columns = np.nonzero(region)
+        return bool(((rows - row) ** 2 + (columns - column) ** 2).min() < self.tolerance**2)
+
+
+def point(values: np.ndarray) -> tuple[int, int]:
+    """Return the row and column of the first maximum in raster order."""
+    row, column = np.unravel_index(np.argmax(values), values.shape)
+    return int(row), int(column)
+
+
+def is_difficult(regions: Regions, index: int) -> bool:
+    """Return whether a class covers less than a quarter of the image, and another is present."""
+    height, width = regions.size
+    return len(regions.classes) > 1 and regions.area(index) < _LARGEST_DIFFICULT_SHARE * height * width

@@ -1,0 +1,158 @@
+"""Where the maps come from: methods, the user's own explainers, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from tfviz.errors import OptionError, UnknownLayerError, UnsupportedModelError
+from tfviz.methods import METHODS
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
+from tfviz.metrics.controls import ControlMap
+from tfviz.metrics.pixel_maps import PixelMap, pixel_maps
+
+# images (N, H, W, C), classes (N,) -> attributions (N, h, w) or (N, H, W, channels)
+MapFunction = Callable[..., npt.ArrayLike]
+Method: TypeAlias = "str | Explainer | MapFunction"
+Methods: TypeAlias = "Method | Sequence[Method] | Mapping[str, Method]"
+
+ALL = "all"
+# What a method raises for a model that it cannot explain.
+UNSUPPORTED = (UnsupportedModelError, UnknownLayerError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named source of maps.
+
+    Attributes:
+        name: the name in tables.
+        layer: the path of the explained layer; None if there is none.
+        maps: images (N, H, W, C), classes int (N,) -> one map per image.
+        takes_target: whether the maps depend on the class.
+        is_control: whether it is a control, which knows nothing about the network.
+        may_fail: whether it is left out, with a note, if it does not support the model.
+    """
+
+    name: str
+    layer: str | None
+    maps: Callable[[np.ndarray, np.ndarray], list[PixelMap]]
+    takes_target: bool = True
+    is_control: bool = False
+    may_fail: bool = False
+
+
+def sources_of(
+    model: keras.Model, methods: Methods, *, output: str | int | None = None, reduce: str = "sum"
+) -> tuple[list[Source], list[str]]:
+    """Build the sources for the methods that a user names.
+
+    Args:
+        model: the model.
+        methods: "all", a key, an explainer, a function of images and classes, several of these, or
+            a dict of them by name.
+        output: the model's output to explain, for methods given by key.
+        reduce: how channels become one map (see `pixel_maps`).
+
+    Returns:
+        The sources, and a note for each method of "all" that does not support the model.
+
+    Raises:
+        UnknownMethodError: there is no such method.
+        UnsupportedModelError: a method that was named does not support the model.
+        OptionError: two sources have the same name and layer, or something is not an explainer.
+    """
+    sources, notes = [], []
+    for name, method, may_fail in _listed(methods):
+        try:
+            explainer = method_named(method)(model, output=output) if isinstance(method, str) else method
+        except UNSUPPORTED as error:
+            if not may_fail:
+                raise
+            notes.append(note_of(name, error))
+            continue
+        sources.append(_source(model, name, explainer, reduce, may_fail))
+    require_distinct(sources)
+    return sources, notes
+
+
+def note_of(name: str, error: Exception) -> str:
+    """Return the note for a method that does not support the model."""
+    return f"{name} does not support this model and was left out: {error}"
+
+
+def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
+    """Build the source of a control."""
+
+    def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
+        return [map_of(image, permutation) for image in images]
+
+    return Source(name, None, maps, takes_target=False, is_control=True)
+
+
+def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
+    """Yield a name, the method, and whether it may fail."""
+    if isinstance(methods, Mapping):
+        yield from ((str(name), method, False) for name, method in methods.items())
+        return
+    for method in methods if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]:
+        if isinstance(method, str) and method.strip().lower() == ALL:
+            yield from ((key, key, True) for key in METHODS)
+        elif isinstance(method, str):
+            yield method_named(method).key, method, False
+        else:
+            yield str(getattr(method, "key", None) or getattr(method, "__name__", type(method).__name__)), method, False
+
+
+def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
+    if not callable(explainer) or isinstance(explainer, type):
+        raise OptionError(
+            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: {explainer!r}. "
+            "Create the explainer first, such as tfviz.GradCAM(model)."
+        )
+    if isinstance(explainer, Explainer) and explainer.model is not model:
+        raise OptionError(
+            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the model that is evaluated."
+        )
+    takes_target = bool(getattr(explainer, "takes_target", True))
+
+    def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
+        attributions = _attributions(explainer, images, targets if takes_target else None)
+        return _checked(name, attributions, len(images), reduce)
+
+    return Source(name, getattr(explainer, "layer_path", None), maps, takes_target, may_fail=may_fail)
+
+
+def _attributions(explainer: Explainer | MapFunction, images: np.ndarray, targets: np.ndarray | None) -> npt.ArrayLike:
+    if isinstance(explainer, Explainer):  # blank maps are counted, so the warning would repeat the table
+        return explainer.prepare(images, targets).run()
+    return explainer(images) if targets is None else explainer(images, targets)
+
+
+def _checked(name: str, attributions: npt.ArrayLike, count: int, reduce: str) -> list[PixelMap]:
+    try:
+        maps = pixel_maps(attributions, reduce)
+    except OptionError as error:
+        raise OptionError(f"The attributions of {name!r} cannot be evaluated. {error}") from error
+    if len(maps) != count:
+        raise OptionError(
+            f"{name!r} must return one map per image. Received: {len(maps)} maps for {count} images. Return an array (N, h, w)."
+        )
+    return maps
+
+
+def require_distinct(sources: Sequence[Source]) -> None:
+    known = set()
+    for source in sources:
+        if (source.name, source.layer) in known:
+            raise OptionError(
+                f"Two methods are called {source.name!r}, so their rows could not be told apart. Pass a dict with a name for "
+                "each explainer."
+            )
+        known.add((source.name, source.layer))

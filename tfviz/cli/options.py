@@ -78,3 +78,10 @@ def size(text: str) -> tuple[int, int]:
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
         raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
     return size
+
+
+def whole_number(text: str) -> int:
+    """Parse an integer of at least 0."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+    return int(text)

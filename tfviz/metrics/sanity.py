@@ -92,18 +92,35 @@ def sanity_check(
         >>> [verdict["verdict"] for verdict in check.verdicts]
         ['depends', 'depends', 'depends']
     """
+    options: dict[str, Any] = {"targets": targets, "layer": layer, "orders": orders, "randomization": randomization}
+    chosen = [methods] if isinstance(methods, (str, Explainer)) else methods
+    found = scores_by_method(model, images, chosen, **options, steps=steps, batch_size=batch_size, seed=seed)
+    return SanityCheck([score for scores in found for score in scores])
+
+
+def scores_by_method(
+    model: keras.Model,
+    images: np.ndarray,
+    methods: Sequence[str | Explainer],
+    *,
+    targets: int | Sequence[int] | np.ndarray | None = None,
+    layer: str | None = None,
+    orders: Sequence[str] = (TOP_DOWN,),
+    randomization: str = "permute",
+    steps: int = 8,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Iterator[list[SanityScore]]:
+    """Yield the scores of one method after the other; see `sanity_check`."""
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
         raise ImageError(f"Expected images (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image.")
     clone = RandomClone(model, images, randomization=randomization, seed=seed)
     classes = _Classes.of(clone.model, images, targets, batch_size, seed)
-    chosen = [methods] if isinstance(methods, (str, Explainer)) else methods
-    scores: list[SanityScore] = []
-    for method in chosen:
+    for method in methods:
         one = _Check(_on(clone.model, method, layer), clone, images, classes, batch_size)
-        scores += one.scores(orders, steps)
-    return SanityCheck(scores)
+        yield list(one.scores(orders, steps))
 
 
 def _check_options(orders: Sequence[str], steps: int, batch_size: int) -> None:

@@ -38,7 +38,7 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
     measures = list(dict.fromkeys(row["metric"] for row in evaluation.rows))
     cards = [_measure_card([row for row in evaluation.rows if row["metric"] == key]) for key in measures]
     cards += [_sanity_card(sanity)] if sanity.rows else []
-    cards += [_card(_FIGURES[path], f'<a href="{path}"><img src="{path}" alt="{_FIGURES[path]}"></a>') for path in figures]
+    cards += [_figure(path) for path in figures]
     notes = "".join(f'<p class="quiet">{html.escape(note)}</p>' for note in evaluation.notes)
     return (
         f'<p class="quiet">{_HOW_TO_READ}</p>{notes}<div class="cards">{"".join(cards)}</div><h2>The maps and their scores</h2>'
@@ -48,9 +48,14 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
 _FIGURES = {"figures/curves.png": "Curves", "figures/sanity.png": "Similarity to the original maps, by randomized layer"}
 
 
-def _card(title: str, content: str, about: str = "") -> str:
+def _figure(path: str) -> str:
+    title = _FIGURES[path]
+    return _card(title, f'<a href="{path}"><img src="{path}" alt="{title}"></a>', kind="card wide")
+
+
+def _card(title: str, content: str, about: str = "", kind: str = "card") -> str:
     words = f"<p>{html.escape(about)}</p>" if about else ""
-    return f'<section class="card"><h2>{html.escape(title)}</h2>{words}{content}</section>'
+    return f'<section class="{kind}"><h2>{html.escape(title)}</h2>{words}{content}</section>'
 
 
 def _measure_card(rows: Sequence[dict[str, Any]]) -> str:
@@ -61,7 +66,8 @@ def _measure_card(rows: Sequence[dict[str, Any]]) -> str:
     direction = "Higher is better." if first["higher_is_better"] else "Lower is better."
     cost = f"{forwards} forward pass{'es' * (forwards != '1')} per image." if forwards != "0" else "No further forward pass."
     about = " ".join(filter(None, (_question_of(first["metric"]), direction, cost)))
-    head = "<tr><th>method</th><th></th><th>value</th><th>n</th><th>blank</th><th></th></tr>"
+    numbers = "".join(f'<th class="number">{name}</th>' for name in ("value", "n", "blank"))
+    head = f"<tr><th>method</th><th></th>{numbers}<th></th></tr>"
     return _card(first["metric"].replace("_", " "), f"<table>{head}{lines}</table>", about)
 
 
@@ -94,7 +100,8 @@ def _range(row: dict[str, Any], low: float, high: float) -> str:
     if math.isnan(row["value"]):
         return ""
     place = lambda value: 100 * (value - low) / (high - low)  # noqa: E731
-    mark = f'<i style="left: {place(row["value"]):.1f}%"></i>'
+    zero = f'<b style="left: {place(0):.1f}%"></b>'
+    mark = f'{zero}<i style="left: {place(row["value"]):.1f}%"></i>'
     if math.isnan(row["low"]):
         return mark
     return f'<span style="left: {place(row["low"]):.1f}%; width: {place(row["high"]) - place(row["low"]):.1f}%"></span>{mark}'

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from support.golden import golden
 
+from support.golden import golden
 from tfviz.metrics.forward_passes import ForwardPasses
 from tfviz.metrics.metric import Case, Metric, Score
 from tfviz.metrics.pixel_maps import pixel_map

@@ -113,12 +113,12 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: {explainer!r}. "
-            "Create the explainer first, such as tfviz.GradCAM(model)."
+            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: "
+            f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(
-            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the model that is evaluated."
+            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the evaluated model."
         )
     takes_target = bool(getattr(explainer, "takes_target", True))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from support.golden import golden
 from tfviz.metrics.forward_passes import ForwardPasses
@@ -58,5 +59,8 @@ class StoredScores:
 
 def stored_scores(shared: Path, name: str) -> StoredScores:
     model, arrays = golden(shared, name)
-    stored = dict(np.load(shared / "golden" / f"{name}.metrics.npz"))
+    path = shared / "golden" / f"{name}.metrics.npz"
+    if not path.is_file():
+        pytest.skip("the stored scores are not here")
+    stored = dict(np.load(path))
     return StoredScores(ForwardPasses(model), arrays["images"], arrays["target"], stored)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +19,9 @@ from support.purity import assert_untouched, snapshot
 
 import tfviz
 from tfviz.errors import ImageError, OptionError, TargetError, UnknownMethodError, UnsupportedModelError
+from tfviz.metrics.forward_passes import ForwardPasses
 from tfviz.metrics.image_scores import ImageScorer
+from tfviz.metrics.imputation import imputed
 from tfviz.metrics.pointing_game import PointingGame
 from tfviz.metrics.regions import Regions
 from tfviz.metrics.road import Road
@@ -82,19 +85,17 @@ def test_the_batch_size_does_not_change_the_result(model, images) -> None:
 
 def test_no_more_rows_run_at_once_than_the_batch_size(model, images, monkeypatch) -> None:
     sizes: list[int] = []
-    run = tfviz.metrics.forward_passes.ForwardPasses._run
-    monkeypatch.setattr(
-        "tfviz.metrics.forward_passes.ForwardPasses._run", lambda self, batch: sizes.append(len(batch)) or run(self, batch)
-    )
-    imputed = tfviz.metrics.road.imputed
-    monkeypatch.setattr(
-        "tfviz.metrics.road.imputed", lambda images, removed: sizes.append(len(images)) or imputed(images, removed)
-    )
 
-    def maps(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        sizes.append(len(images))
-        return images.sum(-1)
+    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            sizes.append(len(next(x for x in arguments if isinstance(x, np.ndarray))))
+            return function(*arguments)
 
+        return call
+
+    monkeypatch.setattr(ForwardPasses, "_run", noted(ForwardPasses._run))
+    monkeypatch.setattr("tfviz.metrics.road.imputed", noted(imputed))
+    maps = noted(lambda images, classes: images.sum(-1))
     evaluate(model, images, {"maps": maps}, "all", BOXES, batch_size=5)
     assert max(sizes) == 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def replaced(start: np.ndarray, pixels: list[int], source: np.ndarray) -> np.nda
 
 
 def area(c: list[float]) -> float:
-    return sum((a + b) / 2 for a, b in zip(c[:-1], c[1:], strict=True)) / (len(c) - 1)
+    return sum((a + b) / 2 for a, b in pairwise(c)) / (len(c) - 1)
 
 
 def deletion(p: Function, image: np.ndarray, ranked: list[int], color: np.ndarray) -> float:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.metrics import METRICS as METRICS
     from tfviz.metrics.evaluation import Evaluation as Evaluation
     from tfviz.metrics.evaluation import evaluate as evaluate
+    from tfviz.metrics.sanity import sanity_check as sanity_check
+    from tfviz.metrics.sanity_result import SanityCheck as SanityCheck
     from tfviz.models import load_images as load_images
     from tfviz.models import load_model as load_model
     from tfviz.render import contact_sheet as contact_sheet
@@ -73,6 +75,8 @@ _HOMES = {
     "tfviz.export": ("load_explainer",),
     "tfviz.film.film": ("write_film",),
     "tfviz.explanations": ("explain", "explain_file"),
+    "tfviz.metrics.sanity": ("sanity_check",),
+    "tfviz.metrics.sanity_result": ("SanityCheck",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
     "tfviz.images.preprocessing": ("Preprocessing",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,17 +13,11 @@ from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError
 from tfviz.graph.layer_search import require_height_and_width
 from tfviz.methods import METHODS, ExcitationBackprop
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.lookup import method_named
+from tfviz.methods.lookup import method_named, takes
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 _UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
 _FREE_SIDE_PX = 224
-
-
-def takes(method: type[Explainer], option: str) -> bool:
-    """Return whether a method takes an option, such as "layer"."""
-    # On Python 3.10, the signature of `method` itself is just *args.
-    return option in inspect.signature(method.__init__).parameters
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
@@ -131,8 +124,7 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: "
-                f"{takers}."
+                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: {takers}."
             )
 
 

@@ -18,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(_args: argparse.Namespace) -> int:
     """Print the table and return the exit code."""
     import_tensorflow()
-    from tfviz.cli.explainers import takes
     from tfviz.methods import METHODS
+    from tfviz.methods.lookup import takes
 
     rows = [("method", "question it answers", "layer", "target")]
     for key, method in METHODS.items():

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from tfviz.errors import escaped
 
-
 # "--method all" leaves out methods that run the network more often than this per image.
 MOST_ROWS_OF_ALL = 256
 
@@ -93,3 +92,10 @@ def size(text: str) -> tuple[int, int]:
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
         raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
     return size
+
+
+def whole_number(text: str) -> int:
+    """Parse an integer of at least 0."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+    return int(text)

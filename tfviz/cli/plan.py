@@ -23,7 +23,6 @@ from tfviz.methods.explainer import Explainer
 from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 from tfviz.models.labels import Labels
 
-
 MOST_BACKGROUNDS = 64  # as many as expected_gradients has samples
 
 

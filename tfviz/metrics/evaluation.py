@@ -16,13 +16,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from tfviz.errors import OptionError
 from tfviz.metrics import evaluation_table
 from tfviz.metrics.controls import RANDOM
-from tfviz.metrics.image_scores import AnyRegions, ImageScorer, ScoreRow
+from tfviz.metrics.image_scores import ImageScorer, ScoreRow
 from tfviz.metrics.lookup import Metrics, measure_named
 from tfviz.metrics.metric import Measure, Metric
+from tfviz.metrics.regions import Regions
 from tfviz.metrics.sources import Methods
 from tfviz.metrics.statistics import Estimate, Sample, decides, estimate
+from tfviz.metrics.visible_regions import AnyRegions
 from tfviz.targets import Target
 
 if TYPE_CHECKING:
@@ -190,6 +193,11 @@ def evaluate(
         >>> tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road").rows[0]["method"]
         'saliency'
     """
+    if boxes is not None and not any(map(_has_boxes, boxes)):
+        raise OptionError(
+            f"`boxes` has {len(boxes)} entries, but no image has any box. Pass boxes of at least one image, or boxes=None to "
+            "leave out the metrics that compare with objects."
+        )
     scorer = ImageScorer(
         model,
         methods,
@@ -204,6 +212,10 @@ def evaluate(
     )
     scores = [score for rows in scorer.score_images(images, boxes, targets) for score in rows]
     return Evaluation.of(scores, metrics=scorer.metrics, notes=scorer.notes, seed=seed)
+
+
+def _has_boxes(regions: AnyRegions) -> bool:
+    return bool(regions.classes) if isinstance(regions, Regions) else bool(regions)
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:

@@ -59,8 +59,8 @@ def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 def _draw_curves(axes: Axes, key: str, curves: Mapping[str, np.ndarray], controls: set[str]) -> None:
     for label, points in curves.items():
-        style = {"color": _CONTROL, "linestyle": "--"} if label in controls else {}
-        axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, **style)
+        color, line = (_CONTROL, "--") if label in controls else (None, "-")
+        axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, color=color, linestyle=line)
     axes.set_title(key, fontsize=9)
     axes.set_xlabel("fraction of the pixels", fontsize=7)
     axes.legend(fontsize=5)

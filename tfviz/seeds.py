@@ -93,19 +93,24 @@ class Seed(abc.ABC):
 
 
 @dataclass(frozen=True)
-class FixedSeed:
-    """A seed for copies of images, with the choice that it made on the images themselves."""
+class FixedSeed(Seed):
+    """A seed for copies of images, with the choice that it made on the images themselves.
+
+    Copies of the copies keep it, too.
+    """
 
     seed: Seed
     choice: Choice
     copies: int | tf.Tensor
 
-    def __call__(self, outputs: Outputs) -> Outputs:
-        return self.seed.gradient(outputs, self.choice, self.copies)
+    def choose(self, outputs: Outputs) -> Choice:
+        return [copied(x, self.copies) for x in self.choice]
 
-    def score(self, outputs: Outputs) -> tf.Tensor:
-        """Return the score of each row, (rows,)."""
-        return self.seed.score(outputs, self.choice, self.copies)
+    def score(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> tf.Tensor:
+        return self.seed.score(outputs, self.choice, copies * self.copies)
+
+    def gradient(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> Outputs:
+        return self.seed.gradient(outputs, self.choice, copies * self.copies)
 
 
 class WeightsSeed(Seed):

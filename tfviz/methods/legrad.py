@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.graph.attention import Block
-from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
+from tfviz.graph.backprop import Seed, Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Value
 from tfviz.methods.attention import AttentionExplainer, heads_of
 
@@ -59,7 +59,7 @@ class LeGrad(AttentionExplainer):
         maps = [self._of_block(block, end, values, lambda _: seeds) for block, end in blocks]
         return grid.patches(sum(maps) / len(maps)), values
 
-    def _of_block(self, block: Block, end: Value, values: Values, seed: targets.Seed) -> tf.Tensor:
+    def _of_block(self, block: Block, end: Value, values: Values, seed: Seed) -> tf.Tensor:
         """Return relu(∂S^l/∂P^l), averaged over heads and queries: (N, tokens)."""
         graph = self.transformer.read_at(end)
         G = backpropagate(graph, values, seed, [block.probabilities]).gradients[0]

@@ -107,7 +107,7 @@ class NoiseExplainer(SampledExplainer):
             x = images[int(name)]
             noise = tf.cast(self._noise_of(int(name), numbers, x), x.dtype)
             rows[int(name)] = as_rows(x[None] + deviation[None] * noise[:, None])
-        maps, _ = self.base.attribute(rows, fixed)  # type: ignore[arg-type]
+        maps, _ = self.base.attribute(rows, fixed)
         return self.with_maps(sums, tree.map_structure(lambda m: tf.cast(as_copies(m, fixed.copies), tf.float32), maps))
 
     def nothing(self, empty: Nested[tf.Tensor]) -> Sums:

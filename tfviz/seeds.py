@@ -7,7 +7,7 @@ seed first chooses on the unperturbed images, and keeps that choice.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from tfviz.nesting import Nested
 
 Outputs: TypeAlias = Nested[tf.Tensor]
 TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
-Choice: TypeAlias = list[tf.Tensor]  # each tensor has one row per image
+Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):
@@ -93,19 +93,24 @@ class Seed(abc.ABC):
 
 
 @dataclass(frozen=True)
-class FixedSeed:
-    """A seed for copies of images, with the choice that it made on the images themselves."""
+class FixedSeed(Seed):
+    """A seed for copies of images, with the choice that it made on the images themselves.
+
+    It is the seed of these copies, also for a method that makes copies of them.
+    """
 
     seed: Seed
     choice: Choice
     copies: int | tf.Tensor
 
-    def __call__(self, outputs: Outputs) -> Outputs:
-        return self.seed.gradient(outputs, self.choice, self.copies)
+    def choose(self, outputs: Outputs) -> Choice:
+        return []
 
-    def score(self, outputs: Outputs) -> tf.Tensor:
-        """Return the score of each row, (rows,)."""
-        return self.seed.score(outputs, self.choice, self.copies)
+    def score(self, outputs: Outputs, choice: Choice = (), copies: int | tf.Tensor = 1) -> tf.Tensor:
+        return self.seed.score(outputs, self.choice, copies * self.copies)
+
+    def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
+        return self.seed.gradient(outputs, self.choice, copies * self.copies)
 
 
 class WeightsSeed(Seed):

@@ -7,7 +7,7 @@ seed first chooses on the unperturbed images, and keeps that choice.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from tfviz.nesting import Nested
 
 Outputs: TypeAlias = Nested[tf.Tensor]
 TargetFunction = Callable[[Outputs], tf.Tensor]  # outputs -> (N,)
-Choice: TypeAlias = list[tf.Tensor]  # each tensor has one row per image
+Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):

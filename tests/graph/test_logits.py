@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import TARGETED, built
 
 import tfviz
 from tfviz.graph.backprop import inputs_of, run
@@ -125,12 +125,12 @@ def two_units() -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
+@pytest.mark.parametrize("method", TARGETED)
 def test_one_sigmoid_unit_is_two_classes(method: str) -> None:
     one, two = one_unit(), two_units()
     images = networks.pictures(one, 4)
     for target in (0, 1, [0, 1, 1, 0], None):
-        got, want = (tfviz.METHODS[method](model, score="logits")(images, target).numpy() for model in (one, two))
+        got, want = (built(method, model, score="logits")(images, target).numpy() for model in (one, two))
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6 * abs(want).max(), err_msg=f"target {target}")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import keras
 import numpy as np
 import pytest
 from keras import layers
 from support import networks, reference
+from support.explainers import CHANNEL_CAMS, backgrounds_for
 from support.networks import CAMS, EXCITATIONS, GRADIENTS, NETWORKS, Case, named
 
 import tfviz
@@ -44,6 +47,31 @@ class Subject:
         want = reference.guided_backprop(self.net, self.images, self.weights) * maps[..., None]
         assert_equal(tfviz.GuidedGradCAM(self.model, ours)(self.images, TARGETS), want, f"guided_grad_cam {ours}")
 
+    def check_copies(self, method: str) -> None:
+        """Compare a method that runs perturbed copies with the reference, on the same copies."""
+        random = np.random.default_rng(5)
+        draws = random.normal(size=(3, *self.images.shape[1:]))
+        masks = random.uniform(size=(4, *self.images.shape[1:3]))
+        zero, x, weights = np.zeros(self.images.shape), self.images, self.weights
+        backgrounds, positions = backgrounds_for(self.model, x.shape[1:]), np.linspace(0, 1, 5)
+        base = partial(reference.saliency, self.net, weights=weights)
+        ours, theirs = {
+            "integrated_gradients": ({"steps": 3}, lambda: [[zero], 3]),
+            "expected_gradients": (
+                {"backgrounds": backgrounds, "positions": positions, "samples": 5},
+                lambda: [backgrounds, positions],
+            ),
+            "occlusion": ({"window": 7}, lambda: [7]),
+            "rise": ({"masks": masks}, lambda: [masks]),
+        }.get(method, ({"draws": draws}, lambda: [draws]))
+        explainer = tfviz.METHODS[method](self.model, **ours)
+        is_noise = method in NOISE
+        want = getattr(reference, method)(*([base, x] if is_noise else [self.net, x, weights]), *theirs())
+        assert_equal(explainer(x, TARGETS), want, method)
+
+
+NOISE = ("smooth_grad", "square_grad", "var_grad")
+
 
 def assert_equal(got: object, want: np.ndarray, label: str) -> None:
     assert abs(want).max() > 0, f"{label}: the reference is all zero, which proves nothing"
@@ -64,6 +92,17 @@ def test_gradient_methods_equal_the_reference(subject: Subject, method: str) -> 
 def test_cams_equal_the_reference_at_each_layer(subject: Subject, method: str) -> None:
     for layer in subject.case.cams:
         subject.check(method, layer)
+
+
+@pytest.mark.parametrize("method", CHANNEL_CAMS)
+def test_cams_with_one_run_per_channel_equal_the_reference(subject: Subject, method: str) -> None:
+    for layer in subject.case.cams:
+        subject.check(method, layer)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "expected_gradients", *NOISE, "occlusion", "rise"])
+def test_methods_that_run_perturbed_copies_equal_the_reference(subject: Subject, method: str) -> None:
+    subject.check_copies(method)
 
 
 def test_guided_grad_cam_is_guided_backprop_times_the_resized_map(subject: Subject) -> None:

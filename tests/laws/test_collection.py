@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from tensorflow.python.framework import ops
 
 import tfviz
@@ -30,11 +30,11 @@ def collected() -> int:
     return len(ops.gradient_registry._registry)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_model_and_its_explainer_are_collected(method: str) -> None:
     before = collected()
     model = small()
-    explainer = tfviz.METHODS[method](model)
+    explainer = built(method, model)
     explainer(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)).astype(np.float32))
     references = [weakref.ref(model), weakref.ref(explainer), weakref.ref(explainer.read)]
     del model, explainer
@@ -70,7 +70,7 @@ def test_a_kept_function_still_has_its_gradient() -> None:
 
 def test_all_methods_of_one_model_read_it_once() -> None:
     model = small()
-    explainers = [method(model) for method in CONVOLUTIONAL.values()]
+    explainers = [built(key, model) for key in KEYS]
     assert len({id(explainer.read) for explainer in explainers}) == 1
     assert read_model(model) is explainers[0].read
     model.get_layer("features").activation = keras.activations.tanh

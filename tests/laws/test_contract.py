@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import networks
-from support.networks import CAMS, CONVOLUTIONAL, EXCITATIONS
+from support.explainers import CHANNEL_CAMS, KEYS, TARGETED, built
+from support.networks import CAMS, EXCITATIONS
 
 import tfviz
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 
 STYLES = ("heatmap", "signed", "grey")
-TARGETED = [key for key, method in CONVOLUTIONAL.items() if method.takes_target]
 CLASSES = 5
 
 
@@ -45,13 +45,13 @@ _built: dict[str, Explainer] = {}
 @pytest.fixture
 def explainer(method: str, model: keras.Model) -> Explainer:
     """Return one explainer per method for all tests; explainers are made for many calls."""
-    return _built.setdefault(method, tfviz.METHODS[method](model))
+    return _built.setdefault(method, built(method, model))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "method" in metafunc.fixturenames:
         is_targeted = "target" in metafunc.function.__name__
-        metafunc.parametrize("method", TARGETED if is_targeted else list(CONVOLUTIONAL))
+        metafunc.parametrize("method", TARGETED if is_targeted else KEYS)
 
 
 def assert_same(got: Any, want: Any) -> None:
@@ -73,7 +73,7 @@ def test_a_method_describes_itself(method: str) -> None:
     assert cls.question.endswith("?")
     assert "\n" not in cls.question
     assert cls.style in STYLES
-    assert cls.needs_layer == (method in (*CAMS, "guided_grad_cam"))
+    assert cls.needs_layer == (method in (*CAMS, *CHANNEL_CAMS, "guided_grad_cam"))
     assert cls.takes_target == (method not in ("visual_backprop", "eigen_cam"))
     assert getattr(tfviz, cls.__name__) is cls
 
@@ -97,7 +97,8 @@ def test_a_method_shows_which_model_it_is_on(explainer: Explainer, model: keras.
 
 def test_the_attribution_is_finite_float32_of_the_promised_shape(explainer: Explainer, images: np.ndarray) -> None:
     attribution = explainer(images)
-    shape = {"visual_backprop": (5, 20, 17)} | dict.fromkeys(CAMS, (5, 5, 9)) | dict.fromkeys(EXCITATIONS, (5, 20, 17))
+    shape = dict.fromkeys((*CAMS, *CHANNEL_CAMS), (5, 5, 9))
+    shape |= dict.fromkeys(("visual_backprop", "occlusion", "rise", *EXCITATIONS), (5, 20, 17))
     assert tf.is_tensor(attribution)
     assert attribution.dtype == tf.float32
     assert attribution.shape == shape.get(explainer.key, (5, 20, 17, 3))
@@ -175,8 +176,9 @@ def test_a_method_without_a_target_rejects_one(model: keras.Model, images: np.nd
 
 
 def test_a_target_on_the_outputs_is_explained_through_the_softmax(method: str, model: keras.Model, images: np.ndarray) -> None:
-    logits, outputs = (tfviz.METHODS[method](model, score=score)(images, 1) for score in ("logits", "outputs"))
-    if method in EXCITATIONS:  # Activations, including softmax, pass p unchanged.
+    logits, outputs = (built(method, model, score=score)(images, 1) for score in ("logits", "outputs"))
+    # Activations, including softmax, pass p unchanged. RISE and Score-CAM weigh by probabilities.
+    if method in (*EXCITATIONS, "rise", "score_cam"):
         assert_same(logits, outputs)
     else:
         assert is_different(logits, outputs)
@@ -184,18 +186,18 @@ def test_a_target_on_the_outputs_is_explained_through_the_softmax(method: str, m
 
 def test_score_is_an_option_of_every_method(method: str, model: keras.Model) -> None:
     with pytest.raises(tfviz.OptionError, match=r"`score` must be .logits. or .outputs."):
-        tfviz.METHODS[method](model, score="probabilities")
+        built(method, model, score="probabilities")
 
 
 def test_layer_determines_the_position(method: str, model: keras.Model, images: np.ndarray) -> None:
-    if method not in (*CAMS, *EXCITATIONS, "guided_grad_cam"):
+    if method not in (*CAMS, *CHANNEL_CAMS, *EXCITATIONS, "guided_grad_cam"):
         with pytest.raises(TypeError, match="layer"):
-            tfviz.METHODS[method](model, layer="c1")
+            built(method, model, layer="c1")
         return
-    at_c1 = tfviz.METHODS[method](model, layer="c1")
+    at_c1 = built(method, model, layer="c1")
     assert at_c1.layer_path == "c1"
     target = 1 if at_c1.takes_target else None
-    assert is_different(at_c1(images, target), tfviz.METHODS[method](model)(images, target))
+    assert is_different(at_c1(images, target), built(method, model)(images, target))
 
 
 @pytest.mark.parametrize("key", EXCITATIONS)
@@ -309,7 +311,8 @@ def test_verbose_shows_keras_progress_bar(model: keras.Model, images: np.ndarray
 
 
 def test_tfviz_explain_equals_an_explainer(explainer: Explainer, model: keras.Model, images: np.ndarray) -> None:
-    assert_same(tfviz.explain(model, images, explainer.key.replace("_", "-"), batch_size=2), explainer(images))
+    key = explainer.key.replace("_", "-")
+    assert_same(tfviz.explain(model, images, key, batch_size=2, **explainer.options), explainer(images))
 
 
 def test_tfviz_explain_passes_target_and_options_on(model: keras.Model, images: np.ndarray) -> None:

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
-from support.networks import CAMS, CONVOLUTIONAL
+from support.explainers import KEYS, built
+from support.networks import CAMS
 
 import tfviz
 from tfviz.errors import near_matches
@@ -55,13 +56,13 @@ def test_images_that_do_not_fit_the_model_are_rejected(name: str, model: keras.M
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_images_that_are_not_finite_are_rejected_by_index(
     method: str, bad: float, model: keras.Model, images: np.ndarray
 ) -> None:
     images = images.copy()
     images[1, 2, 3, 0] = images[3, 0, 0, 0] = bad
-    explainer = tfviz.METHODS[method](model)
+    explainer = built(method, model)
     for batch in (images, tf.constant(images)):
         with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 of the batch contain NaN or infinity.*division by zero\."):
             explainer(batch)
@@ -155,26 +156,26 @@ def test_visual_backprop_needs_the_size_inside_a_tf_function() -> None:
 # --- models ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_anything_but_a_model_is_rejected(method: str) -> None:
     with pytest.raises(tfviz.UnsupportedModelError, match=r"Expected a keras\.Model\. Received: str \('vgg16'\)"):
-        tfviz.METHODS[method]("vgg16")
+        built(method, "vgg16")
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_an_unbuilt_sequential_model_is_rejected(method: str) -> None:
     model = keras.Sequential([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(2)], name="fresh")
     with pytest.raises(tfviz.UnsupportedModelError, match=r"'fresh' has never been called.*Call it once on an image"):
-        tfviz.METHODS[method](model)
+        built(method, model)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_channels_first_is_rejected_with_the_layers_name(method: str) -> None:
     inputs = keras.Input((3, 9, 9))
     x = layers.Conv2D(4, 3, data_format="channels_first", name="odd_one")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
     with pytest.raises(tfviz.UnsupportedModelError, match=r"Layer 'odd_one' uses data_format='channels_first'.*same weights"):
-        tfviz.METHODS[method](model)
+        built(method, model)
 
 
 @pytest.mark.parametrize("method", [*CAMS, "guided_grad_cam", "visual_backprop"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CAMS, CONVOLUTIONAL, NETWORKS
+from support.explainers import KEYS, built
+from support.networks import CAMS, NETWORKS
 from support.tape import compiled_gradient
 
 import tfviz
@@ -158,7 +161,19 @@ def flipped(model: keras.Model) -> keras.Model:
     return mirrored
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+def symmetric_options(method: str) -> dict[str, Any]:
+    """Return options, among them what a method would draw at random, for 13 × 13 pixels."""
+    random = np.random.default_rng(3)
+    given: dict[str, dict[str, Any]] = {}
+    for noisy in ("smooth_grad", "square_grad", "var_grad"):
+        given[noisy] = {"draws": random.normal(size=(3, 13, 13, 3))}
+    given["expected_gradients"] = {"backgrounds": random.normal(size=(8, 13, 13, 3))}
+    given["rise"] = {"masks": random.uniform(size=(4, 13, 13))}
+    given["occlusion"] = {"window": 3, "stride": 2}  # symmetric: 0 … 2, 2 … 4, …, 10 … 12
+    return given.get(method, {})
+
+
+@pytest.mark.parametrize("method", KEYS)
 def test_flipping_the_image_and_the_kernels_flips_the_map(method: str) -> None:
     model = keras.Sequential([
         keras.Input((13, 13, 3)),
@@ -171,18 +186,20 @@ def test_flipping_the_image_and_the_kernels_flips_the_map(method: str) -> None:
         layers.Dense(3, activation="softmax"),
     ])  # fmt: skip
     images = networks.pictures(networks.with_random_weights(model, 1))
-    want = tfviz.METHODS[method](model)(images).numpy()
-    got = tfviz.METHODS[method](flipped(model))(images[:, :, ::-1]).numpy()
+    arrays = symmetric_options(method)
+    mirrored = {name: array[:, :, ::-1] if np.ndim(array) else array for name, array in arrays.items()}
+    want = built(method, model, **arrays)(images).numpy()
+    got = built(method, flipped(model), **mirrored)(images[:, :, ::-1]).numpy()
     assert abs(want).max() > 0
     assert_close(got[:, :, ::-1], want)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_batch_equals_its_images_one_by_one(method: str) -> None:
     model = networks.build("residual")
     images, explainer = (
         networks.pictures(model, 4) * np.array([1, 0.1, 5, 1])[:, None, None, None],
-        tfviz.METHODS[method](model),
+        built(method, model),
     )
     images[3] = 0  # A uniform image does not affect the others.
     whole = explainer(images).numpy()
@@ -190,26 +207,27 @@ def test_a_batch_equals_its_images_one_by_one(method: str) -> None:
         np.testing.assert_allclose(explainer(images[i : i + 1])[0], whole[i], rtol=1e-4, atol=1e-6 * abs(whole[i]).max())
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_constant_image_and_dead_relus_give_no_nan(method: str) -> None:
     model = networks.build("plain")
     model.get_layer("c2").set_weights([-abs(w) - 1 for w in model.get_layer("c2").get_weights()])
-    assert np.isfinite(tfviz.METHODS[method](model)(np.zeros((2, *model.input_shape[1:]), np.float32))).all()
+    assert np.isfinite(built(method, model)(np.zeros((2, *model.input_shape[1:]), np.float32))).all()
 
 
 # --- compilation ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_one_trace_serves_every_batch_of_one_size(method: str) -> None:
     model = networks.build("separable")
-    explainer = tfviz.METHODS[method](model)
+    explainer = built(method, model)
     target = 1 if explainer.takes_target else None
     for count in (2, 2, 1, 5):
         explainer(networks.pictures(model, count), target)
     assert explainer.traces == 1
-    explainer(networks.pictures(model)[:, :18], target)
-    assert explainer.traces == 2
+    if method != "expected_gradients":  # its backgrounds have one size
+        explainer(networks.pictures(model)[:, :18], target)
+        assert explainer.traces == 2
 
 
 def test_fifty_calls_with_different_targets_trace_once() -> None:
@@ -237,10 +255,10 @@ def first_output(outputs: tf.Tensor) -> tf.Tensor:
     return outputs[:, 0]
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_an_explainer_works_inside_a_users_tf_function(method: str) -> None:
     model = networks.build("residual")
-    images, explainer = networks.pictures(model, 3), tfviz.METHODS[method](model)
+    images, explainer = networks.pictures(model, 3), built(method, model)
     target = np.array([0, 1, 3]) if explainer.takes_target else None
     want = explainer(images, target)
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from support.networks import CONVOLUTIONAL, with_random_weights
+from support.explainers import KEYS, built
+from support.networks import with_random_weights
 from support.tape import compiled_gradient
 from support.zoo import noise
 from tensorflow.python.eager import context
@@ -106,17 +107,17 @@ def test_filter_gradients_are_counted(images: np.ndarray) -> None:
     assert filter_gradients(lambda: compiled_gradient(model, images)) == 0
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 @pytest.mark.parametrize("model", [residual, blank, saturated, broken])
 @pytest.mark.filterwarnings("ignore:.*(zero everywhere|NaN or infinity)")
 def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], keras.Model], images: np.ndarray) -> None:
     # below the convolutions
     options = {"layer": "first"} if tfviz.METHODS[method].needs_layer else {}
-    explainer = tfviz.METHODS[method](model(), **options)
+    explainer = built(method, model(), **options)
     target = 1 if explainer.takes_target else None
     ways: dict[str, Callable[[], Any]] = {
         "call": lambda: explainer(images, target),
-        "explain": lambda: tfviz.METHODS[method](explainer.model, **options).explain(images, target, verbose=0),
+        "explain": lambda: built(method, explainer.model, **options).explain(images, target, verbose=0),
         "with_outputs": lambda: explainer.with_outputs(images, target),
         "compute": lambda: explainer.compute([tf.constant(images)], None if target is None else tf.constant([target])),
         "attribute": lambda: explainer.attribute([tf.constant(images)], targets.seed_for(None)),
@@ -145,8 +146,8 @@ def test_a_reason_is_found_without_filter_gradients(
 
 
 def test_the_computation_gives_the_same_result_in_eager_mode(images: np.ndarray) -> None:
-    for method in CONVOLUTIONAL:
-        explainer = tfviz.METHODS[method](residual())
+    for method in KEYS:
+        explainer = built(method, residual())
         target = tf.constant([1]) if explainer.takes_target else None
         attribution = explainer.compute([tf.constant(images)], target).attribution
         want = explainer(images, 1 if explainer.takes_target else None)

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks, reference
-from support.networks import CONVOLUTIONAL, NETWORKS
+from support.explainers import KEYS, TARGETED, built
+from support.networks import NETWORKS
 from support.purity import assert_untouched, regularized, snapshot
 
 import tfviz
@@ -19,11 +20,11 @@ from tfviz.methods.explainer import Explainer
 
 
 def explain(method: str, model: keras.Model, target: Any = None, **options: Any) -> np.ndarray:
-    explainer = tfviz.METHODS[method](model, **options)
+    explainer = built(method, model, **options)
     return explainer(networks.pictures(model), target if explainer.takes_target else None).numpy()
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_the_model_is_untouched_by_every_method(method: str) -> None:
     for model in (regularized(), networks.build("nested"), networks.build("shared")):
         before = snapshot(model)
@@ -42,7 +43,7 @@ def test_every_network_is_untouched_through_an_explainers_life(name: str) -> Non
     assert_untouched(model, before)
 
 
-@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
+@pytest.mark.parametrize("method", TARGETED)
 def test_the_model_is_untouched_after_a_target_function_has_failed(method: str) -> None:
     def failing(outputs: tf.Tensor) -> tf.Tensor:
         raise KeyError("no such class")
@@ -54,18 +55,18 @@ def test_the_model_is_untouched_after_a_target_function_has_failed(method: str) 
     assert_untouched(model, before)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_after_a_failure_the_model_is_untouched_and_the_explainer_works(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = regularized()
     before, images = snapshot(model), networks.pictures(model)
-    explainer = tfviz.METHODS[method](model)
+    explainer = built(method, model)
     step = next(step for step in explainer.graph.steps if step.path == "relu")
     with monkeypatch.context() as patch:
         patch.setitem(vars(step), "compute", lambda inputs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             explainer(images)
     assert_untouched(model, before)
-    np.testing.assert_array_equal(explainer(images), tfviz.METHODS[method](model)(images))
+    np.testing.assert_array_equal(explainer(images), built(method, model)(images))
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "excitation_backprop", "visual_backprop"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import tree
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS
 from support.purity import assert_untouched, snapshot
 from support.second_route import assert_equal, build, call, second_route
 from support.zoo import ZOO, Species
@@ -39,7 +39,7 @@ def twin(species: Species, model: Any) -> Any:
     return species.twin_of(model)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_every_method_is_correct_or_raises_the_documented_error(
     method: str, species: Species, model: Any, images: Any, twin: Any
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from support.tape import compiled
 from support.zoo import alive, conv, head_of, noise
 
@@ -35,10 +35,10 @@ def without_channels(way: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("way", ["layer", "operation"])
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_an_image_whose_channel_axis_the_model_adds_is_explained(method: str, way: str) -> None:
     """Like MNIST: (N, 28, 28), reshaped first. The last axis is width, which must not be summed."""
-    flat, deep = (tfviz.METHODS[method](model) for model in (without_channels(way), of_one_channel()))
+    flat, deep = (built(method, model) for model in (without_channels(way), of_one_channel()))
     target = 1 if flat.takes_target else None
     got, want = flat(IMAGES, target).numpy(), deep(IMAGES[..., None], target).numpy()
     want = want[..., 0] if want.shape[-1] == 1 else want

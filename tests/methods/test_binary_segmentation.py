@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import TARGETED, built
 
 import tfviz
 
@@ -30,7 +30,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("method", [key for key, cls in CONVOLUTIONAL.items() if cls.takes_target])
+@pytest.mark.parametrize("method", TARGETED)
 def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
     """Class 0 is the background, with the logit −z, and class 1 the foreground, with z."""
     model = binary_segmentation(ENDS[end])
@@ -38,10 +38,10 @@ def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
     *trunk, kernel, bias = model.get_weights()
     twin.set_weights([*trunk, np.concatenate([-kernel, kernel], -1), np.concatenate([-bias, bias])])
     images = networks.pictures(model)
-    found = [tfviz.METHODS[method](model)(images, tfviz.At(index, MASK)).numpy() for index in (0, 1)]
+    found = [built(method, model)(images, tfviz.At(index, MASK)).numpy() for index in (0, 1)]
     for index, one in enumerate(found):
-        want = tfviz.METHODS[method](twin)(images, tfviz.At(index, MASK))
+        want = built(method, twin)(images, tfviz.At(index, MASK))
         np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-6 * np.abs(want).max())
     assert abs(found[0] - found[1]).max() > 0
     with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
-        tfviz.METHODS[method](model)(images, tfviz.At(2, MASK))
+        built(method, model)(images, tfviz.At(2, MASK))

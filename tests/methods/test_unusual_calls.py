@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 
 import tfviz
 
@@ -131,10 +131,10 @@ def test_a_target_function_must_return_one_number_per_image(model: keras.Model) 
             tfviz.Saliency(model).explain(images, similarity, batch_size=size, verbose=0)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_an_explainer_is_copied_and_pickled_with_its_options(method: str, model: keras.Model) -> None:
     options = {"layer": "c2"} if method == "grad_cam" else {"score": "outputs"}
-    explainer, images = tfviz.METHODS[method](model, **options), networks.pictures(model)
+    explainer, images = built(method, model, **options), networks.pictures(model)
     target = 1 if explainer.takes_target else None
     want = np.asarray(explainer(images, target))
     for twin in (copy.copy(explainer), copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):

@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 
 import tfviz
-
-METHODS = sorted(CONVOLUTIONAL)
 
 
 def images_for(model: keras.Model, count: int = 3) -> np.ndarray:
@@ -28,10 +26,10 @@ def model() -> keras.Model:
     return networks.build("residual")
 
 
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", KEYS)
 def test_outputs_class_and_map_equal_separate_results(key: str, model: keras.Model) -> None:
     images = images_for(model)
-    explainer = tfviz.METHODS[key](model)
+    explainer = built(key, model)
     outputs, target, attribution = explainer.with_outputs(images)
     expected = model(images, training=False).numpy()
     np.testing.assert_allclose(outputs, expected, atol=1e-6)

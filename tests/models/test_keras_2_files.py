@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from keras.src.saving import serialization_lib
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from support.tape import compiled_gradient
 from support.zoo import noise
 
@@ -159,12 +159,12 @@ def test_the_network_computes_the_same_outputs(old: keras.Model, new: keras.Mode
     assert np.ptp(new(images)) > 0.1
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_every_method_explains_it_like_the_same_network_built_in_keras_3(
     method: str, old: keras.Model, new: keras.Model
 ) -> None:
     images = noise(12, 10, 3)
-    explainers = [tfviz.METHODS[method](model) for model in (old, new)]
+    explainers = [built(method, model) for model in (old, new)]
     got, want = (explainer(images, 1 if explainer.takes_target else None).numpy() for explainer in explainers)
     assert abs(want).max() > 0
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * abs(want).max())

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from support.tape import compiled_gradient
 from support.zoo import ZOO, noise
 
@@ -328,9 +328,9 @@ def test_an_activation_is_recognized_in_every_form(relu: str, softmax: str, apar
     images = noise(*SIZE)
     plain = with_functions("relu", "softmax", apart=apart)
     model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
-    for key, method in CONVOLUTIONAL.items():
+    for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(method(model)(images, target), method(plain)(images, target))
+        assert_same(built(key, model)(images, target), built(key, plain)(images, target))
 
 
 def hidden_softmax(x: Any) -> Any:
@@ -708,8 +708,8 @@ def test_what_a_layer_stores_of_its_last_call_is_preserved() -> None:
     model = alive(keras.Model(inputs, head(keeping(conv()(inputs)))))
     model(noise(*SIZE))
     before = keeping.last
-    for key, method in CONVOLUTIONAL.items():
-        method(model)(noise(*SIZE), 1 if tfviz.METHODS[key].takes_target else None)
+    for key in KEYS:
+        built(key, model)(noise(*SIZE), 1 if tfviz.METHODS[key].takes_target else None)
         assert keeping.last is before
 
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from support.tape import compiled_gradient
 
 import tfviz
@@ -64,10 +64,10 @@ def functional(model: Subclassed) -> keras.Model:
 IMAGES = np.random.default_rng(0).normal(size=(3, *SIZE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_subclassed_model_is_explained_like_its_functional_equivalent(method: str) -> None:
     model = called(Subclassed)
-    got, want = (tfviz.METHODS[method](one)(IMAGES).numpy() for one in (model, functional(model)))
+    got, want = (built(method, one)(IMAGES).numpy() for one in (model, functional(model)))
     assert abs(want).max() > 0
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6 * abs(want).max())
 
@@ -112,12 +112,12 @@ def test_saliency_works_on_an_opaque_model() -> None:
     np.testing.assert_allclose(tfviz.Saliency(model, score="outputs")(IMAGES, 1), want, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("method", [key for key, method in CONVOLUTIONAL.items() if not method.accepts_opaque])
+@pytest.mark.parametrize("method", [key for key in KEYS if not tfviz.METHODS[key].accepts_opaque])
 def test_the_errors_of_other_methods_suggest_saliency(method: str) -> None:
     with pytest.raises(
         tfviz.UnsupportedModelError, match=r"'subclassed' is a subclassed model \(Hidden\).*'saliency' works on it"
     ):
-        tfviz.METHODS[method](called(Hidden))
+        built(method, called(Hidden))
 
 
 def test_a_subclassed_model_that_was_never_called_is_rejected() -> None:

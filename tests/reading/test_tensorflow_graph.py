@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, built
 from support.purity import assert_untouched, snapshot
 from support.tape import compiled_gradient
 from support.zoo import alive, conv, head_of, noise, weighted_like
@@ -100,7 +100,7 @@ def mixed(cls: type = Mixed) -> Any:
 
 
 # Excitation treats per-channel weights (scale) differently from a depthwise convolution.
-SAME = [key for key in CONVOLUTIONAL if "excitation" not in key]
+SAME = [key for key in KEYS if "excitation" not in key]
 
 
 @pytest.mark.parametrize("method", SAME)
@@ -109,7 +109,7 @@ def test_every_method_sees_layers_and_the_functions_between_them(method: str) ->
     twin, images, before = same_weights(model, of_layers()), noise(*SIZE), snapshot(model)
     np.testing.assert_allclose(model(images), twin(images), rtol=1e-4)
     target = 1 if tfviz.METHODS[method].takes_target else None
-    assert_same(tfviz.METHODS[method](model)(images, target), tfviz.METHODS[method](twin)(images, target))
+    assert_same(built(method, model)(images, target), built(method, twin)(images, target))
     assert_untouched(model, before)
 
 
@@ -226,18 +226,18 @@ SIXES: dict[str, Callable[[Any], Any]] = {
 def test_a_relu6_is_recognized_in_every_form(name: str) -> None:
     model = of_lambda(lambda x: SIXES[name](8.0 * x))
     plain = weighted_like(model, by_layer(layers.Lambda(lambda x: ops.relu6(8.0 * x))))
-    for key, method in CONVOLUTIONAL.items():
+    for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
+        assert_same(built(key, model)(noise(*SIZE), target), built(key, plain)(noise(*SIZE), target))
 
 
 @pytest.mark.parametrize("name", RELUS)
 def test_a_relu_is_recognized_in_every_form(name: str, recwarn: pytest.WarningsRecorder) -> None:
     model = of_lambda(RELUS[name])
     plain = weighted_like(model, by_layer(layers.ReLU()))
-    for key, method in CONVOLUTIONAL.items():
+    for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
+        assert_same(built(key, model)(noise(*SIZE), target), built(key, plain)(noise(*SIZE), target))
     assert not recwarn.list
 
 
@@ -314,9 +314,9 @@ def test_a_convolution_with_explicit_padding_equals_padding_and_a_convolution() 
 
     model, plain = build(Strided(name="own")), build(of_keras)
     plain.set_weights(model.get_weights())
-    for key, method in CONVOLUTIONAL.items():
+    for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
+        assert_same(built(key, model)(noise(*SIZE), target), built(key, plain)(noise(*SIZE), target))
 
 
 def test_a_sum_of_a_tensor_with_itself_passes_all_of_p() -> None:
@@ -354,9 +354,9 @@ def test_a_sum_of_a_tensor_with_itself_passes_all_of_p() -> None:
 def test_functions_are_described_by_what_they_compute(function: Callable[[Any], Any], layer: layers.Layer) -> None:
     model = of_lambda(function, (12, 10, 3 if "split" in str(function.__code__.co_names) else 6))
     plain = weighted_like(model, by_layer(layer))
-    for key, method in CONVOLUTIONAL.items():
+    for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(method(model)(noise(*SIZE), target), method(plain)(noise(*SIZE), target))
+        assert_same(built(key, model)(noise(*SIZE), target), built(key, plain)(noise(*SIZE), target))
 
 
 def shifted(x: Any, value: float = 0.0) -> Any:

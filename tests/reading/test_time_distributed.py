@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 from support import networks
-from support.networks import CONVOLUTIONAL
+from support.explainers import KEYS, backgrounds_for, built
 from support.zoo import film, noise, time_distributed
 
 import tfviz
@@ -28,7 +28,8 @@ def films() -> np.ndarray:
 
 
 def explain(method: str, model: Any, films: np.ndarray) -> np.ndarray:
-    explainer = tfviz.METHODS[method](model)
+    given = {"backgrounds": backgrounds_for(model, films.shape[1:])} if method == "expected_gradients" else {}
+    explainer = built(method, model, **given)
     return explainer(films, 1 if explainer.takes_target else None).numpy()
 
 
@@ -51,7 +52,7 @@ def test_a_time_distributed_stands_for_its_output(model: keras.Model) -> None:
     assert graph.names["frames"] == graph.names["frames/around/d1"]
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: keras.Model, films: np.ndarray) -> None:
     # One video must not affect the other.
     films = films * np.array([1, 100])[:, None, None, None, None]
@@ -61,7 +62,7 @@ def test_a_batch_of_videos_equals_its_videos_one_by_one(method: str, model: kera
         np.testing.assert_allclose(together[number], alone, rtol=1e-3, atol=1e-5 * abs(alone).max())
 
 
-@pytest.mark.parametrize("method", CONVOLUTIONAL)
+@pytest.mark.parametrize("method", KEYS)
 def test_a_video_may_have_any_number_of_frames(method: str) -> None:
     fixed = time_distributed("softmax")
     inputs = keras.Input((None, 12, 10, 2))

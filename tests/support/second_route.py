@@ -6,11 +6,13 @@ import warnings
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from keras import tree
 
-import tfviz
 from support import rewritten
+from support.explainers import CHANNEL_CAMS, SAMPLED, backgrounds_for, built
 from support.networks import EXCITATIONS
+from support.sampled_route import SampledRoute
 from support.zoo import ALL_CAMS, Species
 from tfviz.methods.explainer import Explainer
 
@@ -19,11 +21,13 @@ GRADIENTS = {"saliency": rewritten.Rewritten, "guided_backprop": rewritten.Guide
 
 
 def build(method: str, species: Species, model: Any) -> Explainer:
-    takes_layer = method in (*ALL_CAMS, *EXCITATIONS)
+    takes_layer = method in (*ALL_CAMS, *CHANNEL_CAMS, *EXCITATIONS)
     options = {key: value for key, value in species.options.items() if key != "layer" or takes_layer}
+    if method == "expected_gradients":
+        options["backgrounds"] = backgrounds_for(model, np.shape(tree.flatten(species.images(model))[0])[1:])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        explainer = tfviz.METHODS[method](model, **options)
+        explainer = built(method, model, **options)
     said = [str(warning.message) for warning in caught]
     is_guided = method in ("guided_backprop", "deconvnet", "guided_grad_cam")
     if is_guided and species.warns:
@@ -47,12 +51,23 @@ def second_route(method: str, species: Species, twin: Any, images: Any) -> list[
             np.asarray(x) * g
             for x, g in zip(tree.flatten(images), second_route("saliency", species, twin, images), strict=True)
         ]
+    if method in SAMPLED:
+        return sampled(method, species, twin, images)
     if method in ALL_CAMS:
         return cam(method, species, twin, images)
     if method in EXCITATIONS:
         return excitation(method, species, twin, images)
     with rewritten.Masks(twin) as second:
         return second.masks(images)
+
+
+def sampled(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
+    def probability(logits: Any) -> Any:
+        if species.head == "sigmoid":  # z of class 1, −z of class 0
+            return tf.sigmoid(logits)
+        return logits if logits.shape[-1] == 1 else tf.nn.softmax(tf.cast(logits, tf.float32))
+
+    return SampledRoute(twin, images, seed_of(species), species.cam, probability).maps(method)
 
 
 def seed_of(species: Species) -> Any:

@@ -657,6 +657,8 @@ def activation_named(function: str) -> Callable[[Head], keras.Model]:
 
 
 NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
+ONE_INPUT = {"expected_gradients": "expected_gradients explains models with one input"}
+ONE_IMAGE = dict.fromkeys(("occlusion", "rise", "score_cam"), r"masks one image, but .* takes 2")
 NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width")
 SMOOTH = {"warns": "has none"}
 
@@ -668,8 +670,13 @@ ZOO: dict[str, Species] = {
     "shared layer": Species(shared_layer, "last"),
     "shared layer, its second call": Species(shared_layer, "again", options={"layer": "again:1"}),
     "shared backbone": Species(shared_backbone, "cat"),
-    "two images": Species(two_images, "last", pictures=lambda: {"right": noise(12, 10, 3), "left": noise(12, 10, 1)}),
-    "image and vector": Species(image_and_vector, "c1", pictures=lambda: [noise(12, 10, 3), noise(5)]),
+    "two images": Species(
+        two_images,
+        "last",
+        pictures=lambda: {"right": noise(12, 10, 3), "left": noise(12, 10, 1)},
+        errors=ONE_INPUT | ONE_IMAGE,
+    ),
+    "image and vector": Species(image_and_vector, "c1", pictures=lambda: [noise(12, 10, 3), noise(5)], errors=ONE_INPUT),
     "outputs in a dict": Species(
         outputs_in_a_dict, "last", twin=one_output(outputs_in_a_dict, "kind"), options={"output": "kind"}
     ),

@@ -13,6 +13,7 @@ from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
+from tfviz.methods.numeric_options import finite_array
 from tfviz.models import is_preprocessing_known, preprocessing_of
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
@@ -33,20 +34,19 @@ def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> l
     for one in baselines:
         if isinstance(one, str) and one not in NAMES:
             raise OptionError(f"Unknown baseline {one!r}. {near_matches(one, NAMES)}")
-        if one == "white" if isinstance(one, str) else False:
+        if isinstance(one, str) and one == "white":
             _require_preprocessing(model)
-        if not isinstance(one, str) and not np.isfinite(np.asarray(one, np.float32)).all():
-            raise OptionError("`baseline` contains NaN or infinity. Pass finite values.")
-    return baselines
+    return [one if isinstance(one, str) else finite_array("baseline", one) for one in baselines]
 
 
-def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: int | tf.Variable = 0) -> tf.Tensor:
     """Return a baseline for each image.
 
     Args:
         one: a name, or an array: one for all images or one each.
         model: the model. If its preprocessing is not known, black and the mean color are 0.
         images: one input of the model, (N, …).
+        first: the row of an array with one baseline for each image that belongs to the first image.
 
     Returns:
         The baselines, broadcastable to the images.
@@ -63,16 +63,16 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor) -> tf.Ten
             else tf.zeros([], images.dtype)
         )
     array = tf.cast(one, images.dtype)
-    if len(array.shape) == len(images.shape) - 1:
+    size = tuple(images.shape[1:])
+    if len(array.shape) == len(size):
         array = array[None]
-    size = zip(array.shape[1:], images.shape[1:], strict=True) if len(array.shape) == len(images.shape) else [(0, 1)]
-    counts = array.shape[0], images.shape[0]
-    if any(None not in (n, m) and n != m for n, m in size) or (None not in counts and counts[0] not in (1, counts[1])):
+    fits = len(array.shape) == len(size) + 1
+    if not fits or any(n is not None and n != m for n, m in zip(size, array.shape[1:], strict=True)):
         raise ImageError(
             f"The baseline has shape {tuple(np.shape(one))}, but the images have shape {tuple(images.shape)}. Pass one "
             "baseline for all images or one for each, in the size of the images."
         )
-    return array
+    return array if array.shape[0] == 1 else tf.gather(array, first + tf.range(tf.shape(images)[0]))
 
 
 def known_preprocessing(model: keras.Model) -> Preprocessing | None:
@@ -125,6 +125,11 @@ def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
 def interpolates(value: Value) -> bool:
     """Return whether an input has values between two others: floats do, token numbers don't."""
     return value.dtype is None or tf.as_dtype(value.dtype).is_floating
+
+
+def first_image(graph: Graph) -> int:
+    """Return the number of the first image among the inputs; 0 if there is none."""
+    return next((i for i, value in enumerate(graph.inputs) if is_image(graph, value)), 0)
 
 
 def is_image(graph: Graph, value: Value) -> bool:

@@ -25,6 +25,13 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
             "once."
         )
     explainer._read_again_if_changed()
+    try:
+        return _explained(explainer, images, target, int(batch_size), verbose)
+    finally:
+        explainer.start_at(None)
+
+
+def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbose: int | str) -> Any:
     reader = BatchReader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
@@ -33,6 +40,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
     for batch in reader.batches(images):
         count = len(tree.flatten(batch)[0])
         flat = checked_images(explainer.graph, batch)
+        explainer.start_at(done)
         here = targets.rows_from(target, outputs, done, count)
         run = explainer._bound(flat, here, explainer._attribution)
         bar.start(flat)

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfviz.errors import ImageError, OptionError
+from tfviz.errors import ImageError, OptionError, UnsupportedModelError
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.path import PathExplainer
-from tfviz.methods.sampled import positive_integer
 from tfviz.models.labels import LabelSource
 
 _FEWEST = 8
@@ -69,8 +69,9 @@ class ExpectedGradients(PathExplainer):
             backgrounds: at least 8 images as the model takes them, (B, H, W, C), such as a random
                 part of the training data.
             samples: the number of points on the paths. Sample k starts from background k mod B.
-            positions: the position of each sample on its path, (samples,) in 0..1. If None, sample
-                k is drawn uniformly from [k / samples, (k + 1) / samples).
+            positions: the position of each sample on its path, (samples,) in 0..1. They replace
+                `samples`. If None, sample k is drawn uniformly from [k / samples, (k + 1) /
+                samples).
             seed: the seed of the positions.
             batch_size: the largest number of rows to run at once in a call.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
@@ -82,21 +83,22 @@ class ExpectedGradients(PathExplainer):
                 found, or ImageNet's for a keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the model cannot be traced.
+            UnsupportedModelError: the model cannot be traced, or has several inputs.
             OptionError: there are fewer than 8 backgrounds, or an option has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         self._backgrounds = _checked(backgrounds)
-        self._positions = _positions(positive_integer("samples", samples), positions, seed)
-
-    def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
-        if number > 0:
-            raise ImageError(
+        self._positions = _positions(positive_integer("samples", samples), positions, checked_seed(seed))
+        if len(self.graph.inputs) > 1:
+            raise UnsupportedModelError(
                 f"{self.key} explains models with one input. '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
                 "integrated_gradients, or build a model in which the other inputs are constant."
             )
-        if tuple(self._backgrounds.shape[1:]) != tuple(images.shape[1:]):
+
+    def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
+        size, given = tuple(images.shape[1:]), tuple(self._backgrounds.shape[1:])
+        if len(size) != len(given) or any(n not in (None, m) for n, m in zip(size, given, strict=True)):
             raise ImageError(
                 f"The backgrounds have shape {self._backgrounds.shape}, but the images have shape {tuple(images.shape)}. "
                 "Pass backgrounds in the size of the images."
@@ -115,19 +117,17 @@ def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
             f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
             "backgrounds=, for instance a random part of the training data."
         )
-    array = np.asarray(backgrounds, np.float32)
-    if not np.isfinite(array).all():
-        raise OptionError("`backgrounds` contain NaN or infinity. Pass finite values.")
-    return array
+    return finite_array("backgrounds", backgrounds)
 
 
 def _positions(samples: int, given: np.ndarray | None, seed: int) -> np.ndarray:
     if given is None:
         uniform = np.random.Generator(np.random.Philox(seed)).random(samples)
         return (np.arange(samples) + uniform) / samples
-    positions = np.asarray(given, np.float64)
-    if positions.shape != (samples,) or not ((positions >= 0) & (positions <= 1)).all():
+    positions = finite_array("positions", given)
+    if positions.ndim != 1 or not positions.size or not ((positions >= 0) & (positions <= 1)).all():
         raise OptionError(
-            f"`positions` must be {samples} numbers from 0 to 1, one per sample. Received: shape {positions.shape}."
+            f"`positions` must be numbers from 0 to 1, one per sample. Received: shape {positions.shape}, from "
+            f"{positions.min(initial=1):g} to {positions.max(initial=0):g}."
         )
     return positions

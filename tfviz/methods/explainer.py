@@ -193,6 +193,14 @@ class Explainer(abc.ABC):
         """
         return 0
 
+    def start_at(self, first: int | None) -> None:
+        """Take the number of the first image of a part, for options with one row per image.
+
+        Args:
+            first: the number of the image; None once there are no parts.
+        """
+        return
+
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
         """Warn about what a method itself can find wrong in its results, outside of a trace."""
         return

@@ -13,6 +13,7 @@ cost is `steps` forward and backward passes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -21,16 +22,15 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz import targets
-from tfviz.errors import warn
+from tfviz.errors import ImageError, OptionError, warn
 from tfviz.graph.backprop import inputs_of, run
-from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, interpolates
+from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, first_image, interpolates, is_image
 from tfviz.methods.compilation import CompiledFunctions
 from tfviz.methods.inputs import checked_images
+from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.path import PathExplainer
-from tfviz.methods.sampled import positive_integer
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
-from tfviz.numerics import safe_divide
 
 _MOST_ERROR = 0.05
 
@@ -73,7 +73,8 @@ class IntegratedGradients(PathExplainer):
             baseline: what the path starts from: "black", "mean" (the mean color), "white" or "blur"
                 (each image, blurred); an array in the model's own values, one image for all or one
                 for each; or a list of these, whose maps are averaged. If the preprocessing of the
-                model is not known, black and the mean color are 0.
+                model is not known, black and the mean color are 0. Of several inputs, an array is
+                the baseline of the first image, and those that are no images start from 0.
             steps: the number of points on the path.
             batch_size: the largest number of rows to run at once in a call.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
@@ -93,14 +94,40 @@ class IntegratedGradients(PathExplainer):
         self._steps = positive_integer("steps", steps)
         self._baselines = checked_baselines(baseline, model)
         self._checks = CompiledFunctions()
+        self._image = first_image(self.graph)
+        rank = self.graph.inputs[self._image].rank or 4
+        counts = {len(one) for one in self._baselines if not isinstance(one, str) and one.ndim == rank} - {1}
+        if len(counts) > 1:
+            raise OptionError(f"All baselines must have the same number of rows. Received: {sorted(counts)}.")
+        self._rows = counts.pop() if counts else None  # of baselines with one row per image
+        self._first: int | None = None
+        self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else 0
+
+    def start_at(self, first: int | None) -> None:
+        if self._rows:
+            self._first = first
+            self._first_row.assign(first or 0)
+
+    def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[..., Any]:
+        count = images[0].shape[0]
+        if self._rows and count is not None:
+            needed = count if self._first is None else self._first + count
+            if self._rows < needed or (self._first is None and self._rows != needed):
+                raise ImageError(
+                    f"Expected one baseline per image. Received: {self._rows} for {needed} images"
+                    f"{'' if self._first is None else ' or more'}. Pass a single baseline to use it for all images."
+                )
+        return super()._bound(images, target, computation)
 
     def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
-        if number > 0:  # beside the image, "nothing" is 0
-            return tf.zeros_like(images)[None, :1]
-        found = [baseline_for(one, self.model, images) for one in self._baselines]
+        found = [self._baseline(one, number, images) for one in self._baselines]
         size = tf.concat([[1], tf.shape(images)[1:]], 0)
         has_rows = any(len(one.shape) == len(images.shape) and one.shape[0] != 1 for one in found)
         return tf.stack([tf.broadcast_to(one, tf.shape(images) if has_rows else size) for one in found])
+
+    def _baseline(self, one: Baseline, number: int, images: tf.Tensor) -> tf.Tensor:
+        is_for_this = is_image(self.graph, self.graph.inputs[number]) if isinstance(one, str) else number == self._image
+        return baseline_for(one, self.model, images, self._first_row) if is_for_this else tf.zeros([], images.dtype)
 
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
         steps, count = self._steps, len(self._baselines)
@@ -116,7 +143,8 @@ class IntegratedGradients(PathExplainer):
             target: the target of that call.
 
         Returns:
-            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,); 0 where both are 0.
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,); 0 where both are 0, and
+            infinity where only the scores are equal.
         """
         flat = checked_images(self.graph, images)
         return self._completeness_error(flat, self.named_target(target), attribution)
@@ -125,7 +153,9 @@ class IntegratedGradients(PathExplainer):
         prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0])
         difference = np.asarray(self._checks.run(self._difference_of_scores, self.graph, images, prepared))
         total = sum(np.asarray(a, np.float64).reshape(len(difference), -1).sum(1) for a in tree.flatten(attribution))
-        return np.asarray(safe_divide(np.abs(total - difference), np.abs(difference)), np.float32)
+        missed = np.abs(total - difference)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(missed == 0, 0, missed / np.abs(difference)).astype(np.float32)
 
     def _difference_of_scores(self, images: list[tf.Tensor], target: targets.Prepared = None) -> tf.Tensor:
         """Compute S(x) minus the mean S(x′), (N,)."""

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias
 import keras
 import tensorflow as tf
 
-from tfviz.errors import ImageError, OptionError
+from tfviz.errors import ImageError, OptionError, UnknownLayerError
 from tfviz.graph import layer_search
 from tfviz.graph.backprop import Values
 from tfviz.graph.channels import map_axes
@@ -91,6 +91,8 @@ class LayerExplainer(Explainer):
         self.layer_path = ", ".join(paths)
         for value, path in zip(self.layers, paths, strict=True):
             layer_search.require_height_and_width(self.graph, value, path)
+        if self.is_combined:
+            self.require_axes_of_an_image()
         self._grids: dict[tuple[Value, tuple[tuple[int, ...], ...]], TokenGrid | None] = {}
 
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
@@ -117,6 +119,16 @@ class LayerExplainer(Explainer):
             self._grids[layer, sizes] = token_grids(self.graph, [layer], sizes).get(layer)
         grid = self._grids[layer, sizes]
         return x if grid is None else grid.patches(x)
+
+    def require_axes_of_an_image(self) -> None:
+        """Raise UnknownLayerError if a map cannot be resized to the size of an image."""
+        axes = {map_axes(self.graph, value) for value in self.graph.inputs if value.rank}
+        for layer in self.layers:
+            if self.map_axes_of(layer) not in axes or self.map_axes_of(layer) != self.map_axes_of(self.layer):
+                raise UnknownLayerError(
+                    f"Layer '{self.graph.name_of(layer)}' has shape {layer.shape}. It does not have the axes of the image "
+                    f"{self.graph.inputs[0].shape}, and {self.key} cannot resize its map to it. Choose a convolution."
+                )
 
     def map_axes_of(self, layer: Value) -> int:
         """Return the number of axes of a layer's map."""

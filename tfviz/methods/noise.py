@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import keras
@@ -12,14 +13,17 @@ from keras import tree
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.graph.conversion import is_traced_for_conversion
-from tfviz.methods.baselines import interpolates
+from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
-from tfviz.methods.sampled import Context, SampledExplainer, Sums, positive_integer
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
+from tfviz.methods.sampled import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied
+
+_STEP_OF_SEED = 2**20  # between the inputs of a model
 
 
 class NoiseExplainer(SampledExplainer):
@@ -54,8 +58,8 @@ class NoiseExplainer(SampledExplainer):
             samples: the number of noisy copies of each image.
             noise: the standard deviation of the noise, relative to the range of values of each
                 image.
-            draws: unit normal arrays to use in place of drawn ones, (samples, H, W, C), for all
-                images the same.
+            draws: unit normal arrays to use in place of drawn ones, (samples, H, W, C), the same
+                for all images. They replace `samples`.
             seed: the seed of the noise. Sample k gets the same noise in all images and batches.
             batch_size: the largest number of rows to run at once in a call.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
@@ -77,10 +81,12 @@ class NoiseExplainer(SampledExplainer):
         self.takes_target = self.base.takes_target  # type: ignore[misc]
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
-        self._samples = positive_integer("samples", samples if draws is None else len(draws))
-        if isinstance(noise, bool) or not isinstance(noise, (int, float)) or not 0 <= noise < np.inf:
+        if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
             raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
-        self._noise, self._draws, self._seed = float(noise), draws, seed
+        self._noise, self._seed = float(noise), checked_seed(seed)
+        self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))
+        self._samples = positive_integer("samples", samples if self._draws is None else len(self._draws))
+        self._image = first_image(self.graph)
         self.style = self.style_for(self.base)  # type: ignore[misc]
         if hasattr(self.base, "layer_path"):
             self.layer_path = self.base.layer_path
@@ -124,17 +130,17 @@ class NoiseExplainer(SampledExplainer):
 
     def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Return unit normal noise for some copies of an input, (copies, …)."""
-        if self._draws is not None and number == 0:
+        if self._draws is not None and number == self._image:
             if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
                 raise ImageError(
                     f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws in "
                     "the size of the images."
                 )
-            return tf.gather(tf.constant(self._draws, tf.float32), numbers)
+            return tf.gather(tf.constant(self._draws), numbers)
         shape = tf.shape(images)[1:] if None in images.shape[1:] else images.shape[1:]
 
         def draw(k: tf.Tensor) -> tf.Tensor:
-            return tf.random.stateless_normal(shape, [self._seed + number * 2**20, k], alg="philox")
+            return tf.random.stateless_normal(shape, [(self._seed + number * _STEP_OF_SEED) % 2**31, k], alg="philox")
 
         if is_traced_for_conversion():
             with tf.init_scope():  # other runtimes draw other numbers
@@ -146,15 +152,13 @@ class NoiseExplainer(SampledExplainer):
 
     def _empty_maps(self, images: list[tf.Tensor]) -> Nested[tf.Tensor]:
         """Return maps of zeros in the shape of the base method's maps."""
-        compute = lambda *given: self.base._attribution(list(given))  # noqa: E731
+        compute = lambda *given: self.base._attribution(list(given), _total if self.takes_target else None)  # noqa: E731
         specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in images]
-        if self.takes_target and not _has_top_class(self.base):
-            zeros = [tf.zeros([1, *(n or 1 for n in value.shape[1:])]) for value in self.graph.outputs[:1]]
-            compute = lambda *given: self.base._attribution(list(given), zeros[0])  # noqa: E731
         maps = tf.function(compute, autograph=False).get_concrete_function(*specs).structured_outputs
         return tree.map_structure(lambda m: tf.zeros(tf.concat([tf.shape(images[0])[:1], m.shape[1:]], 0)), maps)
 
 
-def _has_top_class(explainer: Explainer) -> bool:
-    outputs = explainer.graph.outputs
-    return len(outputs) == 1 and len(outputs[0].shape) == 2
+def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
+    """Return the sum of all outputs of each image, a target for any model, (N,)."""
+    rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
+    return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

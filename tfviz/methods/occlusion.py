@@ -21,8 +21,9 @@ import tensorflow as tf
 
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
+from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.removal import RemovalExplainer
-from tfviz.methods.sampled import Context, Sums, positive_integer
+from tfviz.methods.sampled import Context, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed
@@ -131,7 +132,8 @@ class Occlusion(RemovalExplainer):
         return [_most(_ceil_divide(size - window, stride), 0) + 1 for size in self.image.size(images)]
 
     def _window_and_stride(self, images: list[tf.Tensor]) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-        window = self._window or _ceil_divide(self.image.size(images)[0], _WINDOWS_PER_HEIGHT)
+        height = self.image.size(images)[-2:][0]  # a series has only its length
+        window = self._window or _ceil_divide(height, _WINDOWS_PER_HEIGHT)
         return window, self._stride or _ceil_divide(window, 2)
 
 

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from tfviz.errors import OptionError
 from tfviz.graph.backprop import Values
+from tfviz.graph.channels import has_channels
 from tfviz.methods.baselines import color_to_remove_with
 from tfviz.methods.masked_image import MaskedImage
+from tfviz.methods.numeric_options import finite_array
 from tfviz.methods.sampled import SampledExplainer
 from tfviz.models.labels import LabelSource
 
@@ -36,9 +38,17 @@ class RemovalExplainer(SampledExplainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         self.image = MaskedImage(self.graph, self.key)
-        if value is not None and not np.isfinite(np.asarray(value, np.float32)).all():
-            raise OptionError(f"`value` must be finite. Received: {value!r}.")
-        self._value = value
+        self._value = None if value is None else self._checked(value)
+
+    def _checked(self, value: float | np.ndarray) -> np.ndarray:
+        color = finite_array("value", value)
+        image = self.graph.inputs[self.image.number]
+        channels = image.shape[-1] if image.rank and has_channels(self.graph, image) else None
+        if color.ndim > 1 or (color.ndim and channels not in (None, len(color))):
+            raise OptionError(
+                f"`value` must be a number or one per channel of the images {image.shape}. Received: shape {color.shape}."
+            )
+        return color
 
     def rows_with(self, images: list[tf.Tensor], masks: tf.Tensor) -> Values:
         """Return the inputs of copies in which pixels are replaced.

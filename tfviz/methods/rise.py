@@ -13,6 +13,7 @@ and evidence smaller than a grid cell is blurred. The cost is `samples` forward 
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import ClassVar
 
 import keras
@@ -22,9 +23,10 @@ import tensorflow as tf
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.methods.resizing import resized_and_cropped
-from tfviz.methods.sampled import Context, Sums, positive_integer
+from tfviz.methods.sampled import Context, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.seeds import FixedSeed
 
@@ -69,7 +71,8 @@ class RISE(RemovalExplainer):
             samples: the number of masks.
             grid: the number of cells of a mask along each axis.
             kept: the probability that a cell is kept, in (0, 1].
-            masks: masks to use in place of random ones, (samples, H, W) in 0..1.
+            masks: masks to use in place of random ones, (samples, H, W) in 0..1. They replace
+                `samples` and `grid`.
             seed: the seed of the masks. All images get the same masks.
             value: the value of removed pixels, in the model's own values: a number or one per
                 channel. None means the mean color, or 0 if the model's preprocessing is not known.
@@ -87,13 +90,13 @@ class RISE(RemovalExplainer):
             OptionError: an option has an invalid value.
         """
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
-        self._samples = positive_integer("samples", samples if masks is None else len(masks))
-        if isinstance(kept, bool) or not isinstance(kept, (int, float)) or not 0 < kept <= 1:
+        self._masks = None if masks is None else np.atleast_1d(finite_array("masks", masks))
+        self._samples = positive_integer("samples", samples if self._masks is None else len(self._masks))
+        if isinstance(kept, bool) or not isinstance(kept, Real) or not 0 < kept <= 1:
             raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
         self._kept = float(kept)
-        self._masks = None if masks is None else np.asarray(masks, np.float32)
         self._cells = positive_integer("grid", grid)
-        self._seed = seed
+        self._seed = checked_seed(seed)
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:
         return self._samples

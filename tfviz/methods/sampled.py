@@ -15,13 +15,13 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz import keras_internals, targets
-from tfviz.errors import OptionError
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.graph.conversion import LOOP_OVER_COPIES, is_traced_for_conversion
 from tfviz.graph.probabilities import probabilities
 from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.explanation import Explanation
+from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
 from tfviz.seeds import Choice, FixedSeed, Seed
@@ -184,14 +184,3 @@ def _loop(condition: Callable[..., tf.Tensor], step: Callable[..., Any], sums: S
 
     start = (tf.constant(0), sums)
     return tf.while_loop(condition, keep_shapes, start, parallel_iterations=1, name=LOOP_OVER_COPIES)
-
-
-def positive_integer(name: str, given: object) -> int:
-    """Return an option that counts something.
-
-    Raises:
-        OptionError: it is not an integer of at least 1.
-    """
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
-    return given

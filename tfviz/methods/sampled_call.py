@@ -84,9 +84,26 @@ class SampledCall:
         """
         if not tf.executing_eagerly():
             return self._whole(images, given)
+        most, count = batch_size or self._explainer.batch_size, int(images[0].shape[0])
+        if count <= most or self._needs_all_images():
+            return self._run(images, given, most, advance)
+        parts = []
+        for first in range(0, count, most):
+            rows = slice(first, first + most)
+            self._explainer.start_at(first)
+            here = [x[rows] if x.shape[0] == count else x for x in given]
+            parts.append(self._run([x[rows] for x in images], here, most, advance))
+        self._explainer.start_at(None)
+        return tree.map_structure(lambda *each: None if each[0] is None else tf.concat(each, 0), *parts)
+
+    def _needs_all_images(self) -> bool:
+        """Return whether the target may hold one row per image that cannot be taken apart."""
+        return callable(self._target) and getattr(self._target, "rows", 0) is not None
+
+    def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
         begin, add, end = self._parts
         total, count = int(self._explainer.copies_per_image(images)), int(images[0].shape[0])
-        most = max(1, (batch_size or self._explainer.batch_size) // count)
+        most = max(1, most // count)
         choice, context, sums, explanation = begin(images, given)
         for first in range(0, total, most):
             copies = min(most, total - first)

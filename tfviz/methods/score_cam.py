@@ -73,6 +73,7 @@ class ScoreCAM(ChannelExplainer):
             raise OptionError(f"`weights` must be 'probability' or 'softmax'. Received: {weights!r}.")
         self._weights = weights
         self._image = MaskedImage(self.graph, self.key)
+        self.require_axes_of_an_image()
 
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
         masks: Any = 0

@@ -1,0 +1,46 @@
+"""Checks of options that are numbers or arrays."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+from tfviz.errors import OptionError
+
+
+def positive_integer(name: str, given: object) -> int:
+    """Return an option that counts something.
+
+    Raises:
+        OptionError: it is not an integer of at least 1.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
+    return int(given)
+
+
+def checked_seed(given: object) -> int:
+    """Return the seed of random numbers.
+
+    Raises:
+        OptionError: it is not an integer from 0 to 2³¹ − 1.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral) or not 0 <= given < 2**31:
+        raise OptionError(f"`seed` must be an integer from 0 to {2**31 - 1}. Received: {given!r}.")
+    return int(given)
+
+
+def finite_array(name: str, given: object) -> np.ndarray:
+    """Return an option that is an array, in float32.
+
+    Raises:
+        OptionError: it is not an array of numbers, or contains NaN or infinity.
+    """
+    try:
+        array = np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"`{name}` must be an array of numbers. Received: {type(given).__name__}.") from error
+    if not np.isfinite(array).all():
+        raise OptionError(f"`{name}` contains NaN or infinity. Pass finite values.")
+    return array

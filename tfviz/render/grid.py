@@ -122,7 +122,7 @@ def grid_of(
     """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
-            '`attributions` must be a dict from methods to maps, such as {"grad_cam": maps}. '
+            '`attributions` must be a dict with the maps of each method, such as {"grad_cam": maps}. '
             f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
         )
     if scale not in SCALES:

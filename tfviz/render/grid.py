@@ -138,7 +138,7 @@ def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
     """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
-            '`attributions` must be a dict from methods to maps, such as {"grad_cam": maps}. '
+            '`attributions` must be a dict with the maps of each method, such as {"grad_cam": maps}. '
             f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
         )
     return {method: _targets(given) for method, given in attributions.items()}

@@ -77,6 +77,15 @@ def test_a_signal_is_a_line_per_channel_from_left_to_right() -> None:
     assert left_lower.mean() == right_lower.mean() == pytest.approx(height * 0.75, abs=1)
 
 
+def test_the_line_stays_visible_over_an_opaque_map() -> None:
+    canvas = SignalCanvas(SIGNALS[:1])
+    drawn = canvas.finished(np.full_like(canvas.pictures[0], 200), 0)
+    dark = canvas.pictures[0] < 60
+    assert dark.sum() > 1000
+    assert drawn[dark].max() < 60
+    assert set(np.unique(drawn[canvas.pictures[0] == 255])) == {200}
+
+
 @pytest.mark.parametrize("length", [5, 64, 5000])
 def test_a_map_lies_under_the_samples_that_it_explains(length: int) -> None:
     canvas = SignalCanvas([np.zeros((64, 1))])

@@ -54,6 +54,10 @@ class Canvas:
         """Return the style in which maps of this style are drawn here."""
         return style
 
+    def finished(self, drawn: Picture, index: int) -> Picture:
+        """Return a picture with its map over it, with whatever must stay visible on top."""
+        return drawn
+
 
 class SignalCanvas(Canvas):
     """Signals (T, C): a line per channel, over a map with one row, or one row per channel."""
@@ -82,6 +86,10 @@ class SignalCanvas(Canvas):
     def style(self, style: str) -> str:
         """Return "signed" for "grey", which would hide the line."""
         return "signed" if style == "grey" else style
+
+    def finished(self, drawn: Picture, index: int) -> Picture:
+        """Return the picture with its black line over the map, which may be opaque there."""
+        return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
 
 
 class VolumeCanvas(Canvas):
@@ -133,7 +141,7 @@ def _slices_picture(volume: Volume) -> Picture:
     parts = []
     for chosen in evenly_spaced(len(volume)):
         label = np.full((LABEL_PX, width, 3), 255, np.uint8)
-        cv2.putText(label, f"{chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(label, f"slice {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         parts.append(np.concatenate([label, shrunk_or_enlarged(volume[chosen], height, width)]))
     return _side_by_side(parts, 255)
 

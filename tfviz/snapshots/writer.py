@@ -91,9 +91,8 @@ class Writer:
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in self.canvas.maps(list(attribution))]
         maps = [self.canvas.placed(values, index) for index, values in enumerate(attribution)]
         rows = zip(self.images, maps, strengths, strict=True)
-        return [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows], [
-            strength.words for strength in strengths
-        ]
+        drawn = [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows]
+        return [self.canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
         """Return the explained class of each image and its score, if the user chose one."""

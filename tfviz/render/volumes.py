@@ -94,6 +94,11 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
     return arrays
 
 
+def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
+    """Return up to six slices from the first to the last."""
+    return np.unique(np.linspace(0, depth - 1, min(depth, MOST_SLICES)).round().astype(int))
+
+
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
     """Return the part of a map over one slice of a volume: the nearest layer of a shallower map.
 
@@ -185,7 +190,7 @@ def _slices(volume: Volume, values: npt.NDArray[np.float64], slices: Sequence[in
         if wrong or not len(slices):
             raise OptionError(f"`slices` must be numbers from 0 to {depth - 1}. Received: {list(slices)}.")
         return [int(index) for index in slices]
-    chosen = np.unique(np.linspace(0, depth - 1, min(depth, MOST_SLICES)).round().astype(int))
+    chosen = evenly_spaced(depth)
     if values.ndim > 2:
         peaks = [np.abs(slice_of(values, index, depth)).max() for index in range(depth)]
         strongest = [index for index in range(depth) if peaks[index] == max(peaks)]

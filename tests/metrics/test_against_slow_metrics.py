@@ -80,6 +80,23 @@ def test_conjugate_gradients_solve_the_dense_equations(share: float) -> None:
         assert np.array_equal(result[~holes], image[~holes])
 
 
+@pytest.mark.parametrize("size", [(96, 96), (61, 83)])
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_large_holes_meet_the_equations(size: tuple[int, int], is_inside: bool) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(*size, 2)).astype(np.float32)
+    y, x = np.mgrid[: size[0], : size[1]]
+    removed = (np.hypot(y - 30, x - 40) < 28) == is_inside
+    result = imputed(image[None], removed[None])[0].astype(np.float64)
+    weights = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+    around = np.pad(result, [(1, 1), (1, 1), (0, 0)])
+    inside = np.pad(np.ones(size), 1)
+    parts = [(weights[i, j], slice(i, i + size[0]), slice(j, j + size[1])) for i in range(3) for j in range(3)]
+    total = sum(w * around[rows, columns] for w, rows, columns in parts)
+    s = sum(w * inside[rows, columns] for w, rows, columns in parts)
+    assert abs(s[..., None] * result - total)[removed].max() < 1e-5
+
+
 def test_an_image_is_imputed_the_same_in_any_batch() -> None:
     rng = np.random.default_rng(1)
     images, removed = rng.normal(size=(5, 16, 16, 3)).astype(np.float32), rng.random((5, 16, 16)) < 0.7

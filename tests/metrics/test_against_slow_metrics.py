@@ -16,7 +16,7 @@ from tfviz.metrics.max_sensitivity import MaxSensitivity
 from tfviz.metrics.mu_fidelity import MuFidelity
 from tfviz.metrics.pixel_maps import pixel_map
 from tfviz.metrics.pixel_order import descending
-from tfviz.metrics.pointing_game import PointingGame
+from tfviz.metrics.pointing_game import PointingGame, is_difficult
 from tfviz.metrics.rank_correlation import average_ranks, spearman
 from tfviz.metrics.regions import Regions
 from tfviz.metrics.road import Road
@@ -128,6 +128,28 @@ def test_the_pointing_game(model: keras.Model, name: str, tolerance: int) -> Non
         regions = Regions({TARGET: [box]}, size)
         want = slow.is_hit(slow.resized(MAPS[name], size), regions.mask(TARGET), tolerance)
         assert value(model, PointingGame(tolerance), case(model, IMAGE, MAPS[name], regions=regions)) == want
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(5, 0), (5.01, 1)])
+def test_a_point_must_be_closer_than_the_tolerance(model: keras.Model, tolerance: float, expected: float) -> None:
+    values = np.zeros(SIZE, np.float32)
+    values[2, 3] = 1
+    regions = Regions({TARGET: [[7, 5, 17, 13]]}, SIZE)  # 3 rows and 4 columns away
+    assert value(model, PointingGame(tolerance), case(model, IMAGE, values, regions=regions)) == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_hard"),
+    [
+        ({1: [[0, 0, 6, 6]]}, False),  # alone
+        ({1: [[0, 0, 6, 6]], 2: [[8, 8, 9, 9]]}, True),
+        ({1: [[0, 0, 10, 5]], 2: [[8, 8, 9, 9]]}, False),  # exactly a quarter
+        ({1: [[0, 0, 6, 6], [0, 0, 6, 6]], 2: [[8, 8, 9, 9]]}, False),  # the boxes add up to more
+        ({1: np.arange(200).reshape(10, 20) < 49, 2: [[8, 8, 9, 9]]}, True),
+    ],
+)
+def test_difficult_pairs_are_small_and_not_alone(classes: dict, is_hard: bool) -> None:
+    assert is_difficult(Regions(classes, (10, 20)), 1) == is_hard
 
 
 @every_map

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfviz.errors import OptionError
-from tfviz.metrics import evaluation_table
+from tfviz.metrics import evaluation_formats
 from tfviz.metrics.controls import RANDOM
 from tfviz.metrics.image_scores import ImageScorer, ScoreRow
 from tfviz.metrics.lookup import Metrics, measure_named
@@ -56,7 +56,7 @@ class Evaluation:
 
         >>> model = tfviz.load_model("shapes")
         >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
-        >>> evaluation = tfviz.evaluate(model, images, methods="grad_cam", metrics="single_deletion")
+        >>> evaluation = tfviz.evaluate(model, images, "grad_cam", metrics="single_deletion")
         >>> [row["method"] for row in evaluation.rows]
         ['grad_cam', 'random', 'center', 'edges', 'constant']
     """
@@ -96,7 +96,7 @@ class Evaluation:
         Returns:
             The table, with a legend and the notes below it.
         """
-        return evaluation_table.markdown(self.rows, self.notes)
+        return evaluation_formats.markdown(self.rows, self.notes)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Format the rows as CSV, one line per method and measure.
@@ -110,7 +110,7 @@ class Evaluation:
         Raises:
             OutputError: the file cannot be written.
         """
-        return evaluation_table.csv_text(self.rows, path)
+        return evaluation_formats.csv_text(self.rows, path)
 
     def plot(self) -> Figure:
         """Draw the values with their intervals, and below them the curves.
@@ -190,8 +190,9 @@ def evaluate(
 
         >>> model = tfviz.load_model("shapes")
         >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
-        >>> tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road").rows[0]["method"]
-        'saliency'
+        >>> evaluation = tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road")
+        >>> [(row["method"], row["forwards"]) for row in evaluation.rows[:2]]
+        [('saliency', 18.0), ('grad_cam', 18.0)]
     """
     if boxes is not None and not any(map(_has_boxes, boxes)):
         raise OptionError(

@@ -38,7 +38,7 @@ def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, 1, None, None))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Impute images (N, C, H, W): solve A y = b for the offset y from the mean of the kept pixels."""
+    """Impute images (N, C, H, W) by solving A y = b for y = x − the mean of the kept pixels."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
     weight = _neighbors(tf.ones_like(kept[:1]))  # s

@@ -131,7 +131,7 @@ def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_f
 
 
 def _attributions(explainer: Explainer | MapFunction, images: np.ndarray, targets: np.ndarray | None) -> npt.ArrayLike:
-    if isinstance(explainer, Explainer):  # blank maps are counted, so the warning would repeat the table
+    if isinstance(explainer, Explainer):  # without its warning: blank maps have a column
         return explainer.prepare(images, targets).run()
     return explainer(images) if targets is None else explainer(images, targets)
 

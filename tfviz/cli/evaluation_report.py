@@ -45,7 +45,11 @@ def write_report(run: EvaluationRun) -> Path | None:
     evaluation = Evaluation.of(scores, notes=notes, seed=run.seed)
     sanity = SanityCheck([SanityScore(**score) for record in run.store.of_kind(SANITY) for score in record["scores"]])
     _write_tables(run, evaluation, sanity)
-    figures = [_save(run.folder / _CURVES, figure_of([], evaluation.curves))] if evaluation.curves else []
+    figures = (
+        [_save(run.folder / _CURVES, figure_of(evaluation.rows, evaluation.curves, has_bars=False))]
+        if evaluation.curves
+        else []
+    )
     figures += [_save(run.folder / _SANITY_PLOT, sanity.plot())] if sanity.rows else []
     return write_gallery(
         run.folder,

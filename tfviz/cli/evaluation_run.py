@@ -141,7 +141,7 @@ class EvaluationRun:
     def _targets(self, scores: np.ndarray) -> np.ndarray:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
-            raise OptionError(f"--targets must be one class, or top. Received: {len(columns)} classes. Run once per class.")
+            raise OptionError(f"Pass one class to --targets, or top. Received: {len(columns)} classes. Run once per class.")
         return columns[0]
 
     def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: np.ndarray, target: int) -> ScoredImage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from tfviz.render.notebook_figure import NotebookFigure
 from tfviz.render.titles import title_of
 
 # Inches.
-COLUMN, ROW, MARGIN = 5.0, 3.1, 0.4
+COLUMN, ROW, MARGIN, MOST_COLUMNS = 5.0, 3.1, 0.4, 3
 # Okabe and Ito's colors, which people with any color vision can tell apart.
 COLORS = {"spearman": "#0072B2", "spearman_abs": "#56B4E9", "ssim": "#E69F00", "hog": "#009E73"}
 TITLES = {
@@ -34,13 +35,19 @@ def plot(rows: Sequence[Row]) -> Figure:
     """
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     orders = [order for order in TITLES if any(row["test"] == order for row in rows)]
-    figure = NotebookFigure(max(len(orders), 1) * COLUMN + MARGIN, max(len(methods), 1) * ROW + MARGIN)
-    axes = figure.subplots(max(len(methods), 1), max(len(orders), 1), squeeze=False, sharey=True)
-    for line, method in zip(axes, methods, strict=True):
-        line[0].set_ylabel("similarity to the original map", fontsize=8)
-        for one, order in zip(line, orders, strict=False):
-            _draw(one, [row for row in rows if row["method"] == method], order)
-            one.set_title(f"{title_of(method)}: {TITLES[order]}", fontsize=9, loc="left")
+    # Several orders have a column each; otherwise, the methods fill the columns.
+    columns = len(orders) if len(orders) > 1 else min(len(methods), MOST_COLUMNS)
+    panels = [(method, order) for method in methods for order in orders]
+    lines = math.ceil(len(panels) / max(columns, 1))
+    figure = NotebookFigure(max(columns, 1) * COLUMN + MARGIN, max(lines, 1) * ROW + MARGIN)
+    axes = figure.subplots(max(lines, 1), max(columns, 1), squeeze=False, sharey=True)
+    for one in axes[:, 0]:
+        one.set_ylabel("similarity to the original map", fontsize=8)
+    for one, (method, order) in zip(axes.flat, panels, strict=False):
+        _draw(one, [row for row in rows if row["method"] == method], order)
+        one.set_title(f"{title_of(method)}: {TITLES[order]}", fontsize=9, loc="left")
+    for one in axes.flat[len(panels) :]:
+        one.set_axis_off()
     handles, labels = axes[0][0].get_legend_handles_labels()
     if any(row["test"] == UNRELATED for row in rows):
         handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=0.8))

@@ -134,7 +134,7 @@ class SanityCheck:
         return row["depth"] in (min(depth for depth in depths if depth >= 0.5), 1)
 
     def plot(self) -> Figure:
-        """Plot the similarities against the layers: a row per method, a column per order.
+        """Plot the similarities against the layers, one panel per method and order.
 
         Returns:
             A Matplotlib figure that is not registered with pyplot.

@@ -83,15 +83,15 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
     """Build explainers of `model` for the keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
-    count, seen = Counter(explainer.key for explainer in explainers), Counter[str]()
+    titles = [_title(explainer) for explainer in explainers]
+    count, seen = Counter(titles), Counter[str]()
     named = []
-    for explainer in explainers:
+    for explainer, title in zip(explainers, titles, strict=True):
         key = explainer.key
         seen[key] += 1
-        name, title = (key if seen[key] == 1 else f"{key}-{seen[key]}"), _title(explainer)
-        if count[key] > 1:
+        if count[title] > 1:
             title += f" ({getattr(explainer, 'layer_path', None) or seen[key]})"
-        named.append(NamedMethod(name, title, explainer))
+        named.append(NamedMethod(key if seen[key] == 1 else f"{key}-{seen[key]}", title, explainer))
     return named
 
 

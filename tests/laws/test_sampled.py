@@ -99,6 +99,22 @@ def test_at_most_batch_size_rows_run_at_once(method: str, size: int, images: np.
         assert sum(seen) >= 5 * copies
 
 
+@pytest.mark.parametrize("method", SAMPLED)
+def test_a_model_with_a_fixed_batch_runs_one_copy_at_a_time(method: str, images: np.ndarray) -> None:
+    """Its code may rely on the number of rows."""
+    inputs = keras.Input(batch_shape=(2, *SHAPE))
+    x = layers.Conv2D(4, 3, activation="relu", name="a")(inputs)
+    x = keras.ops.reshape(layers.GlobalAveragePooling2D()(x), (2, 4))
+    fixed = alive(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+    inputs = keras.Input(SHAPE)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="a")(inputs))
+    free = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    free.set_weights(fixed.get_weights())
+    explainer, want = built(method, fixed), built(method, free)(images[:2], 1).numpy()
+    assert_close(explainer(images[:2], 1), want, 2e-5)
+    assert_close(explainer.explain(images[:4], 1, batch_size=2, verbose=0)[:2], want, 2e-5)
+
+
 @pytest.mark.parametrize("method", COUNTED)
 def test_memory_does_not_grow_with_the_number_of_copies(method: str) -> None:
     """The sums keep their size, and so do the rows that run at once."""

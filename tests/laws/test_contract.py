@@ -265,8 +265,8 @@ def test_batch_size_bounds_the_rows_that_are_run(
 ) -> None:
     explainer = tfviz.Saliency(model)
     rows: list[int] = []
-    run = type(explainer)._run
-    monkeypatch.setattr(type(explainer), "_run", lambda self, x, *args: rows.append(len(x[0])) or run(self, x, *args))
+    bound = type(explainer)._bound
+    monkeypatch.setattr(type(explainer), "_bound", lambda self, x, *args: rows.append(len(x[0])) or bound(self, x, *args))
     dataset = tf.data.Dataset.from_tensor_slices(images)
     for source in (images, dataset, dataset.batch(5), Chunks(images)):
         rows.clear()

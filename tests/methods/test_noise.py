@@ -63,11 +63,9 @@ def test_every_base_method_equals_the_reference(
 
 @pytest.mark.parametrize("base", KEYS)
 def test_without_noise_the_mean_is_the_base_method(base: str, model: keras.Model, images: np.ndarray) -> None:
-    alone = built(base, model)
-    options = {key: value for key, value in alone.options.items() if key != "samples"}
-    explainer = tfviz.SmoothGrad(model, base, noise=0, draws=np.zeros((3, *SHAPE)), **options)
-    if base in ("rise", "expected_gradients"):  # `samples` is the option of SmoothGrad
-        alone = tfviz.METHODS[base](model, **options)
+    options = {key: value for key, value in built(base, model).options.items() if key != "samples"}  # that of SmoothGrad
+    options |= {"masks": np.ones((2, *SHAPE[:2]))} if base == "rise" else {}
+    explainer, alone = tfviz.SmoothGrad(model, base, noise=0, samples=3, **options), tfviz.METHODS[base](model, **options)
     target = TARGETS if alone.takes_target else None
     assert_equal(explainer(images, target), alone(images, target), 1e-5)
     assert explainer.style == alone.style

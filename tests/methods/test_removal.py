@@ -65,7 +65,7 @@ def test_occlusion_equals_the_reference(
     assert (abs(want - default).max() > 1e-3 * abs(default).max()) == bool(options)
 
 
-@pytest.mark.parametrize(("height", "width", "windows"), [(20, 17, 12 * 10), (7, 7, 7 * 7), (14, 5, 13 * 4)])
+@pytest.mark.parametrize(("height", "width", "windows"), [(20, 17, 10 * 8), (7, 7, 7 * 7), (14, 5, 13 * 4)])
 def test_the_default_window_is_a_seventh_of_the_height(height: int, width: int, windows: int) -> None:
     inputs = keras.Input((height, width, 1))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
@@ -86,7 +86,7 @@ def test_removed_pixels_get_the_mean_color_by_default() -> None:
         want = given(images, 2).numpy()
         np.testing.assert_allclose(default(images, 2), want, rtol=1e-5, atol=1e-6 * abs(want).max())
     far = tfviz.Occlusion(model, window=40, value=color + 1)(images, 2).numpy()
-    assert abs(far - tfviz.Occlusion(model, window=40)(images, 2)).max() > 1e-3 * abs(far).max()
+    assert abs(far - tfviz.Occlusion(model, window=40)(images, 2).numpy()).max() > 1e-3 * abs(far).max()
 
 
 def test_the_drop_is_positive_where_the_score_needs_the_pixel() -> None:

@@ -383,7 +383,9 @@ def windowed() -> keras.Model:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_windowed_attention_is_refused_with_the_reason(method: str) -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match=rf"{method} needs attention between all patches, but 'attention/.*windows"):
+    with pytest.raises(
+        tfviz.UnsupportedModelError, match=rf"{method} needs attention between all patches, but 'attention/.*windows"
+    ):
         tfviz.METHODS[method](windowed())
 
 

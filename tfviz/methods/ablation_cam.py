@@ -53,8 +53,10 @@ class AblationCAM(ChannelExplainer):
         values = dict(zip(self._kept(), (copied(x, fixed.copies) for x in context["kept"]), strict=True))
         for layer in self._in_order():
             values = run(values, self.graph.before([layer], given=values))
-            number = self.layers.index(layer)
-            values[layer] = values[layer] * self._mask(values[layer], context["chosen"][number], numbers, number, fixed)
+            for number, one in enumerate(self.layers):
+                if one is layer:
+                    mask = self._mask(values[layer], context["chosen"][number], numbers, number)
+                    values[layer] = values[layer] * mask
         return self.scores(values, fixed)
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
@@ -62,7 +64,7 @@ class AblationCAM(ChannelExplainer):
         drops, size = S - sums, tf.abs(S)
         return tf.where(size < _SMALLEST, drops, drops / tf.maximum(size, _SMALLEST))
 
-    def _mask(self, A: tf.Tensor, chosen: tf.Tensor, numbers: tf.Tensor, number: int, fixed: FixedSeed) -> tf.Tensor:
+    def _mask(self, A: tf.Tensor, chosen: tf.Tensor, numbers: tf.Tensor, number: int) -> tf.Tensor:
         """Return 0 for the channel that each row lacks, and 1 for all others."""
         own, is_own = self.within(numbers, number)
         without = tf.one_hot(tf.transpose(tf.gather(chosen, own, axis=1)), A.shape[-1]) * is_own[:, None, None]

@@ -39,14 +39,15 @@ def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> l
     return [one if isinstance(one, str) else finite_array("baseline", one) for one in baselines]
 
 
-def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: int | tf.Variable = 0) -> tf.Tensor:
+def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf.Variable | None = None) -> tf.Tensor:
     """Return a baseline for each image.
 
     Args:
         one: a name, or an array: one for all images or one each.
         model: the model. If its preprocessing is not known, black and the mean color are 0.
         images: one input of the model, (N, …).
-        first: the row of an array with one baseline for each image that belongs to the first image.
+        first: the row that belongs to the first image, of an array with one baseline for each
+            image. None means 0.
 
     Returns:
         The baselines, broadcastable to the images.
@@ -72,7 +73,7 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: in
             f"The baseline has shape {tuple(np.shape(one))}, but the images have shape {tuple(images.shape)}. Pass one "
             "baseline for all images or one for each, in the size of the images."
         )
-    return array if array.shape[0] == 1 else tf.gather(array, first + tf.range(tf.shape(images)[0]))
+    return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
 
 
 def known_preprocessing(model: keras.Model) -> Preprocessing | None:

@@ -118,14 +118,21 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     return cast
 
 
+def has_fixed_batch(graph: Graph) -> bool:
+    """Return whether a model only takes batches of one size.
+
+    A Sequential model built by a call keeps the size of that batch but accepts any.
+    """
+    expected = graph.inputs[0].shape
+    return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
+
+
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
             f"The model '{graph.model_name}' takes batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
         )
-    # A Sequential model built by a call keeps the size of that batch but accepts any.
-    is_fixed = bool(expected) and not isinstance(graph.model, keras.Sequential)
-    if is_fixed and None not in (expected[0], *shape[:1]) and shape and shape[0] != expected[0]:
+    if has_fixed_batch(graph) and shape and None not in (expected[0], shape[0]) and shape[0] != expected[0]:
         raise ImageError(
             f"The model '{graph.model_name}' was built for a fixed batch of {expected[0]} images. Received: {shape[0]}. Pass a "
             f"batch of that size, or set batch_size={expected[0]} in explain()."

@@ -101,10 +101,10 @@ class IntegratedGradients(PathExplainer):
             raise OptionError(f"All baselines must have the same number of rows. Received: {sorted(counts)}.")
         self._rows = counts.pop() if counts else None  # of baselines with one row per image
         self._first: int | None = None
-        self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else 0
+        self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else None
 
     def start_at(self, first: int | None) -> None:
-        if self._rows:
+        if self._first_row is not None:
             self._first = first
             self._first_row.assign(first or 0)
 

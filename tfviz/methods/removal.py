@@ -38,9 +38,9 @@ class RemovalExplainer(SampledExplainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         self.image = MaskedImage(self.graph, self.key)
-        self._value = None if value is None else self._checked(value)
+        self._value = None if value is None else self._as_color(value)
 
-    def _checked(self, value: float | np.ndarray) -> np.ndarray:
+    def _as_color(self, value: float | np.ndarray) -> np.ndarray:
         color = finite_array("value", value)
         image = self.graph.inputs[self.image.number]
         channels = image.shape[-1] if image.rank and has_channels(self.graph, image) else None

@@ -21,6 +21,7 @@ from tfviz.graph.probabilities import probabilities
 from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.explanation import Explanation
+from tfviz.methods.inputs import has_fixed_batch
 from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
@@ -53,6 +54,10 @@ class SampledExplainer(Explainer):
     def copies_per_image(self, images: list[tf.Tensor]) -> int | tf.Tensor:
         """Return how many copies of each image run; a tensor if a size is free."""
 
+    def copies_at_once(self, images: int, batch_size: int) -> int:
+        """Return how many copies of a number of images run at once."""
+        return 1 if has_fixed_batch(self.graph) else max(1, batch_size // images)
+
     @abc.abstractmethod
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
         """Compute what all copies share, and the sums of no copies.
@@ -84,10 +89,10 @@ class SampledExplainer(Explainer):
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
         if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
-            most = max(1, self.batch_size // (count or 1))
+            most = self.copies_at_once(count or 1, self.batch_size)
             sums = self._added_in_equal_parts(images, seed, choice, context, sums, total, most)
         else:
-            most = tf.maximum(1, self.batch_size // tf.shape(images[0])[0])
+            most = 1 if has_fixed_batch(self.graph) else tf.maximum(1, self.batch_size // tf.shape(images[0])[0])
             step = lambda first, sums: (  # noqa: E731
                 first + most,
                 self._added(images, seed, choice, context, sums, first, tf.minimum(most, total - first)),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.methods.compilation import given_specs, with_given
+from tfviz.methods.inputs import has_fixed_batch
 from tfviz.nesting import Nested
 from tfviz.targets import Prepared
 
@@ -85,7 +86,7 @@ class SampledCall:
         if not tf.executing_eagerly():
             return self._whole(images, given)
         most, count = batch_size or self._explainer.batch_size, int(images[0].shape[0])
-        if count <= most or self._needs_all_images():
+        if count <= most or self._needs_all_images() or has_fixed_batch(self._explainer.graph):
             return self._run(images, given, most, advance)
         parts = []
         for first in range(0, count, most):
@@ -103,7 +104,7 @@ class SampledCall:
     def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
         begin, add, end = self._parts
         total, count = int(self._explainer.copies_per_image(images)), int(images[0].shape[0])
-        most = max(1, most // count)
+        most = self._explainer.copies_at_once(count, most)
         choice, context, sums, explanation = begin(images, given)
         for first in range(0, total, most):
             copies = min(most, total - first)

@@ -26,6 +26,7 @@ from tfviz.methods.layer_maps import Layers
 from tfviz.methods.masked_image import MaskedImage
 from tfviz.methods.resizing import resized
 from tfviz.methods.sampled import Context, Sums
+from tfviz.models.labels import LabelSource
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed
 
@@ -51,24 +52,50 @@ class ScoreCAM(ChannelExplainer):
     key: ClassVar[str] = "score_cam"
     question: ClassVar[str] = "Which channels of a layer show what the class is recognized by?"
 
-    def __init__(self, model: keras.Model, layer: Layers = None, *, weights: str = "probability", **options: Any) -> None:
-        """Prepare the explainer and find its layers.
+    def __init__(
+        self,
+        model: keras.Model,
+        layer: Layers = None,
+        *,
+        weights: str = "probability",
+        combine: str = "mean",
+        channels: int | None = None,
+        batch_size: int = 32,
+        score: str = "logits",
+        output: str | int | None = None,
+        class_names: LabelSource = None,
+    ) -> None:
+        """Prepare the explainer and find its layers (see `AblationCAM` for the other arguments).
 
         Args:
             model: a built keras.Model with one image among its inputs.
-            layer: the layer or layers, as in `ChannelExplainer`.
+            layer: the layer, or a list of layers whose maps are combined.
             weights: "probability" weighs each channel by the probability of the target, as the
                 authors' code does; "softmax" by the softmax of the scores over the channels, as in
                 the paper.
-            **options: combine, channels, batch_size, score, output and class_names, as in
-                `ChannelExplainer`.
+            combine: "mean", "max" or "product" of the maps of a list of layers.
+            channels: how many channels of each layer to use, those with the highest standard
+                deviation over the positions. None means all.
+            batch_size: the largest number of rows to run at once in a call.
+            score: "logits" or "outputs".
+            output: the output to explain, by name, dict key or number.
+            class_names: the names of the classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
-            UnknownLayerError: there is no such layer, or it has no height and width.
+            UnknownLayerError: there is no such layer, or it does not have the axes of the image.
             OptionError: an option has an invalid value.
         """
-        super().__init__(model, layer, **options)
+        super().__init__(
+            model,
+            layer,
+            combine=combine,
+            channels=channels,
+            batch_size=batch_size,
+            score=score,
+            output=output,
+            class_names=class_names,
+        )
         if weights not in _WEIGHTS:
             raise OptionError(f"`weights` must be 'probability' or 'softmax'. Received: {weights!r}.")
         self._weights = weights

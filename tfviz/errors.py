@@ -104,8 +104,8 @@ _EXTRAS = {
     "onnx": "tf2onnx onnx onnxruntime",
     "kerashub": "keras-hub",
     "jobs": "pyarrow",
-    "ray": "ray[data]",
-    "cloud": "fsspec gcsfs s3fs",
+    "ray": "pyarrow ray[data]",
+    "cloud": "pyarrow fsspec gcsfs s3fs",
 }
 
 

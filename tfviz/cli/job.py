@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.paths[:1] == ["status"] and len(args.paths) == 2:
         return _print_status(args.paths[1])
     if not args.output:
-        raise OptionError("Pass --output DIR, the folder of the job.")
+        raise OptionError("The folder of the job is missing. Pass --output DIR.")
     engine = _engine(args.engine)
     from tfviz.jobs.engines.crew import Crew
     from tfviz.jobs.report import status_of, write_report
@@ -165,7 +165,7 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
 
 
 def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Return what determines the results, after building the explainers, which checks the options."""
+    """Build the explainers, which checks the options, and return what determines the results."""
     import_tensorflow()
     from dataclasses import asdict
 

@@ -26,7 +26,7 @@ def arrow() -> pa:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingPackageError(f"Jobs write Parquet files, which needs pyarrow. {install_command('jobs')}") from error
+        raise MissingPackageError(f"Jobs write Parquet files, which needs pyarrow. Run: {install_command('jobs')}") from error
     return pyarrow
 
 

@@ -66,7 +66,7 @@ def _failed(table: pa.Table) -> set[str]:
 
 
 def _merged(old: pa.Table, new: pa.Table, inputs: list[Input]) -> pa.Table:
-    """Return the old rows, with those of the images in `new` replaced, in the order of the inputs."""
+    """Replace the rows of the images in `new`, and return all rows in the order of the inputs."""
     pa = arrow()
     replaced = set(new.column("path").to_pylist())
     kept = old.filter(pa.array([path not in replaced for path in old.column("path").to_pylist()]))

@@ -94,7 +94,7 @@ def remote_files(url: str) -> Any:
         return fsspec.core.url_to_fs(url)[0]
     except ImportError as error:
         raise MissingPackageError(
-            f"{shown(url)} needs a package that is not installed ({first_line(error)}). {install_command('cloud')}"
+            f"{shown(url)} needs a package that is not installed ({first_line(error)}). Run: {install_command('cloud')}"
         ) from error
 
 

@@ -78,7 +78,7 @@ class CompiledFunctions:
 
 
 def given_tensors(target: Prepared) -> list[tf.Tensor]:
-    """Return the tensors of a target that are inputs of a compiled function, not constants in it."""
+    """Return the tensors of a target, which are inputs of a compiled function."""
     if isinstance(target, ArrayTarget):
         return [tf.convert_to_tensor(array) for array in target.arrays]
     return [target] if isinstance(target, tf.Tensor) else []

@@ -248,7 +248,7 @@ class Explainer(abc.ABC):
             return self._explanation(target, values, _float32(attribution))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
-        """Add the outputs and the explained class, computed from known values, to an attribution."""
+        """Add the outputs and the explained class to an attribution, from known values."""
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         shared = {value: x for value, x in values.items() if value not in self._differing_values}
         whole = run(shared, self.whole.before(self.whole.outputs, given=shared))

@@ -85,7 +85,7 @@ class SampledExplainer(Explainer):
         """Return the attribution from the sums of all copies."""
 
     def attribute(self, images: list[tf.Tensor], seed: Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution within one graph, with a loop if the copies don't fit one batch."""
+        """Compute the attribution in one graph, with a loop if the copies don't fit one batch."""
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
         if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
@@ -151,10 +151,10 @@ class SampledExplainer(Explainer):
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
         whole = super()._compiled
-        return SampledCall(self, specs, target, computation.__name__ == "compute", lambda: whole(computation, specs, target))
+        return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute what precedes the copies: the choice, context and sums, and the outputs if asked."""
+        """Compute what precedes the copies: choice, context and sums, and the outputs if asked."""
         with keras_internals.untouched(self.model):
             values, choice, context, sums = self._begun(images, targets.seed_for(target))
             explanation = self._explanation(target, values, ()) if with_outputs else ()

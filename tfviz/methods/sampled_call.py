@@ -1,4 +1,4 @@
-"""A call of a sampled explainer, compiled in parts that Python runs, so that it can show progress."""
+"""A call of a sampled explainer: compiled parts that Python runs one by one, with progress."""
 
 from __future__ import annotations
 

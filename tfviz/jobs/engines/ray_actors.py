@@ -27,7 +27,7 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingPackageError(f"--engine ray needs Ray. {install_command('ray')}") from error
+        raise MissingPackageError(f"Ray is not installed, but --engine ray needs it. Run: {install_command('ray')}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")

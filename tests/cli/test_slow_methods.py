@@ -43,7 +43,9 @@ def test_all_leaves_out_what_takes_longest_and_says_so(
     said = capsys.readouterr().err
     assert "Skipped rise: It runs the network 4000 times per image" in said and "--method all,rise" in said
     assert "Skipped expected_gradients: It compares the image with typical ones" in said
-    assert "integrated_gradients 32, smooth_grad 25, square_grad 25, var_grad 25, score_cam 8, ablation_cam 8, occlusion" in said
+    assert (
+        "integrated_gradients 32, smooth_grad 25, square_grad 25, var_grad 25, score_cam 8, ablation_cam 8, occlusion" in said
+    )
     assert {"occlusion.png", "integrated_gradients.png"} <= {file.name for file in (tmp_path / "a").iterdir()}
 
 
@@ -68,8 +70,14 @@ def test_backgrounds_are_read_as_the_network_reads_images(model_file: Path, phot
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "expected_gradients"), "expected_gradients: It compares the image with typical ones. .*--backgrounds PATH"),
-        (("--method", "rise", "--backgrounds", "{photos}"), "None of the chosen methods takes backgrounds. .*expected_gradients"),
+        (
+            ("--method", "expected_gradients"),
+            "expected_gradients: It compares the image with typical ones. .*--backgrounds PATH",
+        ),
+        (
+            ("--method", "rise", "--backgrounds", "{photos}"),
+            "None of the chosen methods takes backgrounds. .*expected_gradients",
+        ),
         (("--method", "expected_gradients", "--backgrounds", "{photos}/a.png"), "at least 8 background images"),
     ],
 )

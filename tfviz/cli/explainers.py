@@ -131,8 +131,7 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: "
-                f"{takers}."
+                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: {takers}."
             )
 
 

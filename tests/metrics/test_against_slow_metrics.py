@@ -16,7 +16,7 @@ from tfviz.metrics.max_sensitivity import MaxSensitivity
 from tfviz.metrics.mu_fidelity import MuFidelity
 from tfviz.metrics.pixel_maps import pixel_map
 from tfviz.metrics.pixel_order import descending
-from tfviz.metrics.pointing_game import PointingGame
+from tfviz.metrics.pointing_game import PointingGame, is_difficult
 from tfviz.metrics.rank_correlation import average_ranks, spearman
 from tfviz.metrics.regions import Regions
 from tfviz.metrics.road import Road
@@ -80,6 +80,23 @@ def test_conjugate_gradients_solve_the_dense_equations(share: float) -> None:
         assert np.array_equal(result[~holes], image[~holes])
 
 
+@pytest.mark.parametrize("size", [(96, 96), (61, 83)])
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_large_holes_meet_the_equations(size: tuple[int, int], is_inside: bool) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(*size, 2)).astype(np.float32)
+    y, x = np.mgrid[: size[0], : size[1]]
+    removed = (np.hypot(y - 30, x - 40) < 28) == is_inside
+    result = imputed(image[None], removed[None])[0].astype(np.float64)
+    weights = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+    around = np.pad(result, [(1, 1), (1, 1), (0, 0)])
+    inside = np.pad(np.ones(size), 1)
+    parts = [(weights[i, j], slice(i, i + size[0]), slice(j, j + size[1])) for i in range(3) for j in range(3)]
+    total = sum(w * around[rows, columns] for w, rows, columns in parts)
+    s = sum(w * inside[rows, columns] for w, rows, columns in parts)
+    assert abs(s[..., None] * result - total)[removed].max() < 1e-5
+
+
 def test_an_image_is_imputed_the_same_in_any_batch() -> None:
     rng = np.random.default_rng(1)
     images, removed = rng.normal(size=(5, 16, 16, 3)).astype(np.float32), rng.random((5, 16, 16)) < 0.7
@@ -111,6 +128,28 @@ def test_the_pointing_game(model: keras.Model, name: str, tolerance: int) -> Non
         regions = Regions({TARGET: [box]}, size)
         want = slow.is_hit(slow.resized(MAPS[name], size), regions.mask(TARGET), tolerance)
         assert value(model, PointingGame(tolerance), case(model, IMAGE, MAPS[name], regions=regions)) == want
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(5, 0), (5.01, 1)])
+def test_a_point_must_be_closer_than_the_tolerance(model: keras.Model, tolerance: float, expected: float) -> None:
+    values = np.zeros(SIZE, np.float32)
+    values[2, 3] = 1
+    regions = Regions({TARGET: [[7, 5, 17, 13]]}, SIZE)  # 3 rows and 4 columns away
+    assert value(model, PointingGame(tolerance), case(model, IMAGE, values, regions=regions)) == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_hard"),
+    [
+        ({1: [[0, 0, 6, 6]]}, False),  # alone
+        ({1: [[0, 0, 6, 6]], 2: [[8, 8, 9, 9]]}, True),
+        ({1: [[0, 0, 10, 5]], 2: [[8, 8, 9, 9]]}, False),  # exactly a quarter
+        ({1: [[0, 0, 6, 6], [0, 0, 6, 6]], 2: [[8, 8, 9, 9]]}, False),  # the boxes add up to more
+        ({1: np.arange(200).reshape(10, 20) < 49, 2: [[8, 8, 9, 9]]}, True),
+    ],
+)
+def test_difficult_pairs_are_small_and_not_alone(classes: dict, is_hard: bool) -> None:
+    assert is_difficult(Regions(classes, (10, 20)), 1) == is_hard
 
 
 @every_map

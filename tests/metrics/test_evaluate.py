@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 from support import networks
 from support.classifiers import CLASSES, classifier
-from support.purity import assert_untouched, snapshot
+from support.purity import assert_untouched, regularized, snapshot
 
 import tfviz
 from tfviz.errors import ImageError, OptionError, TargetError, UnknownMethodError, UnsupportedModelError
@@ -116,21 +116,25 @@ def test_the_model_is_traced_once(images) -> None:
     assert len(traces) == before
 
 
-def test_the_model_is_untouched(images) -> None:
-    model = classifier()
-    before = snapshot(model)
-    evaluate(model, images[:2], "all", "all", BOXES[:2])
+@pytest.mark.parametrize("build", [classifier, regularized])
+def test_the_model_is_untouched(build: Callable[[], keras.Model]) -> None:
+    model = build()
+    before, images = snapshot(model), networks.pictures(model)
+    evaluate(model, images, "all", ["single_deletion", "max_sensitivity"], [{0: [[0, 0, 4, 4]]}] * 2)
     assert_untouched(model, before)
 
 
-def test_the_model_is_untouched_after_an_exception(images) -> None:
-    def failing(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+@pytest.mark.parametrize("where", ["method", "model"])
+def test_the_model_is_untouched_after_an_exception(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any) -> np.ndarray:
         raise KeyError("broken")
 
-    model = classifier()
-    before = snapshot(model)
+    model = regularized()
+    before, images = snapshot(model), networks.pictures(model)
+    if where == "model":
+        monkeypatch.setattr("tfviz.metrics.forward_passes.tf.nn.softmax", failing)
     with pytest.raises(KeyError, match="broken"):
-        evaluate(model, images[:2], ["grad_cam", failing], FAST)
+        evaluate(model, images, ["grad_cam", failing], FAST)
     assert_untouched(model, before)
 
 

@@ -65,7 +65,7 @@ class TestStoredScores:
             order = descending(case.map, case.size, case.permutation)
             removed = np.zeros(case.size, bool)
             removed.reshape(-1)[order[: round(0.5 * len(order))]] = True
-            np.testing.assert_allclose(imputed(case.image[None], removed[None])[0], want, rtol=0, atol=3e-4)
+            np.testing.assert_allclose(imputed(case.image[None], removed[None])[0], want, rtol=0, atol=TOLERANCE)
 
     def test_single_deletion(self, name: str, shared: Path) -> None:
         stored = stored_scores(shared, name)

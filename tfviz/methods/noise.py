@@ -80,7 +80,7 @@ class NoiseExplainer(SampledExplainer):
         self.takes_target = self.base.takes_target  # type: ignore[misc]
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
-        if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
+        if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= float(noise) < np.inf:
             raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
         self._noise, self._seed = float(noise), checked_seed(seed)
         self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))

@@ -15,7 +15,7 @@ def positive_integer(name: str, given: object) -> int:
     Raises:
         OptionError: it is not an integer of at least 1.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 1:
         raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
     return int(given)
 
@@ -26,7 +26,7 @@ def checked_seed(given: object) -> int:
     Raises:
         OptionError: it is not an integer from 0 to 2³¹ − 1.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or not 0 <= given < 2**31:
+    if isinstance(given, bool) or not isinstance(given, Integral) or not 0 <= int(given) < 2**31:
         raise OptionError(f"`seed` must be an integer from 0 to {2**31 - 1}. Received: {given!r}.")
     return int(given)
 

@@ -92,7 +92,7 @@ class RISE(RemovalExplainer):
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
         self._masks = None if masks is None else np.atleast_1d(finite_array("masks", masks))
         self._samples = positive_integer("samples", samples if self._masks is None else len(self._masks))
-        if isinstance(kept, bool) or not isinstance(kept, Real) or not 0 < kept <= 1:
+        if isinstance(kept, bool) or not isinstance(kept, Real) or not 0 < float(kept) <= 1:
             raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
         self._kept = float(kept)
         self._cells = positive_integer("grid", grid)

@@ -61,7 +61,7 @@ def test_the_blur_of_insertion() -> None:
 
 @every_map
 def test_road(model: keras.Model, name: str) -> None:
-    one, metric = case(model, IMAGE, MAPS[name]), Road()
+    one, metric = case(model, IMAGE, MAPS[name]), Road(noise=1.0)
     ranked = slow.order(MAPS[name], one.permutation)
     want = slow.road(probability_of(model, TARGET), IMAGE, ranked, lambda number: metric._noise(one, number))
     assert value(model, metric, one) == pytest.approx(want, abs=TOLERANCE)

@@ -243,6 +243,8 @@ def test_blank_maps_count_and_have_no_similarity() -> None:
     model.get_layer("second").set_weights([np.zeros((3, 3, 6, 8)), -np.ones(8)])
     check = tfviz.sanity_check(model, images(), "grad_cam", steps=1)
     assert all(row["value"] == 0 and row["blank"] == 3 for row in check.rows)
+    assert all((row["blank"], row["n"]) == (3, 3) for row in check.verdicts)
+    assert "depends (0% kept, 3 of 3 maps blank)" in check.to_markdown()
 
 
 # --- verdicts -------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 
 from tfviz.metrics import METRICS
 from tfviz.metrics.evaluation import Evaluation
-from tfviz.metrics.sanity_result import SanityCheck
-from tfviz.metrics.sanity_score import HARDLY_DEPENDS, UNTESTED
+from tfviz.metrics.sanity_result import SanityCheck, reason_of
+from tfviz.metrics.sanity_score import HARDLY_DEPENDS
 from tfviz.render import title_of
 
 _HOW_TO_READ = (
@@ -23,7 +23,7 @@ _SANITY = (
     "Layers of a copy of the model get random weights, and its maps are compared with the original ones. “Kept” is the share "
     "of the similarity that remains, beyond that of the maps of two different images; above 50 %, the method hardly depends "
     "on these layers, so its maps cannot show what they have learned. The same holds for the map of a random other class. "
-    "Dependence alone does not make a map right."
+    "A map that becomes blank has the similarity 0. Dependence alone does not make a map right."
 )
 
 
@@ -120,5 +120,5 @@ def _verdicts(sanity: SanityCheck, method: str) -> Iterator[str]:
     for one in sanity.verdicts:
         if one["method"] == method:
             words = str(one["verdict"])
-            kept = "" if words == UNTESTED else f" <small>({max(float(one['kept']), 0):.0%} kept)</small>"
+            kept = f" <small>({reason_of(one)})</small>" if reason_of(one) else ""
             yield f"<td>{f'<strong>{words}</strong>' if words == HARDLY_DEPENDS else words}{kept}</td>"

@@ -52,8 +52,9 @@ def plot(rows: Sequence[Row]) -> Figure:
     if any(row["test"] == UNRELATED for row in rows):
         handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=0.8))
         labels.append("dashed: maps of two different images")
-    figure.legend(handles, labels, loc="lower center", ncols=5, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, MARGIN / figure.get_figheight(), 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=5 if columns > 1 else 2, fontsize=8, frameon=False)
+    room = MARGIN if columns > 1 else 2 * MARGIN
+    figure.tight_layout(rect=(0, room / figure.get_figheight(), 1, 1))
     return figure
 
 

@@ -65,7 +65,7 @@ class SanityCheck:
 
     @cached_property
     def verdicts(self) -> list[Row]:
-        """What each method depends on: method, on, verdict, kept, similarity and unrelated.
+        """What each method depends on: method, on, verdict, kept, similarity, unrelated, n, blank.
 
         `on` is "the upper half of the layers", "all layers" or "the class". `kept` is the share of
         the similarity that remains when they are random, beyond that of unrelated maps:
@@ -75,33 +75,25 @@ class SanityCheck:
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
 
     def _verdicts_of(self, method: str) -> Iterator[Row]:
-        unrelated = self._mean(method, UNRELATED)
+        other_images = self._deciding(method, UNRELATED)
+        base = _mean(other_images) if other_images else 0.0
         depths = sorted({one.depth for one in self.scores if one.method == method and one.test == TOP_DOWN})
         half = next((depth for depth in depths if depth >= 0.5), None)
         tests = [("the upper half of the layers", TOP_DOWN, half), ("all layers", TOP_DOWN, 1.0)] if depths else []
         for on, test, depth in (*tests, ("the class", RANDOM_LOGIT, None)):
-            value = self._mean(method, test, depth)
-            base = 0.0 if unrelated is None else unrelated
-            row: Row = {"method": method, "on": on}
-            if value is None:
-                yield {**row, "verdict": UNTESTED, "kept": float("nan"), "similarity": float("nan"), "unrelated": base}
-                continue
+            scores = self._deciding(method, test, depth)
+            value = _mean(scores) if scores else float("nan")
             kept = (value - base) / (1 - base) if base < 1 else 0.0
-            yield {
-                **row,
-                "verdict": HARDLY_DEPENDS if kept > HARDLY else DEPENDS,
-                "kept": kept,
-                "similarity": value,
-                "unrelated": base,
-            }
+            verdict = (HARDLY_DEPENDS if kept > HARDLY else DEPENDS) if scores else UNTESTED
+            row: Row = {"method": method, "on": on, "verdict": verdict, "kept": kept, "similarity": value, "unrelated": base}
+            yield {**row, "n": len(scores), "blank": sum(one.blank for one in scores)}
 
-    def _mean(self, method: str, test: str, depth: float | None = None) -> float | None:
-        values = [
-            one.value
+    def _deciding(self, method: str, test: str, depth: float | None = None) -> list[SanityScore]:
+        return [
+            one
             for one in self.scores
             if (one.method, one.test, one.measure) == (method, test, DECIDING) and depth in (None, one.depth)
         ]
-        return float(np.mean(values)) if values else None
 
     def to_markdown(self) -> str:
         """Return the verdicts and the similarities behind them as Markdown.
@@ -160,10 +152,22 @@ def _described(test: str, depth: float) -> str:
     return "all layers randomized" if depth == 1 else {**WORDS, **CUMULATIVE}[test].format(share=depth)
 
 
+def reason_of(verdict: Row) -> str:
+    """Return the numbers behind a verdict, such as "80% kept, 3 of 16 maps blank"."""
+    if verdict["verdict"] == UNTESTED:
+        return ""
+    blank = f", {verdict['blank']} of {verdict['n']} maps blank" if verdict["blank"] else ""
+    return f"{max(float(verdict['kept']), 0):.0%} kept{blank}"
+
+
 def _verdict(verdict: Row | None) -> str:
     if verdict is None or verdict["verdict"] == UNTESTED:
         return UNTESTED
-    return f"{verdict['verdict']} ({max(float(verdict['kept']), 0):.0%} kept)"
+    return f"{verdict['verdict']} ({reason_of(verdict)})"
+
+
+def _mean(scores: Sequence[SanityScore]) -> float:
+    return float(np.mean([one.value for one in scores]))
 
 
 def _cell(row: Row | None) -> str:

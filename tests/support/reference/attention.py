@@ -50,7 +50,9 @@ class Transformer:
         cut = images.reshape(len(images), rows, side, columns, side, -1).transpose(0, 1, 3, 2, 4, 5)
         return cut.reshape(len(images), rows * columns, -1) @ kernel.reshape(-1, kernel.shape[-1]) + bias
 
-    def run(self, images: np.ndarray, change: Change | None = None, until: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+    def run(
+        self, images: np.ndarray, change: Change | None = None, until: int | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the logits, and P of each block; `until` lets the head read an earlier block."""
         x, found = self.tokens(images.astype(np.float64)), []
         for number in range(self.blocks if until is None else until + 1):

@@ -376,9 +376,7 @@ def windowed() -> keras.Model:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_windowed_attention_is_refused_with_the_reason(method: str) -> None:
-    with pytest.raises(
-        tfviz.UnsupportedModelError, match=rf"{method} needs attention between all patches, but 'attention/.*windows"
-    ):
+    with pytest.raises(tfviz.UnsupportedModelError, match=rf"{method} needs attention.*, but .attention/.*windows"):
         tfviz.METHODS[method](windowed())
 
 
@@ -415,9 +413,9 @@ def test_a_network_without_attention_is_refused(method: str) -> None:
 def test_other_methods_say_that_they_are_not_defined_on_attention(kind: str) -> None:
     model = transformers.network(ATTENTIONS[kind])
     for method in EXCITATIONS:
-        with pytest.raises(tfviz.UnsupportedModelError, match="is not defined on attention.*Use gradient_attention, legrad"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"is not defined on attention.*Use gradient_attention, legrad"):
             tfviz.METHODS[method](model)
-    with pytest.raises(tfviz.UnsupportedModelError, match="VisualBackProp is not defined on attention.*Use attention_rollout"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"VisualBackProp is not defined on attention.*Use attention_rollout"):
         tfviz.VisualBackProp(model)
 
 

@@ -162,11 +162,13 @@ DINO = {"patch_size": 8, "num_layers": 2, "hidden_dim": 16, "num_heads": 2, "int
 SIGLIP = {"patch_size": 8, "hidden_dim": 16, "num_layers": 2, "num_heads": 2, "intermediate_dim": 32}
 
 
-def headed(backbone: Any, shape: tuple[int, int, int], take: Callable[[Any], Any]) -> Any:
+def headed(backbone: Any, shape: tuple[int, int, int], take: Callable[[Any], Any], key: str | None = None) -> Any:
     image = keras.Input(shape)
-    return lively(keras.Model(image, keras.layers.Dense(4)(take(backbone(image)))))
+    tokens = backbone({key: image} if key else image)
+    return lively(keras.Model(image, keras.layers.Dense(4)(take(tokens))))
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'stage_:UserWarning")  # Keras, while building it
 def test_swin_has_maps_but_no_attention_between_all_patches() -> None:
     model = lively(hub.models.SwinTransformerImageClassifier(hub.models.SwinTransformerBackbone(image_shape=SHAPE, **SWIN), 4))
     for method in ATTENTION:
@@ -180,7 +182,7 @@ def test_swin_has_maps_but_no_attention_between_all_patches() -> None:
 @pytest.mark.parametrize("shape", [(32, 64, 3), (64, 32, 3)])
 def test_dinov3_on_images_that_are_not_square_has_their_grid(shape: tuple[int, int, int]) -> None:
     """KerasHub declares a wrong number of tokens for them."""
-    model = headed(hub.models.DINOV3Backbone(image_shape=shape, **DINO), shape, lambda x: x[:, 0])
+    model = headed(hub.models.DINOV3Backbone(image_shape=shape, **DINO), shape, lambda x: x[:, 0], "pixel_values")
     before, images = snapshot(model), noise(*shape)
     for method in (*ATTENTION, "eigen_cam"):
         assert call(tfviz.METHODS[method](model), images, 1).shape == (2, shape[0] // 8, shape[1] // 8)

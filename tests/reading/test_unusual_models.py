@@ -113,7 +113,7 @@ def test_handwritten_attention_reads_the_tokens_of_the_automatic_layer() -> None
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
     explainer = tfviz.GradCAM(model)
     assert explainer.layer.shape == (None, 80, 4)
-    assert explainer(networks.pictures(model)).shape == (2, 8, 10)
+    assert explainer(networks.pictures(model)).shape == (2, 10, 8)
 
 
 @pytest.mark.parametrize(

@@ -105,13 +105,15 @@ def attention_by_hand(x: Any) -> Any:
     return ops.reshape(ops.transpose(ops.matmul(weights, heads), (0, 2, 1, 3)), (-1, 80, 4))
 
 
-def test_attention_heads_and_tokens_are_not_a_feature_map() -> None:
+def test_handwritten_attention_reads_the_tokens_of_the_automatic_layer() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Conv2D(4, 3, activation="relu", name="stem")(inputs)
     x = layers.Conv2D(4, 3, activation="relu", padding="same", name="features")(x)
     x = layers.Dense(4, activation="relu")(attention_by_hand(x))
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
-    assert tfviz.GradCAM(model).layer_path == "features"
+    explainer = tfviz.GradCAM(model)
+    assert explainer.layer.shape == (None, 80, 4)
+    assert explainer(networks.pictures(model)).shape == (2, 10, 8)
 
 
 @pytest.mark.parametrize(

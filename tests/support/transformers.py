@@ -106,7 +106,7 @@ def encoder(x: Any, attend: Callable[[Any, int], Any] = multi_head, blocks: int 
     for number in range(blocks):
         x = x + attend(layers.LayerNormalization(name=f"norm_{number}a")(x), number)
         y = layers.Dense(16, activation="gelu", name=f"up_{number}")(layers.LayerNormalization(name=f"norm_{number}b")(x))
-        x = layers.Add(name=f"add_{number}")([x, layers.Dense(12, name=f"down_{number}")(y)])
+        x = layers.Add(name=f"sum_{number}")([x, layers.Dense(12, name=f"down_{number}")(y)])
     return layers.LayerNormalization(name="norm")(x)
 
 
@@ -130,8 +130,8 @@ class EncoderBlock(layers.Layer):
 
     def __init__(self, number: int) -> None:
         super().__init__(name=f"block_{number}")
-        self.first, self.second = layers.LayerNormalization(), layers.LayerNormalization()
-        self.attention = layers.MultiHeadAttention(2, 6)
+        self.first, self.attention = layers.LayerNormalization(), layers.MultiHeadAttention(2, 6)
+        self.second = layers.LayerNormalization()
         self.up, self.down = layers.Dense(16, activation="gelu"), layers.Dense(12)
 
     def build(self, shape: tuple[int | None, ...]) -> None:

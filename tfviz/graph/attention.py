@@ -97,12 +97,6 @@ class Block:
     def probabilities(self) -> Value:
         return self.step.outputs[0]
 
-    @property
-    def is_square(self) -> bool:
-        """Whether each query is a key as well, as far as the sizes are known."""
-        queries, keys = self.probabilities.shape[-2:]
-        return queries == keys or None in (queries, keys)
-
 
 def blocks_of(graph: Graph) -> list[Block]:
     """Return the self-attention blocks that lead to the outputs, from the image up.

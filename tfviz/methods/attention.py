@@ -108,17 +108,30 @@ class AttentionExplainer(Explainer):
         for block in blocks:
             seen = [counts.get(value, len(first.index)) for value in block.scores.inputs]
             if grids.get(block.stream, first).count != first.count or min(seen) < len(first.index):
-                raise UnsupportedModelError(
-                    f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has "
-                    f"other queries or keys (as in SegFormer). {_INSTEAD}"
-                )
+                raise self._not_global(block)
         return first
 
+    def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
+        """Return a block's probabilities, or their gradient, as float32 (N, heads, queries, keys).
 
-def heads_of(P: tf.Tensor) -> tf.Tensor:
-    """Return probabilities in float32 with an axis of heads, also if there is only one."""
-    P = tf.cast(P, tf.float32)
-    return P if len(P.shape) == 4 else P[:, None]
+        Args:
+            block: the block.
+            P: (N, heads, queries, keys), or (N, queries, keys) of a single head.
+            grid: the grid of the tokens.
+
+        Raises:
+            UnsupportedModelError: there are other keys than tokens.
+        """
+        if P.shape[-1] not in (None, grid.count):
+            raise self._not_global(block)
+        P = tf.cast(P, tf.float32)
+        return P if len(P.shape) == 4 else P[:, None]
+
+    def _not_global(self, block: Block) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has other "
+            f"queries or keys (as in SegFormer). {_INSTEAD}"
+        )
 
 
 def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -153,12 +166,6 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
             raise UnsupportedModelError(
                 f"{method} needs attention between all patches, but '{block.step.path}' attends within windows of the image "
                 f"(as in Swin), so its probabilities don't relate all patches. {_INSTEAD}"
-            )
-        if not block.is_square:
-            raise UnsupportedModelError(
-                f"{method} needs attention from all patches to all patches, but in '{block.step.path}' "
-                f"{block.probabilities.shape[-2]} queries attend to {block.probabilities.shape[-1]} keys (as in SegFormer). "
-                f"{_INSTEAD}"
             )
         if block.stream.rank != 3 or block.stream.shape[2] != blocks[0].stream.shape[2] or len(_token_counts(blocks)) > 1:
             raise UnsupportedModelError(

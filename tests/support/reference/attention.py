@@ -16,6 +16,7 @@ _STEP = 1e-5
 _gelu = np.vectorize(lambda x: x * (1 + erf(x / 2**0.5)) / 2)
 
 Change = dict[int, np.ndarray]  # block -> what is added to its P
+Result = tuple[np.ndarray, list[np.ndarray]]
 
 
 class Transformer:

@@ -56,8 +56,8 @@ class Against(ChoosingTarget):
 
     def check(self, count: int | None, classes: int | None) -> None:
         chosen = np.atleast_1d([] if self.c is None else np.asarray(self.c))
-        if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
-            raise TargetError(f"Against expects a class as an integer or a name. Received: c={self.c!r}.")
+        if chosen.ndim > 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
+            raise TargetError(f"Against expects a class as an integer or a name, or one per image. Received: c={self.c!r}.")
         if chosen.size and (chosen.min() < 0 or (classes is not None and chosen.max() >= classes)):
             last = "" if classes is None else f" The model has {classes} classes, 0 to {classes - 1}."
             raise TargetError(f"Class {int(chosen.min() if chosen.min() < 0 else chosen.max())} is out of range.{last}")

@@ -52,6 +52,6 @@ def built(key: str, model: Any, *arguments: Any, **options: Any) -> Explainer:
 def backgrounds_for(model: Any, size: tuple[int, ...] = ()) -> np.ndarray:
     """Return eight images in the size of the model, or in the given one."""
     shape = getattr(model, "input_shape", None)
-    if not size and isinstance(shape, tuple) and shape[0] is None:
+    if not size and isinstance(shape, tuple) and not isinstance(shape[0], tuple):
         size = tuple(n or free for n, free in zip(shape[1:], (*_FREE, *_FREE), strict=False))
     return np.random.default_rng(7).normal(size=(8, *(size or _FREE))).astype(np.float32)

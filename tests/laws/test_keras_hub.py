@@ -84,7 +84,6 @@ def classifier(backbone: str, **options: Any) -> Callable[[Head], Any]:
     return make
 
 
-NO_ACTIVATION = {"visual_backprop": "has no ReLU or other activation with height and width"}
 NOT_ON_ATTENTION = dict.fromkeys((*EXCITATIONS, "visual_backprop"), "is not defined on attention")
 
 CLASSIFIERS = {

@@ -91,7 +91,10 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
                 f"width) for all slices. Received: shape {array.shape}."
             )
         if not np.isfinite(array).all():
-            raise ImageError("The attribution contains NaN or infinite values, so it cannot be drawn.")
+            raise ImageError(
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
+                "input, weights and activations."
+            )
     return arrays
 
 

@@ -19,7 +19,8 @@ import tfviz
 Function = Callable[[Any], Any]
 REDIRECTED = ("guided_backprop", "deconvnet")
 TARGETS = [1, 3]
-NEEDED = {"stablehlo": "jax", "litert": "ai_edge_litert", "onnx": "tf2onnx"}  # by the export formats
+# by export format
+NEEDED = {"stablehlo": "jax", "litert": "ai_edge_litert", "onnx": "tf2onnx"}
 
 
 def smooth(first: str = "silu") -> keras.Model:

@@ -124,7 +124,8 @@ def _line_picture(signal: Signal) -> Picture:
     for channel in range(channels):
         line = signal[:, channel]
         y = (channel + 0.5) * band - 0.9 * band * (line - (line.min() + line.max()) / 2) / span
-        points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)  # OpenCV takes sixteenths of a pixel
+        # OpenCV takes sixteenths of a pixel.
+        points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
         cv2.polylines(picture, [points], False, (0, 0, 0), 1, cv2.LINE_AA, shift=4)
     return picture
 

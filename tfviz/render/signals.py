@@ -88,7 +88,10 @@ def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
                 f"Expected one map per signal, of shape (time,) or (time, {signal.shape[1]}). Received: shape {array.shape}."
             )
         if not np.isfinite(array).all():
-            raise ImageError("The attribution contains NaN or infinite values, so it cannot be drawn.")
+            raise ImageError(
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
+                "input, weights and activations."
+            )
     return [array[None] if array.ndim == 1 else array.T for array in arrays]
 
 

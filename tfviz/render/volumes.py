@@ -67,10 +67,11 @@ def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]]:
-    """Convert an attribution to one map per volume: (d, h, w), (D, H, W, C), or (h, w) for all slices.
+    """Convert an attribution to one map per volume.
 
     Args:
-        attribution: an array of these with a leading axis for the volumes, or a list.
+        attribution: an array with a leading axis for the volumes, or a list, of maps (d, h, w),
+            (D, H, W, C), or (h, w) for all slices.
         count: the number of volumes.
 
     Returns:
@@ -90,7 +91,10 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
                 f"width) for all slices. Received: shape {array.shape}."
             )
         if not np.isfinite(array).all():
-            raise ImageError("The attribution contains NaN or infinite values, so it cannot be drawn.")
+            raise ImageError(
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
+                "input, weights and activations."
+            )
     return arrays
 
 
@@ -211,7 +215,7 @@ def _draw_row(
     index: int,
     look: Look,
 ) -> None:
-    """Draw slices of a volume, or of the maps over it, with a label before and a color bar behind."""
+    """Draw slices of a volume, or the maps over them, between a label and a color bar."""
     label = "Slices" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
         label += "\none map for all slices"

@@ -154,6 +154,9 @@ class NoiseExplainer(SampledExplainer):
         compute = lambda *given: self.base._attribution(list(given), _total if self.takes_target else None)  # noqa: E731
         specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in images]
         maps = tf.function(compute, autograph=False).get_concrete_function(*specs).structured_outputs
+        if any(None in m.shape[1:] for m in tree.flatten(maps)):
+            # Where the size of the images is free, only a run tells that of the maps.
+            return tree.map_structure(tf.zeros_like, compute(*images))
         return tree.map_structure(lambda m: tf.zeros(tf.concat([tf.shape(images[0])[:1], m.shape[1:]], 0)), maps)
 
 

@@ -113,15 +113,15 @@ class ScoreCAM(ChannelExplainer):
         return self.probabilities(rows, fixed) if self._weights == "probability" else self.scores(rows, fixed)
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        varies = tf.concat([tf.reduce_max(A, _axes(A)) > tf.reduce_min(A, _axes(A)) for A in context["maps"]], axis=1)
+        varies = [tf.reduce_max(A, _axes(A)) > tf.reduce_min(A, _axes(A)) for A in context["maps"]]
         if self._weights == "softmax":
             shares = []
-            for S, shown in zip(*(tf.split(each, self.widths, axis=1) for each in (sums, varies)), strict=True):
+            for S, shown in zip(tf.split(sums, self.widths, axis=1), varies, strict=True):
                 highest = tf.reduce_max(tf.where(shown, S, -np.inf), axis=1, keepdims=True)
                 powers = tf.where(shown, tf.exp(tf.where(shown, S - highest, 0)), 0)
                 shares.append(safe_divide(powers, tf.reduce_sum(powers, axis=1, keepdims=True)))
             return tf.concat(shares, axis=1)
-        return tf.where(varies, sums, 0)
+        return tf.where(tf.concat(varies, axis=1), sums, 0)
 
     def _scaled(self, maps: tf.Tensor, images: list[tf.Tensor]) -> tf.Tensor:
         """Resize channels (N, copies, h, w) to the image, and scale each to [0, 1]."""

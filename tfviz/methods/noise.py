@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer, real_number
 from tfviz.methods.sampled import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
@@ -80,9 +79,9 @@ class NoiseExplainer(SampledExplainer):
         self.takes_target = self.base.takes_target  # type: ignore[misc]
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
-        if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= float(noise) < np.inf:
+        self._noise, self._seed = real_number(noise), checked_seed(seed)
+        if not 0 <= self._noise < np.inf:
             raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
-        self._noise, self._seed = float(noise), checked_seed(seed)
         self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))
         self._samples = positive_integer("samples", samples if self._draws is None else len(self._draws))
         self._image = first_image(self.graph)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -18,6 +19,11 @@ def positive_integer(name: str, given: object) -> int:
     if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 1:
         raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
     return int(given)
+
+
+def real_number(given: object) -> float:
+    """Return an option that is a real number as a float; NaN if it is not one."""
+    return float(given) if isinstance(given, Real) and not isinstance(given, bool) else math.nan
 
 
 def checked_seed(given: object) -> int:

@@ -13,7 +13,6 @@ and evidence smaller than a grid cell is blurred. The cost is `samples` forward 
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import ClassVar
 
 import keras
@@ -23,7 +22,7 @@ import tensorflow as tf
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer, real_number
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.methods.resizing import resized_and_cropped
 from tfviz.methods.sampled import Context, Sums
@@ -92,9 +91,9 @@ class RISE(RemovalExplainer):
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
         self._masks = None if masks is None else np.atleast_1d(finite_array("masks", masks))
         self._samples = positive_integer("samples", samples if self._masks is None else len(self._masks))
-        if isinstance(kept, bool) or not isinstance(kept, Real) or not 0 < float(kept) <= 1:
+        self._kept = real_number(kept)
+        if not 0 < self._kept <= 1:
             raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
-        self._kept = float(kept)
         self._cells = positive_integer("grid", grid)
         self._seed = checked_seed(seed)
 

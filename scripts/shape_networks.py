@@ -14,7 +14,7 @@ from tfviz.shapes import KINDS
 SIZE = 96  # height and width of the images in pixels
 # of each 3x3 convolution, with 2x2 max pooling between the groups
 FILTERS = ((24,), (32,), (64, 64), (96, 128))
-PATCH = 8  # pixels
+STEM = (24, 48)  # filters of the first 3x3 convolutions with stride 2; a third one makes the tokens
 BLOCKS, HEADS, WIDTH = 4, 4, 96
 
 
@@ -39,9 +39,15 @@ def silu() -> keras.Model:
 
 
 def vit() -> keras.Model:
-    """Build a vision transformer of four blocks, normalized first, and averaged at the end."""
-    picture = layers.Input((SIZE, SIZE, 3), name="picture")
-    x = layers.Conv2D(WIDTH, PATCH, PATCH, name="patches")(picture)
+    """Build a vision transformer of four blocks, whose tokens are patches of 8 x 8 pixels.
+
+    Three convolutions instead of one of 8 x 8 make the patches, because a transformer learns faster
+    from these (Xiao et al., 2021).
+    """
+    x = picture = layers.Input((SIZE, SIZE, 3), name="picture")
+    for place, filters in enumerate(STEM, start=1):
+        x = layers.Conv2D(filters, 3, 2, padding="same", activation="gelu", name=f"stem{place}")(x)
+    x = layers.Conv2D(WIDTH, 3, 2, padding="same", name="patches")(x)
     x = layers.Reshape((-1, WIDTH), name="tokens")(x)
     # A dense layer whose bias differs from token to token adds the positions.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal", name="positions")(x)

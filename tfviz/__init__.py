@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
+    from tfviz.errors import JobError as JobError
     from tfviz.errors import LabelsError as LabelsError
     from tfviz.errors import MissingPackageError as MissingPackageError
     from tfviz.errors import OptionError as OptionError
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.metrics import METRICS as METRICS
     from tfviz.metrics.evaluation import Evaluation as Evaluation
     from tfviz.metrics.evaluation import evaluate as evaluate
+    from tfviz.metrics.sanity import sanity_check as sanity_check
+    from tfviz.metrics.sanity_result import SanityCheck as SanityCheck
     from tfviz.models import load_images as load_images
     from tfviz.models import load_model as load_model
     from tfviz.render import contact_sheet as contact_sheet
@@ -49,6 +52,9 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
     from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
     from tfviz.snapshots.sinks import Sink as Sink
+    from tfviz.target_functions.detection import Detection as Detection
+    from tfviz.target_functions.reconstruction import ReconstructionError as ReconstructionError
+    from tfviz.target_functions.similarity import Similarity as Similarity
     from tfviz.targets import At as At
 
 __version__ = "0.2.0"
@@ -60,12 +66,17 @@ _HOMES = {
     "tfviz.metrics.evaluation": ("Evaluation", "evaluate"),
     "tfviz.targets": ("At",),
     "tfviz.against": ("Against",),
+    "tfviz.target_functions.detection": ("Detection",),
+    "tfviz.target_functions.reconstruction": ("ReconstructionError",),
+    "tfviz.target_functions.similarity": ("Similarity",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),
     "tfviz.snapshots.sinks": ("Sink",),
     "tfviz.export": ("load_explainer",),
     "tfviz.film.film": ("write_film",),
     "tfviz.explanations": ("explain", "explain_file"),
+    "tfviz.metrics.sanity": ("sanity_check",),
+    "tfviz.metrics.sanity_result": ("SanityCheck",),
     "tfviz.render": ("overlay", "plot", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
     "tfviz.images.preprocessing": ("Preprocessing",),
@@ -82,6 +93,7 @@ _HOMES = {
         "LabelsError",
         "OutputError",
         "ExportError",
+        "JobError",
         "SnapshotsError",
         "MissingPackageError",
     ),

@@ -79,6 +79,10 @@ class ExportError(TfvizError):
     """An explainer cannot be exported, or a folder contains no exported explainer."""
 
 
+class JobError(TfvizError):
+    """A job cannot start, or its folder holds another job."""
+
+
 class SnapshotsError(TfvizError):
     """A snapshot folder cannot be read."""
 
@@ -99,6 +103,9 @@ _EXTRAS = {
     "litert": "ai-edge-litert",
     "onnx": "tf2onnx onnx onnxruntime",
     "kerashub": "keras-hub",
+    "jobs": "pyarrow",
+    "ray": "pyarrow ray[data]",
+    "cloud": "pyarrow fsspec gcsfs s3fs",
 }
 
 

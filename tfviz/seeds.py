@@ -96,7 +96,7 @@ class Seed(abc.ABC):
 class FixedSeed(Seed):
     """A seed for copies of images, with the choice that it made on the images themselves.
 
-    It is the seed of these copies, also for a method that makes copies of them.
+    Copies of the copies keep it, too.
     """
 
     seed: Seed
@@ -104,12 +104,12 @@ class FixedSeed(Seed):
     copies: int | tf.Tensor
 
     def choose(self, outputs: Outputs) -> Choice:
-        return []
+        return [copied(x, self.copies) for x in self.choice]
 
-    def score(self, outputs: Outputs, choice: Choice = (), copies: int | tf.Tensor = 1) -> tf.Tensor:
+    def score(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> tf.Tensor:
         return self.seed.score(outputs, self.choice, copies * self.copies)
 
-    def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
+    def gradient(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> Outputs:
         return self.seed.gradient(outputs, self.choice, copies * self.copies)
 
 
@@ -150,19 +150,23 @@ class FunctionSeed(Seed):
         self._function = function
 
     def choose(self, outputs: Outputs) -> Choice:
-        return self._function.choose(outputs) if isinstance(self._function, ChoosingTarget) else []
+        return self._function.choose(outputs) if hasattr(self._function, "choose") else []
 
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
         if isinstance(self._function, ChoosingTarget):
             return self._function.score(outputs, [copied(x, copies) for x in choice])
         if isinstance(copies, int) and copies == 1:
-            return self._function(outputs)
+            return self._of_batch(outputs, choice)
         batches = tree.map_structure(lambda x: tf.reshape(x, tf.concat([[copies, -1], tf.shape(x)[1:]], 0)), outputs)
         if isinstance(copies, int):
             parts = [tree.map_structure(lambda x: x[k], batches) for k in range(copies)]  # noqa: B023
-            return tf.concat([self._function(part) for part in parts], 0)
-        one = lambda part: tf.cast(self._function(part), tf.float32)  # noqa: E731
+            return tf.concat([self._of_batch(part, choice) for part in parts], 0)
+        one = lambda part: tf.cast(self._of_batch(part, choice), tf.float32)  # noqa: E731
         return tf.reshape(tf.map_fn(one, batches, fn_output_signature=tf.float32), [-1])
+
+    def _of_batch(self, outputs: Outputs, choice: Choice) -> tf.Tensor:
+        score = getattr(self._function, "score", None)
+        return self._function(outputs) if score is None or not choice else score(outputs, choice)
 
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
         # Two outputs may be the same tensor (logits next to a removed softmax). Copies keep them

@@ -21,6 +21,7 @@ from keras import tree
 from tfviz.errors import TargetError, first_line
 from tfviz.nesting import Nested
 from tfviz.seeds import Choice, ChoosingTarget, FunctionSeed, Seed, TargetFunction, WeightsSeed
+from tfviz.target_functions.array_target import ArrayTarget
 
 # The top class, a class, a class per image, output weights, a class at positions, or a function.
 Target: TypeAlias = "int | Sequence[int] | Sequence[Sequence[float]] | np.ndarray | tf.Tensor | At | TargetFunction | None"
@@ -94,6 +95,9 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
         _require_one_output(outputs)
         _require_classes(outputs)
         target.check(batch_size, outputs[-1] if outputs else None)
+    if isinstance(target, ArrayTarget):
+        target.require_rows(batch_size)
+        target.require_fit(outputs)
     if callable(target):
         return target
     _require_one_output(outputs)
@@ -115,7 +119,7 @@ def rows(target: Target, outputs: Any) -> int | None:
         target: the target, as the user passed it.
         outputs: as for `prepare`.
     """
-    if isinstance(target, ChoosingTarget):
+    if isinstance(target, (ChoosingTarget, ArrayTarget)):
         return target.rows
     if target is None or callable(target):
         return None

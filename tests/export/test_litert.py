@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks, zoo
+from support.explainers import KEYS, built
 from support.exported import assert_near, images_for
 from support.golden import GOLDEN, golden
 from support.purity import assert_untouched, snapshot
@@ -86,9 +87,9 @@ def correlation(one: Any, other: Any) -> float:
 def explainers(model: keras.Model, *keys: str) -> list[Explainer]:
     """Return explainers for those methods that can explain the model."""
     found = []
-    for key in keys or tfviz.METHODS:
+    for key in keys or KEYS:
         try:
-            found.append(tfviz.METHODS[key](model))
+            found.append(built(key, model))
         except tfviz.UnsupportedModelError:
             continue
     return found

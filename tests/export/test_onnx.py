@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
+from support.explainers import KEYS, built
 from support.exported import BATCHES, assert_near, images_for, with_layer
 from support.golden import GOLDEN, golden
 
@@ -60,10 +61,10 @@ def assert_same(loaded: Any, explainer: Explainer, count: int, target: Any = Non
 # --- the same numbers -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "key"), [*enumerate(tfviz.METHODS)])
+@pytest.mark.parametrize(("number", "key"), [*enumerate(KEYS)])
 def test_every_method_gives_the_same_results_for_any_batch_size(number: int, key: str, shared: Path, tmp_path: Path) -> None:
     network, _ = golden(shared, GOLDEN[(number + 2) % 5])  # the sixth has no maps
-    explainer = tfviz.METHODS[key](network)
+    explainer = built(key, network)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="onnx"))
     for count in BATCHES:
         assert_same(loaded, explainer, count)

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks
+from support.explainers import KEYS, built
 from support.exported import BATCHES, Elsewhere, assert_near, images_for, size_of
 from support.golden import GOLDEN, golden
 from support.networks import NETWORKS
@@ -32,9 +33,9 @@ def model() -> keras.Model:
 def applicable(model: keras.Model) -> list[Explainer]:
     """Return explainers for all methods that can explain the model."""
     found = []
-    for method in tfviz.METHODS.values():
+    for key in KEYS:
         try:
-            found.append(method(model))
+            found.append(built(key, model))
         except tfviz.UnsupportedModelError:
             continue
     return found

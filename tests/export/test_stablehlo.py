@@ -19,6 +19,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import cli_material, networks
+from support.explainers import KEYS, built
 from support.exported import assert_near, images_for, with_layer
 from support.golden import GOLDEN, golden
 
@@ -72,10 +73,10 @@ def assert_same(got: Any, want: Any) -> None:
 # --- the same numbers -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "key"), [*enumerate(tfviz.METHODS)])
+@pytest.mark.parametrize(("number", "key"), [*enumerate(KEYS)])
 def test_every_method_gives_the_same_results_in_jax(number: int, key: str, shared: Path, tmp_path: Path) -> None:
     network, _ = golden(shared, GOLDEN[number % 5])  # the sixth has no maps
-    explainer = tfviz.METHODS[key](network)
+    explainer = built(key, network)
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format="stablehlo", batch_size=3))
     images = images_for(explainer, 3)
     assert_same(loaded.with_outputs(images), explainer.with_outputs(images))

@@ -15,7 +15,7 @@ from support import networks
 from support.networks import NETWORKS
 
 import tfviz
-from tfviz.graph.layer_search import find, has_height_and_width, last_feature_map
+from tfviz.graph.layer_search import automatic_layer, find, has_height_and_width
 from tfviz.graph.operations import Linear, Relu
 from tfviz.reading.reader import graph_of
 
@@ -29,7 +29,7 @@ def nested() -> keras.Model:
 
 
 @pytest.mark.parametrize("name", [name for name, case in NETWORKS.items() if case.automatic])
-def test_the_automatic_layer_is_the_last_feature_map_on_every_path(name: str) -> None:
+def test_the_automatic_layer_is_the_automatic_layer_on_every_path(name: str) -> None:
     """The automatic layer may be an operation without a layer, whose name Keras numbers."""
     path = tfviz.GradCAM(networks.build(name)).layer_path
     assert path.split(":")[0].rstrip("0123456789_") == NETWORKS[name].automatic.rstrip("0123456789_")
@@ -54,13 +54,13 @@ AUTOMATIC = {
 def test_the_automatic_layer_of_known_architectures(name: str) -> None:
     size = 139 if name == "InceptionV3" else 96  # Below that, its last map has one pixel.
     model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=3)
-    assert last_feature_map(graph_of(model)).path == AUTOMATIC[name]
+    assert automatic_layer(graph_of(model)).path == AUTOMATIC[name]
 
 
 def test_a_convolutional_head_after_pooling_is_not_the_automatic_layer() -> None:
     model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3)
     graph = graph_of(model)
-    step = last_feature_map(graph)
+    step = automatic_layer(graph)
     assert [reader.operation.name for reader in graph.consumers(step.outputs[0])] == ["GlobalAveragePooling2D"]
     assert step.outputs[0].shape[1:3] == (2, 2)
 
@@ -104,18 +104,14 @@ def test_resized_class_maps_are_not_the_automatic_layer(end: Any, score: str) ->
 
 @pytest.mark.parametrize("convolutions", [1, 2])
 def test_patch_embeddings_are_not_the_automatic_layer(convolutions: int) -> None:
-    """With a convolutional stem before the transformer, it is the end of the stem."""
+    """The tokens that attention reads are, however long the convolutional stem."""
     inputs = x = keras.Input((16, 16, 3))
     for number in range(convolutions):
         x = layers.Conv2D(8, 4, strides=4 if number == 0 else 1, padding="same", name=f"c{number}")(x)
-    x = layers.Reshape((16, 8))(x)
+    x = layers.Reshape((16, 8), name="tokens")(x)
     x = layers.MultiHeadAttention(2, 4)(x, x)
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
-    if convolutions == 2:
-        assert tfviz.GradCAM(model).layer_path == "c1"
-        return
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\). Name a layer"):
-        tfviz.GradCAM(model)
+    assert tfviz.GradCAM(model).layer_path == "tokens"
     assert tfviz.GradCAM(model, "c0").layer_path == "c0"
 
 
@@ -141,7 +137,7 @@ def tokenizer(blocks: int, block: Callable[[Any], Any]) -> keras.Model:
     inputs = x = keras.Input((16, 16, 3))
     for number in range(2):
         x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=f"c{number}")(x)
-    x = layers.Reshape((16, 8))(x)
+    x = layers.Reshape((16, 8), name="tokens")(x)
     for _ in range(blocks):
         x = block(x)
     return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
@@ -151,11 +147,12 @@ def built_in(x: Any) -> Any:
     return x + layers.MultiHeadAttention(2, 4)(x, x)
 
 
-@pytest.mark.parametrize("block", [built_in, lambda x: Untraceable()(x)], ids=["built in", "opaque"])
-def test_the_stem_of_a_transformer_is_not_the_automatic_layer(block: Callable[[Any], Any]) -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"the tokens of a transformer have none\). Name a layer"):
-        tfviz.GradCAM(tokenizer(2, block))
-    assert tfviz.GradCAM(tokenizer(1, block)).layer_path == "c1", "more convolutions than attention"
+def test_the_stem_of_a_transformer_is_not_the_automatic_layer() -> None:
+    assert tfviz.GradCAM(tokenizer(1, built_in)).layer_path == "tokens"
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"no attention .* that tfviz can read\. Name a layer"):
+        tfviz.GradCAM(tokenizer(2, lambda x: Untraceable()(x)))
+    opaque = tokenizer(1, lambda x: Untraceable()(x))
+    assert tfviz.GradCAM(opaque).layer_path == "c1", "more convolutions than attention"
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +21,7 @@ from tfviz.graph.operations import Linear, Product, Relu, Sum
 hub = pytest.importorskip("keras_hub", reason="pip install keras-hub")
 
 SHAPE = (32, 32, 3)
+ATTENTION = [key for key, method in tfviz.METHODS.items() if method.needs_attention]
 RESNET = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [3],
@@ -82,9 +84,7 @@ def classifier(backbone: str, **options: Any) -> Callable[[Head], Any]:
     return make
 
 
-NO_ACTIVATION = {"visual_backprop": "has no ReLU or other activation with height and width"}
-NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
-NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width.*the tokens of a transformer have none")
+NOT_ON_ATTENTION = dict.fromkeys((*EXCITATIONS, "visual_backprop"), "is not defined on attention")
 
 CLASSIFIERS = {
     "ResNet": Species(classifier("ResNet", block_type="basic_block", **RESNET), "stack1_block0_out"),
@@ -143,17 +143,65 @@ def test_custom_block_layers_are_opened() -> None:
         assert attribution.max() > 0
 
 
-def test_a_vision_transformer_has_a_gradient_and_otherwise_the_documented_errors() -> None:
+def test_a_vision_transformer_is_explained_where_methods_are_defined() -> None:
     def make(activation: Head) -> Any:
         body = hub.models.ViTBackbone(image_shape=SHAPE, **VIT)
         return lively(hub.models.ViTImageClassifier(backbone=body, num_classes=4, activation=activation))
 
     species = Species(make)
     model, images = species.model(), noise(*SHAPE)
-    for method, message in (NO_MAPS | NO_RULE | NO_ACTIVATION).items():
+    for method, message in NOT_ON_ATTENTION.items():
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
             tfviz.METHODS[method](model)
     assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, species.twin_of(model), images)[0], 1e-4)
+    assert tfviz.GradCAM(model).layer_path.endswith("transformer_block_1/ln_1")
+
+
+SWIN = {"patch_size": 2, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4}
+DINO = {"patch_size": 8, "num_layers": 2, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 24, "num_register_tokens": 2}
+SIGLIP = {"patch_size": 8, "hidden_dim": 16, "num_layers": 2, "num_heads": 2, "intermediate_dim": 32}
+
+
+def headed(backbone: Any, shape: tuple[int, int, int], take: Callable[[Any], Any], key: str | None = None) -> Any:
+    image = keras.Input(shape)
+    tokens = backbone({key: image} if key else image)
+    return lively(keras.Model(image, keras.layers.Dense(4)(take(tokens))))
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'stage_:UserWarning")  # Keras, while building it
+def test_swin_has_maps_but_no_attention_between_all_patches() -> None:
+    model = lively(hub.models.SwinTransformerImageClassifier(hub.models.SwinTransformerBackbone(image_shape=SHAPE, **SWIN), 4))
+    for method in ATTENTION:
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"attends within windows of the image \(as in Swin\)"):
+            tfviz.METHODS[method](model)
+    explainer = tfviz.EigenCAM(model)
+    assert explainer.layer_path.endswith("stage_1/blocks_1/norm1")
+    assert explainer(noise(*SHAPE)).shape == (2, 8, 8)
+
+
+@pytest.mark.parametrize("shape", [(32, 64, 3), (64, 32, 3)])
+def test_dinov3_on_images_that_are_not_square_has_their_grid(shape: tuple[int, int, int]) -> None:
+    """KerasHub declares a wrong number of tokens for them."""
+    model = headed(hub.models.DINOV3Backbone(image_shape=shape, **DINO), shape, lambda x: x[:, 0], "pixel_values")
+    before, images = snapshot(model), noise(*shape)
+    for method in (*ATTENTION, "eigen_cam"):
+        assert call(tfviz.METHODS[method](model), images, 1).shape == (2, shape[0] // 8, shape[1] // 8)
+    with tf.GradientTape() as tape:
+        x = tf.constant(images)
+        tape.watch(x)
+        score = tf.reduce_sum(model(x)[:, 1])
+    assert_equal(tfviz.Saliency(model)(images, 1), tape.gradient(score, x), 1e-4)
+    assert_untouched(model, before)
+
+
+def test_siglips_image_tower_is_explained() -> None:
+    from keras_hub.src.models.siglip.siglip_vision_encoder import SigLIPVisionEncoder
+
+    model = headed(SigLIPVisionEncoder(image_shape=SHAPE, **SIGLIP), SHAPE, lambda x: x)
+    for method in ATTENTION:
+        explainer = tfviz.METHODS[method](model)
+        assert len(explainer.transformer.blocks) == 2, "the pooling head is not a block"
+        assert call(explainer, noise(*SHAPE), 1).shape == (2, 4, 4)
 
 
 def test_layers_that_reshape_by_the_batch_size_are_opened_or_opaque() -> None:

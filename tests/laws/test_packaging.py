@@ -18,7 +18,7 @@ TEXTS = [path for end in ("*.md", "*.py", "*.ipynb", "*.html") for path in sorte
 
 
 def names(requirements: str) -> list[str]:
-    return re.findall(r"^([\w.-]+)", requirements, re.MULTILINE)
+    return re.findall(r"^([\w.-]+(?:\[\w+\])?)", requirements, re.MULTILINE)
 
 
 @pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra != "test"])

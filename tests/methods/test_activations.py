@@ -19,6 +19,7 @@ import tfviz
 Function = Callable[[Any], Any]
 REDIRECTED = ("guided_backprop", "deconvnet")
 TARGETS = [1, 3]
+NEEDED = {"stablehlo": "jax", "litert": "ai_edge_litert", "onnx": "tf2onnx"}  # by the export formats
 
 
 def smooth(first: str = "silu") -> keras.Model:
@@ -236,12 +237,14 @@ def test_another_value_is_rejected(build: Callable[..., Any], value: Any) -> Non
 
 
 @pytest.mark.parametrize("build", [tfviz.GuidedBackprop, tfviz.VisualBackProp])
-@pytest.mark.parametrize("format", ["saved_model", "stablehlo"])
+@pytest.mark.parametrize("format", ["saved_model", "stablehlo", "litert", "onnx"])
 def test_an_exported_explainer_gives_the_same(build: Any, format: str, tmp_path: Path) -> None:
+    if format in NEEDED:
+        pytest.importorskip(NEEDED[format])
     model = smooth()
     images = networks.pictures(model)
     explainer = build(model, activations="all")
-    target = 1 if explainer.takes_target else None
+    target = [1, 1] if explainer.takes_target else None
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "explainer", format=format))
     assert_close(loaded(images, target), explainer(images, target).numpy())
 

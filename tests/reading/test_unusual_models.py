@@ -105,13 +105,15 @@ def attention_by_hand(x: Any) -> Any:
     return ops.reshape(ops.transpose(ops.matmul(weights, heads), (0, 2, 1, 3)), (-1, 80, 4))
 
 
-def test_attention_heads_and_tokens_are_not_a_feature_map() -> None:
+def test_handwritten_attention_reads_the_tokens_of_the_automatic_layer() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Conv2D(4, 3, activation="relu", name="stem")(inputs)
     x = layers.Conv2D(4, 3, activation="relu", padding="same", name="features")(x)
     x = layers.Dense(4, activation="relu")(attention_by_hand(x))
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
-    assert tfviz.GradCAM(model).layer_path == "features"
+    explainer = tfviz.GradCAM(model)
+    assert explainer.layer.shape == (None, 80, 4)
+    assert explainer(networks.pictures(model)).shape == (2, 10, 8)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,8 @@ x = layers.DepthwiseConv2D(3, strides=2, activation="relu", padding="same", name
 x = layers.Conv2DTranspose(4, 3, strides=2, activation="relu", name="c")(layers.UpSampling2D(2)(x))
 model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
 images = np.random.default_rng(0).normal(size=(2, 12, 10, 3)).astype("float32")
-maps = lambda: [np.asarray(tfviz.explain(model, images, key)) for key in tfviz.METHODS]
+keys = [key for key, method in tfviz.METHODS.items() if not method.needs_attention]
+maps = lambda: [np.asarray(tfviz.explain(model, images, key)) for key in keys]
 before = maps()
 keras.config.set_image_data_format("channels_first")
 for one, other in zip(before, maps()):

@@ -256,7 +256,7 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
 @pytest.mark.parametrize(
     ("attributions", "options", "error", "message"),
     [
-        (MAPS, {}, OptionError, "must be a dict from methods to maps.*Received: ndarray"),
+        (MAPS, {}, OptionError, "must be a dict with the maps of each method.*Received: ndarray"),
         ({}, {}, OptionError, "Received: an empty dict"),
         ({"grad_cam": MAPS[:2]}, {}, ImageError, "Received: 2 maps for 3 images"),
         ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 for 3 images"),
@@ -286,7 +286,7 @@ def test_figures_and_the_command_line_use_the_same_styles():
 def test_a_method_without_rows_in_render_is_drawn_by_its_class():
     from tfviz import method_looks
     from tfviz.methods.cam import CAM
-    from tfviz.render.grid import _own_style
+    from tfviz.render.grid import own_style
     from tfviz.render.titles import title_of
 
     class MaxCAM(CAM):
@@ -294,7 +294,7 @@ def test_a_method_without_rows_in_render_is_drawn_by_its_class():
         style = "signed"
 
     try:
-        assert (title_of("max_cam"), _own_style("max_cam")) == ("MaxCAM", "signed")
-        assert (title_of("my_own_method"), _own_style("my_own_method")) == ("my_own_method", None)
+        assert (title_of("max_cam"), own_style("max_cam")) == ("MaxCAM", "signed")
+        assert (title_of("my_own_method"), own_style("my_own_method")) == ("my_own_method", None)
     finally:
         method_looks.LOOKS.pop(MaxCAM.key)

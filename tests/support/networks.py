@@ -20,6 +20,8 @@ from tfviz.methods.cam import CAM
 # not Guided Grad-CAM
 CAMS = tuple(key for key, cls in tfviz.METHODS.items() if CAM in cls.__bases__)
 EXCITATIONS = ("excitation_backprop", "contrastive_excitation_backprop")
+# without those that read attention
+CONVOLUTIONAL = {key: cls for key, cls in tfviz.METHODS.items() if not cls.needs_attention}
 GRADIENTS = ("saliency", "gradient_times_input", "guided_backprop", "deconvnet")
 
 

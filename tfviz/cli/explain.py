@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.background import Background, RunningCall
+from tfviz.cli.options import MOST_ROWS_OF_ALL, add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
 
     from tfviz.cli.jobs import Job
     from tfviz.cli.plan import Plan
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
     from tfviz.methods.explainer import Explainer
-    from tfviz.methods.prepared_call import PreparedCall
 
     Step: TypeAlias = tuple[Explainer, Sequence[np.ndarray | None]]
 
@@ -69,9 +67,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method",
         type=listed,
         metavar="A,B,...",
-        help='methods (see `tfviz methods`), or "all" for every method that supports the model; '
-        "default: grad_cam,guided_backprop",
+        help='methods (see `tfviz methods`); "all" stands for every method that supports the model and runs it at most '
+        f"{MOST_ROWS_OF_ALL} times per image, and may be followed by others: all,rise; default: grad_cam,guided_backprop",
     )
+    add_backgrounds(parser)
     parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
     parser.add_argument(
         "--target",
@@ -86,7 +85,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
-    parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
+    parser.add_argument(
+        "--batch-size",
+        type=count,
+        default=16,
+        metavar="N",
+        help="images per batch, and copies of images for methods that perturb them; default: %(default)s",
+    )
     parser.add_argument(
         "--image-size",
         type=size,
@@ -160,7 +165,7 @@ def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: 
     paths = [job.path for job in jobs]
     for batch in read_batches(paths, plan.preprocessing, batch_size, fail, max_side_px=MAX_DRAWN_SIDE_PX):
         try:
-            _explain(batch, jobs, plan, results, progress, fail)
+            _explain(batch, jobs, plan, results, batch_size, progress, fail)
         except ImageError as error:  # The model cannot take images of this size.
             for number in batch.numbers:
                 fail(number, error)
@@ -171,6 +176,7 @@ def _explain(
     jobs: Sequence[Job],
     plan: Plan,
     results: Results,
+    batch_size: int,
     progress: Progress,
     fail: Callable[[int, ImageError], None],
 ) -> None:
@@ -180,7 +186,8 @@ def _explain(
     for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
         results.add_image(jobs[number], image, None if scores is None else scores[i])
     steps = plan.steps(scores)
-    for step, (explainer, columns, attributions) in enumerate(_attributions(batch.tensors, steps, done, length, progress)):
+    found = _attributions(batch.tensors, steps, batch_size, done, progress)
+    for step, (explainer, columns, attributions) in enumerate(found):
         for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
             job = jobs[number]
             progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
@@ -192,7 +199,7 @@ def _explain(
 
 
 def _attributions(
-    tensors: Any, steps: Sequence[Step], done: int, length: int, progress: Progress
+    tensors: np.ndarray, steps: Sequence[Step], batch_size: int, done: int, progress: Progress
 ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
     """Yield each method with its target columns and its maps, one per target.
 
@@ -200,20 +207,32 @@ def _attributions(
     compiled function. Therefore, TensorFlow runs one method in another thread while the next one
     compiles.
     """
-    import numpy as np
-
-    with ThreadPoolExecutor(max_workers=1) as background:
-        waiting: tuple[Step, list[tuple[PreparedCall, Future[tf.Tensor]]]] | None = None
+    with Background(batch_size) as background:
+        waiting: tuple[int, list[RunningCall]] | None = None
         for number, step in enumerate([*steps, None]):
             started = None
             if step is not None:
                 explainer, columns = step
-                progress.show(done + length * number / len(steps), f"{explainer.key} …")
+                progress.show(done + len(tensors) * number / len(steps), f"{explainer.key} …")
                 calls = [explainer.prepare(tensors, classes) for classes in columns]
-                started = step, [(call, background.submit(call.run)) for call in calls]
+                started = number, [background.start(call) for call in calls]
             if waiting is not None:
-                (explainer, columns), running = waiting
-                for call, attribution in running:
-                    call.check(attribution.result())
-                yield explainer, columns, [np.asarray(attribution.result()) for _, attribution in running]
+                yield *steps[waiting[0]], _results_of(waiting[1], steps, waiting[0], done, len(tensors), progress)
             waiting = started
+
+
+def _results_of(
+    running: Sequence[RunningCall], steps: Sequence[Step], number: int, done: int, length: int, progress: Progress
+) -> list[np.ndarray]:
+    """Wait for the maps of one method, and show how many rows it has run."""
+    import numpy as np
+
+    total = sum(one.call.rows for one in running)
+
+    def show() -> None:
+        if total:
+            rows = sum(one.rows for one in running)
+            at = done + length * (number + rows / total) / len(steps)
+            progress.show(at, f"{steps[number][0].key}, {rows} of {total} perturbed copies")
+
+    return [np.asarray(one.result(show)) for one in running]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from tfviz.cli.options import MOST_ROWS_OF_ALL
 from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
 from tfviz.graph.layer_search import require_height_and_width
 from tfviz.methods import METHODS, ExcitationBackprop
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.lookup import method_named
+from tfviz.methods.lookup import method_named, takes
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
-_UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError)
-
-
-def takes_layer(method: type[Explainer]) -> bool:
-    """Return whether a method takes a layer."""
-    # On Python 3.10, the signature of `method` itself is just *args.
-    return "layer" in inspect.signature(method.__init__).parameters
+_UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
+_FREE_SIDE_PX = 224
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
@@ -36,26 +32,38 @@ def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
     Raises:
         UnknownMethodError: there is no such method.
     """
-    if names is None:
-        return [METHODS[key] for key in DEFAULT_METHODS]
-    if "all" in map(str.lower, names):
-        return list(METHODS.values())
-    return list(dict.fromkeys(map(method_named, names)))
+    named = _named(names)
+    return list(METHODS.values()) if _has_all(names) else named
+
+
+def _named(names: Sequence[str] | None) -> list[type[Explainer]]:
+    """Return the methods that are named one by one."""
+    keys = DEFAULT_METHODS if names is None else [name for name in names if name.lower() != "all"]
+    return list(dict.fromkeys(map(method_named, keys)))
+
+
+def _has_all(names: Sequence[str] | None) -> bool:
+    return names is not None and "all" in map(str.lower, names)
 
 
 def explainers_for(
-    model: keras.Model, names: Sequence[str] | None, layer: str | None, classes: int | None, say: Callable[[str], None]
+    model: keras.Model,
+    names: Sequence[str] | None,
+    options: Mapping[str, object],
+    classes: int | None,
+    say: Callable[[str], None],
 ) -> list[Explainer]:
     """Build the chosen methods on the model.
 
     A method named explicitly must support the model. Unsupported ones among "all" or the defaults
-    are skipped with a note, as long as at least one method remains (with `layer`, one that takes a
-    layer).
+    are skipped with a note, as long as at least one method remains (with a layer, one that takes a
+    layer). So are those among "all" that run the model too often.
 
     Args:
         model: the model.
         names: keys of methods, or "all". None selects the default methods.
-        layer: the value of `--layer`.
+        options: "layer", the value of `--layer`, and "backgrounds", the images of `--backgrounds`,
+            if they were given. Each method gets the options that it takes.
         classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 
@@ -63,51 +71,86 @@ def explainers_for(
         The explainers.
 
     Raises:
-        OptionError: none of the chosen methods takes a layer.
+        OptionError: none of the chosen methods takes one of the options, or a method needs
+            backgrounds.
         UnsupportedModelError: a method cannot explain the model.
         UnknownLayerError: a method cannot use this layer.
         TargetError: a method needs a class, and the model is not a classifier.
     """
     methods = chosen_methods(names)
-    if layer is not None and not any(map(takes_layer, methods)):
-        takers = ", ".join(key for key, method in METHODS.items() if takes_layer(method))
-        raise OptionError(
-            f"None of the chosen methods takes a layer. Received: --layer {layer}. Methods that take one: {takers}."
-        )
+    _require_takers(methods, options)
+    required = [] if names is None else _named(names)
     built: list[Explainer] = []
     skipped: list[TfvizError] = []
     for method in methods:
         try:
-            built.append(_built(method, model, layer, classes))
+            explainer = _built(method, model, options, classes)
+            if method not in required:
+                _require_few_rows(explainer)
+            built.append(explainer)
         except _UNSUITABLE as error:
             named: TfvizError = type(error)(f"{method.key}: {error}")
-            if names is not None and "all" not in map(str.lower, names):
+            if method in required:
                 raise named from error
             skipped.append(named)
-    _require_some(built, skipped, layer)
+    _require_some(built, skipped, "layer" in options)
     for unsuitable in skipped:
         say(f"Skipped {unsuitable}")
+    if slow := [f"{one.key} {rows_per_image(one)}" for one in built if one.takes_copies]:
+        say(f"Note: Some methods run the network many times per image: {', '.join(slow)} times.")
     return built
 
 
-def _require_some(built: Sequence[Explainer], skipped: Sequence[TfvizError], layer: str | None) -> None:
-    has_layer = any(takes_layer(type(explainer)) for explainer in built)
+def rows_per_image(explainer: Explainer) -> int:
+    """Return how often a method runs the network per image, for images of 224 pixels if the size
+    is free.
+    """
+    sizes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
+    specs = [tf.TensorSpec([1, *(n or _FREE_SIDE_PX for n in size[1:])]) for size in sizes]
+    return explainer.rows_for(specs) or 1
+
+
+def _require_few_rows(explainer: Explainer) -> None:
+    if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
+        raise OptionError(
+            f"It runs the network {rows} times per image, and --method all leaves out methods above {MOST_ROWS_OF_ALL}. To "
+            f"include it, name it: --method all,{explainer.key}."
+        )
+
+
+def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, object]) -> None:
+    for option, value in options.items():
+        if not any(takes(method, option) for method in methods):
+            takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
+            what, received = _WORDS[option], value if isinstance(value, str) else "images"
+            raise OptionError(
+                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: {takers}."
+            )
+
+
+_WORDS = {"layer": "a layer", "backgrounds": "backgrounds"}
+
+
+def _require_some(built: Sequence[Explainer], skipped: Sequence[TfvizError], names_layer: bool) -> None:
+    has_layer = any(takes(type(explainer), "layer") for explainer in built)
     layer_errors = [error for error in skipped if isinstance(error, UnknownLayerError)]
-    if layer is not None and not has_layer and layer_errors:
+    if names_layer and not has_layer and layer_errors:
         raise layer_errors[0]
     if not built:
         raise skipped[0]
 
 
-def _built(method: type[Explainer], model: keras.Model, layer: str | None, classes: int | None) -> Explainer:
+def _built(method: type[Explainer], model: keras.Model, options: Mapping[str, object], classes: int | None) -> Explainer:
     if method.takes_target and classes is None:
         raise TargetError(
             "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
             "function of the outputs as the target, or use visual_backprop, which takes no target."
         )
-    at_layer: dict[str, Any] = {"layer": layer} if layer is not None and takes_layer(method) else {}
-    explainer = method(model, **at_layer)
+    if takes(method, "backgrounds") and "backgrounds" not in options:
+        raise OptionError("It compares the image with typical ones. Pass a folder of at least 8 of them: --backgrounds PATH.")
+    given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
+    explainer = method(model, **given)
     # Excitation backprop also accepts layers whose maps cannot be drawn.
-    if at_layer and isinstance(explainer, ExcitationBackprop):
+    if "layer" in given and isinstance(explainer, ExcitationBackprop):
         require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
     return explainer

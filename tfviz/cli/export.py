@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_model, add_preprocess, new_parser, size
+from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, new_parser, size
 from tfviz.cli.terminal import Progress, aligned, import_tensorflow, print_line
 from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`); default: automatic"
     )
+    add_backgrounds(parser)
     parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
     parser.add_argument(
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
@@ -109,12 +110,14 @@ def run(args: argparse.Namespace) -> int:
 def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress) -> Explainer:
     from tfviz.class_scores import Classifier
     from tfviz.cli.explainers import explainers_for
+    from tfviz.cli.plan import method_options
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(
             f"Each export contains a single method. Received: --method {args.method}. Export each method to its own folder."
         )
-    (explainer,) = explainers_for(model, [args.method], args.layer, Classifier(model).classes, progress.say)
+    options = method_options(args, model)
+    (explainer,) = explainers_for(model, [args.method], options, Classifier(model).classes, progress.say)
     return explainer
 
 

@@ -10,7 +10,8 @@ from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 from tfviz.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
-    from tfviz.graph.graph import Graph
+    from tfviz.graph.graph import Graph, Value
+    from tfviz.graph.token_grid import TokenGrid
 
 _ABOUT = "List the layers of a network. An asterisk marks the default layer for class activation maps."
 
@@ -31,13 +32,25 @@ def run(args: argparse.Namespace) -> int:
 
     graph = read_model(load(args.model, args.weights)).scored("logits")
     chosen, remark = _automatic(graph)
+    grids = _grids(graph)
     rows = [("", "name", "path", "output shape", "kind")]
     for path, layer in graph.layers.items():
         mark = "*" if path == chosen else ""
-        shapes = [value.shape for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
-        rows.append((mark, layer.name, path, ", ".join(map(_shown, shapes)), type(layer).__name__))
+        values = [value for name, value in graph.names.items() if name == path or name.startswith(f"{path}[")]
+        shapes = ", ".join(_shown(value.shape) + (f" ({grids[value]})" if value in grids else "") for value in values)
+        rows.append((mark, layer.name, path, shapes, type(layer).__name__))
     print_line(f"{aligned(rows)}\n\n{remark}")
     return 0
+
+
+def _grids(graph: Graph) -> dict[Value, TokenGrid]:
+    """Return the grid of each token map of a vision transformer with a fixed image size."""
+    from tfviz.graph.layer_search import may_be_tokens
+    from tfviz.graph.token_grid import known_sizes, token_grids
+
+    sizes = known_sizes(graph)
+    tokens = {value for value in graph.names.values() if may_be_tokens(graph, value)}
+    return {} if sizes is None else token_grids(graph, tokens, sizes)
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:

@@ -18,13 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(_args: argparse.Namespace) -> int:
     """Print the table and return the exit code."""
     import_tensorflow()
-    from tfviz.cli.explainers import takes_layer
     from tfviz.methods import METHODS
+    from tfviz.methods.lookup import takes
 
     rows = [("method", "question it answers", "layer", "target")]
     for key, method in METHODS.items():
         default = "automatic" if method.needs_layer else "the image"
-        layer = f"--layer, default: {default}" if takes_layer(method) else "none"
+        layer = f"--layer, default: {default}" if takes(method, "layer") else "none"
         rows.append((key, method.question, layer, "--target" if method.takes_target else "none"))
     print_line(aligned(rows))
     return 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tfviz.errors import escaped
+
+# "--method all" leaves out methods that run the network more often than this per image.
+MOST_ROWS_OF_ALL = 256
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +61,16 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backgrounds(parser: argparse.ArgumentParser) -> None:
+    """Add --backgrounds."""
+    parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        metavar="PATH",
+        help="folder of at least 8 typical images, which expected_gradients compares with; default: none",
+    )
+
+
 def listed(text: str) -> list[str]:
     """Parse names separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -78,3 +92,10 @@ def size(text: str) -> tuple[int, int]:
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
         raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
     return size
+
+
+def whole_number(text: str) -> int:
+    """Parse an integer of at least 0."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+    return int(text)

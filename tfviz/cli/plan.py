@@ -17,10 +17,13 @@ from tfviz.class_scores import Classifier
 from tfviz.cli.explainers import explainers_for
 from tfviz.cli.targets import ClassTargets
 from tfviz.images import shown
+from tfviz.images.folders import find_images
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.methods.explainer import Explainer
-from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_model, preprocessing_of
+from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 from tfviz.models.labels import Labels
+
+MOST_BACKGROUNDS = 64  # as many as expected_gradients has samples
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     labels = labels_of(model)
     if classifier.classes == 1 and not labels.names:
         labels = Labels(("output",))  # A single number is not a class.
-    explainers = explainers_for(model, args.method, args.layer, classifier.classes, say)
+    explainers = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
@@ -99,3 +102,18 @@ def load(name: str, weights: str, **options: Any) -> keras.Model:
     """Load the model for `--model` and `--weights`. Download progress goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return load_model(name, weights=None if weights.lower() == "none" else weights, **options)
+
+
+def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, object]:
+    """Return the values of `--layer` and `--backgrounds`, those that were given."""
+    options: dict[str, object] = {} if args.layer is None else {"layer": args.layer}
+    if args.backgrounds is not None:
+        options["backgrounds"] = load_backgrounds(args.backgrounds, preprocessing_of(model))
+    return options
+
+
+def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Load the images of `--backgrounds`, evenly spaced if there are many."""
+    files = [found.path for found in find_images([path])]
+    chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
+    return np.asarray(load_images([files[i] for i in chosen], preprocessing))

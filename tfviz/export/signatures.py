@@ -8,7 +8,7 @@ both kinds of request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -26,6 +26,7 @@ from tfviz.graph.logits import output_names
 from tfviz.images.preprocessing import Preprocessing, preprocessing_from
 from tfviz.models import is_preprocessing_known, labels_of, preprocessing_of
 from tfviz.models.labels import LabelSource, labels_from
+from tfviz.seeds import Choice, ChoosingTarget
 
 if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
@@ -58,26 +59,36 @@ def explained(
     Returns:
         The outputs, the target (N,) int32, and the attribution (see `Explanation`).
     """
-    if not explainer.takes_target:
-        return explainer.compute(images)
-    classes = []
+    return explainer.compute(images, _Requested(target, weights) if explainer.takes_target else None)
 
-    def score(logits: tf.Tensor) -> tf.Tensor:
-        if len(logits.shape) != 2:
+
+@dataclass(frozen=True, eq=False)
+class _Requested(ChoosingTarget):
+    """The target of a request: its class, or the top class, and its weights."""
+
+    target: tf.Tensor
+    weights: tf.Tensor | None
+
+    def check(self, count: int | None, classes: int | None) -> None:
+        """Accept any model. `choose` sees the outputs."""
+
+    def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
+        top = tf.argmax(outputs, axis=-1, output_type=tf.int32)
+        return tf.where(tf.equal(self.target, TOP_CLASS), top, self.target)
+
+    def choose(self, outputs: tf.Tensor) -> Choice:
+        if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output is {tuple(logits.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
+                f"The model's output is {tuple(outputs.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
             )
-        top = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        classes.append(tf.where(tf.equal(target, TOP_CLASS), top, target))
         # tf.one_hot would count negative classes from the end in ONNX, and NO_CLASS must match
         # none.
-        seed = tf.cast(tf.equal(classes[-1][:, None], tf.range(tf.shape(logits)[-1])), logits.dtype)
-        if weights is not None:
-            seed += tf.cast(weights, logits.dtype)
-        return tf.reduce_sum(logits * tf.stop_gradient(seed), axis=-1)
+        own = tf.equal(self.explained_classes(outputs)[:, None], tf.range(tf.shape(outputs)[-1]))
+        weights = tf.cast(own, outputs.dtype)
+        return [weights if self.weights is None else weights + tf.cast(self.weights, outputs.dtype)]
 
-    explanation = explainer.compute(images, score)
-    return explanation._replace(target=tf.broadcast_to(classes[0], tf.shape(images[0])[:1]))
+    def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
+        return tf.reduce_sum(outputs * tf.cast(choice[0], outputs.dtype), axis=-1)
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:

@@ -33,6 +33,7 @@ from tfviz.export.lowering.loops import without_loops
 from tfviz.export.manifest import Manifest
 from tfviz.export.requests import Request, one_request
 from tfviz.export.signatures import listed, specs_of
+from tfviz.graph.conversion import tracing_for_conversion
 from tfviz.runs.regular_files import read_regular
 from tfviz.targets import Target
 
@@ -106,7 +107,8 @@ def _compiled(
         return [results[name] for name in names]
 
     try:
-        concrete, text = _as_stablehlo(compute, specs)
+        with tracing_for_conversion(in_float32=False):
+            concrete, text = _as_stablehlo(compute, specs)
         program = tensorflow_internals.portable_stablehlo(text, _STABLEHLO_VERSION)
     except TfvizError:
         raise

@@ -41,12 +41,7 @@ def with_attention(graph: Graph) -> Graph:
     steps = []
     for step in graph.steps:
         operation = step.operation
-        if (
-            isinstance(operation, Softmax)
-            and _weighting(graph, step)
-            and _scores(graph, step)
-            and _may_be_square(step.outputs[0])
-        ):
+        if isinstance(operation, Softmax) and _weighting(graph, step) and _scores(graph, step):
             step = replace(step, operation=Attention(**vars(operation)))
         steps.append(step)
     return replace(graph, steps=steps)
@@ -79,17 +74,13 @@ def _scores(graph: Graph, step: Step) -> Step | None:
     return None
 
 
-def _may_be_square(value: Value) -> bool:
-    queries, keys = value.shape[-2:]
-    return queries == keys or None in (queries, keys)
-
-
 @dataclass(frozen=True)
 class Block:
     """One block of a transformer.
 
     Attributes:
         step: the softmax.
+        scores: the product of queries and keys.
         weighting: the product of probabilities and values.
         source: the value from which queries, keys and values are computed: the output of the
             block's first normalization, where it has one.
@@ -97,6 +88,7 @@ class Block:
     """
 
     step: Step
+    scores: Step
     weighting: Step
     source: Value
     stream: Value
@@ -115,11 +107,12 @@ def blocks_of(graph: Graph) -> list[Block]:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Attention):
             scores, weighting = _scores(graph, step), _weighting(graph, step)
-            is_of_image = scores is not None and graph.constants.isdisjoint(scores.inputs)
-            cut = next(_cuts(graph, weighting.inputs), None) if weighting is not None and is_of_image else None
-            if cut is not None and weighting is not None:
+            if scores is None or weighting is None or graph.constants.intersection(scores.inputs):
+                continue
+            cut = next(_cuts(graph, weighting.inputs), None)
+            if cut is not None:
                 source = _source(graph, cut)
-                found.append(Block(step, weighting, source, _stream(graph, source)))
+                found.append(Block(step, scores, weighting, source, _stream(graph, source)))
     return found
 
 
@@ -158,17 +151,30 @@ def _stream(graph: Graph, source: Value) -> Value:
     return before if len(graph.consumers(before)) > 1 else source
 
 
+def entry_of(graph: Graph, block: Block) -> Value:
+    """Return the source of a block, before it is cut into windows."""
+    value = block.source
+    if is_windowed(graph, block):
+        while (step := graph.producer(value)) is not None and isinstance(step.operation, Move) and len(step.signal_inputs) == 1:
+            (value,) = step.signal_inputs
+    return value
+
+
 def is_windowed(graph: Graph, block: Block) -> bool:
     """Return whether a reshape before the probabilities moves positions to the batch axis."""
-    steps = graph.before([block.probabilities])
-    return any(
-        isinstance(one.operation, Reshape) and graph.constants.isdisjoint(one.inputs) and _changes_rows(one) for one in steps
-    )
+    steps = [step for step in graph.before([block.probabilities]) if isinstance(step.operation, Reshape)]
+    return any(graph.constants.isdisjoint(step.inputs) and _changes_rows(step) for step in steps)
 
 
 def _changes_rows(step: Step) -> bool:
-    sizes = [value.shape[1:] for value in (step.signal_inputs[0], step.outputs[0]) if value.shape]
-    return len(sizes) == 2 and all(None not in size for size in sizes) and len({math.prod(size) for size in sizes}) == 2
+    before, after = (_elements(value) for value in (step.signal_inputs[0], step.outputs[0]))
+    return None not in (before, after) and before != after
+
+
+def _elements(value: Value) -> int | None:
+    """Return the number of elements per image; None if it is not known."""
+    known = [size for size in value.shape[1:] if size is not None]
+    return math.prod(known) if value.shape and len(known) == value.rank - 1 else None
 
 
 @dataclass
@@ -213,7 +219,7 @@ class Transformer:
         if not found:
             raise UnsupportedModelError(
                 f"The outputs of '{graph.model_name}' are not computed from the tokens of its last attention block "
-                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency, or grad_cam with a layer."
+                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
         readers = graph.consumers(value)

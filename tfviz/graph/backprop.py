@@ -7,9 +7,7 @@ derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +16,7 @@ from keras import tree
 
 from tfviz import keras_internals
 from tfviz.errors import UnknownLayerError, UnsupportedModelError
+from tfviz.graph.conversion import is_traced_for_float32
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Operation
 from tfviz.nesting import Nested
@@ -33,19 +32,6 @@ NO_RULES: Rules = {}
 # In float16, gradients at single neurons underflow, and they overflow for large scores. In the
 # second case the second scale is used. Powers of two leave the other digits unchanged.
 _SEED_SCALES = 2.0**10, 2.0**-6
-
-
-_in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
-
-
-@contextmanager
-def traced_for_float32() -> Iterator[None]:
-    """Trace code whose half-precision values become float32 later, so the seed isn't scaled."""
-    token = _in_float32.set(True)
-    try:
-        yield
-    finally:
-        _in_float32.reset(token)
 
 
 @dataclass(frozen=True)
@@ -131,7 +117,7 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
     behind = graph.after(starts)
     given = [value for value in values if value in starts or value not in behind]
     rest = graph.before([*graph.outputs, *at], given=given)
-    is_half = not _in_float32.get() and graph.is_half_precision()
+    is_half = not is_traced_for_float32() and graph.is_half_precision()
     with tf.GradientTape(watch_accessed_variables=False, persistent=is_half) as tape:
         tape.watch([values[value] for value in starts if values[value].dtype.is_floating])
         values = run(values, rest, rules)
@@ -159,7 +145,8 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
 
 def _independent(graph: Graph, values: Sequence[Value]) -> list[Value]:
     """Return those values that depend on none of the others."""
-    reached, dependent = set(values), set()
+    reached: set[Value] = set(values)
+    dependent: set[Value] = set()
     for step in graph.steps:
         if reached.intersection(step.inputs):
             dependent.update(step.outputs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import keras
 from keras import tree
 
-from tfviz.graph.operations import Constant, Operation
+from tfviz.graph.operations import Constant, Operation, Reshape
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -161,7 +161,8 @@ class Graph:
         """The values that depend at most on the inputs' sizes, never on their contents."""
         found: set[Value] = set()
         for step in self.steps:
-            if isinstance(step.operation, Constant) or found.issuperset(step.inputs):
+            inputs = step.signal_inputs if isinstance(step.operation, Reshape) else step.inputs
+            if isinstance(step.operation, Constant) or found.issuperset(inputs):
                 found.update(step.outputs)
         return found
 

@@ -7,7 +7,7 @@ import math
 import keras
 
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, near_matches
-from tfviz.graph.attention import blocks_of, is_windowed
+from tfviz.graph.attention import blocks_of, entry_of
 from tfviz.graph.channels import moved_channels, require_channels_last
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
@@ -24,7 +24,7 @@ from tfviz.graph.operations import (
     Reshape,
     Window,
 )
-from tfviz.graph.token_grid import token_grids
+from tfviz.graph.token_grid import known_sizes, token_grids
 
 LayerName = str | keras.Layer | None
 
@@ -112,7 +112,7 @@ def automatic_layer(graph: Graph) -> Step:
     """
     map_step, tokens = _last_feature_map(graph), last_tokens(graph)
     token_step = None if tokens is None else graph.producer(tokens)
-    if token_step is not None and not (map_step and graph.after([tokens]).intersection(map_step.outputs)):
+    if token_step is not None and not (map_step and graph.after(token_step.outputs).intersection(map_step.outputs)):
         return token_step
     if map_step is not None:
         return map_step
@@ -124,14 +124,14 @@ def automatic_layer(graph: Graph) -> Step:
 
 
 def last_tokens(graph: Graph) -> Value | None:
-    """Return the tokens that the last attention block between all patches of an image reads."""
-    blocks = [block for block in blocks_of(graph) if block.source.rank == 3 and not is_windowed(graph, block)]
-    sizes = [value.shape[1:] for value in graph.inputs]
-    if not blocks or any(len(size) != 3 for size in sizes):
+    """Return the tokens that the last attention block of a vision transformer reads."""
+    blocks, sizes = blocks_of(graph), known_sizes(graph)
+    if not blocks or any(image.rank != 4 for image in graph.inputs):
         return None
-    tokens = blocks[-1].source
-    is_of_free_size = any(None in size for size in sizes)
-    return tokens if is_of_free_size or token_grids(graph, [tokens], sizes) else None
+    tokens = entry_of(graph, blocks[-1])
+    if tokens.rank != 3:
+        return None
+    return tokens if sizes is None or token_grids(graph, [tokens], sizes) else None
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:

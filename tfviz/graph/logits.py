@@ -158,9 +158,9 @@ def _remaining_activation(graph: Graph, output: Value) -> Step | None:
 def is_probability(graph: Graph, output: Value) -> bool:
     """Return whether an output comes from a softmax or sigmoid, removable or not."""
     step = graph.producer(output)
-    is_opaque = step is not None and isinstance(step.operation, Opaque)
-    is_final = is_opaque and isinstance(step.operation.contents.last_operation, FINAL)
-    return is_final or _remaining_activation(graph, output) is not None
+    if step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL):
+        return True
+    return _remaining_activation(graph, output) is not None
 
 
 def _is_opaque_layer(step: Step) -> bool:

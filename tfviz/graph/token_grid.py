@@ -86,12 +86,46 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
-    marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
-    with tf.init_scope():
-        _follow(graph.before([*values, *sums.values()]), marks, {}, from_image=True)
+    marks = _marks_at(graph, [*values, *sums.values()], sizes)
     found = {value: marks.get(value, marks.get(sums[value])) for value in values}
     grids = {value: _grid(*one) for value, one in found.items() if one is not None}
     return {value: grid for value, grid in grids.items() if grid is not None}
+
+
+def known_sizes(graph: Graph) -> list[tuple[int, ...]] | None:
+    """Return the size of each input without the batch axis; None if one is free."""
+    sizes = [tuple(n for n in value.shape[1:] if n is not None) for value in graph.inputs]
+    is_known = all(len(size) == value.rank - 1 for size, value in zip(sizes, graph.inputs, strict=True))
+    return sizes if is_known else None
+
+
+def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, int]:
+    """Return how many different patches each value holds; values that mix patches are left out.
+
+    Args:
+        graph: the graph.
+        values: the values.
+        sizes: the size of each input.
+    """
+    values = list(values)
+    marks = _marks_at(graph, values, sizes)
+    return {value: _different(*marks[value]) for value in values if value in marks}
+
+
+def _different(rows: np.ndarray, columns: np.ndarray) -> int:
+    """Count the different marks."""
+    if rows.strides[-1] == 0:  # the channels of a projection share one mark
+        rows, columns = rows[..., :1], columns[..., :1]
+    pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)
+    return len(set(pairs[(rows > 0) & (columns > 0)].tolist()))
+
+
+def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
+    """Return the marks of these values and of those before them."""
+    marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
+    with tf.init_scope():
+        _follow(graph.before(values), marks, {}, from_image=True)
+    return marks
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:
@@ -114,31 +148,33 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
         sizes: the size of each input.
     """
     shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
-    marks = {tokens: tuple(np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))}
+    high, low = (np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))
+    marks = {tokens: (high, low)}
     with tf.init_scope():
         known = {value: tf.zeros((1, *size), value.dtype) for value, size in zip(graph.inputs, sizes, strict=True)}
         mixed = _follow(graph.before(graph.outputs, given=[tokens]), marks, known, from_image=False)
     read: set[int] = set()
     for value in (*mixed, *graph.outputs):
         if value in marks:
-            high, low = (np.rint(part).astype(int) for part in marks[value])
-            read.update(((high - 1) * _BASE + low - 1)[(high > 0) & (low > 0)].tolist())
+            first, second = (np.rint(part).astype(int) for part in marks[value])
+            read.update(((first - 1) * _BASE + second - 1)[(first > 0) & (second > 0)].tolist())
     return np.array(sorted(read))
 
 
 def _positions(size: Sequence[int]) -> Marks:
     """Return the row and the column of each element of an image or map, from 1."""
-    rows, columns = (1.0 + part for part in np.indices(size[:2]))
-    shape = (1, *size)
-    return tuple(np.broadcast_to(part.reshape(1, *size[:2], *[1] * (len(size) - 2)), shape) for part in (rows, columns))
+    flat = (1, *size[:2], *[1] * (len(size) - 2))
+    rows, columns = (np.broadcast_to(1.0 + part.reshape(flat), (1, *size)) for part in np.indices(size[:2]))
+    return rows, columns
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
     """Return the grid of tokens with these marks, (1, tokens, channels); None if they have none."""
     if rows.shape[0] != 1:
         return None  # windows lie along the batch axis
-    is_patch = (rows > 0).all(axis=-1)[0]
-    if not is_patch.any() or (rows > 0).any(axis=-1)[0].sum() != is_patch.sum():
+    is_marked = np.asarray(rows[0] > 0)
+    is_patch = np.asarray(is_marked.all(axis=-1))
+    if not is_patch.any() or np.any(is_marked.any(axis=-1) != is_patch):
         return None
     at = [np.unique(part[0].mean(axis=-1)[is_patch].round(3), return_inverse=True) for part in (rows, columns)]
     (heights, row), (widths, column) = at
@@ -214,14 +250,15 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
         return None
     rank = marks[0].ndim - 1
     added = [size or 1 for size in step.outputs[0].shape[rank:]]
-    means = [part.mean(axis=-1) for part in marks]
-    return [tuple(np.broadcast_to(one.reshape(*one.shape, *[1] * len(added)), (*one.shape, *added)) for one in means)]
+    means = (part.mean(axis=-1) for part in marks)
+    rows, columns = (np.broadcast_to(one.reshape(*one.shape, *[1] * len(added)), (*one.shape, *added)) for one in means)
+    return [(rows, columns)]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
     """Return the marks behind an operation on each element: those of its inputs, if they agree."""
     largest = max(marks, key=lambda one: one[0].size)
-    for one in marks:
+    for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):
             return None
     return [largest] if largest[0].ndim == step.outputs[0].rank else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.images.files import read_image
-from tfviz.images.preprocessing import Preprocessing
+from tfviz.images.preprocessing import Preprocessing, Size
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class ImageBatch:
         numbers: their positions among the given paths.
         images: the images that maps are drawn on, uint8 RGB, each in its own size.
         tensors: the network's input, float32 (N, height, width, channels).
+        sizes: (height, width) of each file, before any crop.
     """
 
     numbers: list[int]
     images: list[np.ndarray]
     tensors: np.ndarray
+    sizes: list[Size]
 
 
 def read_batches(
@@ -55,17 +57,17 @@ def read_batches(
     """
     if size < 1:
         raise OptionError(f"The batch size must be at least 1. Received: {size}. Pass the number of images per batch.")
-    read: list[tuple[int, np.ndarray, np.ndarray]] = []
+    read: list[_Read] = []
     for number, path in enumerate(paths):
         try:
-            image, tensor = _read(path, preprocessing, max_side_px)
+            image, tensor, original = _read(path, preprocessing, max_side_px)
         except ImageError as error:
             skip(number, error)
             continue
         if read and read[0][2].shape != tensor.shape:
             yield _batch_of(read)
             read = []
-        read.append((number, image, tensor))
+        read.append((number, image, tensor, original))
         if len(read) == size:
             yield _batch_of(read)
             read = []
@@ -73,15 +75,18 @@ def read_batches(
         yield _batch_of(read)
 
 
-def _read(path: Path, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray]:
+_Read = tuple[int, np.ndarray, np.ndarray, Size]
+
+
+def _read(path: Path, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
     rgb = read_image(path)
-    image = preprocessing.picture(rgb)
-    return image if max_side_px is None else shrunk(image, max_side_px), preprocessing.tensor(rgb)
+    image, (height, width) = preprocessing.picture(rgb), rgb.shape[:2]
+    return image if max_side_px is None else shrunk(image, max_side_px), preprocessing.tensor(rgb), (height, width)
 
 
-def _batch_of(read: list[tuple[int, np.ndarray, np.ndarray]]) -> ImageBatch:
-    numbers, images, tensors = zip(*read, strict=True)
-    return ImageBatch(list(numbers), list(images), np.stack(tensors))
+def _batch_of(read: list[_Read]) -> ImageBatch:
+    numbers, images, tensors, sizes = zip(*read, strict=True)
+    return ImageBatch(list(numbers), list(images), np.stack(tensors), list(sizes))
 
 
 def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:

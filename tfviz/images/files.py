@@ -63,7 +63,26 @@ def read_written(path: str | Path) -> np.ndarray:
 
 
 def _read(path: str | Path, least_px: int) -> np.ndarray:
-    name, data = shown(path), _bytes_of(Path(path))
+    return image_from_bytes(_bytes_of(Path(path)), shown(path), least_px)
+
+
+def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
+    """Decode the content of an image file (see `read_image`).
+
+    Args:
+        data: the content.
+        name: what error messages call it.
+        least_px: the shortest side that is accepted.
+
+    Returns:
+        The image, uint8 (height, width, 3), RGB.
+
+    Raises:
+        ImageError: the content is empty, not an image, truncated or damaged, or has a size that is
+            not supported.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes). Expected: an image. Copy the file again.")
     container = describe(data)
     if container is None:
         raise ImageError(
@@ -146,8 +165,6 @@ def _bytes_of(path: Path) -> bytes:
         raise ImageError(f"The file {shown(path)} does not exist. Check the path.") from error
     except OSError as error:
         raise ImageError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
-    if not data:
-        raise ImageError(f"{shown(path)} is empty (0 bytes). Expected: an image. Copy the file again.")
     return data
 
 

@@ -13,7 +13,7 @@ from tfviz.errors import ImageError, UnsupportedModelError
 from tfviz.graph.attention import Block, Transformer, blocks_of, is_windowed
 from tfviz.graph.graph import Graph
 from tfviz.graph.layer_search import attention_blocks
-from tfviz.graph.token_grid import Sizes, TokenGrid, token_grids, tokens_read
+from tfviz.graph.token_grid import Sizes, TokenGrid, known_sizes, position_counts, token_grids, tokens_read
 from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import LabelSource
 
@@ -56,8 +56,7 @@ class AttentionExplainer(Explainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.transformer = Transformer(self.graph, _global_blocks(self.graph, self.key))
         self.grids: dict[tuple[tuple[int, ...], ...], tuple[TokenGrid, np.ndarray]] = {}
-        sizes = [value.shape[1:] for value in self.graph.inputs]
-        if not any(None in size for size in sizes):
+        if sizes := known_sizes(self.graph):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
@@ -84,24 +83,55 @@ class AttentionExplainer(Explainer):
     def _grid_for(self, sizes: Sizes) -> tuple[TokenGrid, np.ndarray]:
         key = tuple(map(tuple, sizes))
         if key not in self.grids:
-            tokens, final = self.transformer.tokens, self.transformer.final
-            grid = token_grids(self.graph, [tokens], sizes).get(tokens)
-            if grid is None:
-                raise UnsupportedModelError(
-                    f"{self.key} finds no grid of patches in the tokens '{self.graph.name_of(tokens)}' of "
-                    f"'{self.graph.model_name}', because the layers before them do not give one token per patch. {_INSTEAD}"
-                )
-            read = tokens_read(self.graph, final, grid.count, sizes)
+            grid = self._common_grid(sizes)
+            read = tokens_read(self.graph, self.transformer.final, grid.count, sizes)
             rows = np.zeros(grid.count, np.float32)
             rows[read] = 1 / len(read)
             self.grids[key] = grid, rows
         return self.grids[key]
 
+    def _common_grid(self, sizes: Sizes) -> TokenGrid:
+        """Return the grid of the tokens of all blocks.
 
-def heads_of(P: tf.Tensor) -> tf.Tensor:
-    """Return probabilities in float32 with an axis of heads, also if there is only one."""
-    P = tf.cast(P, tf.float32)
-    return P if len(P.shape) == 4 else P[:, None]
+        Raises:
+            UnsupportedModelError: there is none, or it changes, or keys are fewer than queries.
+        """
+        graph, blocks = self.graph, self.transformer.blocks
+        grids = token_grids(graph, [block.stream for block in blocks], sizes)
+        counts = position_counts(graph, [value for block in blocks for value in block.scores.inputs], sizes)
+        first = grids.get(blocks[0].stream)
+        if first is None:
+            raise UnsupportedModelError(
+                f"{self.key} finds no grid of patches in the tokens '{graph.name_of(blocks[0].stream)}' of "
+                f"'{graph.model_name}', because the layers before them do not give one token per patch. {_INSTEAD}"
+            )
+        for block in blocks:
+            seen = [counts.get(value, len(first.index)) for value in block.scores.inputs]
+            if grids.get(block.stream, first).count != first.count or min(seen) < len(first.index):
+                raise self._not_global(block)
+        return first
+
+    def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
+        """Return a block's probabilities, or their gradient, as float32 (N, heads, queries, keys).
+
+        Args:
+            block: the block.
+            P: (N, heads, queries, keys), or (N, queries, keys) of a single head.
+            grid: the grid of the tokens.
+
+        Raises:
+            UnsupportedModelError: there are other keys than tokens.
+        """
+        if P.shape[-1] not in (None, grid.count):
+            raise self._not_global(block)
+        P = tf.cast(P, tf.float32)
+        return P if len(P.shape) == 4 else P[:, None]
+
+    def _not_global(self, block: Block) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has other "
+            f"queries or keys (as in SegFormer). {_INSTEAD}"
+        )
 
 
 def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -137,15 +167,14 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
                 f"{method} needs attention between all patches, but '{block.step.path}' attends within windows of the image "
                 f"(as in Swin), so its probabilities don't relate all patches. {_INSTEAD}"
             )
-        if block.stream.rank != 3 or _tokens(block) != _tokens(blocks[0]):
+        if block.stream.rank != 3 or block.stream.shape[2] != blocks[0].stream.shape[2] or len(_token_counts(blocks)) > 1:
             raise UnsupportedModelError(
-                f"{method} needs blocks with the same tokens, but '{block.step.path}' attends between "
-                f"{_tokens(block) or 'other'} positions of a value of shape {block.stream.shape}. {_INSTEAD}"
+                f"{method} needs the same tokens in each block, but '{block.step.path}' attends between the positions of a "
+                f"value of shape {block.stream.shape}. {_INSTEAD}"
             )
     return blocks
 
 
-def _tokens(block: Block) -> int | None:
-    """Return the number of keys, of the tokens if it is not known, or None."""
-    known = [n for n in (block.probabilities.shape[-1], *block.stream.shape[1:2]) if n is not None]
-    return known[0] if known else None
+def _token_counts(blocks: Sequence[Block]) -> set[int]:
+    """Return the known numbers of keys."""
+    return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

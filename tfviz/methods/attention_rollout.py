@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.graph.backprop import Values, inputs_of, run
-from tfviz.methods.attention import AttentionExplainer, heads_of, through_blocks
+from tfviz.methods.attention import AttentionExplainer, through_blocks
 from tfviz.numerics import safe_divide
 
 
@@ -51,13 +51,13 @@ class AttentionRollout(AttentionExplainer):
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, rows = self.grid_and_rows(images)
-        at = self.transformer.probabilities
-        values = run(inputs_of(self.graph, images), self.graph.before(at))
-        R = through_blocks(rows, [_with_residual(values[value]) for value in at])
+        values = run(inputs_of(self.graph, images), self.graph.before(self.transformer.probabilities))
+        heads = [self.heads_of(block, values[block.probabilities], grid) for block in self.transformer.blocks]
+        R = through_blocks(rows, list(map(_with_residual, heads)))
         return grid.patches(R), values
 
 
 def _with_residual(P: tf.Tensor) -> tf.Tensor:
-    A = tf.reduce_mean(heads_of(P), axis=1)
+    A = tf.reduce_mean(P, axis=1)
     A += tf.eye(tf.shape(A)[-1])
     return safe_divide(A, tf.reduce_sum(A, axis=-1, keepdims=True))

@@ -68,7 +68,7 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
 
 
 class _Bar:
-    """Keras' progress bar: it counts images, or for methods that perturb copies of them, the copies."""
+    """Keras' progress bar. It counts images, or their perturbed copies for methods that run some."""
 
     def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
         self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0

@@ -93,7 +93,7 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
         if not _are_finite(values, step.outputs):
             end = "" if _are_finite(values, graph.outputs) else " and reach the network's output"
             return f"They originate in the output of '{step.path}'{end}. Check its weights and the images."
-    prepared = targets.prepare(target, explainer._output_shapes(), 1) if explainer.takes_target else None
+    prepared = explainer.prepared_target(images, target) if explainer.takes_target else None
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
         return (
@@ -154,7 +154,8 @@ def _can_die(step: Step) -> bool:
 
 
 def _score_moves(explainer: Any, values: Values, target: targets.Target, at: list[Value]) -> bool:
-    prepared, graph = targets.prepare(target, explainer._output_shapes(), 1), explainer.graph
+    graph = explainer.graph
+    prepared = explainer.prepared_target([values[value] for value in graph.inputs], target)
     behind = graph.after(at)
     # compile only the rest
     known = {value: x for value, x in values.items() if value in at or value not in behind}

@@ -121,7 +121,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the channels with the highest deviation over the positions, (N, count) int32, in order."""
+    """Return the channels whose values vary most over the positions, (N, count) int32, in order."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfviz.graph.graph import Graph
 from tfviz.nesting import Nested
+from tfviz.target_functions.array_target import ArrayTarget
 from tfviz.targets import Prepared
 
 MOST_KEPT = 32  # each new lambda passed as a target adds one
@@ -58,30 +59,50 @@ class CompiledFunctions:
             A function without required arguments that returns the results of the computation.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
-        form = target.dtype if isinstance(target, tf.Tensor) else target
+        form = _form(target)
         key = (computation.__name__, tuple(sizes), form)
         if key not in self._known:
             while len(self._known) >= MOST_KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = self._compiled(computation, _specs(graph, sizes), target)
-        arguments = (images, target) if isinstance(target, tf.Tensor) else (images,)
-        return partial(self._known[key], *arguments)
+        return partial(self._known[key], images, given_tensors(target))
 
     def compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
         """Compile a computation as one function."""
 
-        def with_given_target(images: Images, given: tf.Tensor) -> Nested[tf.Tensor]:
+        def compute(images: Images, given: list[tf.Tensor]) -> Nested[tf.Tensor]:
             self.traces += 1
-            return computation(images, given)
+            return computation(images, with_given(target, given))
 
-        def with_this_target(images: Images) -> Nested[tf.Tensor]:
-            self.traces += 1
-            return computation(images, target)
+        return tf.function(compute, autograph=False).get_concrete_function(specs, given_specs(target))
 
-        if isinstance(target, tf.Tensor):
-            spec = tf.TensorSpec([None] * len(target.shape), target.dtype)
-            return tf.function(with_given_target, autograph=False).get_concrete_function(specs, spec)
-        return tf.function(with_this_target, autograph=False).get_concrete_function(specs)
+
+def given_tensors(target: Prepared) -> list[tf.Tensor]:
+    """Return the tensors of a target, which are inputs of a compiled function."""
+    if isinstance(target, ArrayTarget):
+        return [tf.convert_to_tensor(array) for array in target.arrays]
+    return [target] if isinstance(target, tf.Tensor) else []
+
+
+def given_specs(target: Prepared) -> list[tf.TensorSpec]:
+    """Return the specs of these tensors."""
+    if isinstance(target, ArrayTarget):
+        return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
+    return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []
+
+
+def with_given(target: Prepared, given: list[tf.Tensor]) -> Prepared:
+    """Return the target with other tensors."""
+    if isinstance(target, ArrayTarget):
+        return target.with_arrays(given)
+    return given[0] if isinstance(target, tf.Tensor) else target
+
+
+def _form(target: Prepared) -> Hashable:
+    """Return what a compiled function depends on: a target's kind, rather than its numbers."""
+    if isinstance(target, ArrayTarget):
+        return target.form
+    return target.dtype if isinstance(target, tf.Tensor) else target
 
 
 def _specs(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.TensorSpec]:

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from tfviz.graph.backprop import Rules
 from tfviz.methods.redirection import RedirectedGradient
+from tfviz.rules.activations import ALL_DECONVNET
 from tfviz.rules.relu import DECONVNET
 
 
@@ -42,3 +43,4 @@ class Deconvnet(RedirectedGradient):
     question: ClassVar[str] = "Which pattern would the network reconstruct from its activations?"
     style: ClassVar[str] = "grey"
     rules: ClassVar[Rules] = DECONVNET
+    rules_for_all: ClassVar[Rules] = ALL_DECONVNET

@@ -29,6 +29,7 @@ from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
+from tfviz.target_functions.detection import for_detector
 from tfviz.target_words import ClassOrRank, in_numbers
 
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
@@ -178,7 +179,19 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        return PreparedCall(self._bound(flat, target, self._attribution), partial(self._check, flat, target))
+        run, check = self._bound(flat, target, self._attribution), partial(self._check, flat, target)
+        return PreparedCall(run, check, self.rows_for(flat) if tf.executing_eagerly() else 0)
+
+    def rows_for(self, images: list[tf.Tensor]) -> int:
+        """Return how many rows of perturbed copies a call runs.
+
+        Args:
+            images: one tensor, or its spec, per input of the model.
+
+        Returns:
+            The number of rows; 0 for a method that makes no copies.
+        """
+        return 0
 
     def start_at(self, first: int | None) -> None:
         """Take the number of the first image of a part, for options with one row per image.
@@ -235,7 +248,7 @@ class Explainer(abc.ABC):
             return self._explanation(target, values, _float32(attribution))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
-        """Add the outputs and the explained class, computed from known values, to an attribution."""
+        """Add the outputs and the explained class to an attribution, from known values."""
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         shared = {value: x for value, x in values.items() if value not in self._differing_values}
         whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
@@ -348,11 +361,27 @@ class Explainer(abc.ABC):
             raise targets.TargetError(
                 f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
             )
-        prepared = targets.prepare(target, self._output_shapes(), images[0].shape[0]) if self.takes_target else None
+        prepared = self.prepared_target(images, target) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
         if callable(prepared):
             self._check_function(prepared, images[0].shape[0])
         return self._functions.bound(computation, self.graph, images, prepared)
+
+    def prepared_target(self, images: list[tf.Tensor], target: targets.Target) -> targets.Prepared:
+        """Check a target against a batch, and convert it (see `targets.prepare`).
+
+        Args:
+            images: the checked images.
+            target: what to explain, as in a call.
+
+        Returns:
+            The prepared target.
+
+        Raises:
+            TargetError: the target does not fit.
+        """
+        target = for_detector(target, self.model, tuple(images[0].shape))
+        return targets.prepare(target, self._output_shapes(), images[0].shape[0])
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
         """Check a target function once per batch size, if the sizes of the outputs are known."""

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.graph.backprop import Values, backpropagate, inputs_of
-from tfviz.methods.attention import AttentionExplainer, heads_of, through_blocks
+from tfviz.methods.attention import AttentionExplainer, through_blocks
 
 
 class GradientAttention(AttentionExplainer):
@@ -50,13 +50,15 @@ class GradientAttention(AttentionExplainer):
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, rows = self.grid_and_rows(images)
-        at = self.transformer.probabilities
-        backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, at)
-        pairs = zip(at, backward.gradients, strict=True)
-        R = through_blocks(rows, [_with_identity(backward.values[value], G) for value, G in pairs])
+        backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.transformer.probabilities)
+        weighted = [
+            self.heads_of(block, G, grid) * self.heads_of(block, backward.values[block.probabilities], grid)
+            for block, G in zip(self.transformer.blocks, backward.gradients, strict=True)
+        ]
+        R = through_blocks(rows, list(map(_with_identity, weighted)))
         return grid.patches(R), backward.values
 
 
-def _with_identity(P: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
-    A = tf.reduce_mean(tf.nn.relu(heads_of(G) * heads_of(P)), axis=1)
+def _with_identity(weighted: tf.Tensor) -> tf.Tensor:
+    A = tf.reduce_mean(tf.nn.relu(weighted), axis=1)
     return A + tf.eye(tf.shape(A)[-1])

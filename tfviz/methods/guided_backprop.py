@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from tfviz.graph.backprop import Rules
 from tfviz.methods.redirection import RedirectedGradient
+from tfviz.rules.activations import ALL_GUIDED
 from tfviz.rules.relu import GUIDED
 
 
@@ -44,3 +45,4 @@ class GuidedBackprop(RedirectedGradient):
     question: ClassVar[str] = "Which fine structures drive the network?"
     style: ClassVar[str] = "grey"
     rules: ClassVar[Rules] = GUIDED
+    rules_for_all: ClassVar[Rules] = ALL_GUIDED

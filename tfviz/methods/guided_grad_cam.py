@@ -31,7 +31,8 @@ from tfviz.methods.redirection import warn_without_relu
 from tfviz.methods.resizing import resized
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
-from tfviz.rules.relu import GUIDED, for_all_activations, redirects_all
+from tfviz.rules.activations import ALL_GUIDED, redirects_all
+from tfviz.rules.relu import GUIDED
 
 
 class GuidedGradCAM(GradCAM):
@@ -95,7 +96,7 @@ class GuidedGradCAM(GradCAM):
                 f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
             )
         self.redirected = with_activations(self.graph) if is_for_all else self.graph
-        self.redirections = for_all_activations(GUIDED) if is_for_all else GUIDED
+        self.redirections = ALL_GUIDED if is_for_all else GUIDED
         warn_without_relu(self.redirected, self.key)
         warn_of_integers(self.graph, self.key)
 

@@ -21,9 +21,10 @@ import tensorflow as tf
 
 from tfviz import targets
 from tfviz.graph.attention import Block
-from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
+from tfviz.graph.backprop import Seed, Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Value
-from tfviz.methods.attention import AttentionExplainer, heads_of
+from tfviz.graph.token_grid import TokenGrid
+from tfviz.methods.attention import AttentionExplainer
 
 
 class LeGrad(AttentionExplainer):
@@ -56,11 +57,11 @@ class LeGrad(AttentionExplainer):
         # The seed at the model's own outputs: earlier blocks explain the same class.
         seeds = seed(tf.nest.map_structure(lambda value: values[value], self.graph.output_structure))
         blocks = zip(self.transformer.blocks, self.transformer.ends, strict=True)
-        maps = [self._of_block(block, end, values, lambda _: seeds) for block, end in blocks]
+        maps = [self._of_block(block, end, values, lambda _: seeds, grid) for block, end in blocks]
         return grid.patches(sum(maps) / len(maps)), values
 
-    def _of_block(self, block: Block, end: Value, values: Values, seed: targets.Seed) -> tf.Tensor:
+    def _of_block(self, block: Block, end: Value, values: Values, seed: Seed, grid: TokenGrid) -> tf.Tensor:
         """Return relu(∂S^l/∂P^l), averaged over heads and queries: (N, tokens)."""
         graph = self.transformer.read_at(end)
         G = backpropagate(graph, values, seed, [block.probabilities]).gradients[0]
-        return tf.reduce_mean(tf.nn.relu(heads_of(G)), axis=(1, 2))
+        return tf.reduce_mean(tf.nn.relu(self.heads_of(block, G, grid)), axis=(1, 2))

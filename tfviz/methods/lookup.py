@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from tfviz.errors import UnknownMethodError, near_matches
 from tfviz.methods.explainer import Explainer
 
@@ -25,3 +27,9 @@ def method_named(key: str) -> type[Explainer]:
     if method is None:
         raise UnknownMethodError(f"tfviz has no method {key!r}. {near_matches(str(key), METHODS)}")
     return method
+
+
+def takes(method: type[Explainer], option: str) -> bool:
+    """Return whether a method takes an option, such as "layer"."""
+    # On Python 3.10, the signature of `method` itself is just *args.
+    return option in inspect.signature(method.__init__).parameters

@@ -11,11 +11,12 @@ from keras import tree
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
+from tfviz.graph.conversion import is_traced_for_conversion
 from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer, real_number
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.sampled import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
@@ -79,9 +80,9 @@ class NoiseExplainer(SampledExplainer):
         self.takes_target = self.base.takes_target  # type: ignore[misc]
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
-        self._noise, self._seed = real_number(noise), checked_seed(seed)
-        if not 0 <= self._noise < np.inf:
+        if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
             raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
+        self._noise, self._seed = float(noise), checked_seed(seed)
         self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))
         self._samples = positive_integer("samples", samples if self._draws is None else len(self._draws))
         self._image = first_image(self.graph)
@@ -111,7 +112,7 @@ class NoiseExplainer(SampledExplainer):
             x = images[int(name)]
             noise = tf.cast(self._noise_of(int(name), numbers, x), x.dtype)
             rows[int(name)] = as_rows(x[None] + deviation[None] * noise[:, None])
-        maps, _ = self.base.attribute(rows, fixed)  # type: ignore[arg-type]
+        maps, _ = self.base.attribute(rows, fixed)
         return self.with_maps(sums, tree.map_structure(lambda m: tf.cast(as_copies(m, fixed.copies), tf.float32), maps))
 
     def nothing(self, empty: Nested[tf.Tensor]) -> Sums:
@@ -140,6 +141,10 @@ class NoiseExplainer(SampledExplainer):
         def draw(k: tf.Tensor) -> tf.Tensor:
             return tf.random.stateless_normal(shape, [(self._seed + number * _STEP_OF_SEED) % 2**31, k], alg="philox")
 
+        if is_traced_for_conversion():
+            with tf.init_scope():  # other runtimes draw other numbers
+                drawn = tf.stack([draw(tf.constant(k)) for k in range(self._samples)]).numpy()
+            return tf.gather(tf.constant(drawn), numbers)
         if numbers.shape[0] is not None:
             return tf.stack([draw(k) for k in tf.unstack(numbers)])
         return tf.map_fn(draw, numbers, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))

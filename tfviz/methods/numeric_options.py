@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
-
 import numpy as np
 
 from tfviz.errors import OptionError
@@ -16,14 +13,9 @@ def positive_integer(name: str, given: object) -> int:
     Raises:
         OptionError: it is not an integer of at least 1.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < 1:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
         raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
     return int(given)
-
-
-def real_number(given: object) -> float:
-    """Return an option that is a real number as a float; NaN if it is not one."""
-    return float(given) if isinstance(given, Real) and not isinstance(given, bool) else math.nan
 
 
 def checked_seed(given: object) -> int:
@@ -32,7 +24,7 @@ def checked_seed(given: object) -> int:
     Raises:
         OptionError: it is not an integer from 0 to 2³¹ − 1.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or not 0 <= int(given) < 2**31:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not 0 <= given < 2**31:
         raise OptionError(f"`seed` must be an integer from 0 to {2**31 - 1}. Received: {given!r}.")
     return int(given)
 

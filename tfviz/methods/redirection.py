@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
 from tfviz import targets
 from tfviz.errors import warn
 from tfviz.graph.activations import with_activations
-from tfviz.graph.backprop import Values, backpropagate, inputs_of
+from tfviz.graph.backprop import Rules, Values, backpropagate, inputs_of
 from tfviz.graph.graph import Graph
 from tfviz.graph.operations import Activation, Elementwise, Opaque, Relu
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.gradient import GradientExplainer
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
-from tfviz.rules.relu import for_all_activations, redirects_all
+from tfviz.rules.activations import redirects_all
 
 
 class RedirectedGradient(GradientExplainer):
     """The gradient of the score at the image, redirected at each ReLU or at each activation."""
+
+    rules_for_all: ClassVar[Rules]
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class RedirectedGradient(GradientExplainer):
         is_for_all = redirects_all(activations)
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.redirected = with_activations(self.graph) if is_for_all else self.graph
-        self.redirections = for_all_activations(self.rules) if is_for_all else self.rules
+        self.redirections = self.rules_for_all if is_for_all else self.rules
         warn_without_relu(self.redirected, self.key)
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer, real_number
+from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.methods.resizing import resized_and_cropped
 from tfviz.methods.sampled import Context, Sums
@@ -91,9 +91,9 @@ class RISE(RemovalExplainer):
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
         self._masks = None if masks is None else np.atleast_1d(finite_array("masks", masks))
         self._samples = positive_integer("samples", samples if self._masks is None else len(self._masks))
-        self._kept = real_number(kept)
-        if not 0 < self._kept <= 1:
+        if isinstance(kept, bool) or not isinstance(kept, (int, float, np.number)) or not 0 < kept <= 1:
             raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
+        self._kept = float(kept)
         self._cells = positive_integer("grid", grid)
         self._seed = checked_seed(seed)
 
@@ -106,7 +106,9 @@ class RISE(RemovalExplainer):
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
         masks = self._masks_for(images, numbers)
         p = as_copies(self.probabilities(self.rows_with(images, masks), fixed), fixed.copies)
-        return sums + tf.tensordot(p, masks, [[0], [0]])
+        # not a matrix product, which LiteRT's converter rejects for masks that were gathered
+        weights = p[(..., *[None] * (len(masks.shape) - 1))]
+        return sums + tf.reduce_sum(weights * masks[:, None], axis=0)
 
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> tf.Tensor:
         return sums / (self._samples * self._kept)

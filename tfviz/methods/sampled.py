@@ -16,6 +16,7 @@ from keras import tree
 
 from tfviz import keras_internals, targets
 from tfviz.graph.backprop import Values, inputs_of, run
+from tfviz.graph.conversion import LOOP_OVER_COPIES, is_traced_for_conversion
 from tfviz.graph.probabilities import probabilities
 from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
@@ -84,11 +85,11 @@ class SampledExplainer(Explainer):
         """Return the attribution from the sums of all copies."""
 
     def attribute(self, images: list[tf.Tensor], seed: Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution within one graph, with a loop if the copies don't fit one batch."""
+        """Compute the attribution in one graph, with a loop if the copies don't fit one batch."""
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
-        if isinstance(total, int) and count is not None:
-            most = self.copies_at_once(count, self.batch_size)
+        if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
+            most = self.copies_at_once(count or 1, self.batch_size)
             sums = self._added_in_equal_parts(images, seed, choice, context, sums, total, most)
         else:
             most = 1 if has_fixed_batch(self.graph) else tf.maximum(1, self.batch_size // tf.shape(images[0])[0])
@@ -142,15 +143,18 @@ class SampledExplainer(Explainer):
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
 
+    def rows_for(self, images: list[tf.Tensor]) -> int:
+        return int(self.copies_per_image(images)) * int(images[0].shape[0])
+
     def _outputs(self, values: Values) -> Nested[tf.Tensor]:
         return tree.map_structure(lambda value: values[value], self.graph.output_structure)
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
         whole = super()._compiled
-        return SampledCall(self, specs, target, computation.__name__ == "compute", lambda: whole(computation, specs, target))
+        return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute what precedes the copies: the choice, context and sums, and the outputs if asked."""
+        """Compute what precedes the copies: choice, context and sums, and the outputs if asked."""
         with keras_internals.untouched(self.model):
             values, choice, context, sums = self._begun(images, targets.seed_for(target))
             explanation = self._explanation(target, values, ()) if with_outputs else ()
@@ -183,4 +187,5 @@ def _loop(condition: Callable[..., tf.Tensor], step: Callable[..., Any], sums: S
         first, sums = step(first, sums)
         return first, tree.map_structure(lambda x, shape: tf.ensure_shape(x, shape), sums, shapes)
 
-    return tf.while_loop(condition, keep_shapes, (tf.constant(0), sums), parallel_iterations=1)
+    start = (tf.constant(0), sums)
+    return tf.while_loop(condition, keep_shapes, start, parallel_iterations=1, name=LOOP_OVER_COPIES)

@@ -1,4 +1,4 @@
-"""A call of a sampled explainer, compiled in parts that Python runs, so that it can show progress."""
+"""A call of a sampled explainer: compiled parts that Python runs one by one, with progress."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from keras import tree
 
+from tfviz.methods.compilation import given_specs, with_given
 from tfviz.methods.inputs import has_fixed_batch
 from tfviz.nesting import Nested
 from tfviz.targets import Prepared
@@ -57,41 +58,41 @@ class SampledCall:
     def _parts(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
         explainer, target = self._explainer, self._target
 
-        def begin(images: list[tf.Tensor], *given: tf.Tensor) -> Any:
+        def begin(images: list[tf.Tensor], given: list[tf.Tensor]) -> Any:
             explainer._functions.traces += 1
-            return explainer.begin(images, given[0] if given else target, self._with_outputs)
+            return explainer.begin(images, with_given(target, given), self._with_outputs)
 
-        def add(images: list[tf.Tensor], given: tuple[tf.Tensor, ...], *state: Any) -> Any:
-            return explainer.continue_with(images, given[0] if given else target, *state)
+        def add(images: list[tf.Tensor], given: list[tf.Tensor], *state: Any) -> Any:
+            return explainer.continue_with(images, with_given(target, given), *state)
 
-        targets = (tf.TensorSpec([None] * len(target.shape), target.dtype),) if isinstance(target, tf.Tensor) else ()
-        first = _concrete(begin, self._specs, *targets)
+        targets = given_specs(target)
+        first = _concrete(begin, self._specs, targets)
         choice, context, sums, explanation = _specs_of(first)
         number = tf.TensorSpec([], tf.int32)
         more = _concrete(add, self._specs, targets, choice, context, sums, number, number)
         return first, more, _concrete(explainer.end, self._specs, context, sums, explanation)
 
     def __call__(
-        self, images: list[tf.Tensor], *target: tf.Tensor, batch_size: int | None = None, advance: Advance = _ignore
+        self, images: list[tf.Tensor], given: list[tf.Tensor], *, batch_size: int | None = None, advance: Advance = _ignore
     ) -> Nested[tf.Tensor]:
         """Run all copies, at most `batch_size` rows at a time.
 
         Args:
             images: one tensor per input.
-            target: the target, if it is a tensor.
+            given: the tensors of the target.
             batch_size: the largest number of rows; None for the explainer's own.
             advance: takes the number of rows after each batch.
         """
         if not tf.executing_eagerly():
-            return self._whole(images, *target)
+            return self._whole(images, given)
         most, count = batch_size or self._explainer.batch_size, int(images[0].shape[0])
         if count <= most or self._needs_all_images() or has_fixed_batch(self._explainer.graph):
-            return self._run(images, target, most, advance)
+            return self._run(images, given, most, advance)
         parts = []
         for first in range(0, count, most):
             rows = slice(first, first + most)
             self._explainer.start_at(first)
-            here = tuple(x[rows] if x.shape[0] == count else x for x in target)
+            here = [x[rows] if x.shape[0] == count else x for x in given]
             parts.append(self._run([x[rows] for x in images], here, most, advance))
         self._explainer.start_at(None)
         return tree.map_structure(lambda *each: None if each[0] is None else tf.concat(each, 0), *parts)
@@ -100,14 +101,14 @@ class SampledCall:
         """Return whether the target may hold one row per image that cannot be taken apart."""
         return callable(self._target) and getattr(self._target, "rows", 0) is not None
 
-    def _run(self, images: list[tf.Tensor], target: tuple[tf.Tensor, ...], most: int, advance: Advance) -> Nested[tf.Tensor]:
+    def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
         begin, add, end = self._parts
         total, count = int(self._explainer.copies_per_image(images)), int(images[0].shape[0])
         most = self._explainer.copies_at_once(count, most)
-        choice, context, sums, explanation = begin(images, *target)
+        choice, context, sums, explanation = begin(images, given)
         for first in range(0, total, most):
             copies = min(most, total - first)
-            sums = add(images, target, choice, context, sums, tf.constant(first), tf.constant(copies))
+            sums = add(images, given, choice, context, sums, tf.constant(first), tf.constant(copies))
             advance(copies * count)
         return end(images, context, sums, explanation)
 

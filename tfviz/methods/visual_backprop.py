@@ -142,6 +142,11 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         maps = [step for step in _all_activations(graph) if step.outputs not in final]
     for step in maps:
         require_channels_last(graph, step.outputs[0], step.path)
+    if not maps and attention_blocks(graph, graph.inputs[0]):
+        raise UnsupportedModelError(
+            f"VisualBackProp is not defined on attention, and '{graph.model_name}' has no ReLU with height and width. Use "
+            "attention_rollout, which needs no target either, or gradient_attention."
+        )
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by activations, but the model '{graph.model_name}' has no ReLU or "
@@ -180,7 +185,7 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show what the model attends to. Use a gradient method such as saliency."
+            "after them, so its mask does not show what the model attends to. Use attention_rollout or gradient_attention."
         )
 
 

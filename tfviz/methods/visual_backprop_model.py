@@ -139,7 +139,7 @@ def flattened(model: keras.Model) -> keras.Model:
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Call each layer of a trace on new symbolic tensors; `symbols` maps old ids to them."""
+    """Call each layer of a trace on new symbolic tensors. `symbols` maps old ids to them."""
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

@@ -53,9 +53,9 @@ class AverageDrop(Metric):
         yield case.image * np.asarray(unit_range(values[None]))[0, :, :, None]
 
     def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
-        O, Y = float(outputs.probabilities[0]), case.probability
+        o, y = float(outputs.probabilities[0]), case.probability
         return {
-            "average_drop": Score(max(0.0, Y - O) / Y if Y > 0 else 0.0, 1),
-            "average_increase": Score(float(O > Y), 1),
-            "average_gain": Score(max(0.0, O - Y) / (1 - Y) if Y < 1 else 0.0, 1),
+            "average_drop": Score(max(0.0, y - o) / y if y > 0 else 0.0, 1),
+            "average_increase": Score(float(o > y), 1),
+            "average_gain": Score(max(0.0, o - y) / (1 - y) if y < 1 else 0.0, 1),
         }

@@ -16,13 +16,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from tfviz.metrics import evaluation_table
+from tfviz.errors import OptionError
+from tfviz.metrics import evaluation_formats
 from tfviz.metrics.controls import RANDOM
-from tfviz.metrics.image_scores import AnyRegions, ImageScorer, ScoreRow
+from tfviz.metrics.image_scores import ImageScorer, ScoreRow
 from tfviz.metrics.lookup import Metrics, measure_named
 from tfviz.metrics.metric import Measure, Metric
+from tfviz.metrics.regions import Regions
 from tfviz.metrics.sources import Methods
 from tfviz.metrics.statistics import Estimate, Sample, decides, estimate
+from tfviz.metrics.visible_regions import AnyRegions
 from tfviz.targets import Target
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Evaluation:
 
         >>> model = tfviz.load_model("shapes")
         >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
-        >>> evaluation = tfviz.evaluate(model, images, methods="grad_cam", metrics="single_deletion")
+        >>> evaluation = tfviz.evaluate(model, images, "grad_cam", metrics="single_deletion")
         >>> [row["method"] for row in evaluation.rows]
         ['grad_cam', 'random', 'center', 'edges', 'constant']
     """
@@ -93,7 +96,7 @@ class Evaluation:
         Returns:
             The table, with a legend and the notes below it.
         """
-        return evaluation_table.markdown(self.rows, self.notes)
+        return evaluation_formats.markdown(self.rows, self.notes)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Format the rows as CSV, one line per method and measure.
@@ -107,7 +110,7 @@ class Evaluation:
         Raises:
             OutputError: the file cannot be written.
         """
-        return evaluation_table.csv_text(self.rows, path)
+        return evaluation_formats.csv_text(self.rows, path)
 
     def plot(self) -> Figure:
         """Draw the values with their intervals, and below them the curves.
@@ -187,9 +190,15 @@ def evaluate(
 
         >>> model = tfviz.load_model("shapes")
         >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
-        >>> tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road").rows[0]["method"]
-        'saliency'
+        >>> evaluation = tfviz.evaluate(model, images, ["saliency", "grad_cam"], metrics="road")
+        >>> [(row["method"], row["forwards"]) for row in evaluation.rows[:2]]
+        [('saliency', 18.0), ('grad_cam', 18.0)]
     """
+    if boxes is not None and not any(map(_has_boxes, boxes)):
+        raise OptionError(
+            f"`boxes` has {len(boxes)} entries, but no image has any box. Pass boxes of at least one image, or boxes=None to "
+            "leave out the metrics that compare with objects."
+        )
     scorer = ImageScorer(
         model,
         methods,
@@ -204,6 +213,10 @@ def evaluate(
     )
     scores = [score for rows in scorer.score_images(images, boxes, targets) for score in rows]
     return Evaluation.of(scores, metrics=scorer.metrics, notes=scorer.notes, seed=seed)
+
+
+def _has_boxes(regions: AnyRegions) -> bool:
+    return bool(regions.classes) if isinstance(regions, Regions) else bool(regions)
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:

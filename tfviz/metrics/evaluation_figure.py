@@ -15,17 +15,20 @@ _WIDTH, _BAR, _FRAME, _CURVES_HEIGHT = 4.2, 0.22, 0.9, 3.2  # inches
 _METHOD, _CONTROL = "#31688e", "#a0a0a0"
 
 
-def figure_of(rows: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+def figure_of(
+    rows: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[str, np.ndarray]], *, has_bars: bool = True
+) -> Figure:
     """Draw one panel of bars per measure, then one panel of curves per measure that has some.
 
     Args:
         rows: the rows of an `Evaluation`.
         curves: its curves.
+        has_bars: whether to draw the bars.
 
     Returns:
         The figure.
     """
-    measures = list(dict.fromkeys(row["metric"] for row in rows))
+    measures = list(dict.fromkeys(row["metric"] for row in rows)) if has_bars else []
     longest = max((sum(row["metric"] == key for row in rows) for key in measures), default=1)
     bars, lines = math.ceil(len(measures) / _COLUMNS), math.ceil(len(curves) / _COLUMNS)
     heights = [_FRAME + _BAR * longest] * bars + [_CURVES_HEIGHT] * lines
@@ -59,8 +62,9 @@ def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
 
 def _draw_curves(axes: Axes, key: str, curves: Mapping[str, np.ndarray], controls: set[str]) -> None:
     for label, points in curves.items():
-        style = {"color": _CONTROL, "linestyle": "--"} if label in controls else {}
-        axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, **style)
+        color, line = (_CONTROL, "--") if label in controls else (None, "-")
+        axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, color=color, linestyle=line)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a cut axis exaggerates differences
     axes.set_title(key, fontsize=9)
     axes.set_xlabel("fraction of the pixels", fontsize=7)
     axes.legend(fontsize=5)

@@ -129,8 +129,8 @@ def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]
 def _require_classifier(graph: Graph) -> None:
     if len(graph.inputs) != 1:
         raise UnsupportedModelError(
-            f"Metrics need a model with one input, the images. '{graph.model_name}' has {len(graph.inputs)}. Wrap it in a model "
-            "that takes the images alone."
+            f"Metrics need a model with one input, the images. '{graph.model_name}' has {len(graph.inputs)}. Wrap it in a "
+            "model that takes the images alone."
         )
     output = graph.output_structure
     if not isinstance(output, Value):

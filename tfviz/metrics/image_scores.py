@@ -11,25 +11,25 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfviz import targets as target_forms
-from tfviz.errors import ImageError, OptionError, TargetError
+from tfviz.errors import ImageError, OptionError
 from tfviz.methods.batches import BatchReader
 from tfviz.methods.inputs import checked_images
 from tfviz.metrics import sources as map_sources
+from tfviz.metrics.class_targets import ClassTargets
 from tfviz.metrics.controls import CONTROLS
 from tfviz.metrics.forward_passes import ForwardPasses
 from tfviz.metrics.lookup import Metrics, metrics_named
 from tfviz.metrics.metric import Case, Metric, Score
-from tfviz.metrics.pixel_maps import PixelMap, reduction
+from tfviz.metrics.pixel_maps import PixelMap, Size, reduction
 from tfviz.metrics.pixel_order import tie_permutation
 from tfviz.metrics.regions import Regions
 from tfviz.metrics.removal_color import removal_color
 from tfviz.metrics.sources import Methods, Source
-from tfviz.models.loading import is_preprocessing_known, labels_of, preprocessing_of
-from tfviz.target_words import in_numbers
+from tfviz.metrics.visible_regions import AnyRegions, visible_regions
+from tfviz.models.loading import labels_of
+from tfviz.targets import Target
 
 ScoreRow: TypeAlias = dict[str, Any]  # one score, with the keys below; JSON can store it
-AnyRegions: TypeAlias = "Regions | Mapping[int, Any] | None"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ImageScorer:
         self,
         images: Any,
         boxes: Sequence[AnyRegions] | None = None,
-        targets: target_forms.Target | str = None,
+        targets: Target | str = None,
         *,
         done: Collection[int] = (),
     ) -> Iterator[list[ScoreRow]]:
@@ -113,22 +113,21 @@ class ImageScorer:
         start = 0
         for batch in reader.batches(images):
             (tensor,) = checked_images(self._forward.graph, batch)
-            pixels = tensor.numpy()
+            pixels = tf.cast(tensor, tf.float32).numpy()
             if start == 0:
                 self._begin(pixels, images, boxes, targets, reader.count(images))
             yield from self._scored(pixels, start, boxes, targets, done)
             start += len(pixels)
         if start == 0:
             raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
-        _require_count("boxes", None if boxes is None else len(boxes), start)
-        _require_count("targets", self._rows_of(targets), start)
+        self._require_counts(boxes, targets, start)
 
     def _begin(
         self,
         pixels: np.ndarray,
         images: object,
         boxes: Sequence[AnyRegions] | None,
-        targets: target_forms.Target | str,
+        targets: Target | str,
         count: int | None,
     ) -> None:
         """Check everything that can be checked before the first image is explained."""
@@ -138,24 +137,34 @@ class ImageScorer:
             self.notes.append(note)
         self._permutation = tie_permutation(pixels.shape[1:3], self._seed)
         if count is not None:
-            _require_count("boxes", None if boxes is None else len(boxes), count)
-            _require_count("targets", self._rows_of(targets), count)
+            self._require_counts(boxes, targets, count)
         for number, regions in enumerate(boxes or ()):
-            self._regions(regions, number, pixels.shape[1:3])
+            visible_regions(regions, number, self._model, pixels.shape[1:3], self._classes)
+
+    def _require_counts(self, boxes: Sequence[AnyRegions] | None, targets: Target | str, count: int) -> None:
+        for name, received in (("boxes", None if boxes is None else len(boxes)), ("targets", self._targets(targets).count)):
+            if received not in (None, count):
+                raise OptionError(
+                    f"`{name}` must have one entry per image, {count} in total. Received: {received}. An image without "
+                    "annotations has None in `boxes`; a single target applies to all images."
+                )
+
+    def _targets(self, targets: Target | str) -> ClassTargets:
+        return ClassTargets(targets, lambda: labels_of(self._model), self._classes)
 
     def _scored(
         self,
         pixels: np.ndarray,
         start: int,
         boxes: Sequence[AnyRegions] | None,
-        targets: target_forms.Target | str,
+        targets: Target | str,
         done: Collection[int],
     ) -> Iterator[list[ScoreRow]]:
         chosen = [i for i in range(len(pixels)) if start + i not in done]
         if not chosen:
             return
         logits, probabilities = self._forward.all_classes(pixels[chosen])
-        classes = self._target_classes(targets, start, len(pixels))
+        classes = self._targets(targets).rows(start, len(pixels))
         images = [
             _Image(
                 start + i,
@@ -163,7 +172,7 @@ class ImageScorer:
                 logits[row],
                 probabilities[row],
                 int(logits[row].argmax()) if classes is None else int(classes[i]),
-                None if boxes is None else self._regions(_at(boxes, start + i), start + i, pixels.shape[1:3]),
+                self._regions_of(boxes, start + i, pixels.shape[1:3]),
             )
             for row, i in enumerate(chosen)
         ]
@@ -171,60 +180,16 @@ class ImageScorer:
         for image in images:
             yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
 
-    # --- targets and regions ----------------------------------------------------------------------
-
     def _targets_of(self, image: _Image) -> list[int]:
         """Return the explained classes: that of the image, and those with a region."""
         first = [image.target] if any(not metric.needs_regions for metric in self.metrics) else []
-        located = image.regions.classes if image.regions and any(metric.needs_regions for metric in self.metrics) else {}
+        regions = image.regions if any(metric.needs_regions for metric in self.metrics) else None
+        located = () if regions is None else regions.classes
         return list(dict.fromkeys([*first, *located]))
 
-    def _numbered(self, targets: target_forms.Target | str) -> target_forms.Target:
-        found = in_numbers(targets, lambda: labels_of(self._model), self._classes)
-        if isinstance(found, dict) or callable(found) or isinstance(found, target_forms.At):
-            raise TargetError(
-                f"Metrics follow one class per image. Received: targets={targets!r}. Pass None (the top class), a class, or one "
-                "per image."
-            )
-        return found
-
-    def _rows_of(self, targets: target_forms.Target | str) -> int | None:
-        return target_forms.rows(self._numbered(targets), (None, self._classes))
-
-    def _target_classes(self, targets: target_forms.Target | str, start: int, count: int) -> np.ndarray | None:
-        outputs = (None, self._classes)
-        some = target_forms.rows_from(self._numbered(targets), outputs, start, count)
-        prepared = target_forms.prepare(some, outputs, count)
-        if prepared is None:
-            return None
-        classes = np.asarray(prepared)
-        if classes.ndim != 1:
-            raise TargetError(
-                f"Metrics follow one class per image. Received: weights of shape {classes.shape}. Pass a class, or one per image."
-            )
-        return np.broadcast_to(classes, (count,))
-
-    def _regions(self, given: AnyRegions, number: int, size: tuple[int, int]) -> Regions | None:
-        """Return the regions that the model sees of an image; None without any."""
-        if given is None:
-            return None
-        if not isinstance(given, (Regions, Mapping)):
-            raise OptionError(
-                f"`boxes` must hold one Regions, dict or None per image. Received for image {number}: {type(given).__name__}. "
-                "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
-            )
-        try:
-            regions = given if isinstance(given, Regions) else Regions(given, size)
-        except OptionError as error:
-            raise OptionError(f"The boxes of image {number} are invalid. {error}") from error
-        if wrong := [index for index in regions.classes if not 0 <= index < self._classes]:
-            raise OptionError(
-                f"The boxes of image {number} are for class {wrong[0]}, but the model has {self._classes} classes, 0 to "
-                f"{self._classes - 1}. Use the model's class numbers."
-            )
-        if given is regions and is_preprocessing_known(self._model):
-            return regions.cropped(*preprocessing_of(self._model).crop_box(*regions.size))
-        return regions
+    def _regions_of(self, boxes: Sequence[AnyRegions] | None, number: int, size: Size) -> Regions | None:
+        given = boxes[number] if boxes is not None and number < len(boxes) else None
+        return visible_regions(given, number, self._model, size, self._classes)
 
     # --- maps -------------------------------------------------------------------------------------
 
@@ -251,7 +216,8 @@ class ImageScorer:
 
     def _maps_of(self, source: Source, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
         pairs = [(image, target) for image in images for target in self._targets_of(image)]
-        different = pairs if source.takes_target else list({image.number: (image, target) for image, target in pairs}.values())
+        by_number = {image.number: (image, target) for image, target in pairs}
+        different = pairs if source.takes_target else list(by_number.values())
         maps: list[PixelMap] = []
         for start in range(0, len(different), self._forward.batch_size):
             some = different[start : start + self._forward.batch_size]
@@ -333,20 +299,9 @@ def _row(image: _Image, target: int, source: Source, case: Case, key: str, score
     }
 
 
-def _at(boxes: Sequence[AnyRegions], number: int) -> AnyRegions:
-    return boxes[number] if number < len(boxes) else None
-
-
-def _require_count(name: str, received: int | None, count: int) -> None:
-    if received is not None and received != count:
-        raise OptionError(
-            f"`{name}` must have one entry per image, {count} in total. Received: {received}. An image without annotations has "
-            "None in `boxes`; a single target applies to all images."
-        )
-
-
 def _require_positive(batch_size: object) -> None:
     if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(
-            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at once."
+            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
+            "once."
         )

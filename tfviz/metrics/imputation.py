@@ -7,11 +7,15 @@
 The equations of the removed pixels form a symmetric, positive definite system, as long as one pixel
 is kept. Conjugate gradients solve it for all images of a batch at once, with a 3 × 3 convolution
 instead of a matrix. An image stops at its own tolerance, so it gets the same result in any batch.
+
+Plain conjugate gradients carry a value by one pixel per iteration and need hundreds of them for a
+large hole. A multigrid cycle as the preconditioner, which solves the same equations roughly at
+half, a quarter … of the size, brings that to about twenty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +23,9 @@ import tensorflow as tf
 _TOLERANCE = 1e-6  # of the residual, relative to the right-hand side
 _MOST_ITERATIONS = 500
 _WEIGHTS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32)[:, :, None, None] / 12
+_LEVELS = 6  # of the multigrid cycle
+_DAMPING = 0.8  # of its Jacobi steps
+_STEPS_AT_THE_TOP = 6
 
 
 def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
@@ -31,50 +38,97 @@ def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
     Returns:
         float32 (N, H, W, C).
     """
-    x, holes = np.transpose(images, (0, 3, 1, 2)), removed[:, None]
-    result = _imputed(tf.constant(x, tf.float32), tf.constant(holes, tf.float32))
-    return np.transpose(result.numpy(), (0, 2, 3, 1))
+    return _imputed(tf.constant(images, tf.float32), tf.constant(removed[..., None], tf.float32)).numpy()
 
 
-@tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, 1, None, None))], autograph=False)
+@tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 1))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Impute images (N, C, H, W): solve A y = b for the offset y from the mean of the kept pixels."""
+    """Solve A y = b for the offset y from the mean of the kept pixels."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
-    weight = _neighbors(tf.ones_like(kept[:1]))  # s
-
-    def apply(y: tf.Tensor) -> tf.Tensor:
-        return removed * (weight * y - _neighbors(y))
-
-    y = _conjugate_gradients(apply, removed * _neighbors((images - mean) * kept))
+    y = _conjugate_gradients(_levels(removed), removed * _neighbors((images - mean) * kept))
     return images * kept + (mean + y) * removed
 
 
+@dataclass(frozen=True)
+class _Level:
+    """The equations at one size: A = removed · (weight − neighbors).
+
+    Attributes:
+        removed: 1 where a pixel is removed, (N, h, w, 1).
+        weight: s, (1, h, w, 1).
+    """
+
+    removed: tf.Tensor
+    weight: tf.Tensor
+
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        return self.removed * (self.weight * x - _neighbors(x))
+
+    def jacobi(self, residual: tf.Tensor) -> tf.Tensor:
+        return _DAMPING * self.removed * tf.math.divide_no_nan(residual, self.weight)
+
+
+def _levels(removed: tf.Tensor) -> list[_Level]:
+    """Halve the size again and again. A pixel is removed if all that it stands for are."""
+    masks = [removed]
+    for _ in range(_LEVELS - 1):
+        masks.append(-tf.nn.max_pool2d(-masks[-1], 2, 2, "SAME"))
+    return [_Level(mask, _neighbors(tf.ones_like(mask[:1]))) for mask in masks]
+
+
 def _neighbors(x: tf.Tensor) -> tf.Tensor:
-    """Compute Σ_j w_j x_j at every pixel of (N, C, H, W)."""
-    shape = tf.shape(x)
-    flat = tf.reshape(x, (-1, shape[2], shape[3], 1))
-    return tf.reshape(tf.nn.conv2d(flat, _WEIGHTS, 1, "SAME"), shape)
+    """Compute Σ_j w_j x_j at every pixel."""
+    kernel = tf.broadcast_to(_WEIGHTS, (3, 3, tf.shape(x)[-1], 1))
+    return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
 
 
-def _conjugate_gradients(apply: Callable[[tf.Tensor], tf.Tensor], b: tf.Tensor) -> tf.Tensor:
+def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
     """Solve A y = b from y = 0, for every image and channel on its own."""
     limit = _TOLERANCE**2 * _sum(b * b)
 
-    def is_unfinished(_: tf.Tensor, y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rr: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_any(rr > limit)
+    def is_unfinished(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(_sum(r * r) > limit)
 
-    def step(i: tf.Tensor, y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rr: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        Ap = apply(p)
+    def step(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        Ap = levels[0].apply(p)
         # 0 once the image is done, so that it no longer changes
-        alpha = tf.where(rr > limit, tf.math.divide_no_nan(rr, _sum(p * Ap)), 0)
+        alpha = tf.where(_sum(r * r) > limit, tf.math.divide_no_nan(rz, _sum(p * Ap)), 0)
         y, r = y + alpha * p, r - alpha * Ap
-        new = _sum(r * r)
-        return i + 1, y, r, r + tf.math.divide_no_nan(new, rr) * p, new
+        z = _cycle(levels, r)
+        new = _sum(r * z)
+        return y, r, z + tf.math.divide_no_nan(new, rz) * p, new
 
-    start = (tf.constant(0), tf.zeros_like(b), b, b, _sum(b * b))
-    return tf.while_loop(is_unfinished, step, start, maximum_iterations=_MOST_ITERATIONS)[1]
+    z = _cycle(levels, b)
+    start = (tf.zeros_like(b), b, z, _sum(b * z))
+    return tf.while_loop(is_unfinished, step, start, maximum_iterations=_MOST_ITERATIONS)[0]
+
+
+def _cycle(levels: list[_Level], residual: tf.Tensor) -> tf.Tensor:
+    """Solve A z = residual roughly, with a symmetric multigrid cycle."""
+    level, *coarser = levels
+    residual *= level.removed
+    z = level.jacobi(residual)
+    if not coarser:
+        for _ in range(_STEPS_AT_THE_TOP):
+            z += level.jacobi(residual - level.apply(z))
+        return z
+    correction = _cycle(coarser, _added_up(residual - level.apply(z)))
+    z += level.removed * _spread(correction, tf.shape(residual))
+    return z + level.jacobi(residual - level.apply(z))
+
+
+def _added_up(x: tf.Tensor) -> tf.Tensor:
+    """Add up blocks of 2 × 2 pixels."""
+    shape = tf.shape(x)
+    even = tf.pad(x, [[0, 0], [0, shape[1] % 2], [0, shape[2] % 2], [0, 0]])
+    return 4 * tf.nn.avg_pool2d(even, 2, 2, "VALID")
+
+
+def _spread(x: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Give each pixel of a block the value of the block: the transpose of `_added_up`."""
+    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)[:, : shape[1], : shape[2]]
 
 
 def _sum(x: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(x, axis=(2, 3), keepdims=True)
+    return tf.reduce_sum(x, axis=(1, 2), keepdims=True)

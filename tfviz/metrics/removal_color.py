@@ -21,7 +21,8 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
         model: the model.
         images: all images, (N, H, W, C), if they are an array.
         channels: the number of channels, C.
-        given: the color that the user passed: a number, or one per channel. None for the mean color.
+        given: the color that the user passed: a number, or one per channel; None for the mean
+            color.
 
     Returns:
         float32 (channels,), and a note; "" if the color is certain.

@@ -66,7 +66,7 @@ def sources_of(
     Raises:
         UnknownMethodError: there is no such method.
         UnsupportedModelError: a method that was named does not support the model.
-        OptionError: two sources have the same name and layer, or something is not an explainer.
+        OptionError: there is no method, or something is not an explainer.
     """
     sources, notes = [], []
     for name, method, may_fail in _listed(methods):
@@ -78,7 +78,8 @@ def sources_of(
             notes.append(note_of(name, error))
             continue
         sources.append(_source(model, name, explainer, reduce, may_fail))
-    require_distinct(sources)
+    if not sources:
+        raise OptionError(f"Expected at least one method that supports the model. Received: methods={methods!r}. Name some.")
     return sources, notes
 
 
@@ -113,12 +114,12 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: {explainer!r}. "
-            "Create the explainer first, such as tfviz.GradCAM(model)."
+            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: "
+            f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(
-            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the model that is evaluated."
+            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the evaluated model."
         )
     takes_target = bool(getattr(explainer, "takes_target", True))
 
@@ -130,7 +131,7 @@ def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_f
 
 
 def _attributions(explainer: Explainer | MapFunction, images: np.ndarray, targets: np.ndarray | None) -> npt.ArrayLike:
-    if isinstance(explainer, Explainer):  # blank maps are counted, so the warning would repeat the table
+    if isinstance(explainer, Explainer):  # without its warning: blank maps have a column
         return explainer.prepare(images, targets).run()
     return explainer(images) if targets is None else explainer(images, targets)
 
@@ -148,6 +149,7 @@ def _checked(name: str, attributions: npt.ArrayLike, count: int, reduce: str) ->
 
 
 def require_distinct(sources: Sequence[Source]) -> None:
+    """Raise OptionError if two sources have the same name and layer."""
     known = set()
     for source in sources:
         if (source.name, source.layer) in known:

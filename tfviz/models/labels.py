@@ -12,7 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from numbers import Integral, Number
 from pathlib import Path
@@ -33,9 +33,15 @@ _MAX_WORD_LENGTH = 40  # characters of a class name in a file name
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of a model's classes, in the order of its outputs. Unknown names are ""."""
+    """The names of a model's classes, in the order of its outputs. Unknown names are "".
+
+    Attributes:
+        names: the names.
+        wordnet_ids: ImageNet's ids, such as "n01440764"; () if unknown.
+    """
 
     names: tuple[str, ...] = ()
+    wordnet_ids: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,8 +60,8 @@ class Labels:
         """Return the number of a class.
 
         Args:
-            name_or_number: 281, "281", "class 281", or a name. Case, spaces and underscores are
-                ignored, and each part of a name such as "tabby, tabby cat" matches.
+            name_or_number: 281, "281", "class 281", a name, or a WordNet id. Case, spaces and
+                underscores are ignored, and each part of a name such as "tabby, tabby cat" matches.
 
         Returns:
             The number of the class.
@@ -73,6 +79,8 @@ class Labels:
             raise TargetError(f"Several classes are called {name_or_number!r}: {', '.join(map(str, found))}. Pass the number.")
         if number := re.fullmatch(r"\s*(?:class )?(\d+)\s*", name_or_number):
             return int(number[1])
+        if name_or_number in self.wordnet_ids:
+            return self.wordnet_ids.index(name_or_number)
         raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
 
     def _advice(self, name: str) -> str:
@@ -151,7 +159,8 @@ def read_labels(path: str | Path) -> Labels:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        names = _from_json(json.loads(text)) if Path(path).suffix.lower() == ".json" else _from_lines(text)
+        content = json.loads(text) if Path(path).suffix.lower() == ".json" else None
+        names = _from_lines(text) if content is None else _from_json(content)
     except OSError as error:
         raise LabelsError(
             f"The labels file {shown(path)} cannot be read ({error.strerror}). Check the path and its permissions."
@@ -162,7 +171,7 @@ def read_labels(path: str | Path) -> Labels:
         raise LabelsError(f"The labels file {shown(path)} has an unknown format ({error}). {_EXPECTED}") from error
     if not any(names):
         raise LabelsError(f"The labels file {shown(path)} contains no names. {_EXPECTED}")
-    return Labels(names)
+    return Labels(names, _wordnet_ids(content, names))
 
 
 _EXPECTED = (
@@ -175,13 +184,18 @@ def _from_lines(text: str) -> tuple[str, ...]:
 
 
 def _from_json(content: Any) -> tuple[str, ...]:
-    if isinstance(content, dict) and not isinstance(content.get("labels", 0), int):
-        content = content["labels"]
+    content = _unwrapped(content)
     if isinstance(content, dict):
         return _in_order(_numbered(key, value) for key, value in content.items())
     if isinstance(content, list):
         return _in_order(_from_entry(position, entry) for position, entry in enumerate(content))
     raise TypeError(f"Expected a list or an object. Received: {content!r:.60}")
+
+
+def _unwrapped(content: Any) -> Any:
+    """Return what an object has under "labels", unless that is the number of a class."""
+    is_inside = isinstance(content, dict) and not isinstance(content.get("labels", 0), int)
+    return content["labels"] if is_inside else content
 
 
 def _numbered(key: str, value: Any) -> tuple[int, str]:
@@ -194,6 +208,17 @@ def _from_entry(position: int, entry: Any) -> tuple[int, str]:
     if isinstance(entry, dict):
         return int(entry.get("id", position)), _text(entry["name"])
     return position, _text(entry)
+
+
+def _wordnet_ids(content: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the WordNet ids in Keras' file, or under "wnid"; () if a class has none."""
+    content = _unwrapped(content)
+    if isinstance(content, dict):
+        found = {int(key): value[0] for key, value in content.items() if isinstance(value, list) and len(value) > 1}
+    else:
+        entries = [(place, one) for place, one in enumerate(content or ()) if isinstance(one, dict) and "wnid" in one]
+        found = {int(one.get("id", place)): one["wnid"] for place, one in entries}
+    return tuple(str(found[place]) for place in range(len(names))) if set(found) >= set(range(len(names))) else ()
 
 
 def _text(name: Any) -> str:
@@ -225,7 +250,8 @@ def imagenet_labels() -> Labels:
         return Labels()
     with suppress(OutputError):  # they can still be returned
         write_atomically(path, content)
-    return Labels(_from_json(json.loads(content)))
+    names = _from_json(json.loads(content))
+    return Labels(names, _wordnet_ids(json.loads(content), names))
 
 
 def _fetch() -> bytes | None:

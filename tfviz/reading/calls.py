@@ -24,7 +24,11 @@ Runner = Callable[..., Any]  # a layer, or its `call`
 
 
 def calls_of(
-    readable: keras.Model | Call | Callable[[Any], Any], like: keras.KerasTensor | None = None, *, by_tensorflow: bool = True
+    readable: keras.Model | Call | Callable[[Any], Any],
+    like: keras.KerasTensor | None = None,
+    *,
+    by_tensorflow: bool = True,
+    free_tokens: bool = False,
 ) -> Trace | NotReadable:
     """Trace a model, a layer in a given call, or a function of one tensor.
 
@@ -32,12 +36,13 @@ def calls_of(
         readable: a model, a call of a layer, or (with `like`) a function.
         like: a symbolic tensor to call the function on.
         by_tensorflow: whether to let TensorFlow trace code that Keras cannot trace.
+        free_tokens: whether to trace a call for any number of tokens.
 
     Returns:
         The trace, or the reason why there is none.
     """
     if isinstance(readable, Call):
-        return _inside_call(readable, by_tensorflow)
+        return _inside_call(readable, by_tensorflow, free_tokens)
     if like is not None:
         return _inside_function(readable, like, by_tensorflow)
     return _inside_model(readable)
@@ -67,33 +72,50 @@ def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
     return shape and tree.map_shape_structure(lambda size: keras.KerasTensor((None, *size[1:])), shape)
 
 
-def _inside_call(call: Call, by_tensorflow: bool) -> Trace | NotReadable:
-    layer = call.operation
-    distinct = call.distinct_inputs
+def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | NotReadable:
+    layer, distinct = call.operation, call.distinct_inputs
+    shapes = [with_free_tokens(tensor.shape) if free_tokens else tensor.shape for tensor in distinct]
+    symbols = [keras.KerasTensor(shape, dtype=tensor.dtype) for shape, tensor in zip(shapes, distinct, strict=True)]
 
     def run_on(run: Runner, tensors: Sequence[tf.Tensor], **options: Any) -> Any:
         given = {id(symbol): x for symbol, x in zip(distinct, tensors, strict=True)}
         args, kwargs = call.on([given[id(symbol)] for symbol in call.inputs])
         return run(*args, **{**kwargs, **options})
 
-    def traced_on(symbols: list[keras.KerasTensor]) -> Trace | NotReadable:
-        if not isinstance(layer, keras.Layer):  # see keras_ops.is_attention
-            return tensorflow_tracer.traced(None, symbols, lambda tensors: run_on(keras_ops.exact_attention(layer), tensors))
-        return _traced(layer, symbols, run_on, by_tensorflow)
-
-    found = traced_on([keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in distinct])
-    free = [keras.KerasTensor(_with_free_tokens(tensor.shape), dtype=tensor.dtype) for tensor in distinct]
-    if isinstance(found, NotReadable) and by_tensorflow and any(len(tensor.shape) == 3 for tensor in distinct):
-        # A layer may declare a wrong number of tokens, as KerasHub's DINOv3 does for wide images.
-        second = traced_on(free)
-        found = second if isinstance(second, Trace) else found
+    if isinstance(layer, keras.Layer):
+        found = _traced(layer, symbols, run_on, by_tensorflow)
+    elif by_tensorflow:  # see keras_ops.is_attention
+        found = tensorflow_tracer.traced(
+            None, symbols, lambda x: run_on(keras_ops.exact_attention(layer), list(tree.flatten(x)))
+        )
+    else:
+        found = NotReadable("is read with TensorFlow")
     if isinstance(found, Trace) and len(found.returned) != len(call.outputs):
         return NotReadable("returns a different number of tensors when traced")
     return found
 
 
-def _with_free_tokens(shape: Sequence[int | None]) -> Sequence[int | None]:
-    return (shape[0], None, shape[2]) if len(shape) == 3 else shape
+def with_free_tokens(shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Return the shape of a sequence (N, tokens, K) with any number of tokens; other shapes as they are."""
+    return (shape[0], None, shape[2]) if len(shape) == 3 else tuple(shape)
+
+
+def declares_wrong_tokens(call: Call) -> bool:
+    """Return whether a layer makes another number of tokens of an image than it declares.
+
+    KerasHub's DINOv3 declares as many rows as columns, and its SigLIP a class token that it does not
+    have. Sizes after such a layer can't be trusted.
+    """
+    shapes = [tensor.shape for tensor in (*call.inputs, *call.outputs)]
+    if [len(shape) for shape in shapes] != [4, 3] or any(None in shape[1:] for shape in shapes):
+        return False
+    image = tf.zeros((1, *shapes[0][1:]), call.inputs[0].dtype)
+    try:
+        with keras_internals.untouched(call.operation):
+            args, kwargs = call.on([image])
+            return tuple(call.operation(*args, **kwargs).shape[1:]) != tuple(shapes[1][1:])
+    except Exception:  # Code that cannot run here is reported when it is read.
+        return False
 
 
 def _inside_function(function: Callable[[Any], Any], like: keras.KerasTensor, by_tensorflow: bool) -> Trace | NotReadable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -22,7 +23,18 @@ def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
-    given = noise([(tuple(n or 2 for n in symbol.shape), symbol.dtype) for symbol in symbols])
+    try:
+        return _compute_alike(trace, function, symbols, batch=2)
+    except Exception:
+        # Attention within masked windows needs a multiple of the number of windows.
+        batch = math.lcm(2, *(symbol.shape[0] or 1 for symbol in symbols if symbol.shape))
+        if batch == 2:
+            raise
+        return _compute_alike(trace, function, symbols, batch)
+
+
+def _compute_alike(trace: Trace, function: Callable[..., object], symbols: Sequence[keras.KerasTensor], batch: int) -> bool:
+    given = noise([(tuple(n or batch for n in symbol.shape), symbol.dtype) for symbol in symbols])
     values = {id(symbol): x for symbol, x in zip(symbols, given, strict=True)}
     for call in trace.calls:
         args, kwargs = call.arguments.fill_in(values)

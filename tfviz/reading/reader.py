@@ -25,7 +25,7 @@ from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
 from tfviz.nesting import Nested
 from tfviz.reading import keras_layers, keras_ops
-from tfviz.reading.calls import calls_of, step_of, symbolic_images, takes_training
+from tfviz.reading.calls import calls_of, declares_wrong_tokens, step_of, symbolic_images, takes_training, with_free_tokens
 from tfviz.reading.opaque_contents import TracedContents
 from tfviz.reading.relu_patterns import Expression, ReluPattern, relu_of
 from tfviz.reading.stages import Compute, Stage
@@ -129,6 +129,7 @@ class _Reader:
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
+        self.has_free_tokens = False  # whether a layer declared a wrong number of tokens
         self.is_in_code = False  # whether the calls being read were found by tracing
         # the call behind each symbolic tensor, by the tensor's id
         self.makers: dict[int, Call] = {}
@@ -193,7 +194,9 @@ class _Reader:
 
     def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
         """Trace the code of a call, or add it as opaque."""
-        inner = calls_of(call, by_tensorflow=self.by_tensorflow)
+        if not self.has_free_tokens and not keras_layers.is_from_keras(type(call.operation)):
+            self.has_free_tokens = declares_wrong_tokens(call)
+        inner = calls_of(call, by_tensorflow=self.by_tensorflow, free_tokens=self.has_free_tokens)
         if isinstance(inner, NotReadable):
             self._add_opaque(call, values, path, inner)
             return True
@@ -249,7 +252,7 @@ class _Reader:
             reads = made if number == 0 else outputs
             inputs = reads if stage.reads is None else [made[i] for i in stage.reads]
             symbols = call.outputs if number == len(stages) - 1 else call.outputs[:1]
-            outputs = [Value.of(tensor) for tensor in symbols]
+            outputs = [self._value(tensor) for tensor in symbols]
             made = [*made, *outputs]
             self._append(call, stage.operation, inputs, outputs, path, stage.compute)
         values.update({id(tensor): value for tensor, value in zip(call.outputs, outputs, strict=True)})
@@ -265,13 +268,19 @@ class _Reader:
         compute: Compute | None,
     ) -> None:
         layer = call.operation
-        run = _caller(call, self.is_in_code) if compute is None else _masked(layer, compute)
+        run = _caller(call, self.is_in_code, outputs) if compute is None else _masked(layer, compute)
         if isinstance(operation, Opaque):
             operation = _with_contents(operation, layer, run, inputs)
         if isinstance(operation, Identity) and len(outputs) > 1:
             # Each output is one of the inputs, so no single input carries the signal.
             operation = Move(name=operation.name)
         self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
+
+    def _value(self, tensor: keras.KerasTensor) -> Value:
+        value = Value.of(tensor)
+        if self.has_free_tokens:
+            value.shape = with_free_tokens(value.shape)
+        return value
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
         """Add a layer's activation. A user's function is opened, or opaque if untraceable."""
@@ -291,7 +300,7 @@ class _Reader:
             contents = TracedContents.of(None, _on_one(function), inputs, is_pointwise=True)
             name = type(layer).__name__
             operation = Opaque(name=name, reason=inner.reason, contents=contents, cause=inner.cause)
-        values[id(tensor)] = Value.of(tensor)
+        values[id(tensor)] = self._value(tensor)
         compute = _masked(layer, _on_one(function))
         self.graph.steps.append(Step(path, operation, tuple(inputs), (values[id(tensor)],), compute, layer))
 
@@ -307,7 +316,7 @@ class _Reader:
     def _add_relu(self, call: Call, relu: ReluPattern, values: dict[int, Value], path: str) -> None:
         """Add a handwritten ReLU as a ReLU."""
         (tensor,) = call.outputs
-        values[id(tensor)] = Value.of(tensor)
+        values[id(tensor)] = self._value(tensor)
         operation = Relu(name=type(call.operation).__name__, max_value=relu.max_value)
         compute = _on_one(relu.function)
         self.graph.steps.append(Step(path, operation, (values[id(relu.x)],), (values[id(tensor)],), compute, call.operation))
@@ -352,7 +361,7 @@ def _names(trace: Trace) -> dict[int, str]:
     return names
 
 
-def _caller(call: Call, is_traced: bool) -> Compute:
+def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
     """Run a recorded call on new tensors, at inference."""
     operation = call.operation
     # Random augmentation is active unless training=False; outer layers pass the argument on.
@@ -365,20 +374,20 @@ def _caller(call: Call, is_traced: bool) -> Compute:
         outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
         outputs = [x for x in outputs if tf.is_tensor(x)]
         if not isinstance(operation, keras.Layer):
-            _restore_sizes(outputs, call.outputs)
+            _restore_sizes(outputs, made)
         return outputs
 
     return compute
 
 
-def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[keras.KerasTensor]) -> None:
+def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
     """Set the sizes that Keras recorded on traced tensors.
 
     Before Keras 3.14, `ops.tile` drops all of them.
     """
-    for output, symbol in zip(outputs, recorded, strict=False):
-        if not tf.executing_eagerly() and output.shape.is_compatible_with(symbol.shape):
-            output.set_shape(symbol.shape)
+    for output, value in zip(outputs, recorded, strict=False):
+        if not tf.executing_eagerly() and output.shape.is_compatible_with(value.shape):
+            output.set_shape(value.shape)
 
 
 def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:

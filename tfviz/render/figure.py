@@ -9,13 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
+from tfviz.errors import OptionError
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.data_kinds import kind_of
 from tfviz.render.grid import Attributions, Column, Grid, Scores, grid_of
 from tfviz.render.notebook_figure import NotebookFigure
 from tfviz.render.overlays import Look, Underlay
 from tfviz.render.pictures import Arrays, Picture
+from tfviz.render.signals import plot_signals
 from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
+from tfviz.render.volumes import plot_volumes
 
 # Inches. To fit a screen, more columns make each one narrower, down to the width of its title.
 WIDEST_FIGURE = 16.0
@@ -32,6 +36,8 @@ def plot(
     images: Arrays,
     attributions: Attributions,
     *,
+    kind: str | None = None,
+    slices: Sequence[int] | None = None,
     captions: Sequence[str | None] | None = None,
     scores: Scores | None = None,
     styles: Mapping[str, str] | None = None,
@@ -48,11 +54,20 @@ def plot(
     with the highest score, or with the strongest map if there are no scores. Maps below 2% are
     nearly empty and are drawn dimmed.
 
+    Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
+    `alpha`, `underlay` and `preprocessing` don't apply to signals.
+
     Args:
-        images: as for `overlay`.
+        images: images as for `overlay`; signals (N, T, C), one (T, C), or a list of (T, C); or
+            volumes or videos (N, D, H, W, C), or a list of (D, H, W, C).
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles: a key of `tfviz.METHODS` as the method's name, any
             other key unchanged.
+        kind: "image", "signal" or "volume". None tells by the shape: three axes are a single image
+            (H, W, C), unless the maps have a row for each of N signals and the values or the shape
+            are not those of an image.
+        slices: the slices or frames of volumes to draw. None means up to six: evenly spaced ones,
+            and that with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
         scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:,
             281]}, to write below the maps. For maps without a target, use the method's key.
@@ -70,11 +85,29 @@ def plot(
         a cell. Its axes are the images and maps, row by row, then the legend, then the color bars.
 
     Raises:
-        ImageError: as for `overlay`, or the number of captions or scores differs from that of the
-            images.
-        OptionError: as for `overlay`, or a key of `scores` or `styles` has no maps.
+        ImageError: as for `overlay`, signals or volumes have the wrong shape, or the number of
+            captions or scores differs from that of the images.
+        OptionError: as for `overlay`, a key of `scores` or `styles` has no maps, or the kind or a
+            slice does not exist.
     """
     look = Look(alpha, underlay, cmap)
+    kind = kind_of(images, attributions, kind)
+    if slices is not None and kind != "volume":
+        raise OptionError(f"`slices` applies to volumes (N, D, H, W, C). Received: {kind}s.")
+    if kind == "signal":
+        return plot_signals(images, attributions, captions=captions, scores=scores, styles=styles, scale=scale, cmap=cmap)
+    if kind == "volume":
+        return plot_volumes(
+            images,
+            attributions,
+            slices=slices,
+            captions=captions,
+            scores=scores,
+            styles=styles,
+            look=look,
+            scale=scale,
+            preprocessing=preprocessing,
+        )
     grid = grid_of(
         images,
         attributions,

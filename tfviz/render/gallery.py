@@ -20,6 +20,10 @@ from tfviz.render.strength import SCALES, meaning_of
 PAGE = "index.html"
 NO_TARGET = "Independent of the class"
 TEMPLATE = Path(__file__).with_name("gallery.html")
+STRENGTHS = (
+    "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
+    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,11 @@ def write_gallery(
     questions: Mapping[str, str] | None = None,
     scale: str = "map",
     look: Look | None = None,
+    page: str = PAGE,
+    preface: str = "",
+    captions: str = STRENGTHS,
 ) -> Path:
-    """Write `index.html`, replacing an older one. The page appears complete or not at all.
+    """Write a page, replacing an older one. It appears complete or not at all.
 
     Args:
         folder: the folder of the image files. It is created if necessary.
@@ -98,6 +105,9 @@ def write_gallery(
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
+        page: the name of the page.
+        preface: HTML to show above the images.
+        captions: what the strengths below the maps mean.
 
     Returns:
         The path of the page.
@@ -107,20 +117,21 @@ def write_gallery(
     """
     methods = list(dict.fromkeys(one.method for entry in entries for one in entry.maps))
     styles = {one.style for entry in entries for one in entry.maps}
-    page = Template(TEMPLATE.read_text("utf-8")).substitute(
+    text = Template(TEMPLATE.read_text("utf-8")).substitute(
         title=html.escape(title),
         subtitle=_optional('<p class="subtitle">{}</p>', html.escape(subtitle)),
+        preface=preface,
         summary=_summary(entries, methods, failures),
         filter=_filter(methods),
         scale=_scale_switch(scale) if any(one.other_path for entry in entries for one in entry.maps) else "",
-        strengths=_optional('<p class="quiet">{}</p>', _STRENGTHS if _has_strengths(entries) else ""),
+        strengths=_optional('<p class="quiet">{}</p>', html.escape(captions) if _has_strengths(entries) else ""),
         legend="".join(_legend(style, scale, look or Look()) for style in STYLES if style in styles),
         questions=_questions(questions or {}, methods),
         entries="\n".join(_entry(entry) for entry in entries),
         failures=_failures(failures),
     )
     # In a file name that is not valid Unicode, the text shows "?"; the link stays correct.
-    return _replace(Path(folder) / PAGE, page.encode("utf-8", errors="replace"))
+    return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))
 
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
@@ -142,12 +153,6 @@ def _filter(methods: Sequence[str]) -> str:
         for method in methods
     )
     return f'<fieldset id="filter"><legend>Methods</legend>{boxes}</fieldset>'
-
-
-_STRENGTHS = (
-    "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
-    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
-)
 
 
 def _has_strengths(entries: Sequence[GalleryEntry]) -> bool:

@@ -120,27 +120,64 @@ def grid_of(
         ImageError: see `plot`.
         OptionError: see `plot`.
     """
-    if not isinstance(attributions, Mapping) or not attributions:
-        raise OptionError(
-            '`attributions` must be a dict from methods to maps, such as {"grad_cam": maps}. '
-            f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
-        )
-    if scale not in SCALES:
-        raise OptionError(f"Unknown scale {scale!r}. {near_matches(str(scale), SCALES)}")
+    targets = targets_of(attributions)
     pictures = pictures_of(images, preprocessing)
     maps = {
-        method: {target: maps_of(one, count=len(pictures), single=is_single(images)) for target, one in _targets(given).items()}
-        for method, given in attributions.items()
+        method: {target: maps_of(one, count=len(pictures), single=is_single(images)) for target, one in given.items()}
+        for method, given in targets.items()
     }
+    columns = columns_of(maps, len(pictures), scores=scores, styles=styles, scale=scale)
+    return Grid(pictures, columns, captions_of(captions, len(pictures)), look, scale)
+
+
+def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
+    """Return the attributions as method -> target -> maps; the target is "" if there is only one.
+
+    Raises:
+        OptionError: they are no such dict, or an empty one.
+    """
+    if not isinstance(attributions, Mapping) or not attributions:
+        raise OptionError(
+            '`attributions` must be a dict with the maps of each method, such as {"grad_cam": maps}. '
+            f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
+        )
+    return {method: _targets(given) for method, given in attributions.items()}
+
+
+def columns_of(
+    maps: Mapping[str, Mapping[str, list[Map]]],
+    count: int,
+    *,
+    scores: Scores | None,
+    styles: Mapping[str, str] | None,
+    scale: str,
+) -> list[Column]:
+    """Build a column per method and target.
+
+    Args:
+        maps: method -> target -> one map per image.
+        count: the number of images.
+        scores: see `plot`.
+        styles: see `plot`.
+        scale: see `plot`.
+
+    Returns:
+        The columns, in the order of the maps.
+
+    Raises:
+        ImageError: see `plot`.
+        OptionError: see `plot`.
+    """
+    if scale not in SCALES:
+        raise OptionError(f"Unknown scale {scale!r}. {near_matches(str(scale), SCALES)}")
     for key in dict(styles or {}).keys() - maps.keys():
         raise OptionError(f"`styles` has an entry for {key!r}, which has no maps. {near_matches(key, maps)}")
-    known_scores = _scores(scores or {}, maps, len(pictures))
-    columns = [
+    known_scores = _scores(scores or {}, maps, count)
+    return [
         column
         for method, targets in maps.items()
         for column in _columns(method, targets, known_scores, dict(styles or {}).get(method), scale)
     ]
-    return Grid(pictures, columns, _captions(captions, len(pictures)), look, scale)
 
 
 def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
@@ -149,7 +186,8 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
     return {str(target): one for target, one in given.items()} if isinstance(given, Mapping) else {"": given}
 
 
-def _own_style(key: str) -> str | None:
+def own_style(key: str) -> str | None:
+    """Return the style of a method; None for a key that is no method."""
     return METHOD_STYLES.get(key) or (LOOKS[key].style if key in LOOKS else None)
 
 
@@ -157,7 +195,7 @@ def _columns(
     method: str, targets: Mapping[str, list[Map]], scores: Mapping[str, list[float]], style: str | None, scale: str
 ) -> list[Column]:
     """Build one column per target of a method."""
-    style = style_of(next(iter(targets.values())), style or _own_style(method.replace("-", "_")))
+    style = style_of(next(iter(targets.values())), style or own_style(method.replace("-", "_")))
     names = list(targets)
     own_scores = [scores.get(target or method) for target in names]
     rows = [
@@ -204,7 +242,12 @@ def _scores(scores: Scores, maps: Mapping[str, Mapping[str, list[Map]]], count: 
     return found
 
 
-def _captions(captions: Sequence[str | None] | None, count: int) -> list[str]:
+def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
+    """Return one caption per image, "" where there is none.
+
+    Raises:
+        ImageError: their number differs from that of the images.
+    """
     if captions is None:
         return [""] * count
     captions = [captions] if isinstance(captions, str) else list(captions)

@@ -30,8 +30,10 @@ TITLES = {
     "visual_backprop": "VisualBackProp",
     "score_cam": "Score-CAM",
     "ablation_cam": "Ablation-CAM",
-    "smooth_grad": "SmoothGrad",
-    "rise": "RISE",
+    "integrated_gradients": "Integrated gradients",
+    "expected_gradients": "Expected gradients",
+    "attention_rollout": "Attention rollout",
+    "gradient_attention": "Gradient attention",
 }
 # Fonts for scripts that Matplotlib's default font does not cover, used if installed.
 FALLBACK_FONTS = (

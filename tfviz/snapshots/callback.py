@@ -76,6 +76,9 @@ class SnapshotCallback(keras.callbacks.Callback):
             of a dataset, if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
             `images`, in their original colors if `load_images` returned them.
+        kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
+            videos (N, D, H, W, C), which are drawn as slices. None tells images from volumes by
+            their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing.
         underlay: whether to draw the image under the maps in "gray" or in "color".
@@ -107,6 +110,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         choose: str = "first",
         truth: npt.ArrayLike | Sequence[str] | None = None,
         pictures: Any = None,
+        kind: str | None = None,
         preprocessing: Preprocessing | str | None = None,
         underlay: Underlay = "gray",
         labels: Any = None,
@@ -125,7 +129,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.log_dir = Path(log_dir)
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
-        self._images = fixed_images(images, max_images, pictures, choose=choose, preprocessing=preprocessing)
+        self._images = fixed_images(images, max_images, pictures, choose=choose, preprocessing=preprocessing, kind=kind)
         self._labels = _checked_labels(labels)
         names = labels_from(labels)
         self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
@@ -158,7 +162,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._progress.begin(max(self._progress.step, folder.step))
         self._schedule.begin(self._progress.step)
         self._session = Session(
-            Writer(folder, self._sinks, self._methods, self._images.pictures, self._faults, self._look),
+            Writer(folder, self._sinks, self._methods, self._images.canvas, self._faults, self._look),
             self._max_queued,
         )
         self._has_started, self._validation = False, {}

@@ -13,6 +13,7 @@ from tfviz.snapshots.exposure import Exposure
 from tfviz.snapshots.faults import Faults, reason
 from tfviz.snapshots.fixed_images import FixedImages
 from tfviz.snapshots.named_methods import NamedMethod
+from tfviz.target_functions.array_target import ArrayTarget
 from tfviz.targets import At
 
 
@@ -65,6 +66,8 @@ def checked_target(target: Any, images: FixedImages) -> Any:
     """
     if isinstance(target, dict):
         raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")
+    if isinstance(target, ArrayTarget) and target.rows is not None and target.rows == images.given:
+        return target[images.numbers]
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:
         return target
     rows = len(target)

@@ -11,14 +11,17 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfviz.errors import ImageError, OptionError
+from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.canvas import Canvas, SignalCanvas, VolumeCanvas
+from tfviz.render.data_kinds import KINDS
 from tfviz.render.pictures import Picture, pictures_of
 from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.datasets import detached_copy
 from tfviz.snapshots.generators import preserve_global_generators
 
+RANKS = {"signal": 3, "image": 4, "volume": 5}
 _EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.utils.PyDataset"
 
 
@@ -28,7 +31,7 @@ class FixedImages:
 
     Attributes:
         inputs: arrays nested like the model's inputs.
-        pictures: the images to draw maps over, uint8 RGB.
+        canvas: the pictures to draw maps over.
         shown_input: the index of the drawn input among the flat inputs.
         given: the number of images given, if known without reading them all. Otherwise, the number
             selected.
@@ -37,11 +40,16 @@ class FixedImages:
     """
 
     inputs: Any
-    pictures: list[Picture]
+    canvas: Canvas
     shown_input: int
     given: int
     numbers: np.ndarray
     labels: np.ndarray | None
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The pictures to draw maps over, uint8 RGB."""
+        return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
         """Return the rows of the selected images, from an array with one row per given image."""
@@ -60,6 +68,7 @@ def fixed_images(
     *,
     choose: str = "first",
     preprocessing: Preprocessing | str | None = None,
+    kind: str | None = None,
 ) -> FixedImages:
     """Select the first `most` images, or as many evenly spaced ones.
 
@@ -71,27 +80,37 @@ def fixed_images(
             `images`.
         choose: "first" or "spread", the latter for arrays only.
         preprocessing: how the images were preprocessed. It is undone before they are drawn.
+        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None tells images
+            from volumes by their axes.
 
     Returns:
         The selected images.
 
     Raises:
         ImageError: there are no images, a picture is missing, or they exceed the limits of a run.
-        OptionError: `most` or `choose` is invalid.
+        OptionError: `most`, `choose` or `kind` is invalid.
     """
+    if kind not in (None, *KINDS):
+        raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"`max_images` must be a positive integer. Received: {most!r}.")
+    rank = RANKS[kind] if kind else None
     given = _count(images)
     numbers = np.arange(int(most)) if choose == "first" else _spread(choose, given, int(most))
     if choose != "first":
         images = _rows(images, numbers)
         pictures = pictures if pictures is None or len(pictures) != given else _rows(pictures, numbers)
     with preserve_global_generators():
-        inputs, labels = _first(_batches(images), min(int(most), MAX_IMAGES + 1))
+        inputs, labels = _first(_batches(images, rank or 4), min(int(most), MAX_IMAGES + 1), rank)
     flat = tree.flatten(inputs)
     if len(flat[0]) > MAX_IMAGES:
         raise ImageError(f"A run holds at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
-    count, shown = len(flat[0]), [array.ndim for array in flat].index(4)
+    count, ranks = len(flat[0]), [array.ndim for array in flat]
+    rank = rank or next(rank for rank in (4, 5) if rank in ranks)
+    shown = ranks.index(rank)
+    if pictures is None and rank != 4:
+        canvas = SignalCanvas(flat[shown]) if rank == 3 else VolumeCanvas(flat[shown], preprocessing)
+        return FixedImages(inputs, canvas, shown, count if given is None else given, numbers[:count], labels)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
             f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
@@ -107,7 +126,7 @@ def fixed_images(
                 f"Image {number} is {width} x {height} pixels; the limit is {MAX_SIDE_PX} per side. Pass smaller images, or "
                 "smaller pictures to draw on (pictures=...)."
             )
-    return FixedImages(inputs, drawn[:count], shown, count if given is None else given, numbers[:count], labels)
+    return FixedImages(inputs, Canvas(drawn[:count]), shown, count if given is None else given, numbers[:count], labels)
 
 
 def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
@@ -143,11 +162,11 @@ def _rows(images: Any, numbers: np.ndarray) -> Any:
     return tree.map_structure(lambda array: (array if isinstance(array, np.ndarray) else np.asarray(array))[numbers], images)
 
 
-def _batches(images: Any) -> Iterator[tuple[Any, np.ndarray | None]]:
+def _batches(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
     """Yield batches of images with a dataset's labels."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
-            yield _as_batch(_images_of(element), _labels_of(element))
+            yield _as_batch(_images_of(element), _labels_of(element), rank)
     elif isinstance(images, keras.utils.PyDataset):
         number = 0
         while images.num_batches is None or number < images.num_batches:
@@ -167,10 +186,10 @@ def _images_of(element: Any) -> Any:
     return element[0] if isinstance(element, (tuple, list)) else element
 
 
-def _as_batch(element: Any, label: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
     """Turn a single image into a batch of one."""
     element = _as_arrays(element)
-    if max(array.ndim for array in tree.flatten(element)) != 3:
+    if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label
     return tree.map_structure(lambda array: array[None], element), None if label is None else label[None]
 
@@ -187,13 +206,13 @@ def _as_arrays(images: Any) -> Any:
     return tree.map_structure(np.asarray, images)
 
 
-def _first(batches: Iterator[tuple[Any, np.ndarray | None]], most: int) -> tuple[Any, np.ndarray | None]:
+def _first(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
     """Join the first `most` rows of the batches."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0
     for batch, beside in batches:
-        _require_images(batch)
+        _require_images(batch, rank)
         sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
         if len(sizes) > 1:
             raise ImageError(f"All inputs of the model need the same number of images. Received: {sorted(sizes)}.")
@@ -212,8 +231,9 @@ def _first(batches: Iterator[tuple[Any, np.ndarray | None]], most: int) -> tuple
     return together, None if any(one is None for one in labels) else np.concatenate(labels)  # type: ignore[arg-type]
 
 
-def _require_images(batch: Any) -> None:
+def _require_images(batch: Any, rank: int | None) -> None:
     shapes = [array.shape for array in tree.flatten(batch)]
-    if all(len(shape) != 4 for shape in shapes):
-        hint = " For a single image, pass image[None]." if len(shapes) == 1 and len(shapes[0]) == 3 else ""
+    if all(len(shape) not in ((4, 5) if rank is None else (rank,)) for shape in shapes):
+        is_single = len(shapes) == 1 and len(shapes[0]) == 3
+        hint = ' For a single image, pass image[None]; for signals (N, T, C), pass kind="signal".' if is_single else ""
         raise ImageError(f"Expected images as {_EXPECTED}. Received: shapes {', '.join(map(str, shapes))}.{hint}")

@@ -15,6 +15,7 @@ from tfviz import class_scores
 from tfviz.errors import OptionError
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
+from tfviz.methods.noise import NoiseExplainer
 from tfviz.render.titles import title_of
 from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, Style, shortened
 
@@ -82,16 +83,22 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
     """Build explainers of `model` for the keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
-    count, seen = Counter(explainer.key for explainer in explainers), Counter[str]()
+    titles = [_title(explainer) for explainer in explainers]
+    count, seen = Counter(titles), Counter[str]()
     named = []
-    for explainer in explainers:
+    for explainer, title in zip(explainers, titles, strict=True):
         key = explainer.key
         seen[key] += 1
-        name, title = (key if seen[key] == 1 else f"{key}-{seen[key]}"), title_of(key)
-        if count[key] > 1:
+        if count[title] > 1:
             title += f" ({getattr(explainer, 'layer_path', None) or seen[key]})"
-        named.append(NamedMethod(name, title, explainer))
+        named.append(NamedMethod(key if seen[key] == 1 else f"{key}-{seen[key]}", title, explainer))
     return named
+
+
+def _title(explainer: Explainer) -> str:
+    """Return the title of the method, with that of the method whose maps it combines."""
+    base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
+    return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 
 
 def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None:

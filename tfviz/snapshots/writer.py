@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfviz.errors import ImageError, TfvizError, shown
+from tfviz.render.canvas import Canvas
 from tfviz.render.overlays import Look, blended
-from tfviz.render.pictures import Picture, maps_of
+from tfviz.render.pictures import Picture
 from tfviz.render.strength import strengths_of
 from tfviz.runs.run_folder import RunFolder
 from tfviz.runs.schema import MAX_ERROR_TEXT, MAX_LOGS, Prediction, shortened
@@ -33,12 +34,13 @@ class Writer:
         folder: RunFolder,
         sinks: Sequence[Sink],
         methods: Sequence[NamedMethod],
-        images: list[Picture],
+        canvas: Canvas,
         faults: Faults,
         look: Look,
     ) -> None:
         self.look = look
-        self.folder, self.sinks, self.methods, self.images, self.faults = folder, sinks, methods, images, faults
+        self.folder, self.sinks, self.methods, self.faults = folder, sinks, methods, faults
+        self.canvas, self.images = canvas, canvas.pictures
         self._sinks_run_id: str | None = None  # the run that the sinks were opened for
 
     def write(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
@@ -85,13 +87,12 @@ class Writer:
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
         """Return a method's maps drawn over the images, and descriptions of their strength."""
-        key, style = method.explainer.key, method.explainer.style
-        maps = maps_of(list(attribution), count=len(self.images))
-        strengths = [strengths_of(key, [one], [""], style, None)[0] for one in maps]
+        key, style = method.explainer.key, self.canvas.style(method.explainer.style)
+        strengths = [strengths_of(key, [one], [""], style, None)[0] for one in self.canvas.maps(list(attribution))]
+        maps = [self.canvas.placed(values, index) for index, values in enumerate(attribution)]
         rows = zip(self.images, maps, strengths, strict=True)
-        return [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows], [
-            strength.words for strength in strengths
-        ]
+        drawn = [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows]
+        return [self.canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
         """Return the explained class of each image and its score, if the user chose one."""

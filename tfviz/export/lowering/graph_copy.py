@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfviz.export.lowering.loops import Unroller, run_needed
-from tfviz.graph.backprop import traced_for_float32
+from tfviz.export.lowering.loops import Unroller, run_needed, with_known_shape
+from tfviz.graph.conversion import tracing_for_conversion
 from tfviz.nesting import Nested
 from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
@@ -29,7 +29,7 @@ def traced(
     function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
-    with inlined_functions(), traced_for_float32():
+    with inlined_functions(), tracing_for_conversion(in_float32=True):
         # Only calls are inlined, and get_concrete_function isn't one: this function stays a
         # function.
         return tf.function(function, autograph=False).get_concrete_function(*specs)
@@ -80,6 +80,7 @@ class _Copy:
         self.unroller = Unroller(self.run, images)
         self.variables = function.graph.variables
         self.constants: dict[int, tf.Tensor] = {}
+        self.graph = tf.compat.v1.get_default_graph()
         captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
         self.captured = {x.name: _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
@@ -103,8 +104,9 @@ class _Copy:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():
                 own = _as_float32(variable.read_value()).numpy()
-            self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
-        return self.constants[id(handle)]
+            with self.graph.as_default():  # a loop reads it from outside
+                self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
+        return with_known_shape(self.constants[id(handle)])
 
 
 def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfviz.errors import ExportError
 from tfviz.export.lowering import tensor_lists
 from tfviz.export.lowering.tensor_lists import TensorList
+from tfviz.graph.conversion import LOOP_OVER_COPIES
 from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_constant, is_shape
 from tfviz.tensorflow_internals import function_graph
@@ -121,6 +122,8 @@ class Unroller:
         return tf.where(known < 0, tf.shape(self.batch, shape.dtype)[0], known)
 
     def _loop(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
+        if operation.name.rpartition("/")[2].startswith(LOOP_OVER_COPIES):
+            return self._kept(operation, inputs)
         for _ in range(_MAX_STEPS + 1):
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
@@ -128,6 +131,28 @@ class Unroller:
         raise ExportError(
             f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
         )
+
+    def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
+        """Run a loop as a loop. What it only reads stays outside."""
+        graph = function_graph(operation, "body")
+        changed = [i for i, (x, y) in enumerate(zip(graph.inputs, graph.outputs, strict=True)) if x is not y]
+
+        def with_state(state: Sequence[tf.Tensor]) -> list[Any]:
+            now = dict(zip(changed, state, strict=True))
+            return [now.get(i, x if _is_variable(x) else with_known_shape(x)) for i, x in enumerate(inputs)]
+
+        def step(*state: tf.Tensor) -> list[tf.Tensor]:
+            after = self._call(operation, "body", with_state([tf.ensure_shape(x, x.shape) for x in state]))
+            return [after[i] for i in changed]
+
+        found = tf.while_loop(
+            lambda *state: self._call(operation, "cond", with_state(state))[0],
+            step,
+            [inputs[i] for i in changed],
+            parallel_iterations=1,
+            name=LOOP_OVER_COPIES,
+        )
+        return with_state(found)
 
     def _branch(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         condition, *given = inputs
@@ -169,3 +194,15 @@ class Unroller:
             given = [tf.constant(value, one.dtype) for value, one in zip(given, x.op.inputs, strict=True)]
             value = np.asarray(replay.run(x.op, given)[x.value_index])
         return None if x.op.type in _PARTS and (value == _FREE).any() else value
+
+
+def with_known_shape(x: tf.Tensor) -> tf.Tensor:
+    """Return a tensor, which the body of a loop may read from outside, with its shape.
+
+    tf2onnx does not know the shapes of what a body reads.
+    """
+    return x if getattr(x, "graph", None) is tf.compat.v1.get_default_graph() else tf.ensure_shape(x, x.shape)
+
+
+def _is_variable(x: tf.Tensor | tf.Variable) -> bool:
+    return isinstance(x, tf.Variable) or x.dtype == tf.resource

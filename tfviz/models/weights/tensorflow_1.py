@@ -19,7 +19,9 @@ _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return the preprocessing of these weights: the central square, BGR, minus the mean."""
+    """Return the preprocessing of these weights: the central square in BGR, with the mean
+    subtracted.
+    """
     return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 

@@ -1,0 +1,189 @@
+"""Small vision transformers with random weights, one for each common way of building them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from support.networks import with_random_weights
+
+SIZE = (24, 32, 3)  # 3 × 4 patches of 8 × 8
+GRID = (3, 4)
+GOLDEN = ["vit", "vit_gap", "deit", "dinov2", "dinov3", "cct", "handmade", "grouped", "plain"]
+
+
+def golden(shared: Path, name: str) -> tuple[keras.Model, dict[str, np.ndarray]]:
+    """Return a network of golden/vit and its float64 answers."""
+    import keras_hub  # noqa: F401  # registers its layers
+
+    folder = shared / "golden" / "vit"
+    if name in ("plain", "cct"):
+        namespace: dict[str, Any] = {"__name__": "golden_vit_layers"}
+        exec(compile((folder / "custom_layers.py").read_text(), "custom_layers.py", "exec"), namespace)
+    model = keras.models.load_model(folder / f"{name}.keras", compile=False)
+    return model, dict(np.load(folder / f"{name}.expected.npz"))
+
+
+def patches(image: Any, name: str = "patches") -> Any:
+    x = layers.Conv2D(12, 8, strides=8, name=name)(image)
+    return layers.Reshape((12, 12), name="tokens")(x)
+
+
+def multi_head(x: Any, number: int) -> Any:
+    return layers.MultiHeadAttention(2, 6, name=f"attention_{number}")(x, x)
+
+
+def with_dropout(x: Any, number: int) -> Any:
+    return layers.MultiHeadAttention(2, 6, dropout=0.2, name=f"attention_{number}")(x, x)
+
+
+def flash(x: Any, number: int) -> Any:
+    return layers.MultiHeadAttention(2, 6, flash_attention=True, name=f"attention_{number}")(x, x)
+
+
+def grouped(x: Any, number: int) -> Any:
+    return layers.GroupQueryAttention(3, 4, 2, name=f"attention_{number}")(x, x)
+
+
+def single_head(x: Any, number: int) -> Any:
+    queries, values = layers.Dense(12, name=f"query_{number}")(x), layers.Dense(12, name=f"value_{number}")(x)
+    return layers.Attention(use_scale=True, name=f"attention_{number}")([queries, values])
+
+
+def additive(x: Any, number: int) -> Any:
+    return layers.AdditiveAttention(name=f"attention_{number}")([x, layers.Dense(12, name=f"value_{number}")(x)])
+
+
+def by_operation(x: Any, number: int) -> Any:
+    heads = [layers.Reshape((12, 2, 6))(layers.Dense(12, name=f"{name}_{number}")(x)) for name in ("q", "k", "v")]
+    return layers.Dense(12, name=f"out_{number}")(layers.Reshape((12, 12))(ops.dot_product_attention(*heads)))
+
+
+def by_hand(x: Any, number: int) -> Any:
+    joint = ops.transpose(ops.reshape(layers.Dense(36, name=f"qkv_{number}")(x), (-1, 12, 3, 2, 6)), (2, 0, 3, 1, 4))
+    queries, keys, values = joint[0], joint[1], joint[2]
+    P = ops.softmax(ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * 6**-0.5)
+    mixed = ops.reshape(ops.transpose(ops.matmul(P, values), (0, 2, 1, 3)), (-1, 12, 12))
+    return layers.Dense(12, name=f"out_{number}")(mixed)
+
+
+class TensorFlowAttention(layers.Layer):
+    """Attention in TensorFlow code."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.joint = self.add_weight(shape=(12, 36), name="joint")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        queries, keys, values = tf.unstack(tf.reshape(x @ self.joint, [-1, 12, 3, 2, 6]), axis=2)
+        P = tf.nn.softmax(tf.einsum("nqhd,nkhd->nhqk", queries, keys) / 6**0.5)
+        return tf.reshape(tf.einsum("nhqk,nkhd->nqhd", P, values), [-1, 12, 12])
+
+
+def in_tensorflow(x: Any, number: int) -> Any:
+    return TensorFlowAttention(name=f"attention_{number}")(x)
+
+
+ATTENTIONS: dict[str, Callable[[Any, int], Any]] = {
+    "MultiHeadAttention": multi_head,
+    "MultiHeadAttention with dropout": with_dropout,
+    "GroupQueryAttention": grouped,
+    "Attention": single_head,
+    "AdditiveAttention": additive,
+    "ops.dot_product_attention": by_operation,
+    "by hand": by_hand,
+    "in TensorFlow": in_tensorflow,
+}
+
+
+def encoder(x: Any, attend: Callable[[Any, int], Any] = multi_head, blocks: int = 2) -> Any:
+    """Return the tokens behind pre-normalized blocks and a final normalization."""
+    for number in range(blocks):
+        x = x + attend(layers.LayerNormalization(name=f"norm_{number}a")(x), number)
+        y = layers.Dense(16, activation="gelu", name=f"up_{number}")(layers.LayerNormalization(name=f"norm_{number}b")(x))
+        x = layers.Add(name=f"sum_{number}")([x, layers.Dense(12, name=f"down_{number}")(y)])
+    return layers.LayerNormalization(name="norm")(x)
+
+
+def network(attend: Callable[[Any, int], Any] = multi_head, head: str | None = "softmax", seed: int = 0) -> keras.Model:
+    """A transformer that averages its tokens."""
+    image = keras.Input(SIZE, name="image")
+    x = layers.GlobalAveragePooling1D()(encoder(patches(image), attend))
+    return with_random_weights(keras.Model(image, layers.Dense(5, activation=head, name="out")(x)), seed)
+
+
+def nested() -> keras.Model:
+    """The same network as `network()`, with its encoder inside a model."""
+    image, inside = keras.Input(SIZE), keras.Input(SIZE)
+    backbone = keras.Model(inside, encoder(patches(inside)), name="backbone")
+    x = layers.GlobalAveragePooling1D()(backbone(image))
+    return with_random_weights(keras.Model(image, layers.Dense(5, activation="softmax", name="out")(x)), 0)
+
+
+class EncoderBlock(layers.Layer):
+    """One block of `encoder`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"block_{number}")
+        self.first, self.attention = layers.LayerNormalization(), layers.MultiHeadAttention(2, 6)
+        self.second = layers.LayerNormalization()
+        self.up, self.down = layers.Dense(16, activation="gelu"), layers.Dense(12)
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.first.build(shape)
+        self.attention.build(shape, shape)
+        self.second.build(shape)
+        self.up.build(shape)
+        self.down.build((*shape[:-1], 16))
+
+    def call(self, x: Any) -> Any:
+        y = self.first(x)
+        x = x + self.attention(y, y)
+        return x + self.down(self.up(self.second(x)))
+
+
+def stack() -> list[layers.Layer]:
+    return [
+        layers.Conv2D(12, 8, strides=8),
+        layers.Reshape((12, 12)),
+        EncoderBlock(0),
+        EncoderBlock(1),
+        layers.LayerNormalization(),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(5, activation="softmax"),
+    ]
+
+
+def sequential() -> keras.Model:
+    return with_random_weights(keras.Sequential([keras.Input(SIZE), *stack()]), 0)
+
+
+class Subclassed(keras.Model):
+    """The same layers, called in a loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = stack()
+
+    def call(self, x: Any) -> Any:
+        for layer in self.parts:
+            x = layer(x)
+        return x
+
+
+def subclassed() -> keras.Model:
+    model = Subclassed()
+    model(np.zeros((1, *SIZE), np.float32))
+    return with_random_weights(model, 0)
+
+
+BUILT: dict[str, Callable[[], keras.Model]] = {"nested": nested, "Sequential": sequential, "subclassed": subclassed}
+
+
+def images(size: tuple[int, ...] = SIZE, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, *size)).astype(np.float32)

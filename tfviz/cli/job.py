@@ -1,0 +1,248 @@
+"""`tfviz job`: explain any number of images in shards that can be resumed and shared."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.terminal import Progress, import_tensorflow, print_line
+from tfviz.errors import JobError, OptionError, near_matches
+
+if TYPE_CHECKING:
+    from tfviz.jobs.inputs import Input
+    from tfviz.jobs.plan import JobPlan
+    from tfviz.jobs.report import Status
+    from tfviz.jobs.storage import Storage
+
+DONE, SOME_FAILED = 0, 1
+
+_ABOUT = """\
+Explain any number of images, and write tables for programs: one row per image, method and class,
+with the top classes and the map at its own resolution.
+
+  OUTPUT/shards/part-000123.parquet   the results of one shard of images
+  OUTPUT/report.json                  what is done, and the first errors
+  OUTPUT/_SUCCESS                     appears when all shards are done
+
+A job that was stopped or killed goes on where it was when the same command is run again; finished
+shards are not read again. Several commands can work on one OUTPUT at once: give each a part of the
+shards with --shards, or start workers on several machines that share a file system.
+
+  tfviz job photos --model resnet50 --output results
+  tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines
+  tfviz job --output results                                            resume
+  tfviz job status results
+"""
+_INPUTS = (
+    'image files, folders, globs ("photos/**/*.jpg"), lists of paths (.txt, .csv, .parquet), TFRecord files, WebDataset '
+    "archives (.tar), or URLs such as s3://bucket/photos; default: the images of the job in OUTPUT"
+)
+_EXIT_CODES = """\
+exit code: 0 all shards of this command are done
+           1 some images could not be explained; report.json lists them with the reason
+           2 a usage error, a missing path, another job in OUTPUT, or a model that cannot be explained
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to go on
+"""
+# The options that a worker needs to load the model and build the explainers.
+_RUN = ("model", "weights", "preprocess", "labels", "image_size", "method", "layer", "target", "batch_size", "overlays")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Register the command."""
+    parser = new_parser(subparsers.add_parser, "job", help="explain millions of images", description=_ABOUT, epilog=_EXIT_CODES)
+    parser.set_defaults(module="tfviz.cli.job")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=_INPUTS)
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
+    add_preprocess(parser)
+    parser.add_argument(
+        "--method",
+        type=listed,
+        metavar="A,B,...",
+        default=["grad_cam"],
+        help="methods (see `tfviz methods`); default: grad_cam",
+    )
+    parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
+    parser.add_argument(
+        "--target",
+        type=listed,
+        default=["top"],
+        metavar="T,...",
+        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
+    )
+    parser.add_argument("--labels", metavar="F", help="class names: .txt, one per line, or .json; default: the model's own")
+    parser.add_argument("--output", metavar="DIR", help="folder of the job, or a URL such as s3://bucket/job; required")
+    parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
+    parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
+    parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
+    parser.add_argument("--engine", default="local", metavar="E", help="who works: local (processes) or ray; default: local")
+    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
+    parser.add_argument(
+        "--shards", type=_share, default=(1, 1), metavar="I/N", help="work on every N-th shard, from the I-th; default: 1/1"
+    )
+    parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
+    parser.add_argument("--retry-failed", action="store_true", help="explain images that failed in finished shards again")
+    parser.add_argument("--extend", action="store_true", help="add images to the job in OUTPUT")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work on the job and return the exit code."""
+    from tfviz.jobs.schema import arrow
+
+    arrow()
+    if args.paths[:1] == ["status"] and len(args.paths) == 2:
+        return _print_status(args.paths[1])
+    if not args.output:
+        raise OptionError("The folder of the job is missing. Pass --output DIR.")
+    engine = _engine(args.engine)
+    from tfviz.jobs.engines.crew import Crew
+    from tfviz.jobs.report import status_of, write_report
+    from tfviz.jobs.storage import Storage
+
+    storage = Storage(args.output)
+    with Progress(1) as progress:
+        progress.show(0, "listing images")
+        plan = _plan(args, storage, progress.say)
+        todo = _todo(args, storage, plan)
+        progress.total = sum(_sizes(plan, todo))
+        done = 0
+        progress.show(0, "loading the model")
+        if todo:
+            for images in engine(Crew(storage.root, args.workers, args.retry_failed), todo):
+                done += images
+                progress.show(done, "images")
+        progress.show(done, "writing the report")
+        status = status_of(storage, plan)
+        write_report(storage, status)
+    print_line(_summary(status, storage.root))
+    return SOME_FAILED if status.failed else DONE
+
+
+def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]) -> JobPlan:
+    """Return the plan in OUTPUT, after checking that it is this job, or write a new one."""
+    from tfviz.jobs.inputs import find_inputs
+    from tfviz.jobs.plan import JobPlan, read_plan, require_same
+
+    known = read_plan(storage)
+    if not args.paths:
+        if known is None:
+            raise JobError(f"{args.output} holds no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
+        return known
+    inputs = find_inputs(args.paths)
+    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "labels": args.labels}
+    new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
+    if known is None:
+        plan = new.with_inputs(storage, inputs)
+        plan.write(storage)
+        return plan
+    require_same(known.fingerprint, new.fingerprint, args.output)
+    return _with_new_inputs(args, storage, known, inputs)
+
+
+def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan, inputs: Sequence[Input]) -> JobPlan:
+    from tfviz.jobs.plan import SUCCESS_FILE, known_paths
+
+    old = known_paths(storage, known)
+    added = [one for one in inputs if one.path not in old]
+    missing = len(old) - (len(inputs) - len(added))
+    if args.extend:
+        if not added:
+            return known
+        plan = known.with_inputs(storage, added)
+        storage.remove(SUCCESS_FILE)
+        plan.write(storage)
+        return plan
+    if added or missing:
+        raise JobError(
+            f"{args.output} holds a job on other images: {len(added)} are new and {missing} are missing. Pass --extend to add "
+            "the new ones, or choose another --output."
+        )
+    return known
+
+
+def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Build the explainers, which checks the options, and return what determines the results."""
+    import_tensorflow()
+    from dataclasses import asdict
+
+    import tfviz
+    from tfviz.cli.plan import plan_for
+    from tfviz.jobs.model_digest import digest_of
+
+    plan = plan_for(argparse.Namespace(**run), say)
+    return {
+        "tfviz": tfviz.__version__,
+        "model": digest_of(plan.explainers[0].model),
+        "methods": [one.key for one in plan.explainers],
+        "layers": [getattr(one, "layer_path", None) for one in plan.explainers],
+        "targets": args.target,
+        "labels": list(plan.labels.names),
+        "preprocessing": asdict(plan.preprocessing),
+        "overlays": args.overlays,
+        "batch size": args.batch_size,
+        "shard size": args.shard_size,
+    }
+
+
+def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
+    """Return the shards of this command that are not done, or that contain failed images."""
+    from tfviz.jobs.plan import done_shards
+    from tfviz.jobs.report import failed_shards
+
+    first, step = args.shards
+    mine = range(first - 1, len(plan.shards()), step)
+    done = done_shards(storage)
+    again = set(failed_shards(storage, plan)) if args.retry_failed else set()
+    return [number for number in mine if number not in done or number in again]
+
+
+def _sizes(plan: JobPlan, numbers: Sequence[int]) -> list[int]:
+    shards = plan.shards()
+    return [min(plan.shard_size, part.count - group * plan.shard_size) for part, group in (shards[n] for n in numbers)]
+
+
+def _engine(name: str) -> Any:
+    from tfviz.jobs.engines import ENGINES
+
+    if name not in ENGINES:
+        raise OptionError(f"Unknown engine {name!r}. {near_matches(name, ENGINES)}")
+    return ENGINES[name]
+
+
+def _absolute(model: str) -> str:
+    """Return the path of a model file so that workers elsewhere in the file system find it."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def _print_status(folder: str) -> int:
+    from tfviz.jobs.plan import read_plan
+    from tfviz.jobs.report import status_of
+    from tfviz.jobs.storage import Storage
+
+    storage = Storage(folder)
+    plan = read_plan(storage)
+    if plan is None:
+        raise JobError(f"{folder} holds no job. Start one with `tfviz job PATH --output {folder}`.")
+    print_line(_summary(status_of(storage, plan), storage.root))
+    return DONE
+
+
+def _summary(status: Status, root: str) -> str:
+    lines = [f"{status.shards_done} of {status.shards} shards done, {status.rows} rows: {root}"]
+    if status.attempts and not status.is_done:
+        lines.append(f"{status.attempts} attempts at shards have started and not ended")
+    if status.failed:
+        lines.append(f"{status.failed} of {status.images} images could not be explained:")
+        lines += [f"  {path}: {error}" for path, error in status.errors[:5]]
+    return "\n".join(lines)
+
+
+def _share(text: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d+)/(\d+)", text)
+    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise argparse.ArgumentTypeError(f"Expected a share such as 2/8, the second of eight. Received: {text!r}.")
+    return int(numbers[1]), int(numbers[2])

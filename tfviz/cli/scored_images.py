@@ -1,0 +1,132 @@
+"""Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
+
+Unlike the overlays of `tfviz explain`, these show the numbers that are scored: channels are added
+up with their sign. The white outline is the annotated region of the class. The ring is the distance
+from the maximum within which the pointing game counts a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tfviz.cli.jobs import Job
+from tfviz.images import write_image
+from tfviz.methods.explainer import Explainer
+from tfviz.metrics.pixel_maps import PixelMap, pixel_maps
+from tfviz.metrics.pointing_game import PointingGame, point
+from tfviz.metrics.regions import Regions
+from tfviz.models.labels import Labels
+from tfviz.render.colors import style_of
+from tfviz.render.overlays import Look, blended
+
+FOLDER = Path("maps")
+LOOK = Look(underlay="gray")
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image of a batch.
+
+    Attributes:
+        job: the file.
+        place: its position among all images.
+        image: the part that the network sees, uint8 RGB, for drawing.
+        tensor: the network's input.
+        scores: the model's scores, (classes,).
+        classes: the explained classes, first the target.
+        regions: the annotated regions, at the size of the file; None if unknown.
+        seen: those in the part that the network sees.
+    """
+
+    job: Job
+    place: int
+    image: np.ndarray
+    tensor: np.ndarray
+    scores: np.ndarray
+    classes: list[int]
+    regions: Regions | None
+    seen: Regions | None
+
+
+def draw_maps(
+    folder: Path, images: Sequence[ScoredImage], explainers: Sequence[Explainer], labels: Labels, batch_size: int
+) -> list[list[dict[str, Any]]]:
+    """Write the images and their maps.
+
+    Args:
+        folder: the output folder.
+        images: images of the same tensor shape.
+        explainers: the methods.
+        labels: the names of the classes, for file names.
+        batch_size: the largest number of maps to compute at once.
+
+    Returns:
+        For each image, the drawn maps: their method, target, path and style.
+    """
+    drawn: list[list[dict[str, Any]]] = [[] for _ in images]
+    for one in images:
+        write_image(folder / image_path(one.job), _outlined(one.image, one, list(one.seen.classes) if one.seen else []))
+    pairs = [(number, target) for number, one in enumerate(images) for target in one.classes]
+    for explainer in explainers:
+        for start in range(0, len(pairs), batch_size):
+            some = pairs[start : start + batch_size]
+            targets = np.array([target for _, target in some], np.int32) if explainer.takes_target else None
+            call = explainer.prepare(np.stack([images[number].tensor for number, _ in some]), targets)
+            for (number, target), scored in zip(some, pixel_maps(np.asarray(call.run())), strict=True):
+                drawn[number].append(_write(folder, images[number], explainer.key, target, scored, labels))
+    return drawn
+
+
+def image_path(job: Job) -> Path:
+    """Return the path of the drawn image, relative to the output folder."""
+    return FOLDER / job.folder / "image.png"
+
+
+def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: PixelMap, labels: Labels) -> dict[str, Any]:
+    values = np.nan_to_num(scored.values, posinf=0, neginf=0)
+    style = style_of([values], None)
+    picture = _outlined(blended(image.image, values, style, LOOK), image, [target])
+    if image.seen is not None and target in image.seen.classes and not scored.is_blank:
+        _draw_point(picture, scored, image.seen.size)
+    word = "-".join(dict.fromkeys((method, str(target), labels.file_word(target))))
+    path = FOLDER / image.job.folder / f"{word}.png"
+    write_image(folder / path, picture)
+    return {"method": method, "target": target, "path": path.as_posix(), "style": style}
+
+
+def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
+    """Draw the outlines of regions, white with a black rim."""
+    picture = np.ascontiguousarray(picture).copy()
+    height, width = picture.shape[:2]
+    unit = _line_width(picture)
+    for index in classes:
+        if image.seen is None or index not in image.seen.classes:
+            continue
+        mask = cv2.resize(image.seen.mask(index).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, _BLACK, 3 * unit)
+        cv2.drawContours(picture, outlines, -1, _WHITE, unit)
+    return picture
+
+
+def _draw_point(picture: np.ndarray, scored: PixelMap, size: tuple[int, int]) -> None:
+    """Draw a ring around the maximum of the map, which was scored at `size`."""
+    row, column = point(scored.resized(size))
+    scale = picture.shape[0] / size[0], picture.shape[1] / size[1]
+    center = round((column + 0.5) * scale[1]), round((row + 0.5) * scale[0])
+    axes = round(PointingGame.tolerance * scale[1]), round(PointingGame.tolerance * scale[0])
+    unit = _line_width(picture)
+    for color, width in ((_BLACK, 3 * unit), (_WHITE, unit)):
+        cv2.ellipse(picture, center, axes, 0, 0, 360, color, width, cv2.LINE_AA)
+        cv2.circle(picture, center, unit, color, width, cv2.LINE_AA)
+
+
+def _line_width(picture: np.ndarray) -> int:
+    return max(1, round(max(picture.shape[:2]) / 400))

@@ -1,0 +1,43 @@
+"""Whether a graph is traced to be converted for a runtime other than TensorFlow.
+
+Such a graph draws no random numbers, because runtimes draw different ones, and its tensors have
+known sizes apart from the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+# The name of the loop over perturbed copies. Converted graphs keep it as a loop: its steps hold the
+# whole network, so they must not be copied.
+LOOP_OVER_COPIES = "loop_over_copies"
+
+_converting: ContextVar[bool] = ContextVar("converting", default=False)
+_in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
+
+
+@contextmanager
+def tracing_for_conversion(in_float32: bool) -> Iterator[None]:
+    """Trace for another runtime within the block.
+
+    Args:
+        in_float32: whether half-precision values become float32 later.
+    """
+    tokens = _converting.set(True), _in_float32.set(in_float32)
+    try:
+        yield
+    finally:
+        _converting.reset(tokens[0])
+        _in_float32.reset(tokens[1])
+
+
+def is_traced_for_conversion() -> bool:
+    """Return whether the current trace is for another runtime."""
+    return _converting.get()
+
+
+def is_traced_for_float32() -> bool:
+    """Return whether half-precision values of the current trace become float32 later."""
+    return _in_float32.get()

@@ -1,0 +1,92 @@
+"""Shards that kill their process: after three attempts, the image behind it is searched for.
+
+An attempt leaves a file until its shard is done, so attempts are counted across processes, machines
+and restarts. From the fourth on, parts of the shard run in processes of their own. A part whose
+process dies is halved, until a single image is left, which gets a row with the error.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfviz.jobs.inputs import Input
+from tfviz.jobs.schema import FAILED, arrow, result_schema
+from tfviz.jobs.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLDER = "attempts"
+_MOST = 3
+
+
+def attempts_at(storage: Storage, number: int) -> list[str]:
+    """Return the files of the attempts at a shard."""
+    return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
+
+
+def start_attempt(storage: Storage, number: int) -> bool:
+    """Note an attempt at a shard, and return whether the earlier ones were enough to suspect it."""
+    earlier = len(attempts_at(storage, number))
+    storage.write(f"{FOLDER}/{number:06d}-{earlier + 1}", "")
+    return earlier >= _MOST
+
+
+def end_attempts(storage: Storage, number: int) -> None:
+    """Remove the notes of a shard that is done."""
+    for name in attempts_at(storage, number):
+        storage.remove(f"{FOLDER}/{name}")
+
+
+def table_by_halves(run: dict[str, Any], inputs: Sequence[Input]) -> pa.Table:
+    """Explain images in processes of their own, and find those that kill them.
+
+    Args:
+        run: the arguments of the job.
+        inputs: the images.
+    """
+    return arrow().concat_tables(_parts(run, inputs))
+
+
+def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
+    table, code = _in_another_process(run, inputs)
+    if table is not None:
+        yield table
+    elif len(inputs) == 1:
+        end = f"signal {-code}" if code < 0 else f"exit code {code}"
+        error = f"Explaining this image ended the process ({end}). Leave it out, or check the file."
+        row = {"path": inputs[0].path, "status": FAILED, "error": error}
+        yield arrow().Table.from_pylist([row], schema=result_schema())
+    else:
+        middle = len(inputs) // 2
+        yield from _parts(run, inputs[:middle])
+        yield from _parts(run, inputs[middle:])
+
+
+def _in_another_process(run: dict[str, Any], inputs: Sequence[Input]) -> tuple[pa.Table | None, int]:
+    """Return the results and 0, or None and the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "results.parquet")
+        order = json.dumps({"run": run, "inputs": inputs, "file": str(file)})
+        code = subprocess.run([sys.executable, "-m", "tfviz.jobs.attempts"], input=order, text=True, check=False).returncode
+        return (arrow().parquet.read_table(file), 0) if code == 0 else (None, code)
+
+
+def _main() -> None:
+    from tfviz.cli.terminal import import_tensorflow
+    from tfviz.jobs.shard_work import ShardWorker
+
+    import_tensorflow()
+    order = json.load(sys.stdin)
+    table = ShardWorker(order["run"]).table([Input(*one) for one in order["inputs"]])
+    arrow().parquet.write_table(table, order["file"])
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,66 @@
+"""Work on shards in Ray actors, one per GPU or share of the CPUs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tfviz.errors import MissingPackageError, install_command
+from tfviz.jobs.engines.crew import Crew
+
+_STORE_BYTES = 200_000_000  # only shard numbers pass through it
+
+
+def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
+    """Work on the shards, and yield the number of images of each one that is done.
+
+    Ray retries a shard whose actor died. The files of the job decide what is done, so Ray's own
+    checkpoints are not used.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingPackageError(f"Ray is not installed, but --engine ray needs it. Run: {install_command('ray')}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    resources = ray.cluster_resources()
+    gpus = resources.get("GPU", 0)
+    share: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": max(1, int(resources["CPU"] // crew.workers))}
+    most = min(crew.workers, len(shards), int(gpus) or crew.workers)
+    todo = ray.data.from_items([{"shard": number} for number in shards], override_num_blocks=len(shards))
+    done = todo.map(
+        _ShardOfRow,
+        fn_constructor_args=(crew,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+        **share,
+    )
+    for row in done.iter_rows():
+        yield int(row["images"])
+
+
+class _ShardOfRow:
+    def __init__(self, crew: Crew) -> None:
+        from tfviz.cli.terminal import import_tensorflow
+
+        import_tensorflow()
+        import tensorflow as tf
+
+        from tfviz.jobs.shards import ExplainShard
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self._explain = ExplainShard(crew.root, crew.is_retry)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"images": self._explain(int(row["shard"]))}

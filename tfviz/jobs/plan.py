@@ -1,0 +1,156 @@
+"""The plan of a job: what runs on which images, in which shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tfviz.errors import JobError, shown
+from tfviz.jobs.inputs import Input
+from tfviz.jobs.schema import arrow, input_schema
+from tfviz.jobs.storage import Storage
+
+JOB_FILE, SUCCESS_FILE, REPORT_FILE = "job.json", "_SUCCESS", "report.json"
+SHARDS, INPUTS = "shards", "inputs"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class InputPart:
+    """The images that one command added.
+
+    Attributes:
+        file: the table that lists them.
+        count: their number.
+        sha256: the digest of their paths.
+    """
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What job.json holds.
+
+    Attributes:
+        run: the arguments that a worker needs to build the explainers.
+        fingerprint: what determines the results. Two commands work on the same job only if it is
+            the same.
+        shard_size: the number of images per shard.
+        parts: the images.
+    """
+
+    run: dict[str, Any]
+    fingerprint: dict[str, Any]
+    shard_size: int
+    parts: list[InputPart] = field(default_factory=list)
+
+    def shards(self) -> list[tuple[InputPart, int]]:
+        """Return the part of each shard, and the shard's row group there."""
+        return [(part, group) for part in self.parts for group in range(-(-part.count // self.shard_size))]
+
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return sum(part.count for part in self.parts)
+
+    def with_inputs(self, storage: Storage, inputs: Sequence[Input]) -> JobPlan:
+        """Write a table of more images, and return the plan with them."""
+        pa = arrow()
+        name = f"{INPUTS}/{len(self.parts):03d}.parquet"
+        columns = {key: [getattr(one, key) for one in inputs] for key in Input._fields}
+        content = pa.BufferOutputStream()
+        with pa.parquet.ParquetWriter(content, input_schema()) as writer:
+            writer.write_table(pa.table(columns, schema=input_schema()), row_group_size=self.shard_size)
+        storage.write(name, content.getvalue().to_pybytes())
+        part = InputPart(name, len(inputs), _digest(inputs))
+        return JobPlan(self.run, self.fingerprint, self.shard_size, [*self.parts, part])
+
+    def write(self, storage: Storage) -> None:
+        """Write job.json."""
+        content = asdict(self) | {"format": _FORMAT}
+        storage.write(JOB_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_plan(storage: Storage) -> JobPlan | None:
+    """Return the plan of a job folder; None if there is none.
+
+    Raises:
+        JobError: job.json is damaged or comes from another version.
+    """
+    try:
+        content = json.loads(storage.read(JOB_FILE))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise JobError(f"{shown(storage.root)}/{JOB_FILE} is damaged ({error}). Choose another --output.") from error
+    try:
+        if content.pop("format") != _FORMAT:
+            raise JobError(
+                f"{shown(storage.root)}/{JOB_FILE} was written by another version of tfviz. Choose another --output."
+            )
+        parts = [InputPart(**part) for part in content.pop("parts")]
+        return JobPlan(parts=parts, **content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise JobError(f"{shown(storage.root)}/{JOB_FILE} is damaged ({error}). Choose another --output.") from error
+
+
+def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]:
+    """Return the images of a shard."""
+    pa = arrow()
+    part, group = plan.shards()[number]
+    table = pa.parquet.ParquetFile(pa.BufferReader(storage.read(part.file))).read_row_group(group)
+    return [Input(**row) for row in table.to_pylist()]
+
+
+def known_paths(storage: Storage, plan: JobPlan) -> set[str]:
+    """Return the paths of all images of the job."""
+    pa = arrow()
+    tables = (pa.parquet.read_table(pa.BufferReader(storage.read(part.file)), columns=["path"]) for part in plan.parts)
+    return {path for table in tables for path in table.column("path").to_pylist()}
+
+
+def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
+    """Raise JobError, with the differences, if two fingerprints differ."""
+    differences = list(_differences(old, new))
+    if differences:
+        raise JobError(
+            f"{shown(folder)} holds another job: {'; '.join(differences[:5])}. Use the options of that job, or choose another "
+            "--output."
+        )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        if json.loads(json.dumps(new.get(key))) != old.get(key):
+            yield f"{key} was {_short(old.get(key))} and is now {_short(new.get(key))}"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _digest(inputs: Sequence[Input]) -> str:
+    digest = hashlib.sha256()
+    for one in inputs:
+        digest.update(json.dumps(list(one)).encode())
+    return digest.hexdigest()
+
+
+def part_file(number: int) -> str:
+    """Return the name of a shard's results."""
+    return f"{SHARDS}/part-{number:06d}.parquet"
+
+
+def done_shards(storage: Storage) -> set[int]:
+    """Return the numbers of the shards that are done."""
+    names = storage.names(SHARDS)
+    return {
+        int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()
+    }

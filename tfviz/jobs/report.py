@@ -1,0 +1,79 @@
+"""What is done of a job: its status, and the report at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import tfviz
+from tfviz.jobs.attempts import FOLDER as ATTEMPTS
+from tfviz.jobs.plan import REPORT_FILE, SUCCESS_FILE, JobPlan, done_shards, part_file
+from tfviz.jobs.schema import FAILED, arrow
+from tfviz.jobs.storage import Storage
+
+_MOST_ERRORS = 100
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a job is.
+
+    Attributes:
+        images, shards: their numbers in the whole job.
+        shards_done: the number of finished shards.
+        rows: the number of rows in them.
+        failed: the number of images that failed.
+        errors: the first errors, as (path, error).
+        attempts: the number of attempts at shards that are not done.
+        tfviz: the version.
+    """
+
+    images: int
+    shards: int
+    shards_done: int
+    rows: int
+    failed: int
+    errors: list[tuple[str, str]]
+    attempts: int
+    tfviz: str
+
+    @property
+    def is_done(self) -> bool:
+        return self.shards_done == self.shards
+
+
+def status_of(storage: Storage, plan: JobPlan) -> Status:
+    """Read how far a job is from its files."""
+    done = {number for number in done_shards(storage) if number < len(plan.shards())}
+    rows, errors = 0, []
+    for number in sorted(done):
+        count, failures = _summary(storage, number)
+        rows += count
+        errors += failures
+    attempts = len(storage.names(ATTEMPTS))
+    return Status(
+        plan.count, len(plan.shards()), len(done), rows, len(errors), errors[:_MOST_ERRORS], attempts, tfviz.__version__
+    )
+
+
+def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
+    """Yield the finished shards that contain failed images."""
+    for number in sorted(done_shards(storage)):
+        if number < len(plan.shards()) and _summary(storage, number)[1]:
+            yield number
+
+
+def write_report(storage: Storage, status: Status) -> None:
+    """Write report.json and, if every shard is done, _SUCCESS."""
+    storage.write(REPORT_FILE, json.dumps(asdict(status), indent=2) + "\n")
+    if status.is_done:
+        storage.write(SUCCESS_FILE, "")
+
+
+def _summary(storage: Storage, number: int) -> tuple[int, list[tuple[str, str]]]:
+    """Return the number of rows of a shard, and its errors."""
+    pa = arrow()
+    table = pa.parquet.read_table(pa.BufferReader(storage.read(part_file(number))), columns=["path", "status", "error"])
+    failed = [(row["path"], row["error"]) for row in table.to_pylist() if row["status"] == FAILED]
+    return len(table), failed

@@ -1,0 +1,76 @@
+"""One shard, from job.json to its file of results: the unit that every engine runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfviz.errors import JobError, OutputError
+from tfviz.jobs.attempts import end_attempts, start_attempt, table_by_halves
+from tfviz.jobs.inputs import Input
+from tfviz.jobs.plan import inputs_of_shard, part_file, read_plan
+from tfviz.jobs.schema import FAILED, arrow
+from tfviz.jobs.shard_work import ShardWorker
+from tfviz.jobs.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ExplainShard:
+    """A process that works on the shards of one job. The model is loaded once.
+
+    Args:
+        root: the folder of the job.
+        is_retry: whether to explain the failed images of finished shards again.
+    """
+
+    def __init__(self, root: str, is_retry: bool = False) -> None:
+        self._storage, self._is_retry = Storage(root), is_retry
+        plan = read_plan(self._storage)
+        if plan is None:
+            raise JobError(f"{root} holds no job. Start one with `tfviz job`.")
+        self._plan = plan
+        self._worker = ShardWorker(plan.run)
+
+    def __call__(self, number: int) -> int:
+        """Explain the images of a shard, and return their number."""
+        name, inputs = part_file(number), inputs_of_shard(self._storage, self._plan, number)
+        known = self._known(name) if self._storage.exists(name) else None
+        if known is not None and not self._is_retry:
+            return len(inputs)
+        wanted = inputs if known is None else [one for one in inputs if one.path in _failed(known)]
+        is_suspect = start_attempt(self._storage, number)
+        table = table_by_halves(self._plan.run, wanted) if is_suspect else self._worker.table(wanted)
+        self._write(name, table if known is None else _merged(known, table, inputs))
+        end_attempts(self._storage, number)
+        return len(inputs)
+
+    def _known(self, name: str) -> pa.Table:
+        pa = arrow()
+        return pa.parquet.read_table(pa.BufferReader(self._storage.read(name)))
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        pa = arrow()
+        content = pa.BufferOutputStream()
+        pa.parquet.write_table(table, content, compression="zstd")
+        try:
+            self._storage.write(name, content.getvalue().to_pybytes())
+        except OutputError:
+            if self._is_retry or not self._storage.exists(name):  # otherwise another process was faster
+                raise
+
+
+def _failed(table: pa.Table) -> set[str]:
+    pairs = zip(table.column("path").to_pylist(), table.column("status").to_pylist(), strict=True)
+    return {path for path, status in pairs if status == FAILED}
+
+
+def _merged(old: pa.Table, new: pa.Table, inputs: list[Input]) -> pa.Table:
+    """Replace the rows of the images in `new`, and return all rows in the order of the inputs."""
+    pa = arrow()
+    replaced = set(new.column("path").to_pylist())
+    kept = old.filter(pa.array([path not in replaced for path in old.column("path").to_pylist()]))
+    table = pa.concat_tables([kept, new])
+    place = {one.path: i for i, one in enumerate(inputs)}
+    order = sorted(range(len(table)), key=lambda row: place[table.column("path")[row].as_py()])
+    return table.take(order)

@@ -1,0 +1,61 @@
+"""Read where the classes are in images: our JSON, COCO, Pascal VOC, or masks as images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tfviz.errors import OptionError, shown
+from tfviz.metrics.annotations import boxes_json, coco, mask_folder, voc
+from tfviz.metrics.annotations.annotated_image import AnnotatedImage
+from tfviz.metrics.annotations.classes import ClassNames
+from tfviz.metrics.annotations.json_files import read_json
+from tfviz.models.labels import Labels
+
+__all__ = ["AnnotatedImage", "read_annotations"]
+
+
+def read_annotations(
+    path: str | Path, labels: Labels, classes: int, say: Callable[[str], None] = lambda line: None
+) -> list[AnnotatedImage]:
+    """Read the annotations of many images.
+
+    The format is recognized by the content: a .json file with a list is ours (see `boxes_json`),
+    one with an object is COCO's; an .xml file, or a folder with some, is Pascal VOC's; any other
+    folder contains masks.
+
+    Args:
+        path: the file or folder.
+        labels: the names of the model's classes, to which the annotated ones are matched.
+        classes: the number of the model's classes.
+        say: prints a line; receives the notes.
+
+    Returns:
+        One element per annotated image.
+
+    Raises:
+        OptionError: the file is in no known format, or contains an invalid annotation.
+        LabelsError: a class is not one of the model's.
+    """
+    path, names = Path(path), ClassNames(labels, classes, Path(path))
+    if not path.exists():
+        raise OptionError(f"The annotations {shown(path)} do not exist. {_EXPECTED}")
+    if path.is_dir():
+        images = voc.read_folder(path, names) if any(path.rglob("*.xml")) else mask_folder.read(path, names)
+    elif path.suffix.lower() == ".xml":
+        images = [voc.read_file(path, names)]
+    elif path.suffix.lower() == ".json":
+        content = read_json(path)
+        images = boxes_json.read(content, path, names) if isinstance(content, list) else coco.read(content, path, names)
+    else:
+        raise OptionError(f"The annotations {shown(path)} have an unknown format. {_EXPECTED}")
+    names.report(say)
+    if not images:
+        raise OptionError(f"The annotations {shown(path)} contain no images. {_EXPECTED}")
+    return images
+
+
+_EXPECTED = (
+    "Pass a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them, or a folder of masks with "
+    "one subfolder per class."
+)

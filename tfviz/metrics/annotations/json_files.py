@@ -1,0 +1,43 @@
+"""Read JSON annotations, and name what is wrong in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfviz.errors import OptionError, shown
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file.
+
+    Raises:
+        OptionError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise OptionError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise OptionError(f"{shown(path)} is not valid JSON ({error}). Check how it was written.") from error
+
+
+def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
+    """Return a required field of an entry.
+
+    Args:
+        entry: the entry, an object.
+        name: the field.
+        kinds: the allowed types of its value.
+        where: the entry's place, for the message.
+
+    Raises:
+        OptionError: the entry is no object, or has no such field of these types.
+    """
+    value = entry.get(name) if isinstance(entry, Mapping) else None
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+        raise OptionError(f"{where} needs '{name}' ({' or '.join(names)}). Received: {entry!s:.120}.")
+    return value

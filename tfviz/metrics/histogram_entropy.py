@@ -1,0 +1,31 @@
+"""The entropy of a map's histogram, a measure of its complexity for eMPRT (Hedström et al., 2023).
+
+−Σ p ln p over 100 equal bins between the smallest and the largest value of m / √mean(m²)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfviz.metrics.pixel_maps import pixel_map
+
+BINS = 100
+
+
+def histogram_entropy(maps: np.ndarray) -> np.ndarray:
+    """Compute the entropy of each map's histogram.
+
+    Args:
+        maps: (N, H, W) maps.
+
+    Returns:
+        (N,) entropies in [0, ln 100]; 0 for a blank map.
+    """
+    return np.array([0.0 if pixel_map(one).is_blank else _entropy(one) for one in maps])
+
+
+def _entropy(values: np.ndarray) -> float:
+    values = values.astype(np.float64)
+    counts, _ = np.histogram(values / np.sqrt(np.mean(values**2)), BINS)
+    shares = counts[counts > 0] / values.size
+    return float(-np.sum(shares * np.log(shares)))

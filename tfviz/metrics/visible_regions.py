@@ -1,0 +1,54 @@
+"""The regions that a model sees of an image, checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import keras
+import numpy as np
+
+from tfviz.errors import OptionError
+from tfviz.metrics.pixel_maps import Size
+from tfviz.metrics.regions import Box, Regions
+from tfviz.models.loading import is_preprocessing_known, preprocessing_of
+
+# A dict has the size of the model's images.
+AnyRegions: TypeAlias = "Regions | Mapping[int, Sequence[Box] | np.ndarray] | None"
+
+
+def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Size, classes: int) -> Regions | None:
+    """Check the regions of an image, and crop them to what the model sees of it.
+
+    Args:
+        given: the regions; a dict in pixels of the model's images; or None.
+        number: the number of the image, for messages.
+        model: the model.
+        size: (height, width) of the model's images.
+        classes: the number of classes.
+
+    Returns:
+        The regions; None if there are none.
+
+    Raises:
+        OptionError: they are invalid, or for a class that the model does not have.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, (Regions, Mapping)):
+        raise OptionError(
+            f"`boxes` must have one Regions, dict or None per image. Received for image {number}: {type(given).__name__}. "
+            "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
+        )
+    try:
+        regions = given if isinstance(given, Regions) else Regions(given, size)
+    except OptionError as error:
+        raise OptionError(f"The boxes of image {number} are invalid. {error}") from error
+    if wrong := [index for index in regions.classes if not 0 <= index < classes]:
+        raise OptionError(
+            f"The boxes of image {number} are for class {wrong[0]}, but the model has {classes} classes, 0 to {classes - 1}. "
+            "Use the model's class numbers."
+        )
+    if given is regions and is_preprocessing_known(model):
+        return regions.cropped(*preprocessing_of(model).crop_box(*regions.size))
+    return regions

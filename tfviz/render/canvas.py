@@ -1,0 +1,157 @@
+"""Turn images, signals or volumes into pictures, and their maps into maps over these pictures.
+
+A signal becomes a line on white, and a volume a row of slices. Runs and films then show them like
+any other image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tfviz.render.pictures import Map, Picture, maps_of, shrunk_or_enlarged
+from tfviz.render.signals import Signal, signal_maps, signals_of
+from tfviz.render.volumes import Volume, evenly_spaced, slice_of, volume_maps, volumes_of
+
+# pixels
+LINE_WIDTH_PX, CHANNEL_PX, LOWEST_PX, HIGHEST_PX = 640, 40, 160, 1280
+SLICE_PX, LABEL_PX, GAP_PX = 160, 18, 4
+
+
+class Canvas:
+    """Images: drawn unchanged, with their maps over them.
+
+    Attributes:
+        pictures: the pictures to draw maps over, uint8 RGB.
+    """
+
+    def __init__(self, pictures: list[Picture]) -> None:
+        self.pictures = pictures
+
+    def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
+        """Check an attribution, and return its maps, one per picture.
+
+        Args:
+            attribution: the raw maps.
+
+        Returns:
+            The maps, (h, w) or (h, w, C).
+
+        Raises:
+            ImageError: the maps have the wrong shape, or are not finite.
+        """
+        return maps_of(list(attribution), count=len(self.pictures))
+
+    def placed(self, values: npt.NDArray[Any], index: int) -> Map:
+        """Return a map as it lies over the picture with this index."""
+        return np.asarray(values, np.float64)
+
+    def style(self, style: str) -> str:
+        """Return the style in which maps of this style are drawn here."""
+        return style
+
+    def finished(self, drawn: Picture, index: int) -> Picture:
+        """Return a picture with its map over it, with whatever must stay visible on top."""
+        return drawn
+
+
+class SignalCanvas(Canvas):
+    """Signals (T, C): a line per channel, over a map with one row, or one row per channel."""
+
+    def __init__(self, signals: Any) -> None:
+        self.signals = signals_of(signals)
+        super().__init__([_line_picture(signal) for signal in self.signals])
+
+    def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
+        """Return the maps, (1, t) or (C, T); see `Canvas.maps`."""
+        return signal_maps(list(attribution), self.signals)
+
+    def placed(self, values: npt.NDArray[Any], index: int) -> Map:
+        """Return the map over the picture: each pixel shows the strongest of its time steps."""
+        rows = np.atleast_2d(values.T if values.ndim == 2 else values).astype(np.float64)
+        height, width = self.pictures[index].shape[:2]
+        edges = np.linspace(0, rows.shape[1], width + 1)
+        starts = edges[:-1].astype(int)
+        stops = np.maximum(np.ceil(edges[1:]).astype(int), starts + 1)
+        strongest = [
+            one[:, [np.abs(one).max(0).argmax()]] for one in (rows[:, a:b] for a, b in zip(starts, stops, strict=True))
+        ]
+        columns = np.concatenate(strongest, axis=1)
+        return np.repeat(columns, np.diff(np.linspace(0, height, len(rows) + 1).astype(int)), axis=0)
+
+    def style(self, style: str) -> str:
+        """Return "signed" for "grey", which would hide the line."""
+        return "signed" if style == "grey" else style
+
+    def finished(self, drawn: Picture, index: int) -> Picture:
+        """Return the picture with its black line over the map, which may be opaque there."""
+        return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
+
+
+class VolumeCanvas(Canvas):
+    """Volumes and videos (D, H, W, C): evenly spaced slices side by side, with their numbers."""
+
+    def __init__(self, volumes: Any, preprocessing: Any = None) -> None:
+        self.volumes = volumes_of(volumes, preprocessing)
+        super().__init__([_slices_picture(volume) for volume in self.volumes])
+
+    def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
+        """Return the maps with their slices one below the other; see `Canvas.maps`."""
+        found = volume_maps(list(attribution), len(self.volumes))
+        return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
+
+    def placed(self, values: npt.NDArray[Any], index: int) -> Map:
+        """Return the parts of the map over the slices, and zeros beside them."""
+        volume = self.volumes[index]
+        height, width = _slice_size(volume)
+        parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
+        resized = [_resized(part, height, width) for part in parts]
+        return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in resized])
+
+
+def _line_picture(signal: Signal) -> Picture:
+    """Draw a signal, black on white, with a band per channel."""
+    steps, channels = signal.shape
+    height = min(max(LOWEST_PX, CHANNEL_PX * channels), HIGHEST_PX)
+    picture = np.full((height, LINE_WIDTH_PX, 3), 255, np.uint8)
+    span = float(np.ptp(signal, axis=0).max()) or 1.0
+    band = height / channels
+    x = (np.arange(steps) + 0.5) / steps * LINE_WIDTH_PX
+    for channel in range(channels):
+        line = signal[:, channel]
+        y = (channel + 0.5) * band - 0.9 * band * (line - (line.min() + line.max()) / 2) / span
+        points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)  # OpenCV takes sixteenths of a pixel
+        cv2.polylines(picture, [points], False, (0, 0, 0), 1, cv2.LINE_AA, shift=4)
+    return picture
+
+
+def _slice_size(volume: Volume) -> tuple[int, int]:
+    """Return the height and width of a drawn slice, whose longer side has a fixed length."""
+    height, width = volume.shape[1:3]
+    scale = SLICE_PX / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _slices_picture(volume: Volume) -> Picture:
+    height, width = _slice_size(volume)
+    parts = []
+    for chosen in evenly_spaced(len(volume)):
+        label = np.full((LABEL_PX, width, 3), 255, np.uint8)
+        cv2.putText(label, f"slice {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        parts.append(np.concatenate([label, shrunk_or_enlarged(volume[chosen], height, width)]))
+    return _side_by_side(parts, 255)
+
+
+def _resized(values: Map, height: int, width: int) -> Map:
+    """Resize a map without leaving its range, which cubic interpolation does."""
+    resized = shrunk_or_enlarged(values.astype(np.float32), height, width)
+    return np.clip(resized, values.min(), values.max()).astype(np.float64)
+
+
+def _side_by_side(parts: Sequence[npt.NDArray[Any]], gap: float = 0) -> npt.NDArray[Any]:
+    between = np.full((parts[0].shape[0], GAP_PX, *parts[0].shape[2:]), gap, parts[0].dtype)
+    return np.concatenate([piece for part in parts for piece in (between, part)][1:], axis=1)

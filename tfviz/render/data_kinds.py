@@ -1,0 +1,66 @@
+"""Tell signals and volumes from images, by their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfviz.errors import OptionError, near_matches
+from tfviz.images.image_array import LoadedImages
+from tfviz.render.grid import Attributions
+from tfviz.render.pictures import Arrays
+
+KINDS = ("image", "signal", "volume")
+_LONG = 4  # times as many time steps as signals, at least
+
+
+def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:
+    """Return what `images` are: "image", "signal" or "volume".
+
+    An array (N, T, C) can have the shape of a single image (H, W, C). It counts as signals if the
+    maps have a row per signal and it cannot be an image: by its number of channels, by maps that
+    are shorter than T, or by T much larger than N and values that no image has.
+
+    Args:
+        images: as for `plot`.
+        attributions: as for `plot`.
+        kind: the kind, if it is known.
+
+    Returns:
+        The kind.
+
+    Raises:
+        OptionError: there is no such kind.
+    """
+    if kind is not None:
+        if kind not in KINDS:
+            raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+        return kind
+    if isinstance(images, list | tuple):
+        return {2: "signal", 4: "volume"}.get(np.ndim(images[0]) if len(images) else 0, "image")
+    shape = np.shape(images)  # type: ignore[arg-type]
+    if len(shape) == 5:
+        return "volume"
+    if len(shape) == 2:
+        return "signal"
+    return "signal" if len(shape) == 3 and _are_signals(images, shape, attributions) else "image"
+
+
+def _are_signals(images: Any, shape: tuple[int, ...], attributions: Attributions) -> bool:
+    maps = [np.shape(one) for one in _flat(attributions)]
+    count, steps, channels = shape
+    if isinstance(images, LoadedImages) or not maps or any(not one or one[0] != count for one in maps):
+        return False
+    if channels not in (1, 3) or any(len(one) == 2 and one[1] < steps for one in maps):
+        return True
+    values = np.asarray(images)
+    is_picture = values.dtype == np.uint8 or (values.size and 0 <= values.min() <= values.max() <= 255)
+    return steps >= _LONG * count and not is_picture
+
+
+def _flat(attributions: Attributions) -> list[Any]:
+    if not isinstance(attributions, Mapping):
+        return []
+    return [part for one in attributions.values() for part in (one.values() if isinstance(one, Mapping) else [one])]

@@ -1,0 +1,49 @@
+"""The rules of guided backprop and deconvnet for all elementwise activations, not only ReLUs.
+
+    deconvnet           p → p · [p > 0]
+    guided backprop     p → p · [p > 0] · max(f′(x), 0)
+
+f is the activation, x its input, and p the gradient at its output. For f = ReLU, these are the
+papers' rules (see `rules.relu`); for others, they go beyond the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfviz.errors import OptionError
+from tfviz.graph.backprop import Rules
+from tfviz.graph.graph import Step
+from tfviz.graph.operations import Activation
+from tfviz.rules.redirect import redirect
+from tfviz.rules.relu import DECONVNET, GUIDED
+
+
+def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
+    # The function runs between two redirections, so p passes [p > 0], f′ and then [p · f′ > 0].
+    carrier = step.operation.signal or 0
+    x = inputs[carrier]
+    x = redirect(x, [x], lambda p: [tf.nn.relu(p)])
+    (y,) = step.compute([*inputs[:carrier], x, *inputs[carrier + 1 :]])
+    return redirect(y, [y], lambda p: [tf.nn.relu(p)])
+
+
+def _deconvnet(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
+    return redirect(output, [inputs[step.operation.signal or 0]], lambda p: [tf.nn.relu(p)])
+
+
+ALL_GUIDED: Rules = {**GUIDED, Activation: _guided}
+ALL_DECONVNET: Rules = {**DECONVNET, Activation: _deconvnet}
+
+
+def redirects_all(activations: str) -> bool:
+    """Return whether the option `activations` is "all" rather than "relu".
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if activations not in ("relu", "all"):
+        raise OptionError(f"`activations` must be 'relu' or 'all'. Received: {activations!r}.")
+    return activations == "all"

@@ -1,0 +1,1 @@
+"""Target functions for models that are not classifiers: embeddings, detectors, autoencoders."""

@@ -1,0 +1,156 @@
+"""The base class of target functions that compare the outputs with arrays."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import TargetError
+from tfviz.nesting import Nested
+
+Array: TypeAlias = "np.ndarray | tf.Tensor"
+Shapes: TypeAlias = Any  # of the outputs: a tuple for one output, otherwise nested like them
+T = TypeVar("T", bound="ArrayTarget")
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayTarget(abc.ABC):
+    """A target function with arrays that have one row per image, or a single row for all.
+
+    The arrays are inputs of the compiled function, so other arrays don't compile it again.
+
+    Attributes:
+        array_fields: the names of the fields that hold such arrays.
+    """
+
+    array_fields: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
+        """Return the score of each image, (N,)."""
+
+    @abc.abstractmethod
+    def require_fit(self, outputs: Shapes) -> None:
+        """Check that the outputs can be compared with the arrays.
+
+        Args:
+            outputs: the shapes of the outputs, () where unknown.
+
+        Raises:
+            TargetError: they cannot.
+        """
+
+    @property
+    def arrays(self) -> list[Array]:
+        return [getattr(self, name) for name in self.array_fields]
+
+    @property
+    def form(self) -> Hashable:
+        """What a compiled function depends on: everything but the rows of the arrays."""
+        others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
+        return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
+
+    @property
+    def rows(self) -> int | None:
+        """The number of images that the arrays have rows for; None if one row applies to all.
+
+        Raises:
+            TargetError: the arrays differ in their number of rows.
+        """
+        counts = {int(array.shape[0]) for array in self.arrays} - {1}
+        if len(counts) > 1:
+            raise TargetError(
+                f"{type(self).__name__} needs as many rows in {' as in '.join(self.array_fields)}: one per image, or one for "
+                f"all. Received: {' and '.join(map(str, sorted(counts)))} rows."
+            )
+        return counts.pop() if counts else None
+
+    def __getitem__(self: T, rows: slice | np.ndarray) -> T:
+        """Return the target for some of the images."""
+        return self.with_arrays([array if len(array) == 1 else array[rows] for array in self.arrays])
+
+    def with_arrays(self: T, arrays: Sequence[Array]) -> T:
+        """Return the same function with other arrays.
+
+        Args:
+            arrays: one for each of `array_fields`.
+
+        Returns:
+            The function.
+        """
+        return replace(self, **dict(zip(self.array_fields, arrays, strict=True)))
+
+    def require_rows(self, batch_size: int | None) -> None:
+        """Check the number of rows.
+
+        Args:
+            batch_size: N, or None while tracing.
+
+        Raises:
+            TargetError: the arrays have rows for another number of images.
+        """
+        if None not in (self.rows, batch_size) and self.rows != batch_size:
+            raise TargetError(
+                f"{type(self).__name__} has rows for {self.rows} images. Received: {batch_size} images. Pass one row per "
+                "image, or a single one for all images."
+            )
+
+
+def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
+    """Raise TargetError for a model with several outputs.
+
+    Args:
+        target: the target.
+        outputs: the shapes of the outputs, nested like them; a plain tuple for one output.
+    """
+    if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
+        raise TargetError(
+            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose one when "
+            "creating the explainer, with output=0 or its name."
+        )
+
+
+def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
+    """Convert an argument to float32 with a row per image.
+
+    Args:
+        given: the array, or the single row.
+        expected: what is expected, for the error message.
+        ranks: the accepted ranks, of which the lower is that of a single row. () accepts all from 2
+            on.
+
+    Returns:
+        The array, (N or 1, …).
+
+    Raises:
+        TargetError: it is no such array, is empty, or is not finite.
+    """
+    if _is_symbolic(given):
+        array: Array = tf.cast(given, tf.float32)
+    else:
+        array = _finite(given, expected)
+    rank = len(array.shape)
+    if rank not in ranks if ranks else rank < 2:
+        raise TargetError(f"Expected {expected}. Received: shape {tuple(array.shape)}.")
+    return array[None] if ranks and rank == min(ranks) else array
+
+
+def _finite(given: Any, expected: str) -> np.ndarray:
+    try:
+        array = np.asarray(given).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise TargetError(f"Expected {expected}. Received: {type(given).__name__} {str(given)[:60]!r}.") from error
+    if array.size == 0 or not np.isfinite(array).all():
+        received = "NaN or infinity" if array.size else f"shape {array.shape}"
+        raise TargetError(f"Expected {expected}, with finite values. Received: {received}.")
+    return array
+
+
+def _is_symbolic(given: Any) -> bool:
+    """Return whether this is a tensor inside a tf.function, without a value."""
+    return tf.is_tensor(given) and not hasattr(given, "numpy")

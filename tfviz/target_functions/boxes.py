@@ -1,0 +1,69 @@
+"""Boxes of object detectors: their formats, offsets from anchors, and overlap."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+BOX_FORMATS = ("yxyx", "xyxy", "xywh", "center_xywh")
+
+
+def corners(boxes: tf.Tensor, box_format: str) -> tf.Tensor:
+    """Convert boxes (…, 4) to left, top, right, bottom.
+
+    Args:
+        boxes: the boxes.
+        box_format: "yxyx" is top, left, bottom, right; "xyxy" is left, top, right, bottom; "xywh"
+            is left, top, width, height; "center_xywh" is the center, width, height.
+
+    Returns:
+        The boxes as (…, 4).
+    """
+    first, second, third, fourth = tf.unstack(boxes, axis=-1)
+    if box_format == "yxyx":
+        return tf.stack([second, first, fourth, third], -1)
+    if box_format == "xyxy":
+        return boxes
+    if box_format == "center_xywh":
+        first, second = first - third / 2, second - fourth / 2
+    return tf.stack([first, second, first + third, second + fourth], -1)
+
+
+def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Compute boxes from offsets relative to anchors (Ren et al., 2015, "Faster R-CNN", eq. 2).
+
+    Args:
+        offsets: (…, 4): the shift of the center in units of the anchor's size, x first, and the
+            logarithms of the ratios of width and height.
+        anchors: left, top, right, bottom, (…, 4).
+
+    Returns:
+        Left, top, right, bottom, (…, 4).
+    """
+    low, high = anchors[..., :2], anchors[..., 2:]
+    size = high - low
+    center = (low + high) / 2 + offsets[..., :2] * size
+    half = tf.exp(offsets[..., 2:]) * size / 2
+    return tf.concat([center - half, center + half], -1)
+
+
+def closeness(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    """Rate how close boxes are to one: by intersection over union, and apart by distance.
+
+    Args:
+        boxes: left, top, right, bottom, (N, A, 4).
+        box: the same for one box per image, (N or 1, 4).
+
+    Returns:
+        The ratings, (N, A): the intersection over union where the boxes overlap, and minus the
+        distance of the centers where they don't.
+    """
+    box = box[:, None, :]
+    both = tf.minimum(boxes[..., 2:], box[..., 2:]) - tf.maximum(boxes[..., :2], box[..., :2])
+    shared = tf.reduce_prod(tf.maximum(both, 0), -1)
+    overlap = tf.math.divide_no_nan(shared, _area(boxes) + _area(box) - shared)
+    distance = tf.norm((boxes[..., :2] + boxes[..., 2:] - box[..., :2] - box[..., 2:]) / 2, axis=-1)
+    return tf.where(overlap > 0, overlap, -distance)
+
+
+def _area(boxes: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0), -1)

@@ -1,0 +1,75 @@
+"""How well an autoencoder reconstructs an image, as a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfviz.errors import TargetError
+from tfviz.nesting import Nested
+from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floats, require_one_output
+
+
+@dataclass(frozen=True, eq=False)
+class ReconstructionError(ArrayTarget):
+    """The negative mean squared error between the output and the original images.
+
+    A target for autoencoders: which pixels help to reconstruct the image? The score of an image is
+    −mean((y − original)²). A higher score is a better reconstruction, so pixels with positive
+    attributions improve it. The original is a constant: the attribution follows the path through
+    the network, not the comparison with the input.
+
+    Args:
+        original: what to reconstruct, in the shape of the output: (N, …), or (1, …) for all images
+            alike. For a plain autoencoder these are the images themselves.
+
+    Raises:
+        TargetError: the original has another shape, or is not finite.
+
+    Example:
+
+        >>> images = np.random.default_rng(0).random((2, 8, 8, 1), "float32")
+        >>> coder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)])
+        >>> tfviz.Saliency(coder)(images, tfviz.ReconstructionError(images)).shape
+        TensorShape([2, 8, 8, 1])
+    """
+
+    original: Array
+
+    array_fields: ClassVar[tuple[str, ...]] = ("original",)
+
+    def __post_init__(self) -> None:
+        expected = "the originals in the shape of the output: (N, …), or (1, …) for all images alike"
+        object.__setattr__(self, "original", floats(self.original, expected, ranks=()))
+
+    def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
+        """Return the negative mean squared error of each image.
+
+        Args:
+            outputs: the reconstructions, (N, …).
+
+        Returns:
+            The scores, (N,).
+        """
+        difference = tf.cast(outputs, tf.float32) - tf.cast(self.original, tf.float32)
+        return -tf.reduce_mean(tf.square(difference), axis=list(range(1, len(difference.shape))))
+
+    def require_fit(self, outputs: Shapes) -> None:
+        """Check that the output has the shape of the originals.
+
+        Args:
+            outputs: the shapes of the outputs, () where unknown.
+
+        Raises:
+            TargetError: the model has several outputs, or one of another shape.
+        """
+        require_one_output(self, outputs)
+        size: tuple[int, ...] = tuple(self.original.shape[1:])
+        fits = len(outputs) == len(size) + 1 and all(n in (None, m) for n, m in zip(outputs[1:], size, strict=True))
+        if outputs and not fits:
+            raise TargetError(
+                f"ReconstructionError needs the originals in the shape of the output {outputs}, one per image. Received: shape "
+                f"{tuple(self.original.shape)}."
+            )

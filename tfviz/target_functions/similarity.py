@@ -1,0 +1,83 @@
+"""The similarity of an embedding to a reference, as a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.errors import TargetError
+from tfviz.nesting import Nested
+from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floats, require_one_output
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(ArrayTarget):
+    """The cosine similarity of the output to a reference embedding.
+
+    A target for models whose output (N, D) is an embedding, normalized or not: what makes this
+    image similar to that one? The score is y · r / (|y| |r|), between −1 and 1, and 0 where y = 0.
+    For a siamese network, explain the branch that computes the embedding.
+
+    Args:
+        reference: the reference embedding (D,), or (N, D) for one per image.
+
+    Raises:
+        TargetError: the reference has another shape, is zero, or is not finite.
+
+    Example:
+
+        >>> images = np.random.default_rng(0).random((3, 8, 8, 1), "float32")
+        >>> parts = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
+        >>> embed = keras.Sequential(parts)
+        >>> target = tfviz.Similarity(embed(images[:1])[0])
+        >>> tfviz.Saliency(embed)(images[1:], target).shape
+        TensorShape([2, 8, 8, 1])
+    """
+
+    reference: Array
+
+    array_fields: ClassVar[tuple[str, ...]] = ("reference",)
+
+    def __post_init__(self) -> None:
+        reference = floats(self.reference, "a reference embedding of shape (D,), or (N, D) for one per image", (1, 2))
+        if isinstance(reference, np.ndarray) and not np.abs(reference).max(axis=1).min() > 0:
+            raise TargetError("The reference embedding is zero, so it has no direction to compare with. Pass another one.")
+        object.__setattr__(self, "reference", reference)
+
+    def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
+        """Return the cosine similarity of each output to its reference.
+
+        Args:
+            outputs: (N, D).
+
+        Returns:
+            The scores, (N,).
+        """
+        y, r = (tf.math.l2_normalize(_scaled(tf.cast(x, tf.float32)), axis=-1) for x in (outputs, self.reference))
+        return tf.reduce_sum(y * r, axis=-1)
+
+    def require_fit(self, outputs: Shapes) -> None:
+        """Check that the output is an embedding of this length.
+
+        Args:
+            outputs: the shapes of the outputs, () where unknown.
+
+        Raises:
+            TargetError: the model has several outputs, or one of another shape.
+        """
+        length = int(self.reference.shape[1])
+        require_one_output(self, outputs)
+        if isinstance(outputs, tuple) and outputs and (len(outputs) != 2 or outputs[1] not in (None, length)):
+            raise TargetError(
+                f"Similarity needs an output of shape (N, {length}), like the reference. The model's output is {outputs}. "
+                "Compute the reference with the same model."
+            )
+
+
+def _scaled(x: tf.Tensor) -> tf.Tensor:
+    """Divide by the largest value, so that squares neither overflow nor vanish."""
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), axis=-1, keepdims=True))
+    return tf.math.divide_no_nan(x, largest)

@@ -116,9 +116,9 @@ def one_unit(units: int = 1) -> keras.Model:
     return ending(lambda x: layers.Dense(units, activation="sigmoid", name="out")(x))
 
 
-def two_units() -> keras.Model:
-    """The equivalent of `one_unit`: a softmax over (−z, z)."""
-    model = ending(lambda x: layers.Dense(2, activation="softmax", name="out")(x))
+def two_units(activation: str = "softmax") -> keras.Model:
+    """The equivalent of `one_unit`: logits −z and z. With sigmoids, so are the probabilities."""
+    model = ending(lambda x: layers.Dense(2, activation=activation, name="out")(x))
     model.get_layer("conv").set_weights(one_unit().get_layer("conv").get_weights())
     kernel, bias = one_unit().get_layer("out").get_weights()
     model.get_layer("out").set_weights([np.concatenate([-kernel, kernel], 1), np.concatenate([-bias, bias])])
@@ -127,7 +127,7 @@ def two_units() -> keras.Model:
 
 @pytest.mark.parametrize("method", TARGETED)
 def test_one_sigmoid_unit_is_two_classes(method: str) -> None:
-    one, two = one_unit(), two_units()
+    one, two = one_unit(), two_units("sigmoid" if method in ("rise", "score_cam") else "softmax")
     images = networks.pictures(one, 4)
     for target in (0, 1, [0, 1, 1, 0], None):
         got, want = (built(method, model, score="logits")(images, target).numpy() for model in (one, two))

@@ -34,7 +34,7 @@ ENDS = {
 def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
     """Class 0 is the background, with the logit −z, and class 1 the foreground, with z."""
     model = binary_segmentation(ENDS[end])
-    twin = binary_segmentation(lambda x: layers.Conv2D(2, 1, name="classes")(x))
+    twin = binary_segmentation(lambda x: layers.Conv2D(2, 1, activation="sigmoid", name="classes")(x))
     *trunk, kernel, bias = model.get_weights()
     twin.set_weights([*trunk, np.concatenate([-kernel, kernel], -1), np.concatenate([-bias, bias])])
     images = networks.pictures(model)
@@ -42,6 +42,7 @@ def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
     for index, one in enumerate(found):
         want = built(method, twin)(images, tfviz.At(index, MASK))
         np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-6 * np.abs(want).max())
-    assert abs(found[0] - found[1]).max() > 0
+    if method not in ("square_grad", "var_grad"):  # they lose the sign
+        assert abs(found[0] - found[1]).max() > 0
     with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
         built(method, model)(images, tfviz.At(2, MASK))

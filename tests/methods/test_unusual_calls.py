@@ -139,5 +139,5 @@ def test_an_explainer_is_copied_and_pickled_with_its_options(method: str, model:
     want = np.asarray(explainer(images, target))
     for twin in (copy.copy(explainer), copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):
         assert type(twin) is type(explainer)
-        assert twin.options == explainer.options
+        np.testing.assert_equal(twin.options, explainer.options)
         np.testing.assert_allclose(twin(images, target), want, rtol=0, atol=1e-6 * max(abs(want).max(), 1e-9))

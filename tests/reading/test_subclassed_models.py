@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.explainers import KEYS, built
+from support.explainers import KEYS, backgrounds_for, built
 from support.tape import compiled_gradient
 
 import tfviz
@@ -67,7 +67,8 @@ IMAGES = np.random.default_rng(0).normal(size=(3, *SIZE)).astype(np.float32)
 @pytest.mark.parametrize("method", KEYS)
 def test_a_subclassed_model_is_explained_like_its_functional_equivalent(method: str) -> None:
     model = called(Subclassed)
-    got, want = (built(method, one)(IMAGES).numpy() for one in (model, functional(model)))
+    given = {"backgrounds": backgrounds_for(None, SIZE)} if method == "expected_gradients" else {}
+    got, want = (built(method, one, **given)(IMAGES).numpy() for one in (model, functional(model)))
     assert abs(want).max() > 0
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6 * abs(want).max())
 

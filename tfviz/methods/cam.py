@@ -22,8 +22,8 @@ class CAM(Explainer):
     """A class activation map at one layer.
 
     Only the part of the model above the layer is differentiated. `layer_path` holds the path of the
-    chosen layer. The tokens of a vision transformer (N, tokens, K) are read as a map (N, h, w, K) of
-    the patches, without class tokens and registers.
+    chosen layer. The tokens of a vision transformer (N, tokens, K) are read as a map (N, h, w, K)
+    of the patches, without class tokens and registers.
     """
 
     needs_layer: ClassVar[bool] = True

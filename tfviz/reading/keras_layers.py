@@ -380,7 +380,7 @@ def is_attention(layer: keras.Operation) -> bool:
 
 
 def may_be_masked(model: keras.Model) -> bool:
-    """Return whether a layer of a model makes a mask, which Keras attention reads off its inputs."""
+    """Return whether a layer of a model makes a mask, which Keras attention reads."""
     parts = keras_internals.layers_of(model)
     return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 
@@ -401,7 +401,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a built-in layer is opaque unless Keras can trace it, such as a recurrent one."""
+    """Return whether a built-in layer, such as a recurrent one, is opaque to TensorFlow."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 

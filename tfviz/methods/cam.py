@@ -94,6 +94,9 @@ class CAM(Explainer):
             x: (N, h, w, K), or (N, tokens, K).
             known: the known values of the graph, at least its inputs.
 
+        Returns:
+            The map (N, h, w, K), float32; for tokens, of the patches alone.
+
         Raises:
             ImageError: the layer holds tokens, and the size of the images is not known.
         """

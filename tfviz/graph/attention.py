@@ -2,8 +2,8 @@
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
 computes it. In the graph it is a softmax between two products, and that softmax is marked as
-`Attention`. Everything else follows from the paths around it: the value from which queries, keys and
-values are computed, the residual stream, and the tokens that the head reads.
+`Attention`. Everything else follows from the paths around it: the value from which queries, keys
+and values are computed, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations

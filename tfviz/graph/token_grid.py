@@ -2,9 +2,9 @@
 
 Reshapes, class tokens and registers decide which token stands for which patch. So two numbers per
 position, its row and column, are sent through the operations that only move elements. Where they
-arrive is the answer, for any patch embedding, prefix and image size, without trusting the sizes that
-layers declare. In the same way, numbered tokens are sent through the head to see which of them it
-reads.
+arrive is the answer, for any patch embedding, prefix and image size, without trusting the sizes
+that layers declare. In the same way, numbered tokens are sent through the head to see which of them
+it reads.
 """
 
 from __future__ import annotations

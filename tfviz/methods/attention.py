@@ -112,12 +112,15 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Return a block's probabilities, or their gradient, as float32 (N, heads, queries, keys).
+        """Give a block's probabilities, or their gradient, an axis of heads in any case.
 
         Args:
             block: the block.
             P: (N, heads, queries, keys), or (N, queries, keys) of a single head.
             grid: the grid of the tokens.
+
+        Returns:
+            (N, heads, queries, keys), float32.
 
         Raises:
             UnsupportedModelError: there are other keys than tokens.

@@ -6,11 +6,11 @@ Question: which patches support the class, by the attention that raises its scor
     Ā = mean_heads relu(∂S/∂P ⊙ P)
         Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6
 
-P holds the attention probabilities of a block, and ∂S/∂P also covers its effect through later blocks.
-The map is the mean of those rows of R whose final token the head reads. The cost is one forward and one
-backward pass through the blocks. If the head averages tokens, each patch also carries the constant 1 /
-tokens of I, and the explanation is what varies on top of it. Negative gradients are cut off, so
-evidence against the class does not show.
+P holds the attention probabilities of a block, and ∂S/∂P also covers its effect through later
+blocks. The map is the mean of those rows of R whose final token the head reads. The cost is one
+forward and one backward pass through the blocks. If the head averages tokens, each patch also
+carries the constant 1 / tokens of I, and the explanation is what varies on top of it. Negative
+gradients are cut off, so evidence against the class does not show.
 """
 
 from __future__ import annotations

@@ -103,6 +103,9 @@ class LayerExplainer(Explainer):
             layer: the layer.
             known: the known values of the graph, at least its inputs.
 
+        Returns:
+            The map (N, h, w, K), float32; for tokens, of the patches alone.
+
         Raises:
             ImageError: the layer holds tokens, and the size of the images is not known.
         """

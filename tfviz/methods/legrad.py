@@ -3,14 +3,14 @@
 Question: to which patches would more attention raise the score of the class?
 
     mean_l mean_heads, queries relu(∂S^l/∂P^l)
-        Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
-        Formation Sensitivity"
+        Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via
+        Feature Formation Sensitivity"
 
-P^l holds the attention probabilities of block l. S^l is the score if the head (the final normalization,
-the model's own pooling and the classifier) reads the output of block l. The authors' code for CLIP pools
-before the final normalization and uses the last blocks only; here the model's own order and all blocks
-count. The cost is one forward pass, and in each block a backward pass from its output. Early blocks were
-never trained to feed the head, so they can add noise.
+P^l holds the attention probabilities of block l. S^l is the score if the head (the final
+normalization, the model's own pooling and the classifier) reads the output of block l. The authors'
+code for CLIP pools before the final normalization and uses the last blocks only; here the model's
+own order and all blocks count. The cost is one forward pass, and in each block a backward pass from
+its output. Early blocks were never trained to feed the head, so they can add noise.
 """
 
 from __future__ import annotations

@@ -96,15 +96,15 @@ def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | 
 
 
 def with_free_tokens(shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """Return the shape of a sequence (N, tokens, K) with any number of tokens; other shapes as they are."""
+    """Return a shape (N, tokens, K) with any number of tokens; other shapes stay."""
     return (shape[0], None, shape[2]) if len(shape) == 3 else tuple(shape)
 
 
 def declares_wrong_tokens(call: Call) -> bool:
     """Return whether a layer makes another number of tokens of an image than it declares.
 
-    KerasHub's DINOv3 declares as many rows as columns, and its SigLIP a class token that it does not
-    have. Sizes after such a layer can't be trusted.
+    KerasHub's DINOv3 declares as many rows as columns, and its SigLIP a class token that it does
+    not have. Sizes after such a layer can't be trusted.
     """
     shapes = [tensor.shape for tensor in (*call.inputs, *call.outputs)]
     if [len(shape) for shape in shapes] != [4, 3] or any(None in shape[1:] for shape in shapes):

@@ -380,7 +380,7 @@ def is_attention(layer: keras.Operation) -> bool:
 
 
 def may_be_masked(model: keras.Model) -> bool:
-    """Return whether a layer of a model makes a mask, which Keras attention reads off its inputs."""
+    """Return whether a layer of a model makes a mask, which Keras attention reads."""
     parts = keras_internals.layers_of(model)
     return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 

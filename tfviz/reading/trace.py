@@ -36,7 +36,7 @@ class Call:
 
     @property
     def distinct_inputs(self) -> list[keras.KerasTensor]:
-        """The inputs, each once, although self-attention reads the same tensor as query and value."""
+        """The inputs, each once. Self-attention reads the same tensor as query and value."""
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:

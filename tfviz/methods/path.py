@@ -31,11 +31,18 @@ class PathExplainer(SampledExplainer):
 
         Returns:
             (B, N or 1, …), broadcastable to (B, N, …).
+
+        Raises:
+            ImageError: the baselines do not have the shape of the images.
         """
 
     @abc.abstractmethod
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the number of the baseline, int32, and the position α of each copy."""
+        """Return where each copy lies.
+
+        Returns:
+            The number of its baseline, int32 (copies,), and its position α, float32 (copies,).
+        """
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:
         return self.path()[1].shape[0]

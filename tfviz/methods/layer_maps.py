@@ -16,7 +16,7 @@ from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
 from tfviz.graph.token_grid import TokenGrid, token_grids
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.resizing import resized
+from tfviz.methods.interpolation import resized
 from tfviz.models.labels import LabelSource
 from tfviz.numerics import unit_range
 

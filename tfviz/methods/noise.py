@@ -17,7 +17,7 @@ from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
-from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied

@@ -10,7 +10,7 @@ from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.methods.baselines import interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import like_inputs
-from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied
 

@@ -43,10 +43,20 @@ class ChoosingTarget(abc.ABC):
         Args:
             outputs: the outputs, (N, classes).
             choice: one row of each tensor per row of the outputs.
+
+        Returns:
+            The scores, (N,).
         """
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
-        """Return the class that is explained, (N,) int32; None if it is not a single class."""
+        """Return the class that is explained.
+
+        Args:
+            outputs: the outputs, (N, classes).
+
+        Returns:
+            (N,) int32; None if it is not a single class.
+        """
         return None
 
     @property
@@ -55,15 +65,37 @@ class ChoosingTarget(abc.ABC):
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:
-        """Return the target for some of the images."""
+        """Return the target for some of the images.
+
+        Args:
+            rows: the images.
+
+        Returns:
+            The target.
+        """
         return self
 
     @abc.abstractmethod
     def check(self, count: int | None, classes: int | None) -> None:
-        """Raise TargetError if it does not fit `count` images and a model with `classes`."""
+        """Check the target against a batch.
+
+        Args:
+            count: the number of images; None if unknown.
+            classes: the number of the model's classes; None if unknown.
+
+        Raises:
+            TargetError: it does not fit.
+        """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the score of each image, (N,), with the choice made on these outputs."""
+        """Return the score of each image, with the choice made on these outputs.
+
+        Args:
+            outputs: the outputs, (N, classes).
+
+        Returns:
+            The scores, (N,).
+        """
         return self.score(outputs, self.choose(outputs))
 
 

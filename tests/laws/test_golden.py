@@ -15,7 +15,7 @@ from tfviz.graph.backprop import inputs_of, run
 from tfviz.graph.logits import scored
 from tfviz.methods.baselines import baseline_for
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.resizing import resized_and_cropped
+from tfviz.methods.interpolation import resized_and_cropped
 from tfviz.reading.reader import graph_of
 
 TOLERANCE = 1e-4  # relative to the largest value

@@ -199,7 +199,8 @@ def test_gradient_times_input_of_a_network_without_biases_adds_up_to_the_score()
     images = noise(*SHAPE)
     sums = tfviz.GradientTimesInput(model)(images, 1).numpy().sum((1, 2, 3))
     np.testing.assert_allclose(sums, model(images).numpy()[:, 1], rtol=1e-4)
-    path = tfviz.IntegratedGradients(model, steps=1)(images, 1)  # the gradient is the same along the path
+    # the gradient is the same along the path
+    path = tfviz.IntegratedGradients(model, steps=1)(images, 1)
     np.testing.assert_allclose(path, tfviz.GradientTimesInput(model)(images, 1), rtol=1e-3, atol=1e-6)
 
 

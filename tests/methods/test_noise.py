@@ -63,7 +63,8 @@ def test_every_base_method_equals_the_reference(
 
 @pytest.mark.parametrize("base", KEYS)
 def test_without_noise_the_mean_is_the_base_method(base: str, model: keras.Model, images: np.ndarray) -> None:
-    options = {key: value for key, value in built(base, model).options.items() if key != "samples"}  # that of SmoothGrad
+    # `samples` is an option of SmoothGrad itself
+    options = {key: value for key, value in built(base, model).options.items() if key != "samples"}
     options |= {"masks": np.ones((2, *SHAPE[:2]))} if base == "rise" else {}
     explainer, alone = tfviz.SmoothGrad(model, base, noise=0, samples=3, **options), tfviz.METHODS[base](model, **options)
     target = TARGETS if alone.takes_target else None

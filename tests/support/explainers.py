@@ -8,7 +8,7 @@ import numpy as np
 
 import tfviz
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.sampled import SampledExplainer
+from tfviz.methods.perturbation import SampledExplainer
 
 # the methods that explain any convolutional network
 KEYS = tuple(key for key, cls in tfviz.METHODS.items() if not cls.needs_attention)

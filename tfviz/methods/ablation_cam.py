@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfviz.graph.backprop import Values, run
 from tfviz.methods.channel_copies import ChannelExplainer
-from tfviz.methods.sampled import Context, Sums
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.seeds import FixedSeed, copied
 
 _SMALLEST = 1e-6

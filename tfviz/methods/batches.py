@@ -68,7 +68,7 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
 
 
 class _Bar:
-    """Keras' progress bar. It counts images, or their perturbed copies for methods that run some."""
+    """Keras' progress bar. It counts images, or the perturbed copies that some methods run."""
 
     def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
         self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0

@@ -13,7 +13,7 @@ from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.methods.copies import as_copies
 from tfviz.methods.layer_maps import LayerExplainer, Layers
 from tfviz.methods.numeric_options import positive_integer
-from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.seeds import FixedSeed
 
@@ -86,7 +86,16 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
     def shared(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> Context:
-        """Return what else all copies share."""
+        """Compute what else all copies share.
+
+        Args:
+            images: one tensor per input, N rows.
+            values: the known values of the graph.
+            fixed: the score for these images.
+
+        Returns:
+            More entries of the context.
+        """
         return {}
 
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
@@ -94,18 +103,29 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return sums + tf.tensordot(found, tf.one_hot(numbers, sum(self.widths)), [[0], [0]])
 
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
-        """Return what one run per channel gives, (rows,).
+        """Run one copy per channel.
 
         Args:
             images: one tensor per input, N rows.
             context: "maps" holds the channels of each layer, (N, channels, h, w).
             numbers: the channels, counted over all layers, int32 (copies,).
             fixed: the score for the rows.
+
+        Returns:
+            What each row gives, (rows,).
         """
         raise NotImplementedError
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Return the weight of each channel, (N, channels), from what its run gave."""
+        """Return the weight of each channel from what its run gave.
+
+        Args:
+            context: what `start` returned.
+            sums: what the runs gave, (N, channels).
+
+        Returns:
+            (N, channels).
+        """
         return sums
 
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> tf.Tensor:
@@ -114,7 +134,15 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the channels of one layer, and which of the numbers belong to it, as 0 or 1."""
+        """Return the channels of one layer.
+
+        Args:
+            numbers: channels, counted over all layers, int32 (copies,).
+            number: the number of the layer.
+
+        Returns:
+            The channels within the layer, and whether each belongs to it, as 0 or 1.
+        """
         own = numbers - sum(self.widths[:number])
         is_own = tf.cast((own >= 0) & (own < self.widths[number]), tf.float32)
         return tf.clip_by_value(own, 0, self.widths[number] - 1), is_own

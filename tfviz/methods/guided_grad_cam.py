@@ -26,9 +26,9 @@ from tfviz.graph.graph import Value
 from tfviz.methods.explainer import like_inputs
 from tfviz.methods.grad_cam import GradCAM
 from tfviz.methods.gradient import warn_of_integers
+from tfviz.methods.interpolation import resized
 from tfviz.methods.layer_maps import Layers
 from tfviz.methods.redirection import warn_without_relu
-from tfviz.methods.resizing import resized
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.activations import ALL_GUIDED, redirects_all

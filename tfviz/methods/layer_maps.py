@@ -16,7 +16,7 @@ from tfviz.graph.graph import Value
 from tfviz.graph.layer_search import LayerName
 from tfviz.graph.token_grid import TokenGrid, token_grids
 from tfviz.methods.explainer import Explainer
-from tfviz.methods.resizing import resized
+from tfviz.methods.interpolation import resized
 from tfviz.models.labels import LabelSource
 from tfviz.numerics import unit_range
 
@@ -124,7 +124,11 @@ class LayerExplainer(Explainer):
         return x if grid is None else grid.patches(x)
 
     def require_axes_of_an_image(self) -> None:
-        """Raise UnknownLayerError if a map cannot be resized to the size of an image."""
+        """Check that each map can be resized to the size of an image.
+
+        Raises:
+            UnknownLayerError: a layer does not have the axes of the image.
+        """
         axes = {map_axes(self.graph, value) for value in self.graph.inputs if value.rank}
         for layer in self.layers:
             if self.map_axes_of(layer) not in axes or self.map_axes_of(layer) != self.map_axes_of(self.layer):
@@ -134,7 +138,14 @@ class LayerExplainer(Explainer):
                 )
 
     def map_axes_of(self, layer: Value) -> int:
-        """Return the number of axes of a layer's map."""
+        """Return the number of axes of a layer's map.
+
+        Args:
+            layer: the layer.
+
+        Returns:
+            The number; 2 for height and width.
+        """
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
     def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:

@@ -17,7 +17,7 @@ from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
-from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied
@@ -91,7 +91,14 @@ class NoiseExplainer(SampledExplainer):
             self.layer_path = self.base.layer_path
 
     def style_for(self, base: Explainer) -> str:
-        """Return the style of the maps."""
+        """Return the style of the maps.
+
+        Args:
+            base: the explainer of the base method.
+
+        Returns:
+            The style.
+        """
         return type(self).style
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:
@@ -120,11 +127,22 @@ class NoiseExplainer(SampledExplainer):
 
         Args:
             empty: maps of zeros, (N, …).
+
+        Returns:
+            The sums.
         """
         return empty
 
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Add the maps of some copies, (copies, N, …), to the sums."""
+        """Add the maps of some copies to the sums.
+
+        Args:
+            sums: the sums so far.
+            maps: the maps, (copies, N, …).
+
+        Returns:
+            The new sums.
+        """
         raise NotImplementedError
 
     def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:

@@ -22,8 +22,8 @@ import tensorflow as tf
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
 from tfviz.methods.numeric_options import positive_integer
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.methods.removal import RemovalExplainer
-from tfviz.methods.sampled import Context, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed

@@ -10,7 +10,7 @@ from tfviz.graph.backprop import Values, backpropagate, inputs_of
 from tfviz.methods.baselines import interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import like_inputs
-from tfviz.methods.sampled import Context, SampledExplainer, Sums
+from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied
 
@@ -31,11 +31,18 @@ class PathExplainer(SampledExplainer):
 
         Returns:
             (B, N or 1, …), broadcastable to (B, N, …).
+
+        Raises:
+            ImageError: the baselines do not have the shape of the images.
         """
 
     @abc.abstractmethod
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the number of the baseline, int32, and the position α of each copy."""
+        """Return where each copy lies.
+
+        Returns:
+            The number of its baseline, int32 (copies,), and its position α, float32 (copies,).
+        """
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:
         return self.path()[1].shape[0]

@@ -12,7 +12,7 @@ from tfviz.graph.channels import has_channels
 from tfviz.methods.baselines import color_to_remove_with
 from tfviz.methods.masked_image import MaskedImage
 from tfviz.methods.numeric_options import finite_array
-from tfviz.methods.sampled import SampledExplainer
+from tfviz.methods.perturbation import SampledExplainer
 from tfviz.models.labels import LabelSource
 
 
@@ -56,6 +56,9 @@ class RemovalExplainer(SampledExplainer):
         Args:
             images: one tensor per input, N rows.
             masks: how much of each pixel stays, float32 (copies, height, width …).
+
+        Returns:
+            The values of the graph's inputs, one row per copy of each image.
         """
         color = color_to_remove_with(self.model, images[self.image.number]) if self._value is None else self._value
         return self.image.rows(images, masks[:, None], color)

@@ -15,7 +15,7 @@ from tfviz.nesting import Nested
 from tfviz.targets import Prepared
 
 if TYPE_CHECKING:
-    from tfviz.methods.sampled import SampledExplainer
+    from tfviz.methods.perturbation import SampledExplainer
 
 Advance = Callable[[int], None]  # takes the number of rows that were run
 

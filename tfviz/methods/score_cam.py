@@ -22,10 +22,10 @@ import tensorflow as tf
 
 from tfviz.errors import OptionError
 from tfviz.methods.channel_copies import ChannelExplainer
+from tfviz.methods.interpolation import resized
 from tfviz.methods.layer_maps import Layers
 from tfviz.methods.masked_image import MaskedImage
-from tfviz.methods.resizing import resized
-from tfviz.methods.sampled import Context, Sums
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed

@@ -19,7 +19,7 @@ from keras import tree
 
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.noise import NoiseExplainer
-from tfviz.methods.sampled import Context, Sums
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.nesting import Nested
 
 

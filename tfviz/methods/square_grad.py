@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.methods.noise import NoiseExplainer
-from tfviz.methods.sampled import Context, Sums
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.nesting import Nested
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfviz.methods.noise import NoiseExplainer
-from tfviz.methods.sampled import Context, Sums
+from tfviz.methods.perturbation import Context, Sums
 from tfviz.nesting import Nested
 
 
@@ -45,10 +45,8 @@ class VarGrad(NoiseExplainer):
         return {"count": tf.zeros([]), "mean": empty, "squares": tree.map_structure(tf.zeros_like, empty)}
 
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Merge the squared deviations of two groups, because E[M²] − E[M]² would cancel digits.
-
-        Chan et al., 1983, "Algorithms for Computing the Sample Variance".
-        """
+        # E[M²] − E[M]² would cancel digits, so the squared deviations of two groups are merged:
+        # Chan et al., 1983, "Algorithms for Computing the Sample Variance".
         before = sums["count"]
         added = tf.cast(tf.shape(tree.flatten(maps)[0])[0], tf.float32)
         count = before + added

@@ -45,6 +45,9 @@ class SampledExplainer(Explainer):
     def use_batch_size(self, batch_size: int) -> None:
         """Set `batch_size`.
 
+        Args:
+            batch_size: the largest number of copies that run at once in a call.
+
         Raises:
             OptionError: it is not a positive integer.
         """
@@ -52,10 +55,25 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def copies_per_image(self, images: list[tf.Tensor]) -> int | tf.Tensor:
-        """Return how many copies of each image run; a tensor if a size is free."""
+        """Return how many copies of each image run.
+
+        Args:
+            images: one tensor per input of the model.
+
+        Returns:
+            The number; a tensor if it depends on a free size.
+        """
 
     def copies_at_once(self, images: int, batch_size: int) -> int:
-        """Return how many copies of a number of images run at once."""
+        """Return how many copies of each image run at once.
+
+        Args:
+            images: the number of images.
+            batch_size: the largest number of rows.
+
+        Returns:
+            The number, at least 1.
+        """
         return 1 if has_fixed_batch(self.graph) else max(1, batch_size // images)
 
     @abc.abstractmethod
@@ -66,6 +84,9 @@ class SampledExplainer(Explainer):
             images: one tensor per input of the model.
             values: the values of the graph on these images; empty without a target.
             fixed: the score for these images.
+
+        Returns:
+            The context, and the sums.
         """
 
     @abc.abstractmethod
@@ -78,14 +99,26 @@ class SampledExplainer(Explainer):
             sums: the sums so far.
             numbers: which copies, int32 (copies,).
             fixed: the score for the rows.
+
+        Returns:
+            The new sums.
         """
 
     @abc.abstractmethod
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
-        """Return the attribution from the sums of all copies."""
+        """Return the attribution from the sums of all copies.
+
+        Args:
+            images: one tensor per input of the model, N rows.
+            context: what `start` returned.
+            sums: the sums of all copies.
+
+        Returns:
+            The attribution.
+        """
 
     def attribute(self, images: list[tf.Tensor], seed: Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution in one graph, with a loop if the copies don't fit one batch."""
+        # Within one graph, with a loop if the copies don't fit one batch.
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
         if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
@@ -134,12 +167,28 @@ class SampledExplainer(Explainer):
         return self.add(images, context, sums, first + tf.range(count), FixedSeed(seed, choice, count))
 
     def scores(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
-        """Return the score of each row, float32 (rows,), from known values of the graph."""
+        """Compute the score of each row.
+
+        Args:
+            values: known values of the graph.
+            fixed: the score for the rows.
+
+        Returns:
+            float32 (rows,).
+        """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(self._outputs(values)), tf.float32)
 
     def probabilities(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
-        """Return the probability of the target for each row, float32 (rows,)."""
+        """Compute the probability of the target for each row.
+
+        Args:
+            values: known values of the graph.
+            fixed: the score for the rows.
+
+        Returns:
+            float32 (rows,).
+        """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
 
@@ -154,7 +203,16 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute what precedes the copies: choice, context and sums, and the outputs if asked."""
+        """Compute what precedes the copies.
+
+        Args:
+            images: one tensor per input of the model.
+            target: the prepared target.
+            with_outputs: whether to compute the outputs, too.
+
+        Returns:
+            The choice, the context, the sums, and an `Explanation` or ().
+        """
         with keras_internals.untouched(self.model):
             values, choice, context, sums = self._begun(images, targets.seed_for(target))
             explanation = self._explanation(target, values, ()) if with_outputs else ()
@@ -170,12 +228,32 @@ class SampledExplainer(Explainer):
         first: tf.Tensor,
         count: tf.Tensor,
     ) -> Sums:
-        """Add some copies."""
+        """Add some copies.
+
+        Args:
+            images: one tensor per input of the model.
+            target: the prepared target.
+            choice, context, sums: what `begin` returned, and the sums so far.
+            first: the number of the first copy.
+            count: how many copies.
+
+        Returns:
+            The new sums.
+        """
         with keras_internals.untouched(self.model):
             return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
 
     def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:
-        """Return the attribution, or the explanation with it."""
+        """Return the attribution, or the explanation with it.
+
+        Args:
+            images: one tensor per input of the model.
+            context, sums: what `begin` returned, and the sums of all copies.
+            explanation: an `Explanation` without its attribution, or ().
+
+        Returns:
+            The attribution in float32, or the explanation.
+        """
         attribution = tree.map_structure(lambda x: tf.cast(x, tf.float32), self.finish(images, context, sums))
         return explanation._replace(attribution=attribution) if isinstance(explanation, Explanation) else attribution
 

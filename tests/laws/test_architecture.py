@@ -336,6 +336,8 @@ NOUNS = {"reading", "loading", "preprocessing", "lowering", "coloring", "decodin
 NOUNS |= {"polling", "typing", "tracing", "training", "pooling", "padding", "rendering", "time_distributed"}
 # These report failures, or return them as values, and then continue.
 MAY_GO_ON = {
+    ("tfviz.graph.token_grid", "_follow"): "code that does not run on marks does not move them",
+    ("tfviz.reading.calls", "declares_wrong_tokens"): "code that does not run is reported when it is read",
     ("tfviz.methods.blank_maps", "_diagnosis"): "a map is returned even if its diagnosis fails",
     ("tfviz.reading.fidelity", "require_faithful"): "what the user's code cannot run is raised when it is compiled",
     ("tfviz.reading.keras_tracer", "traced"): "the error is the cause in NotReadable",

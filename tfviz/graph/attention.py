@@ -25,6 +25,7 @@ from tfviz.graph.operations import (
     Linear,
     Move,
     Normalization,
+    Opaque,
     Product,
     Reshape,
     Softmax,
@@ -34,6 +35,11 @@ from tfviz.graph.operations import (
 )
 
 _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalization, Product, Sum)
+
+
+def is_attention(step: Step) -> bool:
+    """Return whether a step is attention between positions, or an opaque layer that contains it."""
+    return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def with_attention(graph: Graph) -> Graph:

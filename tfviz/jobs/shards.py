@@ -56,7 +56,8 @@ class ExplainShard:
         try:
             self._storage.write(name, content.getvalue().to_pybytes())
         except OutputError:
-            if self._is_retry or not self._storage.exists(name):  # otherwise another process was faster
+            # otherwise another process was faster
+            if self._is_retry or not self._storage.exists(name):
                 raise
 
 

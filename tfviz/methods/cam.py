@@ -16,7 +16,8 @@ class CAM(LayerExplainer):
     """A class activation map at one layer, or a combination of maps at several.
 
     Only the part of the model above the layer is differentiated. The tokens of a vision transformer
-    (N, tokens, K) are read as a map (N, h, w, K) of the patches, without class tokens and registers.
+    (N, tokens, K) are read as a map (N, h, w, K) of the patches, without class tokens and
+    registers.
     """
 
     is_signed: ClassVar[bool] = False  # whether negative values stay

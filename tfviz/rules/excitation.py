@@ -28,11 +28,11 @@ import tensorflow as tf
 
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
+from tfviz.graph.attention import is_attention
 from tfviz.graph.backprop import Rules, inputs_of, run
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import has_two_classes
 from tfviz.graph.operations import (
-    Attention,
     Choice,
     Elementwise,
     Identity,
@@ -85,7 +85,7 @@ class Excitation:
     def require_rules(self, at: Sequence[Value]) -> None:
         """Raise UnsupportedModelError for the first operation down to `at` that has no rule."""
         path = self.graph.signal_path(at)
-        if attention := next((step for step in path if _is_attention(step)), None):
+        if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
                 f"Excitation backprop is not defined on attention, such as {attention.label}. Use gradient_attention, legrad "
                 "or a class activation map such as grad_cam, or explain a layer above the attention."
@@ -243,10 +243,6 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     p = tf.reduce_sum(p, axis=list(range(1, 1 + missing))) if missing > 0 else p
     axes = [axis for axis, (n, m) in enumerate(zip(p.shape, like.shape, strict=True)) if m == 1 and n != 1]
     return tf.cast(tf.reduce_sum(p, axis=axes, keepdims=True) if axes else p, like.dtype)
-
-
-def _is_attention(step: Step) -> bool:
-    return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def _keeps_image(step: Step) -> bool:

@@ -8,6 +8,7 @@ from tfviz.jobs.engines.crew import Crew
 from tfviz.jobs.engines.local_processes import run_locally
 from tfviz.jobs.engines.ray_actors import run_on_ray
 
-Engine = Callable[[Crew, Sequence[int]], Iterator[int]]  # yields the number of images of each shard done
+# (crew, shards) -> the number of images of each shard that is done
+Engine = Callable[[Crew, Sequence[int]], Iterator[int]]
 
 ENGINES: dict[str, Engine] = {"local": run_locally, "ray": run_on_ray}

@@ -89,7 +89,8 @@ class _Process:
 
 def _work(connection: Connection, crew: Crew) -> None:
     """Work on the shards that the connection names, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which ends this process
+    # Ctrl-C reaches the command, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow
 
     import_tensorflow()

@@ -1,4 +1,4 @@
-"""The networks that scripts/train_shapes trains: from scenes to one sigmoid unit per kind.
+"""The networks that scripts/train_shapes trains: a scene in, one sigmoid unit per kind out.
 
 `cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer: methods treat
 both differently. All of them consist of Keras' own layers, so their files open anywhere.

@@ -87,8 +87,8 @@ def sanity_check(
     Example:
 
         >>> model = tfviz.load_model("shapes")
-        >>> images = np.random.default_rng(0).uniform(size=(4, 96, 96, 3)).astype("float32")
-        >>> check = tfviz.sanity_check(model, images, "saliency", steps=2)
+        >>> images = tfviz.load_images("tfviz/shapes/samples", model)[:2]
+        >>> check = tfviz.sanity_check(model, images, "grad_cam", steps=2)
         >>> [verdict["verdict"] for verdict in check.verdicts]
         ['depends', 'depends', 'depends']
     """

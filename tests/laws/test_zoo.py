@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 from support.explainers import KEYS
 from support.purity import assert_untouched, snapshot
-from support.second_route import assert_equal, build, call, second_route
+from support.second_route import EXACT, assert_equal, build, call, second_route
 from support.zoo import ZOO, Species
 
 import tfviz
@@ -39,6 +39,12 @@ def twin(species: Species, model: Any) -> Any:
     return species.twin_of(model)
 
 
+def tolerance_for(method: str, species: Species) -> float:
+    """Return the tolerance, which is larger for differences of rounded scores."""
+    is_difference = method in ("occlusion", "ablation_cam") and species.tolerance > EXACT
+    return 5 * species.tolerance if is_difference else species.tolerance
+
+
 @pytest.mark.parametrize("method", KEYS)
 def test_every_method_is_correct_or_raises_the_documented_error(
     method: str, species: Species, model: Any, images: Any, twin: Any
@@ -51,7 +57,13 @@ def test_every_method_is_correct_or_raises_the_documented_error(
         attribution = call(build(method, species, model), images, species.target)
         for got, want in zip(tree.flatten(attribution), second_route(method, species, twin, images), strict=True):
             assert got.dtype == tf.float32
-            assert_equal(got, want, species.tolerance)
+            if method == "var_grad" and want is not None and got.shape.rank == 2:
+                assert not np.any(want), "the gradient of a linear branch does not vary with the noise"
+                assert np.max(np.abs(got)) < 1e-9
+            elif method == "ablation_cam" and not np.any(want):  # no channel raises this score
+                assert not np.any(got)
+            else:
+                assert_equal(got, want, tolerance_for(method, species))
     assert_untouched(model, before)
 
 
@@ -104,7 +116,7 @@ def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
     images = species.images(model)
     before, want = snapshot(model), np.asarray(model(images, training=False))
     with monkeypatch.context() as patch:
-        patch.setattr(CompiledFunctions, "_compiled", failing_in_the_middle())
+        patch.setattr(CompiledFunctions, "compiled", failing_in_the_middle())
         with pytest.raises(ZeroDivisionError):
             call(tfviz.METHODS[method](model), images, 1)
     assert_untouched(model, before)
@@ -112,8 +124,8 @@ def test_a_model_is_untouched_after_a_failure_in_the_middle_of_a_trace(
 
 
 def failing_in_the_middle() -> Any:
-    """Patch `CompiledFunctions._compiled` so that the step in the middle of the graph fails."""
-    compiled = CompiledFunctions._compiled
+    """Patch `CompiledFunctions.compiled` so that the step in the middle of the graph fails."""
+    compiled = CompiledFunctions.compiled
 
     def broken(self: CompiledFunctions, computation: Any, specs: Any, target: Any) -> Any:
         steps = computation.__self__.graph.steps

@@ -147,7 +147,7 @@ def test_a_resnet_takes_images_of_another_size(tmp_path: Path) -> None:
 
 def test_a_vgg_with_trained_weights_takes_one_size(tmp_path: Path) -> None:
     path = written(tmp_path / "a.pth", small("vgg16").state_dict())
-    with pytest.raises(OptionError, match="VGG16 with trained weights takes only 224x224 pixels"):
+    with pytest.raises(OptionError, match="VGG16 with trained weights takes only images of 224x224 pixels"):
         load_model("vgg16", weights=path, size=(192, 192))
 
 

@@ -162,7 +162,7 @@ def test_a_size_that_trained_weights_do_not_fit_is_rejected(monkeypatch: Any) ->
         return network(width=size[0])  # like VGG16, whose first dense layer depends on the size
 
     monkeypatch.setattr(Architecture, "build", build)
-    with pytest.raises(OptionError, match="VGG16 with ImageNet weights takes only 224x224 pixels"):
+    with pytest.raises(OptionError, match="VGG16 with ImageNet weights takes only images of 224x224 pixels"):
         load_model("vgg16", size=(32, 32))
 
 

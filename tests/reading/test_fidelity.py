@@ -330,7 +330,11 @@ def test_an_activation_is_recognized_in_every_form(relu: str, softmax: str, apar
     model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
     for key in KEYS:
         target = 1 if tfviz.METHODS[key].takes_target else None
-        assert_same(built(key, model)(images, target), built(key, plain)(images, target))
+        got, want = (built(key, one)(images, target).numpy() for one in (model, plain))
+        if key == "ablation_cam" and not np.any(want):  # no channel raises this score
+            assert not np.any(got)
+        else:
+            assert_same(got, want)
 
 
 def hidden_softmax(x: Any) -> Any:

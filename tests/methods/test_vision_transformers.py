@@ -220,7 +220,7 @@ def test_means_over_positions_count_patches_only() -> None:
     model = with_prefix(3)
     explainer = tfviz.GradCAM(model, "last")
     A, G = (np.random.default_rng(seed).normal(size=(2, 15, 12)).astype(np.float32) for seed in (0, 1))
-    A, G = (explainer.as_map(tf.constant(x), {explainer.graph.inputs[0]: tf.constant(IMAGES)}) for x in (A, G))
+    A, G = (explainer.as_map(tf.constant(x), explainer.layer, {explainer.graph.inputs[0]: tf.constant(IMAGES)}) for x in (A, G))
     assert A.shape == (2, *GRID, 12)
     got = explainer.weigh(A, G)
     np.testing.assert_allclose(got, (G.numpy().mean((1, 2))[:, None, None] * A.numpy()).sum(-1), rtol=1e-4, atol=1e-5)

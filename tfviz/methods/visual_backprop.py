@@ -32,7 +32,7 @@ from tfviz.graph.channels import map_axes, require_channels_last
 from tfviz.graph.graph import Graph, Step
 from tfviz.graph.layer_search import attention_blocks, covers_image, has_height_and_width
 from tfviz.graph.logits import final_activation
-from tfviz.graph.operations import Activation, Opaque, Relu
+from tfviz.graph.operations import Activation, Attention, Opaque, Relu
 from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
@@ -162,8 +162,17 @@ def _relus(graph: Graph) -> list[Step]:
 def _all_activations(graph: Graph) -> list[Step]:
     """Return the ReLUs, and the other activations that carry the signal, unlike gates."""
     carriers = [step for step in graph.signal_path(graph.inputs) if isinstance(step.operation, Activation)]
-    known = {*_relus(graph), *(step for step in carriers if _gives_maps(graph, step))}
+    known = {*_relus(graph), *(step for step in carriers if _gives_maps(graph, step) and _is_seen(graph, step))}
     return [step for step in graph.steps if step in known]
+
+
+def _is_seen(graph: Graph, step: Step) -> bool:
+    """Return whether a step reaches the outputs other than by how strongly attention attends."""
+    reached = set(step.outputs)
+    for other in graph.steps:
+        if reached.intersection(other.inputs) and not isinstance(other.operation, Attention):
+            reached.update(other.outputs)
+    return bool(reached.intersection(graph.outputs))
 
 
 def _gives_maps(graph: Graph, step: Step) -> bool:

@@ -18,5 +18,8 @@ class MethodLook:
     style: str
 
 
+# "all" leaves out methods that run the network more often than this per image.
+MOST_ROWS_OF_ALL = 256
+
 # Each method registers itself by its key when its class is created.
 LOOKS: dict[str, MethodLook] = {}

@@ -198,7 +198,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path)
     ("args", "message"),
     [
         (["--output", "out"], "out holds no job to resume"),
-        (["photos"], "The folder of the job is missing. Pass --output DIR"),
+        (["photos"], "No job folder was given. Pass --output DIR"),
         (["photos", "--output", "out", "--shards", "3/2"], "Expected a share such as 2/8"),
         (["photos", "--output", "out", "--shards", "0/2"], "Expected a share such as 2/8"),
         (["photos", "--output", "out", "--engine", "spark"], "Unknown engine 'spark'. Available: 'local', 'ray'"),

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.explainers import KEYS, built
+from support.explainers import KEYS, backgrounds_for, built
 from support.purity import assert_untouched, snapshot
 from support.tape import compiled_gradient
 from support.zoo import alive, conv, head_of, noise, weighted_like
@@ -109,7 +109,9 @@ def test_every_method_sees_layers_and_the_functions_between_them(method: str) ->
     twin, images, before = same_weights(model, of_layers()), noise(*SIZE), snapshot(model)
     np.testing.assert_allclose(model(images), twin(images), rtol=1e-4)
     target = 1 if tfviz.METHODS[method].takes_target else None
-    assert_same(built(method, model)(images, target), built(method, twin)(images, target))
+    options = {"backgrounds": backgrounds_for(model, SIZE)} if method == "expected_gradients" else {}
+    got, want = (built(method, one, **options)(images, target) for one in (model, twin))
+    assert_same(got, want)
     assert_untouched(model, before)
 
 

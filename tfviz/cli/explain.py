@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tfviz.cli.background import Background, RunningCall
-from tfviz.cli.options import MOST_ROWS_OF_ALL, add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError
+from tfviz.method_looks import MOST_ROWS_OF_ALL
 
 if TYPE_CHECKING:
     import numpy as np

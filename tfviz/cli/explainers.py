@@ -1,4 +1,4 @@
-"""Choose the methods to run and build them on the model."""
+"""Choose the methods to run, and create their explainers for the model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfviz.cli.options import MOST_ROWS_OF_ALL
 from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
 from tfviz.graph.layer_search import require_height_and_width
+from tfviz.method_looks import MOST_ROWS_OF_ALL
 from tfviz.methods import METHODS, ExcitationBackprop
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named, takes
+from tfviz.methods.row_counts import rows_per_image
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 _UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
-_FREE_SIDE_PX = 224
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
@@ -99,15 +98,6 @@ def explainers_for(
     if slow := [f"{one.key} {rows_per_image(one)}" for one in built if one.takes_copies]:
         say(f"Note: Some methods run the network many times per image: {', '.join(slow)} times.")
     return built
-
-
-def rows_per_image(explainer: Explainer) -> int:
-    """Return how often a method runs the network per image, for images of 224 pixels if the size
-    is free.
-    """
-    sizes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
-    specs = [tf.TensorSpec([1, *(n or _FREE_SIDE_PX for n in size[1:])]) for size in sizes]
-    return explainer.rows_for(specs) or 1
 
 
 def _require_few_rows(explainer: Explainer) -> None:

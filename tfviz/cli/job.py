@@ -44,7 +44,7 @@ _INPUTS = (
 _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
            1 some images could not be explained; report.json lists them with the reason
-           2 a usage error, a missing path, another job in OUTPUT, or a model that cannot be explained
+           2 a usage error, a missing path, another job in OUTPUT, or an unsuitable model
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to go on
 """
 # The options that a worker needs to load the model and build the explainers.
@@ -74,14 +74,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
     parser.add_argument("--labels", metavar="F", help="class names: .txt, one per line, or .json; default: the model's own")
-    parser.add_argument("--output", metavar="DIR", help="folder of the job, or a URL such as s3://bucket/job; required")
+    parser.add_argument("--output", metavar="DIR", help="folder of the job, or a URL such as s3://bucket/job; no default")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
     parser.add_argument("--engine", default="local", metavar="E", help="who works: local (processes) or ray; default: local")
     parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
     parser.add_argument(
-        "--shards", type=_share, default=(1, 1), metavar="I/N", help="work on every N-th shard, from the I-th; default: 1/1"
+        "--shards",
+        type=_share,
+        default=(1, 1),
+        metavar="I/N",
+        help="process every Nth shard, starting with the Ith; default: 1/1",
     )
     parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
     parser.add_argument("--retry-failed", action="store_true", help="explain images that failed in finished shards again")
@@ -97,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.paths[:1] == ["status"] and len(args.paths) == 2:
         return _print_status(args.paths[1])
     if not args.output:
-        raise OptionError("The folder of the job is missing. Pass --output DIR.")
+        raise OptionError("No job folder was given. Pass --output DIR.")
     engine = _engine(args.engine)
     from tfviz.jobs.engines.crew import Crew
     from tfviz.jobs.report import status_of, write_report

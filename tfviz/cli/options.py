@@ -10,9 +10,6 @@ from typing import Any, NoReturn
 
 from tfviz.errors import escaped
 
-# "--method all" leaves out methods that run the network more often than this per image.
-MOST_ROWS_OF_ALL = 256
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that escapes control characters in messages, which quote the user's arguments."""

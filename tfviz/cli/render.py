@@ -37,7 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--select", default="*", metavar="GLOB", help="images to draw, by path; default: all")
     parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all of the job")
-    parser.add_argument("--class", dest="target", metavar="NAME", help="only maps for this class, by number or name")
+    parser.add_argument(
+        "--class", dest="target", metavar="NAME", help="only maps for this class, by number or name; default: all classes"
+    )
     parser.add_argument("--limit", type=count, default=100, metavar="N", help="most images to draw; default: %(default)s")
     return parser
 

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfviz.errors import OptionError, UnknownLayerError, UnsupportedModelError
+from tfviz.method_looks import MOST_ROWS_OF_ALL
 from tfviz.methods import METHODS
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
+from tfviz.methods.row_counts import rows_per_image
 from tfviz.metrics.controls import ControlMap
 from tfviz.metrics.pixel_maps import PixelMap, pixel_maps
 
@@ -24,7 +26,7 @@ Methods: TypeAlias = "Method | Sequence[Method] | Mapping[str, Method]"
 
 ALL = "all"
 # What a method raises for a model that it cannot explain.
-UNSUPPORTED = (UnsupportedModelError, UnknownLayerError)
+UNSUPPORTED = (UnsupportedModelError, UnknownLayerError, OptionError)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def sources_of(
     sources, notes = [], []
     for name, method, may_fail in _listed(methods):
         try:
-            explainer = method_named(method)(model, output=output) if isinstance(method, str) else method
+            explainer = _named(model, method, output, may_fail) if isinstance(method, str) else method
         except UNSUPPORTED as error:
             if not may_fail:
                 raise
@@ -83,9 +85,19 @@ def sources_of(
     return sources, notes
 
 
+def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bool) -> Explainer:
+    explainer = method_named(key)(model, output=output)
+    if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
+        raise OptionError(
+            f'It runs the network {rows} times per image, and "all" leaves out methods above {MOST_ROWS_OF_ALL}. To include '
+            f'it, name it: methods=["all", "{explainer.key}"].'
+        )
+    return explainer
+
+
 def note_of(name: str, error: Exception) -> str:
-    """Return the note for a method that does not support the model."""
-    return f"{name} does not support this model and was left out: {error}"
+    """Return the note for a method that was left out."""
+    return f"{name} was left out: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:

@@ -42,7 +42,20 @@ from keras import ops
 
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.graph import Step
-from tfviz.graph.operations import Concatenate, Crop, Extent, Linear, Move, Operation, Pad, Resize, Sum, Upsample, Window
+from tfviz.graph.operations import (
+    Concatenate,
+    Crop,
+    Extent,
+    Linear,
+    Move,
+    Operation,
+    Pad,
+    Reshape,
+    Resize,
+    Sum,
+    Upsample,
+    Window,
+)
 from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
 
@@ -67,7 +80,8 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
     require_one_pixel(step)
     if _is_pixel_permutation(step, mask, sizes):
         return [moved_back(step, mask, sizes, number, output) for number in range(len(sizes))]
-    carriers = step.signal_inputs
+    # A flat vector has no positions, but the map whose shape it gets back does.
+    carriers = step.inputs if isinstance(step.operation, Reshape) else step.signal_inputs
     pairs = zip(step.inputs, sizes, strict=True)
     return [
         _time_distributed_back(step, mask, size) if value in carriers and _receives_mask(step, mask, size) else None

@@ -36,7 +36,7 @@ def explain(
 
     Args:
         model: a keras.Model (see `Explainer`).
-        images: an array (N, H, W, C) as the model takes it, or a dataset.
+        images: an array (N, H, W, C) in the form the model takes, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
         target: what to explain (see `Explainer.__call__`). None means the top class of each image.
             A class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":

@@ -85,7 +85,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_share,
         default=(1, 1),
         metavar="I/N",
-        help="process every Nth shard, starting with the Ith; default: 1/1",
+        help="every Nth shard, starting with the Ith; default: 1/1",
     )
     parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
     parser.add_argument("--retry-failed", action="store_true", help="explain images that failed in finished shards again")

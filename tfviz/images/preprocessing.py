@@ -193,7 +193,7 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Crop an image to the region that the network sees, in the image's own resolution.
+        """Crop an image to the region that the network sees, at the image's own resolution.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -208,7 +208,7 @@ class Preprocessing:
         return rgb[top:bottom, left:right]
 
     def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Crop an image to the region that the network sees, in the network's resolution.
+        """Crop an image to the region that the network sees, at the network's resolution.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.

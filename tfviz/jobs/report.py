@@ -1,4 +1,4 @@
-"""What is done of a job: its status, and the report at the end."""
+"""A job's progress: its status while it runs, and the report at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_ERRORS = 100
 
 @dataclass(frozen=True)
 class Status:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         images, shards: their numbers in the whole job.
@@ -44,7 +44,7 @@ class Status:
 
 
 def status_of(storage: Storage, plan: JobPlan) -> Status:
-    """Read how far a job is from its files."""
+    """Read a job's progress from its files."""
     done = {number for number in done_shards(storage) if number < len(plan.shards())}
     rows, errors = 0, []
     for number in sorted(done):

@@ -66,13 +66,13 @@ class ExpectedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model with one input.
-            backgrounds: at least 8 images as the model takes them, (B, H, W, C), such as a random
-                part of the training data.
+            backgrounds: at least 8 images in the form the model takes, (B, H, W, C), such as a
+                random sample of the training data.
             samples: the number of points on the paths. Sample k starts from background k mod B.
             positions: the position of each sample on its path, (samples,) in 0..1. They replace
                 `samples`. If None, sample k is drawn uniformly from [k / samples, (k + 1) /
                 samples).
-            seed: the seed of the positions.
+            seed: the seed for the positions.
             batch_size: the largest number of rows to run at once in a call.
             score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
                 explains them with it.
@@ -115,7 +115,7 @@ def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
         received = "none" if backgrounds is None else f"shape {np.shape(backgrounds)}"
         raise OptionError(
             f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
-            "backgrounds=, for instance a random part of the training data."
+            "backgrounds=, for instance a random sample of the training data."
         )
     return finite_array("backgrounds", backgrounds)
 

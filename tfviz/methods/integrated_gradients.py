@@ -182,8 +182,8 @@ class IntegratedGradients(PathExplainer):
         if errors.max() > _MOST_ERROR:
             self._has_warned_of_error = True
             warn(
-                f"The sum of {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} misses the difference of "
-                f"the scores by more than {_MOST_ERROR:.0%}, at most by {errors.max():.0%}. Increase `steps` from "
+                f"{int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} have a sum that differs from the "
+                f"score difference by more than {_MOST_ERROR:.0%} (the worst by {errors.max():.0%}). Increase `steps` from "
                 f"{self._steps}, or choose a baseline whose score differs more."
             )
 

@@ -1,6 +1,6 @@
 """LeGrad: the gradient at the attention of each block, averaged over the blocks.
 
-Question: to which patches would more attention raise the score of the class?
+Question: where would more attention raise the score of the class?
 
     mean_l mean_heads, queries relu(∂S^l/∂P^l)
         Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via
@@ -28,7 +28,7 @@ from tfviz.methods.attention import AttentionExplainer
 
 
 class LeGrad(AttentionExplainer):
-    """LeGrad: to which patches would more attention raise the score of the class?
+    """LeGrad: where would more attention raise the score of the class?
 
     Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity".
@@ -49,7 +49,7 @@ class LeGrad(AttentionExplainer):
     """
 
     key: ClassVar[str] = "legrad"
-    question: ClassVar[str] = "To which patches would more attention raise the score of the class?"
+    question: ClassVar[str] = "Where would more attention raise the score of the class?"
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, _ = self.grid_and_rows(images)

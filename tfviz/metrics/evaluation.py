@@ -150,7 +150,7 @@ def evaluate(
 
     Args:
         model: a classifier with one image input and outputs (N, classes).
-        images: an array (N, H, W, C) as the model takes it, or a dataset.
+        images: an array (N, H, W, C) in the form the model takes, or a dataset.
         methods: "all" (methods that don't support the model are noted and left out), a key of
             `tfviz.METHODS`, an explainer, or a function (images, classes) -> maps; several of
             these; or a dict of them, keyed by the names for the table.

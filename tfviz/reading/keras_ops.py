@@ -279,8 +279,8 @@ def is_attention(operation: keras.Operation) -> bool:
 def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
     """Return the function that a `DotProductAttention` computes, without flash attention.
 
-    Flash attention gives the same result but never computes the probabilities, and TensorFlow has
-    none.
+    Flash attention gives the same result but never computes the probabilities, and TensorFlow
+    does not support it.
     """
     cap = getattr(operation, "attn_logits_soft_cap", None)
     options = {} if cap is None else {"attn_logits_soft_cap": cap}

@@ -237,7 +237,9 @@ def _scores(scores: Scores, maps: Mapping[str, Mapping[str, list[Map]]], count: 
             raise OptionError(f"`scores` has an entry for {key!r}, which has no maps. {near_matches(key, known)}")
         values = np.asarray(given, np.float64).reshape(-1)
         if len(values) != count:
-            raise ImageError(f"`scores` must have one score per image. Received: {len(values)} of {key!r} for {count} images.")
+            raise ImageError(
+                f"`scores` must have one score per image. Received: {len(values)} scores for {key!r}, {count} images."
+            )
         found[key] = values.tolist()
     return found
 

@@ -1,4 +1,4 @@
-"""Work on shards in Ray actors, one per GPU or share of the CPUs."""
+"""Work on shards in Ray actors, each with one GPU or an equal share of the CPUs."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def retina() -> Any:
 
 
 def test_keras_hubs_retinanet_brings_its_anchors(retina: Any) -> None:
-    images = RANDOM.uniform(0, 1, (2, 128, 128, 3)).astype("float32")
+    images = np.random.default_rng(0).uniform(0, 1, (2, 128, 128, 3)).astype("float32")
     box = np.array([40.0, 16, 90, 100])  # top, left, bottom, right
     outputs = retina(images)
     anchors = np.concatenate([np.asarray(one) for one in retina.anchor_generator(images).values()])
@@ -259,6 +259,7 @@ def test_keras_hubs_retinanet_brings_its_anchors(retina: Any) -> None:
         box_format="yxyx",
     )  # fmt: skip
     ious = keras.utils.bounding_boxes.compute_iou(boxes, np.tile(box, (2, 1, 1)).astype("float32"), "yxyx")
+    assert np.asarray(ious)[..., 0].max(1).min() > 0, "Keras' overlap chooses nothing where no box overlaps"
     chosen = np.asarray(ious)[..., 0].argmax(1)
 
     def score(x: Any) -> Any:

@@ -68,8 +68,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method",
         type=listed,
         metavar="A,B,...",
-        help='methods (see `tfviz methods`); "all" stands for every method that supports the model and runs it at most '
-        f"{MOST_ROWS_OF_ALL} times per image, and may be followed by others: all,rise; default: grad_cam,guided_backprop",
+        help='methods (see `tfviz methods`); "all" selects the methods that support the model and run it at most '
+        f"{MOST_ROWS_OF_ALL} times per image; add others after a comma: all,rise; default: grad_cam,guided_backprop",
     )
     add_backgrounds(parser)
     parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")

@@ -108,7 +108,7 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
             f"The model '{manifest.model}' returns {shapes} instead of a single output (N, classes), so there is no top class "
-            "to explain. Pass a target to export(path, target=...): a function outputs -> (N,) or, for a map of classes, "
+            "to explain. Pass a target to export(path, target=...): a function `outputs -> (N,)` or, for a map of classes, "
             "tfviz.At(class, mask). Alternatively, choose an output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)

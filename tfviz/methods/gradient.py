@@ -61,6 +61,6 @@ def warn_of_integers(graph: Graph, method: str) -> None:
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:
         warn(
-            f"Integers have no gradient, so {method} gives 0 for the input {', '.join(map(repr, undifferentiable))}, although "
-            "the outputs depend on it. To explain it, rebuild the model to take its one-hot or embedded form as a float input."
+            f"Integer inputs have no gradient, so {method} gives 0 for {', '.join(map(repr, undifferentiable))}, although the "
+            "outputs depend on them. To explain them, rebuild the model to take one-hot or embedded float inputs instead."
         )

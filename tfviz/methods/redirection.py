@@ -69,7 +69,7 @@ class RedirectedGradient(GradientExplainer):
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
-    """Warn where a method that redirects ReLUs, or all activations, equals the plain gradient."""
+    """Warn if the model has nothing to redirect, or if opaque layers may hide ReLUs."""
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, (Relu, Activation)) for operation in operations.values()):
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}

@@ -145,8 +145,8 @@ class ImageScorer:
         for name, received in (("boxes", None if boxes is None else len(boxes)), ("targets", self._targets(targets).count)):
             if received not in (None, count):
                 raise OptionError(
-                    f"`{name}` must have one entry per image, {count} in total. Received: {received}. An image without "
-                    "annotations has None in `boxes`; a single target applies to all images."
+                    f"`{name}` must have one entry per image, {count} in total. Received: {received}. In `boxes`, "
+                    "use None for an image without annotations. `targets` can also be a single class for all images."
                 )
 
     def _targets(self, targets: Target | str) -> ClassTargets:

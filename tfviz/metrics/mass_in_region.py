@@ -10,7 +10,7 @@ everywhere. The control `area` is the region's share of the image. In images wit
 A map that is right about where the network looks still scores low if the network uses the
 background. Unspecific maps gain with the size of the object. A blank map has no mass in any region.
 
-The cost is the maps of all classes, and no further forward pass.
+The metric needs the maps of all classes, but no further forward passes.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@
 
 The map is resized to the original image, and its first maximum in raster order is the point. Every
 class with a region is explained. The accuracy is the mean over classes; `pointing_game_pairs` is
-the mean over all pairs of image and class. The difficult pairs are those whose boxes cover less
-than a quarter of the image, with another class in it.
+the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter of
+the image and the image contains another class.
 
-A map can point at the object and be wrong everywhere else, and on photos of one large object the
-center of the image scores well: compare with that control. A blank map is a miss.
+A map can point at the object and be wrong everywhere else. On photos of one large object, the
+center of the image also scores well, so compare with the `center` control. A blank map is a miss.
 
-The cost is the maps of all classes, and no further forward pass.
+The metric needs the maps of all classes, but no further forward passes.
 """
 
 from __future__ import annotations

@@ -75,15 +75,15 @@ class _OperationCall:
 
 
 def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Code) -> Trace | NotReadable:
-    """Trace what a layer does, with TensorFlow.
+    """Use TensorFlow to trace the operations of a layer or function.
 
-    Code is not readable if it draws random numbers, or if its pieces compute something other
-    than the whole.
+    Code cannot be traced if it draws random numbers, for example, or if replaying its operations
+    one by one gives a different result.
 
     Args:
         layer: the layer, or None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
-        call: calls the layer, as its users do.
+        call: calls the layer or function the way users do.
 
     Returns:
         The trace, or the reason why there is none.

@@ -217,7 +217,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with the map of the highest score or, without scores, the strongest map."""
+    """Compare the maps with the highest-scoring one or, if a score is missing, the strongest."""
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]

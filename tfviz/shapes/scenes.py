@@ -58,7 +58,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
-    """Draw a scene, with its first object farthest back.
+    """Draw a scene whose first object is farthest back.
 
     Every object lies inside the image, and at least LEAST_VISIBLE of it is visible.
 
@@ -71,8 +71,8 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
         The scene.
 
     Raises:
-        OptionError: a kind is unknown, there are no kinds or more than MOST_OBJECTS, or the size is
-            less than LEAST_SIZE.
+        OptionError: a kind is unknown, `kinds` is empty or has more than MOST_OBJECTS entries, or
+            `size` is less than LEAST_SIZE.
     """
     if kinds is None:
         kinds = rng.choice(KINDS, rng.integers(1, MOST_OBJECTS + 1), replace=False).tolist()

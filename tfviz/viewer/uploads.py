@@ -108,7 +108,9 @@ def _receive_picture(known: KnownRun, path: Path, image: int, data: bytes) -> No
 def receive_record(known: KnownRun, number: int, before: int, record: Record) -> list[News]:
     """Add the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
-        raise HttpError(http_errors.UNPROCESSABLE, f"The address has number {number}, but the record has {record['number']}.")
+        raise HttpError(
+            http_errors.UNPROCESSABLE, f"The URL specifies snapshot {number}, but the record has number {record['number']}."
+        )
     if (fault := record_fault(record, known.run)) is not None:
         raise HttpError(http_errors.UNPROCESSABLE, f"The record does not fit the run: {fault}.")
     with known.lock:

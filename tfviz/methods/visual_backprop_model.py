@@ -58,9 +58,9 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     """
     graph = graph_of(model, by_tensorflow=False)
     _require_fixed_size(graph)
-    if _is_nested(graph):
+    if _is_nested(graph, activations):
         graph = graph_of(flattened(model), by_tensorflow=False)
-    if _is_nested(graph):
+    if _is_nested(graph, activations):
         raise UnsupportedModelError(
             f"with_visual_backprop cannot branch off inside layers of '{model.name}' that run other layers. Build the model as "
             "a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
@@ -77,8 +77,12 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
         return keras.Model(inputs, outputs, name=model.name)
 
 
-def _is_nested(graph: Graph) -> bool:
-    return keras_internals.functional_of(graph.model) is None or any("/" in step.path for step in graph.steps)
+def _is_nested(graph: Graph, activations: str | None) -> bool:
+    """Return whether steps up to the last feature map lie inside other layers."""
+    if keras_internals.functional_of(graph.model) is None:
+        return True
+    graph, maps = feature_maps(graph, activations)
+    return any("/" in step.path for step in graph.before([step.outputs[0] for step in maps]))
 
 
 def _require_fixed_size(graph: Graph) -> None:

@@ -262,7 +262,12 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
         ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 for 3 images"),
         ({"grad_cam": {}}, {}, OptionError, "at least one target"),
         ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "`scores` .*Did you mean 'tabby'"),
-        ({"grad_cam": TARGETS}, {"scores": {"tabby": [1, 2]}}, ImageError, "`scores` .* Received: 2 of 'tabby' for 3"),
+        (
+            {"grad_cam": TARGETS},
+            {"scores": {"tabby": [1, 2]}},
+            ImageError,
+            "`scores` .* Received: 2 scores for 'tabby' and 3 images",
+        ),
         ({"grad_cam": MAPS}, {"underlay": "grey"}, OptionError, "Unknown underlay 'grey'. Did you mean 'gray'"),
         ({"grad_cam": MAPS}, {"styles": {"gradcam": "grey"}}, OptionError, "`styles` .*Did you mean 'grad_cam'"),
         ({"grad_cam": MAPS}, {"styles": {"grad_cam": "gray"}}, OptionError, "Did you mean 'grey'"),

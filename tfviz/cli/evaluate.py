@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size, whole_number
+from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size, whole_number
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 
@@ -49,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
     add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
+    add_backgrounds(parser)
     parser.add_argument(
         "--methods",
         dest="method",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import JobError, OptionError, near_matches
 
@@ -48,7 +48,19 @@ exit code: 0 all shards of this command are done
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to go on
 """
 # The options that a worker needs to load the model and build the explainers.
-_RUN = ("model", "weights", "preprocess", "labels", "image_size", "method", "layer", "target", "batch_size", "overlays")
+_RUN = (
+    "model",
+    "weights",
+    "preprocess",
+    "labels",
+    "image_size",
+    "method",
+    "layer",
+    "target",
+    "batch_size",
+    "overlays",
+    "backgrounds",
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -58,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("paths", nargs="*", metavar="PATH", help=_INPUTS)
     add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     add_preprocess(parser)
+    add_backgrounds(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -137,7 +150,8 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
             raise JobError(f"{args.output} holds no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
         return known
     inputs = find_inputs(args.paths)
-    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "labels": args.labels}
+    backgrounds = None if args.backgrounds is None else str(args.backgrounds.absolute())
+    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "backgrounds": backgrounds}
     new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
     if known is None:
         plan = new.with_inputs(storage, inputs)
@@ -187,6 +201,7 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
         "labels": list(plan.labels.names),
         "preprocessing": asdict(plan.preprocessing),
         "overlays": args.overlays,
+        "backgrounds": run["backgrounds"],
         "batch size": args.batch_size,
         "shard size": args.shard_size,
     }

@@ -108,7 +108,7 @@ def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, ob
     """Return the values of `--layer` and `--backgrounds`, those that were given."""
     options: dict[str, object] = {} if args.layer is None else {"layer": args.layer}
     if args.backgrounds is not None:
-        options["backgrounds"] = load_backgrounds(args.backgrounds, preprocessing_of(model))
+        options["backgrounds"] = load_backgrounds(Path(args.backgrounds), preprocessing_of(model))
     return options
 
 

@@ -34,7 +34,8 @@ MEANINGS = {  # for legends
 # of the absolute values that are not zero
 PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {
-    **dict.fromkeys(("saliency", "gradient_times_input", "eigen_grad_cam"), "signed"),
+    **dict.fromkeys(("saliency", "gradient_times_input", "integrated_gradients", "expected_gradients"), "signed"),
+    **dict.fromkeys(("smooth_grad", "occlusion", "eigen_grad_cam"), "signed"),
     **dict.fromkeys(("guided_backprop", "deconvnet", "guided_grad_cam"), "grey"),
 }
 _LARGEST = float(np.finfo(np.float64).max)

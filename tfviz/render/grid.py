@@ -238,7 +238,7 @@ def _scores(scores: Scores, maps: Mapping[str, Mapping[str, list[Map]]], count: 
         values = np.asarray(given, np.float64).reshape(-1)
         if len(values) != count:
             raise ImageError(
-                f"`scores` must have one score per image. Received: {len(values)} scores for {key!r}, {count} images."
+                f"`scores` must have one score per image. Received: {len(values)} scores for {key!r} and {count} images."
             )
         found[key] = values.tolist()
     return found

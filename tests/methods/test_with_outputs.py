@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support import networks
-from support.explainers import KEYS, built
+from support.explainers import KEYS, SAMPLED, built
 
 import tfviz
 
@@ -36,7 +36,9 @@ def test_outputs_class_and_map_equal_separate_results(key: str, model: keras.Mod
     np.testing.assert_array_equal(target, expected.argmax(axis=-1))
     assert target.dtype == tf.int32
     alone = explainer(images).numpy()
-    np.testing.assert_allclose(attribution, alone, atol=1e-6 * np.abs(alone).max())
+    # Perturbed copies add up the rounding of two functions that are compiled apart.
+    tolerance = 4e-6 if key in SAMPLED else 1e-6
+    np.testing.assert_allclose(attribution, alone, atol=tolerance * np.abs(alone).max())
 
 
 @pytest.mark.parametrize("target", [2, [0, 1, 2]])

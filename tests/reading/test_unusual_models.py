@@ -164,8 +164,9 @@ x = layers.DepthwiseConv2D(3, strides=2, activation="relu", padding="same", name
 x = layers.Conv2DTranspose(4, 3, strides=2, activation="relu", name="c")(layers.UpSampling2D(2)(x))
 model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
 images = np.random.default_rng(0).normal(size=(2, 12, 10, 3)).astype("float32")
+options = {"expected_gradients": {"backgrounds": np.resize(images, (8, 12, 10, 3))}, "rise": {"samples": 9}}
 keys = [key for key, method in tfviz.METHODS.items() if not method.needs_attention]
-maps = lambda: [np.asarray(tfviz.explain(model, images, key)) for key in keys]
+maps = lambda: [np.asarray(tfviz.explain(model, images, key, **options.get(key, {}))) for key in keys]
 before = maps()
 keras.config.set_image_data_format("channels_first")
 for one, other in zip(before, maps()):

@@ -104,7 +104,7 @@ _EXTRAS = {
     "onnx": "tf2onnx onnx onnxruntime",
     "kerashub": "keras-hub",
     "jobs": "pyarrow",
-    "ray": "pyarrow ray[data]",
+    "ray": "pyarrow ray pandas fsspec",
     "cloud": "pyarrow fsspec gcsfs s3fs",
 }
 

@@ -310,6 +310,14 @@ def test_other_arguments_are_refused_with_the_difference(evaluate, capsys, optio
     assert (folder / "report.csv").read_bytes() != before
 
 
+def test_other_backgrounds_are_refused_with_the_difference(evaluate, tmp_path, capsys):
+    one, other = (save_pictures(tmp_path / name, [f"{n}.png" for n in range(8)]) for name in ("one", "other"))
+    folder = evaluate(*FAST, "--backgrounds", one, methods="expected_gradients")
+    assert {row["method"] for row in rows_of(folder / "report.csv")} > {"expected_gradients"}
+    evaluate(*FAST, "--backgrounds", other, methods="expected_gradients", code=2)
+    assert f"--backgrounds was {one}, now {other}" in capsys.readouterr().err
+
+
 def test_another_model_is_refused(evaluate, capsys, tmp_path):
     evaluate(*FAST)
     other = save_network(tmp_path / "tiny net.keras", seed=1)

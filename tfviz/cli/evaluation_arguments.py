@@ -37,6 +37,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, model: keras.Model, jobs:
         "model": f"{shown(Path(args.model).name)} {_digest(_content_of(model))}",
         "preprocessing": repr(plan.preprocessing),
         "methods": ", ".join(f"{key} ({layer})" if layer else key for key, layer in layers.items()),
+        "--backgrounds": "none" if args.backgrounds is None else shown(args.backgrounds.absolute()),
         "--metrics": ", ".join(args.metrics),
         "--targets": ", ".join(args.target),
         "--boxes": "none" if args.boxes is None else f"{shown(args.boxes.name)} {_digest(_boxes(args.boxes, plan))}",

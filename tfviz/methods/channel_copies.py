@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -102,6 +103,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         found = as_copies(self.measure(images, context, numbers, fixed), fixed.copies)
         return sums + tf.tensordot(found, tf.one_hot(numbers, sum(self.widths)), [[0], [0]])
 
+    @abc.abstractmethod
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
         """Run one copy per channel.
 
@@ -114,7 +116,6 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         Returns:
             What each row gives, (rows,).
         """
-        raise NotImplementedError
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
         """Return the weight of each channel from what its run gave.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import keras
@@ -133,6 +134,7 @@ class NoiseExplainer(SampledExplainer):
         """
         return empty
 
+    @abc.abstractmethod
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
         """Add the maps of some copies to the sums.
 
@@ -143,7 +145,6 @@ class NoiseExplainer(SampledExplainer):
         Returns:
             The new sums.
         """
-        raise NotImplementedError
 
     def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Return unit normal noise for some copies of an input, (copies, …)."""

@@ -18,6 +18,7 @@ import pytest
 import tfviz
 from tfviz.cli.main import main
 from tfviz.jobs.schema import arrow, result_schema
+from tfviz.render.overlays import Look
 
 SIDE = 96
 COUNT, SHARD = 11, 4
@@ -228,6 +229,8 @@ def test_pictures_of_chosen_rows_are_drawn_later(
     assert main(["render", str(finished), "--select", "*/0[123].png", "--method", "grad_cam", "--output", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
     assert [f"0{n}.png" in page for n in range(5)] == [False, True, True, True, False]
+    darkest = "#{:02x}{:02x}{:02x}".format(*Look(underlay="gray").color_bar("heatmap")[0])
+    assert darkest in page, "the legend has the colors of maps over gray"
     drawn = tfviz.read_image(next((tmp_path / "00000").glob("grad_cam*.png")))
     image = tfviz.read_image(tmp_path / "00000" / "image.png")
     np.testing.assert_array_equal(image, tfviz.read_image(photos / "01.png"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfviz.jobs.inputs import Input
     from tfviz.jobs.plan import JobPlan
     from tfviz.jobs.storage import Storage
+    from tfviz.render.overlays import Look
 
 DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
                 failures.append(GalleryFailure(one.path, str(error)))
     if not entries and not failures:
         raise ImageError(f"No finished row of {shown(args.job)} matches. Check --select, --method and --class.")
-    page = write_gallery(args.output, entries, title=f"Pictures from {shown(args.job)}", failures=failures)
+    page = write_gallery(args.output, entries, title=f"Pictures from {shown(args.job)}", failures=failures, look=_look())
     print_line(f"Drew {len(entries)} images: {shown(page)}")
     return SOME_FAILED if failures else DONE
 
@@ -108,7 +109,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
     from tfviz.jobs.inputs import content_of
     from tfviz.method_looks import LOOKS
     from tfviz.render import GalleryEntry, GalleryMap, title_of
-    from tfviz.render.overlays import Look, blended
+    from tfviz.render.overlays import blended
     from tfviz.render.pictures import maps_of
 
     stored = plan.fingerprint["preprocessing"]
@@ -122,7 +123,14 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
         attribution = np.frombuffer(row["map"], np.float16).reshape(row["map_shape"]).astype(np.float32)
         (values,) = maps_of([attribution], count=1)
         path = Path(f"{number:05d}", "-".join(filter(None, (row["method"], str(row["target"] or "")))) + ".png")
-        write_image(folder / path, blended(image, values, style, Look(underlay="gray")))
+        write_image(folder / path, blended(image, values, style, _look()))
         maps.append(GalleryMap(title_of(row["method"]), row["target_name"] or "", path, style))
     best = [(names[c] if c < len(names) else str(c), s) for c, s in zip(rows[0]["classes"], rows[0]["scores"], strict=True)]
     return GalleryEntry(one.path, f"{number:05d}/image.png", best, maps, image.shape[:2])
+
+
+def _look() -> Look:
+    """Return how maps are drawn, which the legend shows as well."""
+    from tfviz.render.overlays import Look
+
+    return Look(underlay="gray")

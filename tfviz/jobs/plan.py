@@ -60,7 +60,7 @@ class JobPlan:
         return sum(part.count for part in self.parts)
 
     def with_inputs(self, storage: Storage, inputs: Sequence[Input]) -> JobPlan:
-        """Write a table of more images, and return the plan with them."""
+        """Write a table of additional images, and return the plan extended with it."""
         pa = arrow()
         name = f"{INPUTS}/{len(self.parts):03d}.parquet"
         columns = {key: [getattr(one, key) for one in inputs] for key in Input._fields}

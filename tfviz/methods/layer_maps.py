@@ -149,7 +149,7 @@ class LayerExplainer(Explainer):
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
     def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:
-        """Return the map of the only layer, or the combination of the maps of a list.
+        """Return a single layer's map, or the combined map of a list of layers.
 
         Args:
             maps: one map (N, h, w) per layer.

@@ -112,10 +112,10 @@ def _checked_mask(mask: np.ndarray, index: int, size: tuple[int, int]) -> np.nda
     if mask.shape != tuple(size):
         raise OptionError(
             f"The mask of class {index} must have the original image's size (height, width), {tuple(size)}. Received: shape "
-            f"{mask.shape}. Resize the mask to it."
+            f"{mask.shape}. Resize the mask to match."
         )
     if not mask.any():
-        raise OptionError(f"The mask of class {index} covers no pixel. Leave the class out of this image.")
+        raise OptionError(f"The mask of class {index} covers no pixels. Omit it for this image.")
     return mask
 
 

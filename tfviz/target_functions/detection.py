@@ -76,7 +76,7 @@ class Detection(ArrayTarget):
             object.__setattr__(self, name, array)
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Return the class score of the prediction nearest to the box.
+        """Return the class score of the prediction that best matches the box.
 
         Args:
             outputs: the model's outputs.
@@ -87,7 +87,7 @@ class Detection(ArrayTarget):
         return self.score(outputs, self.choose(outputs))
 
     def choose(self, outputs: Nested[tf.Tensor]) -> list[tf.Tensor]:
-        """Return which prediction is nearest to the box.
+        """Return the index of the prediction that best matches the box in each image.
 
         Args:
             outputs: the model's outputs.

@@ -95,17 +95,18 @@ def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
 
 
 def test_a_file_that_disappears_during_the_run_is_one_failure(run, tmp_path, capsys, monkeypatch):
-    save_pictures(tmp_path / "in", ["a.png", "b.png"])
+    # Some images are read ahead.
+    save_pictures(tmp_path / "in", [f"{name}.png" for name in "abcdefghij"])
     add_image = Results.add_image
 
     def add_and_delete(self, *arguments):
-        (tmp_path / "in/b.png").unlink(missing_ok=True)
+        (tmp_path / "in/j.png").unlink(missing_ok=True)
         add_image(self, *arguments)
 
     monkeypatch.setattr(Results, "add_image", add_and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
-    assert out.startswith("Explained 1 of 2") and f"Not explained: The file {tmp_path / 'in/b.png'} does not exist." in out
+    assert out.startswith("Explained 9 of 10") and f"Not explained: The file {tmp_path / 'in/j.png'} does not exist." in out
 
 
 def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):

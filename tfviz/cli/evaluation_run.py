@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
+from tfviz.class_scores import ClassScores
 from tfviz.cli.evaluation_arguments import arguments_of, stamp_of
 from tfviz.cli.jobs import Job
 from tfviz.cli.plan import plan_for
@@ -138,18 +138,18 @@ class EvaluationRun:
             self._show("scoring", one.job)
             self._add(one, own, rows)
 
-    def _targets(self, scores: np.ndarray) -> np.ndarray:
+    def _targets(self, scores: ClassScores) -> np.ndarray:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
             raise OptionError(f"Pass one class to --targets, or top. Received: {len(columns)} classes. Run once per class.")
         return columns[0]
 
-    def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: np.ndarray, target: int) -> ScoredImage | None:
+    def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
         """Return an image with its regions, or None if they don't fit it."""
         regions = None
         if place in self._annotated:
             try:
-                regions = self._annotated[place].regions(batch.sizes[row], scores)
+                regions = self._annotated[place].regions(batch.sizes[row], scores.values)
             except OptionError as error:
                 self._fail(place, error)
                 return None
@@ -169,14 +169,14 @@ class EvaluationRun:
             self._note(note)
 
     def _add(self, image: ScoredImage, maps: Sequence[Record], rows: Sequence[ScoreRow]) -> None:
-        best = ranked_classes(image.scores)[:_MOST_PREDICTIONS].tolist()
+        best = image.scores.ranked[:_MOST_PREDICTIONS].tolist()
         self.store.add(
             {
                 "kind": "image",
                 "name": str(image.job.folder),
                 "stamp": stamp_of(image.job.path),
                 "size": image.image.shape[:2],
-                "predictions": [(index, float(image.scores[index])) for index in best],
+                "predictions": [(index, float(image.scores.values[index])) for index in best],
                 "target": image.classes[0],
                 "maps": list(maps),
                 "scores": [{**row, "image": image.place} for row in rows],

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.class_scores import ranked_classes
+from tfviz.class_scores import ClassScores
 from tfviz.cli.jobs import Job
 from tfviz.cli.plan import Plan
 from tfviz.errors import ImageError
@@ -46,13 +46,13 @@ class Results:
         self.is_raw = is_raw
         self.entries: dict[Job, GalleryEntry] = {}
         self._maps: dict[Job, list[GalleryMap]] = {}
-        self._scores: dict[Job, np.ndarray | None] = {}
+        self._scores: dict[Job, ClassScores | None] = {}
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
         self.blank_maps: Counter[str] = Counter()  # by the key of the method
         self.nearly_empty_maps: Counter[str] = Counter()
 
-    def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
+    def add_image(self, job: Job, image: np.ndarray, scores: ClassScores | None) -> None:
         """Write the image and record its scores."""
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
@@ -60,11 +60,11 @@ class Results:
         kind = self.plan.classifier.kind
         self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], image.shape[:2], kind)
 
-    def _best(self, scores: np.ndarray | None) -> list[tuple[str, float]]:
+    def _best(self, scores: ClassScores | None) -> list[tuple[str, float]]:
         if scores is None:
             return []
-        best = ranked_classes(scores)[:_MOST_PREDICTIONS]
-        return [(self.labels.name(int(index)), float(scores[index])) for index in best]
+        best = scores.ranked[:_MOST_PREDICTIONS]
+        return [(self.labels.name(int(index)), float(scores.values[index])) for index in best]
 
     def add_maps(
         self,
@@ -113,12 +113,12 @@ class Results:
     def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
         """Return the position of the top class among the targets."""
         scores = self._scores[job]
-        top = None if scores is None else int(ranked_classes(scores)[0])
+        top = None if scores is None else int(scores.ranked[0])
         return targets.index(top) if top is not None and top in targets else None
 
     def _score(self, job: Job, target: int | None) -> float | None:
         scores = self._scores[job]
-        return None if scores is None or target is None else float(scores[target])
+        return None if scores is None or target is None else float(scores.values[target])
 
     def _stem(self, explainer: Explainer, target: int | None) -> str:
         if target is None or self.plan.is_top_only:

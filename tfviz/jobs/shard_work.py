@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
+from tfviz.class_scores import ClassScores
 from tfviz.cli.plan import Plan, plan_for
 from tfviz.errors import ImageError, shown
 from tfviz.images.batches import ImageBatch, read_batches, shrunk
@@ -81,14 +81,14 @@ class ShardWorker:
                     rows[i].append(about | self._mapped(explainer, image, maps[i]))
         return rows
 
-    def _about(self, image: np.ndarray, scores: np.ndarray | None, target: int | None) -> Row:
-        best = [] if scores is None else ranked_classes(scores)[:_BEST].tolist()
+    def _about(self, image: np.ndarray, scores: ClassScores | None, target: int | None) -> Row:
+        best = [] if scores is None else scores.ranked[:_BEST].tolist()
         return {
             "status": EXPLAINED,
             "height": image.shape[0],
             "width": image.shape[1],
             "classes": best,
-            "scores": [] if scores is None else scores[best].tolist(),
+            "scores": [] if scores is None else scores.values[best].tolist(),
             "target": target,
             "target_name": None if target is None else self._plan.labels.name(target),
         }

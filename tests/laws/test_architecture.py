@@ -22,7 +22,7 @@ import tfviz
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
+    ["method_looks", "row_columns", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
     ["images", "shapes"],
     ["seeds"],
     ["against", "target_functions"],
@@ -34,15 +34,16 @@ FLOORS = [
     ["methods"],
     ["render"],
     ["metrics"],
-    ["explanations"],
+    ["explanations", "image_rows"],
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
-    ["cli", "jobs"],
+    ["cli", "jobs", "tables"],
     ["__main__"],
 ]
-# Users expect Explainer.export to be a method. It imports what it needs on the first call.
-DOORS = {("tfviz.methods.explainer", "tfviz.export")}
+# Users expect Explainer.export and explain_files to be methods. They import what they need on the
+# first call.
+DOORS = {("tfviz.methods.explainer", "tfviz.export"), ("tfviz.methods.explainer", "tfviz.image_rows")}
 
 
 def floor(module: str) -> int:

@@ -44,7 +44,7 @@ def read_batches(
     skip: Callable[[int, ImageError], None],
     *,
     max_side_px: int | None = None,
-    read: Callable[[_Source], np.ndarray] = read_image,
+    read: Callable[..., np.ndarray] = read_image,
 ) -> Iterator[ImageBatch]:
     """Read images in batches. A batch also ends where the tensor shape changes.
 
@@ -108,9 +108,7 @@ def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], mos
         pool.shutdown(cancel_futures=True)
 
 
-def _prepared(
-    rgb: np.ndarray, preprocessing: Preprocessing, max_side_px: int | None
-) -> tuple[np.ndarray, np.ndarray, Size]:
+def _prepared(rgb: np.ndarray, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
     image, (height, width) = preprocessing.picture(rgb), rgb.shape[:2]
     return image if max_side_px is None else shrunk(image, max_side_px), preprocessing.tensor(rgb), (height, width)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -232,7 +233,9 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
             f"{shown(path)} cannot be written: its file extension is unknown. Use one of {', '.join(sorted(EXTENSIONS))}."
         )
     try:
-        with quiet_opencv():
+        # Only sizes that a format does not support make OpenCV print. Other images are encoded in
+        # several threads at once.
+        with quiet_opencv() if max(rgb.shape) > _MOST_ENCODABLE_PX else nullcontext():
             is_encoded, data = cv2.imencode(_ENCODER.get(extension, extension), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     except cv2.error:
         is_encoded = False
@@ -244,6 +247,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
     return write_atomically(path, data.tobytes())
 
 
+_MOST_ENCODABLE_PX = 16383  # WebP's limit; other formats accept more
 _ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
 
 

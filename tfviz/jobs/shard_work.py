@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from tfviz.class_scores import ClassScores
 from tfviz.cli.plan import Plan, plan_for
 from tfviz.errors import ImageError, shown
+from tfviz.image_rows import about_image, about_map
 from tfviz.images.batches import ImageBatch, read_batches, shrunk
 from tfviz.images.files import image_from_bytes
 from tfviz.jobs.inputs import Input, content_of
-from tfviz.jobs.schema import EXPLAINED, FAILED, arrow, result_schema
+from tfviz.jobs.schema import arrow, result_schema
 from tfviz.methods.explainer import Explainer
 from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import maps_of
+from tfviz.row_columns import Row, failure
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BEST = 5
 _OVERLAY_SIDE_PX = 512
 _QUALITY = 90
-
-Row = dict[str, Any]
 
 
 class ShardWorker:
@@ -51,17 +49,17 @@ class ShardWorker:
         for batch in self._batches(inputs, rows):
             try:
                 for number, found in zip(batch.numbers, self._explained(batch.images, batch.tensors), strict=True):
-                    rows[number] = [{"path": inputs[number].path} | row for row in found]
+                    rows[number] = [row | {"path": inputs[number].path} for row in found]
             except ImageError as error:  # the model cannot take images of this size
                 for number in batch.numbers:
-                    rows[number] = [_failure(inputs[number], error)]
+                    rows[number] = [failure(inputs[number].path, error)]
         return arrow().Table.from_pylist([row for each in rows for row in each], schema=result_schema())
 
     def _batches(self, inputs: Sequence[Input], rows: list[list[Row]]) -> Iterator[ImageBatch]:
         """Yield the images in batches. Failures go to `rows`."""
 
         def fail(number: int, error: ImageError) -> None:
-            rows[number] = [_failure(inputs[number], error)]
+            rows[number] = [failure(inputs[number].path, error)]
 
         def read(one: Input) -> np.ndarray:
             return image_from_bytes(content_of(one), shown(one.path))
@@ -77,26 +75,13 @@ class ShardWorker:
                 maps = np.asarray(explainer(tensors, classes))
                 for i, image in enumerate(images):
                     target = None if classes is None else int(classes[i])
-                    about = self._about(image, None if scores is None else scores[i], target)
-                    rows[i].append(about | self._mapped(explainer, image, maps[i]))
+                    about = about_image("", image.shape[:2], None if scores is None else scores[i])
+                    about |= about_map(explainer, target, plan.labels)
+                    rows[i].append(about | self._drawn(explainer, image, maps[i]))
         return rows
 
-    def _about(self, image: np.ndarray, scores: ClassScores | None, target: int | None) -> Row:
-        best = [] if scores is None else scores.ranked[:_BEST].tolist()
+    def _drawn(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
         return {
-            "status": EXPLAINED,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "classes": best,
-            "scores": [] if scores is None else scores.values[best].tolist(),
-            "target": target,
-            "target_name": None if target is None else self._plan.labels.name(target),
-        }
-
-    def _mapped(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
-        return {
-            "method": explainer.key,
-            "layer": getattr(explainer, "layer_path", None),
             "map": attribution.astype(np.float16).tobytes(),
             "map_shape": list(attribution.shape),
             "overlay": self._overlay(explainer, image, attribution) if self._has_overlays else None,
@@ -108,7 +93,3 @@ class ShardWorker:
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         return bytes(encoded.tobytes())
-
-
-def _failure(one: Input, error: Exception) -> Row:
-    return {"path": one.path, "status": FAILED, "error": str(error)}

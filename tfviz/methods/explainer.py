@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import keras
 import tensorflow as tf
@@ -24,13 +24,17 @@ from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions, Computation
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.methods.prepared_call import PreparedCall
-from tfviz.models.labels import LabelSource, labels_from
+from tfviz.models.labels import Labels, LabelSource, labels_from
 from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
 from tfviz.target_functions.detection import for_detector
 from tfviz.target_words import ClassOrRank, in_numbers
+
+if TYPE_CHECKING:
+    from tfviz.images.preprocessing import Preprocessing
+    from tfviz.row_columns import Row
 
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
 
@@ -182,6 +186,26 @@ class Explainer(abc.ABC):
         run, check = self._bound(flat, target, self._attribution), partial(self._check, flat, target)
         return PreparedCall(run, check, self.rows_for(flat) if tf.executing_eagerly() else 0)
 
+    def prepare_with_outputs(self, images: Any, target: targets.Target = None) -> PreparedCall:
+        """Check and compile a call of `with_outputs` without running it.
+
+        Args:
+            images: the batch, as in a call.
+            target: what to explain, as in `prepare`.
+
+        Returns:
+            The call, whose result is an `Explanation`.
+
+        Raises:
+            ImageError: see `__call__`.
+            TargetError: see `__call__`.
+            UnsupportedModelError: see `__call__`.
+        """
+        self._read_again_if_changed()
+        flat = checked_images(self.graph, images)
+        run = self._bound(flat, target, self.compute)
+        return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
+
     def rows_for(self, images: list[tf.Tensor]) -> int:
         """Return how many rows of perturbed copies a call runs.
 
@@ -300,6 +324,39 @@ class Explainer(abc.ABC):
             return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
+    def explain_files(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        preprocessing: Preprocessing | None = None,
+    ) -> Iterator[Row]:
+        """Explain image files, and yield one row per image and target.
+
+        The rows have the columns of the tables that `tfviz explain` writes (docs/tables.md), so
+        `pandas.DataFrame(rows)` works. An image that cannot be read or explained is one row with
+        `status` "failed" and the reason in `error`. Files are read while the model runs.
+
+        Args:
+            paths: image files, and folders to search for them.
+            target: what to explain, as in a call: one target for all images.
+            batch_size: the largest number of images to run at once.
+            preprocessing: converts images to the model's input; None means that of `load_model`.
+
+        Yields:
+            The rows, in the order of the files. `map` holds the raw attribution, float32, without
+            the batch axis; it is None for an image that failed.
+
+        Raises:
+            ImageError: a path does not exist, or a folder contains no images.
+            TargetError: the target does not fit the outputs, or has one entry per image.
+            OptionError: `batch_size` is less than 1.
+        """
+        from tfviz.image_rows import explain_files
+
+        return explain_files(self, paths, target, batch_size=batch_size, preprocessing=preprocessing)
+
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
         """Replace the class names in a target with their numbers.
 
@@ -316,7 +373,12 @@ class Explainer(abc.ABC):
             return cast("targets.Target", target)
         shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
         classes = shape[-1] if shape and len(shape) > 1 else None
-        return in_numbers(target, lambda: self._labels or labels_of(self.model), classes)
+        return in_numbers(target, lambda: self.labels, classes)
+
+    @property
+    def labels(self) -> Labels:
+        """The names of the classes."""
+        return self._labels or labels_of(self.model)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Export the explainer to a folder that can be used without tfviz.

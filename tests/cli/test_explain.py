@@ -336,3 +336,15 @@ def test_photos_are_recognized(shared, tmp_path):
     certain = [photo for photo in json.loads((data / "photos/boxes.json").read_text()) if photo["label_certain"]]
     assert len(certain) == 15
     assert all(top[photo["file"]] in photo["class_names"] for photo in certain)
+
+
+def test_a_second_run_adds_to_the_page_and_folders_name_the_true_class(explain, labels, tmp_path):
+    for folder in ("tabby", "Red_Fox", "2024"):
+        save_pictures(tmp_path / "photos" / folder, ["a.png", "b.png"])
+    first, second = tmp_path / "photos/tabby", tmp_path / "photos"
+    explain("--labels", labels, "--method", "grad_cam", paths=[first, second / "2024"])
+    text = page(explain("--labels", labels, "--method", "grad_cam", paths=[second / "Red_Fox"]))
+    names = re.findall('<article data-name="([^"]*)"', text)
+    assert len(names) == 6 and names[:1] != names[-1:]
+    assert len(re.findall(r"(Right:|True class:) tabby, tabby cat", text)) == 2
+    assert len(re.findall(r"(Right:|True class:) red fox", text)) == 2

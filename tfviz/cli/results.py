@@ -47,6 +47,7 @@ class Results:
         self.entries: dict[Job, GalleryEntry] = {}
         self._maps: dict[Job, list[GalleryMap]] = {}
         self._scores: dict[Job, ClassScores | None] = {}
+        self._folders: dict[str, int | None] = {}  # the class that each folder is named after
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
         self.blank_maps: Counter[str] = Counter()  # by the key of the method
@@ -57,8 +58,25 @@ class Results:
         path = job.folder / "image.png"
         write_image(self.folder / path, image)
         self._maps[job], self._scores[job] = [], scores
-        kind = self.plan.classifier.kind
-        self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], image.shape[:2], kind)
+        kind, truth = self.plan.classifier.kind, None if scores is None else self._true_class(job, scores)
+        self.entries[job] = GalleryEntry(
+            job.name,
+            path,
+            self._best(scores),
+            self._maps[job],
+            image.shape[:2],
+            kind,
+            truth="" if truth is None else self.labels.name(truth),
+            is_right=None if truth is None or scores is None else truth == int(scores.ranked[0]),
+        )
+
+    def _true_class(self, job: Job, scores: ClassScores) -> int | None:
+        """Return the class that the image's folder is named after, or None."""
+        folder = job.path.absolute().parent.name
+        if folder not in self._folders:
+            self._folders[folder] = self.labels.index_of_folder(folder)
+        index = self._folders[folder]
+        return index if index is not None and index < len(scores) else None
 
     def _best(self, scores: ClassScores | None) -> list[tuple[str, float]]:
         if scores is None:
@@ -159,6 +177,7 @@ def write_page(results: Results) -> Path | None:
         questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
         scale=results.scale,
         look=results.look,
+        is_merged=True,
     )
 
 

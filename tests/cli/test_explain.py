@@ -50,7 +50,9 @@ def labels(tmp_path) -> Path:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Return the files in the output folder, except the records of the run."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if path.parts[0] != ".explanation"}
 
 
 def page(folder: Path) -> str:
@@ -66,7 +68,7 @@ def tensors(photos: Path, names: str = "abc") -> np.ndarray:
 def test_explain_writes_an_overlay_per_image_and_method_and_a_page(explain, capsys):
     folder = explain()
     expected = {f"{name}/{file}.png" for name in "abc" for file in ("image", "grad_cam", "guided_backprop")}
-    assert files(folder) == expected | {"index.html"}
+    assert files(folder) == expected | {"index.html", "predictions.csv"}
     text = page(folder)
     assert all(f'src="{file}"' in text for file in expected)
     assert "What tiny net.keras looks at" in text and "Layer: conv2" in text
@@ -336,3 +338,15 @@ def test_photos_are_recognized(shared, tmp_path):
     certain = [photo for photo in json.loads((data / "photos/boxes.json").read_text()) if photo["label_certain"]]
     assert len(certain) == 15
     assert all(top[photo["file"]] in photo["class_names"] for photo in certain)
+
+
+def test_a_second_run_adds_to_the_page_and_folders_name_the_true_class(explain, labels, tmp_path):
+    for folder in ("tabby", "Red_Fox", "2024"):
+        save_pictures(tmp_path / "photos" / folder, ["a.png", "b.png"])
+    first, second = tmp_path / "photos/tabby", tmp_path / "photos"
+    explain("--labels", labels, "--method", "grad_cam", paths=[first, second / "2024"])
+    text = page(explain("--labels", labels, "--method", "grad_cam", paths=[second / "Red_Fox"]))
+    names = re.findall('<article data-name="([^"]*)"', text)
+    assert len(names) == 6 and names[:1] != names[-1:]
+    assert len(re.findall(r"(Right:|True class:) tabby, tabby cat", text)) == 2
+    assert len(re.findall(r"(Right:|True class:) red fox", text)) == 2

@@ -83,10 +83,9 @@ def test_a_closed_pipe_does_not_end_the_run(model_file, tmp_path):
     assert process.stdout.readline().startswith("Skipped: ")  # as `2>&1 | head -1` does
     process.stdout.close()
     assert process.wait(timeout=120) == 1
-    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")} | {
-        "index.html"
-    }
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("[!.]*/*")}
+    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")}
+    assert {path.name for path in (tmp_path / "out").glob("*.*")} == {"index.html", "predictions.csv", ".explanation"}
 
 
 def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
@@ -290,8 +289,8 @@ def test_sigint_leaves_no_partial_file(model_file, tmp_path):
     assert all(line.startswith(("Skipped ", "Note: ")) for line in err.splitlines()), err
     assert len(out.splitlines()) == 1 and out.startswith("Stopped after ")
     assert (tmp_path / "out/index.html").read_text("utf-8").rstrip().endswith("</html>")
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".png", ".npy", ".html"}
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.parent.name != ".explanation"]
+    assert {path.suffix for path in written} == {".png", ".npy", ".html", ".csv"}
     assert all(read_image(path).shape == (40, 60, 3) for path in written if path.suffix == ".png")
     assert all(np.isfinite(np.load(path)).all() for path in written if path.suffix == ".npy")
 

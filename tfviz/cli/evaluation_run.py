@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import ClassScores
+from tfviz.class_scores import ClassScores, ranked_classes
 from tfviz.cli.evaluation_arguments import arguments_of
 from tfviz.cli.jobs import Job
 from tfviz.cli.plan import plan_for
@@ -56,7 +56,8 @@ class EvaluationRun:
         self.failures: dict[Job, str] = {}
         self._progress = progress
         if self.plan.classifier.classes is not None:  # checks --targets
-            self._targets(np.zeros((1, self.plan.classifier.classes), np.float32))
+            zeros = np.zeros((1, self.plan.classifier.classes), np.float32)
+            self._targets(ClassScores(zeros, ranked_classes(zeros)))
         self._scorer = self._scorer_for(args)
         self._has_sanity = any(name.lower() in (SANITY, *_GROUPS) for name in args.metrics)
         self._annotated = self._annotations(args)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
-from tfviz.cli.results import Results
+from tfviz.cli.results import Results, files_of
 from tfviz.cli.run_store import Record
 from tfviz.errors import shown
 from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, title_of, write_gallery
@@ -55,15 +55,21 @@ class ResultPages:
                 write_atomically(table.with_suffix(f".{name}"), content_of(self._rows()))
         return self._write_page() if results.has_pictures else table
 
-    def _rows(self) -> Iterator[Row]:
+    def _records(self) -> Iterator[Record]:
+        """Read the records, except those of images whose results were removed."""
         for record in self._results.records():
+            if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):
+                yield record
+
+    def _rows(self) -> Iterator[Row]:
+        for record in self._records():
             for one in record["maps"] or [{}]:
                 yield with_all_columns({**record["image"], **one})
 
     def _write_page(self) -> Path:
         results, plan = self._results, self._results.plan
         entries, failures, layers = [], [], ", ".join(self._results.plan.layers)
-        for record in results.records():
+        for record in self._records():
             if record["image"].get("error"):
                 reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
                 failures.append(GalleryFailure(record["name"], reason))
@@ -96,8 +102,17 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
         )
         for one in record["maps"]
     ]
-    size = row["height"], row["width"]
-    return GalleryEntry(record["name"], f"{record['folder']}/image.png", predictions, maps, size, score_kind)
+    truth = row["true_class"]
+    return GalleryEntry(
+        record["name"],
+        f"{record['folder']}/image.png",
+        predictions,
+        maps,
+        (row["height"], row["width"]),
+        score_kind,
+        truth=row["true_name"] or "",
+        is_right=None if truth is None or not row["classes"] else truth == row["classes"][0],
+    )
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:

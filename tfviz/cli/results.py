@@ -100,7 +100,7 @@ class Results:
             is_same = stamp_of(job.path) == record["stamp"]
         except OSError:  # reading it reports the reason
             return False
-        return is_same and all((self.folder / file).is_file() for file in _files_of(record))
+        return is_same and all((self.folder / file).is_file() for file in files_of(record))
 
     def _remove_unfinished_files(self) -> None:
         """Remove the temporary files that a killed run may have left."""
@@ -270,7 +270,7 @@ class Results:
         return error is not None and self._errors.get(record["key"]) == error
 
 
-def _files_of(record: Record) -> list[str]:
+def files_of(record: Record) -> list[str]:
     """Return the files of an image's results, relative to the output folder."""
     pictures = [os.fspath(Path(record["folder"], "image.png"))] if record["has_picture"] else []
     return pictures + [one[kind] for one in record["maps"] for kind in ("file", "other_file", "array") if one[kind]]

@@ -2,7 +2,8 @@
 
 from tfviz.render.deviations import standardized
 from tfviz.render.figure import plot
-from tfviz.render.gallery import GalleryEntry, GalleryFailure, GalleryMap, write_gallery
+from tfviz.render.gallery import write_gallery
+from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure, GalleryMap
 from tfviz.render.masks import gray_mask, red_mask
 from tfviz.render.overlays import overlay
 from tfviz.render.sheet import contact_sheet

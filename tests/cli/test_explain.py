@@ -139,7 +139,7 @@ def test_top_classes_are_those_of_each_image(explain, photos, model_file):
 
 def page_parts(folder: Path, name: str) -> list[tuple[str, str, list[str]]]:
     """Return the name, the score and the captions below the maps for each class of an image."""
-    article = next(one for one in re.findall(r"<article>.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
+    article = next(one for one in re.findall(r"<article.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
     sections = re.findall(r"<section>.*?</section>", article, re.DOTALL)
     found = [re.search(r"<h3>(.*?)</h3><p>(.*?)</p>", one) for one in sections]
     notes = [re.findall(r"<figcaption>(.*?)</figcaption>", one) for one in sections]
@@ -253,8 +253,9 @@ def test_weights_replace_those_of_the_model_file(explain, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_the_batch_size_bounds_batches_without_changing_results(explain, monkeypatch, batch_size):
     lengths = []
-    call = tfviz.GradCAM.prepare
-    monkeypatch.setattr(tfviz.GradCAM, "prepare", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
+    call = tfviz.GradCAM.prepare_with_outputs
+    count = lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a)  # noqa: E731
+    monkeypatch.setattr(tfviz.GradCAM, "prepare_with_outputs", count)
     folder = explain("--batch-size", batch_size, "--method", "grad_cam", "--raw", output="cut")
     assert max(lengths) == batch_size and sum(lengths) == 3
     whole = explain("--method", "grad_cam", "--raw", output="whole")

@@ -32,7 +32,7 @@ class Job:
     @property
     def key(self) -> str:
         """The absolute path, which tells images of different runs apart."""
-        return os.path.abspath(self.path)  # noqa: PTH100 - links stay as they are
+        return os.path.abspath(self.path)  # noqa: PTH100 - does not follow links
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:

@@ -332,7 +332,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, and yield one row per image and target.
+        """Explain image files, one row per image and target.
 
         The rows have the columns of the tables that `tfviz explain` writes (docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained is one row with
@@ -344,9 +344,9 @@ class Explainer(abc.ABC):
             batch_size: the largest number of images to run at once.
             preprocessing: converts images to the model's input; None means that of `load_model`.
 
-        Yields:
-            The rows, in the order of the files. `map` holds the raw attribution, float32, without
-            the batch axis; it is None for an image that failed.
+        Returns:
+            An iterator of the rows, in the order of the files. `map` holds the raw attribution,
+            float32, without the batch axis; it is None for an image that failed.
 
         Raises:
             ImageError: a path does not exist, or a folder contains no images.

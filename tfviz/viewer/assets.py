@@ -14,8 +14,8 @@ from tfviz.viewer.http_errors import HttpError
 REVALIDATE = "no-cache"  # cached, but revalidated each time
 
 _FOLDER = Path(__file__).with_name("page")
-# The sign-in page, the style and the helpers, which all pages use.
-_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js")
+# The sign-in page, the style, and what creates elements and words, which all pages use.
+_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

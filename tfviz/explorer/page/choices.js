@@ -95,7 +95,7 @@ function row(one, place) {
   label.style.setProperty("--share", share);
   const versus = make("button", {
     type: "button", class: "versus", "aria-pressed": String(active().against === one.class), disabled: isTarget,
-    "aria-label": `Subtract ${one.name}`, title: `Show what sets the class apart from ${one.name}`,
+    "aria-label": `vs ${one.name}: subtract it`, title: `Show what sets the class apart from ${one.name}`,
   }, "vs");
   versus.addEventListener("click", () => choose({ against: active().against === one.class ? null : one.class }));
   return make("div", { class: "class-row" }, label, model.classes > 1 ? versus : null);
@@ -209,6 +209,6 @@ export function stepLayer(by) {
 byId("compare").addEventListener("click", toggleCompare);
 export const swap = () => state.compare && set({ active: state.active === "a" ? "b" : "a" });
 
-onChange(() => drawTabs([active().method, model.methods.length]));
+onChange(() => drawTabs([active().method, model.methods.length, byId("workspace").hidden]));
 onChange(drawClasses);
 onChange(drawLayers);

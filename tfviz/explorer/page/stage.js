@@ -176,9 +176,9 @@ function drawReadout() {
     const own = maps[side];
     if (element) setText(element, isOn && own.array && !own.isLoading ? shownValue(own) : "");
   }
-  if (!isOn) return setText(byId("position"), "Point at a map to read its values");
+  if (!isOn) return setText(byId("pixel"), "Point at a map to read its values");
   const { width, height } = picture.pixels;
-  return setText(byId("position"), `pixel ${Math.floor(point.x * width)}, ${Math.floor(point.y * height)} of ${width}×${height}`);
+  return setText(byId("pixel"), `pixel ${Math.floor(point.x * width)}, ${Math.floor(point.y * height)} of ${width}×${height}`);
 }
 
 const clipped = (number) => Math.min(0.9999, Math.max(0, number));

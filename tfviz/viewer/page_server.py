@@ -95,7 +95,7 @@ class PageServer:
         return self
 
     def stop(self) -> None:
-        """Stop the background thread. All data remains in the folder."""
+        """Stop the background thread."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)

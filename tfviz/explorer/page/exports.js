@@ -30,6 +30,7 @@ function drawExports() {
       anchor.removeAttribute("href");
     }
   }
+  setText(byId("exported"), state.compare ? `Map ${state.active.toUpperCase()}:` : "");
   byId("copy-python").disabled = !isReady;
   setText(byId("code"), isReady ? info.python : "");
   byId("code-box").hidden = !isReady;

@@ -153,6 +153,7 @@ export function drawStage() {
   setText(byId("alpha-value"), isBlended ? `${state.alpha}%` : "drawn without the image");
   byId("gray").setAttribute("aria-pressed", String(state.gray));
   byId("compare").setAttribute("aria-pressed", String(state.compare));
+  byId("scale-hint").hidden = !state.compare;
   drawReadout();
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,7 +30,11 @@ def make_app(session: Session, *, token: str | None, host: str) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        warming_up = asyncio.create_task(session.turns.run(lambda _: session.warm_up()))
         yield
         session.turns.close()
+        warming_up.cancel()
+        # If it failed, the first image fails in the same way and reports why.
+        await asyncio.gather(warming_up, return_exceptions=True)
 
     return guarded_app(make_router(session, assets), assets, token=token, host=host, lifespan=lifespan, posts=(UPLOADS,))

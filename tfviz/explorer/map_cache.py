@@ -71,6 +71,23 @@ class MapCache:
         self._network, self._images, self._most = network, images, limits.maps
         self.explainers = ExplainerCache(network.build, limits.explainers)
         self._maps: OrderedDict[Setting, ComputedMap] = OrderedDict()
+        self._scores: OrderedDict[str, tuple[NetworkImage, np.ndarray | None]] = OrderedDict()
+
+    def scored(self, id: str) -> tuple[NetworkImage, np.ndarray | None]:
+        """Return an image and its class scores (see `Network.scores`).
+
+        Raises:
+            TfvizError: the image cannot be read, or the model cannot take it.
+            HttpError: there is no such image.
+        """
+        image = self._images.image(id)
+        known = self._scores.get(id)
+        if known is None or known[0] is not image:
+            known = image, self._network.scores(image.tensor)
+            self._scores[id] = known
+            while len(self._scores) > self._most:
+                self._scores.popitem(last=False)
+        return known
 
     def get(self, setting: Setting, turn: Turn) -> ComputedMap:
         """Return a map.
@@ -83,8 +100,7 @@ class MapCache:
             TfvizError: the method cannot make it.
             HttpError: there is no such image, or the turn is no longer wanted.
         """
-        image = self._images.image(setting.image)
-        scores = self._network.scores(image.tensor)
+        image, scores = self.scored(setting.image)
         setting = self._completed(setting, scores)
         if setting not in self._maps:
             computed = self._computed(setting, image, scores, turn)

@@ -71,6 +71,13 @@ class Session:
             "image_bytes": self.limits.image_bytes,
         }
 
+    def warm_up(self) -> None:
+        """Compile the forward pass before the first image arrives, in a turn."""
+        self.methods()
+        size = self._preprocessing.output_size
+        if size is not None:
+            self._network.scores(self._preprocessing.tensor(np.zeros((*size, 3), np.uint8))[None])
+
     def methods(self) -> list[dict[str, Any]]:
         """Describe all methods (see `Network.methods`), in a turn."""
         if self._methods is None:
@@ -84,7 +91,7 @@ class Session:
 
     def classes(self, image: str) -> dict[str, Any]:
         """Return the classes of an image with the highest scores, in a turn."""
-        return {"classes": self._network.best(self._network.scores(self.images.image(image).tensor))}
+        return {"classes": self._network.best(self.maps.scored(image)[1])}
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:
         """Return what the page shows of a map."""

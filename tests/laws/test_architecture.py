@@ -38,6 +38,7 @@ FLOORS = [
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
+    ["explorer"],
     ["cli", "jobs", "tables"],
     ["__main__"],
 ]

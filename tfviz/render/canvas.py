@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tfviz.render.pictures import Map, Picture, maps_of, shrunk_or_enlarged
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.pictures import Arrays, Map, Picture, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.signals import Signal, signal_maps, signals_of
 from tfviz.render.volumes import Volume, evenly_spaced, slice_of, volume_maps, volumes_of
 
@@ -27,7 +28,12 @@ class Canvas:
 
     Attributes:
         pictures: the pictures to draw maps over, uint8 RGB.
+        noun: the name of what the pictures show.
+        blend_mode: how CSS blends a map with its picture.
     """
+
+    noun = "image"
+    blend_mode = "normal"
 
     def __init__(self, pictures: list[Picture]) -> None:
         self.pictures = pictures
@@ -62,6 +68,9 @@ class Canvas:
 class SignalCanvas(Canvas):
     """Signals (T, C): a line per channel, over a map with one row, or one row per channel."""
 
+    noun = "signal"
+    blend_mode = "multiply"  # keeps the line black
+
     def __init__(self, signals: Any) -> None:
         self.signals = signals_of(signals)
         super().__init__([_line_picture(signal) for signal in self.signals])
@@ -95,6 +104,8 @@ class SignalCanvas(Canvas):
 class VolumeCanvas(Canvas):
     """Volumes and videos (D, H, W, C): evenly spaced slices side by side, with their numbers."""
 
+    noun = "volume"
+
     def __init__(self, volumes: Any, preprocessing: Any = None) -> None:
         self.volumes = volumes_of(volumes, preprocessing)
         super().__init__([_slices_picture(volume) for volume in self.volumes])
@@ -111,6 +122,25 @@ class VolumeCanvas(Canvas):
         parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
         resized = [_resized(part, height, width) for part in parts]
         return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in resized])
+
+
+def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | None = None) -> Canvas:
+    """Return the canvas for images, signals or volumes, as `plot` takes them.
+
+    Args:
+        images: the images, signals or volumes.
+        kind: "image", "signal" or "volume".
+        preprocessing: how images or volumes were preprocessed. It is undone.
+
+    Returns:
+        The canvas.
+
+    Raises:
+        ImageError: they have the wrong shape, or NaN.
+    """
+    if kind == "signal":
+        return SignalCanvas(images)
+    return VolumeCanvas(images, preprocessing) if kind == "volume" else Canvas(pictures_of(images, preprocessing))
 
 
 def _line_picture(signal: Signal) -> Picture:

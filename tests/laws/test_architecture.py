@@ -22,7 +22,7 @@ import tfviz
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
+    ["method_looks", "notebooks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
     ["images", "shapes"],
     ["seeds"],
     ["against", "target_functions"],
@@ -34,15 +34,16 @@ FLOORS = [
     ["methods"],
     ["render"],
     ["metrics"],
-    ["explanations"],
+    ["explanations", "panels"],
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
     ["cli", "jobs"],
     ["__main__"],
 ]
-# Users expect Explainer.export to be a method. It imports what it needs on the first call.
-DOORS = {("tfviz.methods.explainer", "tfviz.export")}
+# Users expect Explainer.export and Explainer.show to be methods. They import what they need on the
+# first call.
+DOORS = {("tfviz.methods.explainer", "tfviz.export"), ("tfviz.methods.explainer", "tfviz.panels")}
 
 
 def floor(module: str) -> int:

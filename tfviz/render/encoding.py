@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 
@@ -13,10 +14,11 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# The longest side in pixels and the number of colors or the JPEG quality, best first. An odd number
+# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG quality, best first. An odd number
 # of colors keeps the color of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
+_TRANSPARENT = np.zeros((1, 4), np.uint8)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE = 3  # the color type of a PNG
 
@@ -39,7 +41,7 @@ def encoded_picture(picture: Picture, most_bytes: int) -> str:
 
 
 def encoded_map(
-    values: Map, style: str, colors: npt.NDArray[np.uint8], size: tuple[int, int], limit: float, most_bytes: int
+    values: Map, style: str, colors: npt.NDArray[np.uint8], limit: float, covered: npt.NDArray[np.bool_], most_bytes: int
 ) -> str:
     """Return a map as the data URL of a PNG with transparency, in the best quality that fits.
 
@@ -47,16 +49,18 @@ def encoded_map(
         values: the map, (h, w) or (h, w, C).
         style: "heatmap" or "signed".
         colors: the 256 colors of the style, uint8 RGBA (256, 4).
-        size: (height, width) of the picture below it, for the aspect ratio.
         limit: the value of the strongest color.
+        covered: which pixels of the picture below the map it covers, (H, W).
         most_bytes: the largest size of the file.
 
     Returns:
         The data URL.
     """
     for side, count in _MAPS:
-        steps = np.rint(positions(values, style, *_fitting(size, side), limit) / 255 * (count - 1)).astype(np.uint8)
-        file = _png(steps, colors[np.rint(np.linspace(0, 255, count)).astype(int)])
+        size = _fitting(covered.shape, side)
+        steps = np.rint(positions(values, style, *size, limit) / 255 * (count - 1)).astype(np.uint8)
+        steps[cv2.resize(covered.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) == 0] = count
+        file = _png(steps, np.concatenate([colors[np.rint(np.linspace(0, 255, count)).astype(int)], _TRANSPARENT]))
         if len(file) <= most_bytes:
             break
     return _data_url(file, "png")
@@ -67,14 +71,15 @@ def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
     return _data_url(_png(np.arange(256, dtype=np.uint8)[None], colors), "png")
 
 
-def _fitting(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = side / max(size)
+def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Return the height and width with the area of a square with this side."""
+    scale = side / math.sqrt(size[0] * size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _jpeg(picture: Picture, side: int, quality: int) -> bytes:
-    if max(picture.shape[:2]) > side:
-        picture = shrunk_or_enlarged(picture, *_fitting(picture.shape[:2], side))
+    if picture.shape[0] * picture.shape[1] > side**2:
+        picture = shrunk_or_enlarged(picture, *_fitting(picture.shape, side))
     return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 

@@ -30,7 +30,6 @@ from tfviz.render.encoding import encoded_bar, encoded_map, encoded_picture
 from tfviz.render.grid import Attributions, Column, Scores, captions_of, columns_of, own_style, targets_of
 from tfviz.render.overlays import Look, Underlay
 from tfviz.render.pictures import Arrays, is_single, maps_of
-from tfviz.render.strength import meaning_of
 from tfviz.render.titles import title_of
 
 TEMPLATE = Path(__file__).with_name("panel.html")
@@ -52,6 +51,7 @@ class Panel:
         classes: target -> the class's name for each image, where it differs from the target.
         look: how to blend maps with images.
         scale: the scale of the colors (see `plot`).
+        heading: the text above the images, or "".
     """
 
     canvas: Canvas
@@ -61,6 +61,7 @@ class Panel:
     classes: Mapping[str, Sequence[str]]
     look: Look
     scale: str
+    heading: str = ""
 
     def save(self, path: str | Path) -> Path:
         """Write the panel as a page of its own.
@@ -81,15 +82,17 @@ class Panel:
         name = f"tfviz-{secrets.token_hex(6)}"
         text = Template(TEMPLATE.read_text("utf-8")).substitute(
             id=name,
+            heading=f"<p><b>{html.escape(self.heading)}</b></p>" if self.heading else "",
             pictures="\n".join(self._background(name, index) for index in range(len(self.canvas.pictures))),
-            blend=self.canvas.blend_mode,
+            blend="multiply" if self.canvas.has_lines else "normal",
             exponent=f"{_exponent(self.look.alpha):.4f}",
             alpha=round(100 * self.look.alpha),
             targets=_tabs("target", "Target", self._targets, first=len(self._methods) > 1),
             methods=_tabs("method", "Method", {key: title_of(key) for key in self._methods}),
             slider="" if any(column.style != "grey" for column in self.columns) else " hidden",
             bars="\n".join(self._bar(name, style) for style in self._styles),
-            middle="#fff" if self.canvas.blend_mode == "multiply" else "#808080",
+            middle="#ffffff" if self.canvas.has_lines else "#808080",
+            layout="wide" if self.canvas.is_wide else "side",
             columns=1 + (len(self._methods) if len(self._methods) > 1 else len(self.columns)),
             rows="\n".join(self._row(index) for index in range(len(self.canvas.pictures))),
             legend="".join(self._legend(style) for style in self._styles),
@@ -106,6 +109,11 @@ class Panel:
         return list(dict.fromkeys(column.method for column in self.columns))
 
     @property
+    def _enlargement(self) -> int:
+        """How many times as many bytes pictures have that take the full width of the page."""
+        return 3 if self.canvas.is_wide else 1
+
+    @property
     def _styles(self) -> list[str]:
         return list(dict.fromkeys(column.style for column in self.columns))
 
@@ -117,7 +125,7 @@ class Panel:
 
     def _background(self, name: str, index: int) -> str:
         picture = self.canvas.pictures[index]
-        below = encoded_picture(self.look.below(picture), UNDERLAY_BYTES)
+        below = encoded_picture(self.look.below(picture), UNDERLAY_BYTES * self._enlargement)
         height, width = picture.shape[:2]
         return f"#{name} .p{index} {{ background-image: url({below}); aspect-ratio: {width} / {height}; }}"
 
@@ -132,7 +140,7 @@ class Panel:
         rows = max(len(self._targets), 1) if len(self._methods) > 1 else 1
         return (
             f'<tr role="row"><th role="rowheader" scope="row" style="grid-row: 1 / span {rows}">'
-            f'<img src="{encoded_picture(picture, IMAGE_BYTES)}" alt="{alt}">'
+            f'<img src="{encoded_picture(picture, IMAGE_BYTES * self._enlargement)}" alt="{alt}">'
             f'<span class="words">{caption or self._name(index)}</span></th>\n{cells}</tr>'
         )
 
@@ -161,13 +169,14 @@ class Panel:
         most = min(MAP_BYTES, max(LEAST_MAP_BYTES, ALL_MAP_BYTES // (len(self.columns) * len(self.canvas.pictures))))
         values = self.canvas.placed(self.values[number][index], index)
         if column.style == "grey":
-            return encoded_picture(gray_map(values, *picture.shape[:2], column.limits[index]), most)
-        return encoded_map(values, column.style, self._colors(column.style), picture.shape[:2], column.limits[index], most)
+            return encoded_picture(self.canvas.finished(gray_map(values, *picture.shape[:2], column.limits[index]), index), most)
+        covered = np.ones(picture.shape[:2], np.bool_) if self.canvas.covered(index) is None else self.canvas.covered(index)
+        return encoded_map(values, column.style, self._colors(column.style), column.limits[index], covered, most)
 
     def _colors(self, style: str) -> npt.NDArray[np.uint8]:
         """Return the 256 colors of a style as RGBA, with the opacity exp(−p)."""
         opacity = np.ones(256) if style == "grey" else np.exp(-self.look.powers(style))
-        return np.concatenate([ramp(style, self.look.cmap), np.rint(255 * opacity[:, None]).astype(np.uint8)], axis=1)
+        return np.concatenate([ramp(style, self.canvas.color_map(style, self.look.cmap)), np.rint(255 * opacity[:, None]).astype(np.uint8)], axis=1)
 
     def _explained(self, column: Column, index: int) -> str:
         """Return the explained class, such as "top2: tabby"; "" if it is not known."""
@@ -189,7 +198,7 @@ class Panel:
         return int(self._target_number(column) or 1), 2 + self._methods.index(column.method)
 
     def _legend(self, style: str) -> str:
-        meaning = meaning_of(style, self.scale)
+        meaning = self.canvas.meaning(style, self.scale)
         return f'<span class="bar {style}"><i></i>{html.escape(meaning)}</span>'
 
 
@@ -221,7 +230,7 @@ def show(
         scores: as for `plot`.
         classes: target -> the name of the class for each image, such as {"top1": ["tabby", "goldfish"]}.
         styles: as for `plot`.
-        alpha: as for `plot`; where the slider starts.
+        alpha: as for `plot`; where the slider starts. For signals, it starts at 1.
         underlay: as for `plot`.
         scale: as for `plot`.
         cmap: as for `plot`.
@@ -240,22 +249,60 @@ def show(
         >>> tfviz.show(images, {"grad_cam": maps})
         Panel(2 images; Grad-CAM)
     """
-    look = Look(alpha, underlay, cmap)
     kind = kind_of(images, attributions, kind)
     canvas = canvas_of(images, kind, preprocessing)
-    count = len(canvas.pictures)
-    if count > MOST_IMAGES:
-        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {count}. Pass a part, such as images[:16].")
     values = {
         method: {target: _rows(one, images, kind) for target, one in given.items()}
         for method, given in targets_of(attributions).items()
     }
+    look = Look(1.0 if canvas.has_lines else alpha, underlay, cmap)
+    return panel_on(
+        canvas, values, captions=captions, scores=scores, classes=classes, styles=styles, look=look, scale=scale
+    )
+
+
+def panel_on(
+    canvas: Canvas,
+    values: Mapping[str, Mapping[str, Sequence[npt.NDArray[np.float64]]]],
+    *,
+    captions: Sequence[str | None] | None,
+    scores: Scores | None,
+    classes: Mapping[str, Sequence[str]] | None,
+    styles: Mapping[str, str] | None,
+    look: Look,
+    scale: str,
+    heading: str = "",
+) -> Panel:
+    """Show maps over the pictures of a canvas.
+
+    Args:
+        canvas: the canvas.
+        values: method -> target -> its raw maps, one per picture.
+        captions: see `show`.
+        scores: see `show`.
+        classes: see `show`.
+        styles: see `show`.
+        look: how to blend maps with images.
+        scale: see `show`.
+        heading: the text above the images.
+
+    Returns:
+        The panel.
+
+    Raises:
+        ImageError: see `show`.
+        OptionError: see `show`.
+    """
+    count = len(canvas.pictures)
+    if count > MOST_IMAGES:
+        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {count}. Pass a part, such as images[:16].")
     maps = {method: {target: canvas.maps(one) for target, one in given.items()} for method, given in values.items()}
     given = {**{method: own_style(method.replace("-", "_")) for method in maps}, **dict(styles or {})}
-    styles = {method: canvas.style(style) for method, style in given.items() if style}
-    columns = columns_of(maps, count, scores=scores, styles=styles, scale=scale)
+    drawn = {method: canvas.style(style) for method, style in given.items() if style}
+    columns = columns_of(maps, count, scores=scores, styles=drawn, scale=scale)
     flat = [values[column.method][column.target] for column in columns]
-    return Panel(canvas, columns, flat, captions_of(captions, count), _checked_classes(classes, columns, count), look, scale)
+    names = _checked_classes(classes, columns, count)
+    return Panel(canvas, columns, flat, captions_of(captions, count), names, look, scale, heading)
 
 
 def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np.float64]]:
@@ -294,7 +341,7 @@ def _tabs(name: str, legend: str, names: Mapping[str, str], first: bool = False)
 
 
 def _exponent(alpha: float) -> float:
-    return -math.log(alpha) if alpha > 0 else 1000.0
+    return max(-math.log(alpha), 0.001) if alpha > 0 else 1000.0
 
 
 _PAGE = """<!doctype html>

@@ -51,7 +51,7 @@ class Panel:
         classes: target -> the class's name for each image, where it differs from the target.
         look: how to blend maps with images.
         scale: the scale of the colors (see `plot`).
-        heading: the text above the images, or "".
+        heading: the text above the images, or "". With a heading, the pictures are small.
     """
 
     canvas: Canvas
@@ -75,7 +75,7 @@ class Panel:
         Raises:
             OutputError: the file cannot be written.
         """
-        return write_atomically(path, _PAGE.format(title=html.escape(repr(self)), panel=self._repr_html_()))
+        return write_atomically(path, _PAGE.format(title=html.escape(", ".join(map(title_of, self._methods))), panel=self._repr_html_()))
 
     def _repr_html_(self) -> str:
         """Return the HTML. Each call has new ids, so that a page can show a panel twice."""
@@ -92,7 +92,7 @@ class Panel:
             slider="" if any(column.style != "grey" for column in self.columns) else " hidden",
             bars="\n".join(self._bar(name, style) for style in self._styles),
             middle="#ffffff" if self.canvas.has_lines else "#808080",
-            layout="wide" if self.canvas.is_wide else "side",
+            layout="wide" if self.canvas.is_wide else "compact" if self.heading else "side",
             columns=1 + (len(self._methods) if len(self._methods) > 1 else len(self.columns)),
             rows="\n".join(self._row(index) for index in range(len(self.canvas.pictures))),
             legend="".join(self._legend(style) for style in self._styles),
@@ -135,7 +135,7 @@ class Panel:
 
     def _row(self, index: int) -> str:
         picture, caption = self.canvas.pictures[index], html.escape(self.captions[index])
-        alt = html.escape(": ".join(filter(None, (self._name(index), self.captions[index]))))
+        alt = f"{self._name(index)}: {caption}" if caption else f"{self._name(index)} without a map"
         cells = "\n".join(self._cell(number, index) for number in range(len(self.columns)))
         rows = max(len(self._targets), 1) if len(self._methods) > 1 else 1
         return (
@@ -355,6 +355,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <main>
+<h1 style="font: 600 1.25rem system-ui, sans-serif">{title}</h1>
 {panel}
 </main>
 </body>

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.render import contact_sheet as contact_sheet
     from tfviz.render import overlay as overlay
     from tfviz.render import plot as plot
+    from tfviz.render import show as show
     from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
     from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
     from tfviz.snapshots.sinks import Sink as Sink
@@ -77,7 +78,7 @@ _HOMES = {
     "tfviz.explanations": ("explain", "explain_file"),
     "tfviz.metrics.sanity": ("sanity_check",),
     "tfviz.metrics.sanity_result": ("SanityCheck",),
-    "tfviz.render": ("overlay", "plot", "contact_sheet"),
+    "tfviz.render": ("overlay", "plot", "show", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
     "tfviz.images.preprocessing": ("Preprocessing",),
     "tfviz.images": ("read_image", "write_image"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from keras import tree
 
@@ -34,6 +35,7 @@ from tfviz.target_words import ClassOrRank, in_numbers
 
 if TYPE_CHECKING:
     from tfviz.images.preprocessing import Preprocessing
+    from tfviz.render.panel import Panel
     from tfviz.row_columns import Row
 
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
@@ -357,6 +359,65 @@ class Explainer(abc.ABC):
 
         return explain_files(self, paths, target, batch_size=batch_size, preprocessing=preprocessing)
 
+    def show(
+        self,
+        images: npt.ArrayLike,
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        pictures: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+        captions: Sequence[str | None] | None = None,
+        scale: str = "map",
+        alpha: float = 0.5,
+        underlay: Literal["color", "gray"] = "gray",
+        preprocessing: Preprocessing | str | None = None,
+    ) -> Panel:
+        """Explain images, and show them beside their maps in a notebook.
+
+        Above the maps are tabs for several targets, such as "top3", and a slider for the opacity.
+        Below each map are the explained class, its score and the map's strength (see `tfviz.plot`).
+
+        Args:
+            images: an array (N, H, W, C) of at most 64 images, as the model expects it.
+            target: what to explain, as in a call.
+            batch_size: the largest number of images to run at once.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`, in their
+                original colors if `load_images` returned them.
+            captions: one text per image. None means the top class and its score.
+            scale: as for `tfviz.plot`.
+            alpha: as for `tfviz.plot`.
+            underlay: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`.
+
+        Returns:
+            The panel. A notebook displays it as the result of a cell, and `save` writes it as a
+            page.
+
+        Raises:
+            ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
+            TargetError: see `__call__`.
+            OptionError: see `tfviz.show`.
+        """
+        from tfviz.panels import panel_of
+
+        return panel_of(
+            self,
+            images,
+            target,
+            batch_size=batch_size,
+            pictures=pictures,
+            captions=captions,
+            scale=scale,
+            alpha=alpha,
+            underlay=underlay,
+            preprocessing=preprocessing,
+        )
+
+    @property
+    def labels(self) -> Labels:
+        """The names of the classes, empty if they are not known."""
+        return self._labels or labels_of(self.model)
+
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
         """Replace the class names in a target with their numbers.
 
@@ -374,11 +435,6 @@ class Explainer(abc.ABC):
         shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
         classes = shape[-1] if shape and len(shape) > 1 else None
         return in_numbers(target, lambda: self.labels, classes)
-
-    @property
-    def labels(self) -> Labels:
-        """The names of the classes."""
-        return self._labels or labels_of(self.model)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Export the explainer to a folder that can be used without tfviz.

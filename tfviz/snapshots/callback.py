@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.models.labels import labels_from
+from tfviz.notebooks import is_notebook
 from tfviz.render.overlays import Look, Underlay
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder
@@ -34,6 +35,7 @@ from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, finish_previous_session
 from tfviz.snapshots.sinks import Sink, sinks_for
+from tfviz.snapshots.sinks.notebook import NotebookSink
 from tfviz.snapshots.true_classes import true_classes
 from tfviz.snapshots.writer import Writer
 from tfviz.target_words import in_numbers
@@ -88,6 +90,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             path writes them to that folder.
         viewer: the address of a viewer ("http://host:1337") to send the run to.
         token: the token of that viewer.
+        notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
+            of notebooks, this has no effect.
         sinks: more destinations for the snapshots (see `tfviz.snapshots.sinks`).
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
@@ -117,6 +121,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         tensorboard: bool | str | Path = False,
         viewer: str | None = None,
         token: str | None = None,
+        notebook: bool = True,
         sinks: Sequence[Sink] = (),
         max_queued: int = 8,
         strict: bool = False,
@@ -136,6 +141,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._truth = true_classes(truth, self._images, names)
         self._look = Look(underlay=underlay)
         self._sinks = sinks_for(self.log_dir, {"tensorboard": tensorboard, "viewer": viewer}, token, sinks)
+        if notebook and is_notebook():
+            self._sinks.append(NotebookSink(self._images.canvas, self._look, viewer))
         self._max_queued, self._strict = max_queued, strict
         check_folder(self.log_dir, self._images.pictures)
         self._methods: list[NamedMethod] = []

@@ -33,7 +33,8 @@ from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, named
 from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, finish_previous_session
-from tfviz.snapshots.sinks import Sink, sinks_for
+from tfviz.snapshots.sinks import Sink
+from tfviz.snapshots.sinks.arguments import sinks_for
 from tfviz.snapshots.true_classes import true_classes
 from tfviz.snapshots.writer import Writer
 from tfviz.target_words import in_numbers
@@ -88,7 +89,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             path writes them to that folder.
         viewer: the address of a viewer ("http://host:1337") to send the run to.
         token: the token of that viewer.
-        sinks: more destinations for the snapshots (see `tfviz.snapshots.sinks`).
+        sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
+            subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
         strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
@@ -135,7 +137,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
         self._truth = true_classes(truth, self._images, names)
         self._look = Look(underlay=underlay)
-        self._sinks = sinks_for(self.log_dir, {"tensorboard": tensorboard, "viewer": viewer}, token, sinks)
+        self._sinks = sinks_for(self.log_dir, tensorboard, viewer, token, sinks)
         self._max_queued, self._strict = max_queued, strict
         check_folder(self.log_dir, self._images.pictures)
         self._methods: list[NamedMethod] = []

@@ -19,7 +19,11 @@ _SCALAR, _IMAGES = 1, 3  # TensorBoard's data classes
 
 
 class TensorBoardSink(Sink):
-    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads."""
+    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads.
+
+    Args:
+        folder: the folder for the event files.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.render import plot as plot
     from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
     from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
+    from tfviz.snapshots.image_choice import images_from as images_from
     from tfviz.snapshots.sinks import *  # noqa: F403 - the classes of the registry
     from tfviz.target_functions.detection import Detection as Detection
     from tfviz.target_functions.reconstruction import ReconstructionError as ReconstructionError
@@ -70,6 +71,7 @@ _HOMES = {
     "tfviz.target_functions.reconstruction": ("ReconstructionError",),
     "tfviz.target_functions.similarity": ("Similarity",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
+    "tfviz.snapshots.image_choice": ("images_from",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),
     "tfviz.snapshots.sinks": ("SINKS", "Sink"),
     "tfviz.export": ("load_explainer",),

@@ -97,7 +97,7 @@ def test_a_tracker_that_is_not_installed_causes_one_warning(
 class Failing(Tracker):
     """A tracker that fails at some steps, and takes time for it."""
 
-    product = "Failing"
+    product, extra = "Failing", "wandb"
 
     def __init__(self, *steps: int, takes_s: float = 0.0) -> None:
         super().__init__()

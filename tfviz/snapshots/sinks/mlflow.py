@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfviz.errors import MissingPackageError, install_command
 from tfviz.images import read_written
 from tfviz.runs.schema import Record
 from tfviz.snapshots.sinks.tracker import PREFIX, CaptionedImage, Tracker
@@ -32,6 +31,7 @@ class MlflowSink(Tracker):
     """
 
     product = "MLflow"
+    extra = "mlflow"
 
     def __init__(self, run: mlflow.ActiveRun | str, *, tracking_uri: str | None = None) -> None:
         super().__init__()
@@ -39,11 +39,9 @@ class MlflowSink(Tracker):
         self._tracking_uri = tracking_uri
 
     def _connect(self) -> None:
-        try:
-            import mlflow
-            import PIL.Image  # noqa: F401
-        except ImportError as error:
-            raise MissingPackageError(f"MLflow needs {error.name}, which is not installed. Run: {install_command('mlflow')}") from error
+        import mlflow
+        import PIL.Image  # noqa: F401
+
         self._client = mlflow.MlflowClient(self._tracking_uri)
         self._client.get_run(self._run_id)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-from tfviz.errors import OutputError, TfvizError, first_line
+from tfviz.errors import MissingPackageError, OutputError, TfvizError, first_line, install_command
 from tfviz.models.labels import Labels
 from tfviz.runs.layout import maps_folder, picture_path, shown_image_path
 from tfviz.runs.schema import Record, Run
@@ -46,6 +46,7 @@ class Tracker(Sink):
     """
 
     product: ClassVar[str]  # the tracker's name in messages
+    extra: ClassVar[str]  # the extra that installs it
 
     def __init__(self) -> None:
         self._folder = Path()
@@ -55,7 +56,7 @@ class Tracker(Sink):
 
     @abc.abstractmethod
     def _connect(self) -> None:
-        """Import the package. Raise MissingPackageError if it is not installed."""
+        """Import the package, and prepare the run."""
 
     @abc.abstractmethod
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
@@ -67,8 +68,15 @@ class Tracker(Sink):
 
     def open(self, run: Run, folder: Path) -> None:
         self._run, self._folder, self._has_images, self._resumes_s = None, folder, False, 0.0
-        self._attempt(self._connect)
+        self._attempt(self._import_and_connect)
         self._run = run
+
+    def _import_and_connect(self) -> None:
+        try:
+            self._connect()
+        except ImportError as error:
+            words = f"{self.product} needs {error.name}, which is not installed. Run: {install_command(self.extra)}"
+            raise MissingPackageError(words) from error
 
     def write(self, snapshot: Snapshot) -> None:
         record = cast(Record, snapshot.record)

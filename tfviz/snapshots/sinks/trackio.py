@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfviz.errors import MissingPackageError, install_command
 from tfviz.runs.schema import Record
 from tfviz.snapshots.sinks.tracker import PREFIX, CaptionedImage, Tracker
 
@@ -28,16 +27,14 @@ class TrackioSink(Tracker):
     """
 
     product = "Trackio"
+    extra = "trackio"
 
     def __init__(self, run: trackio.Run) -> None:
         super().__init__()
         self._trackio_run = run
 
     def _connect(self) -> None:
-        try:
-            import trackio  # noqa: F401
-        except ImportError as error:
-            raise MissingPackageError(f"Trackio needs trackio, which is not installed. Run: {install_command('trackio')}") from error
+        import trackio  # noqa: F401
 
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
         import trackio

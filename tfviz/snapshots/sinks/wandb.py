@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfviz.errors import MissingPackageError, install_command
 from tfviz.runs.schema import Record
 from tfviz.snapshots.sinks.tracker import PREFIX, CaptionedImage, Tracker
 
@@ -33,6 +32,7 @@ class WandbSink(Tracker):
     """
 
     product = "Weights & Biases"
+    extra = "wandb"
 
     def __init__(self, run: wandb.Run) -> None:
         super().__init__()
@@ -40,10 +40,8 @@ class WandbSink(Tracker):
         self._last_step = -1
 
     def _connect(self) -> None:
-        try:
-            import wandb  # noqa: F401
-        except ImportError as error:
-            raise MissingPackageError(f"Weights & Biases needs wandb, which is not installed. Run: {install_command('wandb')}") from error
+        import wandb  # noqa: F401
+
         self._wandb_run.define_metric(_STEP, hidden=True)
         self._wandb_run.define_metric(f"{PREFIX}*", step_metric=_STEP)
 

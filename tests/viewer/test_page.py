@@ -272,9 +272,28 @@ def test_the_true_class_is_shown_with_whether_it_is_predicted(tmp_path: Path, op
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✓ predicted")
         page.locator("#slider").fill("2")
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
-        playwright.expect(page.locator(".truth")).to_have_count(1)
+        playwright.expect(page.locator(".truth").nth(1)).to_be_hidden()
         page.get_by_role("button", name="Enlarge image 1").click()
         playwright.expect(page.locator(".truth")).to_be_visible()
+
+
+def test_re_chosen_images_change_with_their_true_classes(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID, images=1)
+    for position, true_class in ((7, 4), (31, 2)):
+        trainer.snap_images([position], [true_class])
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        card, source = page.locator(".card").first, page.locator(".picture img")
+        playwright.expect(card.locator(".truth")).to_be_hidden()
+        playwright.expect(source).to_have_attribute("src", re.compile("/images/0.png"))
+        for at, position, name in ((0, 7, "star"), (1, 31, "square")):
+            page.locator("#slider").fill(str(at))
+            playwright.expect(card.locator(".truth")).to_contain_text(f"True class: {name}")
+            playwright.expect(card.locator("figcaption").first).to_have_text(f"Image (no. {position} in the data)")
+            playwright.expect(source).to_have_attribute("src", re.compile(f"/pictures/{at}/_images/0.png"))
+            until(lambda: source.evaluate("(image) => image.complete && image.naturalWidth === 32"), "the image is loaded")
+            playwright.expect(card.locator(".history")).to_be_hidden()
 
 
 def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Path, open_page: Callable[..., Any]) -> None:

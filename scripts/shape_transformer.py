@@ -1,8 +1,8 @@
 """A small vision transformer for the scenes of shapes, trained in seconds.
 
 Two transformer blocks read a class token and the last feature map of the packaged network, which
-is 12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture vit` trains one from
-pixels, which takes minutes.
+is 12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture
+vit` trains one from pixels, which takes minutes.
 """
 
 from __future__ import annotations

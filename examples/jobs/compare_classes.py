@@ -2,8 +2,8 @@
 Compare classes
 ===============
 
-The maps of several classes on one scale. ``Against`` subtracts the nearest rivals, which leaves what
-distinguishes a class from them.
+The maps of several classes on one scale. ``Against`` subtracts the nearest rivals, which leaves
+what distinguishes a class from them.
 """
 
 import tfviz

@@ -3,8 +3,8 @@ Regression
 ==========
 
 A steering network has one output and no classes. ``target=0`` explains the number: the map is
-positive where more of the same would raise it. VisualBackProp needs no target and shows which pixels
-the network reads.
+positive where more of the same would raise it. VisualBackProp needs no target and shows which
+pixels the network reads.
 """
 
 import keras

@@ -17,8 +17,8 @@ images = tfviz.load_images(SAMPLES_DIR, model)
 methods = ["saliency", "guided_backprop", "grad_cam"]
 
 # %%
-# ``single_deletion`` removes one region at a time, and checks that the regions that a map ranks high
-# matter to the score. It costs 16 forward passes per image, shared by all methods.
+# ``single_deletion`` removes one region at a time, and checks that the regions that a map ranks
+# high matter to the score. It costs 16 forward passes per image, shared by all methods.
 
 evaluation = tfviz.evaluate(model, images, methods, "single_deletion")
 for row in evaluation.rows:
@@ -55,6 +55,6 @@ check = tfviz.sanity_check(model, images[:4], methods)
 print(check.to_markdown())
 
 # %%
-# Read the results together. A method that passes the sanity check may still point at the wrong place,
-# and one that points well may ignore the class. :doc:`/metrics` says when each metric misleads, and
-# :doc:`/evaluate` describes the report that ``tfviz evaluate`` writes.
+# Read the results together. A method that passes the sanity check may still point at the wrong
+# place, and one that points well may ignore the class. :doc:`/metrics` says when each metric
+# misleads, and :doc:`/evaluate` describes the report that ``tfviz evaluate`` writes.

@@ -45,8 +45,8 @@ for row in rows[:3]:
     print(Path(row["path"]).name, row["target_name"], row["map_shape"])
 
 # %%
-# A question for a table: how concentrated are the maps? The share of the strongest tenth of each map
-# needs no images.
+# A question for a table: how concentrated are the maps? The share of the strongest tenth of each
+# map needs no images.
 
 
 def concentration(row):

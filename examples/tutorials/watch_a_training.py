@@ -25,7 +25,8 @@ x = np.stack([preprocessing.tensor(scene.image) for scene in scenes])
 y = np.array([[any(thing.kind == kind for thing in scene.objects) for kind in KINDS] for scene in scenes], "float32")
 
 # %%
-# A network to train. It starts with the packaged network's first layers, so a few epochs are enough.
+# A network to train. It starts with the packaged network's first layers, so a few epochs are
+# enough.
 
 keras.utils.set_random_seed(0)
 trunk = keras.Model(packaged.input, packaged.get_layer("block4_conv1").output)
@@ -59,7 +60,9 @@ for record in records[:: len(records) - 1]:
 # %%
 # The first and the last map of the class heart:
 
-maps = {f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]}
+maps = {
+    f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]
+}
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
 
 # %%

@@ -16,7 +16,8 @@ model = tfviz.load_model("shapes")
 preprocessing = preprocessing_of(model)
 
 # %%
-# Draw new scenes with four shapes, and keep those in which the network finds a shape that isn't there.
+# Draw new scenes with four shapes, and keep those in which the network finds a shape that isn't
+# there.
 
 rng = np.random.default_rng(4)
 scenes = [draw_scene(rng, rng.choice(KINDS, 4, replace=False).tolist()) for _ in range(150)]
@@ -48,8 +49,8 @@ maps = {
 figure = tfviz.plot([scene.image], {"grad_cam": maps})
 
 # %%
-# Test the explanation: cover each object in turn, and look at the score. If the map is right, the score
-# falls most without the object that the map marks.
+# Test the explanation: cover each object in turn, and look at the score. If the map is right, the
+# score falls most without the object that the map marks.
 
 covered = []
 for thing in scene.objects:

@@ -108,6 +108,7 @@ _EXTRAS = {
     "kerashub": "keras-hub",
     "jobs": "pyarrow",
     "ray": "pyarrow ray pandas fsspec",
+    "docs": "fastapi uvicorn av pyarrow sphinx myst-parser sphinx-gallery sphinx-design pydata-sphinx-theme pillow",
     "cloud": "pyarrow fsspec gcsfs s3fs",
 }
 

@@ -103,6 +103,10 @@ class ExcitationBackprop(Explainer):
                 "that map."
             )
 
+    @property
+    def explained(self) -> list[Value]:
+        return self.at
+
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import tree
 
-from tfviz import keras_internals, targets
+from tfviz import targets
+from tfviz.errors import OptionError, UnsupportedModelError
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
 from tfviz.graph.logits import checked_score
@@ -28,6 +30,7 @@ from tfviz.methods.prepared_call import PreparedCall
 from tfviz.models.labels import Labels, LabelSource, labels_from
 from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
+from tfviz.reading.constant_model import ConstantModel
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
 from tfviz.target_functions.detection import for_detector
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from tfviz.render.panel import Panel
     from tfviz.row_columns import Row
 
+FROZEN_DTYPES = ("float32", "bfloat16")
+_STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # what a frozen explainer takes over
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
 
 
@@ -114,6 +119,51 @@ class Explainer(abc.ABC):
         # target functions, and the batch sizes they were checked for
         self._checked: list[tuple[Callable[..., Any], int]] = []
         self._has_warned = False
+
+    @property
+    def explained(self) -> list[Value]:
+        """The values of the graph that the maps belong to, other than the images."""
+        return []
+
+    def freeze(self, dtype: str = "float32") -> Explainer:
+        """Return the same explainer with the model's weights as constants, which is faster.
+
+        Changes to the model after this call have no effect on the result. BatchNormalizations are
+        folded into the convolutions and Dense layers before them, and what excitation backprop
+        derives from the weights is computed once. In float32 the maps are equal up to rounding.
+        The copy shares memory with the model's weights until the model changes; folded weights
+        need memory of their own.
+
+        Args:
+            dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
+                costs accuracy and is faster only on processors that support it.
+
+        Returns:
+            The frozen explainer.
+
+        Raises:
+            OptionError: `dtype` is something else.
+            UnsupportedModelError: the model is not a keras.Model, so its weights are not known.
+        """
+        if dtype not in FROZEN_DTYPES:
+            raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
+        if not isinstance(self.model, keras.Model):
+            raise UnsupportedModelError(
+                f"Only a keras.Model can be frozen, because the weights of other functions are not known. Received: "
+                f"{type(self.model).__name__}. Use the explainer as it is."
+            )
+        self._read_again_if_changed()
+        constant = ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype)
+        with constant.in_place(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # this explainer has given the same warnings
+            frozen = type(self)(self.model, **self.options)
+        vars(frozen).update({name: vars(self)[name] for name in _STATE if name in vars(self)})
+        return frozen
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the weights are constants (see `freeze`)."""
+        return isinstance(self.read, ConstantModel)
 
     @property
     def traces(self) -> int:
@@ -269,7 +319,7 @@ class Explainer(abc.ABC):
         Returns:
             The outputs, the explained class and the attribution.
         """
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
 
@@ -282,7 +332,7 @@ class Explainer(abc.ABC):
         return Explanation(_float32(outputs), self._class(target, values), attribution)
 
     def _attribution(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Nested[tf.Tensor]:
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
@@ -516,10 +566,12 @@ class Explainer(abc.ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
         """Pickle or copy an explainer as its class, model and options. The copy recompiles."""
+        if self.is_frozen:
+            raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         return _rebuilt, (type(self), self.model, self.options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.graph.model_name!r})"
+        return f"{type(self).__name__}({self.graph.model_name!r}{', frozen' if self.is_frozen else ''})"
 
 
 def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfviz.atomic_files import write_atomically
@@ -42,13 +43,14 @@ def markdown(rows: Sequence[Row], measures: Sequence[str]) -> str:
         if not set(shown) & set(own):
             continue
         counts = dict.fromkeys(str(own[one]["n"]) for one in shown if one in own)
-        cells = [_cell(own[one]) if one in own else "" for one in shown]
+        cells = [cell(own[one]) if one in own else "" for one in shown]
         name = f"*{method}*" if next(iter(own.values()))["is_control"] else f"`{method}`"
         lines.append(f"| {name} | {'/'.join(counts)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(row: Row) -> str:
+def cell(row: Mapping[str, Any]) -> str:
+    """Format one value with its interval."""
     interval = "" if math.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
     return f"{row['value']:.2f}{interval}{f' {UNDECIDED}' if row['decides'] is False else ''}"
 
@@ -71,17 +73,23 @@ def draw(rows: Sequence[Row], measures: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
+def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     for row in rows:
-        y, is_hollow = names.index(row["method"]), row["decides"] is False
-        color = _CONTROL if row["is_control"] else _METHOD
-        if not math.isnan(row["low"]):
-            axes.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1)
-        axes.plot(row["value"], y, "o", color=color, markersize=4, markerfacecolor="white" if is_hollow else color)
+        draw_point(axes, row, names.index(row["method"]))
         if row["method"] == "random":
             axes.axvline(row["value"], color=_RANDOM, linewidth=0.8, zorder=0)
     axes.tick_params(axis="x", labelsize=6)
     axes.grid(axis="y", color="0.93")
+
+
+def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bool = False) -> None:
+    """Draw a value with its interval. A hollow dot: the metric does not decide."""
+    color = _CONTROL if row["is_control"] else _METHOD
+    fill = "white" if row["decides"] is False else color
+    for values, look in (([row["low"], row["high"]], "-"), ([row["value"]], "o")):
+        places = [place] * len(values)
+        x, y = (places, values) if is_upright else (values, places)
+        axes.plot(x, y, look, color=color, linewidth=1, markersize=4, markerfacecolor=fill)
 
 
 def save(figure: Figure, name: str) -> Path:

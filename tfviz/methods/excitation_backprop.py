@@ -126,7 +126,7 @@ class ExcitationBackprop(Explainer):
             self._has_warned_of_loss = True
             warn(
                 f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
-                f"probability above it: their sums are {arrived[is_lost].min():.2f} to {arrived[is_lost].max():.2f} of 1. It "
+                f"probability above it: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} of 1. It "
                 "ends at neurons that nothing positive excites, which normalizations and depthwise convolutions often cause. "
                 "Explain a higher layer (`tfviz layers` lists them), or read the map as a part of the evidence."
             )

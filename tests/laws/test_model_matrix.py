@@ -14,10 +14,10 @@ from support.other_networks import NETWORKS
 
 import tfviz
 
-NETWORKS = ("VGG16", "MobileNet", "MobileNetV3Small")
+OF_APPLICATIONS = ("VGG16", "MobileNet", "MobileNetV3Small")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=OF_APPLICATIONS)
 def row(request: pytest.FixtureRequest) -> matrix.Matrix:
     row = matrix.Matrix(request.param)
     row.fill()

@@ -159,10 +159,13 @@ class NetworkRow:
                     recorded.append(P)
                 return P
 
-            with mock.patch.object(tf.nn, "softmax", recording), self._ending_at(until):
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(flat)
-                    score = self.network.score(rewritten.run(self.twin, flat[0]))
+            with (
+                mock.patch.object(tf.nn, "softmax", recording),
+                self._ending_at(until),
+                tf.GradientTape(watch_accessed_variables=False) as tape,
+            ):
+                tape.watch(flat)
+                score = self.network.score(rewritten.run(self.twin, flat[0]))
             gradients = tape.gradient(score, recorded, unconnected_gradients="zero")
             return list(zip(recorded, gradients, strict=True))
 

@@ -239,7 +239,7 @@ class Crop(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Upsampling by an integer factor per spatial axis."""
+    """Copying of each element by an integer factor per spatial axis."""
 
     factors: Sizes
 

@@ -269,6 +269,8 @@ def _cropping(layer: Layer) -> Operation:
 
 def _up_sampling(layer: Layer) -> Operation:
     rank = layer.input_spec.ndim - 2
+    if getattr(layer, "interpolation", "nearest") != "nearest":
+        return Resize(name=_name(layer))
     return Upsample(name=_name(layer), factors=_tuple(layer.size, rank))
 
 

@@ -80,7 +80,9 @@ def panel_of(
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
-        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {len(array)}. Pass a part, such as images[:16].")
+        raise ImageError(
+            f"A panel holds at most {MOST_IMAGES} images. Received: {len(array)}. Pass a part, such as images[:16]."
+        )
     named = explainer.named_target(target)
     found = {
         name: _found(explainer, array, one, batch_size)

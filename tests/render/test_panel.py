@@ -148,7 +148,9 @@ def test_an_explainer_shows_classes_scores_and_original_colors() -> None:
     scores = model(images).numpy()
     names = np.array(explainer.labels.names)
     best = np.argsort(-scores, axis=1)
-    assert list(panel.classes["top1"]) == names[best[:, 0]].tolist() and list(panel.classes["top2"]) == names[best[:, 1]].tolist()
+    assert (
+        list(panel.classes["top1"]) == names[best[:, 0]].tolist() and list(panel.classes["top2"]) == names[best[:, 1]].tolist()
+    )
     assert panel.captions[1] == f"predicted: {names[best[1, 0]]} {scores[1, best[1, 0]]:.2f}"
     assert panel.columns[1].notes[1].startswith(f"score {scores[1, best[1, 1]]:.2f}\npeak ")
     np.testing.assert_array_equal(panel.canvas.pictures, images.pictures)
@@ -227,4 +229,6 @@ def test_the_page_fits_its_width(tmp_path: Path, browser: Any, width: int) -> No
     page = opened(browser, path)
     page.set_viewport_size({"width": width, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollWidth - s.clientWidth; })()") == 0
+    assert (
+        page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollWidth - s.clientWidth; })()") == 0
+    )

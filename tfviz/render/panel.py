@@ -75,7 +75,9 @@ class Panel:
         Raises:
             OutputError: the file cannot be written.
         """
-        return write_atomically(path, _PAGE.format(title=html.escape(", ".join(map(title_of, self._methods))), panel=self._repr_html_()))
+        return write_atomically(
+            path, _PAGE.format(title=html.escape(", ".join(map(title_of, self._methods))), panel=self._repr_html_())
+        )
 
     def _repr_html_(self) -> str:
         """Return the HTML. Each call has new ids, so that a page can show a panel twice."""
@@ -169,14 +171,19 @@ class Panel:
         most = min(MAP_BYTES, max(LEAST_MAP_BYTES, ALL_MAP_BYTES // (len(self.columns) * len(self.canvas.pictures))))
         values = self.canvas.placed(self.values[number][index], index)
         if column.style == "grey":
-            return encoded_picture(self.canvas.finished(gray_map(values, *picture.shape[:2], column.limits[index]), index), most)
+            return encoded_picture(
+                self.canvas.finished(gray_map(values, *picture.shape[:2], column.limits[index]), index), most
+            )
         covered = np.ones(picture.shape[:2], np.bool_) if self.canvas.covered(index) is None else self.canvas.covered(index)
         return encoded_map(values, column.style, self._colors(column.style), column.limits[index], covered, most)
 
     def _colors(self, style: str) -> npt.NDArray[np.uint8]:
         """Return the 256 colors of a style as RGBA, with the opacity exp(−p)."""
         opacity = np.ones(256) if style == "grey" else np.exp(-self.look.powers(style))
-        return np.concatenate([ramp(style, self.canvas.color_map(style, self.look.cmap)), np.rint(255 * opacity[:, None]).astype(np.uint8)], axis=1)
+        return np.concatenate(
+            [ramp(style, self.canvas.color_map(style, self.look.cmap)), np.rint(255 * opacity[:, None]).astype(np.uint8)],
+            axis=1,
+        )
 
     def _explained(self, column: Column, index: int) -> str:
         """Return the explained class, such as "top2: tabby"; "" if it is not known."""
@@ -256,9 +263,7 @@ def show(
         for method, given in targets_of(attributions).items()
     }
     look = Look(1.0 if canvas.has_lines else alpha, underlay, cmap)
-    return panel_on(
-        canvas, values, captions=captions, scores=scores, classes=classes, styles=styles, look=look, scale=scale
-    )
+    return panel_on(canvas, values, captions=captions, scores=scores, classes=classes, styles=styles, look=look, scale=scale)
 
 
 def panel_on(
@@ -323,7 +328,9 @@ def _checked_classes(
         if target not in known:
             raise OptionError(f"`classes` has an entry for {target!r}, which has no maps. {near_matches(target, known)}")
         if len(names) != count:
-            raise ImageError(f"`classes` must have one name per image. Received: {len(names)} names for {target!r} and {count} images.")
+            raise ImageError(
+                f"`classes` must have one name per image. Received: {len(names)} names for {target!r} and {count} images."
+            )
     return classes or {}
 
 

@@ -19,6 +19,7 @@ from tfviz.graph.backprop import inputs_of, run
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import ends_in_sigmoid, final_activation
 from tfviz.graph.operations import Sigmoid
+from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
 
 _TIES = 5  # ranks in which equal probabilities are told apart, as many as galleries and tables show
@@ -138,13 +139,27 @@ class Classifier:
         if self.classes is None:
             return None
         try:
-            outputs = tf.nest.flatten(self._forward(images))[0]
+            outputs = self._forward(images)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
             raise ImageError(
                 f"The model cannot take an image of {size} pixels ({first_line(error)}). Resize the image."
             ) from error
-        scores = np.asarray(outputs, np.float32)
+        return self.scores_from(outputs, images)
+
+    def scores_from(self, outputs: Nested[tf.Tensor], images: np.ndarray) -> ClassScores | None:
+        """Return the class scores that belong to known outputs.
+
+        Args:
+            outputs: the model's outputs for the images, with its last activation.
+            images: the preprocessed images, (N, H, W, C).
+
+        Returns:
+            The scores, or None if the model is not a classifier.
+        """
+        if self.classes is None:
+            return None
+        scores = np.asarray(tf.nest.flatten(outputs)[0], np.float32)
         scores = both_classes(scores) if self._is_binary else scores
         return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores)))
 

@@ -430,9 +430,7 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "slice by a tensor": (lambda x: x[:, : tf.shape(x)[1] // 2], IMAGE),
     "size known through a tensor": (lambda x: L.Dense(2)(L.Flatten()(x[:, : tf.shape(x)[1] // 2])), IMAGE),
     "sizes known through tensors": (
-        lambda x: L.Dense(2)(
-            L.Flatten()(tf.reshape(x, [-1, tf.shape(x)[1] * tf.shape(x[:, :, 1:])[2], 4])[:, : tf.shape(x)[2]])
-        ),
+        lambda x: L.Dense(2)(L.Flatten()(tf.reshape(x, [-1, tf.shape(x)[1] * tf.shape(x[:, :, 1:])[2], 4])[:, 1:])),
         IMAGE,
     ),
     "boolean mask as product": (lambda x: x * tf.cast(x > 0, x.dtype), IMAGE),

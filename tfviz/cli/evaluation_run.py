@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import ClassScores
-from tfviz.cli.evaluation_arguments import arguments_of, stamp_of
+from tfviz.class_scores import ClassScores, ranked_classes
+from tfviz.cli.evaluation_arguments import arguments_of
 from tfviz.cli.jobs import Job
 from tfviz.cli.plan import plan_for
-from tfviz.cli.score_store import Record, ScoreStore
+from tfviz.cli.run_arguments import stamp_of
+from tfviz.cli.run_store import Record
+from tfviz.cli.score_store import ScoreStore
 from tfviz.cli.scored_images import ScoredImage, draw_maps
 from tfviz.cli.terminal import Progress
 from tfviz.errors import ImageError, OptionError, TfvizError, UnsupportedModelError, shown
@@ -54,11 +56,12 @@ class EvaluationRun:
         self.failures: dict[Job, str] = {}
         self._progress = progress
         if self.plan.classifier.classes is not None:  # checks --targets
-            self._targets(np.zeros((1, self.plan.classifier.classes), np.float32))
+            zeros = np.zeros((1, self.plan.classifier.classes), np.float32)
+            self._targets(ClassScores(zeros, ranked_classes(zeros)))
         self._scorer = self._scorer_for(args)
         self._has_sanity = any(name.lower() in (SANITY, *_GROUPS) for name in args.metrics)
         self._annotated = self._annotations(args)
-        self.store = ScoreStore(args.output, arguments_of(args, self.plan, self.model, jobs), overwrite=args.overwrite)
+        self.store = ScoreStore(args.output, arguments_of(args, self.plan, jobs), overwrite=args.overwrite)
 
     def _scorer_for(self, args: argparse.Namespace) -> ImageScorer | None:
         names = [name for name in args.metrics if name.lower() != SANITY]

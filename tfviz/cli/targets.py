@@ -30,6 +30,11 @@ class ClassTargets:
         found = [one for word in words for one in targets_named(word, lambda: labels, classes).values()]
         self._targets: list[ClassOrRank] = list(dict.fromkeys(found))
 
+    @property
+    def first(self) -> ClassOrRank:
+        """The first requested class or rank."""
+        return self._targets[0]
+
     def columns(self, scores: ClassScores) -> list[np.ndarray]:
         """Return one int32 array (N,) per requested class or rank, for the scores of a batch."""
         return [

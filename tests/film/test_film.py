@@ -204,6 +204,23 @@ def test_an_unfinished_run_gives_a_film_of_its_complete_snapshots(trainer: FakeT
     assert write_film(trainer.folder, tmp_path / "film.mp4", width=200).snapshots == 4
 
 
+def test_a_picture_of_another_size_is_missing_and_never_decoded(
+    trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.snap(4)
+    write_image(trainer.folder / "pictures" / "00000001" / "grad_cam" / "1.png", np.zeros((2000, 3000, 3), np.uint8))
+    (trainer.folder / "pictures" / "00000002" / "grad_cam" / "1.png").write_bytes(b"\x89PNG" + bytes(1 << 20))
+    decode, sizes = cv2.imdecode, []
+
+    def watched(*args: Any) -> np.ndarray:
+        sizes.append(decode(*args).shape)
+        return decode(*args)
+
+    monkeypatch.setattr(cv2, "imdecode", watched)
+    assert write_film(trainer.folder, tmp_path / "film.webp", width=400).missing == 2
+    assert set(sizes) == {(trainer.size, trainer.size, 3)}
+
+
 @pytest.mark.parametrize("damage", [{"logs": 3}, {"predictions": [{"class": "x"}, None]}, {"epoch": None}])
 def test_a_damaged_record_only_loses_its_own_frame(trainer: FakeTrainer, tmp_path: Path, damage: dict) -> None:
     trainer.snap(2)

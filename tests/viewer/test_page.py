@@ -351,14 +351,17 @@ def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Pa
         playwright.expect(page.locator(".card").first).not_to_contain_text("nearly empty")
 
 
-@pytest.mark.parametrize("is_other", [True, False])
-def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
+@pytest.mark.parametrize(("is_other", "has_classes"), [(True, True), (False, True), (True, False)])
+def test_the_continuation_of_a_run_is_marked(
+    tmp_path: Path, open_page: Callable[..., Any], is_other: bool, has_classes: bool
+) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID, total=40)
     trainer.snap(10)
     predictions = record_of(9, total=40)["predictions"]
-    if is_other:
+    if has_classes and is_other:
         predictions = [{"class": one["class"], "score": one["score"] / 2} for one in predictions]
-    trainer.snap(when="start", step=90, logs={}, predictions=predictions)
+    fields = {} if has_classes else {"predictions": [None, None], "has_new_weights": is_other}
+    trainer.snap(**{"when": "start", "step": 90, "logs": {}, "predictions": predictions, **fields})
     trainer.snap(10)
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)

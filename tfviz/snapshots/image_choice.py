@@ -111,7 +111,7 @@ def images_from(
             than images, choose one image each of `n` random classes. This is the default.
         worst: choose the images that the model gets most wrong: those with the lowest score of the
             true class, minus the highest score of another class. The callback re-chooses them at the
-            start and the end of training and once per epoch. That runs the model on all images
+            start and the end of training and once per epoch. Each time, this runs the model on all images
             read. The model must be a classifier with one input.
         seed: the seed of the random choice.
         max_read: the largest number of images to read from a dataset, which may be infinite. For

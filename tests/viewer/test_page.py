@@ -514,7 +514,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_is_legible_in_both_color_sche
         dock = page.locator("#time").bounding_box()
         assert first["y"] < dock["y"] - 150  # pictures show without scrolling
         assert page.locator(".card img").first.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
-        for place in ("#run-about", "#moment-main", ".card h3", "figcaption", ".prediction .label", "svg .tick"):
+        for place in ("#run-about", "#moment-main", ".card h2", "figcaption", ".prediction .label", "svg .tick"):
             assert contrast(page, place) >= 4.5, place
         picture = page.screenshot(path=tmp_path / "page.png")
         assert len(picture) > 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
-import numpy as np
+from keras import tree
 
 from tfviz.errors import OptionError, UnsupportedModelError
 from tfviz.metrics.forward_passes import ForwardPasses
@@ -32,13 +32,11 @@ class WorstImages:
             OptionError: the model is not a classifier with one input.
             LabelsError: a label is no class of the model.
         """
-        pool = self._choice.pool
         try:
             if self._model is not model:
                 self._passes, self._model = ForwardPasses(model), model
-            if not isinstance(pool, ImageChoice) or not isinstance(pool.images, np.ndarray):
-                raise UnsupportedModelError("The images are several arrays.")
-            logits, _ = self._passes.all_classes(pool.images)
+            (images,) = tree.flatten(self._choice.pool.images) if self._choice.pool else ()
+            logits, _ = self._passes.all_classes(images)
         except UnsupportedModelError as error:
             raise OptionError(
                 "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "

@@ -23,6 +23,7 @@ class WorstImages:
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
         self._choice, self._fixed = choice, fixed
+        self._inputs = tree.flatten(choice.pool.images) if choice.pool is not None else []
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
@@ -35,8 +36,7 @@ class WorstImages:
         try:
             if self._model is not model:
                 self._passes, self._model = ForwardPasses(model), model
-            (images,) = tree.flatten(self._choice.pool.images) if self._choice.pool else ()
-            logits, _ = self._passes.all_classes(images)
+            logits, _ = self._passes.all_classes(self._inputs[0])
         except UnsupportedModelError as error:
             raise OptionError(
                 "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "

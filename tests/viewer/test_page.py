@@ -378,6 +378,18 @@ def test_the_continuation_of_a_run_is_marked(
         (expected.to_contain_text if is_other else expected.not_to_contain_text)("different weights")
 
 
+def test_the_words_at_a_late_continuation_stay_inside_a_narrow_window(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(10)
+    trainer.snap(when="start", step=90, logs={})
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        words = open_page(viewer.address, NARROW).locator(".curve svg.strip text", has_text="new weights")
+        playwright.expect(words).to_be_visible()
+        box = words.bounding_box()
+        assert box["x"] + box["width"] <= NARROW[0] - 10
+
+
 def until_news(page: Any, run: str, count: int) -> None:
     """Wait until the page has news of so many snapshots, even of a run that is not shown."""
     script = "(run) => import('/runs.js').then((module) => module.runs.get(run).snapshots)"
@@ -569,6 +581,8 @@ def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_pa
         assert page.locator("main, header, nav, section[aria-label]").count() >= 4
         page.keyboard.press("Tab")
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
+        narrow = open_page(viewer.address, NARROW)
+        playwright.expect(narrow.get_by_role("combobox", name="Speed")).to_be_visible()
         page.locator("body").press("?")
         playwright.expect(page.get_by_role("dialog")).to_contain_text("previous or next snapshot")
         page.keyboard.press("Escape")

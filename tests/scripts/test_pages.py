@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,17 @@ def capped(fit: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is cut short: what the examples say about trained networks is seen on the site."""
-    small = shape_transformer.trained_transformer.__wrapped__
-    monkeypatch.setattr(shape_transformer, "trained_transformer", lambda: small(scenes=16))
+    monkeypatch.setattr(shape_transformer, "trained_transformer", partial(shape_transformer.trained_transformer, scenes=16))
     monkeypatch.setattr(keras.Model, "fit", capped(keras.Model.fit))
-    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(path))
     assert any(name.endswith("figure") for name in names)
 
 
+VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\w+")
 COMMANDS = [
-    shlex.split(line.split("  #")[0])[1:]
+    shlex.split(VARIABLE.sub("1", line.split("  #")[0]))[1:]
     for page in PAGES
     for kind, text in blocks(page)
     if kind in ("console", "bash")

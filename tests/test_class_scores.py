@@ -11,7 +11,9 @@ from keras import layers
 
 import tfviz
 from tfviz.class_scores import Classifier, is_classifier, predictions, ranked_classes
+from tfviz.cli.targets import ClassTargets
 from tfviz.errors import ImageError
+from tfviz.models.labels import Labels
 from tfviz.reading.reader import graph_of
 
 
@@ -28,7 +30,7 @@ def test_a_sigmoid_unit_is_two_classes() -> None:
     p = np.asarray(model(images()))
     classifier = Classifier(model)
     assert classifier.classes == 2
-    np.testing.assert_allclose(classifier.scores(images()), np.hstack([1 - p, p]), atol=1e-6)
+    np.testing.assert_allclose(classifier.scores(images()).values, np.hstack([1 - p, p]), atol=1e-6)
     expected = [(int(one > 0.5), float(max(one, 1 - one))) for one in p[:, 0]]
     assert [one for one, _ in predictions(p, graph_of(model))] == [number for number, _ in expected]
     np.testing.assert_allclose([score for _, score in predictions(p, graph_of(model))], [s for _, s in expected], rtol=1e-6)
@@ -46,7 +48,7 @@ def test_the_top_class_has_the_largest_output(activation: str | None) -> None:
     outputs = np.asarray(model(images()))
     assert is_classifier(graph_of(model))
     assert predictions(outputs, graph_of(model)) == [(int(row.argmax()), float(row.max())) for row in outputs]
-    np.testing.assert_allclose(Classifier(model).scores(images()), outputs, atol=1e-6)
+    np.testing.assert_allclose(Classifier(model).scores(images()).values, outputs, atol=1e-6)
 
 
 def test_scores_that_are_not_finite_name_no_class() -> None:
@@ -56,6 +58,21 @@ def test_scores_that_are_not_finite_name_no_class() -> None:
 
 def test_equal_scores_keep_the_order_of_the_classes() -> None:
     assert ranked_classes(np.array([[0.1, 0.4, 0.1, 0.4]])).tolist() == [[1, 3, 0, 2]]
+
+
+@pytest.mark.parametrize(("units", "activation"), [(4, "sigmoid"), (4, "softmax"), (1, "sigmoid")])
+def test_the_logits_rank_classes_of_equal_probability(units: int, activation: str) -> None:
+    model = network(units, activation)
+    kernel = np.zeros((108, units), np.float32)
+    bias = np.array([60, 80, 300, 70] if activation == "sigmoid" else [-300, -200, 0, -250], np.float32)[-units:]
+    model.layers[-1].set_weights([kernel, bias])
+    scores = Classifier(model).scores(images(2))
+    tied = [1, 0] if units == 1 else [2, 1, 3, 0]
+    assert scores.ranked.tolist() == [tied, tied] and len(scores[1].values) == max(units, 2)
+    np.testing.assert_array_equal(scores.ranked[:, 0], tfviz.Saliency(model).with_outputs(images(2)).target)
+    labels = Labels(tuple(f"class {i}" for i in range(len(tied))))
+    top, second = ClassTargets(["top2"], labels, len(tied)).columns(scores)
+    assert [top.tolist(), second.tolist()] == [[tied[0]] * 2, [tied[1]] * 2]
 
 
 def test_a_map_of_classes_names_none() -> None:

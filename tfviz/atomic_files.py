@@ -7,10 +7,13 @@ temporary file in the same folder, and renames it in one step.
 from __future__ import annotations
 
 import contextlib
+import errno
 import uuid
 from pathlib import Path
 
 from tfviz.errors import OutputError, shown
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> Path:
@@ -38,7 +41,8 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(path)} cannot be written ({reason}). Pass a writable folder.") from error
+        advice = "Free some space." if error.errno in _FULL else "Pass a writable folder."
+        raise OutputError(f"{shown(path)} cannot be written ({reason}). {advice}") from error
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

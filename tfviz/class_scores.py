@@ -6,15 +6,23 @@ classes, as in targets: class 0 with 1 − p, and class 1 with p.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfviz import keras_internals
 from tfviz.errors import ImageError, UnsupportedModelError, first_line
+from tfviz.graph.backprop import inputs_of, run
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.logits import ends_in_sigmoid, final_activation
 from tfviz.graph.operations import Sigmoid
+from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
+
+_TIES = 5  # ranks in which equal probabilities are told apart, as many as galleries and tables show
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -28,9 +36,40 @@ def both_classes(p: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - p, p], axis=1)
 
 
-def ranked_classes(scores: np.ndarray) -> np.ndarray:
-    """Sort the classes of each image by descending score. In a tie, the lower class comes first."""
-    return np.argsort(-scores, axis=-1, kind="stable").astype(np.int32)
+@dataclass(frozen=True)
+class ClassScores:
+    """The class scores of a batch, or of one image.
+
+    Attributes:
+        values: the scores, float32 (N, classes) or (classes,).
+        ranked: the classes in descending order of score, int32, of the same shape. The logits
+            decide between equal probabilities. If they are equal too, the lower class comes first.
+    """
+
+    values: np.ndarray
+    ranked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, image: int) -> ClassScores:
+        return ClassScores(self.values[image], self.ranked[image])
+
+
+def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.ndarray:
+    """Sort the classes of each image by descending score.
+
+    Args:
+        scores: the scores, (N, classes).
+        logits: what decides between equal scores, (N, classes). None, or equal logits, means that
+            the lower class comes first.
+
+    Returns:
+        The classes, int32 (N, classes).
+    """
+    order = np.argsort(-(scores if logits is None else logits), axis=-1, kind="stable")
+    by_score = np.argsort(-np.take_along_axis(scores, order, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(order, by_score, axis=-1).astype(np.int32)
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
@@ -85,9 +124,11 @@ class Classifier:
             input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)],
             autograph=False,
         )
+        self._model = model
+        self._logits: Callable[[np.ndarray], tf.Tensor] | None = None  # compiled on first use
 
-    def scores(self, images: np.ndarray) -> np.ndarray | None:
-        """Compute the float32 scores (N, classes) of preprocessed images (N, H, W, C).
+    def scores(self, images: np.ndarray) -> ClassScores | None:
+        """Compute the class scores of preprocessed images (N, H, W, C).
 
         Returns:
             The scores, or None if the model is not a classifier.
@@ -98,14 +139,40 @@ class Classifier:
         if self.classes is None:
             return None
         try:
-            outputs = tf.nest.flatten(self._forward(images))[0]
+            outputs = self._forward(images)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
             raise ImageError(
                 f"The model cannot take an image of {size} pixels ({first_line(error)}). Resize the image."
             ) from error
-        scores = np.asarray(outputs, np.float32)
-        return both_classes(scores) if self._is_binary else scores
+        return self.scores_from(outputs, images)
+
+    def scores_from(self, outputs: Nested[tf.Tensor], images: np.ndarray) -> ClassScores | None:
+        """Return the class scores that belong to known outputs.
+
+        Args:
+            outputs: the model's outputs for the images, with its last activation.
+            images: the preprocessed images, (N, H, W, C).
+
+        Returns:
+            The scores, or None if the model is not a classifier.
+        """
+        if self.classes is None:
+            return None
+        scores = np.asarray(tf.nest.flatten(outputs)[0], np.float32)
+        scores = both_classes(scores) if self._is_binary else scores
+        return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores)))
+
+    def _tie_breakers(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
+        """Return the logits (N, classes) if some of the best probabilities are equal, else None.
+
+        A saturated sigmoid or softmax rounds different logits to the same probability.
+        """
+        best = -np.partition(-scores, min(_TIES, scores.shape[1] - 1), axis=1)[:, : _TIES + 1]
+        if self.kind != "probability" or (np.diff(np.sort(best, axis=1), axis=1) > 0).all():
+            return None
+        self._logits = self._logits or _logits_of(self._model)
+        return np.asarray(self._logits(images), np.float32)
 
 
 def _final_activation_of(model: keras.Model) -> Step | None:
@@ -115,3 +182,15 @@ def _final_activation_of(model: keras.Model) -> Step | None:
         # the methods report the reason; a forward pass does not need the graph
         return None
     return final_activation(graph, graph.outputs[0])
+
+
+def _logits_of(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
+    """Return the compiled function from images to logits (N, classes)."""
+    graph = read_model(model).scored("logits")
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        with keras_internals.untouched(model):
+            return run(inputs_of(graph, [images]), graph.before(graph.outputs))[graph.outputs[0]]
+
+    spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
+    return tf.function(logits, input_signature=[spec], autograph=False)

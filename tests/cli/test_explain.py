@@ -50,7 +50,9 @@ def labels(tmp_path) -> Path:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Return the files in the output folder, except the records of the run."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if path.parts[0] != ".explanation"}
 
 
 def page(folder: Path) -> str:
@@ -66,7 +68,7 @@ def tensors(photos: Path, names: str = "abc") -> np.ndarray:
 def test_explain_writes_an_overlay_per_image_and_method_and_a_page(explain, capsys):
     folder = explain()
     expected = {f"{name}/{file}.png" for name in "abc" for file in ("image", "grad_cam", "guided_backprop")}
-    assert files(folder) == expected | {"index.html"}
+    assert files(folder) == expected | {"index.html", "predictions.csv"}
     text = page(folder)
     assert all(f'src="{file}"' in text for file in expected)
     assert "What tiny net.keras looks at" in text and "Layer: conv2" in text
@@ -137,7 +139,7 @@ def test_top_classes_are_those_of_each_image(explain, photos, model_file):
 
 def page_parts(folder: Path, name: str) -> list[tuple[str, str, list[str]]]:
     """Return the name, the score and the captions below the maps for each class of an image."""
-    article = next(one for one in re.findall(r"<article>.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
+    article = next(one for one in re.findall(r"<article.*?</article>", page(folder), re.DOTALL) if f"<h2>{name}</h2>" in one)
     sections = re.findall(r"<section>.*?</section>", article, re.DOTALL)
     found = [re.search(r"<h3>(.*?)</h3><p>(.*?)</p>", one) for one in sections]
     notes = [re.findall(r"<figcaption>(.*?)</figcaption>", one) for one in sections]
@@ -251,8 +253,9 @@ def test_weights_replace_those_of_the_model_file(explain, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_the_batch_size_bounds_batches_without_changing_results(explain, monkeypatch, batch_size):
     lengths = []
-    call = tfviz.GradCAM.prepare
-    monkeypatch.setattr(tfviz.GradCAM, "prepare", lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a))
+    call = tfviz.GradCAM.prepare_with_outputs
+    count = lambda self, x, *a: lengths.append(len(x)) or call(self, x, *a)  # noqa: E731
+    monkeypatch.setattr(tfviz.GradCAM, "prepare_with_outputs", count)
     folder = explain("--batch-size", batch_size, "--method", "grad_cam", "--raw", output="cut")
     assert max(lengths) == batch_size and sum(lengths) == 3
     whole = explain("--method", "grad_cam", "--raw", output="whole")
@@ -336,3 +339,15 @@ def test_photos_are_recognized(shared, tmp_path):
     certain = [photo for photo in json.loads((data / "photos/boxes.json").read_text()) if photo["label_certain"]]
     assert len(certain) == 15
     assert all(top[photo["file"]] in photo["class_names"] for photo in certain)
+
+
+def test_a_second_run_adds_to_the_page_and_folders_name_the_true_class(explain, labels, tmp_path):
+    for folder in ("tabby", "Red_Fox", "2024"):
+        save_pictures(tmp_path / "photos" / folder, ["a.png", "b.png"])
+    first, second = tmp_path / "photos/tabby", tmp_path / "photos"
+    explain("--labels", labels, "--method", "grad_cam", paths=[first, second / "2024"])
+    text = page(explain("--labels", labels, "--method", "grad_cam", paths=[second / "Red_Fox"]))
+    names = re.findall('<article data-name="([^"]*)"', text)
+    assert len(names) == 6 and names[:1] != names[-1:]
+    assert len(re.findall(r"(Right:|True class:) tabby, tabby cat", text)) == 2
+    assert len(re.findall(r"(Right:|True class:) red fox", text)) == 2

@@ -83,10 +83,9 @@ def test_a_closed_pipe_does_not_end_the_run(model_file, tmp_path):
     assert process.stdout.readline().startswith("Skipped: ")  # as `2>&1 | head -1` does
     process.stdout.close()
     assert process.wait(timeout=120) == 1
-    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")} | {
-        "index.html"
-    }
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").glob("[!.]*/*")}
+    assert written == {f"{name}/{file}.png" for name in "bc" for file in ("image", "grad_cam", "guided_backprop")}
+    assert {path.name for path in (tmp_path / "out").glob("*.*")} == {"index.html", "predictions.csv", ".explanation"}
 
 
 def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
@@ -95,17 +94,18 @@ def test_the_page_is_written_if_no_image_can_be_read(run, tmp_path):
 
 
 def test_a_file_that_disappears_during_the_run_is_one_failure(run, tmp_path, capsys, monkeypatch):
-    save_pictures(tmp_path / "in", ["a.png", "b.png"])
+    # Some images are read ahead.
+    save_pictures(tmp_path / "in", [f"{name}.png" for name in "abcdefghij"])
     add_image = Results.add_image
 
     def add_and_delete(self, *arguments):
-        (tmp_path / "in/b.png").unlink(missing_ok=True)
+        (tmp_path / "in/j.png").unlink(missing_ok=True)
         add_image(self, *arguments)
 
     monkeypatch.setattr(Results, "add_image", add_and_delete)
     assert run(tmp_path / "in", "--batch-size", 1) == 1
     out = capsys.readouterr().out
-    assert out.startswith("Explained 1 of 2") and f"Not explained: The file {tmp_path / 'in/b.png'} does not exist." in out
+    assert out.startswith("Explained 9 of 10") and f"Not explained: The file {tmp_path / 'in/j.png'} does not exist." in out
 
 
 def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
@@ -289,8 +289,8 @@ def test_sigint_leaves_no_partial_file(model_file, tmp_path):
     assert all(line.startswith(("Skipped ", "Note: ")) for line in err.splitlines()), err
     assert len(out.splitlines()) == 1 and out.startswith("Stopped after ")
     assert (tmp_path / "out/index.html").read_text("utf-8").rstrip().endswith("</html>")
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".png", ".npy", ".html"}
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.parent.name != ".explanation"]
+    assert {path.suffix for path in written} == {".png", ".npy", ".html", ".csv"}
     assert all(read_image(path).shape == (40, 60, 3) for path in written if path.suffix == ".png")
     assert all(np.isfinite(np.load(path)).all() for path in written if path.suffix == ".npy")
 

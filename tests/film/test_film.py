@@ -139,6 +139,16 @@ def test_methods_and_images_are_selected_in_order(trainer: FakeTrainer, tmp_path
     assert difference(first, layout.picture(1, 1), map_of(0, 0, 1, 12)) < 4
 
 
+def test_re_chosen_images_change_from_frame_to_frame(trainer: FakeTrainer, tmp_path: Path) -> None:
+    trainer.snap_images([5, 9], [0, 1])
+    film = tfviz.write_film(trainer.folder, tmp_path / "a.mp4")
+    box = layout_of(film, trainer).picture(0, 0)
+    before, after = (
+        difference(frames_of(film.path)[at], box, picture) for at, picture in ((0, image_of(0)), (-1, 255 - image_of(5)))
+    )
+    assert max(before, after) < 12
+
+
 def test_a_missing_picture_keeps_the_previous_one_darker_and_marked(trainer: FakeTrainer, tmp_path: Path) -> None:
     trainer.snap(2)
     trainer.snap(1, methods=["visual_backprop"], errors={"grad_cam": "NaN"})

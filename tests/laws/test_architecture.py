@@ -22,7 +22,16 @@ import tfviz
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
+    [
+        "method_looks",
+        "notebooks",
+        "row_columns",
+        "numerics",
+        "nesting",
+        "atomic_files",
+        "keras_internals",
+        "tensorflow_internals",
+    ],
     ["images", "shapes"],
     ["seeds"],
     ["against", "target_functions"],
@@ -34,15 +43,17 @@ FLOORS = [
     ["methods"],
     ["render"],
     ["metrics"],
-    ["explanations"],
+    ["explanations", "image_rows", "panels"],
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
-    ["cli", "jobs"],
+    ["explorer"],
+    ["cli", "jobs", "tables"],
     ["__main__"],
 ]
-# Users expect Explainer.export to be a method. It imports what it needs on the first call.
-DOORS = {("tfviz.methods.explainer", "tfviz.export")}
+# Users expect Explainer.export, explain_files and show to be methods. They import what they need on
+# the first call.
+DOORS = {("tfviz.methods.explainer", f"tfviz.{module}") for module in ("export", "image_rows", "panels")}
 
 
 def floor(module: str) -> int:

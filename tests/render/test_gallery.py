@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_unusual_file_names_are_linked_and_shown_unchanged(tmp_path, name):
         assert not (address.scheme or address.netloc or address.query or address.fragment)
         assert unquote(address.path) in (f"pictures/{name}", f"maps/{name}")
     assert page.text.count(name) >= 3
-    assert len(page.all("script")) == 1  # the page's own
+    assert len(page.all("script")) == 2  # the page's own, and its data
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are Unicode")
@@ -193,6 +194,86 @@ def test_a_new_page_replaces_the_old_one(tmp_path):
     page = written(tmp_path, [entry("second.jpg")], subtitle="block5")
     assert "second.jpg" in page.text and "block5" in page.text and "first.jpg" not in page.text
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_the_top_class_is_marked_right_or_wrong(tmp_path):
+    entries = [entry("a", truth="tabby", is_right=True), entry("b", truth="<dog>", is_right=False), entry("c")]
+    page = written(tmp_path, entries)
+    assert [mark["class"] for mark in page.all("p") if "truth" in (mark.get("class") or "")] == ["truth right", "truth wrong"]
+    assert "Right: tabby" in page.text and "Wrong. True class: <dog>" in page.text
+    assert "top class right for 1 of 2 images whose class is known" in page.text
+    assert [card.get("data-truth") for card in page.all("article")] == ["right", "wrong", None]
+    assert "True class" not in written(tmp_path, [entry()]).text
+
+
+def test_cards_beyond_the_first_page_wait_as_text(tmp_path):
+    count = gallery.PER_PAGE + 2
+    page = written(tmp_path, [entry(f"{number} $x.jpg") for number in range(count)])
+    assert len(page.all("article")) == gallery.PER_PAGE
+    waiting = [one for one in page.all("script") if one.get("class") == "card"]
+    assert [one["data-name"] for one in waiting] == [f"{number} $x.jpg" for number in range(gallery.PER_PAGE, count)]
+
+
+def test_a_merged_page_keeps_the_images_of_the_older_one(tmp_path):
+    def run(names, merges=True, **options):
+        for name in names:
+            (tmp_path / "pictures").mkdir(exist_ok=True)
+            (tmp_path / "pictures" / name).touch()
+        page = written(tmp_path, [entry(name, size=(3, 4), truth="x") for name in names], is_merged=merges, **options)
+        return [card["data-name"] for card in page.all("article")], page
+
+    run(["a", "b", "<c"], failures=[GalleryFailure("d", "empty"), GalleryFailure("e", "empty")])
+    names, page = run(["b", "d"])
+    assert names == ["a", "<c", "b", "d"] and page.text.count("empty") == 2  # in the list and in the data
+    assert page.all("img")[0]["height"] == "3"
+    (tmp_path / "pictures/a").unlink()
+    assert run(["b"])[0] == ["<c", "d", "b"]
+    assert run(["z"], subtitle="another layer")[0] == ["z"]
+    (tmp_path / "index.html").write_text('<script type="application/json" id="content">{"entries": 3}</script>')
+    assert run(["y"])[0] == ["y"]
+
+
+def test_images_can_be_searched_sorted_and_paged(tmp_path, monkeypatch):
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    monkeypatch.setattr(gallery, "PER_PAGE", 2)
+    scores = {"img10": (0.5, True), "img9": (0.9, False), "Zoë": (0.2, False), "a_b": (0.7, None), "nan": (float("nan"), None)}
+    entries = [
+        GalleryEntry(name, name, [("cat", score)], truth="" if right is None else "dog", is_right=right)
+        for name, (score, right) in scores.items()
+    ]
+    address = write_gallery(tmp_path, entries, title="Shapes").as_uri()
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.goto(address)
+
+        def shown():
+            return page.locator("article h2").all_text_contents()
+
+        def all_pages(order):
+            page.select_option("#order", order)
+            found = shown()
+            for _ in range(2):
+                page.locator(".pager").first.get_by_text("Next").click()
+                found += shown()
+            return found
+
+        assert shown() == ["img10", "img9"] and page.inner_text("#count") == "1–2 of 5 images"
+        assert all_pages("name") == ["a_b", "img9", "img10", "nan", "Zoë"]
+        assert all_pages("high") == ["img9", "a_b", "img10", "Zoë", "nan"]
+        assert all_pages("low") == ["Zoë", "img10", "a_b", "img9", "nan"]
+        assert all_pages("wrong") == ["img9", "Zoë", "img10", "a_b", "nan"]
+        page.locator(".pager").last.get_by_text("Previous").click()
+        assert shown() == ["img10", "a_b"] and page.evaluate("document.activeElement.localName") == "main"
+        page.fill("#search", "zoe DOG")
+        assert shown() == ["Zoë"] and page.inner_text("#count") == "1 found among 5 images"
+        page.fill("#search", "nothing")
+        assert shown() == [] and page.inner_text("#count") == "No image matches."
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        browser.close()
 
 
 def test_an_interrupt_keeps_the_old_page(tmp_path, monkeypatch):

@@ -88,6 +88,13 @@ class FakeTrainer:
         with (self.folder / "snapshots.jsonl").open("a", encoding="utf-8") as index:
             index.write("".join(line + "\n" for line in lines))
 
+    def snap_images(self, positions: list[int], classes: list[int]) -> None:
+        """Write a snapshot with its own images, as in a run that re-chooses them."""
+        folder = self.folder / "pictures" / f"{self.number:08d}" / "_images"
+        for image, position in enumerate(positions):
+            _write(folder / f"{image}.png", png_of(255 - image_of(position, self.size)))
+        self.snap(images=positions, true_classes=classes)
+
     def _draw(self) -> None:
         for method, (key, _) in enumerate(METHODS):
             for image in range(self.images):

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,13 @@ pytest.importorskip("httpx")
 playwright = pytest.importorskip("playwright.sync_api")
 playwright.expect.set_options(timeout=60_000)
 
+from support.browser import NARROW, WIDE, contrast  # noqa: E402
 from support.fake_runs import FakeTrainer, record_of  # noqa: E402
 from support.viewer_material import until  # noqa: E402
 
 from tfviz.viewer.server import Viewer  # noqa: E402
 
 ID, OTHER = "a" * 32, "b" * 32
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDE, NARROW = (1600, 900), (360, 740)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as tools:
-        running = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open pages. Any error in one, including violations of its security policy, fails the test."""
-    faults: list[str] = []
-    contexts = []
-
-    def opened(address: str, size: tuple[int, int] = WIDE, **options: Any) -> Any:
-        contexts.append(browser.new_context(viewport={"width": size[0], "height": size[1]}, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console",
-            lambda message: faults.append(message.text) if message.type == "error" and _is_fault(message.text) else None,
-        )
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def _is_fault(text: str) -> bool:
-    # a restarting viewer is briefly unavailable
-    return "Failed to load resource" not in text and "ERR_" not in text
 
 
 @pytest.fixture
@@ -313,9 +272,28 @@ def test_the_true_class_is_shown_with_whether_it_is_predicted(tmp_path: Path, op
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✓ predicted")
         page.locator("#slider").fill("2")
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
-        playwright.expect(page.locator(".truth")).to_have_count(1)
+        playwright.expect(page.locator(".truth").nth(1)).to_be_hidden()
         page.get_by_role("button", name="Enlarge image 1").click()
         playwright.expect(page.locator(".truth")).to_be_visible()
+
+
+def test_re_chosen_images_change_with_their_true_classes(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID, images=1)
+    for position, true_class in ((7, 4), (31, 2)):
+        trainer.snap_images([position], [true_class])
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        card, source = page.locator(".card").first, page.locator(".picture img")
+        playwright.expect(card.locator(".truth")).to_be_hidden()
+        playwright.expect(source).to_have_attribute("src", re.compile("/images/0.png"))
+        for at, position, name in ((0, 7, "star"), (1, 31, "square")):
+            page.locator("#slider").fill(str(at))
+            playwright.expect(card.locator(".truth")).to_contain_text(f"True class: {name}")
+            playwright.expect(card.locator("figcaption").first).to_have_text(f"Image (no. {position} in the data)")
+            playwright.expect(source).to_have_attribute("src", re.compile(f"/pictures/{at}/_images/0.png"))
+            until(lambda: source.evaluate("(image) => image.complete && image.naturalWidth === 32"), "the image is loaded")
+            playwright.expect(card.locator(".history")).to_be_hidden()
 
 
 def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Path, open_page: Callable[..., Any]) -> None:
@@ -510,25 +488,6 @@ def test_a_long_label_stays_inside_its_card(tmp_path: Path, open_page: Callable[
         card_right, *rights = card.evaluate("""(card) => [card, ...card.querySelectorAll("figure, .number")]
             .map((one) => one.getBoundingClientRect().right)""")
         assert len(rights) == 4 and max(rights) < card_right
-
-
-def contrast(page: Any, place: str) -> float:
-    """Return the contrast ratio of a text and its background. WCAG requires 4.5."""
-    colors = page.locator(place).first.evaluate("""(element) => {
-        const style = getComputedStyle(element);
-        let behind = element;
-        const isClear = (one) => getComputedStyle(one).backgroundColor === "rgba(0, 0, 0, 0)";
-        while (behind.parentElement && isClear(behind)) behind = behind.parentElement;
-        return [element instanceof SVGElement ? style.fill : style.color, getComputedStyle(behind).backgroundColor];
-    }""")
-    bright, dark = sorted((_luminance(color) for color in colors), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(color: str) -> float:
-    channels = [int(value) / 255 for value in re.findall(r"\d+", color)[:3]]
-    linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:

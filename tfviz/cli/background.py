@@ -1,7 +1,8 @@
-"""Run prepared calls in another thread, with progress, and stop them between batches of rows."""
+"""Run prepared calls and other tasks in threads of their own, and stop them cleanly."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError
 from types import TracebackType
@@ -77,3 +78,48 @@ class Background:
 
         running.future = self._thread.submit(call.run_in_batches, self._batch_size, advance)
         return running
+
+
+class Backlog:
+    """A thread that runs tasks in order while the caller goes on, with a bounded number waiting.
+
+    The first exception ends the work: later tasks are dropped, and the caller receives it at the
+    next call or at the end of the `with` block. If the block itself raises an exception, the
+    running task ends, and the waiting ones are dropped.
+
+    Args:
+        most: the largest number of waiting tasks.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._is_stopped = False
+        self._waiting: deque[Future[None]] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    def __enter__(self) -> Backlog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._is_stopped = self._is_stopped or kind is not None
+        self._thread.shutdown(wait=True, cancel_futures=self._is_stopped)
+        if kind is None:
+            self._require_success(0)
+
+    def add(self, task: Callable[[], None]) -> None:
+        """Run a task once all earlier ones are finished; wait while too many are waiting."""
+        self._require_success(self._most)
+        self._waiting.append(self._thread.submit(self._run, task))
+
+    def _require_success(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
+
+    def _run(self, task: Callable[[], None]) -> None:
+        if self._is_stopped:
+            return
+        try:
+            task()
+        except BaseException:
+            self._is_stopped = True
+            raise

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tfviz.atomic_files import write_atomically
 from tfviz.cli.evaluation_run import SANITY, EvaluationRun
 from tfviz.cli.evaluation_tables import preface
-from tfviz.cli.score_store import Record
+from tfviz.cli.run_store import Record
 from tfviz.cli.scored_images import LOOK, image_path
 from tfviz.errors import shown
 from tfviz.metrics.evaluation import Evaluation

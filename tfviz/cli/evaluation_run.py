@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
-from tfviz.cli.evaluation_arguments import arguments_of, stamp_of
+from tfviz.class_scores import ClassScores, ranked_classes
+from tfviz.cli.evaluation_arguments import arguments_of
 from tfviz.cli.jobs import Job
 from tfviz.cli.plan import plan_for
-from tfviz.cli.score_store import Record, ScoreStore
+from tfviz.cli.run_arguments import stamp_of
+from tfviz.cli.run_store import Record
+from tfviz.cli.score_store import ScoreStore
 from tfviz.cli.scored_images import ScoredImage, draw_maps
 from tfviz.cli.terminal import Progress
 from tfviz.errors import ImageError, OptionError, TfvizError, UnsupportedModelError, shown
@@ -54,11 +56,12 @@ class EvaluationRun:
         self.failures: dict[Job, str] = {}
         self._progress = progress
         if self.plan.classifier.classes is not None:  # checks --targets
-            self._targets(np.zeros((1, self.plan.classifier.classes), np.float32))
+            zeros = np.zeros((1, self.plan.classifier.classes), np.float32)
+            self._targets(ClassScores(zeros, ranked_classes(zeros)))
         self._scorer = self._scorer_for(args)
         self._has_sanity = any(name.lower() in (SANITY, *_GROUPS) for name in args.metrics)
         self._annotated = self._annotations(args)
-        self.store = ScoreStore(args.output, arguments_of(args, self.plan, self.model, jobs), overwrite=args.overwrite)
+        self.store = ScoreStore(args.output, arguments_of(args, self.plan, jobs), overwrite=args.overwrite)
 
     def _scorer_for(self, args: argparse.Namespace) -> ImageScorer | None:
         names = [name for name in args.metrics if name.lower() != SANITY]
@@ -138,18 +141,18 @@ class EvaluationRun:
             self._show("scoring", one.job)
             self._add(one, own, rows)
 
-    def _targets(self, scores: np.ndarray) -> np.ndarray:
+    def _targets(self, scores: ClassScores) -> np.ndarray:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
             raise OptionError(f"Pass one class to --targets, or top. Received: {len(columns)} classes. Run once per class.")
         return columns[0]
 
-    def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: np.ndarray, target: int) -> ScoredImage | None:
+    def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
         """Return an image with its regions, or None if they don't fit it."""
         regions = None
         if place in self._annotated:
             try:
-                regions = self._annotated[place].regions(batch.sizes[row], scores)
+                regions = self._annotated[place].regions(batch.sizes[row], scores.values)
             except OptionError as error:
                 self._fail(place, error)
                 return None
@@ -169,14 +172,14 @@ class EvaluationRun:
             self._note(note)
 
     def _add(self, image: ScoredImage, maps: Sequence[Record], rows: Sequence[ScoreRow]) -> None:
-        best = ranked_classes(image.scores)[:_MOST_PREDICTIONS].tolist()
+        best = image.scores.ranked[:_MOST_PREDICTIONS].tolist()
         self.store.add(
             {
                 "kind": "image",
                 "name": str(image.job.folder),
                 "stamp": stamp_of(image.job.path),
                 "size": image.image.shape[:2],
-                "predictions": [(index, float(image.scores[index])) for index in best],
+                "predictions": [(index, float(image.scores.values[index])) for index in best],
                 "target": image.classes[0],
                 "maps": list(maps),
                 "scores": [{**row, "image": image.place} for row in rows],

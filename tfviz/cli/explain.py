@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from tfviz.cli.background import Background, RunningCall
+from tfviz.cli.background import Background, Backlog, RunningCall
 from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
-from tfviz.errors import ImageError
+from tfviz.errors import ImageError, OutputError
 from tfviz.method_looks import MOST_ROWS_OF_ALL
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfviz.class_scores import ClassScores
     from tfviz.cli.jobs import Job
     from tfviz.cli.plan import Plan
+    from tfviz.cli.result_pages import ResultPages
     from tfviz.cli.results import Results
     from tfviz.images.batches import ImageBatch
     from tfviz.methods.explainer import Explainer
@@ -28,12 +35,16 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
+TABLE_FORMATS = ("csv", "jsonl", "parquet")
+_MOST_WAITING = 2  # steps whose maps wait to be drawn
+_DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
 Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
 that shows them next to the predicted classes and opens without a server:
 
   OUTPUT/index.html
+  OUTPUT/predictions.csv              one row per image, method and class, for programs
   OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
                                       1600 pixels a side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or for a method without a target
@@ -47,6 +58,10 @@ that shows them next to the predicted classes and opens without a server:
 
 IMAGE is the file's path inside the given folder without its extension. The extension is kept if
 two images would otherwise share a name.
+
+A run that was stopped or killed goes on where it was when the same command is run again: finished
+images are not explained again. Other images are added to the page and the table. A run with other
+options needs another --output, or --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
@@ -113,6 +128,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "default: %(default)s",
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
+    parser.add_argument(
+        "--table", choices=TABLE_FORMATS, default="csv", help="format of the table of predictions; default: %(default)s"
+    )
+    parser.add_argument(
+        "--no-pictures", dest="pictures", action="store_false", help="write the table only, and the arrays with --raw"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="discard the run in the output folder if it has other options")
     return parser
 
 
@@ -122,118 +144,203 @@ def run(args: argparse.Namespace) -> int:
 
     jobs = find_jobs(args.paths, args.output)
     require_writable(args.output)
+    if args.table == "parquet":
+        from tfviz.jobs.schema import arrow
+
+        arrow()
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
         # Takes seconds, so everything that can be checked without TensorFlow comes first.
         import_tensorflow()
+        from tfviz.cli.explain_arguments import arguments_of
         from tfviz.cli.plan import plan_for
-        from tfviz.cli.results import Results, closing_lines
+        from tfviz.cli.result_pages import ResultPages, closing_lines
+        from tfviz.cli.results import Results
+        from tfviz.cli.run_store import RunStore
 
         progress.show(0, "loading the model")
         plan = plan_for(args, progress.say)
-        results = Results(args.output, plan, scale=args.scale, underlay=args.underlay, is_raw=args.raw)
-        stop: KeyboardInterrupt | None = None
+        store = RunStore(args.output, "explanation", arguments_of(args, plan), overwrite=args.overwrite)
         try:
-            _explain_all(jobs, plan, results, args.batch_size, progress)
-        except KeyboardInterrupt as error:
-            stop = error
-        finally:  # The page shows the finished maps, even if an exception ended the run.
-            page, stop = _page(results, stop)
-    print_line("\n".join(closing_lines(results, page, len(jobs), stop is not None)))
+            results = Results(
+                args.output,
+                plan,
+                store,
+                jobs,
+                scale=args.scale,
+                underlay=args.underlay,
+                is_raw=args.raw,
+                has_pictures=args.pictures,
+            )
+            pages = ResultPages(results, args.table)
+            page, stop = _explained(_ExplainRun(plan, results, pages, args.batch_size, progress))
+        finally:
+            store.close()
+    print_line("\n".join(closing_lines(results, page, stop is not None)))
     if stop is not None:
         return exit_code(stop)
     return SOME_FAILED if results.failures else EXPLAINED
 
 
-def _page(results: Results, stop: KeyboardInterrupt | None) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Write the page. Return its path and the interrupt, which may arrive during writing."""
-    from tfviz.cli.results import write_page
-
+def _explained(run: _ExplainRun) -> tuple[Path | None, KeyboardInterrupt | None]:
+    """Explain the images, and write the page. Return its path, and the interrupt that came."""
+    stop: KeyboardInterrupt | None = None
     try:
-        return write_page(results), stop
+        run.explain_all()
     except KeyboardInterrupt as error:
-        return write_page(results), error
+        stop = error
+    except Exception:
+        with suppress(OutputError):  # the disk is full, or the folder is gone
+            run.write_pages()
+        raise
+    try:
+        return run.write_pages(), stop
+    except KeyboardInterrupt as error:
+        return run.write_pages(), error
 
 
-def _explain_all(jobs: Sequence[Job], plan: Plan, results: Results, batch_size: int, progress: Progress) -> None:
-    from tfviz.images.batches import read_batches
-    from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
+@dataclass
+class _ExplainRun:
+    """One run: what it explains, and where the results go.
 
-    def fail(number: int, error: ImageError) -> None:
-        progress.say(f"Skipped: {results.fail(jobs[number], error)}")
+    Threads read the next images and draw the last ones while the model runs.
+    """
 
-    progress.show(0, "reading")
-    paths = [job.path for job in jobs]
-    for batch in read_batches(paths, plan.preprocessing, batch_size, fail, max_side_px=MAX_DRAWN_SIDE_PX):
+    plan: Plan
+    results: Results
+    pages: ResultPages
+    batch_size: int
+    progress: Progress
+
+    def explain_all(self) -> None:
+        """Explain all images that earlier runs have not finished."""
+        from tfviz.images.batches import read_batches
+        from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
+
+        pending = self.results.pending
+        self._done = len(self.results.jobs) - len(pending)
+        self.progress.show(self._done, "reading")
+        with ThreadPoolExecutor(_DRAWERS) as self._drawers, Backlog(_MOST_WAITING) as self._backlog:
+            for batch in read_batches(
+                [job.path for job in pending],
+                self.plan.preprocessing,
+                self.batch_size,
+                lambda number, error: self._fail(pending[number], error),
+                max_side_px=MAX_DRAWN_SIDE_PX if self.results.has_pictures else None,
+            ):
+                jobs = [pending[number] for number in batch.numbers]
+                try:
+                    self._explain(batch, jobs)
+                except ImageError as error:  # The model cannot take images of this size.
+                    for job in jobs:
+                        self._fail(job, error)
+                self._backlog.add(partial(self._finish, jobs[-1]))
+                self._done += len(jobs)
+        self.results.finish()
+
+    def write_pages(self) -> Path | None:
+        """Write the page and the table of what is there, and return the path of the page."""
+        if not self.results.store.is_present():
+            return None
+        self.results.keep_unfinished()
+        return self.pages.write()
+
+    def _fail(self, job: Job, error: ImageError) -> None:
+        self.progress.say(f"Skipped: {self.results.fail(job, error)}")
+
+    def _finish(self, last: Job) -> None:
+        self.results.finish(last)
+        self.pages.refresh()
+
+    def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
+        """Explain one batch, keeping the maps of a few methods in memory."""
+        scores, first = self._first_maps(batch.tensors)
+        self._backlog.add(partial(self._add_images, jobs, batch.images, scores))
+        for explainer, columns, attributions in self._attributions(batch.tensors, self.plan.steps(scores), first):
+            self._backlog.add(partial(self._add_maps, jobs, batch.images, explainer, columns, attributions))
+
+    def _first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
+        """Return the class scores, and the first map of the first method if one pass gives both."""
+        import numpy as np
+
+        explainer, classifier, targets = self.plan.explainers[0], self.plan.classifier, self.plan.targets
+        if explainer.takes_copies or targets is None:
+            return classifier.scores(tensors), None
+        self.progress.show(self._done, f"{explainer.key} …")
         try:
-            _explain(batch, jobs, plan, results, batch_size, progress, fail)
-        except ImageError as error:  # The model cannot take images of this size.
-            for number in batch.numbers:
-                fail(number, error)
+            call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
+            explanation = call.run()
+        except Exception:
+            classifier.scores(tensors)  # says so if the model cannot take images of this size
+            raise
+        call.check(explanation)
+        return classifier.scores_from(explanation.outputs, tensors), np.asarray(explanation.attribution)
 
+    def _add_images(self, jobs: Sequence[Job], images: Sequence[np.ndarray], scores: ClassScores | None) -> None:
+        self.results.store.require_present()
 
-def _explain(
-    batch: ImageBatch,
-    jobs: Sequence[Job],
-    plan: Plan,
-    results: Results,
-    batch_size: int,
-    progress: Progress,
-    fail: Callable[[int, ImageError], None],
-) -> None:
-    """Explain one batch, keeping the maps of at most two methods in memory."""
-    done, length = results.count, len(batch.numbers)
-    scores = plan.classifier.scores(batch.tensors)
-    for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
-        results.add_image(jobs[number], image, None if scores is None else scores[i])
-    steps = plan.steps(scores)
-    found = _attributions(batch.tensors, steps, batch_size, done, progress)
-    for step, (explainer, columns, attributions) in enumerate(found):
-        for i, (number, image) in enumerate(zip(batch.numbers, batch.images, strict=True)):
-            job = jobs[number]
-            progress.show(done + (length * step + i) / len(steps), f"{explainer.key}, {job.name}")
+        def add(i: int) -> None:
+            self.results.add_image(jobs[i], images[i], None if scores is None else scores[i])
+
+        list(self._drawers.map(add, range(len(jobs))))
+
+    def _add_maps(
+        self,
+        jobs: Sequence[Job],
+        images: Sequence[np.ndarray],
+        explainer: Explainer,
+        columns: Sequence[np.ndarray | None],
+        attributions: Sequence[np.ndarray],
+    ) -> None:
+        def add(i: int) -> None:
             targets = [None if classes is None else int(classes[i]) for classes in columns]
             try:
-                results.add_maps(job, image, explainer, targets, [maps[i] for maps in attributions])
+                self.results.add_maps(jobs[i], images[i], explainer, targets, [maps[i] for maps in attributions])
             except ImageError as error:  # The map contains NaN.
-                fail(number, error)
+                self._fail(jobs[i], error)
 
+        list(self._drawers.map(add, range(len(jobs))))
 
-def _attributions(
-    tensors: np.ndarray, steps: Sequence[Step], batch_size: int, done: int, progress: Progress
-) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
-    """Yield each method with its target columns and its maps, one per target.
+    def _attributions(
+        self, tensors: np.ndarray, steps: Sequence[Step], first: np.ndarray | None
+    ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
+        """Yield each method with its target columns and its maps, one per target.
 
-    A method compiles on its first call, which takes about as long as preparing and running the
-    compiled function. Therefore, TensorFlow runs one method in another thread while the next one
-    compiles.
-    """
-    with Background(batch_size) as background:
-        waiting: tuple[int, list[RunningCall]] | None = None
-        for number, step in enumerate([*steps, None]):
-            started = None
-            if step is not None:
-                explainer, columns = step
-                progress.show(done + len(tensors) * number / len(steps), f"{explainer.key} …")
-                calls = [explainer.prepare(tensors, classes) for classes in columns]
-                started = number, [background.start(call) for call in calls]
-            if waiting is not None:
-                yield *steps[waiting[0]], _results_of(waiting[1], steps, waiting[0], done, len(tensors), progress)
-            waiting = started
+        A method compiles on its first call, which takes about as long as preparing and running the
+        compiled function. Therefore, TensorFlow runs one method in another thread while the next
+        one compiles.
 
+        Args:
+            tensors: the batch.
+            steps: the methods with their target columns.
+            first: the maps of the first method for its first target, if they are known.
+        """
+        with Background(self.batch_size) as background:
+            waiting: tuple[int, list[RunningCall]] | None = None
+            for number, step in enumerate([*steps, None]):
+                started = None
+                if step is not None:
+                    explainer, columns = step
+                    self.progress.show(self._done + len(tensors) * number / len(steps), f"{explainer.key} …")
+                    left = columns[1:] if number == 0 and first is not None else columns
+                    calls = [explainer.prepare(tensors, classes) for classes in left]
+                    started = number, [background.start(call) for call in calls]
+                if waiting is not None:
+                    at, running = waiting
+                    known = [first] if at == 0 and first is not None else []
+                    yield *steps[at], known + self._results_of(running, steps, at, len(tensors))
+                waiting = started
 
-def _results_of(
-    running: Sequence[RunningCall], steps: Sequence[Step], number: int, done: int, length: int, progress: Progress
-) -> list[np.ndarray]:
-    """Wait for the maps of one method, and show how many rows it has run."""
-    import numpy as np
+    def _results_of(self, running: Sequence[RunningCall], steps: Sequence[Step], number: int, length: int) -> list[np.ndarray]:
+        """Wait for the maps of one method, and show how many rows it has run."""
+        import numpy as np
 
-    total = sum(one.call.rows for one in running)
+        total = sum(one.call.rows for one in running)
 
-    def show() -> None:
-        if total:
-            rows = sum(one.rows for one in running)
-            at = done + length * (number + rows / total) / len(steps)
-            progress.show(at, f"{steps[number][0].key}, {rows} of {total} perturbed copies")
+        def show() -> None:
+            if total:
+                rows = sum(one.rows for one in running)
+                at = self._done + length * (number + rows / total) / len(steps)
+                self.progress.show(at, f"{steps[number][0].key}, {rows} of {total} perturbed copies")
 
-    return [np.asarray(one.result(show)) for one in running]
+        return [np.asarray(one.result(show)) for one in running]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ class Job:
     path: Path
     folder: Path
     name: str
+
+    @property
+    def key(self) -> str:
+        """The absolute path, which tells images of different runs apart."""
+        return os.path.abspath(self.path)  # noqa: PTH100 - links stay as they are
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
@@ -57,6 +62,33 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
         raise ImageError(f"All images are in the output folder, {shown(output)}, which is skipped. Choose another --output.")
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
+
+
+def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
+    """Give each image the folder and name that it has in earlier results, or free ones.
+
+    Args:
+        jobs: the images of this run.
+        known: the folder and name of each image in earlier results, by `Job.key`.
+
+    Returns:
+        The images, in order.
+    """
+    names = {name for _, name in known.values()}
+    taken = {folder.casefold() for folder, _ in known.values()} | {str(job.folder).casefold() for job in jobs}
+    owners = {folder.casefold(): key for key, (folder, _) in known.items()}
+    found = []
+    for job in jobs:
+        folder, name = job.folder, job.name
+        if job.key in known:
+            folder, name = Path(known[job.key][0]), known[job.key][1]
+        elif str(folder).casefold() in owners:
+            relative = folder.with_name(f"{folder.name}{job.path.suffix}") if folder.suffix != job.path.suffix else folder
+            folder = next(one for one in _candidates(relative) if str(one).casefold() not in taken)
+            taken.add(str(folder).casefold())
+            name = shown(job.path) if name in names else name
+        found.append(Job(job.path, folder, name))
+    return found
 
 
 def _real(path: str | Path) -> Path:

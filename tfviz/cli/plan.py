@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import Classifier
+from tfviz.class_scores import Classifier, ClassScores
 from tfviz.cli.explainers import explainers_for
 from tfviz.cli.targets import ClassTargets
 from tfviz.images import shown
@@ -37,11 +37,11 @@ class Plan:
     explainers: list[Explainer]
     targets: ClassTargets | None
 
-    def steps(self, scores: np.ndarray | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
+    def steps(self, scores: ClassScores | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
         """Return each method with its targets for one batch.
 
         Args:
-            scores: the scores of the batch, (N, classes), or None if the model is not a classifier.
+            scores: the scores of the batch, or None if the model is not a classifier.
 
         Returns:
             Pairs of an explainer and its targets, each (N,) classes, or None for a method without
@@ -113,7 +113,12 @@ def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, ob
 
 
 def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Load the images of `--backgrounds`, evenly spaced if there are many."""
+    """Load the images of `--backgrounds`."""
+    return np.asarray(load_images(background_files(path), preprocessing))
+
+
+def background_files(path: Path) -> list[Path]:
+    """Return the image files of `--backgrounds`, evenly spaced if there are many."""
     files = [found.path for found in find_images([path])]
     chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
-    return np.asarray(load_images([files[i] for i in chosen], preprocessing))
+    return [files[i] for i in chosen]

@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
 def _chosen(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> Iterator[tuple[Input, list[Row]]]:
     """Yield the chosen images with their rows, up to the limit."""
     from tfviz.jobs.plan import done_shards, inputs_of_shard, part_file
-    from tfviz.jobs.schema import EXPLAINED, arrow
+    from tfviz.jobs.schema import arrow
+    from tfviz.row_columns import EXPLAINED
 
     pa, left = arrow(), args.limit
     for number in sorted(done_shards(storage)):

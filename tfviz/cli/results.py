@@ -1,70 +1,141 @@
-"""Write the results of `tfviz explain`: a folder of maps per image, the page and the summary."""
+"""Write the results of `tfviz explain`: a folder of maps per image, and a record of each image."""
 
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfviz.atomic_files import write_atomically
-from tfviz.class_scores import ranked_classes
-from tfviz.cli.jobs import Job
+from tfviz.class_scores import ClassScores
+from tfviz.cli.jobs import Job, placed
 from tfviz.cli.plan import Plan
+from tfviz.cli.run_arguments import stamp_of
+from tfviz.cli.run_store import Record, RunStore
 from tfviz.errors import ImageError
+from tfviz.image_rows import about_image, about_map, about_names
 from tfviz.images import shown, write_image
 from tfviz.methods.explainer import Explainer
-from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, title_of, write_gallery
 from tfviz.render.overlays import Look, Underlay, blended
-from tfviz.render.pictures import maps_of
-from tfviz.render.strength import SCALES, common_limit, strengths_of
+from tfviz.render.pictures import Map, maps_of
+from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
+from tfviz.row_columns import failure
 
-_MOST_PREDICTIONS = 5
+_IMAGES = "images"
 
 
 class Results:
-    """The output folder and a record of its content. Each file appears complete or not at all."""
+    """The output folder and a record of its content. Each file appears complete or not at all.
 
-    def __init__(self, folder: Path, plan: Plan, *, scale: str, underlay: Underlay, is_raw: bool) -> None:
-        """Start with no images.
+    Attributes:
+        jobs: the images of this run, each with the folder of its results.
+        pending: those that are not finished.
+        failures: those that could not be explained in this run, with the reason.
+        failure_lines: one line per failure, for the user.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        store: RunStore,
+        jobs: Sequence[Job],
+        *,
+        scale: str = "map",
+        underlay: Underlay = "gray",
+        is_raw: bool = False,
+        has_pictures: bool = True,
+    ) -> None:
+        """Find out what earlier runs have finished.
 
         Args:
             folder: the output folder.
             plan: the plan of the run.
+            store: the records of the folder.
+            jobs: the images of this run.
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
             underlay: the style of the image under the maps.
             is_raw: whether to write the maps as arrays too.
+            has_pictures: whether to draw the images and maps.
         """
-        self.folder = folder
-        self.plan = plan
-        self.labels = plan.labels
-        self.scale = scale
-        self.look = Look(underlay=underlay)
-        self.is_raw = is_raw
-        self.entries: dict[Job, GalleryEntry] = {}
-        self._maps: dict[Job, list[GalleryMap]] = {}
-        self._scores: dict[Job, np.ndarray | None] = {}
+        self.folder, self.plan, self.store = folder, plan, store
+        self.scale, self.look = scale, Look(underlay=underlay)
+        self.is_raw, self.has_pictures = is_raw, has_pictures
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
-        self.blank_maps: Counter[str] = Counter()  # by the key of the method
-        self.nearly_empty_maps: Counter[str] = Counter()
+        self._open: dict[Job, Record] = {}  # images that are not stored yet
+        self._scores: dict[Job, ClassScores | None] = {}
+        self._lock = threading.Lock()
+        finished, self._errors, known = self._earlier(jobs)
+        self.jobs = placed(jobs, known)
+        self.pending = [job for job in self.jobs if job.key not in finished]
+        self._places = {job: place for place, job in enumerate(self.jobs)}
+        self._remove_unfinished_files()
 
-    def add_image(self, job: Job, image: np.ndarray, scores: np.ndarray | None) -> None:
+    # --- earlier runs -----------------------------------------------------------------------------
+
+    def _earlier(self, jobs: Sequence[Job]) -> tuple[set[str], dict[str, str], dict[str, tuple[str, str]]]:
+        """Return the finished images of this run, the errors of others, and the known folders."""
+        own = {job.key: job for job in jobs}
+        finished: set[str] = set()
+        errors: dict[str, str] = {}
+        known: dict[str, tuple[str, str]] = {}
+        for record in self.records():
+            key = record["key"]
+            known[key] = record["folder"], record["name"]
+            if record["image"].get("error"):  # tried again, for example after the file was repaired
+                errors[key] = record["image"]["error"]
+            elif key in own and record["is_whole"] and self._is_current(own[key], record):
+                finished.add(key)
+        return finished, errors, known
+
+    def _is_current(self, job: Job, record: Record) -> bool:
+        """Return whether the image has not changed since, and its results are still there."""
+        try:
+            is_same = stamp_of(job.path) == record["stamp"]
+        except OSError:  # reading it reports the reason
+            return False
+        return is_same and all((self.folder / file).is_file() for file in files_of(record))
+
+    def _remove_unfinished_files(self) -> None:
+        """Remove the temporary files that a killed run may have left."""
+        for folder in dict.fromkeys(self.folder / part for part in [Path(), *(job.folder for job in self.pending)]):
+            for scale in ("", *(f"{scale}-scale" for scale in SCALES)):
+                for file in (folder / scale).glob(".tfviz-*.tmp"):
+                    file.unlink(missing_ok=True)
+
+    def records(self) -> Iterator[Record]:
+        """Read the latest record of each image, in the order in which they were stored."""
+        latest = {record["key"]: number for number, record in enumerate(self._stored())}
+        return (record for number, record in enumerate(self._stored()) if latest[record["key"]] == number)
+
+    def _stored(self) -> Iterator[Record]:
+        return (record for part in self.store.records() if part["kind"] == _IMAGES for record in part[_IMAGES])
+
+    # --- this run ---------------------------------------------------------------------------------
+
+    def add_image(self, job: Job, image: np.ndarray, scores: ClassScores | None) -> None:
         """Write the image and record its scores."""
-        path = job.folder / "image.png"
-        write_image(self.folder / path, image)
-        self._maps[job], self._scores[job] = [], scores
-        kind = self.plan.classifier.kind
-        self.entries[job] = GalleryEntry(job.name, path, self._best(scores), self._maps[job], image.shape[:2], kind)
+        if self.has_pictures:
+            write_image(self.folder / job.folder / "image.png", image)
+        row = about_image(str(job.path), image.shape[:2], scores)
+        row |= about_names(row, job.path, self.plan.labels, self.plan.classifier.classes)
+        with self._lock:
+            self._scores[job] = scores
+            self._open[job] = self._record(job, row)
 
-    def _best(self, scores: np.ndarray | None) -> list[tuple[str, float]]:
-        if scores is None:
-            return []
-        best = ranked_classes(scores)[:_MOST_PREDICTIONS]
-        return [(self.labels.name(int(index)), float(scores[index])) for index in best]
+    def _record(self, job: Job, row: Record) -> Record:
+        try:
+            stamp = stamp_of(job.path)
+        except OSError:
+            stamp = None
+        about = {"key": job.key, "name": job.name, "folder": job.folder.as_posix(), "stamp": stamp}
+        return {**about, "is_whole": False, "has_picture": self.has_pictures, "image": row, "maps": []}
 
     def add_maps(
         self,
@@ -91,39 +162,65 @@ class Results:
         # The dict drops a class that was given both by name and by rank.
         found = dict(zip(targets, attributions, strict=True))
         maps = maps_of(list(found.values()), count=len(found))
-        names = ["" if target is None else self.labels.name(target) for target in found]
+        names = ["" if target is None else self.plan.labels.name(target) for target in found]
         strengths = strengths_of(explainer.key, maps, names, explainer.style, self._index_of_top(job, list(found)))
-        limits = {"map": [one.limit for one in strengths], "image": [common_limit(strengths)] * len(maps)}
-        for index, (target, attribution) in enumerate(found.items()):
-            path = job.folder / f"{self._stem(explainer, target)}.png"
-            paths = {self.scale: path}
-            if len(maps) > 1:
-                paths |= {scale: job.folder / f"{scale}-scale" / path.name for scale in SCALES if scale != self.scale}
-            for scale, file in paths.items():
-                drawn = blended(image, maps[index], explainer.style, self.look, limits[scale][index])
-                write_image(self.folder / file, drawn)
-            if self.is_raw:
-                self._write_array(path.with_suffix(".npy"), attribution)
-            self.blank_maps[explainer.key] += not attribution.any()
-            self.nearly_empty_maps[explainer.key] += strengths[index].is_nearly_empty
-            about = (title_of(explainer.key), names[index], path, explainer.style)
-            other = next((file for scale, file in paths.items() if scale != self.scale), None)
-            self._maps[job].append(GalleryMap(*about, self._score(job, target), strengths[index].words, other))
+        files = [self._paths(job, explainer, target, len(maps)) for target in found]
+        if self.has_pictures:
+            self._draw(image, explainer, maps, strengths, files)
+        for target, attribution, strength, paths in zip(found, found.values(), strengths, files, strict=True):
+            array = paths[self.scale].with_suffix(".npy") if self.is_raw else None
+            if array is not None:
+                self._write_array(array, attribution)
+            drawn = {scale: path.as_posix() for scale, path in paths.items()} if self.has_pictures else {}
+            self._open[job]["maps"].append(
+                {
+                    **about_map(explainer, target, self.plan.labels),
+                    "strength": strength.value,
+                    "file": drawn.get(self.scale, array and array.as_posix()),
+                    "other_file": next((path for scale, path in drawn.items() if scale != self.scale), None),
+                    "array": array and array.as_posix(),
+                    "style": explainer.style,
+                    "words": strength.words,
+                    "score": self._score(job, target),
+                    "is_blank": not attribution.any(),
+                    "is_nearly_empty": strength.is_nearly_empty,
+                }
+            )
+
+    def _draw(
+        self,
+        image: np.ndarray,
+        explainer: Explainer,
+        maps: Sequence[Map],
+        strengths: Sequence[Strength],
+        files: Sequence[dict[str, Path]],
+    ) -> None:
+        shared = common_limit(strengths)
+        for values, strength, paths in zip(maps, strengths, files, strict=True):
+            limits = {"map": strength.limit, "image": shared}
+            for scale, path in paths.items():
+                write_image(self.folder / path, blended(image, values, explainer.style, self.look, limits[scale]))
+
+    def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
+        """Return the file of a map on each scale, relative to the output folder."""
+        path = job.folder / f"{self._stem(explainer, target)}.png"
+        others = [scale for scale in SCALES if scale != self.scale and count > 1]
+        return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
 
     def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
         """Return the position of the top class among the targets."""
         scores = self._scores[job]
-        top = None if scores is None else int(ranked_classes(scores)[0])
+        top = None if scores is None else int(scores.ranked[0])
         return targets.index(top) if top is not None and top in targets else None
 
     def _score(self, job: Job, target: int | None) -> float | None:
         scores = self._scores[job]
-        return None if scores is None or target is None else float(scores[target])
+        return None if scores is None or target is None else float(scores.values[target])
 
     def _stem(self, explainer: Explainer, target: int | None) -> str:
         if target is None or self.plan.is_top_only:
             return explainer.key
-        word = self.labels.file_word(target)
+        word = self.plan.labels.file_word(target)
         return "-".join(dict.fromkeys((explainer.key, str(target), word)))
 
     def _write_array(self, path: Path, attribution: np.ndarray) -> None:
@@ -132,49 +229,48 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Record that an image cannot be explained, drop it from the page and return the reason."""
-        self.entries.pop(job, None)
+        """Record that an image cannot be explained, and return the reason."""
         path, reason = shown(job.path), str(error)
-        self.failures[job] = reason.removeprefix(path).strip()
-        self.failure_lines.append(reason if path in reason else f"{path}: {reason}")
-        return self.failure_lines[-1]
+        row = failure(str(job.path), error)
+        row |= about_names(row, job.path, self.plan.labels, self.plan.classifier.classes)
+        line = reason if path in reason else f"{path}: {reason}"
+        with self._lock:
+            self.failures[job] = reason.removeprefix(path).strip()
+            self.failure_lines.append(line)
+            self._scores.pop(job, None)
+            self._open[job] = self._record(job, row)
+        return line
 
-    @property
-    def count(self) -> int:
-        """The number of images that were started, including failures."""
-        return len(self.entries) + len(self.failures)
+    def finish(self, last: Job | None = None) -> None:
+        """Store all images up to `last`, whose results are written; None means all images.
 
+        Raises:
+            OutputError: the record cannot be written, or the folder is gone.
+        """
+        self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
-def write_page(results: Results) -> Path | None:
-    """Write index.html and return its path. If there are no results, keep an older page."""
-    if not results.entries and not results.failures:
-        return None
-    plan, layers = results.plan, ", ".join(results.plan.layers)
-    return write_gallery(
-        results.folder,
-        list(results.entries.values()),
-        title=f"What {plan.model_name} looks at",
-        subtitle=f"Layer: {layers}" if layers else "",
-        failures=[GalleryFailure(job.name, reason) for job, reason in results.failures.items()],
-        questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
-        scale=results.scale,
-        look=results.look,
-    )
+    def keep_unfinished(self) -> None:
+        """Store the images that the run has started, for the page. A later run starts them again."""
+        self._store(len(self.jobs), is_whole=False)
 
+    def _store(self, last: int, *, is_whole: bool) -> None:
+        with self._lock:
+            done = sorted((job for job in self._open if self._places[job] <= last), key=self._places.__getitem__)
+            records = [self._open.pop(job) | {"is_whole": is_whole} for job in done]
+            for job in done:
+                self._scores.pop(job, None)
+        new = [
+            one for one in records if one["image"].get("error") is None or self._errors.get(one["key"]) != one["image"]["error"]
+        ]
+        if new:
+            self.store.add({"kind": _IMAGES, _IMAGES: new})
 
-def closing_lines(results: Results, page: Path | None, total: int, is_stopped: bool) -> list[str]:
-    """Return the summary: the number of explained images, the page, notes and failures."""
-    where = f": {shown(page)}" if page else ""
-    if is_stopped:
-        return [f"Stopped after {len(results.entries)} of {total} images; finished maps are kept{where}"]
-    methods = len(results.plan.explainers)
-    lines = [f"Explained {len(results.entries)} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
-    lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in results.blank_maps.items() if count]
-    for key, count in results.nearly_empty_maps.items():
-        if count:
-            lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
-    return lines + [f"Not explained: {line}" for line in results.failure_lines]
+    def _is_known_failure(self, record: Record) -> bool:
+        error = record["image"].get("error")
+        return error is not None and self._errors.get(record["key"]) == error
 
 
-def _maps(count: int) -> str:
-    return f"{count} map{'s' * (count > 1)}"
+def files_of(record: Record) -> list[str]:
+    """Return the files of an image's results, relative to the output folder."""
+    pictures = [os.fspath(Path(record["folder"], "image.png"))] if record["has_picture"] else []
+    return pictures + [one[kind] for one in record["maps"] for kind in ("file", "other_file", "array") if one[kind]]

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tfviz.class_scores import ClassScores
 from tfviz.cli.jobs import Job
 from tfviz.images import write_image
 from tfviz.methods.explainer import Explainer
@@ -39,7 +40,7 @@ class ScoredImage:
         place: its position among all images.
         image: the part that the network sees, uint8 RGB, for drawing.
         tensor: the network's input.
-        scores: the model's scores, (classes,).
+        scores: the model's class scores.
         classes: the explained classes, first the target.
         regions: the annotated regions, at the size of the file; None if unknown.
         seen: those in the part that the network sees.
@@ -49,7 +50,7 @@ class ScoredImage:
     place: int
     image: np.ndarray
     tensor: np.ndarray
-    scores: np.ndarray
+    scores: ClassScores
     classes: list[int]
     regions: Regions | None
     seen: Regions | None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
+from tfviz.class_scores import ClassScores
 from tfviz.models.labels import Labels
 from tfviz.target_words import ClassOrRank, targets_named
 from tfviz.targets import Rank
@@ -30,7 +30,14 @@ class ClassTargets:
         found = [one for word in words for one in targets_named(word, lambda: labels, classes).values()]
         self._targets: list[ClassOrRank] = list(dict.fromkeys(found))
 
-    def columns(self, scores: np.ndarray) -> list[np.ndarray]:
-        """Return one int32 array (N,) per requested class or rank, for scores (N, classes)."""
-        ranked = ranked_classes(scores)
-        return [ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32) for one in self._targets]
+    @property
+    def first(self) -> ClassOrRank:
+        """The first requested class or rank."""
+        return self._targets[0]
+
+    def columns(self, scores: ClassScores) -> list[np.ndarray]:
+        """Return one int32 array (N,) per requested class or rank, for the scores of a batch."""
+        return [
+            scores.ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32)
+            for one in self._targets
+        ]

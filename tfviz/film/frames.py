@@ -15,7 +15,7 @@ from tfviz.film.loss_curve import LossCurve
 from tfviz.film.typography import Color, text_width, write_line
 from tfviz.images import read_image
 from tfviz.render.pictures import Picture, shrunk_or_enlarged
-from tfviz.runs.layout import image_path, picture_path
+from tfviz.runs.layout import image_path, picture_path, shown_image_path
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run
 
@@ -64,6 +64,8 @@ class FramePainter:
         frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
+            if "images" in record:
+                self._draw_picture(frame, tile, 0, self._read(shown_image_path(self.folder, record, image)))
             for column, method in enumerate(self.methods, start=1):
                 self._draw_map(frame, tile, column, record, method, image)
             self._write_prediction(frame, tile, image, record)

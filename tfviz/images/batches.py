@@ -1,10 +1,13 @@
-"""Read image files in batches, with a bounded number of images in memory."""
+"""Read images in batches, ahead of their use, with a bounded number of images in memory."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +15,9 @@ import numpy as np
 from tfviz.errors import ImageError, OptionError
 from tfviz.images.files import read_image
 from tfviz.images.preprocessing import Preprocessing, Size
+
+_READERS = min(4, os.cpu_count() or 1)
+_Source = TypeVar("_Source")
 
 
 @dataclass(frozen=True)
@@ -32,54 +38,77 @@ class ImageBatch:
 
 
 def read_batches(
-    paths: Sequence[Path],
+    sources: Sequence[_Source],
     preprocessing: Preprocessing,
     size: int,
     skip: Callable[[int, ImageError], None],
     *,
     max_side_px: int | None = None,
+    read: Callable[..., np.ndarray] = read_image,
 ) -> Iterator[ImageBatch]:
-    """Read the images at `paths` in batches. A batch also ends where the tensor shape changes.
+    """Read images in batches. A batch also ends where the tensor shape changes.
+
+    Threads read the next batch while the caller works on the current one.
 
     Args:
-        paths: the image files.
+        sources: the images, such as the paths of files.
         preprocessing: converts images to tensors.
         size: the largest number of images per batch.
-        skip: called with the position and error of each file that cannot be used.
+        skip: called with the position and error of each image that cannot be used.
         max_side_px: the size to which larger images are reduced before maps are drawn on them; None
             means no limit.
+        read: reads a source as uint8 RGB (height, width, 3). It runs in several threads at once.
 
     Yields:
-        The batches, in the order of the paths.
+        The batches, in the order of the sources.
 
     Raises:
         OptionError: `size` is less than 1.
     """
     if size < 1:
         raise OptionError(f"The batch size must be at least 1. Received: {size}. Pass the number of images per batch.")
-    read: list[_Read] = []
-    for number, path in enumerate(paths):
+
+    def one(source: _Source) -> tuple[np.ndarray, np.ndarray, Size] | ImageError:
         try:
-            image, tensor, original = _read(path, preprocessing, max_side_px)
+            return _prepared(read(source), preprocessing, max_side_px)
         except ImageError as error:
-            skip(number, error)
+            return error
+
+    found: list[_Read] = []
+    for number, prepared in enumerate(_ahead(sources, one, max(size, _READERS))):
+        if isinstance(prepared, ImageError):
+            skip(number, prepared)
             continue
-        if read and read[0][2].shape != tensor.shape:
-            yield _batch_of(read)
-            read = []
-        read.append((number, image, tensor, original))
-        if len(read) == size:
-            yield _batch_of(read)
-            read = []
-    if read:
-        yield _batch_of(read)
+        if found and found[0][2].shape != prepared[1].shape:
+            yield _batch_of(found)
+            found = []
+        found.append((number, *prepared))
+        if len(found) == size:
+            yield _batch_of(found)
+            found = []
+    if found:
+        yield _batch_of(found)
 
 
 _Read = tuple[int, np.ndarray, np.ndarray, Size]
+_Prepared = TypeVar("_Prepared")
 
 
-def _read(path: Path, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
-    rgb = read_image(path)
+def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], most: int) -> Iterator[_Prepared]:
+    """Read sources in threads, and yield the results in order, with at most `most` of them ready."""
+    pool = ThreadPoolExecutor(_READERS)
+    try:
+        running = deque(pool.submit(read, source) for source in sources[:most])
+        for number in range(len(sources)):
+            found = running.popleft().result()
+            if number + most < len(sources):
+                running.append(pool.submit(read, sources[number + most]))
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepared(rgb: np.ndarray, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
     image, (height, width) = preprocessing.picture(rgb), rgb.shape[:2]
     return image if max_side_px is None else shrunk(image, max_side_px), preprocessing.tensor(rgb), (height, width)
 

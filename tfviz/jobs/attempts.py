@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfviz.jobs.inputs import Input
-from tfviz.jobs.schema import FAILED, arrow, result_schema
+from tfviz.jobs.schema import arrow, result_schema
 from tfviz.jobs.storage import Storage
+from tfviz.row_columns import FAILED
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 import tfviz
 from tfviz.jobs.attempts import FOLDER as ATTEMPTS
 from tfviz.jobs.plan import REPORT_FILE, SUCCESS_FILE, JobPlan, done_shards, part_file
-from tfviz.jobs.schema import FAILED, arrow
+from tfviz.jobs.schema import arrow
 from tfviz.jobs.storage import Storage
+from tfviz.row_columns import FAILED
 
 _MOST_ERRORS = 100
 

@@ -1,4 +1,4 @@
-"""The columns of a job's tables.
+"""The columns of tables, and Parquet files.
 
 They are stated in full, because a table without a single error would otherwise get a column of type
 null, and the parts could not be read as one dataset.
@@ -6,14 +6,14 @@ null, and the parts could not be read as one dataset.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from tfviz.errors import MissingPackageError, install_command
+from tfviz.row_columns import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-EXPLAINED, FAILED = "explained", "failed"
 
 
 def arrow() -> pa:
@@ -26,21 +26,26 @@ def arrow() -> pa:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingPackageError(f"Jobs write Parquet files, which needs pyarrow. Run: {install_command('jobs')}") from error
+        raise MissingPackageError(
+            f"Parquet files need pyarrow, which is not installed. Run: {install_command('jobs')}"
+        ) from error
     return pyarrow
+
+
+def schema_of(columns: Mapping[str, str]) -> pa.Schema:
+    """Return the schema of columns whose types are given as words, such as "list of int32"."""
+    return arrow().schema([(name, _type_of(words)) for name, words in columns.items()])
+
+
+def _type_of(words: str) -> pa.DataType:
+    of_list = words.removeprefix("list of ")
+    alias = arrow().type_for_alias(of_list)
+    return arrow().list_(alias) if of_list != words else alias
 
 
 def input_schema() -> pa.Schema:
     """Return the columns of the inputs: a unique path, and the bytes behind it."""
-    pa = arrow()
-    return pa.schema(
-        [
-            ("path", pa.string()),
-            ("source", pa.string()),
-            ("offset", pa.int64()),
-            ("length", pa.int64()),
-        ]
-    )
+    return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 
 def result_schema() -> pa.Schema:
@@ -48,22 +53,14 @@ def result_schema() -> pa.Schema:
 
     An image that fails has one row, with its error and no method.
     """
+    return schema_of(COLUMNS | {"map": "binary", "map_shape": "list of int32", "overlay": "binary"})
+
+
+def parquet_of(tables: Iterable[pa.Table], schema: pa.Schema) -> bytes:
+    """Return the content of a Parquet file with the rows of all tables."""
     pa = arrow()
-    return pa.schema(
-        [
-            ("path", pa.string()),
-            ("status", pa.string()),
-            ("error", pa.string()),
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("classes", pa.list_(pa.int32())),
-            ("scores", pa.list_(pa.float32())),
-            ("target", pa.int32()),
-            ("target_name", pa.string()),
-            ("method", pa.string()),
-            ("layer", pa.string()),
-            ("map", pa.binary()),
-            ("map_shape", pa.list_(pa.int32())),
-            ("overlay", pa.binary()),
-        ]
-    )
+    content = pa.BufferOutputStream()
+    with pa.parquet.ParquetWriter(content, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+    return bytes(content.getvalue().to_pybytes())

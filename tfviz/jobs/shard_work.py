@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
 from tfviz.cli.plan import Plan, plan_for
 from tfviz.errors import ImageError, shown
-from tfviz.images.batches import shrunk
+from tfviz.image_rows import about_image, about_map
+from tfviz.images.batches import ImageBatch, read_batches, shrunk
 from tfviz.images.files import image_from_bytes
 from tfviz.jobs.inputs import Input, content_of
-from tfviz.jobs.schema import EXPLAINED, FAILED, arrow, result_schema
+from tfviz.jobs.schema import arrow, result_schema
 from tfviz.methods.explainer import Explainer
 from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import maps_of
+from tfviz.row_columns import Row, failure
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BEST = 5
-_AHEAD = 2  # batches to decode while one is computed
-_DECODERS = 4
 _OVERLAY_SIDE_PX = 512
 _QUALITY = 90
-
-Row = dict[str, Any]
-Decoded = tuple[np.ndarray, np.ndarray]  # the image that the network sees, and its tensor
 
 
 class ShardWorker:
@@ -52,47 +46,25 @@ class ShardWorker:
         An image that fails has one row, with its error.
         """
         rows: list[list[Row]] = [[] for _ in inputs]
-        for numbers, images, tensors in self._batches(inputs, rows):
+        for batch in self._batches(inputs, rows):
             try:
-                for number, found in zip(numbers, self._explained(images, tensors), strict=True):
-                    rows[number] = [{"path": inputs[number].path} | row for row in found]
+                for number, found in zip(batch.numbers, self._explained(batch.images, batch.tensors), strict=True):
+                    rows[number] = [row | {"path": inputs[number].path} for row in found]
             except ImageError as error:  # the model cannot take images of this size
-                for number in numbers:
-                    rows[number] = [_failure(inputs[number], error)]
+                for number in batch.numbers:
+                    rows[number] = [failure(inputs[number].path, error)]
         return arrow().Table.from_pylist([row for each in rows for row in each], schema=result_schema())
 
-    def _batches(
-        self, inputs: Sequence[Input], rows: list[list[Row]]
-    ) -> Iterator[tuple[list[int], list[np.ndarray], np.ndarray]]:
-        """Yield batches of equal tensor shape. Failures go to `rows`."""
-        waiting: list[tuple[int, Decoded]] = []
-        for number, decoded in enumerate(self._decoded(inputs)):
-            if isinstance(decoded, ImageError):
-                rows[number] = [_failure(inputs[number], decoded)]
-                continue
-            if waiting and (waiting[0][1][1].shape != decoded[1].shape or len(waiting) == self._batch_size):
-                yield _stacked(waiting)
-                waiting = []
-            waiting.append((number, decoded))
-        if waiting:
-            yield _stacked(waiting)
+    def _batches(self, inputs: Sequence[Input], rows: list[list[Row]]) -> Iterator[ImageBatch]:
+        """Yield the images in batches. Failures go to `rows`."""
 
-    def _decoded(self, inputs: Sequence[Input]) -> Iterator[Decoded | ImageError]:
-        """Decode a few batches ahead, so that the images of a shard are never all in memory."""
-        most = _AHEAD * self._batch_size
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            running = [pool.submit(self._read, one) for one in inputs[:most]]
-            for number in range(len(inputs)):
-                yield running.pop(0).result()
-                if number + most < len(inputs):
-                    running.append(pool.submit(self._read, inputs[number + most]))
+        def fail(number: int, error: ImageError) -> None:
+            rows[number] = [failure(inputs[number].path, error)]
 
-    def _read(self, one: Input) -> Decoded | ImageError:
-        try:
-            rgb = image_from_bytes(content_of(one), shown(one.path))
-            return self._plan.preprocessing.picture(rgb), self._plan.preprocessing.tensor(rgb)
-        except ImageError as error:
-            return error
+        def read(one: Input) -> np.ndarray:
+            return image_from_bytes(content_of(one), shown(one.path))
+
+        return read_batches(inputs, self._plan.preprocessing, self._batch_size, fail, read=read)
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
         """Return the rows of each image of a batch."""
@@ -103,26 +75,13 @@ class ShardWorker:
                 maps = np.asarray(explainer(tensors, classes))
                 for i, image in enumerate(images):
                     target = None if classes is None else int(classes[i])
-                    about = self._about(image, None if scores is None else scores[i], target)
-                    rows[i].append(about | self._mapped(explainer, image, maps[i]))
+                    about = about_image("", image.shape[:2], None if scores is None else scores[i])
+                    about |= about_map(explainer, target, plan.labels)
+                    rows[i].append(about | self._drawn(explainer, image, maps[i]))
         return rows
 
-    def _about(self, image: np.ndarray, scores: np.ndarray | None, target: int | None) -> Row:
-        best = [] if scores is None else ranked_classes(scores)[:_BEST].tolist()
+    def _drawn(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
         return {
-            "status": EXPLAINED,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "classes": best,
-            "scores": [] if scores is None else scores[best].tolist(),
-            "target": target,
-            "target_name": None if target is None else self._plan.labels.name(target),
-        }
-
-    def _mapped(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
-        return {
-            "method": explainer.key,
-            "layer": getattr(explainer, "layer_path", None),
             "map": attribution.astype(np.float16).tobytes(),
             "map_shape": list(attribution.shape),
             "overlay": self._overlay(explainer, image, attribution) if self._has_overlays else None,
@@ -134,12 +93,3 @@ class ShardWorker:
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         return bytes(encoded.tobytes())
-
-
-def _stacked(waiting: Sequence[tuple[int, Decoded]]) -> tuple[list[int], list[np.ndarray], np.ndarray]:
-    numbers, decoded = zip(*waiting, strict=True)
-    return list(numbers), [image for image, _ in decoded], np.stack([tensor for _, tensor in decoded])
-
-
-def _failure(one: Input, error: Exception) -> Row:
-    return {"path": one.path, "status": FAILED, "error": str(error)}

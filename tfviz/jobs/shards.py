@@ -8,9 +8,10 @@ from tfviz.errors import JobError, OutputError
 from tfviz.jobs.attempts import end_attempts, start_attempt, table_by_halves
 from tfviz.jobs.inputs import Input
 from tfviz.jobs.plan import inputs_of_shard, part_file, read_plan
-from tfviz.jobs.schema import FAILED, arrow
+from tfviz.jobs.schema import arrow, parquet_of
 from tfviz.jobs.shard_work import ShardWorker
 from tfviz.jobs.storage import Storage
+from tfviz.row_columns import FAILED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,11 +51,8 @@ class ExplainShard:
         return pa.parquet.read_table(pa.BufferReader(self._storage.read(name)))
 
     def _write(self, name: str, table: pa.Table) -> None:
-        pa = arrow()
-        content = pa.BufferOutputStream()
-        pa.parquet.write_table(table, content, compression="zstd")
         try:
-            self._storage.write(name, content.getvalue().to_pybytes())
+            self._storage.write(name, parquet_of([table], table.schema))
         except OutputError:
             # otherwise another process was faster
             if self._is_retry or not self._storage.exists(name):

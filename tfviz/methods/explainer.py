@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from keras import tree
 
-from tfviz import keras_internals, targets
+from tfviz import targets
+from tfviz.errors import OptionError, UnsupportedModelError
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
 from tfviz.graph.logits import checked_score
@@ -24,14 +27,22 @@ from tfviz.methods.compilation import MOST_KEPT, CompiledFunctions, Computation
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.methods.prepared_call import PreparedCall
-from tfviz.models.labels import LabelSource, labels_from
+from tfviz.models.labels import Labels, LabelSource, labels_from
 from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
+from tfviz.reading.constant_model import ConstantModel
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
 from tfviz.target_functions.detection import for_detector
 from tfviz.target_words import ClassOrRank, in_numbers
 
+if TYPE_CHECKING:
+    from tfviz.images.preprocessing import Preprocessing
+    from tfviz.render.panel import Panel
+    from tfviz.row_columns import Row
+
+FROZEN_DTYPES = ("float32", "bfloat16")
+_STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # what a frozen explainer takes over
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
 
 
@@ -110,6 +121,51 @@ class Explainer(abc.ABC):
         self._has_warned = False
 
     @property
+    def explained(self) -> list[Value]:
+        """The values of the graph that the maps belong to, other than the images."""
+        return []
+
+    def freeze(self, dtype: str = "float32") -> Explainer:
+        """Return the same explainer with the model's weights as constants, which is faster.
+
+        Changes to the model after this call have no effect on the result. BatchNormalizations are
+        folded into the convolutions and Dense layers before them, and what excitation backprop
+        derives from the weights is computed once. In float32 the maps are equal up to rounding.
+        The copy shares memory with the model's weights until the model changes; folded weights
+        need memory of their own.
+
+        Args:
+            dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
+                costs accuracy and is faster only on processors that support it.
+
+        Returns:
+            The frozen explainer.
+
+        Raises:
+            OptionError: `dtype` is something else.
+            UnsupportedModelError: the model is not a keras.Model, so its weights are not known.
+        """
+        if dtype not in FROZEN_DTYPES:
+            raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
+        if not isinstance(self.model, keras.Model):
+            raise UnsupportedModelError(
+                f"Only a keras.Model can be frozen, because the weights of other functions are not known. Received: "
+                f"{type(self.model).__name__}. Use the explainer as it is."
+            )
+        self._read_again_if_changed()
+        constant = ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype)
+        with constant.in_place(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # this explainer has given the same warnings
+            frozen = type(self)(self.model, **self.options)
+        vars(frozen).update({name: vars(self)[name] for name in _STATE if name in vars(self)})
+        return frozen
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the weights are constants (see `freeze`)."""
+        return isinstance(self.read, ConstantModel)
+
+    @property
     def traces(self) -> int:
         """The number of functions compiled so far."""
         return self._functions.traces
@@ -182,6 +238,26 @@ class Explainer(abc.ABC):
         run, check = self._bound(flat, target, self._attribution), partial(self._check, flat, target)
         return PreparedCall(run, check, self.rows_for(flat) if tf.executing_eagerly() else 0)
 
+    def prepare_with_outputs(self, images: Any, target: targets.Target = None) -> PreparedCall:
+        """Check and compile a call of `with_outputs` without running it.
+
+        Args:
+            images: the batch, as in a call.
+            target: what to explain, as in `prepare`.
+
+        Returns:
+            The call, whose result is an `Explanation`.
+
+        Raises:
+            ImageError: see `__call__`.
+            TargetError: see `__call__`.
+            UnsupportedModelError: see `__call__`.
+        """
+        self._read_again_if_changed()
+        flat = checked_images(self.graph, images)
+        run = self._bound(flat, target, self.compute)
+        return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
+
     def rows_for(self, images: list[tf.Tensor]) -> int:
         """Return how many rows of perturbed copies a call runs.
 
@@ -243,7 +319,7 @@ class Explainer(abc.ABC):
         Returns:
             The outputs, the explained class and the attribution.
         """
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
 
@@ -256,7 +332,7 @@ class Explainer(abc.ABC):
         return Explanation(_float32(outputs), self._class(target, values), attribution)
 
     def _attribution(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Nested[tf.Tensor]:
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
@@ -300,6 +376,98 @@ class Explainer(abc.ABC):
             return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
         return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
 
+    def explain_files(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        preprocessing: Preprocessing | None = None,
+    ) -> Iterator[Row]:
+        """Explain image files, and yield one row per image and target.
+
+        The rows have the columns of the tables that `tfviz explain` writes (docs/tables.md), so
+        `pandas.DataFrame(rows)` works. An image that cannot be read or explained is one row with
+        `status` "failed" and the reason in `error`. Files are read while the model runs.
+
+        Args:
+            paths: image files, and folders to search for them.
+            target: what to explain, as in a call: one target for all images.
+            batch_size: the largest number of images to run at once.
+            preprocessing: converts images to the model's input; None means that of `load_model`.
+
+        Yields:
+            The rows, in the order of the files. `map` holds the raw attribution, float32, without
+            the batch axis; it is None for an image that failed.
+
+        Raises:
+            ImageError: a path does not exist, or a folder contains no images.
+            TargetError: the target does not fit the outputs, or has one entry per image.
+            OptionError: `batch_size` is less than 1.
+        """
+        from tfviz.image_rows import explain_files
+
+        return explain_files(self, paths, target, batch_size=batch_size, preprocessing=preprocessing)
+
+    def show(
+        self,
+        images: npt.ArrayLike,
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        pictures: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+        captions: Sequence[str | None] | None = None,
+        scale: str = "map",
+        alpha: float = 0.5,
+        underlay: Literal["color", "gray"] = "gray",
+        preprocessing: Preprocessing | str | None = None,
+    ) -> Panel:
+        """Explain images, and show them beside their maps in a notebook.
+
+        Above the maps are tabs for several targets, such as "top3", and a slider for the opacity.
+        Below each map are the explained class, its score and the map's strength (see `tfviz.plot`).
+
+        Args:
+            images: an array (N, H, W, C) of at most 64 images, as the model expects it.
+            target: what to explain, as in a call.
+            batch_size: the largest number of images to run at once.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`, in their
+                original colors if `load_images` returned them.
+            captions: one text per image. None means the top class and its score.
+            scale: as for `tfviz.plot`.
+            alpha: as for `tfviz.plot`.
+            underlay: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`.
+
+        Returns:
+            The panel. A notebook displays it as the result of a cell, and `save` writes it as a
+            page.
+
+        Raises:
+            ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
+            TargetError: see `__call__`.
+            OptionError: see `tfviz.show`.
+        """
+        from tfviz.panels import panel_of
+
+        return panel_of(
+            self,
+            images,
+            target,
+            batch_size=batch_size,
+            pictures=pictures,
+            captions=captions,
+            scale=scale,
+            alpha=alpha,
+            underlay=underlay,
+            preprocessing=preprocessing,
+        )
+
+    @property
+    def labels(self) -> Labels:
+        """The names of the classes, empty if they are not known."""
+        return self._labels or labels_of(self.model)
+
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
         """Replace the class names in a target with their numbers.
 
@@ -316,7 +484,7 @@ class Explainer(abc.ABC):
             return cast("targets.Target", target)
         shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
         classes = shape[-1] if shape and len(shape) > 1 else None
-        return in_numbers(target, lambda: self._labels or labels_of(self.model), classes)
+        return in_numbers(target, lambda: self.labels, classes)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Export the explainer to a folder that can be used without tfviz.
@@ -398,10 +566,12 @@ class Explainer(abc.ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
         """Pickle or copy an explainer as its class, model and options. The copy recompiles."""
+        if self.is_frozen:
+            raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         return _rebuilt, (type(self), self.model, self.options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.graph.model_name!r})"
+        return f"{type(self).__name__}({self.graph.model_name!r}{', frozen' if self.is_frozen else ''})"
 
 
 def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:

@@ -83,6 +83,18 @@ class Labels:
             return self.wordnet_ids.index(name_or_number)
         raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
 
+    def index_of_folder(self, folder: str) -> int | None:
+        """Return the class that a folder such as `tabby/` is named after, or None.
+
+        A number counts only if it is the name of a class: `2024/` is no class.
+        """
+        if folder.strip().isdecimal() and folder not in self.names:
+            return None
+        try:
+            return self.index(folder)
+        except TargetError:
+            return None
+
     def _advice(self, name: str) -> str:
         if not self.names:
             return (

@@ -6,77 +6,25 @@ import html
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from string import Template
-from urllib.parse import quote
 
 from tfviz.errors import OutputError
 from tfviz.images import shown
 from tfviz.render.colors import STYLES
+from tfviz.render.gallery_card import RIGHT, WRONG, card, optional, waiting_card
+from tfviz.render.gallery_content import GalleryContent, read_content
+from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure
 from tfviz.render.overlays import Look
 from tfviz.render.strength import SCALES, meaning_of
 
 PAGE = "index.html"
-NO_TARGET = "Independent of the class"
-TEMPLATE = Path(__file__).with_name("gallery.html")
+PER_PAGE = 50
 STRENGTHS = (
     "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
     "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
 )
-
-
-@dataclass(frozen=True)
-class GalleryMap:
-    """A drawn map.
-
-    Attributes:
-        method: the method's name.
-        target: the name of the target, or "" if the method takes none.
-        path: the file, relative to the gallery's folder.
-        style: the style of the map, for the legend.
-        score: the score of the target, for the heading.
-        strength: the strength of the map, for its caption.
-        other_path: the file of the same map on the other scale (see `plot`), if there is one.
-    """
-
-    method: str
-    target: str
-    path: str | PurePath
-    style: str = "heatmap"
-    score: float | None = None
-    strength: str = ""
-    other_path: str | PurePath | None = None
-
-
-@dataclass(frozen=True)
-class GalleryEntry:
-    """An explained image.
-
-    Attributes:
-        name: the name to show.
-        path: the image file, relative to the gallery's folder.
-        predictions: pairs of a label and its score, best first.
-        maps: the maps.
-        size: (height, width) of the image and its maps in pixels. It keeps the page from shifting
-            while it loads.
-        score_kind: the kind of the scores, "probability" or "output".
-    """
-
-    name: str
-    path: str | PurePath
-    predictions: Sequence[tuple[str, float]] = ()
-    maps: Sequence[GalleryMap] = field(default_factory=tuple)
-    size: tuple[int, int] | None = None
-    score_kind: str = "score"
-
-
-@dataclass(frozen=True)
-class GalleryFailure:
-    """An image that could not be explained, and the reason."""
-
-    name: str
-    reason: str
+TRUTHS = "compare the top class with the true class, the name of the image's folder"
 
 
 def write_gallery(
@@ -92,6 +40,7 @@ def write_gallery(
     page: str = PAGE,
     preface: str = "",
     captions: str = STRENGTHS,
+    is_merged: bool = False,
 ) -> Path:
     """Write a page, replacing an older one. It appears complete or not at all.
 
@@ -108,6 +57,8 @@ def write_gallery(
         page: the name of the page.
         preface: HTML to show above the images.
         captions: what the strengths below the maps mean.
+        is_merged: whether to keep the images of an older page that has the same title, subtitle,
+            scale and look, and that are not among `entries` and `failures`.
 
     Returns:
         The path of the page.
@@ -115,20 +66,33 @@ def write_gallery(
     Raises:
         OutputError: the page cannot be written.
     """
+    content = GalleryContent(entries, failures, (title, subtitle, scale, str(look or Look())))
+    if is_merged:
+        content = content.merged(read_content(Path(folder) / page))
+        entries, failures = content.entries, content.failures
     methods = list(dict.fromkeys(one.method for entry in entries for one in entry.maps))
     styles = {one.style for entry in entries for one in entry.maps}
-    text = Template(TEMPLATE.read_text("utf-8")).substitute(
+    text = Template(_part("html")).substitute(
+        style=_part("css"),
+        script=_part("js"),
         title=html.escape(title),
-        subtitle=_optional('<p class="subtitle">{}</p>', html.escape(subtitle)),
+        subtitle=optional('<p class="subtitle">{}</p>', html.escape(subtitle)),
         preface=preface,
         summary=_summary(entries, methods, failures),
         filter=_filter(methods),
         scale=_scale_switch(scale) if any(one.other_path for entry in entries for one in entry.maps) else "",
-        strengths=_optional('<p class="quiet">{}</p>', html.escape(captions) if _has_strengths(entries) else ""),
+        strengths=optional('<p class="quiet">{}</p>', html.escape(captions) if _has_strengths(entries) else ""),
         legend="".join(_legend(style, scale, look or Look()) for style in STYLES if style in styles),
         questions=_questions(questions or {}, methods),
-        entries="\n".join(_entry(entry) for entry in entries),
+        truths=_truths(entries),
+        search=_search(entries),
+        per_page=PER_PAGE,
+        upper_pager=_pager("Pages"),
+        lower_pager=_pager("Pages, below the images"),
+        cards="\n".join(card(entry) for entry in entries[:PER_PAGE]),
+        others=_others(entries),
         failures=_failures(failures),
+        content=content.element(),
     )
     # In a file name that is not valid Unicode, the text shows "?"; the link stays correct.
     return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))
@@ -136,13 +100,52 @@ def write_gallery(
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
     parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
+    if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
+        known = " whose class is known" if len(judged) < len(entries) else ""
+        parts.append(f"top class right for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
     if failures:
-        parts.append(f'<a href="#failures">{len(failures)} not explained</a>')
+        parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
     return " · ".join(parts)
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _search(entries: Sequence[GalleryEntry]) -> str:
+    """Return the search field and the orders that make sense for these images."""
+    if len(entries) < 2:
+        return ""
+    orders = {"given": "As listed", "name": "File name"}
+    if any(entry.predictions for entry in entries):
+        orders |= {"high": "Top score, highest first", "low": "Top score, lowest first"}
+    if any(entry.is_right is not None for entry in entries):
+        orders |= {"wrong": "Wrong first"}
+    options = "".join(f'<option value="{value}">{words}</option>' for value, words in orders.items())
+    return (
+        '<search class="search"><label>Search file names and classes<input type="search" id="search"></label>'
+        f'<label>Sort by<select id="order">{options}</select></label><p id="count" role="status"></p></search>'
+    )
+
+
+def _pager(label: str) -> str:
+    return (
+        f'<nav class="pager" aria-label="{label}" hidden><button type="button">Previous</button>'
+        '<label>Page<select></select></label><button type="button">Next</button></nav>'
+    )
+
+
+def _others(entries: Sequence[GalleryEntry]) -> str:
+    """Return the cards of the later pages."""
+    waiting = "\n".join(waiting_card(entry) for entry in entries[PER_PAGE:])
+    note = f"<noscript><p>Only the first {PER_PAGE} of {len(entries)} images. JavaScript shows the others.</p></noscript>\n{{}}"
+    return optional(note, waiting)
+
+
+def _truths(entries: Sequence[GalleryEntry]) -> str:
+    if all(entry.is_right is None for entry in entries):
+        return ""
+    return f"<span><b>{RIGHT} {WRONG}</b>{TRUTHS}</span>"
 
 
 def _filter(methods: Sequence[str]) -> str:
@@ -182,74 +185,16 @@ def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
     rows = "".join(
         f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>" for method in methods if method in questions
     )
-    return _optional("<details><summary>The question that each method answers</summary><dl>{}</dl></details>", rows)
+    return optional("<details><summary>The question that each method answers</summary><dl>{}</dl></details>", rows)
 
 
-def _entry(entry: GalleryEntry) -> str:
-    groups: dict[str, list[GalleryMap]] = {}
-    # Maps without a target come last.
-    for one in sorted(entry.maps, key=lambda one: not one.target):
-        groups.setdefault(one.target or (NO_TARGET if groups else ""), []).append(one)
-    picture = _link(entry.path, entry.name, entry.name, entry.size)
-    return (
-        f'<article><div class="source">{picture}<h2>{html.escape(entry.name)}</h2>{_predictions(entry.predictions)}'
-        f'</div><div class="targets">{"".join(_target(*group, entry) for group in groups.items())}</div></article>'
-    )
-
-
-def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
-    # If so, a bar behind each score shows its size.
-    are_shares = all(0 <= score <= 1 for _, score in predictions)
-    rows = "".join(
-        f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
-        for label, score in predictions
-    )
-    return _optional('<ol class="predictions">{}</ol>', rows)
-
-
-def _target(target: str, maps: Sequence[GalleryMap], entry: GalleryEntry) -> str:
-    heading = _optional("<h3>{}</h3>", html.escape(target)) + _optional("<p>{}</p>", _score_of(maps[0], entry))
-    heading = _optional('<div class="target">{}</div>', heading)
-    return f'<section>{heading}<div class="maps">{"".join(_figure(one, entry) for one in maps)}</div></section>'
-
-
-def _score_of(one: GalleryMap, entry: GalleryEntry) -> str:
-    return "" if one.score is None else f"{html.escape(entry.score_kind)} {one.score:.2f}"
-
-
-def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
-    about = f"{one.method}{f' for {one.target}' if one.target else ''}"
-    caption = " · ".join(filter(None, (about, entry.name, _score_of(one, entry), one.strength)))
-    link = _link(one.path, f"{about}, {entry.name}", caption, entry.size, one.other_path)
-    method, strength = html.escape(one.method), _optional("<small>{}</small>", html.escape(one.strength))
-    return f'<figure data-method="{method}">{link}<figcaption>{method}{strength}</figcaption></figure>'
-
-
-def _link(
-    path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
-) -> str:
-    """Return a thumbnail that links to its file. `other` is the map on the other scale."""
-    address = html.escape(_address(path))
-    second = f' data-other="{html.escape(_address(other))}"' if other else ""
-    shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
-    return (
-        f'<a class="picture" href="{address}" data-caption="{html.escape(caption)}"{second}>'
-        f'<img src="{address}" alt="{html.escape(alt)}" loading="lazy" decoding="async"{shape}></a>'
-    )
-
-
-def _address(path: str | PurePath) -> str:
-    """Convert a relative path to a URL. Quoting bytes also works for names that are not Unicode."""
-    return quote(os.fsencode(PurePath(path).as_posix()))
+def _part(kind: str) -> str:
+    return Path(__file__).with_name(f"gallery.{kind}").read_text("utf-8")
 
 
 def _failures(failures: Sequence[GalleryFailure]) -> str:
     rows = "".join(f"<li><strong>{html.escape(one.name)}</strong>: {html.escape(one.reason)}</li>" for one in failures)
-    return _optional('<section id="failures"><h2>Not explained</h2><ul>{}</ul></section>', rows)
-
-
-def _optional(around: str, content: str) -> str:
-    return around.format(content) if content else ""
+    return optional('<section id="failures"><h2>Not explained</h2><ul>{}</ul></section>', rows)
 
 
 def _replace(path: Path, content: bytes) -> Path:

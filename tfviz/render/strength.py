@@ -27,11 +27,13 @@ class Strength:
 
     Attributes:
         words: the text for a caption, or "" if there is nothing to compare with.
+        value: the sum of an excitation backprop map, or the largest absolute value of another map.
         own_limit: the value of the strongest color if the map is scaled on its own.
         is_nearly_empty: whether to draw the map dimmed.
     """
 
     words: str
+    value: float
     own_limit: float
     is_nearly_empty: bool = False
 
@@ -58,14 +60,16 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
     peak = None if reference is None else float(np.abs(maps[reference]).max())
     found = []
     for index, (values, limit) in enumerate(zip(maps, (limit_of(values, style) for values in maps), strict=True)):
-        words, strength = "", 1.0
+        words, share = "", 1.0
         if method.replace("-", "_") == _SUMS_TO_ONE:
-            strength = float(values.sum())
-            words = f"sum {strength:.2f} of 1"
-        elif peak and index != reference:
-            strength = float(np.abs(values).max()) / peak
-            words = f"peak {_percent(strength)} of {names[reference or 0].split(',')[0]}"
-        found.append(_strength(words, strength, limit))
+            share = value = float(values.sum())
+            words = f"sum {share:.2f} of 1"
+        else:
+            value = float(np.abs(values).max())
+            if peak and index != reference:
+                share = value / peak
+                words = f"peak {_percent(share)} of {names[reference or 0].split(',')[0]}"
+        found.append(_strength(words, share, value, limit))
     return found
 
 
@@ -80,11 +84,11 @@ def common_limit(strengths: Sequence[Strength]) -> float:
     return max(strengths, key=lambda one: one.own_limit).limit
 
 
-def _strength(words: str, strength: float, limit: float) -> Strength:
+def _strength(words: str, share: float, value: float, limit: float) -> Strength:
     if limit == 0:
-        return Strength("empty: zero everywhere", limit)
-    is_nearly_empty = strength < NEARLY_EMPTY
-    return Strength(f"{words} (nearly empty)" if is_nearly_empty else words, limit, is_nearly_empty)
+        return Strength("empty: zero everywhere", value, limit)
+    is_nearly_empty = share < NEARLY_EMPTY
+    return Strength(f"{words} (nearly empty)" if is_nearly_empty else words, value, limit, is_nearly_empty)
 
 
 def _percent(share: float) -> str:

@@ -24,7 +24,7 @@ from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.runs.folder_lock import FolderLock
 from tfviz.runs.index import add_line, cut_partial_line
-from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, is_run, maps_path, picture_path
+from tfviz.runs.layout import INDEX_FILE, OWN_IMAGES, RUN_FILE, image_path, is_run, maps_path, picture_path
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
 from tfviz.runs.snapshot import Snapshot
@@ -143,10 +143,19 @@ class RunFolder:
         for name, pictures in snapshot.pictures.items():
             for image, picture in enumerate(pictures):
                 write_image(picture_path(self.path, number, name, image), picture)
+        if "images" in snapshot.record:
+            for image, picture in enumerate(snapshot.images):
+                write_image(picture_path(self.path, number, OWN_IMAGES, image), picture)
 
 
-def check_folder(path: Path, images: Sequence[Picture]) -> None:
+def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = False) -> None:
     """Create the folder if it is missing, and check the run in it.
+
+    Args:
+        path: the log_dir.
+        images: the images of the run.
+        is_rechosen: whether the images change while the model trains. Then only their sizes must be
+            those in the folder.
 
     Raises:
         OutputError: the folder cannot be created, or contains a run with different images or an
@@ -164,8 +173,9 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
                 "that file, or pass a new folder."
             )
         return
-    if len(read_run(path)["images"]) != len(images) or not all(
-        np.array_equal(read_written(image_path(path, number)), image)
+    sizes = [(size["height"], size["width"]) for size in read_run(path)["images"]]
+    if sizes != [image.shape[:2] for image in images] or not all(
+        is_rechosen or np.array_equal(read_written(image_path(path, number)), image)
         for number, image in enumerate(images)
         if image_path(path, number).exists()
     ):

@@ -25,6 +25,7 @@ const SAME = 1e-3; // relative difference of scores
 
 function areOther(before, after) {
   if (before.step !== after.step) return false;
+  if (String(before.images) !== String(after.images)) return true; // other weights make other mistakes
   return after.predictions.some((now, image) => {
     const old = before.predictions[image];
     return now && old && (now.class !== old.class || Math.abs(now.score - old.score) > SAME * Math.max(1, Math.abs(old.score)));
@@ -34,8 +35,11 @@ function areOther(before, after) {
 export const current = () => runs.get(state.run) ?? null;
 export const compared = () => (state.compare === state.run ? null : runs.get(state.compare) ?? null);
 
-export function imageAddress(run, image) {
-  return `api/runs/${run.id}/images/${image}.png`;
+const OWN_IMAGES = "_images"; // as in tfviz/runs/layout.py
+
+// A record has its own images if the run re-chooses them.
+export function imageAddress(run, image, record = null) {
+  return record?.images ? pictureAddress(run, record.number, OWN_IMAGES, image) : `api/runs/${run.id}/images/${image}.png`;
 }
 
 export function pictureAddress(run, number, method, image) {

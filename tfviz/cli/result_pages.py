@@ -1,0 +1,137 @@
+"""The page, the table and the summary of `tfviz explain`, from the records of its output folder."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfviz.atomic_files import write_atomically
+from tfviz.cli.results import Results, files_of
+from tfviz.cli.run_store import Record
+from tfviz.errors import shown
+from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, title_of, write_gallery
+from tfviz.row_columns import Row, with_all_columns
+from tfviz.tables import TABLES
+
+TABLE = "predictions"
+_MOST_TIME_SHARE = 0.05
+
+
+class ResultPages:
+    """Writes the page and the table now and then, so that they cover what is finished.
+
+    Args:
+        results: the results.
+        table: the format of the table, a key of `TABLES`.
+    """
+
+    def __init__(self, results: Results, table: str) -> None:
+        self._results, self._table = results, table
+        self._next_s = 0.0
+
+    def refresh(self) -> None:
+        """Write the page and the table, unless that would take more than 5 % of the time."""
+        if (start := time.monotonic()) >= self._next_s:
+            self.write()
+            now = time.monotonic()
+            self._next_s = now + (now - start) / _MOST_TIME_SHARE
+
+    def write(self) -> Path | None:
+        """Write the page and the table.
+
+        Returns:
+            The path of the page or, without pictures, that of the table; None if there is nothing
+            to show, in which case an older page is kept.
+        """
+        results = self._results
+        if next(results.records(), None) is None:
+            return None
+        table = results.folder / f"{TABLE}.{self._table}"
+        for name, content_of in TABLES.items():
+            # A table of an earlier run in another format must not become outdated.
+            if name == self._table or table.with_suffix(f".{name}").exists():
+                write_atomically(table.with_suffix(f".{name}"), content_of(self._rows()))
+        return self._write_page() if results.has_pictures else table
+
+    def _records(self) -> Iterator[Record]:
+        """Read the records, except those of images whose results were removed."""
+        for record in self._results.records():
+            if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):
+                yield record
+
+    def _rows(self) -> Iterator[Row]:
+        for record in self._records():
+            for one in record["maps"] or [{}]:
+                yield with_all_columns({**record["image"], **one})
+
+    def _write_page(self) -> Path:
+        results, plan = self._results, self._results.plan
+        entries, failures, layers = [], [], ", ".join(self._results.plan.layers)
+        for record in self._records():
+            if record["image"].get("error"):
+                reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
+                failures.append(GalleryFailure(record["name"], reason))
+            else:
+                entries.append(_entry(record, plan.classifier.kind))
+        return write_gallery(
+            results.folder,
+            entries,
+            title=f"What {plan.model_name} looks at",
+            subtitle=f"Layer: {layers}" if layers else "",
+            failures=failures,
+            questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
+            scale=results.scale,
+            look=results.look,
+        )
+
+
+def _entry(record: Record, score_kind: str) -> GalleryEntry:
+    row = record["image"]
+    predictions = list(zip(row["class_names"], row["scores"], strict=True))
+    maps = [
+        GalleryMap(
+            title_of(one["method"]),
+            one["target_name"] or "",
+            one["file"],
+            one["style"],
+            one["score"],
+            one["words"],
+            one["other_file"],
+        )
+        for one in record["maps"]
+    ]
+    truth = row["true_class"]
+    return GalleryEntry(
+        record["name"],
+        f"{record['folder']}/image.png",
+        predictions,
+        maps,
+        (row["height"], row["width"]),
+        score_kind,
+        truth=row["true_name"] or "",
+        is_right=None if truth is None or not row["classes"] else truth == row["classes"][0],
+    )
+
+
+def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
+    """Return the summary: the number of explained images, the page, notes and failures."""
+    where = f": {shown(page)}" if page else ""
+    own, total = {job.key for job in results.jobs}, len(results.jobs)
+    records = [one for one in results.records() if one["key"] in own and not one["image"].get("error")]
+    if is_stopped:
+        return [f"Stopped after {len(records)} of {total} images; finished maps are kept{where}"]
+    methods, earlier = len(results.plan.explainers), total - len(results.pending)
+    before = f" ({earlier} of them in an earlier run)" if earlier else ""
+    lines = [f"Explained {len(records)} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
+    maps = [one for record in records for one in record["maps"]]
+    blank = Counter(one["method"] for one in maps if one["is_blank"])
+    lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in blank.items()]
+    for key, count in Counter(one["method"] for one in maps if one["is_nearly_empty"]).items():
+        lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
+    return lines + [f"Not explained: {line}" for line in results.failure_lines]
+
+
+def _maps(count: int) -> str:
+    return f"{count} map{'s' * (count > 1)}"

@@ -1,0 +1,58 @@
+"""What the results of a command depend on, as short texts to store and to compare."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+import tfviz
+from tfviz.cli.plan import Plan
+from tfviz.errors import shown
+from tfviz.jobs.model_digest import digest_of
+
+_DIGITS = 12
+
+
+def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
+    """Return what the results of every command depend on, by the name of the argument.
+
+    Args:
+        args: the parsed arguments.
+        plan: what they mean for the model.
+
+    Returns:
+        The texts. Content is represented by a digest.
+    """
+    layers = {explainer.key: getattr(explainer, "layer_path", "") for explainer in plan.explainers}
+    return {
+        "version": tfviz.__version__,
+        "model": f"{shown(Path(args.model).name)} {digest_of(plan.explainers[0].model)[:_DIGITS]}",
+        "preprocessing": repr(plan.preprocessing),
+        "methods": ", ".join(f"{key} ({layer})" if layer else key for key, layer in layers.items()),
+        "class names": short_digest(name.encode("utf-8", "surrogatepass") for name in plan.labels.names),
+        "--backgrounds": "none" if args.backgrounds is None else shown(args.backgrounds.absolute()),
+        "images in --backgrounds": short_digest(
+            np.ascontiguousarray(one.options["backgrounds"]).tobytes()
+            for one in plan.explainers
+            if "backgrounds" in one.options
+        ),
+    }
+
+
+def stamp_of(path: Path) -> list[int]:
+    """Return size and modification time of a file, which tell whether it has changed."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def short_digest(parts: Iterable[bytes]) -> str:
+    """Return the first digits of a digest of some content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:_DIGITS]

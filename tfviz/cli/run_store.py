@@ -1,0 +1,153 @@
+"""What a command has finished in its output folder, so that a stopped run can be resumed.
+
+    OUTPUT/.evaluation/arguments.json   what the results depend on
+    OUTPUT/.evaluation/finished.jsonl   one line per finished part
+
+The folder has the name of the work, such as `.explanation`. A line is appended once everything it
+describes is written. A line that a kill has cut off is dropped, and its part is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tfviz.atomic_files import write_atomically
+from tfviz.errors import OptionError, OutputError, shown
+from tfviz.runs.folder_lock import FolderInUseError, FolderLock
+
+Record = dict[str, Any]
+
+
+class RunStore:
+    """The finished parts of one run, which other processes cannot write to meanwhile."""
+
+    def __init__(self, output: Path, work: str, arguments: Mapping[str, str], *, overwrite: bool) -> None:
+        """Open the folder, or create it.
+
+        Args:
+            output: the output folder.
+            work: what the command does, "evaluation" or "explanation".
+            arguments: what the results depend on, by name.
+            overwrite: whether to discard a run with other arguments.
+
+        Raises:
+            OptionError: the folder has a run with other arguments.
+            OutputError: the folder cannot be written, or another run writes to it.
+        """
+        self._output, self._work, self._folder = output, work, output / f".{work}"
+        self._path = self._folder / "finished.jsonl"
+        self._lock = FolderLock()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.take(self._folder)
+            self._open(dict(arguments), overwrite)
+        except FolderInUseError as error:
+            raise OutputError(
+                f"Another {work} is writing to {shown(output)}. Wait until it ends, or choose another --output."
+            ) from error
+        except OSError as error:
+            self.close()
+            raise OutputError(
+                f"{shown(self._folder)} cannot be written ({error.strerror}). Choose another --output."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, arguments: dict[str, str], overwrite: bool) -> None:
+        stored = self._folder / "arguments.json"
+        before = _stored(stored)
+        differences = _differences(before, arguments) if before is not None else []
+        if differences and not overwrite:
+            raise OptionError(
+                f"{shown(self._output)} has an {self._work} with other arguments: {'; '.join(differences)}. Choose another "
+                "--output, or pass --overwrite to discard it."
+            )
+        if before is None or differences:
+            self._path.unlink(missing_ok=True)
+            write_atomically(stored, json.dumps(arguments, indent=1))
+        self._file = self._path.open("ab")
+        _drop_cut_line(self._path)
+
+    def add(self, record: Record) -> None:
+        """Append a finished part, and wait until it is on the disk.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.require_present()
+        try:
+            self._file.write(f"{json.dumps(record)}\n".encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"{shown(self._folder)} cannot be written ({error.strerror}). Free some space.") from error
+
+    def require_present(self) -> None:
+        """Raise OutputError if the output folder was removed or replaced during the run."""
+        if not self.is_present():
+            raise OutputError(
+                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and leave the folder."
+            )
+
+    def is_present(self) -> bool:
+        """Return whether the output folder is still the one that the run started with."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
+    def records(self) -> Iterator[Record]:
+        """Read the finished parts, in the order in which they were added."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            for line in file:
+                with suppress(ValueError):
+                    record = json.loads(line)
+                    if isinstance(record, dict) and "kind" in record:
+                        yield record
+
+    def close(self) -> None:
+        """Close the file, and let other processes write."""
+        if hasattr(self, "_file"):
+            with suppress(OSError):  # the disk may be full
+                self._file.close()
+        self._lock.release()
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Remove a last line without an end, so that the next one starts at the beginning of a line."""
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 4096)
+            file.seek(start)
+            if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+def _stored(path: Path) -> dict[str, str] | None:
+    """Return the arguments of the run in the folder; None if there is none."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    names = dict.fromkeys([*before, *now])
+    return [
+        f"{name} was {before.get(name, 'not stored')}, now {now.get(name, 'not used')}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]

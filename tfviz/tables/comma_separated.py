@@ -1,0 +1,21 @@
+"""Tables as CSV: UTF-8, with a header. Cells with several values contain JSON lists."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+
+from tfviz.row_columns import PREDICTION_COLUMNS, Row
+
+
+def content_of(rows: Iterable[Row]) -> bytes:
+    """Return the content of the file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, PREDICTION_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()})
+    # A file name that is not valid Unicode keeps its bytes.
+    return text.getvalue().encode("utf-8", "surrogateescape")

@@ -1,0 +1,13 @@
+"""Tables as JSON lines: one object per row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from tfviz.row_columns import Row
+
+
+def content_of(rows: Iterable[Row]) -> bytes:
+    """Return the content of the file."""
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()

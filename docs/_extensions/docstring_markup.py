@@ -13,6 +13,7 @@ _MARKUP = re.compile(r"(?<!\\)([*|]|_\b(?![A-Za-z]))")
 # Dicts have no docstring of their own.
 REGISTRIES = {
     "tfviz.METHODS": 'All methods: ``tfviz.METHODS["grad_cam"]`` is `tfviz.GradCAM`.',
+    "tfviz.SINKS": "All sinks of `tfviz.SnapshotCallback` by their keys.",
     "tfviz.METRICS": "All metrics by their keys, as `tfviz.evaluate` takes them.",
 }
 

@@ -19,7 +19,7 @@ of the two classes with the highest scores, if the method depends on the class.
 """
 
 EXAMPLE = '''\
-"""
+r"""
 {title}
 {underline}
 

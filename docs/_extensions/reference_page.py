@@ -53,7 +53,7 @@ def grouped() -> dict[str, list[str]]:
     for name in tfviz.__all__:
         if name.startswith("__"):
             continue
-        home = "tfviz.methods." if name in methods else tfviz._HOME_OF[name]
+        home = "tfviz.methods." if name in methods else tfviz._HOME_OF.get(name) or getattr(tfviz, name).__module__
         found[next(group for group, starts in GROUPS.items() if home.startswith(starts))].append(name)
     return {group: names for group, names in found.items() if names}
 

@@ -13,25 +13,15 @@ _PAGES = (
     (re.compile(r"\]\(\.\./examples/tutorials/GALLERY_HEADER\.rst"), "](/tutorials/index.rst"),
     (re.compile(r"\]\(\.\./examples/tutorials/(\w+)\.py"), r"](/tutorials/\1.rst"),
     (re.compile(r"\]\(\.\./examples/(models|jobs)/(\w+)\.py"), r"](/gallery/\1/\2.rst"),
-    (re.compile(r"\]\(\.\./examples/model_matrix\.md"), "](/model_matrix.md"),
     (re.compile(r"\]\(\.\./SECURITY\.md"), "](/security.md"),
 )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", lead_to_pages)
-    app.connect("source-read", without_absent_pages)
     return {"parallel_read_safe": True}
 
 
 def lead_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
     for link, replacement in _PAGES:
         source[0] = link.sub(replacement, source[0])
-
-
-def without_absent_pages(app: Sphinx, page: str, source: list[str]) -> None:
-    """Remove patterns such as "notebooks*" that match no page from the toctrees."""
-    if page == "index":
-        lines = source[0].splitlines()
-        kept = [line for line in lines if not line.endswith("*") or any(app.srcdir.glob(f"{line}.md"))]
-        source[0] = "\n".join(kept)

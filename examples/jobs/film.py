@@ -10,6 +10,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 import tfviz
 from tfviz.shapes import SAMPLES_DIR
@@ -24,4 +26,12 @@ folder = Path(tempfile.mkdtemp())
 snapshots = tfviz.SnapshotCallback(["grad_cam"], images, log_dir=folder / "run", every=1)
 network.fit(images, np.array([0, 1]), epochs=4, verbose=0, callbacks=[snapshots])
 film = tfviz.write_film(folder / "run", folder / "run.gif")
-print(film)
+print(f"{film.snapshots} snapshots, {film.pace.fps:g} per second")
+
+# %%
+# The last frame:
+
+with Image.open(film.path) as frames:
+    frames.seek(frames.n_frames - 1)
+    figure = Figure(figsize=(8, 3))
+    figure.subplots().imshow(frames.convert("RGB"))

@@ -7,9 +7,6 @@ stopped and resumed, and several machines can share it. Here it explains a dozen
 for ten million is the same.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,23 +14,16 @@ import numpy as np
 import pyarrow.dataset
 
 import tfviz
+from tfviz.cli.main import main
 from tfviz.shapes import SAMPLES_DIR
 
 results = Path(tempfile.mkdtemp()) / "results"
 
-
-def run(*arguments):
-    """Run the command line: the same as typing ``tfviz ...``."""
-    python_path = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "tfviz", *map(str, arguments)]
-    return subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": python_path}, capture_output=True, text=True)
-
-
 # %%
-# Start the job. Each shard becomes one file when it is complete, so a stopped job loses at most one
-# shard.
+# Start the job. In a terminal, this is ``tfviz job photos --method grad_cam --output results``. Each
+# shard becomes one file when it is complete, so a stopped job loses at most one shard.
 
-run("job", SAMPLES_DIR, "--method", "grad_cam", "--output", results)
+main(["job", str(SAMPLES_DIR), "--method", "grad_cam", "--output", str(results)])
 print(sorted(str(path.relative_to(results)) for path in results.rglob("*.parquet")))
 
 # %%

@@ -16,7 +16,10 @@ from support.explainers import KEYS, built
 from support.package_source import ROOT
 
 import tfviz
+from tfviz.cli.explainers import explainers_for
+from tfviz.cli.terminal import let_memory_grow
 from tfviz.graph.operations import Normalization
+from tfviz.metrics.sources import _named
 
 FEW = ("grad_cam", "guided_backprop", "excitation_backprop", "visual_backprop")
 
@@ -60,6 +63,14 @@ def test_a_layer_next_to_a_normalization_keeps_its_meaning(key: str, layer: str,
 def test_merged_normalizations_stay_merged(residual: keras.Model) -> None:
     explainer, images = tfviz.ExcitationBackprop(residual, merge_batch_norm=True), networks.pictures(residual)
     assert_equal(explainer.freeze()(images, 1), explainer(images, 1))
+
+
+def test_positive_kernels_are_held_unless_they_are_computed_in_each_call(residual: keras.Model) -> None:
+    explainer, images = tfviz.ExcitationBackprop(residual), networks.pictures(residual)
+    held, computed = explainer.freeze(), explainer.freeze(precompute=False)
+    assert_equal(computed(images, 1), held(images, 1))
+    counts = [len(one.excitation._positive_kernels) for one in (explainer, held, computed)]
+    assert counts == [0, 6, 0]
 
 
 def test_the_base_of_a_noisy_method_keeps_its_layer(residual: keras.Model) -> None:
@@ -168,6 +179,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from support import networks
 import tfviz
+from tfviz.cli.explainers import explainers_for
+from tfviz.cli.terminal import let_memory_grow
 from tfviz.methods import devices
 seen, run = set(), devices._Replica.run
 def noted(self, part):
@@ -194,3 +207,22 @@ def test_all_devices_share_the_batches_and_give_the_same_maps() -> None:
 def test_an_unknown_choice_of_devices_is_an_error(residual: keras.Model) -> None:
     with pytest.raises(tfviz.OptionError, match=r"`devices` must be \"all\" or None\. Received: 'gpu'"):
         tfviz.GradCAM(residual).explain(networks.pictures(residual), devices="gpu")
+
+
+# --- where weights cannot change ------------------------------------------------------------------
+
+
+def test_commands_and_evaluations_freeze_their_explainers(residual: keras.Model) -> None:
+    (explainer,) = explainers_for(residual, ["grad_cam"], {}, 4, print)
+    assert explainer.is_frozen
+    assert _named(residual, "grad_cam", None, False).is_frozen
+
+
+def test_gpu_memory_grows_only_in_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown: list[tuple[str, bool]] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0", f"{kind} 1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu, on)))
+    let_memory_grow()
+    assert grown == [("GPU 0", True), ("GPU 1", True)]
+    users = [path for path in ROOT.rglob("*.py") if "set_memory_growth" in path.read_text(encoding="utf-8")]
+    assert [path.relative_to(ROOT).as_posix() for path in users] == ["cli/terminal.py"]

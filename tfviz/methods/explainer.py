@@ -119,7 +119,7 @@ class Explainer(abc.ABC):
         """The values of the graph that the maps belong to, other than the images."""
         return []
 
-    def freeze(self, dtype: str = "float32") -> Explainer:
+    def freeze(self, dtype: str = "float32", *, precompute: bool = True) -> Explainer:
         """Return the same explainer with the model's weights as constants, which is faster.
 
         Changes to the model after this call have no effect on the result. BatchNormalizations are
@@ -131,6 +131,8 @@ class Explainer(abc.ABC):
         Args:
             dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
                 costs accuracy and is faster only on processors that support it.
+            precompute: whether excitation backprop holds the positive part of each kernel, which
+                needs as much memory as the weights. False computes it in each call.
 
         Returns:
             The frozen explainer.
@@ -147,7 +149,7 @@ class Explainer(abc.ABC):
                 f"{type(self.model).__name__}. Use the explainer as it is."
             )
         self._read_again_if_changed()
-        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
+        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype, precompute=precompute))
 
     def replica(self) -> Explainer:
         """Return the same explainer with copies of the weights on the current device.
@@ -155,8 +157,8 @@ class Explainer(abc.ABC):
         Returns:
             The replica. Unlike that of `freeze`, its computation is the same to the last bit.
         """
-        dtype, fold = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
-        return self._on(ConstantModel(self.read, self.explained, dtype, fold=fold))
+        form = self.read.form if isinstance(self.read, ConstantModel) else (None, False, False)
+        return self._on(ConstantModel(self.read, self.explained, *form))
 
     def _on(self, constant: ConstantModel) -> Explainer:
         """Return the same explainer with constant weights."""

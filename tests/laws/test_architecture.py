@@ -22,7 +22,7 @@ import tfviz
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
+    ["method_looks", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals", "variable_copies"],
     ["images", "shapes"],
     ["seeds"],
     ["against", "target_functions"],

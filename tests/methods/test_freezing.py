@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from support.package_source import ROOT
 import tfviz
 from tfviz.cli.explainers import explainers_for
 from tfviz.cli.terminal import let_memory_grow
+from tfviz.export import saved_model
 from tfviz.graph.operations import Normalization
 from tfviz.metrics.sources import _named
 
@@ -65,12 +67,18 @@ def test_merged_normalizations_stay_merged(residual: keras.Model) -> None:
     assert_equal(explainer.freeze()(images, 1), explainer(images, 1))
 
 
-def test_positive_kernels_are_held_unless_they_are_computed_in_each_call(residual: keras.Model) -> None:
+def test_positive_kernels_are_computed_once(residual: keras.Model) -> None:
     explainer, images = tfviz.ExcitationBackprop(residual), networks.pictures(residual)
-    held, computed = explainer.freeze(), explainer.freeze(precompute=False)
-    assert_equal(computed(images, 1), held(images, 1))
-    counts = [len(one.excitation._positive_kernels) for one in (explainer, held, computed)]
-    assert counts == [0, 6, 0]
+    frozen = explainer.freeze()
+    held = frozen.excitation._positive_kernels
+    assert not held
+    frozen(images, 1)
+    first = dict(held)
+    frozen(images, [1, 2])
+    assert len(first) == 7
+    assert held == first
+    explainer(images, 1)
+    assert not explainer.excitation._positive_kernels
 
 
 def test_the_base_of_a_noisy_method_keeps_its_layer(residual: keras.Model) -> None:
@@ -135,7 +143,9 @@ def state(model: keras.Model) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_model_is_unchanged_also_after_an_exception(dtype: str, residual: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_unchanged_also_after_an_exception(
+    dtype: str, residual: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, images = state(residual), networks.pictures(residual)
     frozen = tfviz.GradCAM(residual).freeze(dtype)
     frozen(images)
@@ -216,6 +226,18 @@ def test_commands_and_evaluations_freeze_their_explainers(residual: keras.Model)
     (explainer,) = explainers_for(residual, ["grad_cam"], {}, 4, print)
     assert explainer.is_frozen
     assert _named(residual, "grad_cam", None, False).is_frozen
+
+
+@pytest.mark.parametrize(
+    ("key", "freeze", "is_frozen"), [("grad_cam", True, True), ("grad_cam", False, False), (FEW[2], True, False)]
+)
+def test_exports_freeze_unless_a_rule_reads_kernels(
+    key: str, freeze: bool, is_frozen: bool, residual: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(saved_model, "write", lambda explainer, folder, manifest, **options: seen.append(explainer))
+    tfviz.METHODS[key](residual).export(tmp_path / "x", freeze=freeze)
+    assert [one.is_frozen for one in seen] == [is_frozen]
 
 
 def test_gpu_memory_grows_only_in_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def explainers_for(
             explainer = _built(method, model, options, classes)
             if method not in required:
                 _require_few_rows(explainer)
-            built.append(explainer.freeze())  # a command never changes the weights
+            built.append(explainer)
         except _UNSUITABLE as error:
             named: TfvizError = type(error)(f"{method.key}: {error}")
             if method in required:

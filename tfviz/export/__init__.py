@@ -102,8 +102,8 @@ def export(
         preprocessing: the model's preprocessing, as for `load_model`. None means the known one.
         labels: the names of the classes, as for `load_model`. None means the known ones.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
-            `Explainer.freeze`). It is faster, but the weights no longer have the model's names and
-            shapes.
+            `Explainer.freeze`). Excitation backprop reads each kernel besides its folded form, so
+            it is exported as it is, and each weight is stored once.
         **options: the format's own options (see `write` in its module).
 
     Returns:
@@ -122,8 +122,8 @@ def export(
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
-    if freeze and is_model(explainer.model):
-        explainer = explainer.freeze(precompute=False)  # each weight is stored once
+    if freeze and is_model(explainer.model) and not explainer.reads_kernels:
+        explainer = explainer.freeze()
     with _LOCK:
         folder = folders.destination(path, overwrite=overwrite)
         module.check(explainer, **options)

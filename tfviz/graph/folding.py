@@ -28,14 +28,13 @@ from tfviz.graph.operations import Linear, Normalization
 _Compute = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
-def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, *, precompute: bool = True) -> Graph:
+def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None) -> Graph:
     """Return the graph with constant linear maps and folded BatchNormalizations.
 
     Args:
         graph: the graph, whose weights are read now.
         keep: values whose meaning must not change.
         dtype: the dtype to compute in. None means that of each layer.
-        precompute: whether rules may hold what they compute from the weights alone.
     """
     pairs = _pairs(graph, keep)
     between = {step.outputs[0]: Value(step.outputs[0].shape, step.outputs[0].dtype) for step in pairs}
@@ -45,7 +44,7 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, *, p
         if step in norms:
             step = replace(step, inputs=(between[step.inputs[0]],), compute=_masked(step, list))
         elif _is_foldable_map(step):
-            step = _constant_map(step, pairs.get(step), dtype, precompute)
+            step = _constant_map(step, pairs.get(step), dtype)
             step = replace(step, outputs=(between.get(step.outputs[0], step.outputs[0]),))
         elif _is_constant_norm(step):
             step = _constant_norm(step, dtype)
@@ -83,7 +82,7 @@ def _computes_in_float32(step: Step) -> bool:
     return not step.time_axes and getattr(step.layer, "compute_dtype", "float64") != "float64"
 
 
-def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: str | None, precompute: bool) -> Step[Linear]:
+def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: str | None) -> Step[Linear]:
     linear, dtype = step.operation, dtype or step.layer.compute_dtype
     kernel = plain = linear.read_kernel("float32")
     bias = linear.read_bias("float32") if linear.read_bias else None
@@ -101,7 +100,7 @@ def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: s
     def read_kernel(dtype: str) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(original), dtype)
 
-    operation = replace(linear, read_kernel=read_kernel, is_constant=precompute)
+    operation = replace(linear, read_kernel=read_kernel, is_constant=True)
     return replace(step, operation=operation, compute=_masked(step, compute))
 
 

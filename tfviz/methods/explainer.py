@@ -61,6 +61,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
+    reads_kernels: bool = False  # whether rules read kernels besides the steps that apply them
     takes_copies: ClassVar[bool] = False  # whether it runs many perturbed copies of each image
     options: dict[str, Any]
 
@@ -119,7 +120,7 @@ class Explainer(abc.ABC):
         """The values of the graph that the maps belong to, other than the images."""
         return []
 
-    def freeze(self, dtype: str = "float32", *, precompute: bool = True) -> Explainer:
+    def freeze(self, dtype: str = "float32") -> Explainer:
         """Return the same explainer with the model's weights as constants, which is faster.
 
         Changes to the model after this call have no effect on the result. BatchNormalizations are
@@ -131,8 +132,6 @@ class Explainer(abc.ABC):
         Args:
             dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
                 costs accuracy and is faster only on processors that support it.
-            precompute: whether excitation backprop holds the positive part of each kernel, which
-                needs as much memory as the weights. False computes it in each call.
 
         Returns:
             The frozen explainer.
@@ -149,7 +148,7 @@ class Explainer(abc.ABC):
                 f"{type(self.model).__name__}. Use the explainer as it is."
             )
         self._read_again_if_changed()
-        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype, precompute=precompute))
+        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
 
     def replica(self) -> Explainer:
         """Return the same explainer with copies of the weights on the current device.
@@ -157,7 +156,7 @@ class Explainer(abc.ABC):
         Returns:
             The replica. Unlike that of `freeze`, its computation is the same to the last bit.
         """
-        form = self.read.form if isinstance(self.read, ConstantModel) else (None, False, False)
+        form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
         return self._on(ConstantModel(self.read, self.explained, *form))
 
     def _on(self, constant: ConstantModel) -> Explainer:

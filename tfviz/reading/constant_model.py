@@ -20,10 +20,9 @@ class ConstantModel(ReadModel):
         keep: values whose meaning must not change, because a method explains them.
         dtype: the dtype to compute in. None means that of each layer.
         fold: whether to fold BatchNormalizations, which changes the rounding.
-        precompute: whether rules may hold what they compute from the folded weights alone.
 
     Attributes:
-        form: `dtype`, `fold` and `precompute`.
+        form: `dtype` and `fold`.
     """
 
     def __init__(
@@ -32,17 +31,16 @@ class ConstantModel(ReadModel):
         keep: Collection[Value],
         dtype: str | None = None,
         fold: bool = True,
-        precompute: bool = True,
     ) -> None:
         super().__init__(live.model, live.graph)
-        self.form = dtype, fold, precompute
+        self.form = dtype, fold
         if isinstance(live, ConstantModel):
             self._copies, self._unfolded = live._copies.copied(), live._unfolded
         else:
             self._copies = VariableCopies(keras_internals.tensorflow_variables(live.model))
             self._unfolded = live.graph
         with self.tracing():
-            self.graph = folded(self._unfolded, keep, dtype, precompute=precompute) if fold else self._unfolded
+            self.graph = folded(self._unfolded, keep, dtype) if fold else self._unfolded
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from support.explainers import KEYS, built
 from support.package_source import ROOT
 
 import tfviz
-from tfviz.cli.explainers import explainers_for
+from tfviz.cli.plan import plan_for
 from tfviz.cli.terminal import let_memory_grow
 from tfviz.export import saved_model
 from tfviz.graph.operations import Normalization
@@ -189,8 +190,6 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from support import networks
 import tfviz
-from tfviz.cli.explainers import explainers_for
-from tfviz.cli.terminal import let_memory_grow
 from tfviz.methods import devices
 seen, run = set(), devices._Replica.run
 def noted(self, part):
@@ -223,8 +222,9 @@ def test_an_unknown_choice_of_devices_is_an_error(residual: keras.Model) -> None
 
 
 def test_commands_and_evaluations_freeze_their_explainers(residual: keras.Model) -> None:
-    (explainer,) = explainers_for(residual, ["grad_cam"], {}, 4, print)
-    assert explainer.is_frozen
+    options = dict.fromkeys(("preprocess", "labels", "image_size", "layer", "backgrounds"))
+    args = Namespace(model="shapes", weights="imagenet", method=["grad_cam"], target=["top"], **options)
+    assert [one.is_frozen for one in plan_for(args, print).explainers] == [True]
     assert _named(residual, "grad_cam", None, False).is_frozen
 
 

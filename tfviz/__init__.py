@@ -49,9 +49,11 @@ if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the t
     from tfviz.render import contact_sheet as contact_sheet
     from tfviz.render import overlay as overlay
     from tfviz.render import plot as plot
+    from tfviz.render import show as show
     from tfviz.snapshots.callback import SnapshotCallback as SnapshotCallback
     from tfviz.snapshots.faults import SnapshotWarning as SnapshotWarning
-    from tfviz.snapshots.sinks import Sink as Sink
+    from tfviz.snapshots.image_choice import images_from as images_from
+    from tfviz.snapshots.sinks import *  # noqa: F403 - the classes of the registry
     from tfviz.target_functions.detection import Detection as Detection
     from tfviz.target_functions.reconstruction import ReconstructionError as ReconstructionError
     from tfviz.target_functions.similarity import Similarity as Similarity
@@ -70,14 +72,15 @@ _HOMES = {
     "tfviz.target_functions.reconstruction": ("ReconstructionError",),
     "tfviz.target_functions.similarity": ("Similarity",),
     "tfviz.snapshots.callback": ("SnapshotCallback",),
+    "tfviz.snapshots.image_choice": ("images_from",),
     "tfviz.snapshots.faults": ("SnapshotWarning",),
-    "tfviz.snapshots.sinks": ("Sink",),
+    "tfviz.snapshots.sinks": ("SINKS", "Sink"),
     "tfviz.export": ("load_explainer",),
     "tfviz.film.film": ("write_film",),
     "tfviz.explanations": ("explain", "explain_file"),
     "tfviz.metrics.sanity": ("sanity_check",),
     "tfviz.metrics.sanity_result": ("SanityCheck",),
-    "tfviz.render": ("overlay", "plot", "contact_sheet"),
+    "tfviz.render": ("overlay", "plot", "show", "contact_sheet"),
     "tfviz.models": ("load_model", "load_images"),
     "tfviz.images.preprocessing": ("Preprocessing",),
     "tfviz.images": ("read_image", "write_image"),
@@ -102,12 +105,13 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def _names() -> list[str]:
-    return [*sorted([*_HOME_OF, *_methods()]), "__version__"]
+    return [*sorted([*_HOME_OF, *_registered()]), "__version__"]
 
 
-def _methods() -> dict[str, type]:
+def _registered() -> dict[str, type]:
     """Return the registered classes, keyed by name. Importing them imports TensorFlow."""
-    return {cls.__name__: cls for cls in importlib.import_module("tfviz.methods").METHODS.values()}
+    registries = [importlib.import_module("tfviz.methods").METHODS, importlib.import_module("tfviz.snapshots.sinks").SINKS]
+    return {cls.__name__: cls for registry in registries for cls in registry.values()}
 
 
 if not TYPE_CHECKING:  # A type checker would assume that any name exists.
@@ -117,7 +121,7 @@ if not TYPE_CHECKING:  # A type checker would assume that any name exists.
             return _names()
         if name in _HOME_OF:
             value = getattr(importlib.import_module(_HOME_OF[name]), name)
-        elif name[:1].isupper() and name in (classes := _methods()):
+        elif name[:1].isupper() and name in (classes := _registered()):
             value = classes[name]
         else:
             raise AttributeError(f"module 'tfviz' has no attribute {name!r}")

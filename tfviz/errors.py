@@ -98,6 +98,9 @@ _EXTRAS = {
     "digits": "scikit-learn",
     "tensorboard": "tensorboard",
     "viewer": "fastapi uvicorn",
+    "wandb": "wandb pillow",
+    "mlflow": "mlflow-skinny pillow",
+    "trackio": "trackio",
     "film": "av",
     "stablehlo": "jax",
     "litert": "ai-edge-litert",
@@ -105,6 +108,7 @@ _EXTRAS = {
     "kerashub": "keras-hub",
     "jobs": "pyarrow",
     "ray": "pyarrow ray pandas fsspec",
+    "docs": "fastapi uvicorn av pyarrow sphinx myst-parser sphinx-gallery sphinx-design pydata-sphinx-theme pillow",
     "cloud": "pyarrow fsspec gcsfs s3fs",
 }
 

@@ -21,6 +21,8 @@ from keras.src.models.functional import Functional
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 from keras.src.saving.serialization_lib import SafeModeScope
 
+from tfviz.variable_copies import variable_to_read
+
 if TYPE_CHECKING:
     from keras.src.ops.node import Node
 
@@ -113,6 +115,20 @@ def owns_variables(layer: keras.Layer) -> bool:
     return bool(own_variables(layer))
 
 
+@contextmanager
+def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
+    """Let a model's float32 layers compute in another dtype within the block, as mixed precision does."""
+    policy = keras.DTypePolicy(f"mixed_{dtype}")
+    before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
+    try:
+        for attributes, _ in before:
+            attributes["_dtype_policy"] = policy  # past Keras' tracking of changes
+        yield
+    finally:
+        for attributes, own in before:
+            attributes["_dtype_policy"] = own
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -202,6 +218,22 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 # --- keeping the user's model unchanged ---------------------------------------------------------
 
 
+class _Scope(keras.StatelessScope):
+    """A scope without assignments, in which Keras reads the copies of variables if there are any."""
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        assigned, own = super().get_current_value(variable), variable._value
+        if assigned is not None or not isinstance(own, tf.Variable):
+            return assigned
+        copy = variable_to_read(own)
+        return None if copy is own else tf.convert_to_tensor(copy)
+
+
+def tensorflow_variables(model: keras.Model) -> list[tf.Variable]:
+    """Return the TensorFlow variables behind a model's weights and states."""
+    return [variable._value for variable in model.variables]
+
+
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
     """Undo side effects of layer calls in the block, such as added losses and assigned variables.
@@ -212,7 +244,7 @@ def untouched(model: object) -> Iterator[None]:
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
     # An unbuilt layer creates its weights in its first call, and keeps them.
-    with keras.StatelessScope() if getattr(model, "built", True) else nullcontext():
+    with _Scope() if getattr(model, "built", True) else nullcontext():
         try:
             yield
         finally:

@@ -22,7 +22,17 @@ import tfviz
 # From the bottom up. A module imports from its own floor or from below.
 FLOORS = [
     ["errors"],
-    ["method_looks", "row_columns", "numerics", "nesting", "atomic_files", "keras_internals", "tensorflow_internals"],
+    [
+        "method_looks",
+        "notebooks",
+        "row_columns",
+        "numerics",
+        "nesting",
+        "atomic_files",
+        "keras_internals",
+        "tensorflow_internals",
+        "variable_copies",
+    ],
     ["images", "shapes"],
     ["seeds"],
     ["against", "target_functions"],
@@ -34,16 +44,17 @@ FLOORS = [
     ["methods"],
     ["render"],
     ["metrics"],
-    ["explanations", "image_rows"],
+    ["explanations", "image_rows", "panels"],
     ["runs"],
     ["snapshots", "export"],
     ["viewer", "film"],
+    ["explorer"],
     ["cli", "jobs", "tables"],
     ["__main__"],
 ]
-# Users expect Explainer.export and explain_files to be methods. They import what they need on the
-# first call.
-DOORS = {("tfviz.methods.explainer", "tfviz.export"), ("tfviz.methods.explainer", "tfviz.image_rows")}
+# Users expect Explainer.export, explain_files and show to be methods. They import what they need on
+# the first call.
+DOORS = {("tfviz.methods.explainer", f"tfviz.{module}") for module in ("export", "image_rows", "panels")}
 
 
 def floor(module: str) -> int:

@@ -196,10 +196,10 @@ def test_visual_backprop_requires_activations() -> None:
 def test_visual_backprop_names_an_unsupported_operation() -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu")(inputs)
-    x = layers.ReLU()(layers.Resizing(5, 5, name="resize")(x))
+    x = layers.ReLU()(layers.AdaptiveAveragePooling2D(5, name="shrink")(x))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
     explainer = tfviz.VisualBackProp(model)
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"'resize' \(Resizing\), from \(5, 5\) to \(6, 6\)"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"'shrink' \(AdaptiveAveragePooling2D\), from \(5, 5\) to \(6, 6\)"):
         explainer(networks.pictures(model))
 
 

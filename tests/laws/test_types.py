@@ -13,6 +13,7 @@ import pytest
 import tfviz
 
 ROOT = Path(tfviz.__file__).parent
+REGISTRIES = ("tfviz.methods", "tfviz.snapshots.sinks")
 MOST_ANY = 0.1  # as a fraction of all parameters
 SCRIPT = """
 import tfviz
@@ -56,15 +57,17 @@ def test_type_checkers_see_the_lazily_imported_names() -> None:
     (block,) = [n for n in tree.body if isinstance(n, ast.If) and isinstance(n.test, ast.Name)]
     imports = [one for one in block.body if isinstance(one, ast.ImportFrom)]
     seen = {(one.module, alias.name) for one in imports for alias in one.names}
-    named = {(module, name) for module, names in tfviz._HOMES.items() for name in names if module != "tfviz.methods"}
-    assert seen == named | {("tfviz.methods", "*")}
+    named = {(module, name) for module, names in tfviz._HOMES.items() for name in names if module not in REGISTRIES}
+    assert seen == named | {(module, "*") for module in REGISTRIES}
 
 
-def test_type_checkers_see_the_registry_and_nothing_else_of_its_module() -> None:
+@pytest.mark.parametrize("module", REGISTRIES)
+def test_type_checkers_see_the_registry_and_nothing_else_of_its_module(module: str) -> None:
     """Each row of the registry is `from … import GradCAM as GradCAM`, which `import *` exports."""
-    tree = ast.parse((ROOT / "methods" / "__init__.py").read_text("utf-8"))
+    tree = ast.parse(ROOT.parent.joinpath(*module.split("."), "__init__.py").read_text("utf-8"))
     imported = {alias.asname for one in tree.body if isinstance(one, ast.ImportFrom) for alias in one.names if alias.asname}
-    assert imported == {"METHODS", *(cls.__name__ for cls in tfviz.METHODS.values())}
+    classes = {cls.__name__ for cls in {"tfviz.methods": tfviz.METHODS, "tfviz.snapshots.sinks": tfviz.SINKS}[module].values()}
+    assert imported | {"METHODS", "SINKS"} == {*tfviz._HOMES[module], "METHODS", "SINKS", *classes}
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("", ""), ("tfviz.GradCAM(model, layr=1)", "layr"), ("tfviz.GradCam", "GradCam")])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
-from support import networks, reference
+from support import networks, reference, rewritten
 from support.reference.windows import Window
 
 import tfviz
@@ -132,6 +132,30 @@ def test_pixels_are_tracked_exactly_in_any_compute_dtype(policy: str) -> None:
     want = images[..., 0] ** 2
     want = (want - want.min()) / (want.max() - want.min())
     np.testing.assert_allclose(tfviz.VisualBackProp(model)(images), want, atol=0.01)
+
+
+RESIZES = {
+    "larger": lambda x: layers.Resizing(20, 7)(x),
+    "twice as large": lambda x: layers.UpSampling2D(2, interpolation="bilinear")(x),
+    "nearest": lambda x: layers.Resizing(7, 20, interpolation="nearest")(x),
+    "smoothed": lambda x: layers.Resizing(5, 5, antialias=True)(x),
+    "with the aspect ratio": lambda x: layers.Resizing(9, 9, crop_to_aspect_ratio=True)(x),
+    "padded": lambda x: layers.Resizing(20, 9, pad_to_aspect_ratio=True)(x),
+    "cropped": lambda x: layers.CenterCrop(7, 5)(x),
+    # the image-level branch of DeepLab
+    "a global mean": lambda x: x + layers.Resizing(*SIZE)(layers.GlobalAveragePooling2D(keepdims=True)(x)),
+}
+
+
+@pytest.mark.parametrize("name", RESIZES)
+def test_the_mask_of_a_resized_map_goes_to_the_pixels_that_were_read(name: str) -> None:
+    model = network(RESIZES[name])
+    images = networks.pictures(model)
+    got = tfviz.VisualBackProp(model)(images)
+    np.testing.assert_allclose(tfviz.with_visual_backprop(model)(images)[1], got, atol=1e-5)
+    with rewritten.Masks(model) as second:
+        (want,) = second.masks(images)
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_a_mask_returns_through_a_move_inside_a_time_distributed() -> None:

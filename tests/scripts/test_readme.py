@@ -55,7 +55,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the repository, with a .venv that uses the packages of this Python."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("tfviz", "scripts", "examples", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build"))
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"export PATH={shlex.quote(str(programs))}:$PATH\n")

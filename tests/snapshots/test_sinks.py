@@ -92,8 +92,6 @@ def test_tensorboard_finds_images_and_scalars_at_their_steps(tmp_path: Path, eag
 
 
 def test_the_viewer_argument_creates_a_viewer_sink(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz.snapshots.sinks import viewer
-
     made: list[tuple[str, str | None]] = []
 
     class Recorded(Recorder):
@@ -101,13 +99,13 @@ def test_the_viewer_argument_creates_a_viewer_sink(tmp_path: Path, eager: Eager,
             super().__init__()
             made.append((url, token))
 
-    monkeypatch.setattr(viewer, "ViewerSink", Recorded)
+    monkeypatch.setattr("tfviz.snapshots.sinks.arguments.ViewerSink", Recorded)
     eager.fit(eager.callback(tmp_path, viewer="http://127.0.0.1:1337", token="secret"))
     assert made == [("http://127.0.0.1:1337", "secret")]
 
 
-def test_a_row_of_sinks_needs_no_argument_of_the_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfviz.snapshots import sinks
-
-    monkeypatch.setitem(sinks.SINKS, "text_file", lambda *_: pytest.fail("nobody asked for it"))
-    assert sinks.sinks_for(tmp_path, {"tensorboard": None, "viewer": None}, None, []) == []
+def test_a_row_of_sinks_makes_the_class_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new sink needs its file and its row, and neither a public name nor an argument."""
+    monkeypatch.setitem(tfviz.SINKS, "recorder", Recorder)
+    assert tfviz.Recorder is Recorder and "Recorder" in tfviz.__all__
+    monkeypatch.delitem(vars(tfviz), "Recorder")

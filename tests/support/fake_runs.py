@@ -83,10 +83,18 @@ class FakeTrainer:
         for _ in range(count):
             if with_pictures:
                 self._draw()
-            lines.append(json.dumps(record_of(self.number, self.images, self.total, **{"time": time.time(), **fields})))
+            record = record_of(self.number, self.images, self.total, time=time.time())
+            lines.append(json.dumps({**record, **fields}))
             self.number += 1
         with (self.folder / "snapshots.jsonl").open("a", encoding="utf-8") as index:
             index.write("".join(line + "\n" for line in lines))
+
+    def snap_images(self, positions: list[int], classes: list[int]) -> None:
+        """Write a snapshot with its own images, as in a run that re-chooses them."""
+        folder = self.folder / "pictures" / f"{self.number:08d}" / "_images"
+        for image, position in enumerate(positions):
+            _write(folder / f"{image}.png", png_of(255 - image_of(position, self.size)))
+        self.snap(images=positions, true_classes=classes)
 
     def _draw(self) -> None:
         for method, (key, _) in enumerate(METHODS):

@@ -224,6 +224,11 @@ class Matrix:
     # --- excitation
 
     def _excitation_backprop(self) -> str:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* lost more than half of the probability")  # The cell says how much.
+            return self._excitation()
+
+    def _excitation(self) -> str:
         with rewritten.Excitation(self.twin) as second:
             at_cuts, (want,) = second.back(self.images.astype(np.float64), lambda outputs: self.seed, at=None)
             lost = {name: amount / len(self.images) for name, amount in second.lost.items()}

@@ -28,6 +28,7 @@ MOVING = (
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "GetItem", "Squeeze", "ExpandDims", "Transpose", "Pad"),
     *(f"{name}{n}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (1, 2, 3)),
 )
+RESIZING = ("Resizing", "CenterCrop", "UpSampling2D")
 RELU_NAMES = ("relu", "relu6", "Relu", "Relu6", "ReLU")
 
 Share = Callable[[Any], Sequence[Any]]
@@ -388,9 +389,18 @@ class Masks(Rewritten):
         if kind == "Multiply" and len(inputs) > 1:
             gated = gated_input(inputs)
             return redirected(output, inputs, lambda p: [p if i == gated else tf.zeros_like(x) for i, x in enumerate(inputs)])
+        if kind in RESIZING:
+            return redirected(output, inputs, lambda p: [self._mean_of_readers(operation, inputs[0], p)])
         if kind in MOVING:
             return output
         return self._windowed(operation, inputs, output, is_map=False)
+
+    def _mean_of_readers(self, operation: Any, x: Any, p: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            tape.watch(x)
+            output = type(operation).call(operation, x)
+        total, count = (tape.gradient(output, x, output_gradients=seed) for seed in (p, tf.ones_like(p)))
+        return tf.math.divide_no_nan(total, count)
 
     def _windowed(self, operation: Any, inputs: list[Any], output: Any, is_map: bool) -> Any:
         size = getattr(operation, "kernel_size", getattr(operation, "pool_size", None))

@@ -1,4 +1,4 @@
-"""The files of the page are consistent with each other and with tfviz, and work offline."""
+"""The files of each page are consistent with each other and with tfviz, and work offline."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ import tfviz
 from tfviz.render.colors import MEANINGS, STYLES, ramp
 from tfviz.viewer.assets import read_assets
 
-FOLDER = Path(tfviz.__file__).parent / "viewer" / "page"
-SCRIPTS = sorted(path.name for path in FOLDER.glob("*.js"))
+PACKAGE = Path(tfviz.__file__).parent
+FOLDER, EXPLORER = PACKAGE / "viewer" / "page", PACKAGE / "explorer" / "page"
+FILES = [*sorted(FOLDER.iterdir()), *sorted(EXPLORER.iterdir())]
 
 
 def text(name: str) -> str:
     return (FOLDER / name).read_text("utf-8")
 
 
-def test_all_files_are_served_with_distinct_tags() -> None:
-    assets = read_assets()
-    assert set(assets) == {path.name for path in FOLDER.iterdir()}
+@pytest.mark.parametrize("folder", [FOLDER, EXPLORER], ids=["viewer", "explorer"])
+def test_all_files_are_served_with_distinct_tags(folder: Path) -> None:
+    assets = read_assets(folder)
+    shared = {"sign_in.html", "style.css", "icon.svg", "elements.js", "words.js"}
+    assert set(assets) == {path.name for path in folder.iterdir()} | shared
+    assert set(read_assets()) == {path.name for path in FOLDER.iterdir()}
     assert len({asset.tag for asset in assets.values()}) == len(assets)
     assert assets["style.css"].content == (FOLDER / "style.css").read_bytes()
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir()))
-def test_no_file_needs_the_internet_or_violates_the_security_policy(name: str) -> None:
-    content = text(name).replace("http://www.w3.org/2000/svg", "")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parents[1].name} {path.name}")
+def test_no_file_needs_the_internet_or_violates_the_security_policy(path: Path) -> None:
+    content = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|//[a-z]+\.", content)
     assert not re.search(r'\sstyle="|\son[a-z]+="|<style|<script>|\beval\(|innerHTML|javascript:', content)
 
 
-def test_all_referenced_files_and_ids_exist() -> None:
-    page = text("index.html")
-    named = re.findall(r'(?:href|src)="([^"#]+)"', page + text("sign_in.html"))
-    named += [
-        name
-        for script in SCRIPTS
-        for name in re.findall(r'from "\./([^"]+)"|import "\./([^"]+)"', text(script))
-        for name in name
-        if name
-    ]
-    assert set(named) <= set(read_assets())
-    assert set(re.findall(r'modulepreload" href="([^"]+)"', page)) == set(SCRIPTS) - {"main.js"}
+@pytest.mark.parametrize("folder", [FOLDER, EXPLORER], ids=["viewer", "explorer"])
+def test_all_referenced_files_and_ids_exist(folder: Path) -> None:
+    assets = {name: asset.content.decode() for name, asset in read_assets(folder).items()}
+    page, scripts = assets["index.html"], {name: text for name, text in assets.items() if name.endswith(".js")}
+    named = re.findall(r'(?:href|src)="([^"#]+)"', page + assets["sign_in.html"])
+    for script in scripts.values():
+        named += [name for pair in re.findall(r'from "\./([^"]+)"|import "\./([^"]+)"', script) for name in pair if name]
+    assert set(named) <= set(assets)
+    assert set(re.findall(r'modulepreload" href="([^"]+)"', page)) == set(scripts) - {"main.js"}
     ids = set(re.findall(r'\bid="([^"]+)"', page))
-    used_ids = {name for script in SCRIPTS for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text(script))}
+    used_ids = {name for text in scripts.values() for name in re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', text)}
     assert used_ids <= ids
     assert len(re.findall(r'\bid="', page)) == len(ids)
 

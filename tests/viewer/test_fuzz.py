@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ pytest.importorskip("uvicorn")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fake_runs import METHODS, FakeTrainer, image_of, png_of, record_of, run_of
+from support.hostile_requests import Client, damaged, headers, part
 
 from tfviz.viewer.limits import Limits
 from tfviz.viewer.server import Viewer
@@ -32,28 +32,6 @@ QUICK = settings(
 )
 
 
-class Client:
-    """Sends requests on one connection, and reconnects when it breaks."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self.connection = http.client.HTTPConnection(viewer.host, viewer.port, timeout=20)
-
-    def ask(self, verb: str, address: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        try:
-            self.connection.request(verb, address, body, headers or {})
-            answer = self.connection.getresponse()
-            return answer.status, answer.read()
-        # a response before the end of a body closes the connection
-        except (OSError, http.client.HTTPException):
-            self.connection.close()
-            self.connection.request(verb, address, body, headers or {})
-            answer = self.connection.getresponse()
-            return answer.status, answer.read()
-
-    def found(self, address: str) -> Any:
-        return json.loads(self.ask("GET", address)[1])
-
-
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("runs")
@@ -65,12 +43,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         asking.connection.close()
 
 
-# Part of an address: arbitrary text, percent-encoded.
-part = (
-    st.text(max_size=12)
-    .map(lambda text: text.encode("utf-8", "surrogatepass"))
-    .map(lambda data: "".join(f"%{b:02x}" for b in data))
-)
 run_ids = st.sampled_from([KNOWN, SENT, NEW]) | part | st.text("0123456789abcdef", min_size=32, max_size=32)
 counts = st.integers(-5, 300).map(str) | st.integers().map(str) | part
 methods = st.sampled_from([key for key, _ in METHODS]) | part
@@ -86,11 +58,6 @@ addresses = st.one_of(
     st.lists(part, max_size=8).map(lambda parts: "/" + "/".join(parts)),
 )
 verbs = st.sampled_from(["GET", "PUT", "PUT", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "PATCH"])
-headers = st.dictionaries(
-    st.sampled_from(["Origin", "Authorization", "Cookie", "If-None-Match", "Accept-Encoding", "Content-Type", "Range"]),
-    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
-    max_size=2,
-)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
@@ -115,18 +82,9 @@ def nearly(draw: st.DrawFn, document: dict[str, Any]) -> bytes:
     return json.dumps(changed).encode("utf-8", "surrogatepass")
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Return a picture with some bytes replaced."""
-    data = bytearray(PNG)
-    for _ in range(draw(st.integers(0, 4))):
-        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-    return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
-
-
 bodies = st.one_of(
     st.binary(max_size=200),
-    damaged(),
+    damaged(PNG),
     nearly(run_of(SENT)),
     nearly(run_of(NEW)),
     nearly(record_of(0)),
@@ -165,7 +123,7 @@ def test_a_record_is_either_stored_faithfully_or_rejected(client: Client, body: 
 
 
 @QUICK
-@given(data=damaged())
+@given(data=damaged(PNG))
 def test_a_damaged_picture_is_rejected_or_decodable(client: Client, data: bytes) -> None:
     status, _ = client.ask("PUT", f"/api/runs/{SENT}/images/0.png", data)
     assert status == 204 if data == PNG else status in (204, 422)

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,13 @@ pytest.importorskip("httpx")
 playwright = pytest.importorskip("playwright.sync_api")
 playwright.expect.set_options(timeout=60_000)
 
+from support.browser import NARROW, WIDE, contrast  # noqa: E402
 from support.fake_runs import FakeTrainer, record_of  # noqa: E402
 from support.viewer_material import until  # noqa: E402
 
 from tfviz.viewer.server import Viewer  # noqa: E402
 
 ID, OTHER = "a" * 32, "b" * 32
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDE, NARROW = (1600, 900), (360, 740)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as tools:
-        running = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open pages. Any error in one, including violations of its security policy, fails the test."""
-    faults: list[str] = []
-    contexts = []
-
-    def opened(address: str, size: tuple[int, int] = WIDE, **options: Any) -> Any:
-        contexts.append(browser.new_context(viewport={"width": size[0], "height": size[1]}, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console",
-            lambda message: faults.append(message.text) if message.type == "error" and _is_fault(message.text) else None,
-        )
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def _is_fault(text: str) -> bool:
-    # a restarting viewer is briefly unavailable
-    return "Failed to load resource" not in text and "ERR_" not in text
 
 
 @pytest.fixture
@@ -313,9 +272,28 @@ def test_the_true_class_is_shown_with_whether_it_is_predicted(tmp_path: Path, op
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✓ predicted")
         page.locator("#slider").fill("2")
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
-        playwright.expect(page.locator(".truth")).to_have_count(1)
+        playwright.expect(page.locator(".truth").nth(1)).to_be_hidden()
         page.get_by_role("button", name="Enlarge image 1").click()
         playwright.expect(page.locator(".truth")).to_be_visible()
+
+
+def test_re_chosen_images_change_with_their_true_classes(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID, images=1)
+    for position, true_class in ((7, 4), (31, 2)):
+        trainer.snap_images([position], [true_class])
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        page = open_page(viewer.address)
+        card, source = page.locator(".card").first, page.locator(".picture img")
+        playwright.expect(card.locator(".truth")).to_be_hidden()
+        playwright.expect(source).to_have_attribute("src", re.compile("/images/0.png"))
+        for at, position, name in ((0, 7, "star"), (1, 31, "square")):
+            page.locator("#slider").fill(str(at))
+            playwright.expect(card.locator(".truth")).to_contain_text(f"True class: {name}")
+            playwright.expect(card.locator("figcaption").first).to_have_text(f"Image (no. {position} in the data)")
+            playwright.expect(source).to_have_attribute("src", re.compile(f"/pictures/{at}/_images/0.png"))
+            until(lambda: source.evaluate("(image) => image.complete && image.naturalWidth === 32"), "the image is loaded")
+            playwright.expect(card.locator(".history")).to_be_hidden()
 
 
 def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Path, open_page: Callable[..., Any]) -> None:
@@ -332,14 +310,17 @@ def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Pa
         playwright.expect(page.locator(".card").first).not_to_contain_text("nearly empty")
 
 
-@pytest.mark.parametrize("is_other", [True, False])
-def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
+@pytest.mark.parametrize(("is_other", "has_classes"), [(True, True), (False, True), (True, False)])
+def test_the_continuation_of_a_run_is_marked(
+    tmp_path: Path, open_page: Callable[..., Any], is_other: bool, has_classes: bool
+) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID, total=40)
     trainer.snap(10)
     predictions = record_of(9, total=40)["predictions"]
-    if is_other:
+    if has_classes and is_other:
         predictions = [{"class": one["class"], "score": one["score"] / 2} for one in predictions]
-    trainer.snap(when="start", step=90, logs={}, predictions=predictions)
+    fields = {} if has_classes else {"predictions": [None, None], "has_new_weights": is_other}
+    trainer.snap(**{"when": "start", "step": 90, "logs": {}, "predictions": predictions, **fields})
     trainer.snap(10)
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
@@ -354,6 +335,18 @@ def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable
         more = page.locator("#moment-more")
         expected = playwright.expect(more)
         (expected.to_contain_text if is_other else expected.not_to_contain_text)("different weights")
+
+
+def test_the_words_at_a_late_continuation_stay_inside_a_narrow_window(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(10)
+    trainer.snap(when="start", step=90, logs={})
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        words = open_page(viewer.address, NARROW).locator(".curve svg.strip text", has_text="new weights")
+        playwright.expect(words).to_be_visible()
+        box = words.bounding_box()
+        assert box["x"] + box["width"] <= NARROW[0] - 10
 
 
 def until_news(page: Any, run: str, count: int) -> None:
@@ -492,7 +485,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_is_legible_in_both_color_sche
         dock = page.locator("#time").bounding_box()
         assert first["y"] < dock["y"] - 150  # pictures show without scrolling
         assert page.locator(".card img").first.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
-        for place in ("#run-about", "#moment-main", ".card h3", "figcaption", ".prediction .label", "svg .tick"):
+        for place in ("#run-about", "#moment-main", ".card h2", "figcaption", ".prediction .label", "svg .tick"):
             assert contrast(page, place) >= 4.5, place
         picture = page.screenshot(path=tmp_path / "page.png")
         assert len(picture) > 10_000
@@ -512,25 +505,6 @@ def test_a_long_label_stays_inside_its_card(tmp_path: Path, open_page: Callable[
         assert len(rights) == 4 and max(rights) < card_right
 
 
-def contrast(page: Any, place: str) -> float:
-    """Return the contrast ratio of a text and its background. WCAG requires 4.5."""
-    colors = page.locator(place).first.evaluate("""(element) => {
-        const style = getComputedStyle(element);
-        let behind = element;
-        const isClear = (one) => getComputedStyle(one).backgroundColor === "rgba(0, 0, 0, 0)";
-        while (behind.parentElement && isClear(behind)) behind = behind.parentElement;
-        return [element instanceof SVGElement ? style.fill : style.color, getComputedStyle(behind).backgroundColor];
-    }""")
-    bright, dark = sorted((_luminance(color) for color in colors), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(color: str) -> float:
-    channels = [int(value) / 255 for value in re.findall(r"\d+", color)[:3]]
-    linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_page: Callable[..., Any]) -> None:
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
@@ -547,6 +521,8 @@ def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_pa
         assert page.locator("main, header, nav, section[aria-label]").count() >= 4
         page.keyboard.press("Tab")
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
+        narrow = open_page(viewer.address, NARROW)
+        playwright.expect(narrow.get_by_role("combobox", name="Speed")).to_be_visible()
         page.locator("body").press("?")
         playwright.expect(page.get_by_role("dialog")).to_contain_text("previous or next snapshot")
         page.keyboard.press("Escape")

@@ -4,13 +4,10 @@ data.
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import re
 import socket
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +20,7 @@ pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
 from support.fake_runs import FakeTrainer, image_of, png_of, record_of, run_of  # noqa: E402
+from support.hostile_requests import bomb, raw, sign_in  # noqa: E402
 from support.viewer_material import Sender, until  # noqa: E402
 
 from tfviz.errors import OptionError  # noqa: E402
@@ -55,19 +53,6 @@ def guarded(tmp_path: Path) -> Iterator[httpx.Client]:
     FakeTrainer(tmp_path / "here", ID).snap()
     with Viewer(tmp_path, port=0, token=TOKEN) as running, httpx.Client(base_url=running.address, timeout=20) as asking:
         yield asking
-
-
-def raw(viewer: Viewer, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    """Send a request without normalizing its address."""
-    connection = http.client.HTTPConnection(viewer.host, viewer.port, timeout=20)
-    connection.putrequest(method, path, skip_host="Host" in headers)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-        connection.putheader(name.replace("_", "-"), value)
-    connection.endheaders(body)
-    answer = connection.getresponse()
-    found = answer.status, answer.read()
-    connection.close()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +102,6 @@ def test_a_trainer_can_send_with_the_token_in_its_header(guarded: httpx.Client) 
     sender.open()
     sender.send()
     assert sender.state()["last"] == 0
-
-
-def sign_in(client: httpx.Client, token: str, **headers: str) -> httpx.Response:
-    return client.post("/", data={"token": token}, headers=headers)
 
 
 def test_signing_in_sets_a_cookie_that_allows_only_reading(guarded: httpx.Client) -> None:
@@ -403,17 +384,6 @@ def test_a_full_disk_is_reported_to_the_trainer_and_leaves_no_partial_data(
 
 
 # Form
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def bomb(side: int) -> bytes:
-    """Return a PNG with a large size in its header and few bytes of pixels."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 JPEG = cv2.imencode(".jpg", image_of(0))[1].tobytes()

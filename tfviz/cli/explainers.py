@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 
-from tfviz.errors import OptionError, TargetError, TfvizError, UnknownLayerError, UnsupportedModelError
-from tfviz.graph.layer_search import require_height_and_width
+from tfviz.errors import OptionError, TfvizError, UnknownLayerError
 from tfviz.method_looks import MOST_ROWS_OF_ALL
-from tfviz.methods import METHODS, ExcitationBackprop
+from tfviz.methods import METHODS
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named, takes
+from tfviz.methods.map_explainer import UNSUITABLE, map_explainer
 from tfviz.methods.row_counts import rows_per_image
 
 DEFAULT_METHODS = ("grad_cam", "guided_backprop")
-_UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
@@ -83,11 +81,11 @@ def explainers_for(
     skipped: list[TfvizError] = []
     for method in methods:
         try:
-            explainer = _built(method, model, options, classes)
+            explainer = map_explainer(method, model, options, classes)
             if method not in required:
                 _require_few_rows(explainer)
             built.append(explainer)
-        except _UNSUITABLE as error:
+        except UNSUITABLE as error:
             named: TfvizError = type(error)(f"{method.key}: {error}")
             if method in required:
                 raise named from error
@@ -128,19 +126,3 @@ def _require_some(built: Sequence[Explainer], skipped: Sequence[TfvizError], nam
         raise layer_errors[0]
     if not built:
         raise skipped[0]
-
-
-def _built(method: type[Explainer], model: keras.Model, options: Mapping[str, object], classes: int | None) -> Explainer:
-    if method.takes_target and classes is None:
-        raise TargetError(
-            "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
-            "function of the outputs as the target, or use visual_backprop, which takes no target."
-        )
-    if takes(method, "backgrounds") and "backgrounds" not in options:
-        raise OptionError("It compares the image with typical ones. Pass a folder of at least 8 of them: --backgrounds PATH.")
-    given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
-    explainer = method(model, **given)
-    # Excitation backprop also accepts layers whose maps cannot be drawn.
-    if "layer" in given and isinstance(explainer, ExcitationBackprop):
-        require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
-    return explainer

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import tfviz
-from tfviz.cli import evaluate, explain, export, film, job, layers, methods, render, watch
+from tfviz.cli import evaluate, explain, explore, export, film, job, layers, methods, render, watch
 from tfviz.cli.options import Parser, new_parser
 from tfviz.cli.signals import exit_code, stopping_on_signals
 from tfviz.cli.terminal import flush_standard_streams, open_standard_streams, print_line, warnings_as_notes
@@ -66,7 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command in ("explain", "evaluate") and not any(word.startswith("-") for word in rest):
+    if rest and args.command in ("explain", "evaluate", "explore") and not any(word.startswith("-") for word in rest):
         # argparse does not accept paths after an option.
         args.paths, rest = [*args.paths, *rest], []
     if rest:
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (explain, job, render, evaluate, methods, layers, export, watch, film):
+    for command in (explain, job, render, evaluate, methods, layers, export, explore, watch, film):
         command.add_parser(commands)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,38 @@ def add_backgrounds(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder of at least 8 typical images, which expected_gradients compares with; default: none",
     )
+
+
+def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None:
+    """Add --host, --port and --token.
+
+    Args:
+        parser: the command's parser.
+        port: the default port.
+        clients: what sends the token, for the help text.
+    """
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
+    parser.add_argument(
+        "--port", type=port_number, default=port, metavar="P", help="port to listen on; 0: any free port; default: %(default)s"
+    )
+    parser.add_argument(
+        "--token",
+        metavar="T",
+        help=f"secret that {clients} must send; required, with at least 16 characters, if other machines "
+        "can reach the host; default: the environment variable TFVIZ_TOKEN",
+    )
+
+
+def token_of(args: argparse.Namespace) -> str | None:
+    """Return the value of --token, or of the environment variable TFVIZ_TOKEN, or None."""
+    return args.token if args.token is not None else os.environ.get("TFVIZ_TOKEN") or None
+
+
+def port_number(text: str) -> int:
+    """Parse a port."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"Expected a port, 0 to 65535. Received: {text!r}.")
+    return int(text)
 
 
 def listed(text: str) -> list[str]:

@@ -86,7 +86,8 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     labels = labels_of(model)
     if classifier.classes == 1 and not labels.names:
         labels = Labels(("output",))  # A single number is not a class.
-    explainers = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
+    live = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
+    explainers = [explainer.freeze() for explainer in live]  # a command never changes the weights
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
@@ -113,7 +114,12 @@ def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, ob
 
 
 def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Load the images of `--backgrounds`, evenly spaced if there are many."""
+    """Load the images of `--backgrounds`."""
+    return np.asarray(load_images(background_files(path), preprocessing))
+
+
+def background_files(path: Path) -> list[Path]:
+    """Return the image files of `--backgrounds`, evenly spaced if there are many."""
     files = [found.path for found in find_images([path])]
     chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
-    return np.asarray(load_images([files[i] for i in chosen], preprocessing))
+    return [files[i] for i in chosen]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from pathlib import Path
 
+from tfviz.cli.options import add_server, token_of
 from tfviz.cli.terminal import print_line
 from tfviz.errors import shown
 
@@ -39,16 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.set_defaults(module="tfviz.cli.watch")
     parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of one or more runs; it need not exist yet")
-    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
-    parser.add_argument(
-        "--port", type=_port, default=1337, metavar="P", help="port to listen on; 0: any free port; default: %(default)s"
-    )
-    parser.add_argument(
-        "--token",
-        metavar="T",
-        help="secret that pages and training runs must send; required, with at least 16 characters, if other machines "
-        "can reach the host; default: the environment variable TFVIZ_TOKEN",
-    )
+    add_server(parser, port=1337, clients="pages and training runs")
     return parser
 
 
@@ -58,15 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("tfviz.viewer").setLevel(logging.INFO)
-    token = args.token if args.token is not None else os.environ.get("TFVIZ_TOKEN") or None
+    token = token_of(args)
     viewer = Viewer(args.log_dir, host=args.host, port=args.port, token=token)
     remark = "the page asks for the token; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Watching {shown(args.log_dir)}: {viewer.address}   ({remark})")
     viewer.run()
     return 0
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"Expected a port, 0 to 65535. Received: {text!r}.")
-    return int(text)

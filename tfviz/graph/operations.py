@@ -69,6 +69,9 @@ class Linear(Operation):
             kernel's output channels are not known.
         extent: the window of a convolution, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
+        read_bias: returns the current b, or None if there is none, in the dtype of the given name.
+            Without this function, the step may compute something other than f(x; W) + b.
+        is_constant: whether W never changes, so what follows from it can be computed once.
     """
 
     apply: LinearMap
@@ -76,6 +79,8 @@ class Linear(Operation):
     scale_outputs: Callable[[Kernel, tf.Tensor], Kernel] | None = None
     extent: Extent | None = None
     mixes_pixels: bool = False
+    read_bias: Callable[[str], tf.Tensor | None] | None = None
+    is_constant: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,11 +145,13 @@ class Normalization(Operation):
     Attributes:
         channel_scale: returns the inference factor per channel of the last axis, if it depends on
             no input.
+        channel_shift: returns what is added to each channel after that factor.
         is_batch_norm: whether it is a BatchNormalization, which can be folded into a linear map
             before it.
     """
 
     channel_scale: Callable[[], tf.Tensor] | None = None
+    channel_shift: Callable[[], tf.Tensor] | None = None
     is_batch_norm: bool = False
 
     @property
@@ -232,7 +239,7 @@ class Crop(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Upsampling by an integer factor per spatial axis."""
+    """Copying of each element by an integer factor per spatial axis."""
 
     factors: Sizes
 

@@ -232,23 +232,47 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
         raise OutputError(
             f"{shown(path)} cannot be written: its file extension is unknown. Use one of {', '.join(sorted(EXTENSIONS))}."
         )
-    try:
-        # Only sizes that a format does not support make OpenCV print. Other images are encoded in
-        # several threads at once.
-        with quiet_opencv() if max(rgb.shape) > _MOST_ENCODABLE_PX else nullcontext():
-            is_encoded, data = cv2.imencode(_ENCODER.get(extension, extension), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        is_encoded = False
-    if not is_encoded:
+    data = _encoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _ENCODER.get(extension, extension))
+    if data is None:
         raise OutputError(
             f"{shown(path)} cannot be written: OpenCV cannot encode an image of shape {rgb.shape} as {extension}. Write a .png "
             "instead."
         )
-    return write_atomically(path, data.tobytes())
+    return write_atomically(path, data)
 
 
 _MOST_ENCODABLE_PX = 16383  # WebP's limit; other formats accept more
 _ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Encode an image as PNG.
+
+    Args:
+        pixels: uint8 RGB (height, width, 3), or uint8 gray (height, width).
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        OutputError: OpenCV cannot encode the image.
+    """
+    data = _encoded(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), ".png")
+    if data is None:
+        raise OutputError(f"OpenCV cannot encode an image of shape {pixels.shape} as PNG. Reduce its size.")
+    return data
+
+
+def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
+    """Encode gray or BGR pixels. Return None if OpenCV cannot."""
+    try:
+        # Only sizes that a format does not support make OpenCV print. Other images are encoded in
+        # several threads at once.
+        with quiet_opencv() if max(pixels.shape) > _MOST_ENCODABLE_PX else nullcontext():
+            is_encoded, data = cv2.imencode(extension, pixels)
+    except cv2.error:
+        return None
+    return data.tobytes() if is_encoded else None
 
 
 def require_image(rgb: object) -> np.ndarray:

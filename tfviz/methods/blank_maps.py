@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfviz import keras_internals, targets
+from tfviz import targets
 from tfviz.errors import warn
 from tfviz.graph.backprop import Values, backpropagate, inputs_of, run
 from tfviz.graph.graph import Step, Value
@@ -80,7 +80,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
     """Return the reason for a map, or "" if the diagnosis fails, so that the map is not lost."""
     try:
-        with keras_internals.untouched(explainer.model):
+        with explainer.read.tracing():
             return reason()
     except Exception:
         return ""

@@ -19,7 +19,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from tfviz import targets
 from tfviz.errors import UnknownLayerError, UnsupportedModelError, warn
@@ -32,6 +34,8 @@ from tfviz.methods.explainer import Explainer, like_inputs
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
+
+_LEAST_PROBABILITY = 0.5  # that arrives without a warning
 
 
 class ExcitationBackprop(Explainer):
@@ -54,6 +58,7 @@ class ExcitationBackprop(Explainer):
     key: ClassVar[str] = "excitation_backprop"
     question: ClassVar[str] = "Where is the evidence for the class?"
     needs_layer: ClassVar[bool] = False
+    reads_kernels: bool = True
     contrastive: ClassVar[bool] = False
 
     def __init__(
@@ -103,6 +108,10 @@ class ExcitationBackprop(Explainer):
                 "that map."
             )
 
+    @property
+    def explained(self) -> list[Value]:
+        return self.at
+
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
@@ -110,6 +119,24 @@ class ExcitationBackprop(Explainer):
         if self.at[0] in self.graph.inputs:  # other inputs may have no rules
             found = {x: found.get(x, tf.zeros(tf.shape(image))) for x, image in zip(self.graph.inputs, images, strict=True)}
         return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
+
+    def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
+        """Warn once about maps that lost more than half of their probability."""
+        if self._has_warned_of_loss or self.contrastive or not _is_one_class(target):
+            return
+        maps = [np.asarray(one) for one in tree.flatten(attribution)]
+        arrived = np.sum([one.reshape(len(one), -1).sum(axis=1) for one in maps], axis=0)
+        is_lost = (arrived > 0) & (arrived < _LEAST_PROBABILITY)  # blank maps have a warning of their own
+        if is_lost.any():
+            self._has_warned_of_loss = True
+            warn(
+                f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
+                f"probability above it: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} of 1. It "
+                "ends at neurons that nothing positive excites, which normalizations and depthwise convolutions often cause. "
+                "Explain a higher layer (`tfviz layers` lists them), or read the map as a part of the evidence."
+            )
+
+    _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
         """Return the images, and those other inputs whose operations have rules."""
@@ -137,3 +164,11 @@ def _has_rules(excitation: Excitation, value: Value) -> bool:
     except UnsupportedModelError:
         return False
     return value.dtype is None or tf.as_dtype(value.dtype).is_floating
+
+
+def _is_one_class(target: targets.Target) -> bool:
+    """Return whether a target is one class per image, whose probability is 1."""
+    if target is None or isinstance(target, targets.Rank):
+        return True
+    is_plain = isinstance(target, (int, np.integer, list, tuple, np.ndarray)) or tf.is_tensor(target)
+    return is_plain and np.issubdtype(np.asarray(target).dtype, np.integer)

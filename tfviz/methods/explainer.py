@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from keras import tree
 
-from tfviz import keras_internals, targets
+from tfviz import targets
+from tfviz.errors import OptionError, UnsupportedModelError
 from tfviz.graph.backprop import Values, run
 from tfviz.graph.graph import Graph, Value
 from tfviz.graph.logits import checked_score
@@ -27,6 +30,7 @@ from tfviz.methods.prepared_call import PreparedCall
 from tfviz.models.labels import Labels, LabelSource, labels_from
 from tfviz.models.loading import labels_of
 from tfviz.nesting import Nested
+from tfviz.reading.constant_model import ConstantModel
 from tfviz.reading.read_model import ReadModel, read_model
 from tfviz.seeds import ChoosingTarget
 from tfviz.target_functions.detection import for_detector
@@ -34,8 +38,11 @@ from tfviz.target_words import ClassOrRank, in_numbers
 
 if TYPE_CHECKING:
     from tfviz.images.preprocessing import Preprocessing
+    from tfviz.render.panel import Panel
     from tfviz.row_columns import Row
 
+FROZEN_DTYPES = ("float32", "bfloat16")
+_STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # what a frozen explainer takes over
 _TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
 
 
@@ -60,6 +67,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
+    reads_kernels: bool = False  # whether rules read kernels besides the steps that apply them
     takes_copies: ClassVar[bool] = False  # whether it runs many perturbed copies of each image
     options: dict[str, Any]
 
@@ -112,6 +120,63 @@ class Explainer(abc.ABC):
         # target functions, and the batch sizes they were checked for
         self._checked: list[tuple[Callable[..., Any], int]] = []
         self._has_warned = False
+
+    @property
+    def explained(self) -> list[Value]:
+        """The values of the graph that the maps belong to, other than the images."""
+        return []
+
+    def freeze(self, dtype: str = "float32") -> Explainer:
+        """Return the same explainer with the model's weights as constants, which is faster.
+
+        Changes to the model after this call have no effect on the result. BatchNormalizations are
+        folded into the convolutions and Dense layers before them, and what excitation backprop
+        derives from the weights is computed once. In float32 the maps are equal up to rounding.
+        The copy shares memory with the model's weights until the model changes; folded weights
+        need memory of their own.
+
+        Args:
+            dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
+                costs accuracy and is faster only on processors that support it.
+
+        Returns:
+            The frozen explainer.
+
+        Raises:
+            OptionError: `dtype` is something else.
+            UnsupportedModelError: the model is not a keras.Model, so its weights are not known.
+        """
+        if dtype not in FROZEN_DTYPES:
+            raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
+        if not isinstance(self.model, keras.Model):
+            raise UnsupportedModelError(
+                f"Only a keras.Model can be frozen, because the weights of other functions are not known. Received: "
+                f"{type(self.model).__name__}. Use the explainer as it is."
+            )
+        self._read_again_if_changed()
+        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
+
+    def replica(self) -> Explainer:
+        """Return the same explainer with copies of the weights on the current device.
+
+        Returns:
+            The replica. Unlike that of `freeze`, its computation is the same to the last bit.
+        """
+        form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
+        return self._on(ConstantModel(self.read, self.explained, *form))
+
+    def _on(self, constant: ConstantModel) -> Explainer:
+        """Return the same explainer with constant weights."""
+        with constant.in_place(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # this explainer has given the same warnings
+            frozen = type(self)(self.model, **self.options)
+        vars(frozen).update({name: vars(self)[name] for name in _STATE if name in vars(self)})
+        return frozen
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the weights are constants (see `freeze`)."""
+        return isinstance(self.read, ConstantModel)
 
     @property
     def traces(self) -> int:
@@ -267,7 +332,7 @@ class Explainer(abc.ABC):
         Returns:
             The outputs, the explained class and the attribution.
         """
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
 
@@ -280,7 +345,7 @@ class Explainer(abc.ABC):
         return Explanation(_float32(outputs), self._class(target, values), attribution)
 
     def _attribution(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Nested[tf.Tensor]:
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
@@ -296,7 +361,13 @@ class Explainer(abc.ABC):
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
     def explain(
-        self, images: Any, target: targets.Target | str = None, *, batch_size: int = 32, verbose: int | str = "auto"
+        self,
+        images: Any,
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        verbose: int | str = "auto",
+        devices: str | None = None,
     ) -> Any:
         """Explain any number of images, batch by batch.
 
@@ -309,6 +380,9 @@ class Explainer(abc.ABC):
                 batches.
             verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows only its last
                 line.
+            devices: "all" hands the batches in turn to all GPUs, or without any to all logical CPU
+                devices. Each has a copy of the weights and compiles its own function, for this call
+                only. None means TensorFlow's default device.
 
         Returns:
             The attributions of all images as one NumPy array or, for a model with several inputs,
@@ -317,12 +391,14 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: there are no images, or they don't fit the model.
             TargetError: the target does not fit the outputs or the number of images.
-            OptionError: `batch_size` is not a positive integer.
+            OptionError: `batch_size` is not a positive integer, or `devices` is neither "all" nor
+                None.
         """
         target = self.named_target(target)
+        options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose, "devices": devices}
         if isinstance(target, dict):
-            return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
-        return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
+            return {name: self.explain(images, one, **options) for name, one in target.items()}
+        return batches.explain(self, images, target, **options)
 
     def explain_files(
         self,
@@ -357,6 +433,65 @@ class Explainer(abc.ABC):
 
         return explain_files(self, paths, target, batch_size=batch_size, preprocessing=preprocessing)
 
+    def show(
+        self,
+        images: npt.ArrayLike,
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        pictures: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+        captions: Sequence[str | None] | None = None,
+        scale: str = "map",
+        alpha: float = 0.5,
+        underlay: Literal["color", "gray"] = "gray",
+        preprocessing: Preprocessing | str | None = None,
+    ) -> Panel:
+        """Explain images, and show them beside their maps in a notebook.
+
+        Above the maps are tabs for several targets, such as "top3", and a slider for the opacity.
+        Below each map are the explained class, its score and the map's strength (see `tfviz.plot`).
+
+        Args:
+            images: an array (N, H, W, C) of at most 64 images, as the model expects it.
+            target: what to explain, as in a call.
+            batch_size: the largest number of images to run at once.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`, in their
+                original colors if `load_images` returned them.
+            captions: one text per image. None means the top class and its score.
+            scale: as for `tfviz.plot`.
+            alpha: as for `tfviz.plot`.
+            underlay: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`.
+
+        Returns:
+            The panel. A notebook displays it as the result of a cell, and `save` writes it as a
+            page.
+
+        Raises:
+            ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
+            TargetError: see `__call__`.
+            OptionError: see `tfviz.show`.
+        """
+        from tfviz.panels import panel_of
+
+        return panel_of(
+            self,
+            images,
+            target,
+            batch_size=batch_size,
+            pictures=pictures,
+            captions=captions,
+            scale=scale,
+            alpha=alpha,
+            underlay=underlay,
+            preprocessing=preprocessing,
+        )
+
+    @property
+    def labels(self) -> Labels:
+        """The names of the classes, empty if they are not known."""
+        return self._labels or labels_of(self.model)
+
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
         """Replace the class names in a target with their numbers.
 
@@ -374,11 +509,6 @@ class Explainer(abc.ABC):
         shape = self.graph.output_structure.shape if isinstance(self.graph.output_structure, Value) else None
         classes = shape[-1] if shape and len(shape) > 1 else None
         return in_numbers(target, lambda: self.labels, classes)
-
-    @property
-    def labels(self) -> Labels:
-        """The names of the classes."""
-        return self._labels or labels_of(self.model)
 
     def export(self, path: str | Path, format: str = "saved_model", **options: Any) -> Path:
         """Export the explainer to a folder that can be used without tfviz.
@@ -460,10 +590,12 @@ class Explainer(abc.ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
         """Pickle or copy an explainer as its class, model and options. The copy recompiles."""
+        if self.is_frozen:
+            raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         return _rebuilt, (type(self), self.model, self.options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.graph.model_name!r})"
+        return f"{type(self).__name__}({self.graph.model_name!r}{', frozen' if self.is_frozen else ''})"
 
 
 def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:

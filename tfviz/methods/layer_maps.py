@@ -95,6 +95,10 @@ class LayerExplainer(Explainer):
             self.require_axes_of_an_image()
         self._grids: dict[tuple[Value, tuple[tuple[int, ...], ...]], TokenGrid | None] = {}
 
+    @property
+    def explained(self) -> list[Value]:
+        return self.layers
+
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
         """Return activations or gradients of a layer in float32, tokens arranged as a map.
 

@@ -13,6 +13,7 @@ from keras import tree
 from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.graph.conversion import is_traced_for_conversion
+from tfviz.graph.graph import Value
 from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
@@ -79,6 +80,7 @@ class NoiseExplainer(SampledExplainer):
         cls = method_named(method)
         self.base = cls(model, score=score, output=output, **options) if cls.takes_target else cls(model, **options)
         self.takes_target = self.base.takes_target  # type: ignore[misc]
+        self.reads_kernels = self.base.reads_kernels
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
@@ -90,6 +92,10 @@ class NoiseExplainer(SampledExplainer):
         self.style = self.style_for(self.base)  # type: ignore[misc]
         if hasattr(self.base, "layer_path"):
             self.layer_path = self.base.layer_path
+
+    @property
+    def explained(self) -> list[Value]:
+        return self.base.explained
 
     def style_for(self, base: Explainer) -> str:
         """Return the style of the maps.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import tensorflow as tf
 from keras import tree
 
-from tfviz import keras_internals, targets
+from tfviz import targets
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.graph.conversion import LOOP_OVER_COPIES, is_traced_for_conversion
 from tfviz.graph.probabilities import probabilities
@@ -213,7 +213,7 @@ class SampledExplainer(Explainer):
         Returns:
             The choice, the context, the sums, and an `Explanation` or ().
         """
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             values, choice, context, sums = self._begun(images, targets.seed_for(target))
             explanation = self._explanation(target, values, ()) if with_outputs else ()
             return choice, context, sums, explanation
@@ -240,7 +240,7 @@ class SampledExplainer(Explainer):
         Returns:
             The new sums.
         """
-        with keras_internals.untouched(self.model):
+        with self.read.tracing():
             return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
 
     def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:

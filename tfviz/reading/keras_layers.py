@@ -178,12 +178,15 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
     """Run a linear map as the layer does: in its compute dtype, with its bias."""
 
+    def read_bias(dtype: str) -> tf.Tensor | None:
+        return ops.cast(layer.bias, dtype) if has_bias and layer.bias is not None else None
+
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         dtype = layer.compute_dtype
-        y = linear.apply(ops.cast(tensors[0], dtype), linear.read_kernel(dtype))
-        return [ops.add(y, ops.cast(layer.bias, dtype)) if has_bias and layer.bias is not None else y]
+        y, bias = linear.apply(ops.cast(tensors[0], dtype), linear.read_kernel(dtype)), read_bias(dtype)
+        return [y if bias is None else ops.add(y, bias)]
 
-    return Stage(linear, compute)
+    return Stage(replace(linear, read_bias=read_bias), compute)
 
 
 def _extent(layer: Layer) -> Extent:
@@ -223,8 +226,14 @@ def _batch_norm(layer: Layer) -> Operation:
         scale = tf.math.rsqrt(tf.cast(layer.moving_variance, tf.float32) + layer.epsilon)
         return scale * tf.cast(layer.gamma, tf.float32) if layer.scale else scale
 
-    is_last = layer.axis in (-1, layer.input_spec.ndim - 1)
-    return Normalization(name=_name(layer), channel_scale=channel_scale if is_last else None, is_batch_norm=True)
+    def channel_shift() -> tf.Tensor:
+        shift = -tf.cast(layer.moving_mean, tf.float32) * channel_scale()
+        return shift + tf.cast(layer.beta, tf.float32) if layer.center else shift
+
+    name, is_last = _name(layer), layer.axis in (-1, layer.input_spec.ndim - 1)
+    if not is_last:
+        return Normalization(name=name, is_batch_norm=True)
+    return Normalization(name=name, channel_scale=channel_scale, channel_shift=channel_shift, is_batch_norm=True)
 
 
 def _pool(is_max: bool) -> Row:
@@ -260,6 +269,8 @@ def _cropping(layer: Layer) -> Operation:
 
 def _up_sampling(layer: Layer) -> Operation:
     rank = layer.input_spec.ndim - 2
+    if getattr(layer, "interpolation", "nearest") != "nearest":
+        return Resize(name=_name(layer))
     return Upsample(name=_name(layer), factors=_tuple(layer.size, rank))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
@@ -62,6 +64,12 @@ class ReadModel:
         """
         return scored(self.with_output(output), score)
 
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Run steps of the graph within the block, without side effects on the model."""
+        with keras_internals.untouched(self.model):
+            yield
+
     def require_faithful(self, images: Sequence[tf.Tensor], sizes: Sizes) -> None:
         """Compare a traced graph with its model, once per image size.
 
@@ -82,6 +90,17 @@ class ReadModel:
 
 
 _known: WeakValueDictionary[int, ReadModel] = WeakValueDictionary()
+_in_place: ContextVar[ReadModel | None] = ContextVar("read_in_place", default=None)
+
+
+@contextmanager
+def in_place_of_model(read: ReadModel) -> Iterator[None]:
+    """Within the block, `read_model` returns `read` for its model."""
+    token = _in_place.set(read)
+    try:
+        yield
+    finally:
+        _in_place.reset(token)
 
 
 def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
@@ -97,6 +116,9 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
         UnsupportedModelError: the model cannot be read.
     """
     _require_tensorflow(model)
+    given = _in_place.get()
+    if given is not None and given.model is model:
+        return given
     known = _known.get(id(model))
     if known is None or known.model is not model or not known.is_current():
         known = ReadModel(model, graph_of_anything(model) if accept_opaque else graph_of(model))

@@ -381,13 +381,15 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
-    """Set the sizes that Keras recorded on traced tensors.
+    """Set the sizes that Keras recorded on traced tensors, except the batch size.
 
-    Before Keras 3.14, `ops.tile` drops all of them.
+    Before Keras 3.14, `ops.tile` drops all of them, and a layer that was built on one image
+    records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
-        if not tf.executing_eagerly() and output.shape.is_compatible_with(value.shape):
-            output.set_shape(value.shape)
+        shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)
+        if not tf.executing_eagerly() and output.shape.is_compatible_with(shape):
+            output.set_shape(shape)
 
 
 def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:

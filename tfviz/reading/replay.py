@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfviz.reading.tensorflow_ops import is_constant, is_variable_read, takes_functions
+from tfviz.variable_copies import variable_to_read
 
 RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
 
@@ -46,7 +47,8 @@ class Replay:
         return [operation for operation in order if operation.name in found]
 
     def __call__(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
-        known = self.given | {x.name: tensor for x, tensor in zip(self.reads, tensors, strict=True)}
+        given = {name: variable_to_read(x) if isinstance(x, tf.Variable) else x for name, x in self.given.items()}
+        known = given | {x.name: tensor for x, tensor in zip(self.reads, tensors, strict=True)}
         *before, last = self.operations
         run_all(before, known)
         found = run(last, self._inputs_of_last(last, known, tensors))

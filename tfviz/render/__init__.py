@@ -6,6 +6,7 @@ from tfviz.render.gallery import write_gallery
 from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure, GalleryMap
 from tfviz.render.masks import gray_mask, red_mask
 from tfviz.render.overlays import overlay
+from tfviz.render.panel import Panel, show
 from tfviz.render.sheet import contact_sheet
 from tfviz.render.titles import title_of
 
@@ -13,11 +14,13 @@ __all__ = [
     "GalleryEntry",
     "GalleryFailure",
     "GalleryMap",
+    "Panel",
     "contact_sheet",
     "gray_mask",
     "overlay",
     "plot",
     "red_mask",
+    "show",
     "standardized",
     "title_of",
     "write_gallery",

@@ -6,15 +6,19 @@ any other image.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import Colormap
 
-from tfviz.render.pictures import Map, Picture, maps_of, shrunk_or_enlarged
-from tfviz.render.signals import Signal, signal_maps, signals_of
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.pictures import Arrays, Map, Picture, maps_of, pictures_of, shrunk_or_enlarged
+from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_meaning, signals_of
+from tfviz.render.strength import meaning_of
 from tfviz.render.volumes import Volume, evenly_spaced, slice_of, volume_maps, volumes_of
 
 # pixels
@@ -27,7 +31,14 @@ class Canvas:
 
     Attributes:
         pictures: the pictures to draw maps over, uint8 RGB.
+        noun: the name of what the pictures show.
+        is_wide: whether the pictures are so wide that maps belong below each other.
+        has_lines: whether the pictures are black lines on white, which stay black under a map.
     """
+
+    noun = "image"
+    is_wide = False
+    has_lines = False
 
     def __init__(self, pictures: list[Picture]) -> None:
         self.pictures = pictures
@@ -54,13 +65,37 @@ class Canvas:
         """Return the style in which maps of this style are drawn here."""
         return style
 
+    def first(self, count: int) -> Canvas:
+        """Return a canvas with the first pictures only."""
+        part = copy.copy(self)
+        for name, value in vars(self).items():  # Each list has one item per picture.
+            setattr(part, name, value[:count] if isinstance(value, list) else value)
+        return part
+
+    def covered(self, index: int) -> npt.NDArray[np.bool_] | None:
+        """Return which pixels of a picture its map covers; None if all are."""
+        return None
+
     def finished(self, drawn: Picture, index: int) -> Picture:
         """Return a picture with its map over it, with whatever must stay visible on top."""
-        return drawn
+        covered = self.covered(index)
+        return drawn if covered is None else np.where(covered[..., None], drawn, self.pictures[index])
+
+    def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
+        """Return the color map of maps in a style on a page; None means the default."""
+        return cmap
+
+    def meaning(self, style: str, scale: str) -> str:
+        """Explain the colors of a style on a scale, for legends."""
+        return meaning_of(style, scale)
 
 
 class SignalCanvas(Canvas):
     """Signals (T, C): a line per channel, over a map with one row, or one row per channel."""
+
+    noun = "signal"
+    is_wide = True
+    has_lines = True
 
     def __init__(self, signals: Any) -> None:
         self.signals = signals_of(signals)
@@ -87,6 +122,14 @@ class SignalCanvas(Canvas):
         """Return "signed" for "grey", which would hide the line."""
         return "signed" if style == "grey" else style
 
+    def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
+        """Return a color map without dark colors, which would hide the line."""
+        return signal_colors(style, cmap)
+
+    def meaning(self, style: str, scale: str) -> str:
+        """Explain the colors of a style on a scale, for legends."""
+        return signal_meaning(style, scale)
+
     def finished(self, drawn: Picture, index: int) -> Picture:
         """Return the picture with its black line over the map, which may be opaque there."""
         return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
@@ -94,6 +137,9 @@ class SignalCanvas(Canvas):
 
 class VolumeCanvas(Canvas):
     """Volumes and videos (D, H, W, C): evenly spaced slices side by side, with their numbers."""
+
+    noun = "volume"
+    is_wide = True
 
     def __init__(self, volumes: Any, preprocessing: Any = None) -> None:
         self.volumes = volumes_of(volumes, preprocessing)
@@ -110,7 +156,31 @@ class VolumeCanvas(Canvas):
         height, width = _slice_size(volume)
         parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
         resized = [_resized(part, height, width) for part in parts]
-        return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in resized])
+        return _labeled(resized)
+
+    def covered(self, index: int) -> npt.NDArray[np.bool_]:
+        """Return which pixels show slices, rather than their numbers and the gaps between them."""
+        volume = self.volumes[index]
+        return _labeled([np.ones(_slice_size(volume), np.bool_)] * len(evenly_spaced(len(volume))))
+
+
+def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | None = None) -> Canvas:
+    """Return the canvas for images, signals or volumes, as `plot` takes them.
+
+    Args:
+        images: the images, signals or volumes.
+        kind: "image", "signal" or "volume".
+        preprocessing: how images or volumes were preprocessed. It is undone.
+
+    Returns:
+        The canvas.
+
+    Raises:
+        ImageError: they have the wrong shape, or NaN.
+    """
+    if kind == "signal":
+        return SignalCanvas(images)
+    return VolumeCanvas(images, preprocessing) if kind == "volume" else Canvas(pictures_of(images, preprocessing))
 
 
 def _line_picture(signal: Signal) -> Picture:
@@ -151,6 +221,11 @@ def _resized(values: Map, height: int, width: int) -> Map:
     """Resize a map without leaving its range, which cubic interpolation does."""
     resized = shrunk_or_enlarged(values.astype(np.float32), height, width)
     return np.clip(resized, values.min(), values.max()).astype(np.float64)
+
+
+def _labeled(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Put the maps of slices side by side, with zeros where the numbers and gaps are."""
+    return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in parts])
 
 
 def _side_by_side(parts: Sequence[npt.NDArray[Any]], gap: float = 0) -> npt.NDArray[Any]:

@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from tfviz.notebooks import displayed, is_notebook
+
 MARGIN = 0.12  # inches around a title
 
 
@@ -28,6 +30,17 @@ class NotebookFigure(Figure):
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=self.dpi)
         return file.getvalue()
+
+    def show(self, warn: bool = True) -> None:
+        """Show the figure in a notebook, also from within a loop or a function.
+
+        Args:
+            warn: see Matplotlib's `Figure.show`, which is called outside of notebooks.
+        """
+        if is_notebook():
+            displayed(self)
+        else:
+            super().show(warn)
 
     def suptitle(self, t: str, **options: Any) -> Text:
         """Add a title above the axes, and enlarge the figure so that the title fits.

@@ -46,13 +46,23 @@ class Look:
             raise OptionError(f"Unknown underlay {self.underlay!r}. {near_matches(str(self.underlay), UNDERLAYS)}")
         ramp("heatmap", self.cmap)
 
-    def weights(self, style: str) -> npt.NDArray[np.float32]:
-        """Return the weight of each of the 256 colors of a style over an image, from 0 to 1."""
+    def powers(self, style: str) -> npt.NDArray[np.float32]:
+        """Return the power of `alpha` that is the weight of each of the 256 colors of a style."""
         if self.underlay == "color":
-            return np.full(256, self.alpha, np.float32)
+            return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
         low, high = _POWERS
-        return np.float32(self.alpha) ** (low + (high - low) * distances).astype(np.float32)
+        return (low + (high - low) * distances).astype(np.float32)
+
+    def weights(self, style: str) -> npt.NDArray[np.float32]:
+        """Return the weight of each of the 256 colors of a style over an image, from 0 to 1."""
+        return np.float32(self.alpha) ** self.powers(style)
+
+    def below(self, picture: Picture) -> Picture:
+        """Return the picture as it lies below a map, in color or in gray."""
+        if self.underlay == "color":
+            return picture
+        return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
         """Return the 256 colors (256, 3) of a style, over mid gray if the images are gray."""

@@ -158,9 +158,14 @@ def plot_signals(
 
 def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> list[str]:
     styles = dict.fromkeys(column.style for column in columns)
-    meanings = [f"Background: {meaning_of(style, scale).replace('dark is zero', 'white is zero')}" for style in styles]
+    meanings = [f"Background: {signal_meaning(style, scale)}" for style in styles]
     bands = ["Lines: all channels of a signal on one scale"] if max(line.shape[1] for line in lines) > 1 else []
     return [*meanings, *bands]
+
+
+def signal_meaning(style: str, scale: str) -> str:
+    """Explain the colors of a style behind black lines."""
+    return meaning_of(style, scale).replace("dark is zero", "white is zero")
 
 
 def _title(column: Column, index: int) -> str:
@@ -182,7 +187,7 @@ def _draw_panel(axes: Axes, line: Signal, column: Column, index: int, cmap: str 
         extent=(-0.5, steps - 0.5, low, high),
         aspect="auto",
         interpolation="nearest",
-        cmap=_colors(column.style, cmap),
+        cmap=signal_colors(column.style, cmap),
         vmin=_ends(column, index)[0],
         vmax=_ends(column, index)[1],
         zorder=0,
@@ -211,7 +216,7 @@ def _draw_lines(axes: Axes, line: Signal) -> tuple[float, float]:
 def _draw_bar(axes: Axes, column: Column, index: int, cmap: str | Colormap | None) -> None:
     low, high = _ends(column, index)
     colors = np.linspace(low, high, 256)[:, None]
-    axes.imshow(colors, aspect="auto", extent=(0, 1, 0, 1), origin="lower", cmap=_colors(column.style, cmap))
+    axes.imshow(colors, aspect="auto", extent=(0, 1, 0, 1), origin="lower", cmap=signal_colors(column.style, cmap))
     axes.set_xticks([])
     axes.set_yticks([0, 1], [f"{low:.3g}", f"{column.limits[index]:.3g}"], fontproperties=font(NUMBER_SIZE))
     axes.yaxis.tick_right()
@@ -226,7 +231,16 @@ def _ends(column: Column, index: int) -> tuple[float, float]:
     return (-limit if column.style == "signed" else 0.0), limit
 
 
-def _colors(style: str, cmap: str | Colormap | None) -> Colormap:
+def signal_colors(style: str, cmap: str | Colormap | None) -> Colormap:
+    """Return the color map of a style behind black lines.
+
+    Args:
+        style: "heatmap" or "signed".
+        cmap: a Matplotlib color map to use instead.
+
+    Returns:
+        The color map.
+    """
     if cmap is not None:
         return ListedColormap(ramp(style, cmap) / 255)
     return ListedColormap(ramp(style, LIGHT_MAPS[style])[LIGHT_PARTS[style]] / 255)

@@ -50,6 +50,7 @@ from tfviz.rules.batch_norm import batch_norm_scales
 from tfviz.rules.last_linear_maps import averaged_maps, last_linear_maps
 from tfviz.rules.positive_map import divided_by_all_positions, precise_dtype, through_positive_map
 from tfviz.rules.redirect import redirect
+from tfviz.rules.sums_before_relus import sums_before_relus
 
 Tensors = Sequence[tf.Tensor]
 Backward = Callable[[tf.Tensor], list[tf.Tensor]]
@@ -81,6 +82,8 @@ class Excitation:
         # For one sigmoid unit, the gradient of class 0 arrives as −p; −W passes on its evidence.
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
+        self._sums = sums_before_relus(graph, self.reads_image, self.averaged)
+        self._positive_kernels: dict[tuple[Step, str, int], tf.Variable] = {}  # of constant weights
 
     def require_rules(self, at: Sequence[Value]) -> None:
         """Raise UnsupportedModelError for the first operation down to `at` that has no rule."""
@@ -119,6 +122,12 @@ class Excitation:
             images: one tensor per input of the graph.
         """
 
+        kept: dict[Value, tf.Tensor] = {}  # the outputs of ReLUs
+
+        def relu(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
+            kept[step.outputs[0]] = output
+            return _to_carrier(step, inputs, output)
+
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """P(a_j | a_i) = Z_i · a_j · w_ji for w_ji ≥ 0, otherwise 0; Z_i makes the sum 1.
 
@@ -140,9 +149,13 @@ class Excitation:
 
         def total(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """A sum is a linear map with equal weights, as in TorchRay's `EltwiseSum`."""
+            known = self._sums.get(step)
+            has_one_sign = not (self.has_two_signs and step in self.above_last_maps)
+            if known is not None and has_one_sign and known.fits(inputs, output):
+                return redirect(output, inputs, lambda p: known.divided(inputs, kept[known.behind], p))
             return redirect(output, inputs, self._for_both_signs(step, inputs, lambda p, *x: _divided_among(step, x, p)))
 
-        return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Linear: linear, Window: window, Sum: total}
+        return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
         """Return max(x, 0), or x shifted to start at 0 for a linear map that reads the image."""
@@ -185,13 +198,27 @@ class Excitation:
 
     def _through_signed(self, step: Step, a: tf.Tensor, p: tf.Tensor, sign: int) -> tf.Tensor:
         """Return the probability that passes through the positive part of `sign` · W."""
-        linear = step.operation
-        kernel = linear.read_kernel(precise_dtype(a).name)
-        if step in self.batch_norms:
-            kernel = linear.scale_outputs(kernel, self.batch_norms[step]())
-        positive = tf.nn.relu(kernel if sign > 0 else -kernel)
+        is_half = self.graph.compute_dtype is not None and a.dtype == tf.as_dtype(self.graph.compute_dtype)
+        dtype = a.dtype if is_half else precise_dtype(a)
+        positive = self._positive_kernel(step, dtype.name, sign)
         divide = divided_by_all_positions if step in self.averaged else safe_divide
-        return through_positive_map(a, p, lambda a: linear.apply(a, positive), divide)
+        return through_positive_map(a, p, lambda a: step.operation.apply(a, positive), divide, dtype)
+
+    def _positive_kernel(self, step: Step, dtype: str, sign: int) -> tf.Tensor:
+        """Return the positive part of `sign` · W, which is computed once if W is constant."""
+
+        def compute() -> tf.Tensor:
+            kernel = step.operation.read_kernel(dtype)
+            if step in self.batch_norms:
+                kernel = step.operation.scale_outputs(kernel, self.batch_norms[step]())
+            return tf.nn.relu(kernel if sign > 0 else -kernel)
+
+        if not step.operation.is_constant:
+            return compute()
+        if (step, dtype, sign) not in self._positive_kernels:
+            with tf.init_scope():
+                self._positive_kernels[step, dtype, sign] = tf.Variable(compute(), trainable=False)
+        return tf.convert_to_tensor(self._positive_kernels[step, dtype, sign])
 
 
 def _has_rule(step: Step) -> bool:

@@ -9,7 +9,8 @@ read.
                         padding and dilation of the operation, to exactly the size of its input.
                         This is the paper's rule ("deconvolution"); pooling, which the paper does
                         not cover, is a window like any other. A transposed convolution becomes
-                        the convolution with ones.
+                        the convolution with ones. The input of
+                        a global pooling gets nothing: one pixel has no positions.
     Sum, Concatenate    every input gets the whole mask, because a path leads into each. Masks that
                         meet at a fork are added, like paths. The paper covers only chains. A
                         one-pixel input that is broadcast to all pixels gets nothing.
@@ -19,6 +20,8 @@ read.
                         cropped pixels were not read.
     Upsample            the mean over the copies of a pixel: the transpose of copying, scaled so
                         that the mask keeps its magnitude.
+    Resize              the mean over the output pixels that read a pixel, weighted as the
+                        interpolation weights it.
     other Move          (flips, transposes, slices, splits, reshapes …) the mask returns to where
                         its pixels came from: the mean over the copies, 0 where there are none.
     all others          (activations, normalization, 1×1 maps) the mask unchanged, if the operation
@@ -58,6 +61,7 @@ from tfviz.graph.operations import (
 )
 from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
+from tfviz.rules.resize import resized_back
 
 _LAST = "channels_last"  # explicit, because keras.json may set another default
 
@@ -90,10 +94,13 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
 
 
 def _receives_mask(step: Step, mask: Tensor, size: Size) -> bool:
-    """Return whether an input has positions, and is not one pixel broadcast by a sum."""
-    here, behind = size[step.time_axes :], tuple(mask.shape[1 + step.time_axes : -1])
-    is_one_for_all = isinstance(step.operation, Sum) and here != behind and all(n == 1 for n in here)
-    return len(here) > 0 and not is_one_for_all
+    """Return whether an input has positions that its output keeps."""
+    operation, here, behind = step.operation, size[step.time_axes :], tuple(mask.shape[1 + step.time_axes : -1])
+    if here == behind:
+        return len(here) > 0
+    is_broadcast = isinstance(operation, Sum) and all(n == 1 for n in here)
+    is_pooled_to_one = isinstance(operation, Window) and operation.extent is None and all(n == 1 for n in behind)
+    return len(here) > 0 and not is_broadcast and not is_pooled_to_one
 
 
 def _is_pixel_permutation(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bool:
@@ -118,14 +125,19 @@ def _time_distributed_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
-    back = _back(step.operation, mask, size)
+    back = resized_back(step, mask, size) if _is_resize(step, size) else _back(step.operation, mask, size)
     if tuple(back.shape[1:-1]) != tuple(size):
         raise UnsupportedModelError(
             f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. "
-            "It has rules for convolutions, pooling, padding, cropping, upsampling and operations that move pixels. Use a "
-            "gradient method such as guided_backprop or grad_cam."
+            "It has rules for convolutions, pooling, padding, cropping, resizing, upsampling and operations that move pixels. "
+            "Use a gradient method such as guided_backprop or grad_cam."
         )
     return back
+
+
+def _is_resize(step: Step, size: Size) -> bool:
+    """Return whether a step resizes 2-D maps. Other ranks have no resize in Keras."""
+    return isinstance(step.operation, Resize) and len(size) == 2
 
 
 @singledispatch

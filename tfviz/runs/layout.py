@@ -6,6 +6,7 @@ snapshots.jsonl                        the index: one line per snapshot, appende
 images/0.png                           the images
 pictures/00000017/grad_cam/0.png       snapshot 17, method grad_cam, image 0: the map, drawn over
                                        the image
+pictures/00000017/_images/0.png        image 0 of snapshot 17, in a run that re-chooses its images
 maps/00000017.npz                      the raw maps
 """
 
@@ -14,8 +15,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tfviz.runs.schema import Record
+
 RUN_FILE = "run.json"
 INDEX_FILE = "snapshots.jsonl"
+OWN_IMAGES = "_images"  # takes the place of a method; no method has this name
 MAX_DEPTH = 3  # levels below the folder of runs
 _OWN_FOLDERS = ("images", "pictures", "maps")
 
@@ -30,9 +34,21 @@ def picture_path(folder: str | Path, number: int, method: str, image: int) -> Pa
     return Path(folder) / "pictures" / f"{number:08d}" / method / f"{image}.png"
 
 
+def shown_image_path(folder: str | Path, record: Record, image: int) -> Path:
+    """Return the path of an image as it was in a snapshot."""
+    if "images" in record:
+        return picture_path(folder, record["number"], OWN_IMAGES, image)
+    return image_path(folder, image)
+
+
+def maps_folder(folder: str | Path) -> Path:
+    """Return the path of the folder with the maps of all snapshots."""
+    return Path(folder) / "maps"
+
+
 def maps_path(folder: str | Path, number: int) -> Path:
     """Return the path of the maps of snapshot `number`, an .npz file with one array per method."""
-    return Path(folder) / "maps" / f"{number:08d}.npz"
+    return maps_folder(folder) / f"{number:08d}.npz"
 
 
 def is_run(folder: str | Path) -> bool:

@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from tfviz.images import read_written, write_image
 from tfviz.render.pictures import Picture
 from tfviz.runs.folder_lock import FolderLock
 from tfviz.runs.index import add_line, cut_partial_line
-from tfviz.runs.layout import INDEX_FILE, RUN_FILE, image_path, is_run, maps_path, picture_path
+from tfviz.runs.layout import INDEX_FILE, OWN_IMAGES, RUN_FILE, image_path, is_run, maps_path, picture_path
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, Run, line_of, shortened
 from tfviz.runs.snapshot import Snapshot
@@ -120,7 +121,7 @@ class RunFolder:
                 schema. Nothing of it remains in the folder.
         """
         number = self._next
-        numbered = replace(snapshot, record={"number": number, **snapshot.record})
+        numbered = replace(snapshot, record={"number": number, **snapshot.record, **self._continuation(snapshot)})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
         shutil.rmtree(folder, ignore_errors=True)  # left over from a killed writer
@@ -135,6 +136,20 @@ class RunFolder:
         self._next = number + 1
         return numbered
 
+    def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
+        """Return whether other weights continue the run, if only the maps can tell."""
+        record = snapshot.record
+        if record.get("when") != "start" or not self._next or any(record.get("predictions", [])):
+            return {}
+        try:
+            with np.load(maps_path(self.path, self._next - 1)) as stored:
+                before = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return {}
+        pairs = [(before[name], now) for name, now in snapshot.maps.items() if name in before]
+        differs = [a.shape != b.shape or np.abs(a - b).max() > 10 * _ACCURACY * np.abs(b).max() for a, b in pairs]
+        return {"has_new_weights": bool(any(differs))} if differs else {}
+
     def _check(self, record: Mapping[str, Any]) -> None:
         _require("The record", record_fault(record, self.run))
         _require("The record", size_fault(line_of(record), MAX_RECORD_BYTES))
@@ -143,10 +158,19 @@ class RunFolder:
         for name, pictures in snapshot.pictures.items():
             for image, picture in enumerate(pictures):
                 write_image(picture_path(self.path, number, name, image), picture)
+        if "images" in snapshot.record:
+            for image, picture in enumerate(snapshot.images):
+                write_image(picture_path(self.path, number, OWN_IMAGES, image), picture)
 
 
-def check_folder(path: Path, images: Sequence[Picture]) -> None:
+def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = False) -> None:
     """Create the folder if it is missing, and check the run in it.
+
+    Args:
+        path: the log_dir.
+        images: the images of the run.
+        is_rechosen: whether the images change while the model trains. Then only their sizes must be
+            those in the folder.
 
     Raises:
         OutputError: the folder cannot be created, or contains a run with different images or an
@@ -164,8 +188,9 @@ def check_folder(path: Path, images: Sequence[Picture]) -> None:
                 "that file, or pass a new folder."
             )
         return
-    if len(read_run(path)["images"]) != len(images) or not all(
-        np.array_equal(read_written(image_path(path, number)), image)
+    sizes = [(size["height"], size["width"]) for size in read_run(path)["images"]]
+    if sizes != [image.shape[:2] for image in images] or not all(
+        is_rechosen or np.array_equal(read_written(image_path(path, number)), image)
         for number, image in enumerate(images)
         if image_path(path, number).exists()
     ):

@@ -58,7 +58,8 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
         return fault
     if len(value["predictions"]) != len(run["images"]):
         return f"expected {len(run['images'])} predictions, one for each image, got {len(value['predictions'])}"
-    for name, given in (("explained", value.get("explained")), *value.get("strengths", {}).items()):
+    optional = [(name, value.get(name)) for name in ("explained", "images", "true_classes")]
+    for name, given in (*optional, *value.get("strengths", {}).items()):
         if given is not None and len(given) != len(run["images"]):
             return f"expected {len(run['images'])} entries in {name}, one for each image, got {len(given)}"
     unknown = sorted({*value["methods"], *value["errors"], *value.get("strengths", {})} - set(names_of(run)))

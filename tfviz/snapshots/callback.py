@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
 
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.models.labels import labels_from
+from tfviz.notebooks import is_notebook
 from tfviz.render.overlays import Look, Underlay
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder
@@ -29,14 +32,19 @@ from tfviz.snapshots.camera import Camera, checked_target
 from tfviz.snapshots.exposure import Moment
 from tfviz.snapshots.faults import Faults, reason
 from tfviz.snapshots.fixed_images import fixed_images
+from tfviz.snapshots.image_choice import ImageChoice
 from tfviz.snapshots.named_methods import NamedMethod, checked_explainers, named_methods, unrelated_model_error
 from tfviz.snapshots.progress import Progress
 from tfviz.snapshots.schedule import Schedule
 from tfviz.snapshots.session import Session, finish_previous_session
-from tfviz.snapshots.sinks import Sink, sinks_for
+from tfviz.snapshots.sinks import Sink
+from tfviz.snapshots.sinks.arguments import sinks_for
+from tfviz.snapshots.sinks.notebook import NotebookSink
 from tfviz.snapshots.true_classes import true_classes
+from tfviz.snapshots.worst_images import WorstImages
 from tfviz.snapshots.writer import Writer
 from tfviz.target_words import in_numbers
+from tfviz.targets import At
 
 Logs = Mapping[str, Any]
 
@@ -61,7 +69,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         images: an array (N, H, W, C) as the model takes it, arrays nested like its inputs, or a
             tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that start
             with images. The callback reads `max_images` of them once, in the constructor. Reading
-            does not affect the order of a shuffled dataset.
+            does not affect the order of a shuffled dataset. `tfviz.images_from` chooses images by
+            their labels; all that it returns are used.
         log_dir: the folder of the run. If it contains a run with the same images, that run is
             continued: numbering and step counts carry on from there.
         target: what to explain, as in a call of an explainer: one target for all images or one per
@@ -88,7 +97,10 @@ class SnapshotCallback(keras.callbacks.Callback):
             path writes them to that folder.
         viewer: the address of a viewer ("http://host:1337") to send the run to.
         token: the token of that viewer.
-        sinks: more destinations for the snapshots (see `tfviz.snapshots.sinks`).
+        notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
+            of notebooks, this has no effect.
+        sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
+            subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
         strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
@@ -117,6 +129,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         tensorboard: bool | str | Path = False,
         viewer: str | None = None,
         token: str | None = None,
+        notebook: bool = True,
         sinks: Sequence[Sink] = (),
         max_queued: int = 8,
         strict: bool = False,
@@ -129,20 +142,28 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.log_dir = Path(log_dir)
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
-        self._images = fixed_images(images, max_images, pictures, choose=choose, preprocessing=preprocessing, kind=kind)
+        fixed = partial(fixed_images, preprocessing=preprocessing, kind=kind)
+        self._images = fixed(images, max_images, pictures, choose=choose)
+        self._worst: WorstImages | None = None
+        if isinstance(images, ImageChoice) and images.is_rechosen:
+            _require_no_rows(target=target, truth=truth, pictures=pictures)
+            self._worst = WorstImages(images, lambda choice: fixed(choice, max_images))
         self._labels = _checked_labels(labels)
         names = labels_from(labels)
         self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
-        self._truth = true_classes(truth, self._images, names)
+        self._truth = None if self._worst else true_classes(truth, self._images, names)
         self._look = Look(underlay=underlay)
-        self._sinks = sinks_for(self.log_dir, {"tensorboard": tensorboard, "viewer": viewer}, token, sinks)
+        self._sinks = sinks_for(self.log_dir, tensorboard, viewer, token, sinks)
+        if notebook and is_notebook():
+            self._sinks.append(NotebookSink(self._images.canvas, self._look, viewer))
         self._max_queued, self._strict = max_queued, strict
-        check_folder(self.log_dir, self._images.pictures)
+        check_folder(self.log_dir, self._images.pictures, is_rechosen=self._worst is not None)
         self._methods: list[NamedMethod] = []
         self._methods_model: Any = None
         self._session: Session | None = None
         self._progress = Progress()
         self._has_started = False
+        self._epoch_of_images: int | None = None
         self._validation: dict[str, Any] = {}
 
     # --- called by Keras --------------------------------------------------------------------------
@@ -162,7 +183,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._progress.begin(max(self._progress.step, folder.step))
         self._schedule.begin(self._progress.step)
         self._session = Session(
-            Writer(folder, self._sinks, self._methods, self._images.canvas, self._faults, self._look),
+            Writer(folder, self._sinks, self._methods, self._faults, self._look),
             self._max_queued,
         )
         self._has_started, self._validation = False, {}
@@ -220,7 +241,14 @@ class SnapshotCallback(keras.callbacks.Callback):
         known = {**(logs or {}), **{name: value for name, value in self._validation.items() if name not in (logs or {})}}
         self._validation = {}
         moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), known)
-        self._session.put(moment, self._camera.exposures())
+        self._rechoose(when)
+        self._session.put(moment, self._camera.exposures(), self._camera.images)
+
+    def _rechoose(self, when: str) -> None:
+        """Re-choose the images, once per epoch if snapshots are taken by batches."""
+        if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
+            self._camera.rechoose(self._worst.choose)
+            self._epoch_of_images = self._progress.epoch
 
     def close(self) -> None:
         """Wait until all snapshots are written and the sinks are closed, then report failures."""
@@ -243,6 +271,18 @@ class SnapshotCallback(keras.callbacks.Callback):
         if self._session is not None:
             self._faults.strict = False
             self.close()
+
+
+def _require_no_rows(**arguments: object) -> None:
+    """Raise OptionError for an argument with a row per image, if the images are re-chosen."""
+    for name, value in arguments.items():
+        is_one = callable(value) or isinstance(value, (At, str)) or np.ndim(value) == 0  # type: ignore[arg-type]
+        is_one = is_one and getattr(value, "rows", None) is None
+        if value is not None and (name != "target" or not is_one):
+            raise OptionError(
+                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Leave it out, or use "
+                "images_from(per_class=True)."
+            )
 
 
 def _checked_labels(labels: Any) -> list[str] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import tree
 
@@ -18,11 +19,29 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the fixed images. An explainer that fails affects only its own maps."""
+    """Runs all methods on the images. An explainer that fails affects only its own maps.
+
+    Attributes:
+        images: the images, which `rechoose` replaces.
+    """
 
     def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
-        self._methods, self._images, self._target, self._faults = methods, images, target, faults
+        self._methods, self.images, self._target, self._faults = methods, images, target, faults
         self._is_first = True
+
+    def rechoose(self, choose: Callable[[keras.Model], FixedImages]) -> None:
+        """Replace the images by those that `choose` returns for the model.
+
+        Raises:
+            TfvizError: as for `exposures`.
+        """
+        try:
+            self.images = choose(self._methods[0].explainer.model)
+        except Exception as error:
+            if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
+                raise
+            words = f"The images could not be re-chosen: {type(error).__name__}: {reason(error).removesuffix('.')}."
+            self._faults.add("images", words, error)
 
     def exposures(self) -> dict[str, Exposure]:
         """Run all methods on the current weights, and return their results, keyed by name.
@@ -38,8 +57,8 @@ class Camera:
     def _exposure(self, method: NamedMethod) -> Exposure:
         target = self._target if method.explainer.takes_target else None
         try:
-            explanation = method.explainer.with_outputs(self._images.inputs, target)
-            maps = np.asarray(_of_shown_input(explanation.attribution, self._images.shown_input))
+            explanation = method.explainer.with_outputs(self.images.inputs, target)
+            maps = np.asarray(_of_shown_input(explanation.attribution, self.images.shown_input))
             explained = None if target is None or explanation.target is None else np.asarray(explanation.target)
             return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps, target=explained)
         except Exception as error:  # training must go on, whatever it is

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfviz.errors import OptionError, shown
 from tfviz.snapshots.exposure import Exposure, Moment
+from tfviz.snapshots.fixed_images import FixedImages
 from tfviz.snapshots.writer import Writer
 
 _open_sessions: dict[Path, tuple[weakref.finalize, _Background]] = {}
@@ -30,7 +31,7 @@ class Session:
         self._finish = weakref.finalize(self, _finish, path, self._background, writer)
         _open_sessions[path] = self._finish, self._background
 
-    def put(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
+    def put(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
         """Queue a snapshot, and block while the queue is full.
 
         Raises:
@@ -40,7 +41,7 @@ class Session:
             raise OptionError(
                 f"Two callbacks cannot both write to log_dir {shown(self.writer.folder.path)}. Pass each its own folder."
             )
-        self._background.do(self.writer.write, moment, exposures)
+        self._background.do(self.writer.write, moment, exposures, images)
 
     def close(self) -> None:
         """Wait until everything is written and the sinks are closed."""

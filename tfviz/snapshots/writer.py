@@ -19,6 +19,7 @@ from tfviz.runs.schema import MAX_ERROR_TEXT, MAX_LOGS, Prediction, shortened
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.exposure import Exposure, Moment
 from tfviz.snapshots.faults import Faults, reason
+from tfviz.snapshots.fixed_images import FixedImages
 from tfviz.snapshots.named_methods import NamedMethod
 from tfviz.snapshots.sinks import Sink
 
@@ -34,19 +35,17 @@ class Writer:
         folder: RunFolder,
         sinks: Sequence[Sink],
         methods: Sequence[NamedMethod],
-        canvas: Canvas,
         faults: Faults,
         look: Look,
     ) -> None:
         self.look = look
         self.folder, self.sinks, self.methods, self.faults = folder, sinks, methods, faults
-        self.canvas, self.images = canvas, canvas.pictures
         self._sinks_run_id: str | None = None  # the run that the sinks were opened for
 
-    def write(self, moment: Moment, exposures: Mapping[str, Exposure]) -> None:
+    def write(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
         """Draw and write one snapshot. It never raises; failures are added to the faults."""
         try:
-            snapshot = self._stored(self._draw(moment, exposures))
+            snapshot = self._stored(self._draw(moment, exposures, images))
         except Exception as error:  # training must go on, whatever it is
             words = f"The snapshot at step {moment.step} could not be written to {shown(self.folder.path)}: {reason(error)}"
             self.faults.add("folder", f"{words.removesuffix('.')}. Snapshots are skipped until writing succeeds again.", error)
@@ -55,7 +54,7 @@ class Writer:
         for sink in self.sinks:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
-    def _draw(self, moment: Moment, exposures: Mapping[str, Exposure]) -> Snapshot:
+    def _draw(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> Snapshot:
         """Draw the snapshot for one moment. The run folder assigns its number later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
@@ -64,7 +63,7 @@ class Writer:
         for method in self.methods:
             if method.name in maps:
                 try:
-                    pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name])
+                    pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name], images.canvas)
                 except ImageError as error:  # usually NaN: the training has diverged
                     errors[method.name] = reason(error)
                     words = f"{method.name} failed at step {moment.step}: {reason(error).removesuffix('.')}."
@@ -76,23 +75,25 @@ class Writer:
             "step": moment.step,
             "time": moment.time,
             "logs": self._logs(moment.logs),
-            "predictions": self._predictions(exposures),
+            "predictions": self._predictions(exposures, len(images)),
             "methods": list(pictures),
             "errors": {name: shortened(words, MAX_ERROR_TEXT) for name, words in errors.items()},
         }
         record |= self._explained(exposures)
+        if images.positions is not None and images.labels is not None:
+            record |= {"images": images.positions, "true_classes": [int(label) for label in images.labels]}
         if known := {name: words for name, words in strengths.items() if any(words)}:
             record["strengths"] = known
-        return Snapshot(record, self.images, pictures, maps)
+        return Snapshot(record, images.pictures, pictures, maps)
 
-    def _pictures(self, method: NamedMethod, attribution: np.ndarray) -> tuple[list[Picture], list[str]]:
+    def _pictures(self, method: NamedMethod, attribution: np.ndarray, canvas: Canvas) -> tuple[list[Picture], list[str]]:
         """Return a method's maps drawn over the images, and descriptions of their strength."""
-        key, style = method.explainer.key, self.canvas.style(method.explainer.style)
-        strengths = [strengths_of(key, [one], [""], style, None)[0] for one in self.canvas.maps(list(attribution))]
-        maps = [self.canvas.placed(values, index) for index, values in enumerate(attribution)]
-        rows = zip(self.images, maps, strengths, strict=True)
+        key, style = method.explainer.key, canvas.style(method.explainer.style)
+        strengths = [strengths_of(key, [one], [""], style, None)[0] for one in canvas.maps(list(attribution))]
+        maps = [canvas.placed(values, index) for index, values in enumerate(attribution)]
+        rows = zip(canvas.pictures, maps, strengths, strict=True)
         drawn = [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows]
-        return [self.canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
+        return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
         """Return the explained class of each image and its score, if the user chose one."""
@@ -102,13 +103,13 @@ class Writer:
                 return {"explained": method.scores_of(exposure.target, exposure.outputs)}
         return {}
 
-    def _predictions(self, exposures: Mapping[str, Exposure]) -> list[Prediction | None]:
+    def _predictions(self, exposures: Mapping[str, Exposure], count: int) -> list[Prediction | None]:
         """Return the predictions of the first method that has any."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
                 return method.predictions(outputs)
-        return [None] * len(self.images)
+        return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
         """Return the numbers among the logs, up to the schema's limit."""

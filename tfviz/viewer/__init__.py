@@ -13,9 +13,11 @@ guard        access control, and the headers of every response
 http_errors  error responses
 log          the server's log
 api          the routes
-assets       the files of the page
-app          the ASGI application
-server       runs the application
+assets       the files of the page, and their routes
+guarded_app  the routes of a page behind the guard
+page_server  serves such an application
+app          the application of the live page
+server       the live page
 
 `tfviz.runs.schema` defines the form of runs and records.
 """

@@ -30,7 +30,7 @@ from tfviz.runs.run_reader import parsed
 from tfviz.runs.schema import ID_PATTERN, MAX_IMAGES, MAX_SNAPSHOTS, METHOD_PATTERN, Record, Run, line_of
 from tfviz.runs.validation import record_fault, run_fault
 from tfviz.viewer import http_errors, uploads
-from tfviz.viewer.assets import Asset
+from tfviz.viewer.assets import REVALIDATE, Asset, add_page
 from tfviz.viewer.bodies import Bodies
 from tfviz.viewer.events import Events
 from tfviz.viewer.guard import is_loopback
@@ -47,7 +47,6 @@ After = Annotated[int, Query(ge=-1, lt=MAX_SNAPSHOTS)]
 Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
-_REVALIDATE = "no-cache"  # cached, but revalidated each time
 _MIN_GZIP_BYTES = 2000
 # Parsed, empty lists take twenty times the memory of their JSON.
 _parsers = threading.BoundedSemaphore(2)
@@ -111,12 +110,12 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     @router.get("/api/runs/{run_id}/images/{image}.png")
     async def get_image(run_id: RunId, image: Image) -> Response:
         run = known(run_id)
-        return _png(await run_in_threadpool(store.read, run, run.image(image), image), _REVALIDATE)
+        return _png(await run_in_threadpool(store.read, run, run.image(image), image), REVALIDATE)
 
     @router.get("/api/runs/{run_id}/pictures/{number}/{method}/{image}.png")
     async def get_picture(run_id: RunId, number: Number, method: MethodName, image: Image) -> Response:
         run = known(run_id)
-        caching = _IMMUTABLE if number <= run.last else _REVALIDATE
+        caching = _IMMUTABLE if number <= run.last else REVALIDATE
         return _png(await run_in_threadpool(store.read, run, run.picture(number, method, image), image), caching)
 
     @router.get("/api/events")
@@ -126,16 +125,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
         now = [News(run.run["id"], run.last) for run in store.known()]
         return StreamingResponse(events.stream(now), media_type="text/event-stream")
 
-    @router.get("/")
-    async def get_page(request: Request) -> Response:
-        return _asset(request, assets["index.html"])
-
-    @router.get("/{name}")
-    async def get_asset(request: Request, name: str) -> Response:
-        if name not in assets:
-            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
-        return _asset(request, assets[name])
-
+    add_page(router, assets)
     return router
 
 
@@ -178,10 +168,3 @@ def _png(data: bytes | None, caching: str) -> Response:
     if data is None:
         raise HttpError(http_errors.NOT_FOUND, "There is no such picture.", is_ordinary=True)
     return Response(data, media_type="image/png", headers={"Cache-Control": caching})
-
-
-def _asset(request: Request, asset: Asset) -> Response:
-    headers = {"Cache-Control": _REVALIDATE, "ETag": asset.tag}
-    if request.headers.get("if-none-match") == asset.tag:
-        return Response(status_code=304, headers=headers)
-    return Response(asset.content, media_type=asset.media_type, headers=headers)

@@ -1,4 +1,4 @@
-"""The files of the page, read once. The server serves no other files by name."""
+"""The files of a page, read once, and their routes. The server serves no other files by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastapi import APIRouter, Request, Response
+
+from tfviz.viewer import http_errors
+from tfviz.viewer.http_errors import HttpError
+
+REVALIDATE = "no-cache"  # cached, but revalidated each time
+
 _FOLDER = Path(__file__).with_name("page")
+# The sign-in page, the style, and what creates elements and words, which all pages use.
+_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -24,10 +33,37 @@ class Asset:
     tag: str
 
 
-def read_assets() -> dict[str, Asset]:
-    """Return the files of the page, keyed by name."""
-    files = sorted(path for path in _FOLDER.iterdir() if path.suffix in _TYPES)
+def read_assets(folder: Path | None = None) -> dict[str, Asset]:
+    """Return the files of a page, keyed by name.
+
+    Args:
+        folder: the folder of the page; None means the live page. The files that all pages use are
+            added.
+    """
+    files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
+    files += [] if folder is None else [_FOLDER / name for name in _OF_ALL_PAGES]
     return {path.name: _asset(path) for path in files}
+
+
+def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
+    """Add the routes of a page. They come last, because one of them matches any name."""
+
+    @router.get("/")
+    async def get_page(request: Request) -> Response:
+        return _response(request, assets["index.html"])
+
+    @router.get("/{name}")
+    async def get_asset(request: Request, name: str) -> Response:
+        if name not in assets:
+            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
+        return _response(request, assets[name])
+
+
+def _response(request: Request, asset: Asset) -> Response:
+    headers = {"Cache-Control": REVALIDATE, "ETag": asset.tag}
+    if request.headers.get("if-none-match") == asset.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, media_type=asset.media_type, headers=headers)
 
 
 def _asset(path: Path) -> Asset:

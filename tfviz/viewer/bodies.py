@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from tfviz.viewer import http_errors
 from tfviz.viewer.http_errors import HttpError
-from tfviz.viewer.limits import Limits
+from tfviz.viewer.limits import ServerLimits
 
 _TIMEOUT, _BAD_REQUEST = 408, 400
 
@@ -19,7 +19,7 @@ _TIMEOUT, _BAD_REQUEST = 408, 400
 class Bodies:
     """The bodies of all requests in progress. Use it from one event loop only."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._held_bytes = 0
 

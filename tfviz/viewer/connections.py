@@ -10,7 +10,7 @@ import asyncio
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from tfviz.viewer.limits import Limits
+from tfviz.viewer.limits import ServerLimits
 
 try:
     import resource
@@ -20,7 +20,7 @@ except ImportError:  # Windows
 _ACCEPTED_AT_ONCE = 64
 
 
-def allowed(limits: Limits) -> tuple[int, int]:
+def allowed(limits: ServerLimits) -> tuple[int, int]:
     """Return the allowed numbers of connections, and of connections accepted at once.
 
     Both leave enough file descriptors for files.
@@ -33,7 +33,7 @@ def allowed(limits: Limits) -> tuple[int, int]:
     return max(1, min(limits.connections, descriptors // 2)), max(1, min(_ACCEPTED_AT_ONCE, descriptors // 16))
 
 
-def protocol_for(limits: Limits) -> type[asyncio.Protocol]:
+def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP protocol with the limits of one server."""
     most, _ = allowed(limits)
     # connections without a request in progress, longest waiting first

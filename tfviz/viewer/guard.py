@@ -3,9 +3,9 @@
 Without a token, the server is for this machine only. A foreign web page could still reach it
 through the browser, by a DNS name that resolves to 127.0.0.1 (DNS rebinding), so the Host header
 must name this machine. With a token, training runs send it as `Authorization: Bearer TOKEN`. A
-browser gets a sign-in page, posts the token, and receives a cookie derived from it that allows
-reading but not uploading. A link with `?token=TOKEN` sets the same cookie, but browsers, proxies
-and chats store links.
+browser gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie
+allows reading, and posting to the paths that the application lists, but no other upload. A link
+with `?token=TOKEN` sets the same cookie, but browsers, proxies and chats store links.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -38,8 +39,8 @@ _WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the sign-in page needs these
 class Guard:
     """Middleware that checks access, adds headers to responses, and logs errors."""
 
-    def __init__(self, app: ASGIApp, token: str | None, host: str, sign_in: bytes) -> None:
-        self._app, self._token, self._host, self._sign_in = app, token, host, sign_in
+    def __init__(self, app: ASGIApp, token: str | None, host: str, sign_in: bytes, posts: Collection[str] = ()) -> None:
+        self._app, self._token, self._host, self._sign_in, self._posts = app, token, host, sign_in, posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -75,6 +76,8 @@ class Guard:
             return self._response_to_read(scope, headers, self._token)
         if scope["method"] == "POST" and scope["path"] == "/":
             return _SignIn()
+        if scope["method"] == "POST" and scope["path"] in self._posts and _has_cookie(scope, headers, self._token):
+            return None
         return _rejected(scope, 401, "The token is missing or wrong. Send it as 'Authorization: Bearer TOKEN'.")
 
     def _response_to_read(self, scope: Scope, headers: Headers, token: str) -> Response | None:
@@ -113,7 +116,7 @@ async def _posted_token(receive: Receive) -> str:
     return "" if is_more else parse_qs(body.decode("latin-1")).get("token", [""])[0]
 
 
-_UNKNOWN_HOST = "Without a token, the viewer serves only this machine. Use an address such as http://127.0.0.1:1337."
+_UNKNOWN_HOST = "Without a token, this page is only for this machine. Use an address such as http://127.0.0.1:1337."
 
 
 def is_loopback(host: str) -> bool:

@@ -8,8 +8,25 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The largest values that a server allows, in addition to the limits of the schema.
+class ServerLimits:
+    """The limits of every page's server.
+
+    Attributes:
+        body_timeout_s: the time for a whole request body.
+        upload_bytes: the total size of the bodies of all requests in progress.
+        connections: the number of open connections.
+        header_timeout_s: the time for the first line and headers of a request.
+    """
+
+    body_timeout_s: float = 60.0
+    upload_bytes: int = 256 << 20
+    connections: int = 500
+    header_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Limits(ServerLimits):
+    """The largest values that the live page allows, in addition to the limits of the schema.
 
     Attributes:
         run_bytes: the size of a run's JSON.
@@ -17,10 +34,6 @@ class Limits:
         runs: the number of runs that other machines may send.
         readers: the number of pages that receive news at the same time.
         records: the number of records in one response.
-        body_timeout_s: the time for a whole request body.
-        upload_bytes: the total size of the bodies of all requests in progress.
-        connections: the number of open connections.
-        header_timeout_s: the time for the first line and headers of a request.
     """
 
     run_bytes: int = MAX_RUN_BYTES
@@ -28,7 +41,3 @@ class Limits:
     runs: int = 1000
     readers: int = 200
     records: int = 5000
-    body_timeout_s: float = 60.0
-    upload_bytes: int = 256 << 20
-    connections: int = 500
-    header_timeout_s: float = 10.0

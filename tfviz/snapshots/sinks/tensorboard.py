@@ -6,12 +6,12 @@ TensorFlow writes the event files. Only viewing them needs `pip install tensorbo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
-from tfviz.runs.layout import image_path, picture_path
-from tfviz.runs.schema import Run
+from tfviz.runs.layout import image_path, picture_path, shown_image_path
+from tfviz.runs.schema import Record, Run
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks.sink import Sink
 
@@ -19,7 +19,11 @@ _SCALAR, _IMAGES = 1, 3  # TensorBoard's data classes
 
 
 class TensorBoardSink(Sink):
-    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads."""
+    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads.
+
+    Args:
+        folder: the folder for the event files.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -42,6 +46,10 @@ class TensorBoardSink(Sink):
             for name, value in record["logs"].items():
                 if value is not None:
                     _write_scalar(name, value)
+            if "images" in record:
+                for number, image in enumerate(snapshot.images):
+                    png = shown_image_path(self._run_folder, cast(Record, record), number).read_bytes()
+                    _write_image(f"images/{number}", png, image.shape[:2])
             for method in record["methods"]:
                 for number, picture in enumerate(snapshot.pictures[method]):
                     png = picture_path(self._run_folder, record["number"], method, number).read_bytes()

@@ -46,14 +46,13 @@ class ViewerSink(Sink):
         self._upload: UploadThread | None = None
 
     def open(self, run: Run, folder: Path) -> None:
-        """Start sending, and wait briefly for the first response to detect a mistyped address."""
         self._upload = UploadThread(RunSender(self._new_client(), Path(folder)))
         self._upload.start()
+        # Wait briefly for the first response, to detect a mistyped address.
         self._upload.has_attempted.wait(_FIRST_CONTACT_S)
         self._upload.raise_trouble()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Wake the upload thread, and return at once."""
         if self._upload is not None:
             self._upload.wake()
             self._upload.raise_trouble()

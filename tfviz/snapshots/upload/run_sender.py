@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfviz.errors import SnapshotsError
-from tfviz.runs.layout import RUN_FILE, image_path, picture_path
+from tfviz.runs.layout import OWN_IMAGES, RUN_FILE, image_path, picture_path
 from tfviz.runs.regular_files import read_regular
 from tfviz.runs.run_reader import IndexReader, read_run
 from tfviz.runs.schema import Record, Run, line_of
@@ -90,7 +90,8 @@ class RunSender:
 
     def _send_snapshot(self, run: Run, record: Record) -> None:
         run_id, number = run["id"], record["number"]
-        for method in record["methods"]:
+        own_images = [OWN_IMAGES] if "images" in record else []
+        for method in [*own_images, *record["methods"]]:
             for image in range(len(run["images"])):
                 path = picture_path(self.folder, number, method, image)
                 self._send_picture(path, self.client.put_picture, run_id, number, self.last, method, image)

@@ -39,7 +39,10 @@ export function recordBeside(other, record) {
 export function addressesAt(run, record) {
   const methods = chosenMethods(run).filter((method) => record.methods.includes(method.name));
   const images = visibleImages();
-  return images.flatMap((image) => methods.map((method) => pictureAddress(run, record.number, method.name, image)));
+  return images.flatMap((image) => [
+    ...(record.images ? [imageAddress(run, image, record)] : []),
+    ...methods.map((method) => pictureAddress(run, record.number, method.name, image)),
+  ]);
 }
 
 const container = byId("cards");
@@ -94,7 +97,8 @@ function makeCard(run, other, image, methods) {
   const source = make("img", { src: imageAddress(run, image), alt: name, ...shape(size), loading: "lazy", class: isSmall ? "pixels" : "" });
   const enlarge = make("button", { type: "button", class: "picture", "aria-label": `Enlarge image ${image + 1}` }, source);
   enlarge.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
-  const own = make("figure", {}, enlarge, make("figcaption", {}, "Image"));
+  const caption = make("figcaption", {}, "Image");
+  const own = make("figure", {}, enlarge, caption);
   const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
   const prediction = makePrediction(run);
   const otherPrediction = other && image < other.images.length ? makePrediction(other, other.name) : null;
@@ -103,18 +107,22 @@ function makeCard(run, other, image, methods) {
   const history = makeHistory();
   const strip = make("div", { class: "strip" }, own, ...figures.map((figure) => figure.element));
   const id = `image-${image}`;
-  const about = make("div", { class: "predicted" }, truth?.element ?? null, prediction.element, otherPrediction?.element ?? null, explained.element, history.element);
-  const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h3", { id }, name), strip, about);
+  const about = make("div", { class: "predicted" }, truth.element, prediction.element, otherPrediction?.element ?? null, explained.element, history.element);
+  const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h2", { id }, name), strip, about);
   let drawn = -1;
   return {
     image,
     element,
     show(record, beside, records, isDue) {
+      const address = imageAddress(run, image, record);
+      if (source.getAttribute("src") !== address) source.src = address;
+      setText(caption, record.images ? `Image (no. ${record.images[image]} in the data)` : "Image");
       for (const figure of figures) figure.show(record, beside);
       prediction.show(record.predictions[image]);
       otherPrediction?.show(beside?.predictions[image] ?? null);
-      truth?.show(record.predictions[image]);
+      truth.show(record, record.predictions[image]);
       explained.show(record.explained?.[image]);
+      history.element.hidden = Boolean(record.images); // it would join different images
       if (drawn !== records.length && (isDue || drawn < 0)) {
         history.draw(records, image);
         drawn = records.length;
@@ -124,15 +132,18 @@ function makeCard(run, other, image, methods) {
   };
 }
 
-// The true class of the image, if the run has it, and whether the network predicts it.
+// The true class of the image, if it is known, and whether the network predicts it.
 function makeTruth(run, image) {
-  const index = run.true_classes?.[image] ?? null;
-  if (index === null) return null;
+  const name = make("span");
   const verdict = make("span", { class: "verdict" });
-  const element = make("p", { class: "truth" }, make("span", {}, `True class: ${label(run, index)}`), verdict);
+  const element = make("p", { class: "truth" }, name, verdict);
   return {
     element,
-    show(prediction) {
+    show(record, prediction) {
+      const index = (record.true_classes ?? run.true_classes)?.[image] ?? null;
+      element.hidden = index === null;
+      if (index === null) return;
+      setText(name, `True class: ${label(run, index)}`);
       const isRight = prediction?.class === index;
       setText(verdict, prediction ? (isRight ? "✓ predicted" : "✗ not predicted") : "");
       verdict.classList.toggle("wrong", !isRight);

@@ -14,7 +14,7 @@ export function recordsOf(id) {
 }
 
 // Where training continued after a stop: the indices of the records, and whether the weights differed from those of the
-// previous snapshot. That is only known if no step lies in between.
+// previous snapshot. That is only known if no step lies in between. Predictions tell, or the maps if there are none.
 export function continuations(id) {
   const all = recordsOf(id);
   const starts = all.map((_, index) => index).filter((index) => index > 0 && all[index].when === "start");
@@ -25,6 +25,8 @@ const SAME = 1e-3; // relative difference of scores
 
 function areOther(before, after) {
   if (before.step !== after.step) return false;
+  if (after.has_new_weights !== undefined) return after.has_new_weights;
+  if (String(before.images) !== String(after.images)) return true; // other weights make other mistakes
   return after.predictions.some((now, image) => {
     const old = before.predictions[image];
     return now && old && (now.class !== old.class || Math.abs(now.score - old.score) > SAME * Math.max(1, Math.abs(old.score)));
@@ -34,8 +36,11 @@ function areOther(before, after) {
 export const current = () => runs.get(state.run) ?? null;
 export const compared = () => (state.compare === state.run ? null : runs.get(state.compare) ?? null);
 
-export function imageAddress(run, image) {
-  return `api/runs/${run.id}/images/${image}.png`;
+const OWN_IMAGES = "_images"; // as in tfviz/runs/layout.py
+
+// A record has its own images if the run re-chooses them.
+export function imageAddress(run, image, record = null) {
+  return record?.images ? pictureAddress(run, record.number, OWN_IMAGES, image) : `api/runs/${run.id}/images/${image}.png`;
 }
 
 export function pictureAddress(run, number, method, image) {

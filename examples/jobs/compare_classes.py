@@ -1,0 +1,17 @@
+"""
+Compare classes
+===============
+
+The maps of several classes on one scale. ``Against`` subtracts the nearest rivals, which leaves
+what distinguishes a class from them.
+"""
+
+import tfviz
+from tfviz.shapes import KINDS, SAMPLES_DIR
+
+model = tfviz.load_model("shapes")
+images = tfviz.load_images(SAMPLES_DIR / "crescent_arrow_star_ring.png", model)
+explainer = tfviz.GradCAM(model)
+maps = {name: explainer(images, target=name) for name in ("crescent", "star", "ring")}
+maps["ring against its rivals"] = explainer(images, target=tfviz.Against(KINDS.index("ring")))
+figure = tfviz.plot(images, {"grad_cam": maps}, scale="image")

@@ -1,0 +1,41 @@
+"""
+Vision transformers
+===================
+
+Attention is not an explanation by itself: it shows what a network reads, not what supports a class.
+This tutorial compares methods that use attention in different ways.
+"""
+
+import numpy as np
+from shape_transformer import preprocessing, trained_transformer
+
+import tfviz
+from tfviz.shapes import KINDS, SAMPLES_DIR
+
+# %%
+# ``scripts/shape_transformer.py`` builds a small transformer, which reads 12 × 12 tokens, and
+# trains it in seconds. Any transformer made of Keras' layers works in its place.
+
+model = trained_transformer()
+images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], preprocessing())
+for row in model.predict(images, verbose=0):
+    print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-3:-1]})
+
+# %%
+# Attention rollout multiplies the attention of all blocks. It is the same for every class.
+
+figure = tfviz.plot(images, {"attention_rollout": tfviz.AttentionRollout(model)(images)})
+
+# %%
+# Gradient attention weights the attention by what raises the score. LeGrad asks where more
+# attention would raise it. Both depend on the class.
+
+maps = {}
+for key in ("gradient_attention", "legrad", "grad_cam"):
+    explainer = tfviz.METHODS[key](model, class_names=KINDS)
+    maps[key] = {name: explainer(images[:1], target=name) for name in ("heart", "star")}
+figure = tfviz.plot(images[:1], maps)
+
+# %%
+# CAMs work on tokens too: tfviz arranges them as the grid of the patches. :doc:`/transformers`
+# gives the formulas and says which architectures are supported.

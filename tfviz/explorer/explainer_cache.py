@@ -1,0 +1,44 @@
+"""The explainers used last, which are compiled."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from tfviz.methods.explainer import Explainer
+
+Key = tuple[str, str | None]  # the method and its layer
+
+
+class ExplainerCache:
+    """The explainers used last. Use it from one thread only.
+
+    Args:
+        build: builds the explainer of a method at a layer.
+        most: the largest number of explainers.
+    """
+
+    def __init__(self, build: Callable[[str, str | None], Explainer], most: int) -> None:
+        self._build, self._most = build, most
+        self._explainers: OrderedDict[Key, Explainer] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._explainers)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._explainers
+
+    def get(self, method: str, layer: str | None) -> Explainer:
+        """Return an explainer, and build it if it is not there.
+
+        Raises:
+            TfvizError: the method cannot work on the model, or not at this layer.
+        """
+        key = method, layer
+        if key not in self._explainers:
+            built = self._build(method, layer)
+            while len(self._explainers) >= self._most:
+                self._explainers.popitem(last=False)
+            self._explainers[key] = built
+        self._explainers.move_to_end(key)
+        return self._explainers[key]

@@ -1,0 +1,177 @@
+"""The images of a folder, and those that pages upload."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfviz.errors import ImageError, shown
+from tfviz.explorer.limits import ExplorerLimits
+from tfviz.images.batches import shrunk
+from tfviz.images.files import image_from_bytes, read_image
+from tfviz.images.folders import FoundImage
+from tfviz.images.formats import describe
+from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
+from tfviz.viewer import http_errors
+from tfviz.viewer.http_errors import HttpError
+
+THUMBNAIL_PX = 96
+_KEPT_TENSORS = 8
+# A decoded image may take 150 MB, many times the size of its file.
+_decoders = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True)
+class NetworkImage:
+    """An image as the network and the page see it.
+
+    Attributes:
+        tensor: the network's input, float32 (1, height, width, channels).
+        picture: the region that the network sees, uint8 RGB, for drawing maps on.
+    """
+
+    tensor: np.ndarray
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Upload:
+    data: bytes
+    name: str
+
+
+class ImageStore:
+    """Images by id: "file/NAME" for the images of a folder, "upload/DIGEST" for uploads.
+
+    All methods are thread-safe. When there are too many uploads, the one that was used least
+    recently is dropped.
+
+    Args:
+        found: the images of a folder.
+        preprocessing: converts images to tensors.
+        limits: limits on sizes and counts.
+    """
+
+    def __init__(self, found: Sequence[FoundImage], preprocessing: Preprocessing, limits: ExplorerLimits) -> None:
+        self._files = {f"file/{shown(one.relative)}": one.path for one in found[: limits.listed]}
+        self.left_out = len(found) - len(self._files)
+        self._preprocessing, self._limits = preprocessing, limits
+        self._uploads: OrderedDict[str, _Upload] = OrderedDict()
+        self._images: OrderedDict[str, NetworkImage] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def listed(self) -> list[dict[str, str]]:
+        """Return the id and name of each image of the folder."""
+        return [{"id": one, "name": one.removeprefix("file/")} for one in self._files]
+
+    def add(self, data: bytes, name: str) -> str:
+        """Keep an uploaded image file, and return its id.
+
+        Raises:
+            ImageError: the file is not an image that the network can explain.
+        """
+        id = f"upload/{hashlib.sha256(data).hexdigest()}"
+        with _decoders:
+            image = self._network_image(self._decoded(data, shown(name)), shown(name))
+        with self._lock:
+            self._uploads[id] = _Upload(data, name)
+            self._uploads.move_to_end(id)
+            self._keep(id, image)
+            while len(self._uploads) > self._limits.uploads or self._upload_bytes() > self._limits.kept_bytes:
+                self._images.pop(self._uploads.popitem(last=False)[0], None)
+        return id
+
+    def image(self, id: str) -> NetworkImage:
+        """Return an image.
+
+        Raises:
+            HttpError: there is no such image, or no longer.
+            ImageError: its file cannot be read or is too large.
+        """
+        upload = self._upload(id)
+        with self._lock:
+            if id in self._images:
+                self._images.move_to_end(id)
+                return self._images[id]
+        with _decoders:
+            image = self._network_image(self._read(id, upload), id)
+        with self._lock:
+            self._keep(id, image)
+        return image
+
+    def thumbnail(self, id: str) -> np.ndarray:
+        """Return a small copy of an image, uint8 RGB (see `image`)."""
+        with self._lock:
+            known = self._images.get(id)
+        if known is not None:
+            return shrunk(known.picture, THUMBNAIL_PX)
+        with _decoders:
+            return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
+
+    def path_of(self, id: str) -> str:
+        """Return the path of an image for Python code: for an upload, the name of its file."""
+        upload = self._upload(id)
+        return str(self._files[id]) if upload is None else upload.name
+
+    def _upload(self, id: str) -> _Upload | None:
+        """Return an upload, or None for a file of the folder."""
+        if id in self._files:
+            return None
+        with self._lock:
+            if id in self._uploads:
+                self._uploads.move_to_end(id)
+                return self._uploads[id]
+        if id.startswith("upload/"):
+            reason = "The server no longer has this image. Drop its file on the page again."
+            raise HttpError(http_errors.NOT_FOUND, reason, is_ordinary=True)
+        raise HttpError(http_errors.NOT_FOUND, f"There is no image {shown(id[:100])!r}. Choose one of the page.")
+
+    def _read(self, id: str, upload: _Upload | None) -> np.ndarray:
+        if upload is not None:
+            return self._decoded(upload.data, shown(upload.name))
+        rgb = read_image(self._files[id])
+        self._require_few_pixels(rgb.shape[:2], id)
+        return rgb
+
+    def _decoded(self, data: bytes, name: str) -> np.ndarray:
+        """Decode a file. Its size is checked first, as far as the file declares it."""
+        container = describe(data)
+        if container is not None and container.size is not None:
+            self._require_few_pixels(container.size, name)
+        rgb = image_from_bytes(data, name)
+        self._require_few_pixels(rgb.shape[:2], name)
+        return rgb
+
+    def _require_few_pixels(self, size: tuple[int, ...], name: str) -> None:
+        height, width = size
+        if height * width > self._limits.image_pixels:
+            raise ImageError(
+                f"{name} is {width} pixels wide and {height} high, but an image may have at most {self._limits.image_pixels} "
+                "pixels. Downscale it first."
+            )
+
+    def _network_image(self, rgb: np.ndarray, name: str) -> NetworkImage:
+        picture = self._preprocessing.picture(rgb)
+        height, width = self._preprocessing.output_size or picture.shape[:2]
+        if self._preprocessing.output_size is None and height * width > self._limits.network_pixels:
+            raise ImageError(
+                f"{name} is {width} pixels wide and {height} high. The network accepts any size, but the explorer runs it on "
+                f"at most {self._limits.network_pixels} pixels. Restart with a size: --image-size 512x512."
+            )
+        tensor = self._preprocessing.tensor(rgb)[None]
+        return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)))
+
+    def _keep(self, id: str, image: NetworkImage) -> None:
+        self._images[id] = image
+        self._images.move_to_end(id)
+        while len(self._images) > _KEPT_TENSORS:
+            self._images.popitem(last=False)
+
+    def _upload_bytes(self) -> int:
+        return sum(len(one.data) for one in self._uploads.values())

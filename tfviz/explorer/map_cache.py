@@ -1,0 +1,159 @@
+"""Compute maps, and keep those used last."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tfviz.class_scores import ClassScores
+from tfviz.errors import ImageError
+from tfviz.explorer.explainer_cache import ExplainerCache
+from tfviz.explorer.image_store import ImageStore, NetworkImage
+from tfviz.explorer.limits import ExplorerLimits
+from tfviz.explorer.network import Network
+from tfviz.explorer.setting import Setting
+from tfviz.explorer.turns import Turn
+from tfviz.method_looks import MOST_ROWS_OF_ALL
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import method_named
+from tfviz.methods.prepared_call import PreparedCall
+from tfviz.methods.row_counts import rows_per_image
+from tfviz.render.pictures import Map, maps_of
+from tfviz.render.strength import Strength, strengths_of
+
+_BATCH_SIZE = 32  # of perturbed copies, as in a call
+
+
+@dataclass(frozen=True)
+class ComputedMap:
+    """A map, and what the page shows of it.
+
+    Attributes:
+        setting: how it was made, with the class that was explained.
+        values: the map as the method returned it, float32 (h, w) or (h, w, channels).
+        drawn: the same values as they are drawn.
+        style: the style in which it is drawn.
+        layer: the path of its layer, "image", or None.
+        strength: its strength, for the caption and the colors.
+        scores: the class scores of the image, or None.
+        note: what the method warned about, or "".
+        compute_s: the time for this map, with compilation.
+    """
+
+    setting: Setting
+    values: np.ndarray
+    drawn: Map
+    style: str
+    layer: str | None
+    strength: Strength
+    scores: ClassScores | None
+    note: str
+    compute_s: float
+
+
+class MapCache:
+    """Computes maps. Use it from one thread only.
+
+    Args:
+        network: the model.
+        images: the images.
+        limits: the numbers of explainers and maps to keep.
+
+    Attributes:
+        explainers: the compiled explainers.
+    """
+
+    def __init__(self, network: Network, images: ImageStore, limits: ExplorerLimits) -> None:
+        self._network, self._images, self._most = network, images, limits.maps
+        self.explainers = ExplainerCache(network.build, limits.explainers)
+        self._maps: OrderedDict[Setting, ComputedMap] = OrderedDict()
+        self._scores: OrderedDict[str, tuple[NetworkImage, ClassScores | None]] = OrderedDict()
+
+    def scored(self, id: str) -> tuple[NetworkImage, ClassScores | None]:
+        """Return an image and its class scores (see `Network.scores`).
+
+        Raises:
+            TfvizError: the image cannot be read, or the model cannot take it.
+            HttpError: there is no such image.
+        """
+        image = self._images.image(id)
+        known = self._scores.get(id)
+        if known is None or known[0] is not image:
+            known = image, self._network.scores(image.tensor)
+            self._scores[id] = known
+            while len(self._scores) > self._most:
+                self._scores.popitem(last=False)
+        return known
+
+    def get(self, setting: Setting, turn: Turn) -> ComputedMap:
+        """Return a map.
+
+        Args:
+            setting: how to make it. Without a target, the top class is explained.
+            turn: the turn to compute it in.
+
+        Raises:
+            TfvizError: the method cannot make it.
+            HttpError: there is no such image, or the turn is no longer wanted.
+        """
+        image, scores = self.scored(setting.image)
+        setting = self._completed(setting, scores)
+        if setting not in self._maps:
+            computed = self._computed(setting, image, scores, turn)
+            while len(self._maps) >= self._most:
+                self._maps.popitem(last=False)
+            self._maps[setting] = computed
+        self._maps.move_to_end(setting)
+        return self._maps[setting]
+
+    def _completed(self, setting: Setting, scores: ClassScores | None) -> Setting:
+        """Set the explained class, and drop what does not apply to the method."""
+        if not method_named(setting.method).takes_target or scores is None:
+            return replace(setting, target=None, against=None)
+        target = int(scores.ranked[0]) if setting.target is None else setting.target
+        against = None if setting.against == target else setting.against
+        self._network.require_class(target)
+        self._network.require_class(against if isinstance(against, int) else None)
+        return replace(setting, target=target, against=against)
+
+    def _computed(self, setting: Setting, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
+        explainer = self.explainers.get(setting.method, setting.layer)
+        start_s = time.perf_counter()
+        # The page shows what the method warns about. Other threads do not warn meanwhile.
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call = explainer.prepare(image.tensor, setting.target_for(self._network.classes))
+            values = _first_map(call, turn)
+        compute_s = time.perf_counter() - start_s
+        drawn = maps_of([values], count=1)[0]
+        strength = self._strength(setting, explainer, drawn, scores, turn)
+        note = " ".join(dict.fromkeys(str(one.message) for one in caught if str(one.message)))
+        layer = getattr(explainer, "layer_path", None)
+        return ComputedMap(setting, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
+
+    def _strength(self, setting: Setting, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
+        """Compare a map with that of the top class, which is usually there already."""
+        top = None if scores is None or setting.target is None else int(scores.ranked[0])
+        plain = replace(setting, target=top, against=None)
+        is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
+        if top is None or setting == plain or (is_expensive and plain not in self._maps):
+            reference = 0 if setting == plain and top is not None else None
+            return strengths_of(explainer.key, [drawn], [self._name(top)], explainer.style, reference)[0]
+        names = [self._name(top), ""]
+        return strengths_of(explainer.key, [self.get(plain, turn).drawn, drawn], names, explainer.style, 0)[1]
+
+    def _name(self, index: int | None) -> str:
+        return "" if index is None else self._network.name_of(index)
+
+
+def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
+    """Run a call on one image, in parts that may be the last."""
+    attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
+    call.check(attribution)
+    if not hasattr(attribution, "shape"):
+        raise ImageError("The model has several inputs, and their maps cannot be drawn over one image. Explain it in Python.")
+    return np.asarray(attribution, np.float32)[0]

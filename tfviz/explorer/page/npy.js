@@ -1,0 +1,24 @@
+// Reads the array files of NumPy that the server sends: float32, in C order.
+
+export function parsed(buffer) {
+  const length = new DataView(buffer).getUint16(8, true);
+  const header = new TextDecoder("latin1").decode(new Uint8Array(buffer, 10, length));
+  const shape = /'shape': \(([^)]*)\)/.exec(header)[1].split(",").map((one) => one.trim()).filter(Boolean).map(Number);
+  return { shape, values: new Float32Array(buffer.slice(10 + length)) };
+}
+
+// The values of the cell at a position, from 0 to 1 on each axis: one number per channel.
+export function cellAt(array, x, y) {
+  const [height, width, channels = 1] = array.shape;
+  const row = Math.min(height - 1, Math.floor(y * height));
+  const column = Math.min(width - 1, Math.floor(x * width));
+  const start = (row * width + column) * channels;
+  return { row, column, values: [...array.values.subarray(start, start + channels)] };
+}
+
+// The number that is drawn, as in the styles of tfviz.
+export function drawnValue(values, style) {
+  if (style === "signed") return values.reduce((sum, one) => sum + one, 0);
+  if (style === "heatmap") return Math.max(...values.map(Math.abs));
+  return values.reduce((sum, one) => sum + one, 0) / values.length;
+}

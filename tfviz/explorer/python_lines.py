@@ -1,0 +1,65 @@
+"""The Python code that makes a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfviz.explorer.setting import RIVALS, Setting
+from tfviz.methods.lookup import method_named, takes
+
+
+@dataclass(frozen=True)
+class ModelCode:
+    """How Python code gets the model.
+
+    Attributes:
+        model: an expression for the model.
+        backgrounds: an expression for the images that `expected_gradients` compares with; it may
+            use `model`.
+    """
+
+    model: str
+    backgrounds: str | None = None
+
+
+def python_lines(setting: Setting, path: str, code: ModelCode, classes: int | None) -> str:
+    """Return the code that makes a map.
+
+    Args:
+        setting: how to make the map.
+        path: the path of the image.
+        code: how the code gets the model.
+        classes: the number of the model's classes.
+
+    Returns:
+        Lines that assign the map, as the method returns it, to `attribution`.
+    """
+    method = method_named(setting.method)
+    options = ["model"]
+    if setting.layer is not None:
+        options.append(f"layer={setting.layer!r}")
+    if code.backgrounds is not None and takes(method, "backgrounds"):
+        options.append(f"backgrounds={code.backgrounds}")
+    target = _target(setting, classes)
+    arguments = "images" if target is None else f"images, target={target}"
+    imports = ["import numpy as np"] if "np." in arguments else []
+    return "\n".join(
+        [
+            *imports,
+            "import tfviz",
+            "",
+            f"model = {code.model}",
+            f"images = tfviz.load_images({path!r}, model)",
+            f"attribution = tfviz.{method.__name__}({', '.join(options)})({arguments})[0]",
+        ]
+    )
+
+
+def _target(setting: Setting, classes: int | None) -> str | None:
+    if setting.target is None:
+        return None
+    if setting.against == RIVALS:
+        return f"tfviz.Against({setting.target})"
+    if setting.against is None:
+        return str(setting.target)
+    return f"np.eye({classes}, dtype='float32')[[{setting.target}]] - np.eye({classes}, dtype='float32')[[{setting.against}]]"

@@ -1,0 +1,118 @@
+"""What an explorer holds: a model, images, and the maps computed so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfviz.errors import shown
+from tfviz.explorer.image_store import ImageStore
+from tfviz.explorer.limits import ExplorerLimits
+from tfviz.explorer.map_cache import ComputedMap, MapCache
+from tfviz.explorer.network import Network
+from tfviz.explorer.python_lines import ModelCode, python_lines
+from tfviz.explorer.turns import Turn, Turns
+from tfviz.images.folders import FoundImage
+from tfviz.models import is_preprocessing_known, preprocessing_of
+
+
+class Session:
+    """The state of an explorer.
+
+    Args:
+        model: the model.
+        found: the images of a folder.
+        name: what the page calls the model.
+        code: how Python code gets the model.
+        backgrounds: the images that `expected_gradients` compares with.
+        limits: limits on sizes and counts.
+
+    Attributes:
+        limits: the limits.
+        images: the images.
+        maps: computes maps, in a turn.
+        turns: the worker thread. `network` and `maps` are used only in its turns.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        found: Sequence[FoundImage],
+        *,
+        name: str,
+        code: ModelCode,
+        backgrounds: np.ndarray | None,
+        limits: ExplorerLimits,
+    ) -> None:
+        self.limits, self.name, self._code = limits, name, code
+        self._preprocessing = preprocessing_of(model)
+        self._is_preprocessing_known = is_preprocessing_known(model)
+        self.images = ImageStore(found, self._preprocessing, limits)
+        self._network = Network(model, backgrounds)
+        self._methods: list[dict[str, Any]] | None = None
+        self.maps = MapCache(self._network, self.images, limits)
+        self.turns = Turns(limits.waiting)
+
+    def described(self) -> dict[str, Any]:
+        """Return what the page shows of the model and the folder."""
+        size = self._preprocessing.output_size
+        return {
+            "name": shown(self.name),
+            "size": None if size is None else list(size),
+            "classes": self._network.classes,
+            "kind": self._network.kind,
+            "is_preprocessing_known": self._is_preprocessing_known,
+            "images": self.images.listed(),
+            "left_out": self.images.left_out,
+            "image_bytes": self.limits.image_bytes,
+        }
+
+    def warm_up(self) -> None:
+        """Compile the forward pass before the first image arrives, in a turn."""
+        self.methods()
+        size = self._preprocessing.output_size
+        if size is not None:
+            self._network.scores(self._preprocessing.tensor(np.zeros((*size, 3), np.uint8))[None])
+
+    def methods(self) -> list[dict[str, Any]]:
+        """Describe all methods (see `Network.methods`), in a turn."""
+        if self._methods is None:
+            self._methods = self._network.methods()
+        return self._methods
+
+    def layers(self, method: str) -> dict[str, Any]:
+        """Return the layers at which a method works and its default, in a turn."""
+        layers = [asdict(layer) for layer in self._network.layers(method)]
+        return {"default": self._network.default_layer(method), "layers": layers}
+
+    def classes(self, image: str) -> dict[str, Any]:
+        """Return the classes of an image with the highest scores, in a turn."""
+        return {"classes": self._network.best(self.maps.scored(image)[1])}
+
+    def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:
+        """Return what the page shows of a map."""
+        setting, classes = computed.setting, self._network.classes
+        turn.require_wanted()
+
+        def described(index: int | str | None) -> dict[str, Any] | None:
+            return self._network.described(index, computed.scores) if isinstance(index, int) else None
+
+        return {
+            "method": setting.method,
+            "layer": computed.layer,
+            "class": described(setting.target),
+            "against": described(setting.against) or setting.against,
+            "shape": list(computed.values.shape),
+            "style": computed.style,
+            "words": computed.strength.words,
+            "is_empty": computed.strength.own_limit == 0,
+            "is_nearly_empty": computed.strength.is_nearly_empty,
+            "limit": computed.strength.limit,
+            "note": computed.note,
+            "compute_s": round(computed.compute_s, 4),
+            "python": python_lines(setting, self.images.path_of(setting.image), self._code, classes),
+        }

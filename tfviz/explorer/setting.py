@@ -1,0 +1,47 @@
+"""What a page asks for: an image, a method, a layer and a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfviz.against import Against
+
+RIVALS = "rivals"  # in place of a class: those most similar to the target
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to make a map.
+
+    Attributes:
+        image: the id of the image.
+        method: the key of the method.
+        layer: the path of a layer; None means the method's own choice.
+        target: the explained class; None for a method without a target.
+        against: the class to contrast it with, or "rivals" for the classes most similar to it; None
+            for the class alone.
+    """
+
+    image: str
+    method: str
+    layer: str | None = None
+    target: int | None = None
+    against: int | str | None = None
+
+    def target_for(self, classes: int | None) -> int | np.ndarray | Against | None:
+        """Return the target as an explainer takes it.
+
+        A difference of two classes is a row of weights, and those are an input of the compiled
+        explainer: all pairs of classes share one compilation.
+
+        Args:
+            classes: the number of the model's classes.
+        """
+        if self.target is None or self.against is None or classes is None:
+            return self.target
+        if self.against == RIVALS:
+            return Against(self.target)
+        one_hot = np.eye(classes, dtype=np.float32)
+        return one_hot[[self.target]] - one_hot[[int(self.against)]]

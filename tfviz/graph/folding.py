@@ -1,0 +1,135 @@
+"""Rewrite a graph for weights that never change.
+
+Each linear map holds its kernel and bias, read once. A BatchNormalization that directly follows a
+linear map is folded into both, so its own step returns its input:
+
+    s (W x + b) + t = (s W) x + (s b + t)
+
+Other BatchNormalizations hold s and t. Types, paths and inputs of the steps stay the same, so rules
+and layer search work as before; the kernel that excitation backprop reads is still W. The value
+between a folded pair has another meaning. It gets a new identity, so that nobody finds it by the
+old one.
+
+A BatchNormalization before a convolution is not folded. Zero padding would not be exact, and
+excitation backprop reads the value between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import tensorflow as tf
+
+from tfviz import keras_internals
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import Linear, Normalization
+
+_Compute = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+
+
+def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None) -> Graph:
+    """Return the graph with constant linear maps and folded BatchNormalizations.
+
+    Args:
+        graph: the graph, whose weights are read now.
+        keep: values whose meaning must not change.
+        dtype: the dtype to compute in. None means that of each layer.
+    """
+    pairs = _pairs(graph, keep)
+    between = {step.outputs[0]: Value(step.outputs[0].shape, step.outputs[0].dtype) for step in pairs}
+    norms = set(pairs.values())
+    steps = []
+    for step in graph.steps:
+        if step in norms:
+            step = replace(step, inputs=(between[step.inputs[0]],), compute=_masked(step, list))
+        elif _is_foldable_map(step):
+            step = _constant_map(step, pairs.get(step), dtype)
+            step = replace(step, outputs=(between.get(step.outputs[0], step.outputs[0]),))
+        elif _is_constant_norm(step):
+            step = _constant_norm(step, dtype)
+        steps.append(step)
+    names = {path: value for path, value in graph.names.items() if value not in between}
+    return replace(graph, steps=steps, names=names, compute_dtype=dtype)
+
+
+def _pairs(graph: Graph, keep: Collection[Value]) -> dict[Step, Step]:
+    """Map each linear map to the BatchNormalization that can be folded into it."""
+    found = {}
+    for step in graph.steps:
+        (value, *others), linear = step.outputs, step.operation
+        readers = graph.consumers(value)
+        if not _is_foldable_map(step) or linear.scale_outputs is None:
+            continue
+        is_seen = value in keep or value in graph.outputs or len(readers) != 1 or bool(others)
+        if not is_seen and _is_constant_norm(readers[0]) and value.dtype == readers[0].outputs[0].dtype:
+            found[step] = readers[0]
+    return found
+
+
+def _is_foldable_map(step: Step) -> bool:
+    return isinstance(step.operation, Linear) and step.operation.read_bias is not None and _computes_in_float32(step)
+
+
+def _is_constant_norm(step: Step) -> bool:
+    norm = step.operation
+    has_both = isinstance(norm, Normalization) and norm.channel_scale is not None and norm.channel_shift is not None
+    return has_both and _computes_in_float32(step)
+
+
+def _computes_in_float32(step: Step) -> bool:
+    """Return whether a step can hold float32 constants: it is no float64, and has no time axis."""
+    return not step.time_axes and getattr(step.layer, "compute_dtype", "float64") != "float64"
+
+
+def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: str | None) -> Step[Linear]:
+    linear, dtype = step.operation, dtype or step.layer.compute_dtype
+    kernel = plain = linear.read_kernel("float32")
+    bias = linear.read_bias("float32") if linear.read_bias else None
+    if norm is not None and linear.scale_outputs and norm.operation.channel_scale and norm.operation.channel_shift:
+        scale, shift = norm.operation.channel_scale(), norm.operation.channel_shift()
+        kernel = linear.scale_outputs(kernel, scale)
+        bias = shift if bias is None else bias * scale + shift
+    kernel, bias = _constant(kernel, dtype), None if bias is None else _constant(bias, dtype)
+    original = kernel if norm is None and dtype == "float32" else _constant(plain, "float32")
+
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        y = linear.apply(tf.cast(tensors[0], dtype), tf.convert_to_tensor(kernel))
+        return [y if bias is None else _plus(y, tf.convert_to_tensor(bias))]
+
+    def read_kernel(dtype: str) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(original), dtype)
+
+    operation = replace(linear, read_kernel=read_kernel, is_constant=True)
+    return replace(step, operation=operation, compute=_masked(step, compute))
+
+
+def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Add a bias per channel, as an operation that TensorFlow fuses with a convolution."""
+    return tf.nn.bias_add(y, bias) if bias.shape.rank == 1 and 2 <= len(y.shape) <= 5 else y + bias
+
+
+def _constant_norm(step: Step[Normalization], dtype: str | None) -> Step[Normalization]:
+    norm, dtype = step.operation, dtype or step.layer.compute_dtype
+    if norm.channel_scale is None or norm.channel_shift is None:
+        return step
+    scale, shift = (_constant(read(), "float32") for read in (norm.channel_scale, norm.channel_shift))
+
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        y = tf.cast(tensors[0], tf.float32) * tf.convert_to_tensor(scale)
+        return [tf.cast(_plus(y, tf.convert_to_tensor(shift)), dtype)]
+
+    operation = replace(norm, channel_scale=lambda: tf.convert_to_tensor(scale), channel_shift=None)
+    return replace(step, operation=operation, compute=_masked(step, compute))
+
+
+def _constant(x: tf.Tensor, dtype: str) -> tf.Variable:
+    """Hold a tensor in a variable that nobody assigns. It shares the tensor's memory."""
+    return tf.Variable(tf.cast(x, dtype), trainable=False, dtype=dtype)
+
+
+def _masked(step: Step, compute: _Compute) -> _Compute:
+    """Propagate the Keras mask along with the result, as the layer does."""
+    if not getattr(step.layer, "supports_masking", False):
+        return compute
+    return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]

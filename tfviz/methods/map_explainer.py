@@ -1,0 +1,50 @@
+"""Build a method for classes of a model and a map that can be drawn, as the command line does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tfviz.errors import OptionError, TargetError, UnknownLayerError, UnsupportedModelError
+from tfviz.graph.layer_search import require_height_and_width
+from tfviz.methods.excitation_backprop import ExcitationBackprop
+from tfviz.methods.explainer import Explainer
+from tfviz.methods.lookup import takes
+
+# the errors of a method that cannot work on a model
+UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
+
+
+def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[str, object], classes: int | None) -> Explainer:
+    """Build a method on a model.
+
+    Args:
+        method: the class of the method.
+        model: the model.
+        options: "layer" and "backgrounds", if they were given. The method gets those that it takes.
+        classes: the number of classes, or None for a model that is not a classifier.
+
+    Returns:
+        The explainer.
+
+    Raises:
+        UnsupportedModelError: the method cannot explain the model.
+        UnknownLayerError: the method cannot use this layer, or its map cannot be drawn.
+        TargetError: the method needs a class, and the model is not a classifier.
+        OptionError: the method needs backgrounds.
+    """
+    if method.takes_target and classes is None:
+        raise TargetError(
+            "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
+            "function of the outputs as the target, or use visual_backprop, which takes no target."
+        )
+    if takes(method, "backgrounds") and "backgrounds" not in options:
+        raise OptionError("It compares the image with typical ones. Pass a folder of at least 8 of them: --backgrounds PATH.")
+    given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
+    explainer = method(model, **given)
+    # Excitation backprop also accepts layers whose maps cannot be drawn.
+    if "layer" in given and isinstance(explainer, ExcitationBackprop):
+        require_height_and_width(explainer.graph, explainer.at[0], explainer.layer_path)
+    return explainer

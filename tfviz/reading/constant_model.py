@@ -1,0 +1,61 @@
+"""A model whose weights are constants, as frozen explainers read it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+
+from tfviz import keras_internals
+from tfviz.graph.folding import folded
+from tfviz.graph.graph import Value
+from tfviz.reading.read_model import ReadModel, in_place_of_model
+from tfviz.variable_copies import VariableCopies
+
+
+class ConstantModel(ReadModel):
+    """The graph of a model with the weights that it has now.
+
+    Args:
+        live: the model as it was read.
+        keep: values whose meaning must not change, because a method explains them.
+        dtype: the dtype to compute in. None means that of each layer.
+        fold: whether to fold BatchNormalizations, which changes the rounding.
+
+    Attributes:
+        form: `dtype` and `fold`.
+    """
+
+    def __init__(
+        self,
+        live: ReadModel,
+        keep: Collection[Value],
+        dtype: str | None = None,
+        fold: bool = True,
+    ) -> None:
+        super().__init__(live.model, live.graph)
+        self.form = dtype, fold
+        if isinstance(live, ConstantModel):
+            self._copies, self._unfolded = live._copies.copied(), live._unfolded
+        else:
+            self._copies = VariableCopies(keras_internals.tensorflow_variables(live.model))
+            self._unfolded = live.graph
+        with self.tracing():
+            self.graph = folded(self._unfolded, keep, dtype) if fold else self._unfolded
+        self._faithful_for = live._faithful_for
+
+    def is_current(self) -> bool:
+        """Return True: changes to the model have no effect."""
+        return True
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        dtype = self.form[0]
+        policy = keras_internals.computing_in(self.model, dtype) if dtype else nullcontext()
+        with self._copies.read_in_place(), policy, super().tracing():
+            yield
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block, explainers that are created on the model read this graph."""
+        with in_place_of_model(self):
+            yield

@@ -1,0 +1,108 @@
+"""Encode pictures and maps as small files for web pages, each within a number of bytes."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tfviz.render.colors import positions
+from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
+
+# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG quality, best first. An odd number
+# of colors keeps the color of zero in a signed map.
+_MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
+_PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
+_TRANSPARENT = np.zeros((1, 4), np.uint8)
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PALETTE = 3  # the color type of a PNG
+
+
+def encoded_picture(picture: Picture, most_bytes: int) -> str:
+    """Return a picture (H, W, 3) as the data URL of a JPEG, in the best quality that fits.
+
+    Args:
+        picture: the picture, uint8 RGB.
+        most_bytes: the largest size of the file.
+
+    Returns:
+        The data URL.
+    """
+    for side, quality in _PICTURES:
+        file = _jpeg(picture, side, quality)
+        if len(file) <= most_bytes:
+            break
+    return _data_url(file, "jpeg")
+
+
+def encoded_map(
+    values: Map, style: str, colors: npt.NDArray[np.uint8], limit: float, covered: npt.NDArray[np.bool_], most_bytes: int
+) -> str:
+    """Return a map as the data URL of a PNG with transparency, in the best quality that fits.
+
+    Args:
+        values: the map, (h, w) or (h, w, C).
+        style: "heatmap" or "signed".
+        colors: the 256 colors of the style, uint8 RGBA (256, 4).
+        limit: the value of the strongest color.
+        covered: which pixels of the picture below the map it covers, (H, W).
+        most_bytes: the largest size of the file.
+
+    Returns:
+        The data URL.
+    """
+    for side, count in _MAPS:
+        size = _fitting(covered.shape, side)
+        steps = np.rint(positions(values, style, *size, limit) / 255 * (count - 1)).astype(np.uint8)
+        steps[cv2.resize(covered.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) == 0] = count
+        file = _png(steps, np.concatenate([colors[np.rint(np.linspace(0, 255, count)).astype(int)], _TRANSPARENT]))
+        if len(file) <= most_bytes:
+            break
+    return _data_url(file, "png")
+
+
+def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
+    """Return the 256 colors of a style, uint8 RGBA (256, 4), as the data URL of a color bar."""
+    return _data_url(_png(np.arange(256, dtype=np.uint8)[None], colors), "png")
+
+
+def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Return the height and width with the area of a square with this side."""
+    scale = side / math.sqrt(size[0] * size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _jpeg(picture: Picture, side: int, quality: int) -> bytes:
+    if picture.shape[0] * picture.shape[1] > side**2:
+        picture = shrunk_or_enlarged(picture, *_fitting(picture.shape, side))
+    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _png(indices: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8]) -> bytes:
+    """Encode an image with a palette, which OpenCV cannot write."""
+    height, width = indices.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, _PALETTE, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"PLTE", colors[:, :3].tobytes()), (b"tRNS", colors[:, 3].tobytes())]
+    parts += [(b"IDAT", _compressed(indices)), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(_chunk(*part) for part in parts)
+
+
+def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
+    """Compress rows with PNG's filter 0 (none) or 2 (up), whichever is smaller."""
+    above = np.concatenate([np.zeros_like(indices[:1]), indices[:-1]])
+    rows = {0: indices, 2: indices - above}
+    files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), 9) for kind, row in rows.items()]
+    return min(files, key=len)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _data_url(file: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(file).decode('ascii')}"

@@ -1,0 +1,46 @@
+"""Re-choose the images of a run: those that the model gets most wrong now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import tree
+
+from tfviz.errors import OptionError, UnsupportedModelError
+from tfviz.metrics.forward_passes import ForwardPasses
+from tfviz.snapshots.fixed_images import FixedImages
+from tfviz.snapshots.image_choice import ImageChoice
+
+
+class WorstImages:
+    """Chooses from the pool of an ImageChoice.
+
+    Args:
+        choice: the images chosen last, with their pool.
+        fixed: makes the images of a snapshot from a choice.
+    """
+
+    def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
+        self._choice, self._fixed = choice, fixed
+        self._inputs = tree.flatten(choice.pool.images) if choice.pool is not None else []
+        self._model: keras.Model | None = None
+
+    def choose(self, model: keras.Model) -> FixedImages:
+        """Return the images that the model gets most wrong. It is compiled once.
+
+        Raises:
+            OptionError: the model is not a classifier with one input.
+            LabelsError: a label is no class of the model.
+        """
+        try:
+            if self._model is not model:
+                self._passes, self._model = ForwardPasses(model), model
+            logits, _ = self._passes.all_classes(self._inputs[0])
+        except UnsupportedModelError as error:
+            raise OptionError(
+                "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "
+                f"'{model.name}'. Use per_class=True."
+            ) from error
+        self._choice = self._choice.worst(logits)
+        return self._fixed(self._choice)

@@ -1,4 +1,4 @@
-"""Write the results of `tfviz explain`: a folder of maps per image, and a record of each image."""
+"""Write the results of `tfviz explain`: the maps of each image, and a record of the image."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ class Results:
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the images that the run has started, for the page. A later run starts them again."""
+        """Store the images that the run has started, for the page. A later run redoes them."""
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:

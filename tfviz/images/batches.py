@@ -95,7 +95,7 @@ _Prepared = TypeVar("_Prepared")
 
 
 def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], most: int) -> Iterator[_Prepared]:
-    """Read sources in threads, and yield the results in order, with at most `most` of them ready."""
+    """Read sources in threads, at most `most` of them ahead, and yield the results in order."""
     pool = ThreadPoolExecutor(_READERS)
     try:
         running = deque(pool.submit(read, source) for source in sources[:most])

@@ -6,6 +6,7 @@ The command line, jobs and `Explainer.explain_files` build their rows from these
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Ro
         labels: the names of the model's classes.
         classes: the number of classes; None if the model is not a classifier.
     """
-    truth = None if classes is None else labels.index_of_folder(path.absolute().parent.name)
+    truth = None if classes is None else _class_of_folder(path.absolute().parent.name, labels.names, labels.wordnet_ids)
     if truth is not None and truth >= (classes or 0):
         truth = None
     return {
@@ -69,6 +70,11 @@ def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Ro
         "true_class": truth,
         "true_name": None if truth is None else labels.name(truth),
     }
+
+
+@lru_cache(maxsize=1024)  # looking for similar names takes long
+def _class_of_folder(folder: str, names: tuple[str, ...], wordnet_ids: tuple[str, ...]) -> int | None:
+    return Labels(names, wordnet_ids).index_of_folder(folder)
 
 
 def explain_files(

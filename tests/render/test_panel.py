@@ -132,7 +132,7 @@ def test_wrong_arguments_are_refused() -> None:
         show(np.zeros((65, 4, 4, 3), np.uint8), {"x": np.zeros((65, 2, 2))})
     with pytest.raises(OptionError, match="`classes` has an entry for 'top3', which has no maps"):
         show(PICTURES, {"x": TARGETS}, classes={"top3": ["a", "b"]})
-    with pytest.raises(ImageError, match="`classes` must have one name per image. Received: 1 names"):
+    with pytest.raises(ImageError, match=r"`classes` must have one name per image\. Received: 1 names"):
         show(PICTURES, {"x": TARGETS}, classes={"top1": ["a"]})
 
 

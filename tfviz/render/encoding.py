@@ -14,8 +14,8 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG quality, best first. An odd number
-# of colors keeps the color of zero in a signed map.
+# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG
+# quality, best first. An odd number of colors keeps the color of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)

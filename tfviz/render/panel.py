@@ -160,8 +160,9 @@ class Panel:
         words = "".join(f"<span>{html.escape(line)}</span>" for line in lines if line)
         row, place = self._place(column)
         return (
-            f'<td role="cell" data-method="{1 + self._methods.index(column.method)}" data-target="{self._target_number(column)}" '
-            f'style="grid-area: {row} / {place}"><div class="map {column.style}">{picture}</div>'
+            f'<td role="cell" data-method="{1 + self._methods.index(column.method)}" '
+            f'data-target="{self._target_number(column)}" style="grid-area: {row} / {place}">'
+            f'<div class="map {column.style}">{picture}</div>'
             f'<div class="bar {column.style}"><i></i><span>{low}</span><span>{high}</span></div>'
             f'<div class="words"><b>{html.escape(title_of(column.method))}</b>{words}</div></td>'
         )

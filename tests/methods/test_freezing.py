@@ -161,7 +161,12 @@ def test_the_model_is_unchanged_also_after_an_exception(
         np.testing.assert_equal(now, then)
 
 
-@pytest.mark.parametrize("key", FEW)
+# At the image, a few pixels change places: rounding decides which of two near-equal values of a
+# max pooling wins, and on which side of 0 an activation lies.
+CORRELATIONS = {"grad_cam": 0.999, "visual_backprop": 0.999, "guided_backprop": 0.98, "excitation_backprop": 0.98}
+
+
+@pytest.mark.parametrize("key", CORRELATIONS)
 def test_bfloat16_gives_nearly_the_same_map(key: str) -> None:
     model = tfviz.load_model("shapes")
     images = tfviz.load_images("tfviz/shapes/samples", model)[:4]
@@ -169,7 +174,7 @@ def test_bfloat16_gives_nearly_the_same_map(key: str) -> None:
     frozen = explainer.freeze("bfloat16")
     assert frozen.graph.compute_dtype == "bfloat16"
     maps = [np.asarray(one(images)) for one in (explainer, frozen)]
-    assert 0.999 <= np.corrcoef(*(one.ravel() for one in maps))[0, 1] < 1
+    assert CORRELATIONS[key] <= np.corrcoef(*(one.ravel() for one in maps))[0, 1] < 1
     assert maps[1].dtype == np.float32
 
 

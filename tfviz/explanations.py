@@ -28,6 +28,7 @@ def explain(
     *,
     batch_size: int = 32,
     verbose: int | str = 0,
+    devices: str | None = None,
     **options: Any,
 ) -> Any:
     """Explain a model's outputs on images with one method.
@@ -43,6 +44,8 @@ def explain(
             attributions}.
         batch_size: the largest number of images to run at once.
         verbose: 0 is silent, and 1 or "auto" shows Keras' progress bar.
+        devices: "all" hands the batches to all GPUs in turn (see `Explainer.explain`). None means
+            TensorFlow's default device.
         **options: the method's own options, such as layer="block5_conv3", and
             class_names=["cat", "dog"].
 
@@ -62,7 +65,8 @@ def explain(
         >>> tfviz.explain(model, images, method="saliency", target=7).shape
         (2, 96, 96, 3)
     """
-    return method_named(method)(model, **options).explain(images, target, batch_size=batch_size, verbose=verbose)
+    explainer = method_named(method)(model, **options)
+    return explainer.explain(images, target, batch_size=batch_size, verbose=verbose, devices=devices)
 
 
 def explain_file(

@@ -115,6 +115,20 @@ def owns_variables(layer: keras.Layer) -> bool:
     return bool(own_variables(layer))
 
 
+@contextmanager
+def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
+    """Let a model's float32 layers compute in another dtype within the block, as mixed precision does."""
+    policy = keras.DTypePolicy(f"mixed_{dtype}")
+    before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
+    try:
+        for attributes, _ in before:
+            attributes["_dtype_policy"] = policy  # past Keras' tracking of changes
+        yield
+    finally:
+        for attributes, own in before:
+            attributes["_dtype_policy"] = own
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,13 @@ class VariableCopies:
             self._copies[id(variable)] = variable, copy
         return self._copies[id(variable)][1]
 
+    def copied(self) -> VariableCopies:
+        """Return copies of these copies, on the current device."""
+        new = VariableCopies([])
+        for variable, copy in self._copies.values():
+            new._copies[id(variable)] = variable, tf.Variable(copy.read_value(), trainable=False, dtype=copy.dtype)
+        return new
+
     @contextmanager
     def read_in_place(self) -> Iterator[None]:
         """Read the copies in place of the variables within the block."""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tfviz.errors import ImageError, WeightsError
-from tfviz.images import read_image, shown
+from tfviz.images import lzw, read_image, shown
 from tfviz.models.weights.npy import read_npy
 
 PICTURE = cv2.resize(np.random.default_rng(7).integers(0, 256, (12, 12, 3), dtype=np.uint8), (224, 160))
@@ -47,6 +47,40 @@ def test_a_flipped_bit_in_deflate_data_is_rejected(tmp_path: Path, capfd: Any) -
         with pytest.raises(ImageError, match="damaged"):
             read(tmp_path, bytes(damaged))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("compression", "flips", "bursts"),
+    [("tiff_lzw", 7, 20), ("packbits", 6, 20), ("group3", 19, 20), ("group4", 13, 19), ("tiff_adobe_deflate", 20, 20)],
+)
+def test_most_damage_in_a_tiff_is_found(tmp_path: Path, compression: str, flips: int, bursts: int) -> None:
+    """One of 20 flipped bits each, or eight random bytes."""
+    bilevel = np.where(PICTURE[..., 0] > 128, 255, 0).astype(np.uint8)
+    image = Image.fromarray(bilevel if compression in ("packbits", "group3", "group4") else PICTURE)
+    buffer = io.BytesIO()
+    image.convert("1" if "group" in compression else image.mode).save(buffer, "TIFF", compression=compression)
+    data, rng = buffer.getvalue(), np.random.default_rng(0)
+    tags = Image.open(buffer).tag_v2
+    start, length = tags[273][0], tags[279][0]
+    refused = {1: 0, 8: 0}
+    for number in range(40):
+        size = (1, 8)[number % 2]
+        at = start + int(rng.integers(length - size))
+        new = rng.bytes(8) if size == 8 else bytes([data[at] ^ 1 << int(rng.integers(8))])
+        try:
+            read(tmp_path, data[:at] + new + data[at + size :])
+        except ImageError:
+            refused[size] += 1
+    assert refused[1] >= flips and refused[8] >= bursts
+
+
+def test_lzw_data_of_other_encoders_is_intact() -> None:
+    codes = [256, 65, 66, 258, 260, 257]  # Clear, A, B, AB, ABA (the entry that the code itself makes), End
+    bits = "".join(f"{code:09b}" for code in codes)
+    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    assert lzw.is_intact(packed, {7}) and lzw.is_intact(packed[:-2], {4})  # no End code
+    assert lzw.is_intact(b"\0\1", {7})  # codes that start at the low bits
+    assert not lzw.is_intact(packed, {6}) and not lzw.is_intact(packed, {8})
 
 
 def test_a_jpeg_that_libjpeg_only_warns_about_is_rejected(tmp_path: Path, capfd: Any) -> None:

@@ -31,6 +31,7 @@ FLOORS = [
         "atomic_files",
         "keras_internals",
         "tensorflow_internals",
+        "variable_copies",
     ],
     ["images", "shapes"],
     ["seeds"],

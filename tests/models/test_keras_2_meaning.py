@@ -428,6 +428,11 @@ FUNCTIONS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "slice": (lambda x: x[:, 1:4, ..., ::-1], IMAGE),
     "slice of one": (lambda x: x[:, 2, None, :, 1], IMAGE),
     "slice by a tensor": (lambda x: x[:, : tf.shape(x)[1] // 2], IMAGE),
+    "size known through a tensor": (lambda x: L.Dense(2)(L.Flatten()(x[:, : tf.shape(x)[1] // 2])), IMAGE),
+    "sizes known through tensors": (
+        lambda x: L.Dense(2)(L.Flatten()(tf.reshape(x, [-1, tf.shape(x)[1] * tf.shape(x[:, :, 1:])[2], 4])[:, 1:])),
+        IMAGE,
+    ),
     "boolean mask as product": (lambda x: x * tf.cast(x > 0, x.dtype), IMAGE),
     "tf.slice": (lambda x: tf.slice(x, [0, 1, 0, 0], [-1, 2, -1, 3]), IMAGE),
     "tf.strided_slice": (lambda x: tf.strided_slice(x, [0, 0, 0, 0], [2, 6, 5, 4], [1, 2, 2, 1]), IMAGE),

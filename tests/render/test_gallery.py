@@ -79,7 +79,7 @@ def test_unusual_file_names_are_linked_and_shown_unchanged(tmp_path, name):
         assert not (address.scheme or address.netloc or address.query or address.fragment)
         assert unquote(address.path) in (f"pictures/{name}", f"maps/{name}")
     assert page.text.count(name) >= 3
-    assert len(page.all("script")) == 2  # the page's own, and its data
+    assert len(page.all("script")) == 1  # the page's own
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are Unicode")
@@ -212,25 +212,6 @@ def test_cards_beyond_the_first_page_wait_as_text(tmp_path):
     assert len(page.all("article")) == gallery.PER_PAGE
     waiting = [one for one in page.all("script") if one.get("class") == "card"]
     assert [one["data-name"] for one in waiting] == [f"{number} $x.jpg" for number in range(gallery.PER_PAGE, count)]
-
-
-def test_a_merged_page_keeps_the_images_of_the_older_one(tmp_path):
-    def run(names, merges=True, **options):
-        for name in names:
-            (tmp_path / "pictures").mkdir(exist_ok=True)
-            (tmp_path / "pictures" / name).touch()
-        page = written(tmp_path, [entry(name, size=(3, 4), truth="x") for name in names], is_merged=merges, **options)
-        return [card["data-name"] for card in page.all("article")], page
-
-    run(["a", "b", "<c"], failures=[GalleryFailure("d", "empty"), GalleryFailure("e", "empty")])
-    names, page = run(["b", "d"])
-    assert names == ["a", "<c", "b", "d"] and page.text.count("empty") == 2  # in the list and in the data
-    assert page.all("img")[0]["height"] == "3"
-    (tmp_path / "pictures/a").unlink()
-    assert run(["b"])[0] == ["<c", "d", "b"]
-    assert run(["z"], subtitle="another layer")[0] == ["z"]
-    (tmp_path / "index.html").write_text('<script type="application/json" id="content">{"entries": 3}</script>')
-    assert run(["y"])[0] == ["y"]
 
 
 def test_images_can_be_searched_sorted_and_paged(tmp_path, monkeypatch):

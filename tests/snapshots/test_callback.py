@@ -186,6 +186,22 @@ def test_a_new_callback_continues_the_run_in_the_folder(tmp_path: Path, eager: E
     assert (second["id"], second["started"]) == (first["id"], first["started"])
 
 
+def test_new_weights_are_noted_without_classes(tmp_path: Path) -> None:
+    images = material.data()[0][:8]
+
+    def model() -> keras.Model:
+        built = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 3, padding="same", activation="relu")])
+        built.compile("sgd", "mse", run_eagerly=True)
+        return built
+
+    first = model()
+    for network in (first, first, model()):
+        callback = tfviz.SnapshotCallback("visual_backprop", images[:2], log_dir=tmp_path)
+        network.fit(images, images, verbose=0, callbacks=[callback])
+    starts = [record.get("has_new_weights") for record in assert_complete(tmp_path) if record["when"] == "start"]
+    assert starts == [None, False, True]
+
+
 def test_the_last_snapshot_shows_weights_restored_by_early_stopping(tmp_path: Path, eager: Eager) -> None:
     stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9, restore_best_weights=True)
     eager.fit(stop, eager.callback(tmp_path), epochs=5)

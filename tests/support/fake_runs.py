@@ -83,7 +83,8 @@ class FakeTrainer:
         for _ in range(count):
             if with_pictures:
                 self._draw()
-            lines.append(json.dumps(record_of(self.number, self.images, self.total, **{"time": time.time(), **fields})))
+            record = record_of(self.number, self.images, self.total, time=time.time())
+            lines.append(json.dumps({**record, **fields}))
             self.number += 1
         with (self.folder / "snapshots.jsonl").open("a", encoding="utf-8") as index:
             index.write("".join(line + "\n" for line in lines))

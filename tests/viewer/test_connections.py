@@ -23,7 +23,7 @@ pytest.importorskip("resource")
 from support.fake_runs import FakeTrainer, image_of, png_of  # noqa: E402
 from support.viewer_material import Sender, until  # noqa: E402
 
-from tfviz.viewer import png  # noqa: E402
+from tfviz.runs import png  # noqa: E402
 from tfviz.viewer.limits import Limits  # noqa: E402
 from tfviz.viewer.server import Viewer  # noqa: E402
 

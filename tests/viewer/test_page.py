@@ -310,14 +310,17 @@ def test_the_explained_class_and_the_strength_of_its_maps_are_shown(tmp_path: Pa
         playwright.expect(page.locator(".card").first).not_to_contain_text("nearly empty")
 
 
-@pytest.mark.parametrize("is_other", [True, False])
-def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable[..., Any], is_other: bool) -> None:
+@pytest.mark.parametrize(("is_other", "has_classes"), [(True, True), (False, True), (True, False)])
+def test_the_continuation_of_a_run_is_marked(
+    tmp_path: Path, open_page: Callable[..., Any], is_other: bool, has_classes: bool
+) -> None:
     trainer = FakeTrainer(tmp_path / "run", ID, total=40)
     trainer.snap(10)
     predictions = record_of(9, total=40)["predictions"]
-    if is_other:
+    if has_classes and is_other:
         predictions = [{"class": one["class"], "score": one["score"] / 2} for one in predictions]
-    trainer.snap(when="start", step=90, logs={}, predictions=predictions)
+    fields = {} if has_classes else {"predictions": [None, None], "has_new_weights": is_other}
+    trainer.snap(**{"when": "start", "step": 90, "logs": {}, "predictions": predictions, **fields})
     trainer.snap(10)
     with Viewer(tmp_path, port=0) as viewer:
         page = open_page(viewer.address)
@@ -332,6 +335,18 @@ def test_the_continuation_of_a_run_is_marked(tmp_path: Path, open_page: Callable
         more = page.locator("#moment-more")
         expected = playwright.expect(more)
         (expected.to_contain_text if is_other else expected.not_to_contain_text)("different weights")
+
+
+def test_the_words_at_a_late_continuation_stay_inside_a_narrow_window(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    trainer = FakeTrainer(tmp_path / "run", ID)
+    trainer.snap(10)
+    trainer.snap(when="start", step=90, logs={})
+    trainer.snap()
+    with Viewer(tmp_path, port=0) as viewer:
+        words = open_page(viewer.address, NARROW).locator(".curve svg.strip text", has_text="new weights")
+        playwright.expect(words).to_be_visible()
+        box = words.bounding_box()
+        assert box["x"] + box["width"] <= NARROW[0] - 10
 
 
 def until_news(page: Any, run: str, count: int) -> None:
@@ -470,7 +485,7 @@ def test_the_page_fits_wide_and_narrow_windows_and_is_legible_in_both_color_sche
         dock = page.locator("#time").bounding_box()
         assert first["y"] < dock["y"] - 150  # pictures show without scrolling
         assert page.locator(".card img").first.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
-        for place in ("#run-about", "#moment-main", ".card h3", "figcaption", ".prediction .label", "svg .tick"):
+        for place in ("#run-about", "#moment-main", ".card h2", "figcaption", ".prediction .label", "svg .tick"):
             assert contrast(page, place) >= 4.5, place
         picture = page.screenshot(path=tmp_path / "page.png")
         assert len(picture) > 10_000
@@ -506,6 +521,8 @@ def test_all_controls_have_accessible_names(tmp_path: Path, runs: tuple, open_pa
         assert page.locator("main, header, nav, section[aria-label]").count() >= 4
         page.keyboard.press("Tab")
         assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") != "none"
+        narrow = open_page(viewer.address, NARROW)
+        playwright.expect(narrow.get_by_role("combobox", name="Speed")).to_be_visible()
         page.locator("body").press("?")
         playwright.expect(page.get_by_role("dialog")).to_contain_text("previous or next snapshot")
         page.keyboard.press("Escape")

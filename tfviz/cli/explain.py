@@ -18,6 +18,7 @@ from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError, OutputError
 from tfviz.method_looks import MOST_ROWS_OF_ALL
+from tfviz.tables import TABLES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-TABLE_FORMATS = ("csv", "jsonl", "parquet")
 _MOST_WAITING = 2  # steps whose maps wait to be drawn
 _DRAWERS = min(8, os.cpu_count() or 1)
 
@@ -129,7 +129,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
     parser.add_argument(
-        "--table", choices=TABLE_FORMATS, default="csv", help="format of the table of predictions; default: %(default)s"
+        "--table", choices=tuple(TABLES), default="csv", help="format of the table of predictions; default: %(default)s"
     )
     parser.add_argument(
         "--no-pictures", dest="pictures", action="store_false", help="write the table only, and the arrays with --raw"

@@ -141,7 +141,20 @@ def import_tensorflow() -> None:
     with quiet_stderr():
         import tensorflow as tf
 
+        let_memory_grow()
         tf.zeros(())  # The first tensor prints some lines too.
+
+
+def let_memory_grow() -> None:
+    """Let TensorFlow take GPU memory as it needs it, rather than all of it, for processes side by side.
+
+    Only commands and their worker processes do this, before the first tensor. The library leaves
+    the choice to the program that uses it.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfviz.class_scores import ranked_classes
+from tfviz.class_scores import ClassScores
 from tfviz.errors import ImageError
 from tfviz.explorer.explainer_cache import ExplainerCache
 from tfviz.explorer.image_store import ImageStore, NetworkImage
@@ -50,7 +50,7 @@ class ComputedMap:
     style: str
     layer: str | None
     strength: Strength
-    scores: np.ndarray | None
+    scores: ClassScores | None
     note: str
     compute_s: float
 
@@ -71,9 +71,9 @@ class MapCache:
         self._network, self._images, self._most = network, images, limits.maps
         self.explainers = ExplainerCache(network.build, limits.explainers)
         self._maps: OrderedDict[Setting, ComputedMap] = OrderedDict()
-        self._scores: OrderedDict[str, tuple[NetworkImage, np.ndarray | None]] = OrderedDict()
+        self._scores: OrderedDict[str, tuple[NetworkImage, ClassScores | None]] = OrderedDict()
 
-    def scored(self, id: str) -> tuple[NetworkImage, np.ndarray | None]:
+    def scored(self, id: str) -> tuple[NetworkImage, ClassScores | None]:
         """Return an image and its class scores (see `Network.scores`).
 
         Raises:
@@ -110,17 +110,17 @@ class MapCache:
         self._maps.move_to_end(setting)
         return self._maps[setting]
 
-    def _completed(self, setting: Setting, scores: np.ndarray | None) -> Setting:
+    def _completed(self, setting: Setting, scores: ClassScores | None) -> Setting:
         """Set the explained class, and drop what does not apply to the method."""
         if not method_named(setting.method).takes_target or scores is None:
             return replace(setting, target=None, against=None)
-        target = int(ranked_classes(scores)[0]) if setting.target is None else setting.target
+        target = int(scores.ranked[0]) if setting.target is None else setting.target
         against = None if setting.against == target else setting.against
         self._network.require_class(target)
         self._network.require_class(against if isinstance(against, int) else None)
         return replace(setting, target=target, against=against)
 
-    def _computed(self, setting: Setting, image: NetworkImage, scores: np.ndarray | None, turn: Turn) -> ComputedMap:
+    def _computed(self, setting: Setting, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
         explainer = self.explainers.get(setting.method, setting.layer)
         start_s = time.perf_counter()
         # The page shows what the method warns about. Other threads do not warn meanwhile.
@@ -135,9 +135,9 @@ class MapCache:
         layer = getattr(explainer, "layer_path", None)
         return ComputedMap(setting, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
-    def _strength(self, setting: Setting, explainer: Explainer, drawn: Map, scores: np.ndarray | None, turn: Turn) -> Strength:
+    def _strength(self, setting: Setting, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
         """Compare a map with that of the top class, which is usually there already."""
-        top = None if scores is None or setting.target is None else int(ranked_classes(scores)[0])
+        top = None if scores is None or setting.target is None else int(scores.ranked[0])
         plain = replace(setting, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
         if top is None or setting == plain or (is_expensive and plain not in self._maps):

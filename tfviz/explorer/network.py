@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfviz.class_scores import Classifier, ranked_classes
+from tfviz.class_scores import Classifier, ClassScores
 from tfviz.errors import ImageError, OptionError, shown
 from tfviz.methods import METHODS
 from tfviz.methods.explainer import Explainer
@@ -72,8 +72,8 @@ class Network:
             most = "no classes" if self.classes is None else f"{self.classes} classes, 0 to {self.classes - 1}"
             raise OptionError(f"The model has {most}. Received: {index}. Choose a class of the page.")
 
-    def scores(self, tensor: np.ndarray) -> np.ndarray | None:
-        """Return the finite scores (classes,) of one image, or None if there are no classes.
+    def scores(self, tensor: np.ndarray) -> ClassScores | None:
+        """Return the finite class scores of one image, or None if there are no classes.
 
         Raises:
             ImageError: the model cannot take the image, or a score is not finite.
@@ -81,19 +81,19 @@ class Network:
         scores = self._classifier.scores(tensor)
         if scores is None:
             return None
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores.values).all():
             raise ImageError("The model's outputs for this image contain NaN or infinity. Check its weights and the image.")
         return scores[0]
 
-    def best(self, scores: np.ndarray | None) -> list[dict[str, Any]]:
+    def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:
         """Return number, name and score of the classes with the highest scores."""
         if scores is None:
             return []
-        return [self.described(int(index), scores) for index in ranked_classes(scores)[:MOST_CLASSES]]
+        return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
 
-    def described(self, index: int, scores: np.ndarray | None) -> dict[str, Any]:
+    def described(self, index: int, scores: ClassScores | None) -> dict[str, Any]:
         """Return number, name and score of a class."""
-        return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores[index])}
+        return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
         """Build the explainer of a method.

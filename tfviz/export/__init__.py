@@ -88,6 +88,7 @@ def export(
     overwrite: bool = False,
     preprocessing: str | Path | Preprocessing | None = None,
     labels: LabelSource = None,
+    freeze: bool = True,
     **options: Any,
 ) -> Path:
     """Export an explainer to a folder that can be used without tfviz, completely or not at all.
@@ -100,6 +101,9 @@ def export(
         overwrite: whether to replace an exported explainer. It stays until the new one is complete.
         preprocessing: the model's preprocessing, as for `load_model`. None means the known one.
         labels: the names of the classes, as for `load_model`. None means the known ones.
+        freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
+            `Explainer.freeze`). Excitation backprop reads each kernel besides its folded form, so
+            it is exported as it is, and each weight is stored once.
         **options: the format's own options (see `write` in its module).
 
     Returns:
@@ -113,11 +117,13 @@ def export(
         OutputError: the folder cannot be written.
     """
     from tfviz.export import folders
-    from tfviz.export.signatures import manifest_of
+    from tfviz.export.signatures import is_model, manifest_of
 
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
+    if freeze and is_model(explainer.model) and not explainer.reads_kernels:
+        explainer = explainer.freeze()
     with _LOCK:
         folder = folders.destination(path, overwrite=overwrite)
         module.check(explainer, **options)

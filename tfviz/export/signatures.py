@@ -125,6 +125,11 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
         manifest.preprocessing = asdict(preprocessing.for_input(size, channels or preprocessing.channels))
 
 
+def is_model(model: object) -> bool:
+    """Return whether an explainer explains a Keras model, whose weights are known."""
+    return isinstance(model, keras.Model)
+
+
 def require_sizes(manifest: Manifest, what: str) -> None:
     """Raise ExportError if the size of an input is free. `what` has only one image size."""
     for one in manifest.inputs:

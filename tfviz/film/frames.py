@@ -13,10 +13,11 @@ from tfviz.errors import ImageError
 from tfviz.film.frame_layout import Box, FrameLayout
 from tfviz.film.loss_curve import LossCurve
 from tfviz.film.typography import Color, text_width, write_line
-from tfviz.images import read_image
+from tfviz.images.files import image_from_bytes
 from tfviz.render.pictures import Picture, shrunk_or_enlarged
 from tfviz.runs.layout import image_path, picture_path, shown_image_path
-from tfviz.runs.regular_files import is_inside
+from tfviz.runs.png import header_fault, largest_png_bytes
+from tfviz.runs.regular_files import is_inside, read_regular
 from tfviz.runs.schema import Record, Run
 
 BACKGROUND: Color = (22, 24, 28)
@@ -65,7 +66,7 @@ class FramePainter:
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
             if "images" in record:
-                self._draw_picture(frame, tile, 0, self._read(shown_image_path(self.folder, record, image)))
+                self._draw_picture(frame, tile, 0, self._read(shown_image_path(self.folder, record, image), image))
             for column, method in enumerate(self.methods, start=1):
                 self._draw_map(frame, tile, column, record, method, image)
             self._write_prediction(frame, tile, image, record)
@@ -78,7 +79,7 @@ class FramePainter:
         frame = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
         titles = titles_of(self.run)
         for tile, image in enumerate(self.images):
-            self._draw_picture(frame, tile, 0, self._read(image_path(self.folder, image)))
+            self._draw_picture(frame, tile, 0, self._read(image_path(self.folder, image), image))
             if tile < layout.columns:
                 for column, method in enumerate(self.methods, start=1):
                     self._write_title(frame, layout.tile(tile, column), titles[method])
@@ -94,7 +95,7 @@ class FramePainter:
     def _draw_map(self, frame: Picture, tile: int, column: int, record: Record, method: str, image: int) -> None:
         picture = None
         if method in record["methods"]:
-            picture = self._read(picture_path(self.folder, record["number"], method, image))
+            picture = self._read(picture_path(self.folder, record["number"], method, image), image)
         if picture is not None:
             self._last[tile, method] = picture
         else:
@@ -111,13 +112,17 @@ class FramePainter:
             corners = [(box.left, box.top), (box.left + side, box.top), (box.left, box.top + side)]
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
-    def _read(self, path: Path) -> Picture | None:
-        """Read a picture. Return None if it is missing or damaged, because the film shows the
-        others.
+    def _read(self, path: Path, image: int) -> Picture | None:
+        """Read a picture of an image.
+
+        Return None if it is missing, damaged or of another size than the image, because the film
+        shows the others. A tampered file may declare a size that takes gigabytes to decode.
         """
+        size = self.run["images"][image]
         try:
-            return read_image(path) if path.is_file() and is_inside(path, self.folder) else None
-        except ImageError:
+            data = read_regular(path, largest_png_bytes(size)) if is_inside(path, self.folder) else b""
+            return image_from_bytes(data, path.name, least_px=1) if header_fault(data, size) is None else None
+        except (OSError, ImageError):
             return None
 
     def _write_prediction(self, frame: Picture, tile: int, image: int, record: Record) -> None:

@@ -50,7 +50,7 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None) -> G
             step = _constant_norm(step, dtype)
         steps.append(step)
     names = {path: value for path, value in graph.names.items() if value not in between}
-    return replace(graph, steps=steps, names=names)
+    return replace(graph, steps=steps, names=names, compute_dtype=dtype)
 
 
 def _pairs(graph: Graph, keep: Collection[Value]) -> dict[Step, Step]:

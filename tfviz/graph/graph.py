@@ -100,6 +100,7 @@ class Graph:
         input_structure, output_structure: the input and output values, nested like the model's
             tensors.
         is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
+        compute_dtype: the dtype to compute in, or None for that of each layer.
     """
 
     model: keras.Model
@@ -109,6 +110,7 @@ class Graph:
     input_structure: Nested[Value] = ()
     output_structure: Nested[Value] = ()
     is_traced: bool = False
+    compute_dtype: str | None = None
 
     @property
     def inputs(self) -> list[Value]:

@@ -25,7 +25,8 @@ _DECODERS = re.compile(
     rb"^(\[ ?(ERROR|WARN|INFO|DEBUG|FATAL):|Corrupt JPEG data|Premature end|Invalid |Inconsistent |.*[Ww]arning:)"
 )
 _DAMAGE = re.compile(
-    rb"TIFF_Error|JPEGLib: (Corrupt|Premature)|^Corrupt JPEG data|^Premature end|^Inconsistent progression|^Invalid SOS"
+    rb"TIFF_Error|Fax\w*Decode\w*: |JPEGLib: (Corrupt|Premature)"
+    rb"|^Corrupt JPEG data|^Premature end|^Inconsistent progression|^Invalid SOS"
 )
 # Some cameras pad the data before the end marker. libjpeg counts these bytes, but the image is
 # complete.

@@ -1,8 +1,8 @@
 """Read the directories of a TIFF file: its size, its pages, and whether its data is complete.
 
 libtiff reads missing data as black and only reports it in messages. This module therefore checks
-the offsets of all strips and tiles and the checksums of Deflate. PackBits and uncompressed data has
-no checksum, so wrong values in it go undetected.
+the offsets of all strips and tiles, the checksums of Deflate, and the lengths of what LZW and
+PackBits data decodes to. docs/limits.md says what damage remains undetected.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from tfviz.images import lzw
+
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
+_FILL_ORDER, _PHOTOMETRIC = 266, 262
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of the fields read here
-_NONE, _DEFLATE, _PACKBITS = 1, (8, 32946), 32773
+_NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
+_YCBCR = 6  # with fewer samples of color than of brightness, in a size that is not computed here
 _MOST_PAGES = 65536
 _IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
 
@@ -112,7 +116,8 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
         counts = tuple(sizes)
     if len(offsets) < len(sizes) or len(counts) < len(sizes):
         return False
-    view = memoryview(data)
+    view, most = memoryview(data), max(sizes)
+    is_followed = _first(tags, _FILL_ORDER, 1) == 1 and _first(tags, _PHOTOMETRIC, 0) != _YCBCR
     for at, count, size in zip(offsets, counts, sizes, strict=False):
         if at + count > len(data):
             return False
@@ -120,7 +125,9 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
             return False
         if compression in _DEFLATE and not _inflates_to(view[at : at + count], size):
             return False
-        if compression == _PACKBITS and not _unpacks_to(view[at : at + count], size):
+        if compression == _PACKBITS and not _unpacks_to(view[at : at + count], {size, most}):
+            return False
+        if compression == _LZW and is_followed and not lzw.is_intact(data[at : at + count], {size, most}):
             return False
     return True
 
@@ -156,10 +163,13 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
     return inflater.eof and length >= size
 
 
-def _unpacks_to(packed: memoryview, size: int) -> bool:
-    """Return whether PackBits data unpacks to at least `size` bytes."""
+def _unpacks_to(packed: memoryview, sizes: set[int]) -> bool:
+    """Return whether PackBits data unpacks to one of these sizes, in bytes.
+
+    The last strip may be as long as the others, and one byte may follow as padding.
+    """
     at = length = 0
-    while at < len(packed) and length < size:
+    while at < len(packed) - (length in sizes):
         run = packed[at]
         at += 1
         if run < 128:
@@ -168,7 +178,7 @@ def _unpacks_to(packed: memoryview, size: int) -> bool:
         elif run > 128:
             at += 1
             length += 257 - run
-    return length >= size and at <= len(packed)
+    return length in sizes and at <= len(packed)
 
 
 def _first(tags: Tags, tag: int, default: int) -> int:

@@ -14,11 +14,14 @@ from tfviz import targets
 from tfviz.errors import ImageError, OptionError, TargetError
 from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
+from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 
 
-def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str) -> Any:
+def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:
     """Explain images batch by batch, with a progress bar (see `Explainer.explain`)."""
+    if devices not in (None, "all"):
+        raise OptionError(f'`devices` must be "all" or None. Received: {devices!r}.')
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(
             f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
@@ -26,32 +29,36 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         )
     explainer._read_again_if_changed()
     try:
-        return _explained(explainer, images, target, int(batch_size), verbose)
+        return _explained(explainer, images, target, int(batch_size), verbose, devices)
     finally:
         explainer.start_at(None)
 
 
-def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbose: int | str) -> Any:
+def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbose: int | str, devices: str | None) -> Any:
     reader = BatchReader(explainer.graph, batch_size)
     outputs = explainer._output_shapes()
     rows_of_target = targets.rows(target, outputs)
     bar = _Bar(reader.count(images), 1 if verbose == "auto" else int(verbose), explainer)
     done, results, empty = 0, [], None
-    for batch in reader.batches(images):
-        count = len(tree.flatten(batch)[0])
-        flat = checked_images(explainer.graph, batch)
-        explainer.start_at(done)
-        here = targets.rows_from(target, outputs, done, count)
-        run = explainer._bound(flat, here, explainer._attribution)
-        bar.start(flat)
-        attribution = run(batch_size=batch_size, advance=bar.advance) if explainer.takes_copies else run()
-        explainer._check_batch(flat, here, attribution)
+
+    def parts() -> Iterator[Part]:
+        first = 0
+        for batch in reader.batches(images):
+            count = len(tree.flatten(batch)[0])
+            flat = checked_images(explainer.graph, batch)
+            bar.start(flat)
+            yield Part(first, flat, targets.rows_from(target, outputs, first, count))
+            first += count
+
+    found = on_all_devices(explainer, parts(), batch_size) if devices else in_turn(explainer, parts(), batch_size, bar.advance)
+    for part, attribution in found:
+        explainer._check_batch(part.images, part.target, attribution)
         results.append(tree.map_structure(np.asarray, attribution))
         rows = zero_rows(results[-1]) | nonfinite_rows(results[-1])
         if empty is None and rows.any():
             i = int(rows.argmax())
-            empty = [x[i : i + 1] for x in flat], targets.rows_from(target, outputs, done + i, 1)
-        done += count
+            empty = [x[i : i + 1] for x in part.images], targets.rows_from(target, outputs, done + i, 1)
+        done += len(rows)
         bar.reach(done)
     if not results:
         raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")

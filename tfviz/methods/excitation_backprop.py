@@ -58,6 +58,7 @@ class ExcitationBackprop(Explainer):
     key: ClassVar[str] = "excitation_backprop"
     question: ClassVar[str] = "Where is the evidence for the class?"
     needs_layer: ClassVar[bool] = False
+    reads_kernels: bool = True
     contrastive: ClassVar[bool] = False
 
     def __init__(

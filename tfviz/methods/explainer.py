@@ -67,6 +67,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
     style: ClassVar[str] = "heatmap"
+    reads_kernels: bool = False  # whether rules read kernels besides the steps that apply them
     takes_copies: ClassVar[bool] = False  # whether it runs many perturbed copies of each image
     options: dict[str, Any]
 
@@ -153,7 +154,19 @@ class Explainer(abc.ABC):
                 f"{type(self.model).__name__}. Use the explainer as it is."
             )
         self._read_again_if_changed()
-        constant = ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype)
+        return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
+
+    def replica(self) -> Explainer:
+        """Return the same explainer with copies of the weights on the current device.
+
+        Returns:
+            The replica. Unlike that of `freeze`, its computation is the same to the last bit.
+        """
+        form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
+        return self._on(ConstantModel(self.read, self.explained, *form))
+
+    def _on(self, constant: ConstantModel) -> Explainer:
+        """Return the same explainer with constant weights."""
         with constant.in_place(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # this explainer has given the same warnings
             frozen = type(self)(self.model, **self.options)
@@ -348,7 +361,13 @@ class Explainer(abc.ABC):
         return tf.broadcast_to(target, tf.shape(scores)[:1])
 
     def explain(
-        self, images: Any, target: targets.Target | str = None, *, batch_size: int = 32, verbose: int | str = "auto"
+        self,
+        images: Any,
+        target: targets.Target | str = None,
+        *,
+        batch_size: int = 32,
+        verbose: int | str = "auto",
+        devices: str | None = None,
     ) -> Any:
         """Explain any number of images, batch by batch.
 
@@ -361,6 +380,9 @@ class Explainer(abc.ABC):
                 batches.
             verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows only its last
                 line.
+            devices: "all" hands the batches in turn to all GPUs, or without any to all logical CPU
+                devices. Each has a copy of the weights and compiles its own function, for this call
+                only. None means TensorFlow's default device.
 
         Returns:
             The attributions of all images as one NumPy array or, for a model with several inputs,
@@ -369,12 +391,14 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: there are no images, or they don't fit the model.
             TargetError: the target does not fit the outputs or the number of images.
-            OptionError: `batch_size` is not a positive integer.
+            OptionError: `batch_size` is not a positive integer, or `devices` is neither "all" nor
+                None.
         """
         target = self.named_target(target)
+        options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose, "devices": devices}
         if isinstance(target, dict):
-            return {name: self.explain(images, one, batch_size=batch_size, verbose=verbose) for name, one in target.items()}
-        return batches.explain(self, images, target, batch_size=batch_size, verbose=verbose)
+            return {name: self.explain(images, one, **options) for name, one in target.items()}
+        return batches.explain(self, images, target, **options)
 
     def explain_files(
         self,

@@ -80,6 +80,7 @@ class NoiseExplainer(SampledExplainer):
         cls = method_named(method)
         self.base = cls(model, score=score, output=output, **options) if cls.takes_target else cls(model, **options)
         self.takes_target = self.base.takes_target  # type: ignore[misc]
+        self.reads_kernels = self.base.reads_kernels
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:

@@ -92,7 +92,7 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
             f'It runs the network {rows} times per image, and "all" leaves out methods above {MOST_ROWS_OF_ALL}. To include '
             f'it, name it: methods=["all", "{explainer.key}"].'
         )
-    return explainer
+    return explainer.freeze()  # an evaluation never changes the weights
 
 
 def note_of(name: str, error: Exception) -> str:

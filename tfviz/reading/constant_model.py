@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tfviz import keras_internals
 from tfviz.graph.folding import folded
-from tfviz.graph.graph import Graph, Value
+from tfviz.graph.graph import Value
 from tfviz.reading.read_model import ReadModel, in_place_of_model
 from tfviz.variable_copies import VariableCopies
 
@@ -19,15 +19,28 @@ class ConstantModel(ReadModel):
         live: the model as it was read.
         keep: values whose meaning must not change, because a method explains them.
         dtype: the dtype to compute in. None means that of each layer.
+        fold: whether to fold BatchNormalizations, which changes the rounding.
+
+    Attributes:
+        form: `dtype` and `fold`.
     """
 
-    def __init__(self, live: ReadModel, keep: Collection[Value], dtype: str | None = None) -> None:
-        is_constant = isinstance(live, ConstantModel)
-        self._copies = live._copies if is_constant else VariableCopies(keras_internals.tensorflow_variables(live.model))
-        self._unfolded: Graph = live._unfolded if is_constant else live.graph
-        super().__init__(live.model, self._unfolded)
+    def __init__(
+        self,
+        live: ReadModel,
+        keep: Collection[Value],
+        dtype: str | None = None,
+        fold: bool = True,
+    ) -> None:
+        super().__init__(live.model, live.graph)
+        self.form = dtype, fold
+        if isinstance(live, ConstantModel):
+            self._copies, self._unfolded = live._copies.copied(), live._unfolded
+        else:
+            self._copies = VariableCopies(keras_internals.tensorflow_variables(live.model))
+            self._unfolded = live.graph
         with self.tracing():
-            self.graph = folded(self._unfolded, keep, dtype)
+            self.graph = folded(self._unfolded, keep, dtype) if fold else self._unfolded
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:
@@ -36,7 +49,9 @@ class ConstantModel(ReadModel):
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        with self._copies.read_in_place(), super().tracing():
+        dtype = self.form[0]
+        policy = keras_internals.computing_in(self.model, dtype) if dtype else nullcontext()
+        with self._copies.read_in_place(), policy, super().tracing():
             yield
 
     @contextmanager

@@ -13,7 +13,6 @@ from tfviz.errors import OutputError
 from tfviz.images import shown
 from tfviz.render.colors import STYLES
 from tfviz.render.gallery_card import RIGHT, WRONG, card, optional, waiting_card
-from tfviz.render.gallery_content import GalleryContent, read_content
 from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure
 from tfviz.render.overlays import Look
 from tfviz.render.strength import SCALES, meaning_of
@@ -40,7 +39,6 @@ def write_gallery(
     page: str = PAGE,
     preface: str = "",
     captions: str = STRENGTHS,
-    is_merged: bool = False,
 ) -> Path:
     """Write a page, replacing an older one. It appears complete or not at all.
 
@@ -57,8 +55,6 @@ def write_gallery(
         page: the name of the page.
         preface: HTML to show above the images.
         captions: what the strengths below the maps mean.
-        is_merged: whether to keep the images of an older page that has the same title, subtitle,
-            scale and look, and that are not among `entries` and `failures`.
 
     Returns:
         The path of the page.
@@ -66,10 +62,6 @@ def write_gallery(
     Raises:
         OutputError: the page cannot be written.
     """
-    content = GalleryContent(entries, failures, (title, subtitle, scale, str(look or Look())))
-    if is_merged:
-        content = content.merged(read_content(Path(folder) / page))
-        entries, failures = content.entries, content.failures
     methods = list(dict.fromkeys(one.method for entry in entries for one in entry.maps))
     styles = {one.style for entry in entries for one in entry.maps}
     text = Template(_part("html")).substitute(
@@ -92,7 +84,6 @@ def write_gallery(
         cards="\n".join(card(entry) for entry in entries[:PER_PAGE]),
         others=_others(entries),
         failures=_failures(failures),
-        content=content.element(),
     )
     # In a file name that is not valid Unicode, the text shows "?"; the link stays correct.
     return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))

@@ -198,9 +198,11 @@ class Excitation:
 
     def _through_signed(self, step: Step, a: tf.Tensor, p: tf.Tensor, sign: int) -> tf.Tensor:
         """Return the probability that passes through the positive part of `sign` · W."""
-        positive = self._positive_kernel(step, precise_dtype(a).name, sign)
+        is_half = self.graph.compute_dtype is not None and a.dtype == tf.as_dtype(self.graph.compute_dtype)
+        dtype = a.dtype if is_half else precise_dtype(a)
+        positive = self._positive_kernel(step, dtype.name, sign)
         divide = divided_by_all_positions if step in self.averaged else safe_divide
-        return through_positive_map(a, p, lambda a: step.operation.apply(a, positive), divide)
+        return through_positive_map(a, p, lambda a: step.operation.apply(a, positive), divide, dtype)
 
     def _positive_kernel(self, step: Step, dtype: str, sign: int) -> tf.Tensor:
         """Return the positive part of `sign` · W, which is computed once if W is constant."""

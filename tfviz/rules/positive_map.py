@@ -17,15 +17,23 @@ def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
 
 
 def through_positive_map(
-    a: tf.Tensor, p: tf.Tensor, positive_map: Callable[[tf.Tensor], tf.Tensor], divide: Callable[..., tf.Tensor] = safe_divide
+    a: tf.Tensor,
+    p: tf.Tensor,
+    positive_map: Callable[[tf.Tensor], tf.Tensor],
+    divide: Callable[..., tf.Tensor] = safe_divide,
+    map_dtype: tf.DType | None = None,
 ) -> tf.Tensor:
-    """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in at least float32."""
+    """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in at least float32.
+
+    With `map_dtype`, f and fᵀ are computed in that dtype, and only the division in float32.
+    """
     dtype, precise = a.dtype, precise_dtype(a)
-    a, p = keras_internals.with_mask_of(a, tf.cast(a, precise)), tf.cast(p, precise)
+    a, p = keras_internals.with_mask_of(a, tf.cast(a, map_dtype or precise)), tf.cast(p, precise)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(a)
         z = positive_map(a)
-    return tf.cast(a * tape.gradient(z, a, output_gradients=divide(p, tf.cast(z, precise))), dtype)
+    share = tf.cast(divide(p, tf.cast(z, precise)), z.dtype)
+    return tf.cast(a * tape.gradient(z, a, output_gradients=share), dtype)
 
 
 def precise_dtype(a: tf.Tensor) -> tf.DType:

@@ -55,7 +55,9 @@ class SumBeforeRelu:
         share = safe_divide(p, total + recovered)
         zero = tf.UnconnectedGradients.ZERO
         parts = tape.gradient(total, excited, output_gradients=share, unconnected_gradients=zero)
-        return [recovered * share if i == self.number else a * part for i, (a, part) in enumerate(zip(excited, parts))]
+        return [
+            recovered * share if i == self.number else a * part for i, (a, part) in enumerate(zip(excited, parts, strict=True))
+        ]
 
 
 def sums_before_relus(graph: Graph, image: Collection[Value], averaged: Collection[Step]) -> dict[Step, SumBeforeRelu]:

@@ -61,7 +61,7 @@ from tfviz.graph.operations import (
 )
 from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
-from tfviz.rules.resizing import resized_back
+from tfviz.rules.resize import resized_back
 
 _LAST = "channels_last"  # explicit, because keras.json may set another default
 

@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,7 @@ class RunFolder:
                 schema. Nothing of it remains in the folder.
         """
         number = self._next
-        numbered = replace(snapshot, record={"number": number, **snapshot.record})
+        numbered = replace(snapshot, record={"number": number, **snapshot.record, **self._continuation(snapshot)})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
         shutil.rmtree(folder, ignore_errors=True)  # left over from a killed writer
@@ -134,6 +135,20 @@ class RunFolder:
             raise
         self._next = number + 1
         return numbered
+
+    def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
+        """Return whether other weights continue the run, if only the maps can tell."""
+        record = snapshot.record
+        if record.get("when") != "start" or not self._next or any(record.get("predictions", [])):
+            return {}
+        try:
+            with np.load(maps_path(self.path, self._next - 1)) as stored:
+                before = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return {}
+        pairs = [(before[name], now) for name, now in snapshot.maps.items() if name in before]
+        differs = [a.shape != b.shape or np.abs(a - b).max() > 10 * _ACCURACY * np.abs(b).max() for a, b in pairs]
+        return {"has_new_weights": bool(any(differs))} if differs else {}
 
     def _check(self, record: Mapping[str, Any]) -> None:
         _require("The record", record_fault(record, self.run))

@@ -115,12 +115,15 @@ class RecordExtras(TypedDict, total=False):
         images: the positions of this snapshot's images in the data set, if the run re-chooses its
             images. The snapshot then has its own image files.
         true_classes: the true classes of these images.
+        has_new_weights: in the first snapshot of a continued run whose model predicts no classes,
+            whether its maps differ from those of the snapshot before.
     """
 
     explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
     strengths: Annotated[dict[MethodName, Annotated[list[Text], Length(0, MAX_IMAGES)]], Length(0, MAX_METHODS)]
     images: Annotated[list[Count], Length(1, MAX_IMAGES)]
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
+    has_new_weights: bool
 
 
 class Record(RecordExtras):

@@ -109,10 +109,10 @@ def images_from(
         n: the number of images.
         per_class: choose about the same number of each class at random. If there are more classes
             than images, choose one image each of `n` random classes. This is the default.
-        worst: choose the images that the model gets most wrong: those with the lowest score of the
-            true class, minus the highest score of another class. The callback re-chooses them at the
-            start and the end of training and once per epoch. That runs the model on all images
-            read. The model must be a classifier with one input.
+        worst: choose the images that the model gets most wrong: those with the lowest margin, the
+            score of the true class minus the highest score of another class. The callback
+            re-chooses them at the start and the end of training, and once per epoch. Each time, it
+            runs the model on all images read. The model must be a classifier with one input.
         seed: the seed of the random choice.
         max_read: the largest number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.

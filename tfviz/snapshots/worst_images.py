@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
-import numpy as np
+from keras import tree
 
 from tfviz.errors import OptionError, UnsupportedModelError
 from tfviz.metrics.forward_passes import ForwardPasses
@@ -23,6 +23,7 @@ class WorstImages:
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
         self._choice, self._fixed = choice, fixed
+        self._inputs = tree.flatten(choice.pool.images) if choice.pool is not None else []
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
@@ -32,13 +33,10 @@ class WorstImages:
             OptionError: the model is not a classifier with one input.
             LabelsError: a label is no class of the model.
         """
-        pool = self._choice.pool
         try:
             if self._model is not model:
                 self._passes, self._model = ForwardPasses(model), model
-            if not isinstance(pool, ImageChoice) or not isinstance(pool.images, np.ndarray):
-                raise UnsupportedModelError("The images are several arrays.")
-            logits, _ = self._passes.all_classes(pool.images)
+            logits, _ = self._passes.all_classes(self._inputs[0])
         except UnsupportedModelError as error:
             raise OptionError(
                 "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "

@@ -80,7 +80,7 @@ class Writer:
             "errors": {name: shortened(words, MAX_ERROR_TEXT) for name, words in errors.items()},
         }
         record |= self._explained(exposures)
-        if images.positions is not None:
+        if images.positions is not None and images.labels is not None:
             record |= {"images": images.positions, "true_classes": [int(label) for label in images.labels]}
         if known := {name: words for name, words in strengths.items() if any(words)}:
             record["strengths"] = known

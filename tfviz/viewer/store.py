@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tfviz.errors import shown
 from tfviz.runs.layout import RUN_FILE, find_runs
+from tfviz.runs.png import largest_png_bytes
 from tfviz.runs.regular_files import is_inside, read_regular
 from tfviz.runs.run_reader import parsed
 from tfviz.runs.schema import MAX_RUN_BYTES, Run
 from tfviz.runs.validation import run_fault
 from tfviz.viewer.known_run import KnownRun, Stamp, stamp_of
 from tfviz.viewer.log import log
-from tfviz.viewer.png import largest_png_bytes
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
 from tfviz.errors import OutputError, shown
+from tfviz.runs import png
 from tfviz.runs.index import add_line, cut_partial_line
 from tfviz.runs.layout import INDEX_FILE, OWN_IMAGES, RUN_FILE
 from tfviz.runs.regular_files import is_inside
 from tfviz.runs.schema import Record, Run, names_of
 from tfviz.runs.validation import record_fault
-from tfviz.viewer import http_errors, png
+from tfviz.viewer import http_errors
 from tfviz.viewer.http_errors import HttpError
 from tfviz.viewer.known_run import RECEIVED_FILE, KnownRun
 from tfviz.viewer.limits import Limits

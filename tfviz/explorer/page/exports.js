@@ -15,10 +15,10 @@ function fileName(end) {
   return `${words.filter(Boolean).join("-").replace(/[^\w.-]+/gu, "_")}.${end}`;
 }
 
-// While the map is loading, the buttons still belong to the setting: the server computes it once.
+// While the map is loading, there is nothing to export.
 function drawExports() {
-  const { info } = maps[state.active];
-  const isReady = Boolean(info) && maps[state.active].image === state.image;
+  const { info, key, done } = maps[state.active];
+  const isReady = Boolean(info) && key === done;
   const look = { alpha: state.alpha / 100, gray: state.gray ? "1" : "0" };
   const chosen = mapParameters(state.image, active());
   for (const [id, path, more, end] of [["download-png", "overlay.png", look, "png"], ["download-npy", "map.npy", {}, "npy"]]) {

@@ -7,7 +7,8 @@ import { changed, sides, state } from "./settings.js";
 
 export const picture = { id: null, pixels: null }; // the image, as ImageData
 export const ranking = { id: null, classes: [] };
-// Per side: info, array and positions of the map, its image and key; a failure; whether it is loading.
+// Per side: the key of the wanted map, and whether it is loading or failed; and of the map that is there,
+// its key (`done`), image, info, values and positions.
 export const maps = { a: {}, b: {} };
 
 async function pixelsAt(url, signal) {
@@ -52,10 +53,10 @@ async function loadMap(side, key) {
       ask(address("map.npy", chosen), { signal }).then((response) => response.arrayBuffer()).then(parsed),
       pixelsAt(address("map.png", chosen), signal),
     ]);
-    if (own.key === key) Object.assign(own, { image, info, array, positions, isLoading: false });
+    if (own.key === key) Object.assign(own, { done: key, image, info, array, positions, isLoading: false });
   } catch (error) {
     if (own.key !== key || error.name === "AbortError") return;
-    Object.assign(own, { info: null, array: null, positions: null, isLoading: false, failure: error.message });
+    Object.assign(own, { done: null, info: null, array: null, positions: null, isLoading: false, failure: error.message });
   }
   changed();
 }

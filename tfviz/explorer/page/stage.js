@@ -126,8 +126,8 @@ function drawSide(side) {
     if (own.failure) element.querySelector("figcaption").replaceChildren();
     return;
   }
-  drawMaps[side]([own.key, state.alpha, state.gray], own);
-  drawCaptions[side]([own.key, own.info], own.info);
+  drawMaps[side]([own.done, state.alpha, state.gray], own);
+  drawCaptions[side]([own.done, own.info], own.info);
 }
 
 export function drawStage() {

@@ -54,12 +54,8 @@ class _ShardOfRow:
         from tfviz.cli.terminal import import_tensorflow
 
         import_tensorflow()
-        import tensorflow as tf
-
         from tfviz.jobs.shards import ExplainShard
 
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
         self._explain = ExplainShard(crew.root, crew.is_retry)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -17,6 +17,11 @@ from tfviz.errors import UnsupportedModelError
 
 Config = dict[str, Any]
 Tensor = Any  # a tf.Tensor or a keras.KerasTensor
+Numbers: TypeAlias = "int | tuple[int | None, ...] | list[Any] | None"
+
+_NUMBERS = "numbers_from_shape"  # the attribute of a KerasTensor that holds them
+_GET_ITEM = "__operators__.getitem"
+_SHAPES = ("shape", "compat.v1.shape")
 
 
 @keras.saving.register_keras_serializable("tfviz")
@@ -54,7 +59,7 @@ def _index(part: Any) -> Any:
 # is the node's own input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
-    "__operators__.getitem": _sliced,
+    _GET_ITEM: _sliced,
     "math.add": lambda x, y: x + y,
     "math.subtract": lambda x, y: x - y,
     "math.multiply": lambda x, y: x * y,
@@ -200,9 +205,36 @@ class TensorFlowFunction(layers.Layer):
         super().__init__(**options)
         require_supported(function, self.name)
         self.function, self.first, self.arguments = function, first, arguments
+        self._constants: dict[int, np.ndarray] = {}
+
+    def compute_output_spec(self, inputs: Tensor | list[Tensor]) -> Tensor:
+        """Infer the output's shape, also where it depends on numbers computed from a shape.
+
+        Keras 2 followed such numbers through the graph, so that a Dense layer behind
+        `x[:, : tf.shape(x)[1] // 2]` could be built.
+        """
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        numbers = [getattr(x, _NUMBERS, None) for x in given]
+        self._constants = {i: np.array(one, given[i].dtype) for i, one in enumerate(numbers) if _is_known(one)}
+        try:
+            outputs = super().compute_output_spec(inputs)
+            if isinstance(outputs, keras.KerasTensor) and outputs.dtype in ("int32", "int64"):
+                setattr(outputs, _NUMBERS, self._numbers(given, numbers))
+        finally:
+            self._constants = {}
+        return outputs
+
+    def _numbers(self, given: list[Tensor], numbers: list[Numbers | None]) -> Numbers | None:
+        """Return what is known of an integer output, with None for unknown sizes."""
+        if self.function in _SHAPES and len(given) == 1:
+            return tuple(given[0].shape)
+        if self.function == _GET_ITEM and isinstance(numbers[0], tuple):
+            return _item(numbers[0], self.arguments["slice_spec"])
+        return np.asarray(self.call([None] * len(given))).tolist() if len(self._constants) == len(given) else None
 
     def call(self, inputs: Tensor | list[Tensor]) -> Tensor:
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        given = [self._constants.get(i, x) for i, x in enumerate(given)]
         is_float = all(keras.backend.is_float_dtype(x.dtype) or x.dtype == "bool" for x in given)
         function = _function(self.function, self.arguments if is_float else None)
         return function(
@@ -216,6 +248,18 @@ class TensorFlowFunction(layers.Layer):
             "first": self.first,
             "arguments": self.arguments,
         }
+
+
+def _is_known(numbers: Numbers | None) -> bool:
+    """Return whether integers computed from a shape contain no unknown size."""
+    return numbers is not None and None not in keras.tree.flatten([numbers])
+
+
+def _item(sizes: tuple[int | None, ...], spec: Any) -> Numbers | None:
+    """Return the element or the part of a shape that Keras 2's slice_spec names."""
+    index = _index(spec)
+    index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    return sizes[index] if isinstance(index, (int, slice)) else None
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:

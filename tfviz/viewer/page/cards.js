@@ -108,7 +108,7 @@ function makeCard(run, other, image, methods) {
   const strip = make("div", { class: "strip" }, own, ...figures.map((figure) => figure.element));
   const id = `image-${image}`;
   const about = make("div", { class: "predicted" }, truth.element, prediction.element, otherPrediction?.element ?? null, explained.element, history.element);
-  const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h3", { id }, name), strip, about);
+  const element = make("article", { class: "card", "aria-labelledby": id, "data-image": image }, make("h2", { id }, name), strip, about);
   let drawn = -1;
   return {
     image,

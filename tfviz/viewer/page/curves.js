@@ -9,6 +9,7 @@ const EDGES = { wide: [56, 216], narrow: [44, 10] }; // margins of the plot on t
 const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
 export const MOST_STRIPS = 6;
 const TWIN = "val_";
+const LABEL_PX = 70; // room for the words at a mark
 const FEW_POINTS = 40; // up to this number, each point is marked
 
 const series = new Map(); // run id -> { records, count, metrics: Map(name -> { at, of, least, greatest }) }
@@ -191,7 +192,9 @@ function continuationMark(place, top, bottom, isOther) {
   const title = makeSvg("title");
   title.textContent = continued(isOther);
   const line = makeSvg("line", { x1: place, x2: place, y1: top - 4, y2: bottom + 4, class: "stop" }, title);
-  const text = makeSvg("text", { x: place + 4, y: top + 6, class: "tick" });
+  const isLate = place > width - LABEL_PX;
+  const side = isLate ? { x: place - 4, "text-anchor": "end" } : { x: place + 4 };
+  const text = makeSvg("text", { ...side, y: top + 6, class: "tick" });
   text.textContent = isOther ? "new weights" : "continued";
   return [line, text];
 }

@@ -14,7 +14,7 @@ export function recordsOf(id) {
 }
 
 // Where training continued after a stop: the indices of the records, and whether the weights differed from those of the
-// previous snapshot. That is only known if no step lies in between.
+// previous snapshot. That is only known if no step lies in between. Predictions tell, or the maps if there are none.
 export function continuations(id) {
   const all = recordsOf(id);
   const starts = all.map((_, index) => index).filter((index) => index > 0 && all[index].when === "start");
@@ -25,6 +25,7 @@ const SAME = 1e-3; // relative difference of scores
 
 function areOther(before, after) {
   if (before.step !== after.step) return false;
+  if (after.has_new_weights !== undefined) return after.has_new_weights;
   if (String(before.images) !== String(after.images)) return true; // other weights make other mistakes
   return after.predictions.some((now, image) => {
     const old = before.predictions[image];

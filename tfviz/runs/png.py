@@ -1,4 +1,4 @@
-"""Check that an upload is a decodable PNG image of the right size."""
+"""Check that bytes are a decodable PNG image of the right size, before they are decoded."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
     The size is checked before decoding.
     """
+    fault = header_fault(data, size)
+    return "The PNG image is truncated or damaged." if fault is None and not _is_decodable(data) else fault
+
+
+def header_fault(data: bytes, size: ImageSize) -> str | None:
+    """Return why the bytes cannot be an image of this size, or None, without decoding them."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."
@@ -34,7 +40,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
         return f"Expected an image {size['width']} pixels wide and {size['height']} high. Received: {width} by {height}."
     if data[_BIT_DEPTH_AT] > 8:
         return f"Expected an image with 8 bits per channel. Received: {data[_BIT_DEPTH_AT]} bits."
-    if not found.is_whole or not _is_decodable(data):
+    if not found.is_whole:
         return "The PNG image is truncated or damaged."
     return None
 

@@ -1,0 +1,76 @@
+"""Check LZW data of TIFF files without decoding it to pixels.
+
+LZW has no checksum, but its codes contradict each other after most damage: they decode to the wrong
+number of bytes, name an entry that the table doesn't have yet, or store a string that the table
+has already, which an encoder never does because it always writes the longest known string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+_CLEAR, _END, _FIRST_ENTRY = 256, 257, 258
+# The width in bits of each code after a Clear code. An encoder clears the table by the last one.
+_WIDTHS = np.repeat([9, 10, 11, 12], [254, 512, 1024, 2049])
+_OFFSETS = np.cumsum(_WIDTHS) - _WIDTHS
+_OLD_STYLE = b"\0", 1  # the first byte, and a bit of the second, where codes start at the low bits
+
+
+def is_intact(packed: bytes, sizes: Collection[int]) -> bool:
+    """Return whether LZW data is consistent, and decodes to one of these sizes in bytes.
+
+    Data that this check cannot follow counts as intact: the bit-reversed codes of the 1980s, and
+    tables that are never cleared.
+    """
+    if packed[:1] == _OLD_STYLE[0] and packed[1:2] and packed[1] & _OLD_STYLE[1]:
+        return True
+    stream = np.frombuffer(packed + bytes(2), np.uint8)
+    at = length = 0
+    while length <= max(sizes):
+        codes, ends = _codes(stream, at, 8 * len(packed))
+        (marks,) = np.nonzero((codes == _CLEAR) | (codes == _END))
+        if not len(marks) and len(codes) == len(_WIDTHS):
+            return True
+        last = int(marks[0]) if len(marks) else len(codes)
+        decoded = _decoded_length(codes[:last])
+        if decoded is None:
+            return False
+        length += decoded
+        if not len(marks) or codes[last] == _END:
+            return length in sizes
+        at = int(ends[last])
+    return False
+
+
+def _codes(stream: np.ndarray, at: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes from bit `at` up to a full table, and the bit where each one ends."""
+    starts = at + _OFFSETS
+    count = int(np.searchsorted(starts + _WIDTHS, end, side="right"))
+    starts, widths = starts[:count], _WIDTHS[:count]
+    first = starts // 8
+    window = stream[first].astype(np.int32) << 16 | stream[first + 1].astype(np.int32) << 8 | stream[first + 2]
+    return (window >> (24 - starts % 8 - widths)) & ((1 << widths) - 1), starts + widths
+
+
+def _decoded_length(codes: np.ndarray) -> int | None:
+    """Return the number of bytes that the codes after a Clear code stand for.
+
+    Code i creates entry i, its own string and the first byte of the next one. So a code that names
+    entry j stands for the string of code j and one more byte.
+
+    Returns:
+        The number, or None if a code names an entry that doesn't exist, or an entry exists twice.
+    """
+    places = np.arange(len(codes))
+    is_entry = codes >= _FIRST_ENTRY
+    parents = np.where(is_entry, codes - _FIRST_ENTRY, places)
+    if (is_entry & (parents >= places)).any():
+        return None
+    lengths, roots = is_entry.astype(np.int64), parents
+    while is_entry[roots].any():  # Each round doubles the distance to the ancestor.
+        lengths, roots = lengths + lengths[roots], roots[roots]
+    first_bytes = codes[roots]
+    entries = np.sort(codes[:-1] << 8 | first_bytes[1:])
+    return None if (np.diff(entries) == 0).any() else int(lengths.sum()) + len(codes)

@@ -1,0 +1,93 @@
+"""Run the batches of one call on one device, or on all of them side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import tensorflow as tf
+
+from tfviz.nesting import Nested
+from tfviz.targets import Target
+
+_AHEAD = 2  # batches per device
+
+
+@dataclass(frozen=True)
+class Part:
+    """One batch.
+
+    Attributes:
+        first: the number of its first image.
+        images: one tensor per input of the model.
+        target: what to explain, for these images.
+    """
+
+    first: int
+    images: list[tf.Tensor]
+    target: Target
+
+
+Results = Iterator[tuple[Part, Nested[tf.Tensor]]]
+
+
+def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Callable[[int], None]) -> Results:
+    """Yield each batch with its attribution.
+
+    Args:
+        explainer: the explainer.
+        parts: the batches.
+        batch_size: the largest number of rows for a method that runs perturbed copies.
+        advance: takes the number of such rows after each run.
+    """
+    for part in parts:
+        run = _bound(explainer, part)
+        yield part, run(batch_size=batch_size, advance=advance) if explainer.takes_copies else run()
+
+
+def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Results:
+    """Yield each batch with its attribution, in order. Each device has a thread and a replica."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    replicas = [_Replica(explainer, device.name, batch_size) for device in devices]
+    running: deque[tuple[Part, Future[Nested[tf.Tensor]]]] = deque()
+    try:
+        for part, replica in zip(parts, cycle(replicas), strict=False):
+            running.append((part, replica.pool.submit(replica.run, part)))
+            if len(running) == _AHEAD * len(replicas):
+                part, result = running.popleft()
+                yield part, result.result()
+        while running:
+            part, result = running.popleft()
+            yield part, result.result()
+    finally:
+        for replica in replicas:
+            replica.pool.shutdown(cancel_futures=True)
+
+
+class _Replica:
+    """An explainer on one device, with a thread of its own."""
+
+    _compiling = threading.Lock()  # tracing changes layers for a moment, and restores them
+
+    def __init__(self, explainer: Any, device: str, batch_size: int) -> None:
+        self._device, self._batch_size = device, batch_size
+        with tf.device(device):
+            self._explainer = explainer.replica()
+        self.pool = ThreadPoolExecutor(1)
+
+    def run(self, part: Part) -> Nested[tf.Tensor]:
+        with tf.device(self._device):
+            with self._compiling:
+                run = _bound(self._explainer, part)
+            return run(batch_size=self._batch_size) if self._explainer.takes_copies else run()
+
+
+def _bound(explainer: Any, part: Part) -> Callable[..., Nested[tf.Tensor]]:
+    explainer.start_at(part.first)
+    bound: Callable[..., Nested[tf.Tensor]] = explainer._bound(part.images, part.target, explainer._attribution)
+    return bound

@@ -30,7 +30,8 @@ extensions = [
     "external_links",
     "repository_links",
 ]
-exclude_patterns = ["_build", "_methods", "_extensions"]
+exclude_patterns = ["_build", "_methods", "_extensions", "_templates"]
+templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
@@ -41,6 +42,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!tfviz\.\w+$).*")]
 default_role = "code"
 add_module_names = False
 autodoc_typehints = "none"
+autoclass_content = "both"
 autodoc_default_options = {"members": True, "inherited-members": True, "special-members": "__call__"}
 autosummary_ignore_module_all = False
 napoleon_google_docstring = True
@@ -64,8 +66,10 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tfviz"
+html_sidebars = {"*": []}  # pages outside of a section have no section to navigate
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

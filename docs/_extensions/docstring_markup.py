@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from sphinx.application import Sphinx
 
+from tfviz.methods.explainer import Explainer
+
 # Characters of formulas that reStructuredText would read as markup, outside of `code`.
 _CODE = re.compile(r"(`[^`]*`)")
 _MARKUP = re.compile(r"(?<!\\)([*|]|_\b(?![A-Za-z]))")
+
+# What users call on an explainer.
+CALLED = ("__call__", "explain", "export", "show", "freeze", "with_outputs")
 
 # Dicts have no docstring of their own.
 REGISTRIES = {
@@ -21,11 +27,29 @@ REGISTRIES = {
 def setup(app: Sphinx) -> dict[str, bool]:
     # Before napoleon, which makes markup of its own.
     app.connect("autodoc-process-docstring", escape, priority=400)
+    app.connect("autodoc-process-signature", constructor)
+    app.connect("autodoc-skip-member", is_internal)
     return {"parallel_read_safe": True}
 
 
 def escape(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     lines[:] = [REGISTRIES[name], ""] if name in REGISTRIES else [escaped(line) for line in lines]
+
+
+def constructor(
+    app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, result: str | None
+) -> tuple[str, None] | None:
+    """Return the signature of a method's constructor. That of its `__new__` is (*args, **options)."""
+    if what != "class" or not issubclass(value, Explainer):
+        return None
+    parameters = list(inspect.signature(value.__init__).parameters.values())[1:]
+    return str(inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in parameters])), None
+
+
+def is_internal(app: Sphinx, what: str, name: str, value: object, skip: bool, options: object) -> bool | None:
+    """Leave out what only methods call on each other."""
+    home = getattr(value, "__module__", None) or ""
+    return True if home.startswith("tfviz.methods") and callable(value) and name not in CALLED else None
 
 
 def escaped(line: str) -> str:

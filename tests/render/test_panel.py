@@ -128,11 +128,11 @@ def test_zero_in_a_signed_map_has_the_middle_color_even_with_few_colors() -> Non
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ImageError, match=f"at most {MOST_IMAGES} images. Received: 65"):
+    with pytest.raises(ImageError, match=rf"at most {MOST_IMAGES} images\. Received: 65"):
         show(np.zeros((65, 4, 4, 3), np.uint8), {"x": np.zeros((65, 2, 2))})
     with pytest.raises(OptionError, match="`classes` has an entry for 'top3', which has no maps"):
         show(PICTURES, {"x": TARGETS}, classes={"top3": ["a", "b"]})
-    with pytest.raises(ImageError, match="`classes` must have one name per image. Received: 1 names"):
+    with pytest.raises(ImageError, match=r"`classes` must have one name per image\. Received: 1 names"):
         show(PICTURES, {"x": TARGETS}, classes={"top1": ["a"]})
 
 
@@ -148,7 +148,9 @@ def test_an_explainer_shows_classes_scores_and_original_colors() -> None:
     scores = model(images).numpy()
     names = np.array(explainer.labels.names)
     best = np.argsort(-scores, axis=1)
-    assert list(panel.classes["top1"]) == names[best[:, 0]].tolist() and list(panel.classes["top2"]) == names[best[:, 1]].tolist()
+    assert (
+        list(panel.classes["top1"]) == names[best[:, 0]].tolist() and list(panel.classes["top2"]) == names[best[:, 1]].tolist()
+    )
     assert panel.captions[1] == f"predicted: {names[best[1, 0]]} {scores[1, best[1, 0]]:.2f}"
     assert panel.columns[1].notes[1].startswith(f"score {scores[1, best[1, 1]]:.2f}\npeak ")
     np.testing.assert_array_equal(panel.canvas.pictures, images.pictures)
@@ -227,4 +229,6 @@ def test_the_page_fits_its_width(tmp_path: Path, browser: Any, width: int) -> No
     page = opened(browser, path)
     page.set_viewport_size({"width": width, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollWidth - s.clientWidth; })()") == 0
+    assert (
+        page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollWidth - s.clientWidth; })()") == 0
+    )

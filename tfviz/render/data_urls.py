@@ -1,4 +1,4 @@
-"""Encode pictures and maps as small files for web pages, each within a number of bytes."""
+"""Pictures and maps as data URLs for web pages, each within a number of bytes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG quality, best first. An odd number
-# of colors keeps the color of zero in a signed map.
+# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG
+# quality, best first. An odd number of colors keeps the color of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE = 3  # the color type of a PNG
+_LEVEL = 6  # of compression; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
@@ -96,7 +97,7 @@ def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
     """Compress rows with PNG's filter 0 (none) or 2 (up), whichever is smaller."""
     above = np.concatenate([np.zeros_like(indices[:1]), indices[:-1]])
     rows = {0: indices, 2: indices - above}
-    files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), 9) for kind, row in rows.items()]
+    files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), _LEVEL) for kind, row in rows.items()]
     return min(files, key=len)
 
 

@@ -108,7 +108,8 @@ def panel_of(
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
     """Explain the images in batches, each with the target's rows for them."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
-    is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0  # otherwise, the explainer raises an error
+    # If it is none, the explainer raises an error.
+    is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0
     starts = range(0, len(images), batch_size) if is_batch else [0]
     parts = []
     try:
@@ -123,8 +124,8 @@ def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: target
     maps = np.concatenate([np.asarray(part.attribution) for part in parts])
     has_class = explainer.takes_target and parts[0].target is not None
     classes = np.concatenate([part.target for part in parts]) if has_class else None
-    explained = scores_of(classes, outputs, explainer.whole) if has_class else [None] * len(maps)
-    return _Found(maps, explained, predictions(outputs, explainer.whole))
+    top = predictions(outputs, explainer.whole)
+    return _Found(maps, scores_of(classes, outputs, explainer.whole) if has_class else [None for _ in top], top)
 
 
 def _captions(explainer: Explainer, found: _Found) -> list[str]:

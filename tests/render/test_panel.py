@@ -128,7 +128,7 @@ def test_zero_in_a_signed_map_has_the_middle_color_even_with_few_colors() -> Non
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ImageError, match=f"at most {MOST_IMAGES} images. Received: 65"):
+    with pytest.raises(ImageError, match=rf"at most {MOST_IMAGES} images\. Received: 65"):
         show(np.zeros((65, 4, 4, 3), np.uint8), {"x": np.zeros((65, 2, 2))})
     with pytest.raises(OptionError, match="`classes` has an entry for 'top3', which has no maps"):
         show(PICTURES, {"x": TARGETS}, classes={"top3": ["a", "b"]})

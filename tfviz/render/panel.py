@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,13 @@ from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.canvas import Canvas, canvas_of
 from tfviz.render.colors import gray_map, ramp
 from tfviz.render.data_kinds import kind_of
-from tfviz.render.encoding import encoded_bar, encoded_map, encoded_picture
+from tfviz.render.data_urls import encoded_bar, encoded_map, encoded_picture
 from tfviz.render.grid import Attributions, Column, Scores, captions_of, columns_of, own_style, targets_of
 from tfviz.render.overlays import Look, Underlay
 from tfviz.render.pictures import Arrays, is_single, maps_of
 from tfviz.render.titles import title_of
 
+EVERYTHING = "All"  # the tab that shows all methods or targets
 TEMPLATE = Path(__file__).with_name("panel.html")
 MOST_IMAGES = 64
 # Eight images with four methods stay below 1 MB. Base64 takes a third more.
@@ -170,13 +172,13 @@ class Panel:
     def _map(self, number: int, index: int) -> str:
         column, picture = self.columns[number], self.canvas.pictures[index]
         most = min(MAP_BYTES, max(LEAST_MAP_BYTES, ALL_MAP_BYTES // (len(self.columns) * len(self.canvas.pictures))))
-        values = self.canvas.placed(self.values[number][index], index)
+        values, limit = self.canvas.placed(self.values[number][index], index), column.limits[index]
+        height, width = picture.shape[:2]
         if column.style == "grey":
-            return encoded_picture(
-                self.canvas.finished(gray_map(values, *picture.shape[:2], column.limits[index]), index), most
-            )
-        covered = np.ones(picture.shape[:2], np.bool_) if self.canvas.covered(index) is None else self.canvas.covered(index)
-        return encoded_map(values, column.style, self._colors(column.style), column.limits[index], covered, most)
+            return encoded_picture(self.canvas.finished(gray_map(values, height, width, limit), index), most)
+        covered = self.canvas.covered(index)
+        covered = np.ones((height, width), np.bool_) if covered is None else covered
+        return encoded_map(values, column.style, self._colors(column.style), limit, covered, most)
 
     def _colors(self, style: str) -> npt.NDArray[np.uint8]:
         """Return the 256 colors of a style as RGBA, with the opacity exp(−p)."""
@@ -236,7 +238,8 @@ def show(
         kind: as for `plot`.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
         scores: as for `plot`.
-        classes: target -> the name of the class for each image, such as {"top1": ["tabby", "goldfish"]}.
+        classes: target -> the name of the class for each image, such as {"top1": ["tabby",
+            "goldfish"]}.
         styles: as for `plot`.
         alpha: as for `plot`; where the slider starts. For signals, it starts at 1.
         underlay: as for `plot`.
@@ -315,10 +318,10 @@ def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np
     """Return the maps of all images, of one without a batch axis, too."""
     if kind == "image" and is_single(images):
         return maps_of(attribution, count=1, single=True)
-    if kind == "signal" and not isinstance(images, list | tuple) and np.ndim(images) == 2:
-        attribution = np.asarray(attribution)
-        attribution = attribution[None] if attribution.ndim == 1 else attribution
-    return [np.asarray(one, np.float64) for one in attribution]
+    given: Any = attribution
+    if kind == "signal" and not isinstance(images, list | tuple) and np.ndim(cast(npt.ArrayLike, images)) == 2:
+        given = np.atleast_2d(np.asarray(given))
+    return [np.asarray(one, np.float64) for one in given]
 
 
 def _checked_classes(
@@ -339,7 +342,7 @@ def _tabs(name: str, legend: str, names: Mapping[str, str], first: bool = False)
     """Return radio buttons that look like tabs, of which "All" or the first is chosen."""
     if len(names) < 2:
         return ""
-    texts = ["All", *names.values()]
+    texts = [EVERYTHING, *names.values()]
     boxes = "".join(
         f'<label><input type="radio" name="{name}" value="{number or ""}"{" checked" * (number == int(first))}>'
         f"<span>{html.escape(text)}</span></label>"

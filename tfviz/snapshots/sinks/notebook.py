@@ -55,9 +55,9 @@ class NotebookSink(Sink):
 
     def _show(self) -> None:
         started, snapshot, self._waiting = time.monotonic(), self._waiting, None
-        if snapshot is None or not snapshot.pictures:
+        if self._run is None or snapshot is None or not snapshot.pictures:
             return
-        panel = self._panel(snapshot)
+        panel = self._panel(self._run, snapshot)
         if self._output is None:
             self._output = displayed(panel, display_id=True)
         else:
@@ -65,9 +65,8 @@ class NotebookSink(Sink):
         done = time.monotonic()
         self._next = done + max(_LEAST_PAUSE_S, (done - started) / _SHARE)
 
-    def _panel(self, snapshot: Snapshot) -> Panel:
-        assert self._run is not None
-        methods = [one for one in self._run["methods"] if one["name"] in snapshot.pictures]
+    def _panel(self, run: Run, snapshot: Snapshot) -> Panel:
+        methods = [one for one in run["methods"] if one["name"] in snapshot.pictures]
         count = Counter(one["key"] for one in methods)
         keys = {one["name"]: one["key"] if count[one["key"]] == 1 else one["title"] for one in methods}
         maps = {
@@ -77,7 +76,7 @@ class NotebookSink(Sink):
         return panel_on(
             self._canvas,
             maps,
-            captions=self._captions(snapshot)[: self._count],
+            captions=_captions(run, snapshot)[: self._count],
             scores=None,
             classes=None,
             styles={keys[one["name"]]: one["style"] for one in methods},
@@ -98,13 +97,13 @@ class NotebookSink(Sink):
         if self._viewer:
             yield f"live page: {self._viewer}"
 
-    def _captions(self, snapshot: Snapshot) -> list[str]:
-        """Return the true class, and the predicted one with its score."""
-        assert self._run is not None
-        labels = Labels(tuple(self._run["labels"] or ()))
-        predicted = snapshot.record["predictions"]
-        true = self._run.get("true_classes") or [None] * len(predicted)
-        return [_caption(labels, *pair) for pair in zip(true, predicted, strict=True)]
+
+def _captions(run: Run, snapshot: Snapshot) -> list[str]:
+    """Return the true class of each image, and the predicted one with its score."""
+    labels = Labels(tuple(run["labels"] or ()))
+    predicted = snapshot.record["predictions"]
+    true = run.get("true_classes") or [None] * len(predicted)
+    return [_caption(labels, *pair) for pair in zip(true, predicted, strict=True)]
 
 
 def _caption(labels: Labels, true: int | None, predicted: Prediction | None) -> str:

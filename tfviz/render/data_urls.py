@@ -1,4 +1,4 @@
-"""Encode pictures and maps as small files for web pages, each within a number of bytes."""
+"""Pictures and maps as data URLs for web pages, each within a number of bytes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE = 3  # the color type of a PNG
+_LEVEL = 6  # of compression; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
@@ -96,7 +97,7 @@ def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
     """Compress rows with PNG's filter 0 (none) or 2 (up), whichever is smaller."""
     above = np.concatenate([np.zeros_like(indices[:1]), indices[:-1]])
     rows = {0: indices, 2: indices - above}
-    files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), 9) for kind, row in rows.items()]
+    files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), _LEVEL) for kind, row in rows.items()]
     return min(files, key=len)
 
 

@@ -5,7 +5,7 @@ image_store      the images of a folder, and those that pages upload
 network          the model: its classes, and the methods and layers that work on it
 explainer_cache  the explainers used last
 turns            runs one computation at a time, in a worker thread
-setting          what a page asks for: an image, a method, a layer and a target
+recipe           what a page asks for: an image, a method, a layer and a target
 map_cache        computes maps, and keeps those used last
 python_lines     the Python code that makes a map
 session          all of these, for one server

@@ -29,8 +29,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from tfviz.errors import TfvizError, first_line, shown
 from tfviz.explorer.map_cache import ComputedMap
+from tfviz.explorer.recipe import RIVALS, Recipe
 from tfviz.explorer.session import Session
-from tfviz.explorer.setting import RIVALS, Setting
 from tfviz.explorer.turns import Key, Turn
 from tfviz.images.files import png_bytes
 from tfviz.render.colors import MEANINGS, STYLES, gray_map, positions, ramp
@@ -51,16 +51,16 @@ Alpha = Annotated[float, Query(ge=0, le=1)]
 Name = Annotated[str, Query(min_length=1, max_length=300)]
 
 
-def setting_of(
+def recipe_of(
     image: ImageId,
     method: Method,
     layer: Annotated[str | None, Query(max_length=1000)] = None,
     target: Annotated[int | None, Query(ge=0, lt=1 << 31)] = None,
     against: Annotated[str | None, Query(pattern=rf"^({RIVALS}|[0-9]{{1,9}})$")] = None,
-) -> Setting:
-    """Read a setting from the address. FastAPI calls this."""
+) -> Recipe:
+    """Read a recipe from the address. FastAPI calls this."""
     key = method.strip().lower().replace("-", "_")
-    return Setting(image, key, layer or None, target, int(against) if against and against != RIVALS else against)
+    return Recipe(image, key, layer or None, target, int(against) if against and against != RIVALS else against)
 
 
 def key_of(
@@ -71,7 +71,7 @@ def key_of(
     return None if page is None else (page, side)
 
 
-Chosen = Annotated[Setting, Depends(setting_of)]
+Chosen = Annotated[Recipe, Depends(recipe_of)]
 Asker = Annotated[Key | None, Depends(key_of)]
 
 
@@ -120,34 +120,32 @@ def _add_images(router: APIRouter, session: Session) -> None:
 
 
 def _add_maps(router: APIRouter, session: Session) -> None:
-    def computed(setting: Setting, asker: Key | None) -> Awaitable[ComputedMap]:
-        return _in_turn(session, lambda turn: session.maps.get(setting, turn), asker)
+    def computed(recipe: Recipe, asker: Key | None) -> Awaitable[ComputedMap]:
+        return _in_turn(session, lambda turn: session.maps.get(recipe, turn), asker)
 
-    async def drawn(setting: Setting, asker: Key | None, draw: Callable[[ComputedMap, np.ndarray], np.ndarray]) -> Response:
-        found = await computed(setting, asker)
-        picture = await run_in_threadpool(_checked, lambda: session.images.image(setting.image).picture)
+    async def drawn(recipe: Recipe, asker: Key | None, draw: Callable[[ComputedMap, np.ndarray], np.ndarray]) -> Response:
+        found = await computed(recipe, asker)
+        picture = await run_in_threadpool(_checked, lambda: session.images.image(recipe.image).picture)
         return await run_in_threadpool(_checked, lambda: _png(draw(found, picture)))
 
     @router.get("/api/map")
-    async def get_map(setting: Chosen, asker: Asker) -> dict[str, Any]:
-        return await _in_turn(session, lambda turn: session.described_map(session.maps.get(setting, turn), turn), asker)
+    async def get_map(recipe: Chosen, asker: Asker) -> dict[str, Any]:
+        return await _in_turn(session, lambda turn: session.described_map(session.maps.get(recipe, turn), turn), asker)
 
     @router.get("/api/map.npy")
-    async def get_values(setting: Chosen, asker: Asker) -> Response:
+    async def get_values(recipe: Chosen, asker: Asker) -> Response:
         content = io.BytesIO()
-        np.save(content, (await computed(setting, asker)).values)
+        np.save(content, (await computed(recipe, asker)).values)
         return Response(content.getvalue(), media_type="application/octet-stream")
 
     @router.get("/api/map.png")
-    async def get_positions(setting: Chosen, asker: Asker) -> Response:
-        return await drawn(setting, asker, _colored)
+    async def get_positions(recipe: Chosen, asker: Asker) -> Response:
+        return await drawn(recipe, asker, _colored)
 
     @router.get("/api/overlay.png")
-    async def get_overlay(setting: Chosen, asker: Asker, alpha: Alpha = 0.5, gray: bool = False) -> Response:
+    async def get_overlay(recipe: Chosen, asker: Asker, alpha: Alpha = 0.5, gray: bool = False) -> Response:
         look = Look(alpha, "gray" if gray else "color")
-        return await drawn(
-            setting, asker, lambda one, picture: blended(picture, one.drawn, one.style, look, one.strength.limit)
-        )
+        return await drawn(recipe, asker, lambda one, picture: blended(picture, one.drawn, one.style, look, one.strength.limit))
 
 
 async def _in_turn(session: Session, work: Callable[[Turn], T], key: Key | None = None) -> T:

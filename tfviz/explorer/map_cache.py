@@ -15,7 +15,7 @@ from tfviz.explorer.explainer_cache import ExplainerCache
 from tfviz.explorer.image_store import ImageStore, NetworkImage
 from tfviz.explorer.limits import ExplorerLimits
 from tfviz.explorer.network import Network
-from tfviz.explorer.setting import Setting
+from tfviz.explorer.recipe import Recipe
 from tfviz.explorer.turns import Turn
 from tfviz.method_looks import MOST_ROWS_OF_ALL
 from tfviz.methods.explainer import Explainer
@@ -33,9 +33,9 @@ class ComputedMap:
     """A map, and what the page shows of it.
 
     Attributes:
-        setting: how it was made, with the class that was explained.
+        recipe: how it was made, with the class that was explained.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
-        drawn: the same values as they are drawn.
+        drawn: the same values, checked for drawing.
         style: the style in which it is drawn.
         layer: the path of its layer, "image", or None.
         strength: its strength, for the caption and the colors.
@@ -44,7 +44,7 @@ class ComputedMap:
         compute_s: the time for this map, with compilation.
     """
 
-    setting: Setting
+    recipe: Recipe
     values: np.ndarray
     drawn: Map
     style: str
@@ -70,7 +70,7 @@ class MapCache:
     def __init__(self, network: Network, images: ImageStore, limits: ExplorerLimits) -> None:
         self._network, self._images, self._most = network, images, limits.maps
         self.explainers = ExplainerCache(network.build, limits.explainers)
-        self._maps: OrderedDict[Setting, ComputedMap] = OrderedDict()
+        self._maps: OrderedDict[Recipe, ComputedMap] = OrderedDict()
         self._scores: OrderedDict[str, tuple[NetworkImage, ClassScores | None]] = OrderedDict()
 
     def scored(self, id: str) -> tuple[NetworkImage, ClassScores | None]:
@@ -89,59 +89,59 @@ class MapCache:
                 self._scores.popitem(last=False)
         return known
 
-    def get(self, setting: Setting, turn: Turn) -> ComputedMap:
+    def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
         """Return a map.
 
         Args:
-            setting: how to make it. Without a target, the top class is explained.
+            recipe: how to make it. Without a target, the top class is explained.
             turn: the turn to compute it in.
 
         Raises:
             TfvizError: the method cannot make it.
             HttpError: there is no such image, or the turn is no longer wanted.
         """
-        image, scores = self.scored(setting.image)
-        setting = self._completed(setting, scores)
-        if setting not in self._maps:
-            computed = self._computed(setting, image, scores, turn)
+        image, scores = self.scored(recipe.image)
+        recipe = self._completed(recipe, scores)
+        if recipe not in self._maps:
+            computed = self._computed(recipe, image, scores, turn)
             while len(self._maps) >= self._most:
                 self._maps.popitem(last=False)
-            self._maps[setting] = computed
-        self._maps.move_to_end(setting)
-        return self._maps[setting]
+            self._maps[recipe] = computed
+        self._maps.move_to_end(recipe)
+        return self._maps[recipe]
 
-    def _completed(self, setting: Setting, scores: ClassScores | None) -> Setting:
+    def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
         """Set the explained class, and drop what does not apply to the method."""
-        if not method_named(setting.method).takes_target or scores is None:
-            return replace(setting, target=None, against=None)
-        target = int(scores.ranked[0]) if setting.target is None else setting.target
-        against = None if setting.against == target else setting.against
+        if not method_named(recipe.method).takes_target or scores is None:
+            return replace(recipe, target=None, against=None)
+        target = int(scores.ranked[0]) if recipe.target is None else recipe.target
+        against = None if recipe.against == target else recipe.against
         self._network.require_class(target)
         self._network.require_class(against if isinstance(against, int) else None)
-        return replace(setting, target=target, against=against)
+        return replace(recipe, target=target, against=against)
 
-    def _computed(self, setting: Setting, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
-        explainer = self.explainers.get(setting.method, setting.layer)
+    def _computed(self, recipe: Recipe, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
+        explainer = self.explainers.get(recipe.method, recipe.layer)
         start_s = time.perf_counter()
         # The page shows what the method warns about. Other threads do not warn meanwhile.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            call = explainer.prepare(image.tensor, setting.target_for(self._network.classes))
+            call = explainer.prepare(image.tensor, recipe.target_for(self._network.classes))
             values = _first_map(call, turn)
         compute_s = time.perf_counter() - start_s
         drawn = maps_of([values], count=1)[0]
-        strength = self._strength(setting, explainer, drawn, scores, turn)
+        strength = self._strength(recipe, explainer, drawn, scores, turn)
         note = " ".join(dict.fromkeys(str(one.message) for one in caught if str(one.message)))
         layer = getattr(explainer, "layer_path", None)
-        return ComputedMap(setting, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
+        return ComputedMap(recipe, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
-    def _strength(self, setting: Setting, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
+    def _strength(self, recipe: Recipe, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
         """Compare a map with that of the top class, which is usually there already."""
-        top = None if scores is None or setting.target is None else int(scores.ranked[0])
-        plain = replace(setting, target=top, against=None)
+        top = None if scores is None or recipe.target is None else int(scores.ranked[0])
+        plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
-        if top is None or setting == plain or (is_expensive and plain not in self._maps):
-            reference = 0 if setting == plain and top is not None else None
+        if top is None or recipe == plain or (is_expensive and plain not in self._maps):
+            reference = 0 if recipe == plain and top is not None else None
             return strengths_of(explainer.key, [drawn], [self._name(top)], explainer.style, reference)[0]
         names = [self._name(top), ""]
         return strengths_of(explainer.key, [self.get(plain, turn).drawn, drawn], names, explainer.style, 0)[1]

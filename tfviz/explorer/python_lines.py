@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfviz.explorer.setting import RIVALS, Setting
+from tfviz.explorer.recipe import RIVALS, Recipe
 from tfviz.methods.lookup import method_named, takes
 
 
@@ -22,11 +22,11 @@ class ModelCode:
     backgrounds: str | None = None
 
 
-def python_lines(setting: Setting, path: str, code: ModelCode, classes: int | None) -> str:
+def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None) -> str:
     """Return the code that makes a map.
 
     Args:
-        setting: how to make the map.
+        recipe: how to make the map.
         path: the path of the image.
         code: how the code gets the model.
         classes: the number of the model's classes.
@@ -34,13 +34,13 @@ def python_lines(setting: Setting, path: str, code: ModelCode, classes: int | No
     Returns:
         Lines that assign the map, as the method returns it, to `attribution`.
     """
-    method = method_named(setting.method)
+    method = method_named(recipe.method)
     options = ["model"]
-    if setting.layer is not None:
-        options.append(f"layer={setting.layer!r}")
+    if recipe.layer is not None:
+        options.append(f"layer={recipe.layer!r}")
     if code.backgrounds is not None and takes(method, "backgrounds"):
         options.append(f"backgrounds={code.backgrounds}")
-    target = _target(setting, classes)
+    target = _target(recipe, classes)
     arguments = "images" if target is None else f"images, target={target}"
     imports = ["import numpy as np"] if "np." in arguments else []
     return "\n".join(
@@ -55,11 +55,11 @@ def python_lines(setting: Setting, path: str, code: ModelCode, classes: int | No
     )
 
 
-def _target(setting: Setting, classes: int | None) -> str | None:
-    if setting.target is None:
+def _target(recipe: Recipe, classes: int | None) -> str | None:
+    if recipe.target is None:
         return None
-    if setting.against == RIVALS:
-        return f"tfviz.Against({setting.target})"
-    if setting.against is None:
-        return str(setting.target)
-    return f"np.eye({classes}, dtype='float32')[[{setting.target}]] - np.eye({classes}, dtype='float32')[[{setting.against}]]"
+    if recipe.against == RIVALS:
+        return f"tfviz.Against({recipe.target})"
+    if recipe.against is None:
+        return str(recipe.target)
+    return f"np.eye({classes}, dtype='float32')[[{recipe.target}]] - np.eye({classes}, dtype='float32')[[{recipe.against}]]"

@@ -95,17 +95,17 @@ class Session:
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:
         """Return what the page shows of a map."""
-        setting, classes = computed.setting, self._network.classes
+        recipe, classes = computed.recipe, self._network.classes
         turn.require_wanted()
 
         def described(index: int | str | None) -> dict[str, Any] | None:
             return self._network.described(index, computed.scores) if isinstance(index, int) else None
 
         return {
-            "method": setting.method,
+            "method": recipe.method,
             "layer": computed.layer,
-            "class": described(setting.target),
-            "against": described(setting.against) or setting.against,
+            "class": described(recipe.target),
+            "against": described(recipe.against) or recipe.against,
             "shape": list(computed.values.shape),
             "style": computed.style,
             "words": computed.strength.words,
@@ -114,5 +114,5 @@ class Session:
             "limit": computed.strength.limit,
             "note": computed.note,
             "compute_s": round(computed.compute_s, 4),
-            "python": python_lines(setting, self.images.path_of(setting.image), self._code, classes),
+            "python": python_lines(recipe, self.images.path_of(recipe.image), self._code, classes),
         }

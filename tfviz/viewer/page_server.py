@@ -139,7 +139,8 @@ class PageServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._require_long(token, host)
             return _bound_socket(family, host, port)
-        except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: an impossible host name
+        # UnicodeError: an impossible host name
+        except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OptionError(
                 f"The {self.what} cannot listen on {host}, port {port} ({reason}). Choose another --port."

@@ -12,7 +12,7 @@ RIVALS = "rivals"  # in place of a class: those most similar to the target
 
 
 @dataclass(frozen=True)
-class Setting:
+class Recipe:
     """How to make a map.
 
     Attributes:

@@ -67,7 +67,7 @@ def _maps_of(explainer):
 
 
 def stage_ends(graph: Graph) -> list[str]:
-    """Return the last layer of each size, among those that every path goes through and that are no pooling."""
+    """Return the last layer of each size that every path goes through and that does not pool."""
     ends: dict[tuple[int | None, ...], str] = {}
     for step in graph.before(graph.outputs):
         value = step.outputs[0]
@@ -104,7 +104,7 @@ def _table(rows: Sequence[Row], measure: str) -> str:
 
 
 def draw_by_layer(rows: Sequence[Row], measures: Sequence[str], title: str) -> Figure:
-    """Draw one row of panels per measure and one column per method, with the layers from left to right."""
+    """Draw a row of panels per measure and a column per method, with the layers along x."""
     methods = [
         method for method, own in _parted([row for row in rows if row["metric"] == measures[0]]).items() if "" not in own
     ]
@@ -135,7 +135,7 @@ def _draw_panel(axes: Axes, own: Mapping[str, Row], layers: Sequence[str], rando
 
 
 def arriving_probability(model: keras.Model, pictures: Pictures) -> str:
-    """Format how much of the top class's probability reaches each layer in excitation backprop, as a table."""
+    """Format how much probability reaches each layer in excitation backprop, as a table."""
     images = pictures.images[:COUNT]
     layers = [None, *stage_ends(read_model(model, accept_opaque=True).graph)]
     cells = []

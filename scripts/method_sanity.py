@@ -1,4 +1,4 @@
-"""The sanity figure: how similar maps stay while more and more layers of the network are randomized."""
+"""The sanity figure: how similar maps stay while more and more layers are randomized."""
 
 from __future__ import annotations
 

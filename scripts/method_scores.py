@@ -29,7 +29,7 @@ FIRST_SEED = 10_000  # the scenes are not among those of the training
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images in the form that the model takes, (N, H, W, C), and the regions of the classes in each."""
+    """The inputs of a model, (N, H, W, C), and the regions of the classes in each."""
 
     images: np.ndarray
     regions: list[Regions]
@@ -56,7 +56,7 @@ class Part:
 
 
 def scenes(count: int) -> Pictures:
-    """Draw scenes with two different objects each. The first ones are the same for every `count`."""
+    """Draw scenes with two different objects each. Scene i is the same for every `count`."""
     drawn = []
     for number in range(count):
         rng = np.random.default_rng(FIRST_SEED + number)

@@ -225,7 +225,8 @@ class Matrix:
 
     def _excitation_backprop(self) -> str:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".* lost more than half of the probability")  # The cell says how much.
+            # The cell says how much.
+            warnings.filterwarnings("ignore", message=".* lost more than half of the probability")
             return self._excitation()
 
     def _excitation(self) -> str:

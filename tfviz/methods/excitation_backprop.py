@@ -126,7 +126,8 @@ class ExcitationBackprop(Explainer):
             return
         maps = [np.asarray(one) for one in tree.flatten(attribution)]
         arrived = np.sum([one.reshape(len(one), -1).sum(axis=1) for one in maps], axis=0)
-        is_lost = (arrived > 0) & (arrived < _LEAST_PROBABILITY)  # blank maps have a warning of their own
+        # Blank maps have a warning of their own.
+        is_lost = (arrived > 0) & (arrived < _LEAST_PROBABILITY)
         if is_lost.any():
             self._has_warned_of_loss = True
             warn(

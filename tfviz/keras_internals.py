@@ -117,7 +117,7 @@ def owns_variables(layer: keras.Layer) -> bool:
 
 @contextmanager
 def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
-    """Let a model's float32 layers compute in another dtype within the block, as mixed precision does."""
+    """Let a model's float32 layers compute in another dtype, as mixed precision does."""
     policy = keras.DTypePolicy(f"mixed_{dtype}")
     before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
     try:
@@ -219,7 +219,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope without assignments, in which Keras reads the copies of variables if there are any."""
+    """A scope without assignments, in which Keras reads copies of variables if there are any."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value

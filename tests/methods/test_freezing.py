@@ -71,15 +71,15 @@ def test_merged_normalizations_stay_merged(residual: keras.Model) -> None:
 def test_positive_kernels_are_computed_once(residual: keras.Model) -> None:
     explainer, images = tfviz.ExcitationBackprop(residual), networks.pictures(residual)
     frozen = explainer.freeze()
-    held = frozen.excitation._positive_kernels
+    held = frozen.excitation.positive_kernels.held
     assert not held
     frozen(images, 1)
     first = dict(held)
     frozen(images, [1, 2])
-    assert len(first) == 7
+    assert len(first) == 6
     assert held == first
     explainer(images, 1)
-    assert not explainer.excitation._positive_kernels
+    assert not explainer.excitation.positive_kernels.held
 
 
 def test_the_base_of_a_noisy_method_keeps_its_layer(residual: keras.Model) -> None:

@@ -146,7 +146,7 @@ def import_tensorflow() -> None:
 
 
 def let_memory_grow() -> None:
-    """Let TensorFlow take GPU memory as it needs it, rather than all of it, for processes side by side.
+    """Let TensorFlow take GPU memory as it needs it, so that processes can run side by side.
 
     Only commands and their worker processes do this, before the first tensor. The library leaves
     the choice to the program that uses it.

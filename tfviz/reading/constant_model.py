@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 from tfviz import keras_internals
-from tfviz.graph.folding import folded
+from tfviz.graph.constant_weights import folded
 from tfviz.graph.graph import Value
 from tfviz.reading.read_model import ReadModel, in_place_of_model
 from tfviz.variable_copies import VariableCopies

@@ -48,9 +48,9 @@ from tfviz.graph.operations import (
 from tfviz.numerics import safe_divide
 from tfviz.rules.batch_norm import batch_norm_scales
 from tfviz.rules.last_linear_maps import averaged_maps, last_linear_maps
-from tfviz.rules.positive_map import divided_by_all_positions, precise_dtype, through_positive_map
+from tfviz.rules.positive_map import PositiveKernels, divided_by_all_positions, precise_dtype, through_positive_map
 from tfviz.rules.redirect import redirect
-from tfviz.rules.sums_before_relus import sums_before_relus
+from tfviz.rules.sums_before_relus import divided_among, sums_before_relus
 
 Tensors = Sequence[tf.Tensor]
 Backward = Callable[[tf.Tensor], list[tf.Tensor]]
@@ -83,7 +83,7 @@ class Excitation:
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
         self._sums = sums_before_relus(graph, self.reads_image, self.averaged)
-        self._positive_kernels: dict[tuple[Step, str, int], tf.Variable] = {}  # of constant weights
+        self.positive_kernels = PositiveKernels(self.batch_norms)
 
     def require_rules(self, at: Sequence[Value]) -> None:
         """Raise UnsupportedModelError for the first operation down to `at` that has no rule."""
@@ -153,7 +153,7 @@ class Excitation:
             has_one_sign = not (self.has_two_signs and step in self.above_last_maps)
             if known is not None and has_one_sign and known.fits(inputs, output):
                 return redirect(output, inputs, lambda p: known.divided(inputs, kept[known.behind], p))
-            return redirect(output, inputs, self._for_both_signs(step, inputs, lambda p, *x: _divided_among(step, x, p)))
+            return redirect(output, inputs, self._for_both_signs(step, inputs, lambda p, *x: divided_among(step, x, p)))
 
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
@@ -200,25 +200,9 @@ class Excitation:
         """Return the probability that passes through the positive part of `sign` · W."""
         is_half = self.graph.compute_dtype is not None and a.dtype == tf.as_dtype(self.graph.compute_dtype)
         dtype = a.dtype if is_half else precise_dtype(a)
-        positive = self._positive_kernel(step, dtype.name, sign)
+        positive = self.positive_kernels.read(step, dtype.name, sign)
         divide = divided_by_all_positions if step in self.averaged else safe_divide
         return through_positive_map(a, p, lambda a: step.operation.apply(a, positive), divide, dtype)
-
-    def _positive_kernel(self, step: Step, dtype: str, sign: int) -> tf.Tensor:
-        """Return the positive part of `sign` · W, which is computed once if W is constant."""
-
-        def compute() -> tf.Tensor:
-            kernel = step.operation.read_kernel(dtype)
-            if step in self.batch_norms:
-                kernel = step.operation.scale_outputs(kernel, self.batch_norms[step]())
-            return tf.nn.relu(kernel if sign > 0 else -kernel)
-
-        if not step.operation.is_constant:
-            return compute()
-        if (step, dtype, sign) not in self._positive_kernels:
-            with tf.init_scope():
-                self._positive_kernels[step, dtype, sign] = tf.Variable(compute(), trainable=False)
-        return tf.convert_to_tensor(self._positive_kernels[step, dtype, sign])
 
 
 def _has_rule(step: Step) -> bool:
@@ -247,18 +231,6 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
     return redirect(
         output, inputs, lambda p: [_sum_to(p, x) if i == carrier else tf.zeros_like(x) for i, x in enumerate(inputs)]
     )
-
-
-def _divided_among(step: Step, inputs: Tensors, p: tf.Tensor) -> list[tf.Tensor]:
-    """Divide p among the inputs of a sum, in proportion to their positive parts."""
-    excited = [tf.nn.relu(x) for x in inputs]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:  # the sum may broadcast and cast
-        tape.watch(excited)
-        total = step.compute(excited)[0]
-    # In x + x, one of the two operands receives everything.
-    zero = tf.UnconnectedGradients.ZERO
-    parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
-    return [a * part for a, part in zip(excited, parts, strict=True)]
 
 
 def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

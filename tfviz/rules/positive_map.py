@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
 from tfviz import keras_internals
+from tfviz.graph.graph import Step
+from tfviz.graph.operations import Linear
 from tfviz.numerics import safe_divide
 
 
@@ -38,3 +40,30 @@ def through_positive_map(
 
 def precise_dtype(a: tf.Tensor) -> tf.DType:
     return tf.float64 if a.dtype == tf.float64 else tf.float32
+
+
+class PositiveKernels:
+    """The positive parts of kernels. Those of constant kernels are computed once.
+
+    Args:
+        scales: the channel scale of each linear map with a merged BatchNormalization.
+    """
+
+    def __init__(self, scales: Mapping[Step, Callable[[], tf.Tensor]]) -> None:
+        self._scales = scales
+        self.held: dict[tuple[Step, str, int], tf.Variable] = {}
+
+    def read(self, step: Step[Linear], dtype: str, sign: int) -> tf.Tensor:
+        """Return the positive part of `sign` · W."""
+        if not step.operation.is_constant:
+            return self._compute(step, dtype, sign)
+        if (step, dtype, sign) not in self.held:
+            with tf.init_scope():
+                self.held[step, dtype, sign] = tf.Variable(self._compute(step, dtype, sign), trainable=False)
+        return tf.convert_to_tensor(self.held[step, dtype, sign])
+
+    def _compute(self, step: Step[Linear], dtype: str, sign: int) -> tf.Tensor:
+        kernel = step.operation.read_kernel(dtype)
+        if step in self._scales and step.operation.scale_outputs is not None:
+            kernel = step.operation.scale_outputs(kernel, self._scales[step]())
+        return tf.nn.relu(kernel if sign > 0 else -kernel)

@@ -1,7 +1,7 @@
 """Sums before a ReLU, whose inputs need not all be kept until probability comes back.
 
-A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The next
-layer keeps y, so one of them can be recovered as y − Σ of the others, wherever y > 0. Where y = 0,
+A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The
+next layer keeps y, so one of them can be recovered as y − Σ of the others, wherever y > 0. Where y = 0,
 nothing comes back: the rules above multiply by y.
 """
 
@@ -102,3 +102,15 @@ def _returns_nothing_at_zero(graph: Graph, value: Value, image: Collection[Value
         if not passes_on or not all(_returns_nothing_at_zero(graph, one, image, averaged) for one in reader.outputs):
             return False
     return True
+
+
+def divided_among(step: Step, inputs: Sequence[tf.Tensor], p: tf.Tensor) -> list[tf.Tensor]:
+    """Divide p among the inputs of a sum, in proportion to their positive parts."""
+    excited = [tf.nn.relu(x) for x in inputs]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:  # the sum may broadcast and cast
+        tape.watch(excited)
+        total = step.compute(excited)[0]
+    # In x + x, one of the two operands receives everything.
+    zero = tf.UnconnectedGradients.ZERO
+    parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
+    return [a * part for a, part in zip(excited, parts, strict=True)]

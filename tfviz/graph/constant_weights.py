@@ -79,11 +79,16 @@ def _is_constant_norm(step: Step) -> bool:
 
 def _computes_in_float32(step: Step) -> bool:
     """Return whether a step can hold float32 constants: it is no float64, and has no time axis."""
-    return not step.time_axes and getattr(step.layer, "compute_dtype", "float64") != "float64"
+    return not step.time_axes and _compute_dtype(step) != "float64"
+
+
+def _compute_dtype(step: Step) -> str:
+    """Return a step's dtype. A step without a layer counts as float64, which stays as it is."""
+    return getattr(step.layer, "compute_dtype", "float64")
 
 
 def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: str | None) -> Step[Linear]:
-    linear, dtype = step.operation, dtype or step.layer.compute_dtype
+    linear, dtype = step.operation, dtype or _compute_dtype(step)
     kernel = plain = linear.read_kernel("float32")
     bias = linear.read_bias("float32") if linear.read_bias else None
     if norm is not None and linear.scale_outputs and norm.operation.channel_scale and norm.operation.channel_shift:
@@ -110,7 +115,7 @@ def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def _constant_norm(step: Step[Normalization], dtype: str | None) -> Step[Normalization]:
-    norm, dtype = step.operation, dtype or step.layer.compute_dtype
+    norm, dtype = step.operation, dtype or _compute_dtype(step)
     if norm.channel_scale is None or norm.channel_shift is None:
         return step
     scale, shift = (_constant(read(), "float32") for read in (norm.channel_scale, norm.channel_shift))

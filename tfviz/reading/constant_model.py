@@ -25,6 +25,9 @@ class ConstantModel(ReadModel):
         form: `dtype` and `fold`.
     """
 
+    _copies: VariableCopies
+    _unfolded: Graph
+
     def __init__(
         self,
         live: ReadModel,

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 from tfviz import keras_internals
 from tfviz.graph.constant_weights import folded
-from tfviz.graph.graph import Value
+from tfviz.graph.graph import Graph, Value
 from tfviz.reading.read_model import ReadModel, in_place_of_model
 from tfviz.variable_copies import VariableCopies
 

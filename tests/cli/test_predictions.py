@@ -26,6 +26,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path
     (folder / "labels.txt").write_text("\n".join(CLASSES))
     photos = save_pictures(folder / "photos", ["fox/a.png", "fox/b.png", "misc/d.png", "tabby/e.png"])
     (photos / "fox/c.png").write_text("nothing")
+    assert explain(model, photos, folder / "out", "--table", "jsonl") == 1
     assert explain(model, photos, folder / "out") == 1
     return model, photos, folder / "out"
 

@@ -53,4 +53,4 @@ def test_every_method_on_other_networks_equals_its_second_route_or_is_not_define
     row.fill()
     assert row.wrong == []
     assert tuple(row.cells) == tuple(GROUPS)
-    assert all(re.fullmatch(r"= second route \(.*\)|not defined: .*", cell) for cell in row.cells.values())
+    assert all(re.fullmatch(r"= second route \(.*\)|not defined.*", cell) for cell in row.cells.values())

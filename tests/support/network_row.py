@@ -18,11 +18,16 @@ import tfviz
 from support import rewritten
 from support.explainers import KEYS, SAMPLED
 from support.networks import EXCITATIONS, GRADIENTS
-from support.other_networks import BLOCKS, NETWORKS, with_relu_layers
+from support.other_networks import BLOCKS, IN_WINDOWS, NETWORKS, NO_ATTENTION, ON_ATTENTION, with_relu_layers
 from support.purity import assert_untouched, snapshot
 from support.tape import compiled
 from support.zoo import ALL_CAMS
 
+REASONS = {
+    ON_ATTENTION: "not defined on attention",
+    NO_ATTENTION: "not defined: no attention",
+    IN_WINDOWS: "not defined: it attends within windows of the image",
+}
 TOLERANCE = 1e-5  # relative to the largest value; attributions are float32
 GROUPS: dict[str, tuple[str, ...]] = {
     "gradients": GRADIENTS,
@@ -64,7 +69,7 @@ class NetworkRow:
                     self.wrong.append(f"{method}: refused without the words {reason!r}: {error}")
             else:
                 self.wrong.append(f"{method}: not refused")
-        return f"not defined: {reason}"
+        return REASONS[reason]
 
     def _compared(self, methods: Sequence[str]) -> str:
         errors = [self._error(method) for method in methods]

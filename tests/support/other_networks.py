@@ -17,6 +17,7 @@ SQUARE = (32, 32, 3)
 BLOCKS = 2
 NO_ATTENTION = "has no attention"
 ON_ATTENTION = "is not defined on attention"
+IN_WINDOWS = "attends within windows of the image"
 
 
 @dataclass(frozen=True)
@@ -244,9 +245,7 @@ NETWORKS = {
     ),
     "keras.io ViT": Network(plain_vit, cam="norm_1a", grid=(4, 6), branches=PLAIN_BRANCHES, refused=ON_TOKENS),
     "CCT": Network(cct, cam="norm_1a", grid=(4, 6), branches=PLAIN_BRANCHES, refused={"excitation": ON_ATTENTION}),
-    "KerasHub Swin": Network(
-        swin, SQUARE, cam="norm1", grid=(8, 8), refused=ON_TOKENS | {"attention": "attends within windows of the image"}
-    ),
+    "KerasHub Swin": Network(swin, SQUARE, cam="norm1", grid=(8, 8), refused=ON_TOKENS | {"attention": IN_WINDOWS}),
     "KerasHub RetinaNet": Network(
         retinanet,
         (64, 64, 3),

@@ -1,4 +1,7 @@
-// The label of the search field hides its visible text, "Search" and the keys, from screen readers.
+// Names for screen readers that the theme and the gallery leave out, or that differ from the text.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+  const text = (element) => element.textContent.trim().replace(/\s+/g, " ");
+  for (const button of document.querySelectorAll(".search-button-field")) button.setAttribute("aria-label", text(button));
+  for (const link of document.querySelectorAll(".sphx-glr-thumbcontainer a")) link.setAttribute("aria-label", text(link));
+  for (const summary of document.querySelectorAll("nav summary")) summary.setAttribute("aria-label", "Subpages");
 });

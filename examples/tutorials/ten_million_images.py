@@ -20,8 +20,8 @@ from tfviz.shapes import SAMPLES_DIR
 results = Path(tempfile.mkdtemp()) / "results"
 
 # %%
-# Start the job. In a terminal, this is ``tfviz job photos --method grad_cam --output results``. Each
-# shard becomes one file when it is complete, so a stopped job loses at most one shard.
+# Start the job. In a terminal, this is ``tfviz job photos --method grad_cam --output results``.
+# Each shard becomes one file when it is complete, so a stopped job loses at most one shard.
 
 main(["job", str(SAMPLES_DIR), "--method", "grad_cam", "--output", str(results)])
 print(sorted(str(path.relative_to(results)) for path in results.rglob("*.parquet")))

@@ -75,7 +75,8 @@ def test_most_damage_in_a_tiff_is_found(tmp_path: Path, compression: str, flips:
 
 
 def test_lzw_data_of_other_encoders_is_intact() -> None:
-    codes = [256, 65, 66, 258, 260, 257]  # Clear, A, B, AB, ABA (the entry that the code itself makes), End
+    # Clear, A, B, AB, ABA (the entry that the code itself makes), End
+    codes = [256, 65, 66, 258, 260, 257]
     bits = "".join(f"{code:09b}" for code in codes)
     packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
     assert lzw.is_intact(packed, {7}) and lzw.is_intact(packed[:-2], {4})  # no End code

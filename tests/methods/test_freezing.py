@@ -1,4 +1,4 @@
-"""Frozen explainers: constant weights, folded normalizations, the same maps; and several devices."""
+"""Frozen explainers give the same maps, with constant weights; and several devices."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class NetworkRow:
 
     @cached_property
     def _at_cam(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the maps of the CAM's layer and their gradient, without the tokens of the prefix."""
+        """Return the maps of the CAM's layer and their gradient, without the prefix tokens."""
         with rewritten.Rewritten(self.twin) as second:
             (G,), _ = second.back(self.images.astype(np.float64), self._seed, [self.network.cam])
             A = second.output_of(self.network.cam)

@@ -130,7 +130,7 @@ VIT = {"patch_size": 8, "num_layers": BLOCKS, "num_heads": 2, "hidden_dim": 16}
 DINO = VIT | {"intermediate_dim": 24, "num_register_tokens": 2}
 ON_TOKENS = {"excitation": ON_ATTENTION, "VisualBackProp": ON_ATTENTION}
 
-# --- detection, segmentation, volumes ----------------------------------------------------------------
+# --- detection, segmentation, volumes -------------------------------------------------------------
 
 RESNET = {
     "input_conv_filters": [64],

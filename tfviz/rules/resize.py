@@ -43,6 +43,7 @@ def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
     with tf.init_scope(), tf.device("CPU"):
         (found,) = step.compute([tf.constant(images, dtype)])
         found = tf.cast(found, tf.float32).numpy()[..., 0]
-    weights = np.maximum(found.max(axis=2 - axis), 0)  # (input rows, output rows); padded columns are 0
+    # (input rows, output rows); padded columns are 0
+    weights = np.maximum(found.max(axis=2 - axis), 0)
     totals = weights.sum(axis=1, keepdims=True)
     return np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)

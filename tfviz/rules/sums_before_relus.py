@@ -1,8 +1,8 @@
 """Sums before a ReLU, whose inputs need not all be kept until probability comes back.
 
 A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The
-next layer keeps y, so one of them can be recovered as y − Σ of the others, wherever y > 0. Where y = 0,
-nothing comes back: the rules above multiply by y.
+next layer keeps y, so one of them can be recovered as y − Σ of the others, wherever y > 0. Where
+y = 0, nothing comes back: the rules above multiply by y.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the table below.
+if TYPE_CHECKING:  # For editors and type checkers. Python uses the table below.
     from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError

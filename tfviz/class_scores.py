@@ -38,7 +38,7 @@ def both_classes(p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The class scores of a batch, or of one image.
+    """The class scores for a batch or for one image.
 
     Attributes:
         values: the scores, float32 (N, classes) or (classes,).
@@ -87,7 +87,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
     """Return a class and its score per image, or None if there are no classes or no finite scores.
 
     Args:
-        classes: the class of each image, (N,) ints, or None for the top class.
+        classes: one class per image, (N,) ints, or None for the top class.
         outputs: the model's outputs for a batch.
         graph: the model with its last activation.
     """

@@ -80,7 +80,7 @@ class ExportError(TfvizError):
 
 
 class JobError(TfvizError):
-    """A job cannot start, or its folder holds another job."""
+    """A job cannot start, or its folder belongs to another job."""
 
 
 class SnapshotsError(TfvizError):

@@ -106,7 +106,7 @@ class _FileRun:
         self._classifier, self._labels = Classifier(explainer.model), explainer.labels
 
     def rows(self, batch_size: int) -> Iterator[Row]:
-        """Yield the rows in the order of the files."""
+        """Yield the rows in file order."""
         failed: dict[int, Exception] = {}
         for batch in read_batches(self._files, self._preprocessing, batch_size, failed.__setitem__):
             try:

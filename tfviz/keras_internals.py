@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return the graph behind a Functional or Sequential model, or None for anything else.
+    """Return a Functional or Sequential model's graph, or None for any other object.
 
     A subclass that overrides `call` may compute something other than its graph, so the result for
     it is None.
@@ -58,7 +58,7 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Map each node's id to its position among the calls of its operation."""
+    """Map each node's id to its index among its operation's calls."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
@@ -193,7 +193,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, including those reachable only through a closure."""
+    """Remove a graph's calls from its layers, including layers reachable only through a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):

@@ -12,7 +12,7 @@ Row: TypeAlias = dict[str, Any]
 
 EXPLAINED, FAILED = "explained", "failed"
 
-# COLUMNS lists the columns of every table with their types. `tfviz explain` adds more.
+# Every table has these columns. PREDICTION_COLUMNS adds the columns of `tfviz explain`.
 COLUMNS = {
     "path": "string",
     "status": "string",

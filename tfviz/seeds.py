@@ -42,7 +42,7 @@ class ChoosingTarget(abc.ABC):
 
         Args:
             outputs: the outputs, (N, classes).
-            choice: the tensors from `choose`, with one row per row of the outputs.
+            choice: the tensors from `choose`, with as many rows as the outputs.
 
         Returns:
             The scores, (N,).
@@ -100,7 +100,7 @@ class ChoosingTarget(abc.ABC):
 
 
 class Seed(abc.ABC):
-    """A target as a score of the outputs. A call returns the score's gradient at the outputs."""
+    """A target in the form of a score. A call returns the score's gradient at the outputs."""
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs) -> Choice:
@@ -111,7 +111,7 @@ class Seed(abc.ABC):
         """Compute the score (rows,) of copies of N images: all first copies, all second, and so on.
 
         Args:
-            outputs: the outputs of the copies, (copies · N, …).
+            outputs: the model's outputs for the copies, (copies · N, …).
             choice: what `choose` returned for the N images.
             copies: the number of copies.
         """

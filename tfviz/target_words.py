@@ -21,7 +21,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
     """Resolve a word to one or several targets.
 
     Args:
-        word: "top", "top3", or the number or name of a class (see `Labels.index`).
+        word: "top", "top3", or a class number or name (see `Labels.index`).
         labels: returns the class names. It is called only if they are needed.
         classes: the number of classes, or None if unknown.
 

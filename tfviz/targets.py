@@ -53,7 +53,7 @@ class At:
 
 @dataclass(frozen=True)
 class Rank(ChoosingTarget):
-    """A target that explains each image's class of a given rank.
+    """A target that explains the class with a given rank in each image.
 
     Attributes:
         place: the rank, where 0 is the top class.
@@ -127,7 +127,7 @@ def rows(target: Target, outputs: Any) -> int | None:
         if len(counts) > 1:
             raise TargetError(
                 f"Expected as many masks as classes. Received: {len(target.where)} masks and {len(target.class_index)} "
-                "classes. Pass one of each per image, or a single one for all images."
+                "classes. Pass one mask and one class per image, or a single mask or class for all images."
             )
         return counts.pop() if counts else None
     array: tf.Tensor = target if tf.is_tensor(target) else _as_array(target)

@@ -48,7 +48,7 @@ def has_own_gradient(operation: tf.Operation) -> bool:
 
 
 def function_graph(operation: tf.Operation, attribute: str) -> Any:
-    """Return the graph of an operation's function attribute, such as a loop body."""
+    """Return the graph for an operation's function attribute, such as a loop body."""
     return operation.graph._get_function(operation.get_attr(attribute).name).graph
 
 
@@ -89,7 +89,7 @@ def collectable_gradients() -> Iterator[None]:
     graph = tf.compat.v1.get_default_graph()
     owned = getattr(graph, "tfviz_gradients", [])
     graph.tfviz_gradients = owned
-    # The garbage collector may have removed `last`. In that case, the entries before it are weak.
+    # The entry `last` may be gone with its graph. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
     # Custom gradients have numbered names. Other entries come from modules imported meanwhile.
     for name in [name for name in added if "-" in name]:

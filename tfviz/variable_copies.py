@@ -1,6 +1,6 @@
 """Copies of a model's variables, for explainers whose weights never change.
 
-TensorFlow copies on write: a copy shares its memory with the variable until someone assigns to it.
+TensorFlow copies on write, so a copy shares the variable's memory until one of them is assigned.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 class VariableCopies:
-    """Copies of the current values of variables.
+    """Copies of variables with their current values.
 
     Args:
         variables: the variables to copy now. Others are copied when first read.

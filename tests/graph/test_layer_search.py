@@ -202,7 +202,7 @@ def test_an_unknown_name_lists_similar_names() -> None:
 
 
 def test_a_layer_of_another_model_is_rejected() -> None:
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not one of its layers"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not a layer of this model"):
         tfviz.GradCAM(networks.build("plain"), layers.Conv2D(3, 3, name="foreign"))
 
 

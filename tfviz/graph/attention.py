@@ -54,7 +54,7 @@ def with_attention(graph: Graph) -> Graph:
 
 
 def _weighting(graph: Graph, step: Step) -> Step | None:
-    """Return the product with the values, skipping dropouts, casts and transposes."""
+    """Return the product with the values, which may follow a dropout, cast or transpose."""
     if step.outputs[0].rank < 3:
         return None
     for reader in graph.consumers(step.outputs[0]):

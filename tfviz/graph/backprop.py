@@ -39,7 +39,7 @@ class Backward:
     """The result of one forward and backward pass.
 
     Attributes:
-        values: the computed tensor of each value.
+        values: the computed tensors, keyed by value.
         gradients: the gradient at each requested value, in that value's shape.
     """
 

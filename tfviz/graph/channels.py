@@ -73,7 +73,7 @@ def _gains_channels(graph: Graph, value: Value) -> bool:
 
 
 def _is_single_channel(graph: Graph, value: Value) -> bool:
-    """Return whether a value is one channel of a map, taken by `x[..., 0]` or `unstack`."""
+    """Return whether a value is a single channel of a map, as from `x[..., 0]` or `unstack`."""
     step = graph.producer(value)
     if step is None or not step.inputs or value.rank < 3:
         return False

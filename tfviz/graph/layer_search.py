@@ -30,7 +30,7 @@ LayerName = str | keras.Layer | None
 
 
 def find(graph: Graph, layer: str | keras.Layer) -> Value:
-    """Return the output value of a layer.
+    """Return a layer's output value.
 
     If a layer is called several times, each call is a step: "name:0", "name:1" …, in call order.
 
@@ -85,7 +85,7 @@ def _find_object(graph: Graph, layer: keras.Layer) -> Value:
         raise UnknownLayerError(f"Layer '{layer.name}' is called several times in this model. Choose one of {_quoted(paths)}.")
     raise UnknownLayerError(
         f"Expected a layer of the model '{graph.model_name}', its name, or a path such as 'backbone/conv1'. Received: "
-        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not one of its layers."
+        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not a layer of this model."
     )
 
 

@@ -31,7 +31,7 @@ def scored(graph: Graph, score: str) -> Graph:
             unchanged.
 
     Raises:
-        OptionError: `score` is neither of these.
+        OptionError: `score` is neither "logits" nor "outputs".
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
     if checked_score(score) == "outputs":
@@ -82,7 +82,7 @@ def ends_in_sigmoid(graph: Graph) -> bool:
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """Return the final activation of each part of an output, or None if a part has none."""
+    """Return each output part's final activation, or None if a part has none."""
     step = graph.producer(output)
     if step is None:
         return None
@@ -244,10 +244,10 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
 
 
 def output_names(graph: Graph) -> list[str]:
-    """Return the name of each output: its key in a dict, or the path of its layer."""
+    """Return each output's name: its key in a dict, or its layer's path."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
-    # A nested model's name takes precedence over the names of its layers.
+    # A nested model's name takes precedence over its layers' names.
     paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)
     names = {graph.names[path]: path for path in paths}
     return [names.get(value, str(number)) for number, value in enumerate(graph.outputs)]

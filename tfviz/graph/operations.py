@@ -222,14 +222,14 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` holds (before, after) for each spatial axis."""
+    """Padding with a constant. `amounts` lists (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` holds (before, after) for each spatial axis."""
+    """Cropping. `amounts` lists (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
@@ -288,7 +288,7 @@ class Contents(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BuiltIn:
-    """The contents of a built-in Keras or TensorFlow operation, which runs no user code."""
+    """The contents of a built-in operation, which runs no user code."""
 
     mixes_pixels: bool = True
     may_hide_relu: bool = False
@@ -304,7 +304,7 @@ class Opaque(Operation):
         contents: what tracing reveals about the operation, computed on demand.
         runs_functions: whether it runs user functions, as a loop or a condition does.
         cause: the error that stopped the trace.
-        holds_attention: whether one of its layers computes attention between positions.
+        holds_attention: whether any of its layers computes attention between positions.
     """
 
     reason: str = "is unknown to tfviz"

@@ -50,7 +50,7 @@ class TokenGrid:
 
     Attributes:
         rows, columns: the grid size.
-        index: the index of each patch's token, row by row.
+        index: each patch's token index, row by row.
         count: the number of tokens, including class tokens and registers.
     """
 
@@ -191,7 +191,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. The marks of later values are added.
-        known: tensors that provide moves with sizes or constants, for a batch of one.
+        known: tensors that moves may need for sizes or constants, for a batch of one.
         from_image: whether a convolution's output gets new positions. Otherwise it mixes tokens.
 
     Returns:

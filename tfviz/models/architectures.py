@@ -49,7 +49,7 @@ class Architecture:
     Attributes:
         name: the network's name, such as "ResNet50".
         module: its module in keras.applications, or "" if Keras does not have the network.
-        mode: the name of its preprocessing.
+        mode: the preprocessing's name.
         size: the default input size, (height, width) in pixels.
     """
 

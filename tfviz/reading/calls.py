@@ -30,10 +30,10 @@ def calls_of(
     by_tensorflow: bool = True,
     free_tokens: bool = False,
 ) -> Trace | NotReadable:
-    """Trace a model, a layer in a given call, or a function of one tensor.
+    """Trace a model, a layer call, or a function of one tensor.
 
     Args:
-        readable: a model, a call of a layer, or (with `like`) a function.
+        readable: a model, a layer call, or (with `like`) a function.
         like: a symbolic tensor to call the function on.
         by_tensorflow: whether to let TensorFlow trace code that Keras cannot trace.
         free_tokens: whether to trace a call for an unknown number of tokens.

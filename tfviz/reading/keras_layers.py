@@ -44,7 +44,7 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# The base class keras.Layer does not declare the attributes of the layer classes.
+# The base class keras.Layer does not declare the attributes of its subclasses.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
@@ -412,7 +412,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether only Keras can trace a layer, which holds for most built-in layers."""
+    """Return whether a layer is a built-in layer, such as an RNN, that only Keras can trace."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 

@@ -29,8 +29,8 @@ class TracedContents:
         layer: the layer, or None for another operation that runs user functions.
         compute: runs the layer or function.
         specs: the specs of its input tensors.
-        is_pointwise: whether it is known to be pixelwise, like an activation function.
-        always_mixes_pixels: whether it is known to mix pixels, like attention.
+        is_pointwise: whether the operation is certainly pixelwise, like an activation function.
+        always_mixes_pixels: whether the operation certainly mixes pixels, like attention.
     """
 
     layer: keras.Layer | None

@@ -78,7 +78,7 @@ class ReadModel:
             sizes: the size of each input.
 
         Raises:
-            UnsupportedModelError: the outputs of the graph and the model differ.
+            UnsupportedModelError: the graph's outputs differ from the model's.
         """
         if not self.graph.is_traced or sizes in self._faithful_for or any(None in size for size in sizes):
             return

@@ -341,7 +341,7 @@ def _paths(trace: Trace) -> list[str]:
 
 
 def _names(trace: Trace) -> dict[int, str]:
-    """Return the name of each operation, keyed by its id.
+    """Return each operation's name, keyed by the operation's id.
 
     Each trace creates new operations, which Keras numbers per process. This function numbers them
     within the graph instead ("relu", "relu_1"), so paths are reproducible.
@@ -416,7 +416,7 @@ def _is_activation(layer: object) -> bool:
 
 
 def _holds_layers(layer: keras.Layer) -> bool:
-    """Return whether a layer has sublayers, which its own `call` may run."""
+    """Return whether a layer has sublayers, which its `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 

@@ -1,4 +1,4 @@
-"""Run the operations of a traced function again on other tensors.
+"""Rerun a traced function's operations on other tensors.
 
 Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape records
 each operation.
@@ -139,7 +139,7 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python names of an operation's inputs, and those of its attributes."""
+    """Return the Python names of an operation's inputs and attributes."""
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
     inputs = [argument.name for argument in definition.input_arg]

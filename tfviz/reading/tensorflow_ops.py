@@ -42,7 +42,7 @@ from tfviz.reading.relu_patterns import Expression, Primitive
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One operation of a traced function, cut out of its graph.
+    """One operation, cut out of a traced function's graph.
 
     Attributes:
         operation: the operation in the function's graph.
@@ -359,7 +359,7 @@ PRIMITIVES = {
 
 
 def description_of(cut: Cut) -> Operation:
-    """Describe an operation of a traced function."""
+    """Describe an operation in a traced function."""
     if any(map(takes_functions, (cut.operation, *cut.inside))):
         return Opaque(name=cut.name, reason="runs user functions", runs_functions=True)
     if _reads_sizes_only(cut):
@@ -402,22 +402,22 @@ SILU = Elementwise(name="Silu", function="silu", is_activation=True)
 
 
 def is_variable_read(operation: tf.Operation) -> bool:
-    """Return whether an operation reads the value of a variable."""
+    """Return whether an operation reads a variable's value."""
     return operation.type == "ReadVariableOp"
 
 
 def is_shape(operation: tf.Operation) -> bool:
-    """Return whether an operation returns the sizes of its inputs."""
+    """Return whether an operation returns its inputs' sizes."""
     return operation.type in ("Shape", "ShapeN")
 
 
 def is_constant(operation: tf.Operation) -> bool:
-    """Return whether an operation is a constant of the graph."""
+    """Return whether an operation is a constant."""
     return operation.type == "Const"
 
 
 def is_input(operation: tf.Operation) -> bool:
-    """Return whether an operation is an input of the function."""
+    """Return whether an operation is an input of its function."""
     return operation.type == "Placeholder"
 
 
@@ -454,7 +454,7 @@ def only_runs_whole(operation: tf.Operation) -> bool:
 
 
 def mixes_pixels(function: Any, images: int) -> bool:
-    """Return whether an output pixel of a traced function depends on other pixels.
+    """Return whether a traced function's output pixels depend on other pixels.
 
     Args:
         function: a concrete function.

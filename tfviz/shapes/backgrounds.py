@@ -35,7 +35,7 @@ def _muted_pair(rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates (size, size) along and across a random direction, in units of the side."""
+    """Return coordinates (size, size) along and across a random direction, in image sides."""
     angle = rng.uniform(0, 2 * np.pi)
     side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = side[None, :], side[:, None]

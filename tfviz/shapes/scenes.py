@@ -39,7 +39,7 @@ class SceneObject:
         label: the shape's class, `KINDS[label] == kind`.
         mask: the visible pixels, bool (size, size).
         box: the mask's (top, left, bottom, right) in pixels. Bottom and right are exclusive.
-        visible: the visible fraction of the shape, in [LEAST_VISIBLE, 1].
+        visible: the shape's visible fraction, in [LEAST_VISIBLE, 1].
     """
 
     kind: str

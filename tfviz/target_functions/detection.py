@@ -106,7 +106,7 @@ class Detection(ArrayTarget):
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
         """Compute the class score of the chosen predictions.
 
-        The outputs may be those for perturbed copies of the images on which the choice was made.
+        The choice may come from the original images and the outputs from perturbed copies.
 
         Args:
             outputs: the model's outputs.

@@ -15,7 +15,7 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 
 @dataclass(frozen=True, eq=False)
 class Similarity(ArrayTarget):
-    """The cosine similarity of the output to a reference embedding.
+    """The cosine similarity between the output and a reference embedding.
 
     This target is for models whose output (N, D) is an embedding, normalized or not. It shows what
     makes an image similar to another. The score is y · r / (|y| |r|), between −1 and 1, and 0 if

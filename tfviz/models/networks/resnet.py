@@ -65,7 +65,7 @@ def blocks() -> Iterator[Block]:
 
 
 def standard_widths() -> dict[str, int]:
-    """Return the default width of each layer: "conv1", the blocks' layers and "predictions"."""
+    """Return the default widths: "conv1", the widths named in `Block`, and "predictions"."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]

@@ -103,7 +103,7 @@ def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: s
         inner_config = layer_config.get("config", {}).get(name) or {}
         if isinstance(inside, keras.Layer):
             _fill(inside, inner_config, group[name], filled)
-        elif isinstance(inside, (list, tuple)):  # the cells of a StackedRNNCells
+        elif isinstance(inside, (list, tuple)):  # the cells in a StackedRNNCells
             for one, called in zip(inside, _group_names(type(part).__name__ for part in inside), strict=True):
                 if called in group[name]:
                     _fill(one, {}, group[name][called], filled)

@@ -67,9 +67,9 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace each reference in a nested value with Keras 3's form of a tensor.
+    """Replace each reference in a nested value with a tensor in Keras 3's form.
 
-    Keras 3 looks up the shape itself.
+    Keras 3 looks up the tensor's shape.
     """
     if is_reference(value):
         tensor_config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}

@@ -114,7 +114,7 @@ def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
         The class and config in Keras 3.
 
     Raises:
-        UnsupportedModelError: the layer or one of its arguments has no equivalent.
+        UnsupportedModelError: the layer or one of its arguments has no equivalent in Keras 3.
     """
     name = config.get("name", kind)
     if kind in _NO_EQUIVALENT:

@@ -26,7 +26,7 @@ _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
 class _Dtype:
-    """The record of a numpy.dtype in a pickle."""
+    """A record of a numpy.dtype in a pickle."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code, self.byte_order = _text(code), "="
@@ -43,7 +43,7 @@ class _Dtype:
 
 
 class _Array:
-    """The record of a numpy.ndarray in a pickle.
+    """A record of a numpy.ndarray in a pickle.
 
     It contains numbers or objects. NumPy stores a dictionary as an array of objects.
     """

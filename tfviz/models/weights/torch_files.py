@@ -110,7 +110,7 @@ def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap part of a network.
+    # DataParallel may wrap a part of the network, so the prefix can occur anywhere.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

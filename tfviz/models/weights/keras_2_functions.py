@@ -226,7 +226,7 @@ class TensorFlowFunction(layers.Layer):
         return outputs
 
     def _numbers(self, given: list[Tensor], numbers: list[Numbers | None]) -> Numbers | None:
-        """Return an integer output's values as far as they are known, with None for others."""
+        """Return the known values of an integer output, with None for unknown values."""
         if self.function in _SHAPES and len(given) == 1:
             return tuple(given[0].shape)
         if self.function == _GET_ITEM and isinstance(numbers[0], tuple):

@@ -84,6 +84,6 @@ def test_a_map_of_classes_names_none() -> None:
 
 def test_an_image_of_another_size_is_an_image_error() -> None:
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 9), layers.GlobalAveragePooling2D()])
-    with pytest.raises(tfviz.TfvizError, match="The model cannot take an image of 6x6 pixels") as caught:
+    with pytest.raises(tfviz.TfvizError, match="The model does not support images of 6x6 pixels") as caught:
         Classifier(model).scores(images())
     assert isinstance(caught.value, ImageError)

@@ -6,7 +6,7 @@ Explain a prediction, and draw the result over the images:
     attribution = explainer(images, target=281)
     picture = tfviz.overlay(images, attribution)
 
-Importing tfviz is fast. TensorFlow is imported on the first use of a name that needs it.
+Importing tfviz is fast. TensorFlow is imported when a name that needs it is first used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Editors and type checkers read this list; Python uses the table below.
+if TYPE_CHECKING:  # For editors and type checkers. Python uses the table below.
     from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError

@@ -1,4 +1,4 @@
-"""`Against`: what sets a class apart from the classes most similar to it."""
+"""`Against`, a target that contrasts a class with the classes most similar to it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tfviz.seeds import Choice, ChoosingTarget
 
 @dataclass(frozen=True)
 class Against(ChoosingTarget):
-    """A class in contrast to its nearest rivals: a target for any method that takes one.
+    """A class in contrast to its nearest rivals, for any method that accepts a target.
 
     The score is S_c − alpha · Σ_j p_j S_j / Σ_j p_j over the rivals j of class c, where p is the
     softmax of S. The rivals are the classes whose scores on the unperturbed image are nearest to
     S_c. Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual
-    Explanation". It misleads where the network is sure: the nearest rivals then have next to no
-    probability, and what sets c apart from them may be unrelated to why the network chose c.
+    Explanation". It can mislead if the network is confident. The nearest rivals then have almost no
+    probability, and their difference from c may be unrelated to why the network chose c.
 
     Args:
         c: the class, by number or name, or one class per image. None means the top class of each
             image.
-        classes: the number of rivals. A model with fewer classes uses all others.
+        classes: the number of rivals. If the model has fewer other classes, all of them are used.
         alpha: the weight of the rivals; 0 explains the class alone.
 
     Raises:
@@ -43,7 +43,7 @@ class Against(ChoosingTarget):
         if not isinstance(self.alpha, (int, float, np.number)) or not np.isfinite(self.alpha):
             raise OptionError(f"`alpha` must be a finite number. Received: {self.alpha!r}.")
         if self.c is not None and not isinstance(self.c, str):
-            # a tuple is hashable, because compiled functions are looked up by target
+            # Compiled functions are cached by target, so the target must be hashable.
             given = np.asarray(self.c)
             object.__setattr__(self, "c", tuple(given.tolist()) if given.ndim else given.item())
 
@@ -57,7 +57,7 @@ class Against(ChoosingTarget):
     def check(self, count: int | None, classes: int | None) -> None:
         chosen = np.atleast_1d([] if self.c is None else np.asarray(self.c))
         if chosen.ndim > 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
-            raise TargetError(f"Against expects a class as an integer or a name, or one per image. Received: c={self.c!r}.")
+            raise TargetError(f"Against expects a class number or name, or one class per image. Received: c={self.c!r}.")
         if chosen.size and (chosen.min() < 0 or (classes is not None and chosen.max() >= classes)):
             last = "" if classes is None else f" The model has {classes} classes, 0 to {classes - 1}."
             raise TargetError(f"Class {int(chosen.min() if chosen.min() < 0 else chosen.max())} is out of range.{last}")
@@ -78,7 +78,7 @@ class Against(ChoosingTarget):
         c = self.explained_classes(outputs)
         S = tf.cast(outputs, tf.float32)
         distance = tf.abs(S - tf.gather(S, c, batch_dims=1)[:, None])
-        # top_k gives ties to the lower index, and the class itself comes last
+        # top_k resolves ties in favor of the lower index. The class itself must not be chosen.
         is_own = tf.equal(tf.range(tf.shape(S)[-1])[None], c[:, None])
         count = self.classes if S.shape[-1] is None else min(self.classes, S.shape[-1] - 1)
         return [c, tf.math.top_k(tf.where(is_own, -np.inf, -distance), count).indices]

@@ -22,7 +22,7 @@ from tfviz.graph.operations import Sigmoid
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
 
-_TIES = 5  # ranks in which equal probabilities are told apart, as many as galleries and tables show
+_TIES = 5  # galleries and tables show this many classes, so ties are broken among them
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -32,18 +32,18 @@ def is_classifier(graph: Graph) -> bool:
 
 
 def both_classes(p: np.ndarray) -> np.ndarray:
-    """Return the scores (N, 2) for the output (N, 1) of a single sigmoid unit."""
+    """Convert a single sigmoid unit's output (N, 1) to the scores (N, 2) of two classes."""
     return np.concatenate([1 - p, p], axis=1)
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The class scores of a batch, or of one image.
+    """The class scores for a batch or for one image.
 
     Attributes:
         values: the scores, float32 (N, classes) or (classes,).
-        ranked: the classes in descending order of score, int32, of the same shape. The logits
-            decide between equal probabilities. If they are equal too, the lower class comes first.
+        ranked: the classes by descending score, int32, in the same shape. The logits break ties
+            between probabilities. If the logits are equal too, the lower class comes first.
     """
 
     values: np.ndarray
@@ -57,12 +57,12 @@ class ClassScores:
 
 
 def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.ndarray:
-    """Sort the classes of each image by descending score.
+    """Sort each image's classes by descending score.
 
     Args:
         scores: the scores, (N, classes).
-        logits: what decides between equal scores, (N, classes). None, or equal logits, means that
-            the lower class comes first.
+        logits: the logits that break ties, (N, classes). If None or equal too, the lower class
+            comes first.
 
     Returns:
         The classes, int32 (N, classes).
@@ -87,7 +87,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
     """Return a class and its score per image, or None if there are no classes or no finite scores.
 
     Args:
-        classes: the class of each image, (N,) ints, or None for the top class.
+        classes: one class per image, (N,) ints, or None for the top class.
         outputs: the model's outputs for a batch.
         graph: the model with its last activation.
     """
@@ -96,7 +96,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
         return [None] * (len(flat[0]) if flat else 0)
     scores = flat[0]
     if scores.shape[1] == 1:
-        if not ends_in_sigmoid(graph):  # a number, not a class
+        if not ends_in_sigmoid(graph):  # the output is a regression value
             return [None] * len(scores)
         scores = both_classes(scores)
     chosen = scores.argmax(axis=1) if classes is None else classes
@@ -134,7 +134,7 @@ class Classifier:
             The scores, or None if the model is not a classifier.
 
         Raises:
-            ImageError: the images have a size that the model cannot take.
+            ImageError: the model does not support the image size.
         """
         if self.classes is None:
             return None
@@ -143,12 +143,12 @@ class Classifier:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
             raise ImageError(
-                f"The model cannot take an image of {size} pixels ({first_line(error)}). Resize the image."
+                f"The model does not support images of {size} pixels ({first_line(error)}). Resize the image."
             ) from error
         return self.scores_from(outputs, images)
 
     def scores_from(self, outputs: Nested[tf.Tensor], images: np.ndarray) -> ClassScores | None:
-        """Return the class scores that belong to known outputs.
+        """Compute the class scores from the model's outputs.
 
         Args:
             outputs: the model's outputs for the images, with its last activation.
@@ -164,7 +164,7 @@ class Classifier:
         return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores)))
 
     def _tie_breakers(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-        """Return the logits (N, classes) if some of the best probabilities are equal, else None.
+        """Return the logits (N, classes) if any of the top probabilities are equal, else None.
 
         A saturated sigmoid or softmax rounds different logits to the same probability.
         """
@@ -179,13 +179,13 @@ def _final_activation_of(model: keras.Model) -> Step | None:
     try:
         graph = read_model(model).graph
     except UnsupportedModelError:
-        # the methods report the reason; a forward pass does not need the graph
+        # A forward pass does not need the graph. The methods report why it is missing.
         return None
     return final_activation(graph, graph.outputs[0])
 
 
 def _logits_of(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    """Return the compiled function from images to logits (N, classes)."""
+    """Compile a function that computes the logits (N, classes) from images."""
     graph = read_model(model).scored("logits")
 
     def logits(images: tf.Tensor) -> tf.Tensor:

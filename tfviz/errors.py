@@ -1,4 +1,4 @@
-"""All errors that tfviz raises deliberately.
+"""The errors that tfviz raises deliberately.
 
     TfvizError (ValueError)
     ├── UnsupportedModelError   the model cannot be explained by this method
@@ -14,8 +14,8 @@
     ├── SnapshotsError          a snapshot folder cannot be read
     └── MissingPackageError     an optional package is not installed; also an ImportError
 
-Each message states what is wrong, what was received, and what to do. Names of files, layers and
-classes may come from strangers and end up in terminals, so the base class escapes control
+Each message states what is wrong, what was received, and what to do. File, layer and class names
+may come from untrusted sources and are printed in terminals, so the base class escapes control
 characters in every message.
 """
 
@@ -80,7 +80,7 @@ class ExportError(TfvizError):
 
 
 class JobError(TfvizError):
-    """A job cannot start, or its folder holds another job."""
+    """A job cannot start, or its folder belongs to another job."""
 
 
 class SnapshotsError(TfvizError):
@@ -91,8 +91,8 @@ class MissingPackageError(TfvizError, ImportError):
     """An optional package is not installed. The message names it."""
 
 
-# The packages behind the extras of setup.cfg. Error messages name the packages themselves, because
-# that works from any folder, and without a package index.
+# The packages of each extra in setup.cfg. Error messages list packages instead of the extra, so the
+# command works in any folder and without a package index.
 _EXTRAS = {
     "torch": "torch",
     "digits": "scikit-learn",
@@ -114,17 +114,17 @@ _EXTRAS = {
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs the packages of an extra, such as "pip install av"."""
+    """Return the command that installs an extra's packages, such as "pip install av"."""
     return f"pip install {_EXTRAS[extra]}"
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """Return the names in `known` that resemble `name`, as the end of an error message.
+    """Suggest the names in `known` that resemble `name`, to end an error message.
 
     Args:
         name: the unknown name.
         known: all valid names.
-        most: the largest number of names to list.
+        most: the maximum number of names to list.
 
     Returns:
         "Did you mean 'a' or 'b'?", or the first valid names if none is similar.
@@ -139,7 +139,7 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
-    """Escape everything that moves a terminal's cursor or changes its state, except `kept`."""
+    """Escape all characters that move a terminal's cursor or change its state, except `kept`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter if letter in kept else _escaped_letter(letter) for letter in text)
@@ -147,7 +147,7 @@ def escaped(text: str, kept: str = "\n\t") -> str:
 
 def _escaped_letter(letter: str) -> str:
     category = unicodedata.category(letter)
-    # half of a character: JSON and file systems allow it, but no encoding does
+    # A lone surrogate is valid in JSON and in file names, but no encoding can represent it.
     if category == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
     return repr(letter)[1:-1] if category in _UNSAFE else letter
@@ -164,7 +164,7 @@ def first_line(error: BaseException) -> str:
 
 
 def warn(message: str) -> None:
-    """Issue a warning that points at the user's line, no matter how deep in tfviz it occurs."""
+    """Issue a warning that points to the line of user code that called tfviz."""
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("tfviz."):
         frame, depth = frame.f_back, depth + 1

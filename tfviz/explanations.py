@@ -31,20 +31,20 @@ def explain(
     devices: str | None = None,
     **options: Any,
 ) -> Any:
-    """Explain a model's outputs on images with one method.
+    """Explain a model's outputs for images with one method.
 
     To explain many batches, create the explainer once: `tfviz.GradCAM(model)(images)`.
 
     Args:
         model: a keras.Model (see `Explainer`).
-        images: an array (N, H, W, C) in the form the model takes, or a dataset.
+        images: an array (N, H, W, C), preprocessed for the model, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
         target: what to explain (see `Explainer.__call__`). None means the top class of each image.
             A class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":
             attributions}.
-        batch_size: the largest number of images to run at once.
+        batch_size: the maximum number of images per batch.
         verbose: 0 is silent, and 1 or "auto" shows Keras' progress bar.
-        devices: "all" hands the batches to all GPUs in turn (see `Explainer.explain`). None means
+        devices: "all" distributes the batches over all GPUs (see `Explainer.explain`). None means
             TensorFlow's default device.
         **options: the method's own options, such as layer="block5_conv3", and
             class_names=["cat", "dog"].
@@ -82,10 +82,10 @@ def explain_file(
 ) -> Path:
     """Explain one image file with one method, and write the result as an image.
 
-    Maps with the channels of the image (guided backprop, deconvnet, guided Grad-CAM) are drawn on
-    their own in the network's input size, with mean 0.5 and standard deviation 0.1. If the network
-    would stretch its images, the center of this one is cropped instead, with its short side in the
-    network's size. All other maps are drawn in color over the image.
+    Maps with the image's channels (guided backprop, deconvnet, guided Grad-CAM) are drawn without
+    the image, at the network's input size, with mean 0.5 and standard deviation 0.1. For these, an
+    image that would be stretched is resized by its short side and center-cropped instead. All other
+    maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.
@@ -93,7 +93,7 @@ def explain_file(
         model: a name or file, as in `load_model`, or a keras.Model. To explain many images, load
             the model once.
         method: a key of `METHODS`, such as "guided_backprop".
-        target: the number or name of a class. None means the top class.
+        target: a class number or name. None means the top class.
         weights, labels: as in `load_model`, unless `model` is a keras.Model.
         **options: the method's own options, such as layer="conv4_block6_out".
 
@@ -122,7 +122,7 @@ def explain_file(
 
 
 def _cropped(preprocessing: Preprocessing) -> Preprocessing:
-    """Crop the center of the image instead of stretching all of it."""
+    """Return a preprocessing that crops the image center instead of stretching the image."""
     if preprocessing.resize != "stretch" or preprocessing.size is None:
         return preprocessing
     height, width = preprocessing.size

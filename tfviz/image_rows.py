@@ -1,6 +1,6 @@
-"""Rows for programs: one per image, method and target, or one per image that failed.
+"""Result rows: one per image, method and target, or one per failed image.
 
-The command line, jobs and `Explainer.explain_files` build their rows from these parts.
+The command line, jobs and `Explainer.explain_files` build their rows with these functions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_CLASSES = 5
 
 
 def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
-    """Return what the rows of one image share: its size in pixels and its best classes."""
+    """Return the columns that one image's rows share: its size in pixels and its top classes."""
     best = [] if scores is None else scores.ranked[:_MOST_CLASSES].tolist()
     return {
         "path": path,
@@ -44,7 +44,7 @@ def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
 
 
 def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
-    """Return what a map shows: its method, layer and class."""
+    """Return a map's columns: its method, layer and class."""
     return {
         "target": target,
         "target_name": None if target is None else labels.name(target),
@@ -54,12 +54,12 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the names of the best classes, and the true class if the image's folder names it.
+    """Return the names of the top classes, and the true class if the image's folder names it.
 
     Args:
-        row: the row of the image.
+        row: the image's row.
         path: the image file.
-        labels: the names of the model's classes.
+        labels: the model's class names.
         classes: the number of classes; None if the model is not a classifier.
     """
     truth = None if classes is None else _class_of_folder(path.absolute().parent.name, labels.names, labels.wordnet_ids)
@@ -72,7 +72,7 @@ def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Ro
     }
 
 
-@lru_cache(maxsize=1024)  # looking for similar names takes long
+@lru_cache(maxsize=1024)  # searching for similar names is slow
 def _class_of_folder(folder: str, names: tuple[str, ...], wordnet_ids: tuple[str, ...]) -> int | None:
     return Labels(names, wordnet_ids).index_of_folder(folder)
 
@@ -89,7 +89,7 @@ def explain_files(
     files = [found.path for found in find_images(paths)]
     if not (target is None or callable(target) or isinstance(target, (str, int, np.integer))):
         raise TargetError(
-            f"explain_files takes one target for all images. Received: {type(target).__name__}. Pass a class, a name, or a "
+            f"explain_files uses one target for all images. Received: {type(target).__name__}. Pass a class, a name, or a "
             "function of the outputs."
         )
     run = _FileRun(explainer, files, target, preprocessing or preprocessing_for_files(explainer.model))
@@ -106,12 +106,12 @@ class _FileRun:
         self._classifier, self._labels = Classifier(explainer.model), explainer.labels
 
     def rows(self, batch_size: int) -> Iterator[Row]:
-        """Yield the rows in the order of the files."""
+        """Yield the rows in file order."""
         failed: dict[int, Exception] = {}
         for batch in read_batches(self._files, self._preprocessing, batch_size, failed.__setitem__):
             try:
                 found = self._explained(batch)
-            except ImageError as error:  # the model cannot take images of this size
+            except ImageError as error:  # the model does not support this image size
                 failed |= dict.fromkeys(batch.numbers, error)
                 continue
             for number, rows in zip(batch.numbers, found, strict=True):
@@ -127,7 +127,7 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return the rows of each image."""
+        """Return one list of rows per image."""
         explanations = [self._explainer.with_outputs(batch.tensors, one) for one in self._targets]
         scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors)
         targets = [None if one.target is None else np.asarray(one.target) for one in explanations]

@@ -1,8 +1,8 @@
 """The only module that uses private parts of Keras' models, layers and tensors.
 
-Keras records a Functional model as a graph of nodes, one per call of an operation. There is no
-public way to read it. `clone_model(call_function=...)` comes close, but each use leaves a new node
-on the user's layers. If a new version of Keras changes any of these parts,
+Keras records a Functional model as a graph of nodes, one per operation call. No public API reads
+this graph. `clone_model(call_function=...)` comes close, but each use adds a node to the user's
+layers. If a new version of Keras changes any of these parts,
 `tests/reading/test_keras_internals.py` fails and names the change.
 """
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return the graph behind a Functional or Sequential model, or None for anything else.
+    """Return a Functional or Sequential model's graph, or None for any other object.
 
-    A subclass with its own `call` may compute something other than its graph, so it returns None.
+    A subclass that overrides `call` may compute something other than its graph, so the result for
+    it is None.
     """
     if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
         return operation._functional
@@ -45,40 +46,40 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs in their structure, or None if there are none."""
+    """Return a model's recorded symbolic inputs, nested as recorded, or None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
 
 def nodes(functional: keras.Model | keras.Function) -> list[Node]:
-    """Return the calls of a graph, in execution order, without the inputs."""
+    """Return a graph's calls in execution order, excluding the inputs."""
     by_depth = functional._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Map each node's id to its position among the calls of its operation."""
+    """Map each node's id to its index among its operation's calls."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
 
 def input_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic inputs, nested like the arguments of the model."""
+    """Return the graph's symbolic inputs, nested like the model's arguments."""
     return functional._inputs_struct
 
 
 def output_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic outputs, nested like the result of the model."""
+    """Return the graph's symbolic outputs, nested like the model's result."""
     return functional._outputs_struct
 
 
 def symbolic_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> SymbolicArguments:
-    """Wrap the arguments of a call, including symbolic tensors, as Keras' nodes do."""
+    """Wrap a call's arguments, which may contain symbolic tensors, as Keras' nodes do."""
     return SymbolicArguments(*args, **kwargs)
 
 
 def input_name(tensor: keras.KerasTensor, number: int) -> str:
-    """Return the name of the InputLayer behind a symbolic input, or else "input_<number>"."""
+    """Return the name of a symbolic input's InputLayer, or "input_<number>" if it has none."""
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history is not None and history.operation is not None else f"input_{number}"
 
@@ -93,7 +94,7 @@ def operations(model: keras.Model) -> list[keras.Operation]:
 
 
 def layers_of(operation: object) -> list[keras.Layer]:
-    """Return a layer and all its sublayers, at any depth, or [] if it is not a layer."""
+    """Return a layer and all its sublayers at any depth, or [] for anything but a layer."""
     return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
 
 
@@ -101,28 +102,28 @@ _STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_funct
 
 
 def state_of(layers: Iterable[keras.Layer]) -> list[object]:
-    """Return what users can change on a built layer."""
+    """Return the attributes that users can change on built layers."""
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own weights in file order, without those of its sublayers."""
+    """Return a layer's own weights in file order, excluding its sublayers' weights."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def owns_variables(layer: keras.Layer) -> bool:
-    """Return whether a layer has weights of its own, without those of its sublayers."""
+    """Return whether a layer itself has weights, not counting its sublayers' weights."""
     return bool(own_variables(layer))
 
 
 @contextmanager
 def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
-    """Let a model's float32 layers compute in another dtype, as mixed precision does."""
+    """Make a model's float32 layers compute in another dtype, as mixed precision does."""
     policy = keras.DTypePolicy(f"mixed_{dtype}")
     before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
     try:
         for attributes, _ in before:
-            attributes["_dtype_policy"] = policy  # past Keras' tracking of changes
+            attributes["_dtype_policy"] = policy  # bypasses Keras' change tracking
         yield
     finally:
         for attributes, own in before:
@@ -133,7 +134,7 @@ def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
 
 
 def safe_mode() -> AbstractContextManager[None]:
-    """Keep deserialization from running code in the file. Keras rejects Lambda layers here."""
+    """Prevent deserialization from running code in the file. Keras then rejects Lambda layers."""
     return SafeModeScope(True)
 
 
@@ -152,7 +153,7 @@ def set_masks(tensors: Sequence[tf.Tensor], masks: Mapping[int, tf.Tensor]) -> N
 
 
 def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Copy the Keras mask on x to y, if y has none, and return y."""
+    """Copy the Keras mask from x to y unless y has one, and return y."""
     mask = get_keras_mask(x)
     if mask is not None and y is not x and get_keras_mask(y) is None:
         set_keras_mask(y, mask)
@@ -167,7 +168,7 @@ def symbolic_graph(
 ) -> tuple[keras.Function, dict[int, int]]:
     """Record the graph of `call`, which runs a layer's code on symbolic tensors.
 
-    The sublayers keep no trace of the call. Errors in the code propagate.
+    The call is not recorded on the sublayers. Errors in the code propagate.
 
     Args:
         layer: the layer, or None for a function.
@@ -175,7 +176,7 @@ def symbolic_graph(
         call: runs the code.
 
     Returns:
-        The graph, and its `call_numbers`.
+        The graph and its `call_numbers`.
     """
     inner = [one for one in layers_of(layer) if one is not layer]
     before = [(one, len(one._inbound_nodes), len(one._outbound_nodes)) for one in inner]
@@ -192,7 +193,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, including those reachable only through a closure."""
+    """Remove a graph's calls from its layers, including layers reachable only through a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -201,11 +202,11 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """When the block ends, remove the calls that it recorded on these operations.
+    """Remove the calls recorded on these operations within the block.
 
-    A new graph that starts from a user's symbolic tensors leaves a node on the operations that
-    created them. Nothing reads that node, because Keras walks its graphs from the outputs back, so
-    removing it restores the user's model.
+    A new graph that starts from a user's symbolic tensors adds a node to the operations that
+    created them. Keras never reads that node, because it traverses graphs backward from the
+    outputs. Removing the node restores the user's model.
     """
     before = [(operation, len(operation._outbound_nodes)) for operation in operations]
     try:
@@ -219,7 +220,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope without assignments, in which Keras reads copies of variables if there are any."""
+    """A scope that discards assignments, and in which Keras reads variable copies if they exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value
@@ -230,7 +231,7 @@ class _Scope(keras.StatelessScope):
 
 
 def tensorflow_variables(model: keras.Model) -> list[tf.Variable]:
-    """Return the TensorFlow variables behind a model's weights and states."""
+    """Return the TensorFlow variables that hold a model's weights and states."""
     return [variable._value for variable in model.variables]
 
 
@@ -238,12 +239,12 @@ def tensorflow_variables(model: keras.Model) -> list[tf.Variable]:
 def untouched(model: object) -> Iterator[None]:
     """Undo side effects of layer calls in the block, such as added losses and assigned variables.
 
-    Keras keeps the losses of the last `add_loss` on the layer, and users store what they like there
-    (`self.attention = …`). During tracing, these would be useless symbolic tensors.
+    Keras stores `add_loss` losses on the layer, and user code may set attributes there
+    (`self.attention = …`). Tracing would leave useless symbolic tensors in both.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
-    # An unbuilt layer creates its weights in its first call, and keeps them.
+    # An unbuilt layer creates its weights in its first call. They must remain.
     with _Scope() if getattr(model, "built", True) else nullcontext():
         try:
             yield
@@ -258,9 +259,9 @@ def untouched(model: object) -> Iterator[None]:
 
 
 def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
-    """Restore flags, and the attributes that a call set to tensors.
+    """Restore flags and attributes that a call set to tensors.
 
-    A GroupQueryAttention, for one, notes in a flag whether its last call returned the scores.
+    For example, GroupQueryAttention stores whether its last call returned the scores.
     """
     for name, value in list(vars(part).items()):
         if isinstance(before.get(name), bool):
@@ -276,7 +277,7 @@ _Contents = list[tuple[Any, Any]]  # a user's list or dict, and a copy of it
 
 
 def _contents(part: keras.Layer) -> _Contents:
-    """Return the user's own lists and dicts on a layer, with copies of their contents."""
+    """Return the lists and dicts that users set on a layer, with copies of their contents."""
     own = [value for name, value in vars(part).items() if name[0] != "_" and isinstance(value, (list, dict))]
     return [(value, (dict if isinstance(value, dict) else list)(value)) for value in own]
 
@@ -300,9 +301,7 @@ _GENERATOR = "global_seed_generator"
 
 
 def global_generator() -> keras.random.SeedGenerator | None:
-    """Return the generator behind `keras.random` without a seed, or None if nothing was
-    drawn yet.
-    """
+    """Return `keras.random`'s generator for draws without a seed, or None before the first draw."""
     return global_state.get_global_attribute(_GENERATOR)
 
 
@@ -315,7 +314,7 @@ def forget_global_generator() -> None:
 
 
 def application_layers() -> dict[str, type[keras.Layer]]:
-    """Return the layers that keras.applications defines for its own networks, keyed by name."""
+    """Return the layer classes that keras.applications defines, keyed by name."""
     from keras.src.applications import convnext, inception_resnet_v2
 
     return {

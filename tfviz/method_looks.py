@@ -1,4 +1,4 @@
-"""How the methods that were imported are titled and drawn, for code that imports none of them."""
+"""The titles and styles of imported methods, for code that imports no method itself."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MethodLook:
-    """The title and style of a method.
+    """A method's title and style.
 
     Attributes:
-        title: the name of its class.
+        title: the method's class name.
         style: "heatmap", "signed" or "grey" (see `render.colors`).
     """
 
@@ -18,8 +18,8 @@ class MethodLook:
     style: str
 
 
-# "all" leaves out methods that run the network more often than this per image.
+# "all" excludes methods that run the network more often than this per image.
 MOST_ROWS_OF_ALL = 256
 
-# Each method registers itself by its key when its class is created.
+# Each method adds its entry, under its key, when its class is created.
 LOOKS: dict[str, MethodLook] = {}

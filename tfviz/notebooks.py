@@ -1,4 +1,4 @@
-"""Tell whether the program runs in a notebook, and display objects there, without IPython."""
+"""Detect a notebook, and display objects in it, without depending on IPython."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_notebook() -> bool:
-    """Return whether this is the kernel of a notebook, rather than a terminal or a script."""
+    """Return whether this process is a notebook kernel, rather than a terminal or a script."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
@@ -21,6 +21,6 @@ def displayed(value: object, **options: Any) -> Any:
         **options: the options of IPython's `display`, such as `display_id=True`.
 
     Returns:
-        What `display` returns: None, or the handle of an output that can be updated.
+        The result of `display`: None, or a handle that updates the output.
     """
     return sys.modules["IPython"].display.display(value, **options)

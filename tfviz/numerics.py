@@ -1,7 +1,7 @@
-"""Divisions that stay finite, and comparisons that tolerate rounding.
+"""Division without NaN, and comparison with a rounding tolerance.
 
-0 / 0 occurs in every method on real images: dead ReLUs, flat maps, windows of zeros. Everywhere in
-tfviz the result is 0.
+On real images, 0 / 0 can occur in any method, because of dead ReLUs, constant maps or windows of
+zeros. tfviz defines the result as 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def safe_divide(numerator: Any, denominator: Any) -> Any:
 
 
 def unit_range(maps: Any) -> Any:
-    """Scale each map of (N, ...) to [0, 1] by its minimum and maximum. A constant map becomes 0."""
+    """Scale each map in (N, ...) to [0, 1] by its minimum and maximum. A constant map becomes 0."""
     axes = tuple(range(1, len(maps.shape)))
     low = ops.min(maps, axis=axes, keepdims=True)
     high = ops.max(maps, axis=axes, keepdims=True)

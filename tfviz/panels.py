@@ -1,4 +1,4 @@
-"""Show what an explainer finds in images, with the classes and their scores, as a panel."""
+"""Show an explainer's maps as a panel, with the classes and their scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS = {3: "signal", 4: "image", 5: "volume"}  # by the rank of the model's in
 
 @dataclass(frozen=True)
 class _Found:
-    """What an explainer finds for one target.
+    """An explainer's results for one target.
 
     Attributes:
         maps: the raw maps (N, …).
@@ -81,7 +81,7 @@ def panel_of(
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel holds at most {MOST_IMAGES} images. Received: {len(array)}. Pass a part, such as images[:16]."
+            f"A panel shows at most {MOST_IMAGES} images. Received: {len(array)}. Pass a slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {
@@ -106,9 +106,9 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, each with the target's rows for them."""
+    """Explain the images in batches, and select the target's rows for each batch."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
-    # If it is none, the explainer raises an error.
+    # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0
     starts = range(0, len(images), batch_size) if is_batch else [0]
     parts = []
@@ -129,5 +129,5 @@ def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: target
 
 
 def _captions(explainer: Explainer, found: _Found) -> list[str]:
-    """Return the top class of each image and its score."""
+    """Return a caption per image: its top class and score."""
     return ["" if one is None else f"predicted: {explainer.labels.name(one[0])} {one[1]:.2f}" for one in found.predictions]

@@ -1,6 +1,6 @@
-"""The columns of tables for programs: one row per image, method and target.
+"""The columns of result tables, which have one row per image, method and target.
 
-An image that fails has one row, with its error and no method.
+A failed image has a single row, with its error and without a method.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Row: TypeAlias = dict[str, Any]
 
 EXPLAINED, FAILED = "explained", "failed"
 
-# The columns of every table, and those that `tfviz explain` adds, with their types.
+# Every table has these columns. PREDICTION_COLUMNS adds the columns of `tfviz explain`.
 COLUMNS = {
     "path": "string",
     "status": "string",
@@ -36,10 +36,10 @@ PREDICTION_COLUMNS = COLUMNS | {
 
 
 def with_all_columns(row: Mapping[str, object]) -> Row:
-    """Return a row with every column of a table of predictions; None where it has no value."""
+    """Return a row with every prediction column. Missing values become None."""
     return {name: row.get(name) for name in PREDICTION_COLUMNS}
 
 
 def failure(path: str, error: Exception) -> Row:
-    """Return the row of an image that could not be explained."""
+    """Return the row for an image that could not be explained."""
     return {"path": path, "status": FAILED, "error": str(error)}

@@ -1,7 +1,7 @@
-"""The score that a target defines, and its gradient at the outputs: the seed of a backward pass.
+"""Seeds: the score that a target defines, and its gradient, which starts the backward pass.
 
-Methods that explain perturbed copies of an image must explain the same class on each copy. So a
-seed first chooses on the unperturbed images, and keeps that choice.
+Methods that perturb an image must explain the same class on every copy. A seed therefore chooses
+its class on the unperturbed images and reuses that choice for the copies.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):
-    """A target function that first chooses on the unperturbed images, for instance classes."""
+    """A target function that first makes a choice on the unperturbed images, such as a class."""
 
     @abc.abstractmethod
     def choose(self, outputs: tf.Tensor) -> Choice:
-        """Return what is kept for perturbed copies of the images.
+        """Make the choice that also applies to perturbed copies of the images.
 
         Args:
-            outputs: the outputs of the unperturbed images, (N, classes).
+            outputs: the model's outputs for the unperturbed images, (N, classes).
 
         Returns:
             Tensors with one row per image.
@@ -38,40 +38,40 @@ class ChoosingTarget(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Return the score of each row, (N,).
+        """Compute the score of each row.
 
         Args:
             outputs: the outputs, (N, classes).
-            choice: one row of each tensor per row of the outputs.
+            choice: the tensors from `choose`, with as many rows as the outputs.
 
         Returns:
             The scores, (N,).
         """
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
-        """Return the class that is explained.
+        """Return the class explained for each image.
 
         Args:
             outputs: the outputs, (N, classes).
 
         Returns:
-            (N,) int32; None if it is not a single class.
+            The classes, int32 (N,), or None if the target is not a single class per image.
         """
         return None
 
     @property
     def rows(self) -> int | None:
-        """The number of images that it has a row for; None if it applies to any number."""
+        """The number of images that the target has rows for, or None if it fits any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:
-        """Return the target for some of the images.
+        """Return the target for a slice of the images.
 
         Args:
-            rows: the images.
+            rows: the slice.
 
         Returns:
-            The target.
+            The target for these images.
         """
         return self
 
@@ -80,15 +80,15 @@ class ChoosingTarget(abc.ABC):
         """Check the target against a batch.
 
         Args:
-            count: the number of images; None if unknown.
-            classes: the number of the model's classes; None if unknown.
+            count: the number of images, or None if unknown.
+            classes: the model's number of classes, or None if unknown.
 
         Raises:
-            TargetError: it does not fit.
+            TargetError: the target does not fit the batch.
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the score of each image, with the choice made on these outputs.
+        """Compute the score of each image, with the choice made on these outputs.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -100,25 +100,25 @@ class ChoosingTarget(abc.ABC):
 
 
 class Seed(abc.ABC):
-    """A target as a score of the outputs. Calling it returns the gradient of the score there."""
+    """A target in the form of a score. A call returns the score's gradient at the outputs."""
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs) -> Choice:
-        """Return what the seed keeps for perturbed copies: one row of each tensor per image."""
+        """Make the choice for perturbed copies. Its tensors have one row per image."""
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
-        """Return the score (rows,) of copies of N images: all first copies, all second, and so on.
+        """Compute the score (rows,) of copies of N images: all first copies, all second, and so on.
 
         Args:
-            outputs: the outputs of the copies, (copies · N, …).
+            outputs: the model's outputs for the copies, (copies · N, …).
             choice: what `choose` returned for the N images.
             copies: the number of copies.
         """
 
     @abc.abstractmethod
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        """Return the gradient of `score` at the outputs, nested and shaped like them."""
+        """Compute the gradient of `score` at the outputs, with their nesting and shapes."""
 
     def __call__(self, outputs: Outputs) -> Outputs:
         return self.gradient(outputs, self.choose(outputs))
@@ -126,9 +126,9 @@ class Seed(abc.ABC):
 
 @dataclass(frozen=True)
 class FixedSeed(Seed):
-    """A seed for copies of images, with the choice that it made on the images themselves.
+    """A seed for copies of images that reuses the choice made on the images themselves.
 
-    Copies of the copies keep it, too.
+    The choice also applies to copies of the copies.
     """
 
     seed: Seed
@@ -146,7 +146,7 @@ class FixedSeed(Seed):
 
 
 class WeightsSeed(Seed):
-    """A weighted sum of the outputs; for a class, its one-hot weights.
+    """A weighted sum of the outputs. A class has one-hot weights.
 
     Args:
         target: the top class (None), classes (N,) or (1,) int32, or weights (N or 1, …, classes).
@@ -172,10 +172,10 @@ class WeightsSeed(Seed):
 
 
 class FunctionSeed(Seed):
-    """Any function of the outputs.
+    """A seed whose score is any function of the outputs.
 
-    A plain function may combine the outputs with an array of one row per image, so it is called on
-    one copy of the batch at a time.
+    A plain function may combine the outputs with an array that has one row per image, so it is
+    called on one copy of the batch at a time.
     """
 
     def __init__(self, function: TargetFunction) -> None:
@@ -201,8 +201,8 @@ class FunctionSeed(Seed):
         return self._function(outputs) if score is None or not choice else score(outputs, choice)
 
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        # Two outputs may be the same tensor (logits next to a removed softmax). Copies keep them
-        # apart.
+        # Two outputs may be the same tensor, such as logits beside a removed softmax. Copies have
+        # separate gradients.
         flat = [tf.identity(x) for x in tree.flatten(outputs)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(flat)
@@ -210,13 +210,13 @@ class FunctionSeed(Seed):
         _require_one_number_per_image(score)
         gradients = tape.gradient(score, flat)
         if all(gradient is None for gradient in gradients):
-            raise TargetError("The target function does not depend on the model's outputs. Return a number computed from them.")
+            raise TargetError("The target function does not depend on the model's outputs. Compute its result from them.")
         gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(outputs, gradients)
 
 
 def copied(x: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
-    """Repeat the rows (N, …) of a batch as a whole: (copies · N, …)."""
+    """Repeat a batch (N, …) along its first axis: (copies · N, …)."""
     if isinstance(copies, int) and copies == 1:
         return x
     return tf.tile(x, tf.concat([[copies], tf.ones(len(x.shape) - 1, tf.int32)], 0))

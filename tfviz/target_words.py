@@ -1,4 +1,4 @@
-"""Targets in words, for Python and the command line: class names, and "top3" for three classes."""
+"""Resolve targets written as words: class names, and "top3" for the three top classes."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ClassOrRank: TypeAlias = "int | Rank"
 
 
 def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) -> dict[str, ClassOrRank]:
-    """Read a word as one or several targets.
+    """Resolve a word to one or several targets.
 
     Args:
-        word: "top", "top3", or the number or name of a class (see `Labels.index`).
+        word: "top", "top3", or a class number or name (see `Labels.index`).
         labels: returns the class names. It is called only if they are needed.
         classes: the number of classes, or None if unknown.
 
     Returns:
-        {"goldfish": 1}, {"top": Rank(0)}, or for several ranks {"top1": Rank(0), "top2": Rank(1)}.
+        {"goldfish": 1}, {"top": Rank(0)}, or {"top1": Rank(0), "top2": Rank(1)} for two ranks.
 
     Raises:
-        TargetError: no class or several classes have this name, or the number or rank is beyond the
-            model's classes.
+        TargetError: no class or several classes have this name, or the number or rank is out of
+            range.
     """
     if rank := re.fullmatch(r"top(\d*)", word.strip().lower()):
         count = int(rank[1] or 1)
@@ -42,15 +42,15 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """Return the class that a name or a written number stands for (see `targets_named`)."""
+    """Return the class index for a class name or a number in text form (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
-        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes: choose 0 to {classes - 1}.")
+        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes. Choose 0 to {classes - 1}.")
     return index
 
 
 def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
-    """Replace the words in a target with numbers. A list of names becomes one class per image.
+    """Replace a target's words with class numbers. A list of names becomes one class per image.
 
     Args:
         target: what to explain.
@@ -58,7 +58,7 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
         classes: the number of classes, or None if unknown.
 
     Returns:
-        The target or, for several ranks such as "top2", a dict of targets, keyed by name.
+        The target. For several ranks, such as "top2", a dict of targets keyed by name.
 
     Raises:
         TargetError: see `targets_named`.

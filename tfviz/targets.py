@@ -1,11 +1,11 @@
 """What to explain: a class, a weighting of the classes, or a function of the outputs.
 
-Every target becomes a seed: an array shaped like the outputs, with which the backward pass starts.
-For a class it is one-hot, and for a function it is the function's gradient. The score of the target
-is Σ seed · outputs.
+Every target becomes a seed: an array shaped like the outputs that starts the backward pass. For a
+class, the seed is one-hot. For a function, it is the function's gradient. The target's score is
+Σ seed · outputs.
 
-A function is traced on its first use, which freezes the values it captures (`k` in `lambda outputs:
-outputs[:, k]`). To use another k, pass a new function.
+A function is traced on its first use, and its captured values are then fixed, such as `k` in
+`lambda outputs: outputs[:, k]`. To use another k, pass a new function.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _FORMS = (
 class At:
     """One class at some positions: a target for networks with an output per pixel.
 
-    The score is the sum of the class's outputs over the mask. N classes or masks apply to N images,
-    one each.
+    The score is the sum of the class's outputs over the mask. N classes or N masks apply to N
+    images, one to each.
 
     Args:
         class_index: an int, or (N,) ints.
-        where: a mask (h, w) or (N, h, w), bool or float, at the resolution of the output, or one
-            pixel as (row, column).
+        where: a mask (h, w) or (N, h, w) at the output's resolution, bool or float, or one pixel
+            as (row, column).
     """
 
     class_index: Any
@@ -53,7 +53,7 @@ class At:
 
 @dataclass(frozen=True)
 class Rank(ChoosingTarget):
-    """The class whose score has this rank, per image.
+    """A target that explains the class with a given rank in each image.
 
     Attributes:
         place: the rank, where 0 is the top class.
@@ -72,7 +72,7 @@ class Rank(ChoosingTarget):
         return tf.gather(outputs, choice[0], batch_dims=1)
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the class itself, (N,) int32. Ties go to the lower class."""
+        """Return the class with this rank, int32 (N,). The lower class wins ties."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 
@@ -81,15 +81,14 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
     Args:
         target: the target, as the user passed it.
-        outputs: the shapes of the model's outputs, nested like the outputs (a tuple for one
-            output).
+        outputs: the model's output shapes, nested like the outputs. For one output, a tuple.
         batch_size: N, or None while tracing.
 
     Returns:
         None, a function, an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes).
 
     Raises:
-        TargetError: the target does not fit.
+        TargetError: the target does not fit the batch.
     """
     if isinstance(target, ChoosingTarget):
         _require_one_output(outputs)
@@ -113,7 +112,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for, or None if one row applies to all.
+    """Return how many images a target has rows for, or None if one row applies to all images.
 
     Args:
         target: the target, as the user passed it.
@@ -128,7 +127,7 @@ def rows(target: Target, outputs: Any) -> int | None:
         if len(counts) > 1:
             raise TargetError(
                 f"Expected as many masks as classes. Received: {len(target.where)} masks and {len(target.class_index)} "
-                "classes. Pass one of each per image, or a single one for all images."
+                "classes. Pass one mask and one class per image, or a single mask or class for all images."
             )
         return counts.pop() if counts else None
     array: tf.Tensor = target if tf.is_tensor(target) else _as_array(target)
@@ -136,26 +135,26 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Return the rows of a target for `count` images from `start`, or all if one applies to all.
+    """Slice a target's rows for `count` images from `start`, unless one row applies to all images.
 
     Args:
         target: the target, as the user passed it.
         outputs: as for `prepare`.
-        start, count: the images.
+        start, count: the first image, and the number of images.
 
     Returns:
         The target for these images.
 
     Raises:
-        TargetError: the target has fewer rows.
+        TargetError: the target has too few rows.
     """
     total = rows(target, outputs)
     if total is None:
         return target
     if total < start + count:
         raise TargetError(
-            f"Expected one target per image. Received: {total} for {start + count} images or more. Pass a single target to use "
-            "it for all images."
+            f"Expected one target per image. Received: {total} for at least {start + count} images. Pass a single target to "
+            "use it for all images."
         )
     here = slice(start, start + count)
     if isinstance(target, ChoosingTarget):
@@ -167,7 +166,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
-    """Return the parts of the target that contain one row per image, keyed by name."""
+    """Return the target's attributes that have one row per image, keyed by name."""
     _require_one_output(outputs)
     _require_known_size(outputs)
     ranks = {"class_index": 1, "where": len(outputs) - 1}
@@ -225,7 +224,7 @@ def _require_one_output(outputs: Any) -> None:
 def _require_known_size(outputs: tuple[int | None, ...]) -> None:
     if not outputs:
         raise TargetError(
-            "The size of the output is unknown until the model is called. Pass a function as the target: "
+            "The output size is unknown until the model is called. Pass a function as the target: "
             "target=lambda outputs: tf.reduce_sum(mask * outputs[..., 3], axis=(1, 2))."
         )
 
@@ -260,7 +259,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """At run time, check classes that are symbolic in a user's function. XLA drops the check."""
+    """Check at run time the classes that are symbolic in a user's function. XLA drops the check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
@@ -291,35 +290,35 @@ def _is_symbolic(array: Any) -> bool:
 
 
 def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> None:
-    """Trace a target function on the outputs of a batch, without running it.
+    """Check a target function by tracing it on a batch's outputs, without running it.
 
     Args:
         function: outputs -> (N,).
-        outputs: the tensor specs of the outputs of a batch of N, nested like the model's outputs.
+        outputs: the outputs' tensor specs for a batch of N, nested like the model's outputs.
 
     Raises:
-        TargetError: the function does not return one number per image, or cannot take a batch of
-            this size.
+        TargetError: the function does not return one number per image, or fails for this batch
+            size.
     """
     count = tree.flatten(outputs)[0].shape[0]
     returned: list[Any] = []
     try:
         tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
-        # shapes that don't fit
+        # The outputs' shapes do not fit the function.
         raise TargetError(
-            f"The target function cannot take the outputs of a batch of {count}: {first_line(error)}. It must return one "
-            "number per image, shape (N,), for batches of any size."
+            f"The target function fails for a batch of {count}: {first_line(error)}. It must return one number per image, "
+            "shape (N,), for batches of any size."
         ) from error
-    # other results are rejected at compile time
+    # Other results raise an error during compilation.
     shape = returned[0].shape if tf.is_tensor(returned[0]) else None
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
-            f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, maybe "
+            f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, possibly "
             "because it combines the outputs with an array of another length. In explain(), set batch_size to that length."
         )
 
 
 def seed_for(target: Prepared) -> Seed:
-    """Return the seed of a prepared target."""
+    """Create the seed for a prepared target."""
     return FunctionSeed(target) if callable(target) else WeightsSeed(target)

@@ -25,7 +25,7 @@ _Function: Any = type(tf.function(lambda: None))
 
 @contextmanager
 def inlined_functions() -> Iterator[None]:
-    """Inline calls of tf.functions that this thread makes in the block."""
+    """Inline the tf.functions that this thread calls within the block."""
     thread = threading.get_ident()
 
     def inlined(function: Any, *args: object, **kwargs: object) -> object:
@@ -43,17 +43,17 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Return whether an operation is the end of a function with a `tf.custom_gradient`."""
+    """Return whether an operation ends a function decorated with `tf.custom_gradient`."""
     return "_gradient_op_type" in operation.node_def.attr
 
 
 def function_graph(operation: tf.Operation, attribute: str) -> Any:
-    """Return the graph of a function operand, such as a loop body, with its inputs and outputs."""
+    """Return the graph for an operation's function attribute, such as a loop body."""
     return operation.graph._get_function(operation.get_attr(attribute).name).graph
 
 
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
-    """Trace a function once, into a graph that can be pruned to any of its tensors."""
+    """Trace a function into a graph that can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
 
 
@@ -63,7 +63,7 @@ def saved_model_in(folder: Path) -> Any:
 
 
 def operation_definition(name: str) -> Any:
-    """Return how TensorFlow defines an operation (an OpDef), or None if it is unknown."""
+    """Return an operation's OpDef, or None if TensorFlow has no such operation."""
     return op_def_registry.get(name)
 
 
@@ -76,11 +76,12 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Tie the custom gradients created in the block to the graph that is being traced.
+    """Tie the lifetime of custom gradients created in the block to the graph being traced.
 
-    At each trace, `tf.custom_gradient` adds an entry to TensorFlow's registry that is never
-    removed. It keeps the graph alive, along with the model whose weights the graph captures. In
-    this block, the registry holds the gradient weakly, and its entry is removed with the graph.
+    At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. The entry
+    keeps the graph alive, and with it the model whose weights the graph captures. For gradients
+    created in this block, the registry holds a weak reference, and the entry is removed with the
+    graph.
     """
     registry = ops.gradient_registry._registry
     last = next(reversed(registry), None)
@@ -88,9 +89,9 @@ def collectable_gradients() -> Iterator[None]:
     graph = tf.compat.v1.get_default_graph()
     owned = getattr(graph, "tfviz_gradients", [])
     graph.tfviz_gradients = owned
-    # The garbage collector may have removed `last`. In that case, the entries before it are weak.
+    # The entry `last` may be gone with its graph. In that case, the entries before it are weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    # numbered; the others belong to modules imported in the meantime
+    # Custom gradients have numbered names. Other entries come from modules imported meanwhile.
     for name in [name for name in added if "-" in name]:
         function = registry[name]["type"]
         owned.append(function)
@@ -102,7 +103,7 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
     def gradient(operation: tf.Operation, *given: tf.Tensor) -> Any:
         function = reference()
         if function is None:
-            raise LookupError("The graph of this gradient no longer exists. Keep a reference to its function.")
+            raise LookupError("This gradient's graph no longer exists. Keep a reference to its function.")
         return function(operation, *given)
 
     gradient.is_weak = True  # type: ignore[attr-defined]
@@ -112,8 +113,8 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
 def separate_operation_seeds() -> Callable[[], None]:
     """Use separate seeds for eager operations if a global seed is set.
 
-    Restoring the seed generator would not be enough: TensorFlow caches operations by their seeds,
-    and a cached operation continues its own sequence.
+    Restoring the seed generator alone is not enough. TensorFlow caches operations by their seeds,
+    and a cached operation continues its random sequence.
 
     Returns:
         A function that restores the user's seeds.

@@ -1,6 +1,6 @@
 """Copies of a model's variables, for explainers whose weights never change.
 
-TensorFlow copies on write: a copy shares its memory with the variable until someone assigns to it.
+TensorFlow copies on write, so a copy shares the variable's memory until one of them is assigned.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 
 class VariableCopies:
-    """The values that variables have now.
+    """Copies of variables with their current values.
 
     Args:
-        variables: the variables. Others are copied when they are first read.
+        variables: the variables to copy now. Others are copied when first read.
     """
 
     def __init__(self, variables: Iterable[tf.Variable]) -> None:
@@ -25,7 +25,7 @@ class VariableCopies:
             self.of(variable)
 
     def of(self, variable: tf.Variable) -> tf.Variable:
-        """Return the copy of a variable."""
+        """Return a variable's copy."""
         if id(variable) not in self._copies:
             with tf.init_scope():
                 copy = tf.Variable(variable.read_value(), trainable=False, dtype=variable.dtype)
@@ -33,7 +33,7 @@ class VariableCopies:
         return self._copies[id(variable)][1]
 
     def copied(self) -> VariableCopies:
-        """Return copies of these copies, on the current device."""
+        """Copy these copies to the current device."""
         new = VariableCopies([])
         for variable, copy in self._copies.values():
             new._copies[id(variable)] = variable, tf.Variable(copy.read_value(), trainable=False, dtype=copy.dtype)
@@ -41,7 +41,7 @@ class VariableCopies:
 
     @contextmanager
     def read_in_place(self) -> Iterator[None]:
-        """Read the copies in place of the variables within the block."""
+        """Read the copies instead of the variables within the block."""
         token = _current.set(self)
         try:
             yield
@@ -53,6 +53,6 @@ _current: ContextVar[VariableCopies | None] = ContextVar("variable_copies", defa
 
 
 def variable_to_read(variable: tf.Variable) -> tf.Variable:
-    """Return the variable, or the copy to read in its place."""
+    """Return the variable to read: the current copy if there is one, else the variable itself."""
     copies = _current.get()
     return variable if copies is None else copies.of(variable)

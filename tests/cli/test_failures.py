@@ -126,7 +126,7 @@ def test_an_image_too_small_for_the_network_is_one_failure(run, tmp_path, capsys
     save_pictures(tmp_path / "in", ["a.png"])
     cv2.imwrite(str(tmp_path / "in/small.png"), picture(0, 5, 7))
     assert run(tmp_path / "in", model=tmp_path / "any.keras") == 1
-    assert "small.png: The model cannot take an image of 5x7 pixels" in capsys.readouterr().out.splitlines()[-1]
+    assert "small.png: The model does not support images of 5x7 pixels" in capsys.readouterr().out.splitlines()[-1]
     assert (tmp_path / "out/a/grad_cam.png").is_file()
 
 
@@ -159,11 +159,11 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
-        ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* without the height and width that a map needs"),
-        ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* without the height and width"),
+        ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* but a map needs a height and a width"),
+        ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* but a map needs a height and a width"),
         ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods takes a layer.*grad_cam"),
-        ("in --layer logits --method all", r"without the height and width that a map needs"),
-        ("in --target 4", r"4 classes: choose 0 to 3"),
+        ("in --layer logits --method all", r"but a map needs a height and a width"),
+        ("in --target 4", r"4 classes\. Choose 0 to 3"),
         ("in --target tabby", r"No class is called 'tabby'"),
         ("in --target top5", r"top1 to top4"),
         ("in --target top0", r"top1 to top4"),
@@ -171,7 +171,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --labels notes.txt", r"number of outputs, 4\. Received: 1 \(notes\.txt\)"),
         ("in --preprocess troch", r"Unknown preprocessing 'troch'"),
         ("in --preprocess notes.txt", r"is not valid JSON"),
-        ("in --image-size 64x64", r"takes only images of \(32, 32\)"),
+        ("in --image-size 64x64", r"supports only images of \(32, 32\)"),
         ("in --weights notes.txt", r"notes\.txt has an unsupported file extension"),
         ("in --weights gone.weights.h5", r"The file gone\.weights\.h5 does not exist"),
         ("in --model vgg61", r"'vgg61' is neither a network nor a file.*Did you mean .*'vgg16'"),

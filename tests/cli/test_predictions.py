@@ -116,7 +116,7 @@ def test_a_method_without_a_target_and_bad_targets(material: tuple[Path, Path, P
     network = tfviz.load_model(model, preprocessing="none", labels=model.with_name("labels.txt"))
     row = next(tfviz.VisualBackProp(network).explain_files(photos / "fox/a.png"))
     assert row["target"] is None and row["method"] == "visual_backprop" and row["true_name"] == "fox"
-    with pytest.raises(tfviz.TargetError, match="takes one target for all images"):
+    with pytest.raises(tfviz.TargetError, match="uses one target for all images"):
         tfviz.GradCAM(network).explain_files(photos, np.array([1, 2]))
     with pytest.raises(tfviz.ImageError, match="does not exist"):
         tfviz.GradCAM(network).explain_files("nowhere")

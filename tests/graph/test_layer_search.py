@@ -202,7 +202,7 @@ def test_an_unknown_name_lists_similar_names() -> None:
 
 
 def test_a_layer_of_another_model_is_rejected() -> None:
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not one of its layers"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Received: 'foreign' \(Conv2D\), which is not a layer of this model"):
         tfviz.GradCAM(networks.build("plain"), layers.Conv2D(3, 3, name="foreign"))
 
 
@@ -263,7 +263,7 @@ def test_a_map_has_more_than_one_pixel(shape: tuple[int | None, ...], has: bool)
 def test_a_cam_at_a_layer_without_height_and_width_is_rejected(method: str) -> None:
     model = networks.build("plain")
     with pytest.raises(
-        tfviz.UnknownLayerError, match=r"Layer 'flat' has shape \(None, \d+\), without the height and width that a map needs"
+        tfviz.UnknownLayerError, match=r"Layer 'flat' has shape \(None, \d+\), but a map needs a height and a width"
     ):
         tfviz.METHODS[method](model, "flat")
 

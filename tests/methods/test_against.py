@@ -138,7 +138,7 @@ def test_wrong_options_are_rejected(options: dict[str, Any], said: str) -> None:
         (5, r"Class 5 is out of range\. The model has 5 classes, 0 to 4\."),
         (-1, "Class -1 is out of range"),
         ([0, 7], "Class 7 is out of range"),
-        (1.5, r"Against expects a class as an integer or a name, or one per image\. Received: c=1\.5"),
+        (1.5, r"Against expects a class number or name, or one class per image\. Received: c=1\.5"),
         ([0, 1, 2], r"Expected 2 classes, one per image\. Received: 3 in Against"),
         ([[0, 1]], "Against expects"),
         ("cow", "cow"),

@@ -110,9 +110,11 @@ def test_a_map_with_channels_first_is_rejected() -> None:
     model = as_pytorch(back=False)
     assert tfviz.GradCAM(model).layer_path == "c1"
     for build in (tfviz.GradCAM, tfviz.ExcitationBackprop):
-        with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
+        with pytest.raises(
+            tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels away from the last axis"
+        ):
             build(model, "first")
-    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels off the last axis"):
+    with pytest.raises(tfviz.UnknownLayerError, match=r"Layer 'first' has shape .* moved the channels away from the last axis"):
         tfviz.VisualBackProp(model)
     assert tfviz.ExcitationBackprop(model, "first", sum_channels=False)(noise(12, 10, 3), 1).shape == (2, 6, 12, 10)
     assert tfviz.ExcitationBackprop(model)(noise(12, 10, 3), 1).shape == (2, 12, 10)

@@ -274,7 +274,7 @@ def test_keras_hubs_retinanet_brings_its_anchors(retina: Any) -> None:
 
 def test_offsets_without_anchors_are_rejected(retina: Any) -> None:
     plain = keras.Model(retina.inputs, retina.output)
-    with pytest.raises(tfviz.TargetError, match="'bbox_regression' holds offsets from anchors rather than boxes"):
+    with pytest.raises(tfviz.TargetError, match="'bbox_regression' contains offsets from anchors, not boxes"):
         tfviz.Saliency(plain)(np.zeros((1, 128, 128, 3), "float32"), tfviz.Detection([0, 0, 9, 9], 1))
 
 
@@ -321,11 +321,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a table of tables": (lambda: tfviz.Similarity(np.ones((2, 3, 5))), r"Expected a reference .* shape \(2, 3, 5\)"),
     "NaN": (lambda: tfviz.Similarity([np.nan, 1]), "with finite values. Received: NaN or infinity"),
     "nothing": (lambda: tfviz.Similarity([]), r"with finite values. Received: shape \(0,\)"),
-    "zero": (lambda: tfviz.Similarity(np.zeros(5)), "reference embedding is zero, so it has no direction"),
+    "zero": (lambda: tfviz.Similarity(np.zeros(5)), "reference embedding is zero, so cosine similarity is undefined"),
     "five corners": (lambda: tfviz.Detection(np.ones(5), 1), r"`box` must have 4 numbers per box\. Received: shape \(5,\)"),
     "a class name": (lambda: tfviz.Detection(np.ones(4), "dog"), "`class_index` must be an int, .* Received: str 'dog'"),
     "half a class": (lambda: tfviz.Detection(np.ones(4), 0.5), "`class_index` must be an int, .* Received: float '0.5'"),
-    "a vector": (lambda: tfviz.ReconstructionError(np.ones(5)), r"Expected the originals in the shape of the output.*\(5,\)"),
+    "a vector": (lambda: tfviz.ReconstructionError(np.ones(5)), r"Expected the originals in the output's shape.*\(5,\)"),
 }
 
 
@@ -358,7 +358,7 @@ UNFIT: dict[str, tuple[Callable[[], keras.Model], Callable[[], Any], str]] = {
         lambda: detector("list", 4), lambda: tfviz.Detection(np.ones(4), 0), "Pass read=lambda outputs"
     ),
     "another size": (
-        coder, lambda: tfviz.ReconstructionError(np.ones((2, 6, 5, 3))), r"needs the originals in the shape of the output"
+        coder, lambda: tfviz.ReconstructionError(np.ones((2, 6, 5, 3))), r"needs the originals in the output's shape"
     ),
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_a_class_at_positions_may_be_named() -> None:
         ("goldfish", {}, r"No class is called 'goldfish'\. .*class_names"),
         ("top6", {}, "'top6' is out of range. Choose top1 to top5, because the model has 5 classes"),
         ("top0", {}, "'top0' is out of range. Choose top1 to top5"),
-        ("7", {}, "'7' is out of range. The model has 5 classes: choose 0 to 4"),
+        ("7", {}, "'7' is out of range. The model has 5 classes. Choose 0 to 4"),
         (["tench", "tench"], {"class_names": NAMES}, "Expected .*per image. Received: 2"),
     ],
 )

@@ -232,7 +232,7 @@ def test_a_batch_takes_one_mask_or_one_per_image() -> None:
 def test_positions_in_an_output_of_unknown_size_require_a_function() -> None:
     kernel = tf.random.normal((3, 3, 3, 2))
     explainer = tfviz.Saliency(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
-    with pytest.raises(tfviz.TargetError, match=r"size of the output is unknown .* Pass a function"):
+    with pytest.raises(tfviz.TargetError, match=r"output size is unknown .* Pass a function"):
         explainer(np.zeros((2, 8, 8, 3), np.float32), tfviz.At(1, np.ones((8, 8))))
 
 

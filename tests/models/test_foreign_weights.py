@@ -147,7 +147,7 @@ def test_a_resnet_takes_images_of_another_size(tmp_path: Path) -> None:
 
 def test_a_vgg_with_trained_weights_takes_one_size(tmp_path: Path) -> None:
     path = written(tmp_path / "a.pth", small("vgg16").state_dict())
-    with pytest.raises(OptionError, match="VGG16 with trained weights takes only images of 224x224 pixels"):
+    with pytest.raises(OptionError, match="VGG16 with trained weights supports only images of 224x224 pixels"):
         load_model("vgg16", weights=path, size=(192, 192))
 
 
@@ -288,7 +288,7 @@ def test_an_npy_file_with_a_command_is_rejected_and_runs_nothing(tmp_path: Path)
     for content in ({"conv1_1": Command(witness)}, Command(witness), [np.zeros(3), Command(witness)]):
         path = write_npy(tmp_path / "evil.npy", content)
         message = error_of("vgg19", path)
-        assert "It refers to posix.system, but only NumPy arrays are allowed. No code in it was run" in message
+        assert "It refers to posix.system, but only NumPy arrays are allowed. None of its code was run" in message
     assert not witness.exists()
     np.load(path, allow_pickle=True)
     assert witness.exists()  # the file is in fact malicious
@@ -302,7 +302,7 @@ def test_a_checkpoint_with_a_command_is_rejected_and_runs_nothing(tmp_path: Path
     torch.save(evil, tmp_path / "zip.pth")
     torch.save(evil, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for name in ("zip.pth", "old.pth"):
-        assert "refers to posix.system, but only arrays are allowed. No code in it" in error_of("vgg16", tmp_path / name)
+        assert "refers to posix.system, but only arrays are allowed. None of its code" in error_of("vgg16", tmp_path / name)
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(evil, protocol))
     error_of("vgg16", tmp_path / "plain.pth")
     assert not witness.exists()
@@ -313,7 +313,7 @@ OTHER_CONTENT = [
     ({"a": np.zeros(2)}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": [1, 2]}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": np.array([object], dtype=object)}, "It refers to builtins.object"),
-    ({}, "It contains nothing. Expected: a dictionary, layer -> [kernel, bias]"),
+    ({}, "It contains nothing. Expected: a dictionary that maps layers to [kernel, bias]"),
     (3, "It contains int. Expected: a dictionary"),
 ]
 
@@ -355,7 +355,7 @@ def test_a_state_dict_of_another_network_is_recognized(tmp_path: Path, suffix: s
     path = written(tmp_path / f"x{suffix}", small("vgg19_bn").state_dict())
     message = error_of("vgg16", path)
     assert "does not fit VGG16. Missing: features." in message and " more" in message
-    assert message.endswith("Its arrays are those of VGG19_BN. Load it by that name.")
+    assert message.endswith("Its arrays belong to VGG19_BN. Load it by that name.")
 
 
 def test_foreign_weights_are_supported_for_some_networks_only(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_foreign_weights_are_supported_for_some_networks_only(tmp_path: Path) ->
     assert "cannot be loaded into MobileNetV2. Files of this kind are supported for VGG16, VGG19" in error_of(
         "mobilenet_v2", path
     )
-    assert "Its arrays are those of VGG16. Load it by that name." in error_of("vgg19", path)
+    assert "Its arrays belong to VGG16. Load it by that name." in error_of("vgg19", path)
     assert set(LAYOUTS) == {"VGG16", "VGG16_BN", "VGG19", "VGG19_BN", "ResNet50"}
 
 
@@ -408,6 +408,6 @@ def test_without_pytorch_the_error_names_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "x.pth"
     path.write_bytes(b"PK\x03\x04")
-    with pytest.raises(MissingPackageError, match=r"PyTorch is needed to read .*x\.pth\. Run: pip install torch\.") as caught:
+    with pytest.raises(MissingPackageError, match=r"Reading .*x\.pth requires PyTorch\. Run: pip install torch\.") as caught:
         load_model("vgg16", weights=path)
     assert isinstance(caught.value, ImportError) and isinstance(caught.value, tfviz.TfvizError)

@@ -201,7 +201,7 @@ def test_a_keras_2_archive_computes_the_same_outputs(new: keras.Model, container
     images = noise(12, 10, 3)
     np.testing.assert_allclose(old(images, training=False), new(images), rtol=1e-5)
     del groups["layers/dense"]
-    with pytest.raises(tfviz.WeightsError, match=r"is missing 2 arrays of the model, such as out/kernel"):
+    with pytest.raises(tfviz.WeightsError, match=r"lacks 2 of the model's arrays, such as out/kernel"):
         tfviz.load_model(write_archive(tmp_path / "short.keras", old_config(), groups, container))
 
 
@@ -253,7 +253,7 @@ def test_attention_and_lists_of_axes_are_read(extension: str, tmp_path: Path) ->
 
 LSTM = {"units": 2, "activation": "tanh"}
 WITHOUT_EQUIVALENT: dict[str, tuple[Config, str]] = {
-    "time_major": (entry("LSTM", "odd", "img", **LSTM, time_major=True), r"\(LSTM\) has time_major=True, but Keras 3 takes"),
+    "time_major": (entry("LSTM", "odd", "img", **LSTM, time_major=True), r"\(LSTM\) has time_major=True, but Keras 3 supports"),
     "renorm": (entry("BatchNormalization", "odd", "img", renorm=True), "has renorm=True, but Keras 3 has no batch renorm"),
     "axes": (entry("BatchNormalization", "odd", "img", axis=[1, 2]), r"axis=\[1, 2\], but Keras 3 accepts only one axis"),
     "training": (entry("BatchNormalization", "odd", ["img", 0, 0, {"training": True}]), "is called with training=True"),

@@ -55,9 +55,7 @@ def test_an_ambiguous_name_is_rejected_with_the_numbers_of_its_classes() -> None
 def test_an_unknown_name_lists_similar_ones() -> None:
     with pytest.raises(TargetError, match=r"No class is called 'taby'\. Did you mean 'tabby'"):
         PETS.index("taby")
-    with pytest.raises(
-        TargetError, match=r"names of the model's classes are not known\. Pass the number, the names or a labels file"
-    ):
+    with pytest.raises(TargetError, match=r"model's class names are unknown\. Pass the number, the names or a labels file"):
         Labels().index("tabby")
 
 

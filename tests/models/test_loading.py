@@ -162,12 +162,12 @@ def test_a_size_that_trained_weights_do_not_fit_is_rejected(monkeypatch: Any) ->
         return network(width=size[0])  # like VGG16, whose first dense layer depends on the size
 
     monkeypatch.setattr(Architecture, "build", build)
-    with pytest.raises(OptionError, match="VGG16 with ImageNet weights takes only images of 224x224 pixels"):
+    with pytest.raises(OptionError, match="VGG16 with ImageNet weights supports only images of 224x224 pixels"):
         load_model("vgg16", size=(32, 32))
 
 
 def test_a_size_that_a_network_cannot_take_is_rejected() -> None:
-    with pytest.raises(OptionError, match=r"MobileNetV2 cannot take images of 8x8 pixels\. .*at least 32"):
+    with pytest.raises(OptionError, match=r"MobileNetV2 does not support images of 8x8 pixels\. .*at least 32"):
         load_model("mobilenetv2", weights=None, size=(8, 8))
 
 
@@ -232,7 +232,7 @@ def test_a_network_for_any_size_takes_the_requested_size(tmp_path: Path) -> None
 
 
 def test_a_network_for_one_size_rejects_another(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"takes only images of \(16, 16\) \(height, width\)\. Received: size=\(20, 20\)"):
+    with pytest.raises(OptionError, match=r"supports only images of \(16, 16\) \(height, width\)\. Received: size=\(20, 20\)"):
         load_model(saved(tmp_path, network(), "model.keras"), size=(20, 20))
 
 

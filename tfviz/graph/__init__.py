@@ -1,1 +1,1 @@
-"""The model as a flat list of typed steps, with backpropagation and layer search."""
+"""A model as a flat list of typed steps, with backpropagation and layer search."""

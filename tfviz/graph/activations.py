@@ -1,7 +1,7 @@
-"""Find the activations of a graph: elementwise functions, of one operation or handwritten.
+"""Find a graph's activations: elementwise functions, whether built in or handwritten.
 
-`silu(x)` is one operation, `x * sigmoid(x)` are two, and `0.5 * x * (1 + erf(x / √2))` are five.
-Each becomes one step of type `Activation` here, so a method treats them alike.
+`silu(x)` is one operation, `x * sigmoid(x)` is two, and `0.5 * x * (1 + erf(x / √2))` is five. This
+module turns each into one step of type `Activation`, so methods treat them alike.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """A value as an elementwise function of another one.
+    """A value expressed as an elementwise function of another value, its root.
 
     Attributes:
-        root: the value that it is a function of.
-        bends: whether its last step makes it anything but a·x + b.
-        has_bent: whether this step or one before it does.
-        is_named: whether a known activation, or a ReLU, is part of it.
-        merges: whether it combines several functions of the root.
+        root: the value that the function is applied to.
+        bends: whether the last step is nonlinear, that is, not a·x + b.
+        has_bent: whether the last step or an earlier one is nonlinear.
+        is_named: whether the function contains a built-in activation or a ReLU.
+        merges: whether the function combines several functions of the root.
     """
 
     root: Value
@@ -54,11 +54,11 @@ _Functions = dict[Value, _Function]
 
 
 def with_activations(graph: Graph) -> Graph:
-    """Return the graph with one step of type `Activation` per activation other than a plain ReLU.
+    """Return the graph with one `Activation` step per activation other than a plain ReLU.
 
-    Functions of the images alone are preprocessing rather than activations, so an activation
-    depends on a linear map or an opaque layer. Handwritten functions count where they carry the
-    signal: the square in a handwritten normalization is no activation.
+    A function of the images alone is preprocessing, so an activation must depend on a linear map or
+    an opaque layer. A handwritten function is an activation only if it carries the signal, unlike
+    the square in a handwritten normalization.
     """
     functions = _functions(graph)
     learned = graph.after(
@@ -79,7 +79,7 @@ def with_activations(graph: Graph) -> Graph:
 
 
 def _functions(graph: Graph) -> _Functions:
-    """Map each value that is an elementwise function of another one to that function."""
+    """Find all values that are elementwise functions, and map each to its function."""
     found: _Functions = {}
     for step in graph.steps:
         parts = [found.get(value, _Function(value)) for value in _varying(graph, step)]
@@ -100,12 +100,12 @@ def _varying(graph: Graph, step: Step) -> list[Value]:
 
 
 def _is_pointwise(step: Step, parts: Sequence[_Function]) -> bool:
-    """Return whether each output element depends on the same element of the inputs only."""
+    """Return whether each output element depends only on the same element of each input."""
     operation = step.operation
     if len(step.outputs) != 1 or isinstance(operation, Softmax):
         return False
     if isinstance(operation, Normalization):
-        return len(parts) > 1  # x / g(x). With one input, it may divide by the statistics of a map.
+        return len(parts) > 1  # x / g(x). With one input, it may divide by map statistics.
     if isinstance(operation, (Sum, Difference)) and len(parts) > 1:
         return not any(part.is_named for part in parts)  # x + silu(x) is a residual connection
     return isinstance(operation, (Elementwise, Relu, Identity, Sum, Difference, Product, Choice))
@@ -130,14 +130,14 @@ def _is_whole(graph: Graph, functions: _Functions, step: Step) -> bool:
     if not function.bends or (isinstance(step.operation, Relu) and not function.merges):
         return False
     if _is_named(step) and not _is_merged(graph, functions, value):
-        return True  # of two activations in a row, each is one
+        return True  # two consecutive activations count separately
     if function.is_named and not function.merges:
         return False  # in relu(x)², the ReLU is the activation
     return _is_read_elsewhere(graph, functions, value)
 
 
 def _is_merged(graph: Graph, functions: _Functions, value: Value) -> bool:
-    """Return whether a value meets another function of the same root, as in x · sigmoid(x)."""
+    """Return whether a later step combines a value with its root, as in x · sigmoid(x)."""
     for step in _rest(graph, functions, value):
         if len(_varying(graph, step)) > 1 or _is_merged(graph, functions, step.outputs[0]):
             return True
@@ -145,7 +145,7 @@ def _is_merged(graph: Graph, functions: _Functions, value: Value) -> bool:
 
 
 def _is_read_elsewhere(graph: Graph, functions: _Functions, value: Value) -> bool:
-    """Return whether something other than the rest of the same function reads a value."""
+    """Return whether steps outside the value's elementwise function read it."""
     rest = _rest(graph, functions, value)
     if value in graph.outputs or len(rest) < len(graph.consumers(value)):
         return True
@@ -154,13 +154,13 @@ def _is_read_elsewhere(graph: Graph, functions: _Functions, value: Value) -> boo
 
 
 def _rest(graph: Graph, functions: _Functions, value: Value) -> list[Step]:
-    """Return the steps that read a value and are functions of the same root."""
+    """Return the steps that read a value and extend its elementwise function."""
     readers = ((step, functions.get(step.outputs[0])) for step in graph.consumers(value))
     return [step for step, function in readers if function is not None and function.root is functions[value].root]
 
 
 def _activation(graph: Graph, functions: _Functions, step: Step) -> Step:
-    """Return the step that computes an activation from its input."""
+    """Create the step that computes an activation from its input."""
     operation, function = step.operation, functions[step.outputs[0]]
     described = Activation(name=operation.name, function=getattr(operation, "function", operation.name.lower()), carrier=0)
     if _is_named(step) and not function.merges:

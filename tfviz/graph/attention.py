@@ -1,9 +1,9 @@
-"""Find the attention blocks of a vision transformer.
+"""Find a vision transformer's attention blocks.
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
-computes it. In the graph it is a softmax between two products, and that softmax is marked as
-`Attention`. Everything else follows from the paths around it: the value from which queries, keys
-and values are computed, the residual stream, and the tokens that the head reads.
+computes it. The graph contains a softmax between two products, and this module marks it as
+`Attention`. The paths around it determine the rest: the value from which queries, keys and values
+are computed, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_attention(step: Step) -> bool:
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Mark each softmax over keys: it reads a product of queries and keys, and weights values."""
+    """Mark each softmax that reads a product of queries and keys and weights the values."""
     steps = []
     for step in graph.steps:
         operation = step.operation
@@ -54,7 +54,7 @@ def with_attention(graph: Graph) -> Graph:
 
 
 def _weighting(graph: Graph, step: Step) -> Step | None:
-    """Return the product with the values, which may follow a dropout, a cast or a transpose."""
+    """Return the product with the values, which may follow a dropout, cast or transpose."""
     if step.outputs[0].rank < 3:
         return None
     for reader in graph.consumers(step.outputs[0]):
@@ -66,7 +66,7 @@ def _weighting(graph: Graph, step: Step) -> Step | None:
 
 
 def _scores(graph: Graph, step: Step) -> Step | None:
-    """Return the product of queries and keys, or the sum over channels in additive attention."""
+    """Return the product of queries and keys, or additive attention's sum over channels."""
     wanted = list(step.signal_inputs)
     while wanted:
         producer = graph.producer(wanted.pop())
@@ -82,14 +82,14 @@ def _scores(graph: Graph, step: Step) -> Step | None:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a transformer.
+    """One transformer block.
 
     Attributes:
         step: the softmax.
         scores: the product of queries and keys.
         weighting: the product of probabilities and values.
-        source: the value from which queries, keys and values are computed: the output of the
-            block's first normalization, where it has one.
+        source: the value from which queries, keys and values are computed. If the block normalizes
+            first, this is the normalization's output.
         stream: the tokens that enter the block.
     """
 
@@ -105,9 +105,9 @@ class Block:
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """Return the self-attention blocks that lead to the outputs, from the image up.
+    """Return the self-attention blocks that lead to the outputs, in execution order.
 
-    Attention whose queries don't come from the image, such as that of a pooling head, has no block.
+    Attention whose queries don't come from the image, as in a pooling head, does not form a block.
     """
     found = []
     for step in graph.before(graph.outputs):
@@ -123,7 +123,7 @@ def blocks_of(graph: Graph) -> list[Block]:
 
 
 def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
-    """Yield the single values through which everything that leads to `values` goes, last first."""
+    """Yield each single value that all paths to `values` pass through, last first."""
     position = {value: number for number, step in enumerate(graph.steps) for value in step.outputs}
     front = set(values) - graph.constants
     while front:
@@ -137,7 +137,7 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 
 
 def _source(graph: Graph, value: Value) -> Value:
-    """Return the tokens above a joint projection to queries, keys and values, if there is one."""
+    """Return the input of a joint projection to queries, keys and values, if there is one."""
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
         above = step.signal_inputs[0]
@@ -149,7 +149,7 @@ def _source(graph: Graph, value: Value) -> Value:
 
 
 def _stream(graph: Graph, source: Value) -> Value:
-    """Return the tokens that enter a block, whether it normalizes before attention or after."""
+    """Return the tokens that enter a block, which may normalize before or after attention."""
     step = graph.producer(source)
     if step is None or not isinstance(step.operation, Normalization):
         return source
@@ -158,7 +158,7 @@ def _stream(graph: Graph, source: Value) -> Value:
 
 
 def entry_of(graph: Graph, block: Block) -> Value:
-    """Return the source of a block, before it is cut into windows."""
+    """Return a block's source before it is split into windows."""
     value = block.source
     if is_windowed(graph, block):
         while (step := graph.producer(value)) is not None and isinstance(step.operation, Move) and len(step.signal_inputs) == 1:
@@ -178,18 +178,18 @@ def _changes_rows(step: Step) -> bool:
 
 
 def _elements(value: Value) -> int | None:
-    """Return the number of elements per image; None if it is not known."""
+    """Return the number of elements per image, or None if it is unknown."""
     known = [size for size in value.shape[1:] if size is not None]
     return math.prod(known) if value.shape and len(known) == value.rank - 1 else None
 
 
 @dataclass
 class Transformer:
-    """The blocks of a vision transformer, and the tokens that its head reads.
+    """A vision transformer's blocks, and the tokens that its head reads.
 
     Attributes:
         graph: the graph.
-        blocks: the blocks, from the image up.
+        blocks: the blocks, in execution order.
     """
 
     graph: Graph
@@ -197,7 +197,7 @@ class Transformer:
 
     @property
     def probabilities(self) -> list[Value]:
-        """P of each block."""
+        """Each block's attention probabilities P."""
         return [block.probabilities for block in self.blocks]
 
     @property
@@ -214,18 +214,18 @@ class Transformer:
     def final(self) -> Value:
         """The tokens that leave the last block: the last residual sum before the head.
 
-        In a block that normalizes after its sums, the normalization follows.
+        If the block normalizes after its sums, these are the normalized tokens.
 
         Raises:
-            UnsupportedModelError: the outputs also depend on something before them.
+            UnsupportedModelError: the outputs also depend on earlier values.
         """
         graph, last = self.graph, self.blocks[-1]
         behind = graph.after(last.weighting.outputs)
         found = [value for value in _cuts(graph, graph.outputs) if value in behind and self._are_tokens(value)]
         if not found:
             raise UnsupportedModelError(
-                f"The outputs of '{graph.model_name}' are not computed from the tokens of its last attention block "
-                f"('{last.step.path}') alone, so its head cannot be told from its blocks. Use saliency or grad_cam."
+                f"The outputs of '{graph.model_name}' do not depend only on the tokens of its last attention block "
+                f"('{last.step.path}'), so tfviz cannot separate its head from its blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
         readers = graph.consumers(value)
@@ -240,7 +240,7 @@ class Transformer:
         return value.rank == stream.rank and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     def read_at(self, tokens: Value) -> Graph:
-        """Return the graph whose head reads the tokens of an earlier block instead of the last."""
+        """Return a graph whose head reads an earlier block's tokens instead of the last block's."""
         behind = self.graph.after([self.final])
 
         def instead(step: Step) -> Step:

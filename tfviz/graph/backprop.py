@@ -1,8 +1,8 @@
 """Run a graph step by step, and backpropagate a seed from its outputs to any value.
 
-Methods differ only in the backward pass. A rule receives a step's inputs and its output and returns
-the output, redirected (see `rules.redirect`) if its gradient should differ from the operation's own
-derivative.
+Methods differ only in the backward pass. A rule receives a step's inputs and output, and returns
+the output. If the gradient should differ from the operation's derivative, the rule redirects the
+output (see `rules.redirect`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tfviz.nesting import Nested
 Values = dict[Value, tf.Tensor]
 # (step, inputs, output) -> output
 Rule = Callable[[Step, Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
-Rules = Mapping[type[Operation], Rule]  # operations without a rule keep their own derivative
+Rules = Mapping[type[Operation], Rule]  # operations without a rule keep their derivative
 Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> seed, in the same structure
 
 NO_RULES: Rules = {}
 
-# In float16, gradients at single neurons underflow, and they overflow for large scores. In the
-# second case the second scale is used. Powers of two leave the other digits unchanged.
+# In float16, gradients at single neurons can underflow, so seeds are scaled up. If the gradients
+# overflow, the second scale is used. Powers of two do not change the digits.
 _SEED_SCALES = 2.0**10, 2.0**-6
 
 
@@ -39,7 +39,7 @@ class Backward:
     """The result of one forward and backward pass.
 
     Attributes:
-        values: the tensors of all computed values.
+        values: the computed tensors, keyed by value.
         gradients: the gradient at each requested value, in that value's shape.
     """
 
@@ -71,15 +71,15 @@ def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
 
 
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
-    """Run the graph from known values, and backpropagate the seed to the values `at`.
+    """Run the graph from given values, and backpropagate the seed to the values `at`.
 
-    Steps below `at` run as a plain forward pass and are neither recorded nor redirected. Values
-    that are already known are not recomputed. In eager mode, the computation is compiled first.
+    Steps before `at` run as a plain forward pass, without a gradient tape or rules. Given values
+    are not recomputed. In eager mode, the computation is compiled first.
 
     Args:
         graph: the graph to run.
-        known: the tensors that are already known, at least one per input (see `inputs_of`).
-        seed: maps the outputs to the gradient that starts there.
+        known: the given tensors, at least one per input (see `inputs_of`).
+        seed: maps the outputs to the gradient at which backpropagation starts.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
 
@@ -94,8 +94,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
         return _backpropagate(graph, known, seed, at, rules)
     found: list[Value] = []
 
-    # An eager tape also computes kernel gradients that are never used. Compilation prunes them. On
-    # some processors TensorFlow 2.21 corrupts the heap while computing the kernel gradient of a 1×1
+    # An eager tape also computes unused kernel gradients, which compilation prunes. On some
+    # processors, TensorFlow 2.21 corrupts the heap when it computes the kernel gradient of a 1×1
     # convolution with stride 2.
     def traced() -> tuple[list[tf.Tensor], dict[int, tf.Tensor], list[tf.Tensor]]:
         backward = _backpropagate(graph, known, seed, at, rules)
@@ -111,8 +111,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     starts = _independent(graph, at)
     values = run(known, graph.before(starts, given=known))
-    # A layer may return its input tensor itself (Dropout at inference). A copy keeps the two values
-    # apart on the tape.
+    # A layer may return its input tensor, as Dropout does at inference. A copy separates the two
+    # values on the tape.
     values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in starts})
     behind = graph.after(starts)
     given = [value for value in values if value in starts or value not in behind]
@@ -137,14 +137,14 @@ def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value],
     except LookupError as error:
         raise UnsupportedModelError(
             f"TensorFlow cannot differentiate an operation between '{graph.name_of(at[0])}' and the output ({error}). Choose a "
-            "layer above that operation."
+            "layer after that operation."
         ) from error
     filled = [_required(graph, value, g, values) for value, g in zip(at, gradients, strict=True)]
     return Backward(values, filled)
 
 
 def _independent(graph: Graph, values: Sequence[Value]) -> list[Value]:
-    """Return those values that depend on none of the others."""
+    """Return the values that do not depend on any of the others."""
     reached: set[Value] = set(values)
     dependent: set[Value] = set()
     for step in graph.steps:
@@ -177,7 +177,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
     if contributes:
         raise UnsupportedModelError(
             f"No gradient reaches '{graph.name_of(value)}'. An operation between it and the output is not differentiable "
-            "(for example, rounding, a comparison, a cast to integers or stop_gradient). Choose a layer above that operation."
+            "(for example, rounding, a comparison, a cast to integers or stop_gradient). Choose a layer after that operation."
         )
     raise UnknownLayerError(
         f"Layer '{graph.name_of(value)}' does not contribute to the model's output. Choose a layer that does."
@@ -185,10 +185,10 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise if the outputs depend on integer images. Token inputs beside an image are allowed."""
+    """Raise if the outputs depend on integer images. Token inputs next to images are allowed."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(
             f"Input '{graph.name_of(value)}' has dtype {value.dtype}, but integers have no gradient. Build the model with a "
-            "float Input (the same weights fit), choose a layer, or use a CAM."
+            "float Input and the same weights, choose a layer, or use a CAM."
         )

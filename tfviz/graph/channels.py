@@ -12,7 +12,7 @@ _ELEMENTWISE = (Relu, Elementwise, Normalization, Identity, Sum, Product)
 
 
 def moved_channels(graph: Graph) -> set[Value]:
-    """Return the values whose channels are not on the last axis, because of a transpose."""
+    """Return the values whose channels a transpose moved away from the last axis."""
     axes = {value: value.rank - 1 for value in graph.inputs}
     for step in graph.steps:
         if step.inputs:
@@ -28,18 +28,18 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
     """Raise UnknownLayerError if a layer's channels are not on the last axis."""
     if value in moved_channels(graph):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, and a transpose before it moved the channels off the last axis. Choose a "
-            "layer before that transpose, or one after the channels are moved back."
+            f"Layer '{path}' has shape {value.shape}, and a transpose before it moved the channels away from the last axis. "
+            "Choose a layer before that transpose, or a layer after the channels are moved back."
         )
 
 
 def _is_windowless(step: Step) -> bool:
-    """Return whether a linear map has no window, like Dense, which always acts on the last axis."""
+    """Return whether a linear map has no window. Such a map, like Dense, acts on the last axis."""
     return isinstance(step.operation, Linear) and step.operation.extent is None
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return the input axis behind each output axis, or None if the step is not a transpose."""
+    """Return the input axis of each output axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -47,16 +47,16 @@ def _order(step: Step) -> Sequence[int] | None:
 
 
 def has_channels(graph: Graph, value: Value) -> bool:
-    """Return whether the last axis holds channels.
+    """Return whether a value's last axis is a channel axis.
 
-    An image (N, H, W) to which the model itself adds a channel axis has no channels yet, and
-    neither does a single channel taken from a map.
+    It is not if the value is an image (N, H, W) to which the model later adds a channel axis, or a
+    single channel taken from a map.
     """
     return not _is_single_channel(graph, value) and not _gains_channels(graph, value)
 
 
 def map_axes(graph: Graph, value: Value) -> int:
-    """Return the number of axes of a value, not counting the batch and channel axes."""
+    """Count a value's axes, excluding the batch and channel axes."""
     return value.rank - (2 if has_channels(graph, value) else 1)
 
 
@@ -73,7 +73,7 @@ def _gains_channels(graph: Graph, value: Value) -> bool:
 
 
 def _is_single_channel(graph: Graph, value: Value) -> bool:
-    """Return whether a value is one channel of a map, taken by `x[..., 0]` or `unstack`."""
+    """Return whether a value is a single channel of a map, as from `x[..., 0]` or `unstack`."""
     step = graph.producer(value)
     if step is None or not step.inputs or value.rank < 3:
         return False

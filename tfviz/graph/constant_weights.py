@@ -1,17 +1,16 @@
 """Rewrite a graph for weights that never change.
 
-Each linear map holds its kernel and bias, read once. A BatchNormalization that directly follows a
-linear map is folded into both, so its own step returns its input:
+Kernels and biases are read once and stored in the steps. A BatchNormalization that directly follows
+a linear map is folded into its kernel and bias, and its step then returns its input:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
-Other BatchNormalizations hold s and t. Types, paths and inputs of the steps stay the same, so rules
-and layer search work as before; the kernel that excitation backprop reads is still W. The value
-between a folded pair has another meaning. It gets a new identity, so that nobody finds it by the
-old one.
+Other BatchNormalizations store s and t. The types, paths and inputs of all steps stay the same, so
+rules and layer search work as before. Excitation backprop still reads the kernel W. The value
+between a folded pair changes its meaning, so it is replaced by a new `Value`.
 
-A BatchNormalization before a convolution is not folded. Zero padding would not be exact, and
-excitation backprop reads the value between them.
+A BatchNormalization before a convolution is not folded. Folding would not be exact with zero
+padding, and excitation backprop reads the value between them.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None) -> G
     """Return the graph with constant linear maps and folded BatchNormalizations.
 
     Args:
-        graph: the graph, whose weights are read now.
+        graph: the graph. Its weights are read now.
         keep: values whose meaning must not change.
-        dtype: the dtype to compute in. None means that of each layer.
+        dtype: the dtype to compute in. None means each layer's own dtype.
     """
     pairs = _pairs(graph, keep)
     between = {step.outputs[0]: Value(step.outputs[0].shape, step.outputs[0].dtype) for step in pairs}
@@ -78,12 +77,12 @@ def _is_constant_norm(step: Step) -> bool:
 
 
 def _computes_in_float32(step: Step) -> bool:
-    """Return whether a step can hold float32 constants: it is no float64, and has no time axis."""
+    """Return whether a step can use float32 constants: it has no float64 output or time axis."""
     return not step.time_axes and _compute_dtype(step) != "float64"
 
 
 def _compute_dtype(step: Step) -> str:
-    """Return a step's dtype. A step without a layer counts as float64, which stays as it is."""
+    """Return a step's compute dtype, or float64 for a step without a layer."""
     return getattr(step.layer, "compute_dtype", "float64")
 
 
@@ -110,7 +109,7 @@ def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: s
 
 
 def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Add a bias per channel, as an operation that TensorFlow fuses with a convolution."""
+    """Add a bias per channel with an operation that TensorFlow can fuse with a convolution."""
     return tf.nn.bias_add(y, bias) if bias.shape.rank == 1 and 2 <= len(y.shape) <= 5 else y + bias
 
 
@@ -129,12 +128,12 @@ def _constant_norm(step: Step[Normalization], dtype: str | None) -> Step[Normali
 
 
 def _constant(x: tf.Tensor, dtype: str) -> tf.Variable:
-    """Hold a tensor in a variable that nobody assigns. It shares the tensor's memory."""
+    """Store a tensor in a variable that is never assigned. Both share their memory."""
     return tf.Variable(tf.cast(x, dtype), trainable=False, dtype=dtype)
 
 
 def _masked(step: Step, compute: _Compute) -> _Compute:
-    """Propagate the Keras mask along with the result, as the layer does."""
+    """Make `compute` also propagate the Keras mask, as the layer does."""
     if not getattr(step.layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]

@@ -1,7 +1,7 @@
-"""Whether a graph is traced to be converted for a runtime other than TensorFlow.
+"""Mark traces whose graph will be converted for a runtime other than TensorFlow.
 
-Such a graph draws no random numbers, because runtimes draw different ones, and its tensors have
-known sizes apart from the number of images.
+Such a graph draws no random numbers, because runtimes draw different ones. All its tensor sizes are
+static, except the number of images.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# The name of the loop over perturbed copies. Converted graphs keep it as a loop: its steps hold the
-# whole network, so they must not be copied.
+# The name of the loop over perturbed copies. Converted graphs must not unroll it, because its body
+# contains the entire network.
 LOOP_OVER_COPIES = "loop_over_copies"
 
 _converting: ContextVar[bool] = ContextVar("converting", default=False)
@@ -20,7 +20,7 @@ _in_float32: ContextVar[bool] = ContextVar("in_float32", default=False)
 
 @contextmanager
 def tracing_for_conversion(in_float32: bool) -> Iterator[None]:
-    """Trace for another runtime within the block.
+    """Mark all traces within the block as traces for another runtime.
 
     Args:
         in_float32: whether half-precision values become float32 later.
@@ -39,5 +39,5 @@ def is_traced_for_conversion() -> bool:
 
 
 def is_traced_for_float32() -> bool:
-    """Return whether half-precision values of the current trace become float32 later."""
+    """Return whether the current trace's half-precision values become float32 later."""
     return _in_float32.get()

@@ -1,7 +1,7 @@
-"""Find the input of an operation that carries the signal.
+"""Find which input of an operation carries the signal.
 
-In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. In a sum
-or difference where all other inputs are constants, the remaining input is the signal.
+In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
+inputs of a sum or difference except one are constants, the remaining input is the signal.
 """
 
 from __future__ import annotations
@@ -57,10 +57,9 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 
     A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
     "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
-    as many numbers as the signal. It comes from a sigmoid or a softmax, possibly resized afterward.
-    In x · sigmoid(x) and x · g(x), a handwritten activation or normalization, the factor x is the
-    signal. Without any evidence, the first factor counts as the signal, because that is the usual
-    order in code.
+    as many numbers as the signal. It comes from a sigmoid or a softmax and may be resized. In a
+    handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x is the signal.
+    Without evidence, the first factor is assumed to be the signal, as is usual in code.
     """
     rank = max(value.rank for value in step.inputs)
 
@@ -76,7 +75,7 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 
 
 def _gate_score(graph: Graph, value: Value) -> float:
-    """Score how likely a value is to be the output of a gate, given the operation that computed it.
+    """Score how likely a value is to be a gate, given the operation that computed it.
 
     Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
     sigmoid or an activation.

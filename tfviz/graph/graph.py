@@ -29,8 +29,8 @@ class Value:
     """One tensor of the computation.
 
     Attributes:
-        shape: the shape, with None for a free size, or () if nothing is known about it.
-        dtype: the name of the dtype, or None if it is not known.
+        shape: the shape, with None for each unknown size, or () if the rank is unknown.
+        dtype: the dtype's name, or None if it is unknown.
         symbol: the Keras symbolic tensor, or None if there is none.
     """
 
@@ -61,8 +61,8 @@ class Step(Generic[O_co]):
         path: the path that users type, such as "backbone/conv1".
         operation: what the step computes.
         inputs, outputs: the values that the step reads and computes.
-        compute: maps the tensors of `inputs` to a flat list with those of `outputs`.
-        layer: the Keras layer or operation behind the step, if any.
+        compute: computes the list of `outputs` tensors from the `inputs` tensors.
+        layer: the Keras layer or operation that the step calls, if any.
         time_axes: how many axes after the batch axis are hidden from the operation, such as 1
             inside a TimeDistributed layer.
     """
@@ -77,7 +77,7 @@ class Step(Generic[O_co]):
 
     @property
     def label(self) -> str:
-        """The name of the step in messages."""
+        """The step's name in messages."""
         return f"'{self.path}' ({self.operation.name})"
 
     @property
@@ -100,7 +100,7 @@ class Graph:
         input_structure, output_structure: the input and output values, nested like the model's
             tensors.
         is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
-        compute_dtype: the dtype to compute in, or None for that of each layer.
+        compute_dtype: the dtype to compute in, or None for each layer's own dtype.
     """
 
     model: keras.Model
@@ -160,7 +160,7 @@ class Graph:
 
     @cached_property
     def constants(self) -> set[Value]:
-        """The values that depend at most on the inputs' sizes, never on their contents."""
+        """The values that do not depend on the inputs, except possibly on their sizes."""
         found: set[Value] = set()
         for step in self.steps:
             inputs = step.signal_inputs if isinstance(step.operation, Reshape) else step.inputs
@@ -181,7 +181,7 @@ class Graph:
         return readers
 
     def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
-        """Return the steps needed to compute these values from the `given` ones, in order."""
+        """Return the steps that compute these values from the `given` ones, in execution order."""
         known, needed, found = set(given), set(values) - set(given), []
         for step in reversed(self.steps):
             if needed.intersection(step.outputs):
@@ -210,7 +210,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step. The readers of its output read its input instead."""
+        """Return the graph without a step. Steps that read its output read its input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -30,9 +30,9 @@ LayerName = str | keras.Layer | None
 
 
 def find(graph: Graph, layer: str | keras.Layer) -> Value:
-    """Return the output value of a layer.
+    """Return a layer's output value.
 
-    A layer that is called several times has one step per call: "name:0", "name:1" …, in call order.
+    If a layer is called several times, each call is a step: "name:0", "name:1" …, in call order.
 
     Args:
         graph: the graph.
@@ -42,8 +42,8 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
         The value.
 
     Raises:
-        UnknownLayerError: there is no such layer (the message lists similar names), or several with
-            that name (it lists their paths).
+        UnknownLayerError: there is no such layer, or several with that name. The message lists
+            similar names or the layers' paths.
     """
     if not isinstance(layer, str):
         return _find_object(graph, layer)
@@ -68,7 +68,7 @@ def _require_one_output(graph: Graph, path: str) -> None:
 
 
 def _refers_to(path: str, name: str) -> bool:
-    """Return whether `name` refers to a path, as its last part, with or without call numbers."""
+    """Return whether a path ends in `name`, with or without call numbers."""
     return any(known == name or known.endswith("/" + name) for known in (path, _without_numbers(path), path.rsplit(":", 1)[0]))
 
 
@@ -85,7 +85,7 @@ def _find_object(graph: Graph, layer: keras.Layer) -> Value:
         raise UnknownLayerError(f"Layer '{layer.name}' is called several times in this model. Choose one of {_quoted(paths)}.")
     raise UnknownLayerError(
         f"Expected a layer of the model '{graph.model_name}', its name, or a path such as 'backbone/conv1'. Received: "
-        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not one of its layers."
+        f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__}), which is not a layer of this model."
     )
 
 
@@ -94,12 +94,12 @@ def _quoted(paths: list[str]) -> str:
 
 
 def automatic_layer(graph: Graph) -> Step:
-    """Return the default layer of CAMs: the last feature map that every path goes through.
+    """Return the default layer for CAMs: the last feature map that every path goes through.
 
-    Pooling and padding are skipped in favor of the activation before them. Maps of one pixel, the
-    output itself, and values with fewer axes than the image (one number per frame of a video) don't
-    count. If attention between tokens follows the last map, it is the output of the last attention
-    block's first normalization.
+    The search skips pooling and padding, single-pixel maps, the output itself, and values with
+    fewer axes than the image, such as one number per video frame. If attention between tokens
+    follows the last map, the default is the output of the last attention block's first
+    normalization.
 
     Args:
         graph: the graph.
@@ -108,7 +108,7 @@ def automatic_layer(graph: Graph) -> Step:
         The step that computes the map or the tokens.
 
     Raises:
-        UnsupportedModelError: there is neither.
+        UnsupportedModelError: the model has neither such a map nor such tokens.
     """
     map_step, tokens = _last_feature_map(graph), last_tokens(graph)
     token_step = None if tokens is None else graph.producer(tokens)
@@ -124,7 +124,7 @@ def automatic_layer(graph: Graph) -> Step:
 
 
 def last_tokens(graph: Graph) -> Value | None:
-    """Return the tokens that the last attention block of a vision transformer reads."""
+    """Return the tokens that a vision transformer's last attention block reads, or None."""
     blocks, sizes = blocks_of(graph), known_sizes(graph)
     if not blocks or any(image.rank != 4 for image in graph.inputs):
         return None
@@ -135,7 +135,7 @@ def last_tokens(graph: Graph) -> Value | None:
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:
-    """Return whether a value is a sequence in a model with attention, on images."""
+    """Return whether a value is a sequence in an image model with attention."""
     has_images = any(image.rank == 4 for image in graph.inputs)
     return value.rank == 3 and has_images and bool(blocks_of(graph))
 
@@ -152,10 +152,10 @@ def _last_feature_map(graph: Graph) -> Step | None:
 
 
 def _maps(graph: Graph) -> set[Value]:
-    """Return the values that have the axes of the image, unlike the tokens of a transformer.
+    """Return the values that have the image's axes, unlike a transformer's tokens.
 
-    The output of a window is a map, and so is anything that keeps the axes of a map. A reshape to
-    tokens is not.
+    A windowed operation returns a map. Operations that keep a map's axes return a map too, but a
+    reshape to tokens does not.
     """
     found = {value for value in graph.inputs if has_height_and_width(value)}
     for step in graph.steps:
@@ -168,10 +168,10 @@ def _maps(graph: Graph) -> set[Value]:
 
 
 def _keeps_axes(step: Step, value: Value) -> bool:
-    """Return whether a step keeps the axes of a map, instead of merging height and width."""
+    """Return whether a step keeps a map's axes instead of merging height and width."""
     made = step.outputs[0]
     if isinstance(step.operation, Opaque):
-        return made.rank >= min(4, value.rank)  # a ConvLSTM gives one map per video
+        return made.rank >= min(4, value.rank)  # a ConvLSTM may return one map per video
     if made.rank != value.rank:
         return False
     sizes = [size for size in value.shape[1:-1] if size is not None]
@@ -180,14 +180,14 @@ def _keeps_axes(step: Step, value: Value) -> bool:
 
 
 def _holds_features(step: Step) -> bool:
-    """Return whether a CAM may use a step. Pooling, padding and reshaping only move features."""
+    """Return whether CAMs may use a step, unlike pooling, padding and reshaping."""
     if isinstance(step.operation, Concatenate):
         return True
     return not isinstance(step.operation, (Window, Identity, Move))
 
 
 def _forms_of_outputs(graph: Graph) -> set[Value]:
-    """Return the outputs and their earlier forms: logits before a sigmoid, maps before a resize."""
+    """Return the outputs and the values before a final sigmoid, resize or similar step."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -198,14 +198,14 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 
 
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
-    """Return whether a map is the stem of a transformer, judging by the number of convolutions."""
+    """Return whether a map is a transformer's stem, judging by the number of convolutions."""
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
     return blocks > 0 and blocks >= convolutions
 
 
 def attention_blocks(graph: Graph, value: Value) -> float:
-    """Count the attention blocks after a value. Handwritten attention has two products."""
+    """Count the attention blocks after a value. Each product in handwritten attention adds 0.5."""
     return sum(map(_attention, graph.before(graph.outputs, given=[value])))
 
 
@@ -223,7 +223,7 @@ def has_height_and_width(value: Value) -> bool:
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Return whether a map has height and width like its images. For series, one axis suffices."""
+    """Return whether a map has enough spatial axes: two for images, one for series."""
     return value.rank >= min(4, graph.ranks[value])
 
 
@@ -232,7 +232,7 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, without the height and width that a map needs. Choose a convolution, its "
+            f"Layer '{path}' has shape {value.shape}, but a map needs a height and a width. Choose a convolution, its "
             "activation or a pooling layer, or pass layer=None to let tfviz choose."
         )
 
@@ -240,6 +240,6 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
 def is_on_every_path(graph: Graph, value: Value) -> bool:
     """Return whether every path from the images to the outputs goes through a value."""
     needed = {read for step in graph.before(graph.outputs, given=[value]) for read in step.inputs}
-    # A vector beside the image has its own path.
+    # The path from a vector input does not need to go through the map.
     images = {image for image in graph.inputs if has_height_and_width(image)} or set(graph.inputs)
     return not needed & images

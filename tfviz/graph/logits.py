@@ -1,8 +1,7 @@
-"""The score: the outputs before their final softmax or sigmoid.
+"""The score that methods explain: the logits before a final softmax or sigmoid, by default.
 
-A softmax couples the classes (raising one lowers the others), and its gradient vanishes when it
-saturates. By default, all methods explain the logits before it; `score="outputs"` explains the
-outputs.
+A softmax couples the classes, because raising one lowers the others, and its gradient vanishes when
+it saturates. With `score="outputs"`, methods explain the outputs instead.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ TWO_CLASSES = "two_classes"  # the path of the step that turns one sigmoid unit 
 
 
 def scored(graph: Graph, score: str) -> Graph:
-    """Return the graph whose outputs are the score.
+    """Return a graph whose outputs are the score.
 
     Args:
-        graph: the graph of a model.
+        graph: a model's graph.
         score: "logits" removes the final softmax or sigmoid from every output that has one, fused
             or not and at any depth of nesting. Other outputs are unchanged. One sigmoid unit
             becomes two classes: 0 with the logit −z, and 1 with z. "outputs" leaves all outputs
             unchanged.
 
     Raises:
-        OptionError: `score` is neither of these.
+        OptionError: `score` is neither "logits" nor "outputs".
         UnsupportedModelError: an output ends in a softmax or sigmoid that cannot be removed.
     """
     if checked_score(score) == "outputs":
@@ -54,7 +53,7 @@ def scored(graph: Graph, score: str) -> Graph:
 
 
 def checked_score(score: str) -> str:
-    """Return the score.
+    """Return the score after checking it.
 
     Raises:
         OptionError: the score is neither "logits" nor "outputs".
@@ -83,7 +82,7 @@ def ends_in_sigmoid(graph: Graph) -> bool:
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """Return the final activations of all parts of an output, or None if a part has none."""
+    """Return each output part's final activation, or None if a part has none."""
     step = graph.producer(output)
     if step is None:
         return None
@@ -96,7 +95,7 @@ def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
 
 
 def _is_read_once(graph: Graph, step: Step) -> bool:
-    """Return whether an activation has a single path, to a single output."""
+    """Return whether an activation leads to a single output, along a single path."""
     (value,) = step.outputs
     while value not in graph.outputs:
         readers = graph.consumers(value)
@@ -116,26 +115,26 @@ def _require_removable(graph: Graph, output: Value) -> None:
     last = step.operation.contents.last_operation
     if not isinstance(last, FINAL):
         return
-    # the model is one opaque step, and the method only needs its gradient
+    # The model is one opaque step, and the method only needs its gradient.
     if step.layer is graph.model:
         warn(
-            f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so the outputs themselves are "
-            "explained. If that is intended, set score='outputs'."
+            f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so tfviz explains the outputs "
+            "themselves. If that is intended, set score='outputs'."
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, and its {last.function} cannot be removed. Either its kernel is quantized, or it "
+        f"The model ends in {step.label}, and its {last.function} cannot be removed, because its kernel is quantized or it "
         "has a custom `call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
-    """Warn about a softmax or sigmoid that stays in the score because other steps follow it."""
+    """Warn about a softmax or sigmoid that remains in the score because other steps follow it."""
     step = _remaining_activation(graph, output)
     if step is not None:
         warn(
             f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
-            "cannot be removed, so the outputs themselves are explained. Their gradient vanishes where the "
+            "cannot be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
             f"{step.operation.function} saturates. If that is intended, set score='outputs'."
         )
 
@@ -149,14 +148,14 @@ def _remaining_activation(graph: Graph, output: Value) -> Step | None:
         seen.add(step)
         if isinstance(step.operation, FINAL):
             return step
-        # What follows a linear map or an opaque layer is no longer a probability.
+        # After a linear map or an opaque layer, a value is no longer a probability.
         if not isinstance(step.operation, Linear) and not _is_opaque_layer(step):
             wanted += step.signal_inputs
     return None
 
 
 def is_probability(graph: Graph, output: Value) -> bool:
-    """Return whether an output comes from a softmax or sigmoid, removable or not."""
+    """Return whether an output is computed from a softmax or sigmoid, removable or not."""
     step = graph.producer(output)
     if step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL):
         return True
@@ -168,9 +167,7 @@ def _is_opaque_layer(step: Step) -> bool:
 
 
 def _removed(graph: Graph, number: int, step: Step) -> Graph:
-    """Take one output from before its activation, without changing other readers of the
-    activation.
-    """
+    """Remove one output's activation. Other steps still read the activation."""
     behind = _behind(graph, number, step)
     values = {value for one in (step, *behind) for value in one.outputs}
     others = graph.outputs[:number] + graph.outputs[number + 1 :]
@@ -193,7 +190,7 @@ def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
 
 
 def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
-    """Add a copy of a step that reads another value, and also return the copy's output."""
+    """Add a copy of a step that reads another value. Return the graph and the copy's output."""
     (old,) = step.outputs
     new = Value(old.shape, old.dtype, old.symbol)
     return replace(graph, steps=[*graph.steps, replace(step, inputs=(value,), outputs=(new,))]), new
@@ -219,14 +216,12 @@ def _as_two_classes(graph: Graph, number: int) -> Graph:
 
 
 def has_two_classes(graph: Graph) -> bool:
-    """Return whether one sigmoid unit became two classes, of which class 0 is evidence
-    against it.
-    """
+    """Return whether one sigmoid unit became two classes, with the negated logit for class 0."""
     return any(step.path == TWO_CLASSES and step.layer is None for step in graph.steps)
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only one output, given by name, key or number. None keeps all of them.
+    """Keep only one output, given by name, key or index. None keeps all outputs.
 
     Raises:
         OptionError: the model has no such output. The message lists the available ones.
@@ -249,10 +244,10 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
 
 
 def output_names(graph: Graph) -> list[str]:
-    """Return the name of each output: its key in a dict, or the path of its layer."""
+    """Return each output's name: its key in a dict, or its layer's path."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
-    # a nested model's own name comes first
+    # A nested model's name takes precedence over its layers' names.
     paths = sorted(graph.names, key=lambda path: path.count("/"), reverse=True)
     names = {graph.names[path]: path for path in paths}
     return [names.get(value, str(number)) for number, value in enumerate(graph.outputs)]

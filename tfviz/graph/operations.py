@@ -1,11 +1,11 @@
-"""Descriptions of what a step computes.
+"""Types that describe what a step computes.
 
-The translators in `tfviz.reading` describe each operation of a model by one of these types.
-Everything else (rules, layer search, export) dispatches on the type, so only the translators
-contain names of layer classes and operations.
+The translators in `tfviz.reading` describe each of a model's operations by one of these types. All
+other code (rules, layer search, export) dispatches on the type, so only the translators contain
+layer class and operation names.
 
-A description holds what rules need and nothing else: how to apply a linear map with another kernel,
-how a window slides, and which of several inputs carries the signal.
+A description contains only what rules need: how to apply a linear map with another kernel, how a
+window slides, and which input carries the signal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Operation:
     """The base class of all descriptions.
 
     Attributes:
-        name: the layer class or the name of the operation, for messages only.
+        name: the layer class or operation name, for messages only.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Extent:
 
     Attributes:
         size: the window size in elements.
-        strides: the distance between two windows.
+        strides: the distance between adjacent windows.
         padding: "valid", "same", "causal" (one axis), or the padding before the first element of
             each axis.
-        dilation: the distance between two elements of the window.
+        dilation: the distance between adjacent elements of the window.
         is_transposed: whether the window belongs to a transposed convolution, which slides over the
             output.
     """
@@ -64,14 +64,14 @@ class Linear(Operation):
 
     Attributes:
         apply: f.
-        read_kernel: returns the current W in the dtype of the given name.
-        scale_outputs: (W, s) -> the kernel whose output channels are scaled by s, or None if the
-            kernel's output channels are not known.
+        read_kernel: returns the current W in the named dtype.
+        scale_outputs: (W, s) -> the kernel with its output channels scaled by s, or None if the
+            kernel's output channels are unknown.
         extent: the window of a convolution, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
-        read_bias: returns the current b, or None if there is none, in the dtype of the given name.
-            Without this function, the step may compute something other than f(x; W) + b.
-        is_constant: whether W never changes, so what follows from it can be computed once.
+        read_bias: returns the current b in the named dtype, or None if there is no bias. If this
+            function is missing, the step may compute something other than f(x; W) + b.
+        is_constant: whether W never changes, so values derived from it can be computed once.
     """
 
     apply: LinearMap
@@ -95,13 +95,12 @@ class Elementwise(Operation):
     """A function of each element.
 
     Attributes:
-        function: the name of the function, for messages only.
-        sign: 1 if a larger input gives a larger output wherever it excites anything, -1 if it gives
-            a smaller one, and 0 if neither is known, as for a comparison or a function of several
-            inputs.
+        function: the function's name, for messages only.
+        sign: 1 if rules treat the function as increasing, -1 if as decreasing, and 0 if neither is
+            known, as for a comparison or a function of several inputs.
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
-        carrier: the input that carries the signal if the others are constants.
+        carrier: the index of the input that carries the signal if the others are constants.
         is_activation: whether networks use the function as an activation, like silu, rather than
             as a part of a formula, like log.
     """
@@ -123,10 +122,10 @@ class Softmax(Elementwise):
 
 
 class Attention(Softmax):
-    """The softmax of an attention over its keys.
+    """The softmax over the keys in attention, as marked by `graph.attention`.
 
-    Its output is P, the attention probabilities (N, heads, queries, keys) before any dropout, or
-    (N, queries, keys) of a single head. `graph.attention` marks it.
+    Its output P contains the attention probabilities before any dropout, (N, heads, queries, keys),
+    or (N, queries, keys) for a single head.
     """
 
 
@@ -135,19 +134,19 @@ class Sigmoid(Elementwise):
 
 
 class Activation(Elementwise):
-    """An activation other than ReLU, of one operation or several (see `graph.activations`)."""
+    """An activation other than ReLU, of one or several operations (see `graph.activations`)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalization(Operation):
-    """Each element shifted and scaled by statistics or by a function of the others.
+    """A shift and scale of each element, by statistics or by a function of the other elements.
 
     Attributes:
-        channel_scale: returns the inference factor per channel of the last axis, if it depends on
-            no input.
-        channel_shift: returns what is added to each channel after that factor.
-        is_batch_norm: whether it is a BatchNormalization, which can be folded into a linear map
-            before it.
+        channel_scale: returns the factor for each channel of the last axis at inference, if it
+            depends on no input.
+        channel_shift: returns the term added to each channel after scaling.
+        is_batch_norm: whether this is a BatchNormalization, which can be folded into a preceding
+            linear map.
     """
 
     channel_scale: Callable[[], tf.Tensor] | None = None
@@ -166,11 +165,11 @@ class Identity(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Window(Operation):
-    """The maximum or the average over a window, or over whole axes.
+    """The maximum or average over a window or over entire axes.
 
     Attributes:
-        is_max: whether it is the maximum.
-        extent: the window, or None if it spans whole axes.
+        is_max: whether this is the maximum.
+        extent: the window, or None if it spans entire axes.
     """
 
     is_max: bool
@@ -179,7 +178,7 @@ class Window(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sum(Operation):
-    """The sum or the average of its inputs."""
+    """The sum or average of the inputs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -189,7 +188,7 @@ class Difference(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice(Operation):
-    """The largest or the smallest of the inputs, per element."""
+    """The elementwise maximum or minimum of the inputs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -197,7 +196,7 @@ class Product(Operation):
     """signal · gates, element by element.
 
     Attributes:
-        carrier: the index of the signal. The other inputs are gates.
+        carrier: the index of the signal input. The other inputs are gates.
     """
 
     carrier: int = 0
@@ -209,14 +208,12 @@ class Product(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Move(Operation):
-    """An operation that moves, copies or drops elements, or adds constant ones, such as
-    a reshape.
-    """
+    """An operation that moves, copies or drops elements, or adds constants, such as a reshape."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Move):
-    """Another shape for the same elements in the same order. Further inputs only give sizes."""
+    """A change of shape that keeps the element order. Any further inputs are sizes."""
 
     @property
     def signal(self) -> int:
@@ -225,21 +222,21 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` holds (before, after) for each spatial axis."""
+    """Padding with a constant. `amounts` lists (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` holds (before, after) for each spatial axis."""
+    """Cropping. `amounts` lists (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Copying of each element by an integer factor per spatial axis."""
+    """Repetition of each element by an integer factor per spatial axis."""
 
     factors: Sizes
 
@@ -258,16 +255,14 @@ class Concatenate(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Transpose(Move):
-    """A permutation: axis i of the output is axis order[i] of the input, batch axis first."""
+    """A permutation of axes. Output axis i is input axis order[i], counting the batch axis as 0."""
 
     order: Sizes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Constant(Operation):
-    """An operation that reads only the sizes of its inputs, not their contents, such as
-    zeros_like.
-    """
+    """An operation that reads only its inputs' sizes, not their contents, such as zeros_like."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -280,20 +275,20 @@ class Contents(Protocol):
 
     @property
     def may_hide_relu(self) -> bool:
-        """Whether a ReLU is, or could be, inside."""
+        """Whether the operation contains, or could contain, a ReLU."""
 
     @property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels, or False if that is not known."""
+        """Whether an output pixel depends on other pixels, or False if this is unknown."""
 
     @property
     def last_operation(self) -> Elementwise | None:
-        """The operation that computes the first output, as an elementwise function, if known."""
+        """The elementwise function that computes the first output, or None if unknown."""
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltIn:
-    """The body of a built-in Keras or TensorFlow operation, without user code."""
+    """The contents of a built-in operation, which runs no user code."""
 
     mixes_pixels: bool = True
     may_hide_relu: bool = False
@@ -305,11 +300,11 @@ class Opaque(Operation):
     """An operation that cannot be traced, or that has no description.
 
     Attributes:
-        reason: why it is opaque, phrased as the rest of a sentence that starts with "it".
-        contents: what tracing reveals about it, computed on demand.
-        runs_functions: whether it runs functions that the user wrote, like a loop or a condition.
+        reason: why the operation is opaque. Completes a sentence that starts with "it".
+        contents: what tracing reveals about the operation, computed on demand.
+        runs_functions: whether it runs user functions, as a loop or a condition does.
         cause: the error that stopped the trace.
-        holds_attention: whether one of its layers is attention between positions.
+        holds_attention: whether any of its layers computes attention between positions.
     """
 
     reason: str = "is unknown to tfviz"

@@ -1,4 +1,4 @@
-"""The model's outputs as probabilities, for methods that measure how a probability changes."""
+"""Compute the outputs as probabilities, for methods that measure how a probability changes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from tfviz.nesting import Nested
 
 
 def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tensor]:
-    """Return the outputs in the structure of the score, as probabilities where there are classes.
+    """Return the outputs, nested like the score, with class outputs as probabilities.
 
     Args:
         values: the computed values of the graph.
         whole: the model with its last activation.
-        graph: the graph of the score.
+        graph: the graph whose outputs are the score.
 
     Returns:
-        The model's own outputs, float32. Outputs (N, classes) without an activation get a softmax,
-        and one sigmoid unit p gives the two classes 1 − p and p. Other outputs are unchanged.
+        The model's outputs, float32. A softmax is applied to outputs (N, classes) without an
+        activation, and one sigmoid unit p becomes the two classes 1 − p and p. Other outputs are
+        unchanged.
     """
     values = run(values, whole.before(whole.outputs, given=values))
     outputs = whole.output_structure

@@ -1,10 +1,10 @@
-"""Find where each token of a vision transformer comes from in the image.
+"""Find the image position that each of a vision transformer's tokens comes from.
 
-Reshapes, class tokens and registers decide which token stands for which patch. So two numbers per
-position, its row and column, are sent through the operations that only move elements. Where they
-arrive is the answer, for any patch embedding, prefix and image size, without trusting the sizes
-that layers declare. In the same way, numbered tokens are sent through the head to see which of them
-it reads.
+Reshapes, class tokens and registers determine which token represents which patch. This module
+therefore marks each position with its row and column, and passes the marks through the operations
+that only move elements. The marks that arrive at the tokens are their positions. This works for any
+patch embedding, prefix and image size, without relying on the sizes that layers declare. In the
+same way, marked tokens are passed through the head to find out which tokens it reads.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from tfviz.graph.operations import (
     Window,
 )
 
-Sizes = Sequence[Sequence[int]]  # of each input, without the batch axis
-Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element; 0 where it comes from elsewhere
+Sizes = Sequence[Sequence[int]]  # each input's size without the batch axis
+Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element, or 0 for an element without a mark
 
 _POINTWISE = (Choice, Difference, Elementwise, Identity, Normalization, Product, Relu, Sum)
 _NEW_POSITIONS = (Pad, Crop, Upsample, Resize)
@@ -46,11 +46,11 @@ _BASE = 128  # bfloat16 holds integers up to 256
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The patches among a sequence of tokens.
+    """The grid of patches in a sequence of tokens.
 
     Attributes:
-        rows, columns: the size of the grid.
-        index: the token of each patch, row by row.
+        rows, columns: the grid size.
+        index: each patch's token index, row by row.
         count: the number of tokens, including class tokens and registers.
     """
 
@@ -60,7 +60,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Arrange (N, tokens, …) as (N, rows, columns, …), without the other tokens."""
+        """Arrange the patches' tokens (N, tokens, …) as (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]
@@ -75,9 +75,9 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return the grids of those values that are sequences of tokens.
+    """Return the token grid of each value that is a sequence of tokens.
 
-    The output of an attention layer has the grid of the sum that it goes to.
+    An attention layer's output has the grid of the sum that it is added to.
 
     Args:
         graph: the graph.
@@ -93,14 +93,14 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
 
 
 def known_sizes(graph: Graph) -> list[tuple[int, ...]] | None:
-    """Return the size of each input without the batch axis; None if one is free."""
+    """Return each input's size without the batch axis, or None if any size is unknown."""
     sizes = [tuple(n for n in value.shape[1:] if n is not None) for value in graph.inputs]
     is_known = all(len(size) == value.rank - 1 for size, value in zip(sizes, graph.inputs, strict=True))
     return sizes if is_known else None
 
 
 def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, int]:
-    """Return how many different patches each value holds; values that mix patches are left out.
+    """Count the distinct patches in each value, leaving out values that mix patches.
 
     Args:
         graph: the graph.
@@ -113,7 +113,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
 
 
 def _different(rows: np.ndarray, columns: np.ndarray) -> int:
-    """Count the different marks."""
+    """Count the distinct marks."""
     if rows.strides[-1] == 0:  # the channels of a projection share one mark
         rows, columns = rows[..., :1], columns[..., :1]
     pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)
@@ -121,7 +121,7 @@ def _different(rows: np.ndarray, columns: np.ndarray) -> int:
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
-    """Return the marks of these values and of those before them."""
+    """Return the marks of these values and of all values before them."""
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
         _follow(graph.before(values), marks, {}, from_image=True)
@@ -129,7 +129,7 @@ def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:
-    """Return the residual sum that a value goes to, or the value itself if there is none."""
+    """Return the residual sum that a value is added to, or the value itself if there is none."""
     behind = value
     while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
         behind = readers[0].outputs[0]
@@ -139,11 +139,11 @@ def _sum_behind(graph: Graph, value: Value) -> Value:
 
 
 def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:
-    """Return the numbers of the tokens that reach the outputs.
+    """Return the indices of the tokens that reach the outputs.
 
     Args:
         graph: the graph.
-        tokens: the value of the tokens, which all paths go through.
+        tokens: the value with the tokens, which all paths go through.
         count: the number of tokens.
         sizes: the size of each input.
     """
@@ -162,16 +162,16 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
 
 def _positions(size: Sequence[int]) -> Marks:
-    """Return the row and the column of each element of an image or map, from 1."""
+    """Return the row and column of each element in an image or map, counting from 1."""
     flat = (1, *size[:2], *[1] * (len(size) - 2))
     rows, columns = (np.broadcast_to(1.0 + part.reshape(flat), (1, *size)) for part in np.indices(size[:2]))
     return rows, columns
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
-    """Return the grid of tokens with these marks, (1, tokens, channels); None if they have none."""
+    """Return the token grid for marks (1, tokens, channels), or None if they form no grid."""
     if rows.shape[0] != 1:
-        return None  # windows lie along the batch axis
+        return None  # the batch axis contains windows
     is_marked = np.asarray(rows[0] > 0)
     is_patch = np.asarray(is_marked.all(axis=-1))
     if not is_patch.any() or np.any(is_marked.any(axis=-1) != is_patch):
@@ -186,13 +186,13 @@ def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
 
 
 def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value, tf.Tensor], *, from_image: bool) -> set[Value]:
-    """Send marks through steps as far as they can be told apart.
+    """Pass marks through steps until a step mixes them.
 
     Args:
-        steps: the steps, in order.
-        marks: the marks of some values; those of later ones are added.
-        known: tensors that moves may need for their sizes or constants, with a batch of one.
-        from_image: whether a convolution starts positions of its own. Otherwise it mixes tokens.
+        steps: the steps, in execution order.
+        marks: the initial marks. The marks of later values are added.
+        known: tensors that moves may need for sizes or constants, for a batch of one.
+        from_image: whether a convolution's output gets new positions. Otherwise it mixes tokens.
 
     Returns:
         The marked values that a step mixes.
@@ -201,7 +201,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     for step in steps:
         try:
             made = _made(step, marks, known, from_image)
-        except Exception:  # Code that does not run on these numbers does not move them either.
+        except Exception:  # A step that fails on marks does not just move them.
             made = None
         if made is None:
             mixed.update(value for value in step.inputs if value in marks)
@@ -211,7 +211,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
 
 
 def _made(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], from_image: bool) -> list[Marks | None] | None:
-    """Return the marks of a step's outputs, None for an unmarked one; None if it mixes them."""
+    """Return each output's marks (None if unmarked), or None if the step mixes the marks."""
     operation, marked = step.operation, [value for value in step.inputs if value in marks]
     if isinstance(operation, Constant) or not marked:
         if all(value in known or value in marks for value in step.inputs):
@@ -235,7 +235,7 @@ def _extends(operation: object) -> bool:
 
 
 def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], part: int) -> list[np.ndarray]:
-    """Move one of the two marks; constants that the step adds cancel out."""
+    """Move the rows or the columns of the marks. Constants that the step adds cancel out."""
 
     def through(scale: float) -> list[np.ndarray]:
         given = [_tensor(x, scale * marks[x][part]) if x in marks else known[x] for x in step.inputs]
@@ -245,7 +245,7 @@ def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor],
 
 
 def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None] | None:
-    """Return the marks behind a product along the last axis, whose elements must share one."""
+    """Return the marks after a product along the last axis, whose elements must share a mark."""
     if not from_image and any(np.ptp(part, axis=-1).any() for part in marks):
         return None
     rank = marks[0].ndim - 1
@@ -256,7 +256,7 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
-    """Return the marks behind an operation on each element: those of its inputs, if they agree."""
+    """Return the marks after an elementwise operation: its inputs' marks, if they agree."""
     largest = max(marks, key=lambda one: one[0].size)
     for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):

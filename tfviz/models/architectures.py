@@ -1,7 +1,7 @@
 """The networks that are available by name, with their input sizes and preprocessing.
 
-Names come from a table so that they can be listed and checked without importing TensorFlow. The
-tests compare every row with Keras.
+A table contains the names, so listing and checking them does not import TensorFlow. The tests
+compare every row with Keras.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tfviz.models import networks
 if TYPE_CHECKING:
     import keras
 
-# Module of keras.applications, preprocessing, {constructor: side of the square input in pixels}.
-# "none" means that the network scales its images itself.
+# Each row has a module of keras.applications, the preprocessing, and {constructor: side of the
+# square input in pixels}. "none" means that the network itself scales its images.
 _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("vgg16", "caffe", {"VGG16": 224}),
     ("vgg19", "caffe", {"VGG19": 224}),
@@ -47,11 +47,10 @@ class Architecture:
     """A network that is available by name.
 
     Attributes:
-        name: its name, such as "ResNet50".
-        module: its module in keras.applications, or "" if Keras has neither the network nor its
-            weights.
-        mode: the name of its preprocessing.
-        size: its default input size, (height, width) in pixels.
+        name: the network's name, such as "ResNet50".
+        module: its module in keras.applications, or "" if Keras does not have the network.
+        mode: the preprocessing's name.
+        size: the default input size, (height, width) in pixels.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Architecture:
             The network.
 
         Raises:
-            OptionError: the network cannot take images of this size.
+            OptionError: the network does not support this image size.
             Exception: Keras could not download the weights. The type depends on the cause.
         """
         size = size or self.size
@@ -86,9 +85,9 @@ class Architecture:
                 widths = networks.standard_widths(self.name) | {"predictions": classes}
                 return networks.build(self.name, widths, size)
             return self._construct(weights=None, classes=classes, input_shape=(*size, 3))
-        except ValueError as error:  # such images would shrink to nothing inside the network
+        except ValueError as error:  # the feature maps would shrink to nothing
             raise OptionError(
-                f"{self.name} cannot take images of {size[0]}x{size[1]} pixels. Keras reports: {error}"
+                f"{self.name} does not support images of {size[0]}x{size[1]} pixels. Keras reports: {error}"
             ) from error
 
     def _construct(self, **options: Any) -> keras.Model:
@@ -106,5 +105,5 @@ _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.val
 
 
 def find_architecture(name: str) -> Architecture | None:
-    """Return the network with this name, or None. Case, "-" and "_" are ignored."""
+    """Find a network by name, ignoring case, "-" and "_". Return None if there is none."""
     return _BY_KEY.get(name.lower().replace("-", "").replace("_", "").strip())

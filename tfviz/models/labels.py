@@ -1,6 +1,4 @@
-"""Class names. A class without a name is shown by its number, so missing labels are not
-an error.
-"""
+"""Class names. A class without a name is shown by its number, so labels are optional."""
 
 from __future__ import annotations
 
@@ -22,22 +20,22 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
 from tfviz.images.files import shown
 
-# keras.applications downloads the same file to the same path, and checks the same MD5 sum.
+# keras.applications downloads this file to the same path, and checks the same MD5 sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
 _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_IMAGENET_FILE}"
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
-_MAX_CLASSES = 1_000_000  # a stray number in a file must not fill the memory
+_MAX_CLASSES = 1_000_000  # prevents a wrong number in a file from exhausting memory
 _MAX_WORD_LENGTH = 40  # characters of a class name in a file name
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of a model's classes, in the order of its outputs. Unknown names are "".
+    """A model's class names, in output order. Unknown names are "".
 
     Attributes:
         names: the names.
-        wordnet_ids: ImageNet's ids, such as "n01440764"; () if unknown.
+        wordnet_ids: ImageNet's ids, such as "n01440764", or () if unknown.
     """
 
     names: tuple[str, ...] = ()
@@ -47,28 +45,28 @@ class Labels:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """Return the name of a class, or "class 281" if it has none."""
+        """Return a class's name, or "class 281" if it has none."""
         known = self.names[index] if 0 <= index < len(self.names) else ""
         return known or f"class {index}"
 
     def file_word(self, index: int) -> str:
-        """Return the first name of a class for use in a file name, or its number if it has none."""
+        """Return a class's first name in a form that is safe in file names, or its number."""
         word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
         return word[:_MAX_WORD_LENGTH] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
-        """Return the number of a class.
+        """Return the class number for a name or number.
 
         Args:
             name_or_number: 281, "281", "class 281", a name, or a WordNet id. Case, spaces and
                 underscores are ignored, and each part of a name such as "tabby, tabby cat" matches.
 
         Returns:
-            The number of the class.
+            The class number.
 
         Raises:
-            TargetError: no class has this name (the message suggests similar ones), or several have
-                it.
+            TargetError: no class or several classes have this name. If there is none, the message
+                suggests similar names.
         """
         if isinstance(name_or_number, int):
             return name_or_number
@@ -86,7 +84,7 @@ class Labels:
     def index_of_folder(self, folder: str) -> int | None:
         """Return the class that a folder such as `tabby/` is named after, or None.
 
-        A number counts only if it is the name of a class: `2024/` is no class.
+        A number such as `2024/` matches only if it is a class name.
         """
         if folder.strip().isdecimal() and folder not in self.names:
             return None
@@ -98,8 +96,8 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The names of the model's classes are not known. Pass the number, the names or a labels file "
-                "(class_names=... in Python, --labels on the command line)."
+                "The model's class names are unknown. Pass the number, the names or a labels file (class_names=... in Python, "
+                "--labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
 
@@ -116,18 +114,18 @@ LabelSource: TypeAlias = "Labels | Iterable[object] | Mapping[object, object] | 
 
 
 def labels_from(source: LabelSource) -> Labels:
-    """Create labels from what a user passes.
+    """Create labels from any supported source.
 
     Args:
-        source: a labels file (see `read_labels`), names in the order of the outputs, or None for no
-            names. Numbers are valid names, and None marks a missing one. A mapping goes from
-            numbers to names or, like the class_indices of a data generator, from names to numbers.
+        source: a labels file (see `read_labels`), names in output order, or None for no names.
+            Numbers are valid names, and None marks a missing name. A mapping goes from numbers to
+            names or, like a data generator's class_indices, from names to numbers.
 
     Returns:
         The labels.
 
     Raises:
-        LabelsError: the source is none of these.
+        LabelsError: the source has another form, or the file cannot be used.
     """
     if isinstance(source, Labels):
         return source
@@ -153,12 +151,12 @@ def _name(given: Any) -> str:
 
 
 def read_labels(path: str | Path) -> Labels:
-    """Read the labels in a file.
+    """Read labels from a file.
 
     A .json file contains a list of names, a list of {"id": 0, "name": "tench"}, Keras' {"0":
     ["n01440764", "tench"]}, {"0": "tench"}, a data generator's class_indices {"tench": 0}, or an
-    object with any of these under "labels". Any other file is UTF-8 text with one name per line;
-    the first line is class 0.
+    object with any of these under "labels". Any other file is UTF-8 text with one name per line,
+    starting with class 0.
 
     Args:
         path: the file to read.
@@ -167,7 +165,7 @@ def read_labels(path: str | Path) -> Labels:
         The labels.
 
     Raises:
-        LabelsError: the file has another format, or contains no names.
+        LabelsError: the file cannot be read, has another format, or contains no names.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -205,7 +203,7 @@ def _from_json(content: Any) -> tuple[str, ...]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """Return what an object has under "labels", unless that is the number of a class."""
+    """Return an object's "labels" value, unless that is a class number."""
     is_inside = isinstance(content, dict) and not isinstance(content.get("labels", 0), int)
     return content["labels"] if is_inside else content
 
@@ -223,7 +221,7 @@ def _from_entry(position: int, entry: Any) -> tuple[int, str]:
 
 
 def _wordnet_ids(content: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the WordNet ids in Keras' file, or under "wnid"; () if a class has none."""
+    """Return the WordNet ids in Keras' file or under "wnid", or () if any class has none."""
     content = _unwrapped(content)
     if isinstance(content, dict):
         found = {int(key): value[0] for key, value in content.items() if isinstance(value, list) and len(value) > 1}
@@ -248,10 +246,10 @@ def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
 
 @cache
 def imagenet_labels() -> Labels:
-    """Return the names of the 1000 ImageNet classes, from Keras' cache or by download.
+    """Return the 1000 ImageNet class names from Keras' cache or by download.
 
-    If neither works, the labels are empty. This never raises, and takes at most a few seconds: a
-    server that does not respond is tried only once per process.
+    If neither works, the labels are empty. This function never raises and returns within seconds,
+    because it tries an unresponsive server only once per process.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:
@@ -260,16 +258,16 @@ def imagenet_labels() -> Labels:
         content = _fetch()
     if content is None or hashlib.md5(content, usedforsecurity=False).hexdigest() != _IMAGENET_MD5:
         return Labels()
-    with suppress(OutputError):  # they can still be returned
+    with suppress(OutputError):  # the names are valid even if they cannot be cached
         write_atomically(path, content)
     names = _from_json(json.loads(content))
     return Labels(names, _wordnet_ids(json.loads(content), names))
 
 
 def _fetch() -> bytes | None:
-    """Download the file, or return None.
+    """Download the file, or return None if that fails.
 
-    The download runs in a thread, because no timeout covers the DNS lookup.
+    The download runs in a thread, because `urlopen`'s timeout does not cover the DNS lookup.
     """
     fetched: list[bytes] = []
 

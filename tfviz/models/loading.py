@@ -1,7 +1,7 @@
 """Load models by name or from a file, and look up their preprocessing and labels.
 
-A keras.Model stores neither its preprocessing nor its class names. Both are kept here in a weak
-dictionary keyed by the model: the model itself is not changed, and the entry disappears with it.
+A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a weak
+dictionary keyed by the model, so the model is not changed, and its entry disappears with it.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def load_model(
     labels: Labels | Sequence[str] | str | Path | None = None,
     size: Size | None = None,
 ) -> keras.Model:
-    """Load a network by name or from a file, and note its preprocessing and labels.
+    """Load a network by name or from a file, and remember its preprocessing and labels.
 
-    `preprocessing_of` and `labels_of` return them afterwards.
+    Afterward, `preprocessing_of` and `labels_of` return these.
 
     Args:
         name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"),
@@ -83,14 +83,14 @@ def load_model(
         weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
             which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
             VGG16, VGG19 (each with or without batch normalization) or ResNet50 as .safetensors,
-            .pth, .pt or .pth.tar (needs PyTorch); or vgg16.npy and vgg19.npy of TensorFlow 1. For a
+            .pth, .pt or .pth.tar (needs PyTorch); or TensorFlow 1's vgg16.npy and vgg19.npy. For a
             model file, a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
-            means the network's own, or that of the tool the weights come from. A model file has
-            none, so its images are fed as RGB in 0-255.
+            means the network's default, or the default of the tool that the weights come from. A
+            model file has no default, so its images are fed as RGB in 0-255.
         labels: a labels file, or the names. None means ImageNet's names for a network by name with
             trained weights and 1000 classes.
-        size: (height, width) of the images in pixels, for a network that takes more than one size.
+        size: (height, width) of the images in pixels, for a network that supports several sizes.
 
     Returns:
         The model.
@@ -125,18 +125,17 @@ def load_model(
 
 
 def preprocessing_of(model: keras.Model) -> Preprocessing:
-    """Return a model's preprocessing, or "none" (RGB in 0-255) at the model's size if it is
-    unknown.
+    """Return a model's preprocessing.
 
     Args:
-        model: the model. Only `load_model` can note its preprocessing.
+        model: the model. Its preprocessing is known only if `load_model` loaded it.
 
     Returns:
-        The preprocessing.
+        The preprocessing. If it is unknown, "none" (RGB in 0-255) at the model's input size.
 
     Raises:
-        UnsupportedModelError: the model does not take exactly one image.
-        OptionError: the model takes a number of channels that images do not have.
+        UnsupportedModelError: the model does not have exactly one input, an image.
+        OptionError: the model's number of channels does not fit image files.
     """
     known = _notes.get(model, _ModelNotes()).preprocessing
     return known or named("none", *_image_input(model))
@@ -148,7 +147,7 @@ def is_preprocessing_known(model: keras.Model) -> bool:
 
 
 def labels_of(model: keras.Model) -> Labels:
-    """Return the names of a model's classes, if they are known.
+    """Return a model's class names, if they are known.
 
     This may download ImageNet's names, which takes a few seconds at most.
 
@@ -156,7 +155,7 @@ def labels_of(model: keras.Model) -> Labels:
         model: the model.
 
     Returns:
-        The labels, empty if they are not known.
+        The labels. They are empty if unknown.
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
@@ -172,24 +171,24 @@ def _is_imagenet_application(model: keras.Model) -> bool:
     return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
 
 
-# A model's name may be longer, "mobilenetv2_1.00_224", or shorter, "NASNet".
+# A model's name may be longer, as in "mobilenetv2_1.00_224", or shorter, as in "NASNet".
 _APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))
 _MIN_NAME_LENGTH = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """Load image files, and folders of them, preprocessed for a model.
+    """Load image files and folders, preprocessed for a model.
 
-    If the model's preprocessing is not known, a warning is issued, once per model.
+    If the model's preprocessing is unknown, a warning is issued once per model.
 
     Args:
         paths: image files, and folders that are searched recursively, in sorted order.
         for_: a model, or a Preprocessing.
 
     Returns:
-        float32 (N, height, width, channels): an array that also carries the RGB images it was made
-        from in `.pictures`, uint8 (N, height, width, 3). `overlay`, `plot` and `SnapshotCallback`
-        draw on those.
+        A float32 array (N, height, width, channels). Its attribute `pictures` contains the RGB
+        images before preprocessing, uint8 (N, height, width, 3). `overlay`, `plot` and
+        `SnapshotCallback` draw on them.
 
     Raises:
         ImageError: a file cannot be used, or the images differ in size and `for_` sets none.
@@ -207,21 +206,21 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         if tensors[-1].shape != tensors[0].shape:
             sizes = f"{shown(files[0])} is {tensors[0].shape[:2]}, {shown(file)} is {tensors[-1].shape[:2]}"
             raise ImageError(
-                f"All images of a batch must have the same size (height, width). Received: {sizes}. Pass a size to resize them "
-                "to."
+                f"All images in a batch must have the same size (height, width). Received: {sizes}. Pass a Preprocessing with "
+                "a size."
             )
     return loaded(np.stack(tensors), np.stack(pictures))
 
 
 def preprocessing_for_files(model: keras.Model) -> Preprocessing:
-    """Return `preprocessing_of(model)`, and warn, once per model, if it is not known."""
+    """Return `preprocessing_of(model)`. If it is unknown, warn once per model."""
     preprocessing = preprocessing_of(model)
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
         warn(
-            f"No preprocessing is known for the model '{model.name}'; images are fed as RGB in 0-255. If it expects "
+            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If it expects "
             'other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
-            'tfviz.images.Preprocessing to load_images in place of the model. If 0-255 is right, pass "none".'
+            'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is right, pass "none".'
         )
     return preprocessing
 
@@ -236,7 +235,7 @@ def _files_at(path: Path) -> list[Path]:
 def _build(
     architecture: Architecture, weights: str | Path | None, size: Size | None
 ) -> tuple[keras.Model, str | Preprocessing]:
-    """Return the network, and the preprocessing that its weights need."""
+    """Build the network, and return it with the preprocessing that its weights need."""
     if weights is not None and str(weights).endswith(FOREIGN_EXTENSIONS):
         return load_foreign(architecture.name, weights, size)
     return _build_with_keras_weights(architecture, weights, size), architecture.mode
@@ -248,7 +247,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
     require_file(weights, (*WEIGHTS_EXTENSIONS, *FOREIGN_EXTENSIONS))
-    # Report a bad file before spending seconds on the network.
+    # Building the network takes seconds, so a bad file is reported first.
     with open_hdf5(weights):
         pass
     model = architecture.build(size=size)
@@ -277,8 +276,8 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if [weight.shape for weight in resized.weights] != [weight.shape for weight in model.weights]:
         own = "x".join(map(str, architecture.size))
         raise OptionError(
-            f"{architecture.name} with ImageNet weights takes only images of {own} pixels, because its first dense layer "
-            "depends on the size. Leave `size` out."
+            f"{architecture.name} with ImageNet weights supports only images of {own} pixels, because its first dense layer "
+            "depends on the size. Omit `size`."
         )
     resized.set_weights(model.get_weights())
     return resized
@@ -305,7 +304,7 @@ _WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as 
 
 def _open(path: Path) -> keras.Model:
     try:
-        # Raises a clear error for a file of another kind, or a truncated one.
+        # This raises a clear error if the file is truncated or has another format.
         with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
                 raise WeightsError(f"{shown(path)} contains weights but no network. {_WEIGHTS_ADVICE}")
@@ -321,7 +320,7 @@ def _open(path: Path) -> keras.Model:
         raise UnsupportedModelError(f"{shown(path)} cannot be opened. {error}") from error
     except TfvizError:
         raise
-    except OSError as error:  # HDF5 raises no other
+    except OSError as error:  # HDF5 raises only this
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
@@ -332,7 +331,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first error in a chain, such as Keras' "Could not locate class 'Scale'"."""
+    """Return the message of a chain's first error, such as "Could not locate class 'Scale'"."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]
@@ -343,14 +342,14 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
         return None
     own, channels = _image_input(model)
     if size and own not in (None, size):
-        raise OptionError(f"The model takes only images of {own} (height, width). Received: size={size}. Leave `size` out.")
+        raise OptionError(f"The model supports only images of {own} (height, width). Received: size={size}. Omit `size`.")
     if not isinstance(given, Preprocessing):
         given = preprocessing_from(given or "none", own, channels)
     return (replace(given, size=size) if size else given).for_input(own, channels)
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the image size that the model takes (None means any) and its number of channels."""
+    """Return the model's image size (None means any) and its number of channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"

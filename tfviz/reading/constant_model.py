@@ -1,4 +1,4 @@
-"""A model whose weights are constants, as frozen explainers read it."""
+"""A model with constant weights, for frozen explainers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tfviz.variable_copies import VariableCopies
 
 
 class ConstantModel(ReadModel):
-    """The graph of a model with the weights that it has now.
+    """A model's graph with the model's current weights as constants.
 
     Args:
         live: the model as it was read.
         keep: values whose meaning must not change, because a method explains them.
-        dtype: the dtype to compute in. None means that of each layer.
-        fold: whether to fold BatchNormalizations, which changes the rounding.
+        dtype: the dtype to compute in. None means each layer's own dtype.
+        fold: whether to fold BatchNormalizations. This changes rounding errors.
 
     Attributes:
         form: `dtype` and `fold`.
@@ -47,7 +47,7 @@ class ConstantModel(ReadModel):
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:
-        """Return True: changes to the model have no effect."""
+        """Return True, because later changes to the model have no effect."""
         return True
 
     @contextmanager
@@ -59,6 +59,6 @@ class ConstantModel(ReadModel):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block, explainers that are created on the model read this graph."""
+        """Make explainers created for the model within the block use this graph."""
         with in_place_of_model(self):
             yield

@@ -19,14 +19,14 @@ from tfviz.reading.trace import Trace
 
 
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
-    """Return whether a trace gives what the function gives, or True if sizes are free."""
+    """Return whether a trace reproduces the function's results, or True if any size is unknown."""
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
     try:
         return _compute_alike(trace, function, symbols, batch=2)
     except Exception:
-        # Attention within masked windows needs a multiple of the number of windows.
+        # Attention with masked windows needs a batch size that is a multiple of the window count.
         batch = math.lcm(2, *(symbol.shape[0] or 1 for symbol in symbols if symbol.shape))
         if batch == 2:
             raise
@@ -46,14 +46,14 @@ def _compute_alike(trace: Trace, function: Callable[..., object], symbols: Seque
 
 
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
-    """Raise if a traced graph and its model give different outputs for the first image.
+    """Raise if a traced graph and its model return different outputs for the first image.
 
     A graph that Keras recorded is exact. Traced code may differ, because it can branch in Python on
-    values that are only known at run time. Models that draw random numbers, or that cannot run
-    these images, are skipped.
+    values that are only known at run time. The check is skipped for models that draw random numbers
+    or cannot run these images.
 
     Args:
-        graph: the whole graph of a model, with its outputs unchanged.
+        graph: a model's graph, with all outputs unchanged.
         images: one tensor per input.
 
     Raises:
@@ -64,10 +64,10 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
     with keras_internals.untouched(graph.model):
         try:
             expected, repeated = _outputs_of(graph, one), _outputs_of(graph, one)
-        except Exception:  # Errors in the user's code are reported when the explainer compiles it.
+        except Exception:  # Compiling the explainer reports errors in the user's code.
             return
         if not _are_near(repeated, expected):
-            return  # it draws random numbers
+            return  # the model draws random numbers
         try:
             values = run(inputs_of(graph, one), graph.before(graph.outputs))
         except Exception as error:  # A shape mismatch raised by Keras or TensorFlow.
@@ -77,13 +77,13 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes, in the model's batch size or a batch of one."""
+    """Return noise images of these sizes, with the model's batch size or a batch size of one."""
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Return normal noise for each (shape, dtype), without touching the user's generators."""
+    """Draw normal noise for each (shape, dtype), without using the global random generators."""
     random = np.random.default_rng(0)
     return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 
@@ -95,8 +95,8 @@ def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
-        f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on free sizes, or on other values that "
-        "are only known at run time. Give the model a fixed image size, keras.Input((224, 224, 3)), or use "
+        f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on unknown sizes, or on other values that "
+        "are only known at run time. Build the model with a fixed image size, keras.Input((224, 224, 3)), or use "
         "keras.ops.shape(x) in that layer."
     )
 

@@ -1,7 +1,7 @@
-"""The Keras layer translator: one row of TABLE per layer class.
+"""Translate Keras layers, with one row in TABLE per layer class.
 
-A row turns a layer into typed operations (see `graph.operations`). Layers with a kernel become a
-chain: the linear map, a second one for a separable convolution, then the fused activation.
+A row turns a layer into typed operations (see `graph.operations`). A layer with a kernel becomes a
+chain: the linear map (two for a separable convolution), then the fused activation.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# Keras layer classes have attributes that their common type, keras.Layer, does not have.
+# The base class keras.Layer does not declare the attributes of its subclasses.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
 
-_LAST = "channels_last"  # explicit, because keras.json may set another default
+_LAST = "channels_last"  # explicit, because keras.json can set a different default
 
 # --- linear maps ----------------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ def _dense(layer: Layer) -> list[Stage]:
     linear = _linear(layer, lambda x, kernel: ops.matmul(x, kernel), "kernel", _scale_last)
     if not layer.quantization_mode:
         return [_forward(layer, linear)]
-    # An int8 layer computes with integers. The dequantized kernel stands for what they encode.
+    # An int8 layer computes with integers. Rules use the dequantized kernel instead.
     return [Stage(replace(linear, read_kernel=lambda dtype: _dequantized(layer, dtype)), _quantized(layer))]
 
 
@@ -68,7 +68,7 @@ def _dequantized(layer: Layer, dtype: str) -> tf.Tensor:
 
 def _quantized(layer: Layer) -> Compute:
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        # The same layer without its activation. Copying a Keras layer would copy its weights.
+        # `bare` is the layer without its activation. Copying a Keras layer would copy its weights.
         bare = object.__new__(type(layer))
         bare.__dict__.update(layer.__dict__, activation=None)
         return [bare.quantized_call(ops.cast(tensors[0], layer.compute_dtype))]
@@ -104,13 +104,13 @@ def _convolution(layer: Layer) -> list[Stage]:
 
 
 def _is_depthwise(layer: Layer, kernel: tf.Tensor) -> bool:
-    """Return whether a 2D convolution is really depthwise, as in ConvNeXt.
+    """Return whether a grouped 2D convolution can run as a depthwise one, as in ConvNeXt.
 
-    TensorFlow has no grouped convolution on the CPU, and the one that Keras compiles instead is
+    TensorFlow has no grouped convolution on the CPU, and the replacement that Keras compiles is
     many times slower.
     """
     has_one_channel_groups = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
-    # The limits of TensorFlow's depthwise convolution.
+    # TensorFlow's depthwise convolution supports only these strides and dilations.
     return has_one_channel_groups and len(set(layer.strides)) == 1 and 1 in (max(layer.strides), max(layer.dilation_rate))
 
 
@@ -176,7 +176,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """Run a linear map as the layer does: in its compute dtype, with its bias."""
+    """Create the stage that runs a linear map as the layer does, in its dtype and with its bias."""
 
     def read_bias(dtype: str) -> tf.Tensor | None:
         return ops.cast(layer.bias, dtype) if has_bias and layer.bias is not None else None
@@ -254,7 +254,7 @@ def _of(cls: type[Operation]) -> Row:
 
 
 def _pairs(amounts: Any) -> tuple[tuple[int, int], ...]:
-    """Return (before, after) per axis from the ways in which Keras stores padding or cropping."""
+    """Convert any form in which Keras stores padding or cropping to (before, after) per axis."""
     one_axis = not isinstance(amounts[0], (tuple, list))
     return (tuple(amounts),) if one_axis else tuple(map(tuple, amounts))
 
@@ -287,7 +287,7 @@ def _softmax(layer: Layer) -> Operation:
 
 
 def _scaled_sum(layer: Layer) -> list[Stage]:
-    """x + scale · y, with which InceptionResNetV2 adds a scaled branch to its shortcut."""
+    """Translate x + scale · y, the scaled residual connection of InceptionResNetV2."""
     scale = Elementwise(name=_name(layer), function="scale", is_affine=True)
     return [
         Stage(scale, lambda tensors: [tensors[0] * layer.scale], reads=(1,)),
@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping those that this version of Keras does not have."""
+    """Map the named classes to a row, skipping classes that this Keras version does not have."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -323,7 +323,7 @@ TABLE: dict[type, Row] = {
     **_rows(_of(Normalization), "LayerNormalization GroupNormalization UnitNormalization RMSNormalization"),
     layers.Rescaling: _rescaling,
     layers.Normalization: _affine,
-    # Only layers that do nothing at inference. Solarization and RandomCrop, for example, do.
+    # These layers do nothing at inference. Solarization and RandomCrop are missing because they do.
     **_rows(_of(Identity), "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"),
     **_rows(_of(Identity), "GaussianDropout GaussianNoise ActivityRegularization Masking RandomBrightness"),
     **_rows(_of(Identity), "RandomColorDegeneration RandomColorJitter RandomContrast RandomErasing RandomElasticTransform"),
@@ -340,20 +340,20 @@ TABLE: dict[type, Row] = {
     **_rows(_up_sampling, "UpSampling1D UpSampling2D UpSampling3D"),
 }
 
-# Layers in keras.applications that Keras does not export.
+# These layers in keras.applications are not exported by Keras.
 _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Identity), "CustomScaleLayer": _scaled_sum}
 
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # what subclasses override to change the computation
+_COMPUTING = ("call", "convolution_op")  # subclasses override these to change the computation
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return the typed operations of a layer, without its fused activation, or None if unknown.
+    """Return a layer's typed operations without its fused activation, or None if unknown.
 
-    A subclass with its own `call` or convolution is unknown, and so is a quantized layer other than
-    an int8 Dense.
+    A subclass that overrides `call` or the convolution is unknown. So is a quantized layer other
+    than an int8 Dense.
     """
     for cls in type(layer).__mro__:
         row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
@@ -391,13 +391,13 @@ def is_attention(layer: keras.Operation) -> bool:
 
 
 def may_be_masked(model: keras.Model) -> bool:
-    """Return whether a layer of a model makes a mask, which Keras attention reads."""
+    """Return whether any of a model's layers creates a mask, which Keras attention would read."""
     parts = keras_internals.layers_of(model)
     return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:
-    """Return whether each position of a layer depends on all others."""
+    """Return whether each output position of a layer may depend on all input positions."""
     return isinstance(layer, (*_ATTENTION, *_RECURRENT))
 
 
@@ -412,7 +412,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a built-in layer is opaque unless Keras can trace it, such as an RNN."""
+    """Return whether a layer is a built-in layer, such as an RNN, that only Keras can trace."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 

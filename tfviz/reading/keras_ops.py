@@ -1,7 +1,7 @@
-"""The translator of `keras.ops` and activation functions: one row of TABLE per operation.
+"""Translate `keras.ops` and activation functions, with one row in TABLE per operation.
 
-Keras records each call of `keras.ops`, and `+` or `x[...]` on symbolic tensors, as an operation of
-a private class. The class name is the name of the operation.
+Keras records each call of `keras.ops`, and `+` or `x[...]` on symbolic tensors, as an instance of a
+private operation class. The class name is the operation's name.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
 def activation(name: str, function: str, sign: int = 1) -> Elementwise:
     """Describe an activation function, given by its name in Keras or TensorFlow."""
     described = elementwise(name, function, sign)
-    # These mix the elements of a pixel.
+    # These functions mix a pixel's channels.
     mixes_channels = described.function in ("softmax", "logsoftmax", "sparsemax")
     return described if mixes_channels else replace(described, is_activation=True)
 
@@ -94,7 +94,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """An operation of one tensor with numbers, or of several tensors."""
+    """Create the row for arithmetic on one tensor and numbers, or on several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -107,43 +107,43 @@ def _is_negative(numbers: list[Any]) -> bool:
 
 
 def affine(name: str, sign: int = 1) -> Elementwise:
-    """a·x + b."""
+    """Describe a·x + b."""
     return Elementwise(name=name, function=name.lower(), sign=sign, is_affine=True)
 
 
 def add_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x + c. `numbers` holds the operands, with None for the tensor."""
+    """Describe x + c. `numbers` contains the operands, with None for the tensor."""
     return affine(name)
 
 
 def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x − c, or c − x, which negates."""
+    """Describe x − c, or c − x, which negates x."""
     return affine(name, 1 if numbers[0] is None else -1)
 
 
 def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
-    """c · x."""
+    """Describe c · x."""
     return affine(name, -1 if _is_negative(numbers) else 1)
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x / c. The sign of c / x is not known."""
+    """Describe x / c, or c / x, whose sign is unknown."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 
 def power_numbers(name: str, numbers: list[Any]) -> Operation:
-    """x ** n with nonnegative n. The sign of other powers is not known."""
+    """Describe x ** n. The sign is unknown unless n is nonnegative."""
     is_power = numbers[0] is None and not _is_negative(numbers)
     return elementwise(name, name.lower(), sign=1 if is_power else 0)
 
 
 def several(cls: type[Operation]) -> Callable[[str], Operation]:
-    """An operation of several tensors."""
+    """Return a function that describes an operation on several tensors."""
     return lambda name: cls(name=name)
 
 
 def mixed(name: str) -> Operation:
-    """A function of several tensors about which nothing is known."""
+    """Describe an elementwise function of several tensors whose sign is unknown."""
     return elementwise(name, name.lower(), sign=0)
 
 
@@ -201,7 +201,7 @@ def _moveaxis(call: Call) -> Operation:
 
 
 def _runs_functions(call: Call) -> Operation:
-    return Opaque(name=_name(call), reason="runs functions of the user", runs_functions=True)
+    return Opaque(name=_name(call), reason="runs user functions", runs_functions=True)
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
@@ -248,7 +248,7 @@ TABLE: dict[str, Row] = {
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
 }
 
-# The operations that handwritten ReLUs consist of (see `relu_patterns`).
+# Handwritten ReLUs consist of these operations (see `relu_patterns`).
 PRIMITIVES = {
     "Maximum": Primitive.MAXIMUM,
     "Minimum": Primitive.MINIMUM,
@@ -272,14 +272,14 @@ def operation_of(call: Call) -> Operation:
 
 
 def is_attention(operation: keras.Operation) -> bool:
-    """Return whether an operation is `ops.dot_product_attention`, whose code TensorFlow traces."""
+    """Return whether an operation is `ops.dot_product_attention`, which TensorFlow traces."""
     return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
 
 
 def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
     """Return the function that a `DotProductAttention` computes, without flash attention.
 
-    Flash attention gives the same result but never computes the probabilities, and TensorFlow
+    Flash attention has the same result, but it never computes the probabilities, and TensorFlow
     does not support it.
     """
     cap = getattr(operation, "attn_logits_soft_cap", None)
@@ -288,7 +288,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return a call's primitive in the patterns of handwritten ReLUs, and its operands."""
+    """Return the primitive that a call is in handwritten ReLUs, or None, and its operands."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -300,7 +300,7 @@ def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
 
 
 def numbers_of(call: Call) -> list[Any]:
-    """Return the operands of arithmetic: None for a tensor, 1 for weights, which may change."""
+    """Return a call's operands, with None for a tensor and 1 for weights, which may change."""
     operands = tree.flatten((call.arguments.args, call.arguments.kwargs))
     return [None if isinstance(x, keras.KerasTensor) else 1 if isinstance(x, keras.Variable) else x for x in operands]
 
@@ -314,7 +314,7 @@ def is_linear(function: Callable[..., Any] | None) -> bool:
 
 
 def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
-    """Describe an activation function or a layer used as one. Return None for a user's function.
+    """Describe an activation function or activation layer. Return None for a user's function.
 
     Args:
         function: the function or layer.
@@ -338,7 +338,7 @@ def operation_of_function(function: Callable[..., Any], name: str) -> Operation 
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return the name of an activation function: "relu", "softmax" …, or a layer's class name."""
+    """Return an activation function's name, such as "relu", or an activation layer's class name."""
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)

@@ -1,4 +1,4 @@
-"""The first tracer: run code on Keras' symbolic tensors, which record their operations."""
+"""The first tracer, which runs code on Keras' symbolic tensors and records their operations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tfviz.reading.trace import Call, NotReadable, Trace, trace_of_graph
 def traced(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
 ) -> Trace | NotReadable:
-    """Trace what a layer does in `call`.
+    """Trace the operations of a layer's `call`, or of a function.
 
-    Tracing fails if the code uses functions other than Keras' own, such as `tf.nn.relu`, or reads
+    Tracing fails if the code uses functions from outside Keras, such as `tf.nn.relu`, or reads
     weights in a way that would freeze their current values.
 
     Args:
@@ -31,11 +31,11 @@ def traced(
         The trace, or the reason why there is none.
     """
     if layer is not None and keras_internals.owns_variables(layer):
-        return NotReadable("owns weights, and its code may read them in any way")
+        return NotReadable("owns weights that its code may read in any way")
     try:
         trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
     except Exception as error:
-        # The user's code runs on inputs it was not written for, and may raise anything.
+        # The user's code was not written for symbolic tensors, so it may raise any exception.
         return NotReadable("cannot be called on Keras' symbolic tensors", error)
     own = {id(one) for one in keras_internals.layers_of(layer)}
     if any(_holds_values(call) for call in trace.calls):
@@ -56,9 +56,9 @@ _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
 def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
-    A free batch size in a reshape can be inferred from the other sizes, so it is set to -1. The
-    operation belongs to the trace. A layer may have been created within the call, from such sizes;
-    `own` holds the ids of the layers that were not.
+    In a reshape, an unknown batch size can be inferred from the other sizes, so it is set to -1.
+    This changes only the trace's operation. The code may also create layers from such sizes. `own`
+    contains the ids of all other layers.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

@@ -21,16 +21,16 @@ from tfviz.reading.stages import Compute
 
 @dataclass(frozen=True, eq=False)
 class TracedContents:
-    """The contents of a user's layer or function, found by tracing.
+    """The contents of a user's layer or function, determined by tracing.
 
-    Untraceable code may contain anything.
+    Code that cannot be traced is assumed to contain a ReLU.
 
     Attributes:
-        layer: the layer, or None for anything else that runs user functions.
+        layer: the layer, or None for another operation that runs user functions.
         compute: runs the layer or function.
-        specs: the tensors that it takes.
-        is_pointwise: whether it is known to be pixelwise, like an activation function.
-        always_mixes_pixels: whether it is known to mix pixels, like attention.
+        specs: the specs of its input tensors.
+        is_pointwise: whether the operation is certainly pixelwise, like an activation function.
+        always_mixes_pixels: whether the operation certainly mixes pixels, like attention.
     """
 
     layer: keras.Layer | None
@@ -43,16 +43,16 @@ class TracedContents:
     def of(
         cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
     ) -> TracedContents:
-        """Describe what `compute` runs on these values."""
+        """Describe the contents of `compute`, called with these values."""
         specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
         return cls(layer, compute, specs, is_pointwise)
 
     @cached_property
     def may_hide_relu(self) -> bool:
-        """Whether a ReLU is, or could be, inside.
+        """Whether the operation contains, or could contain, a ReLU.
 
-        Built-in layers are checked by their parts: an LSTM contains a ReLU only if one was
-        requested.
+        Built-in layers are checked by their parts, because an LSTM, for example, contains a ReLU
+        only if the user chose one.
         """
         parts = keras_internals.layers_of(self.layer)
         if any(map(_is_relu, parts)):
@@ -62,7 +62,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels, or False if that is not known."""
+        """Whether an output pixel depends on other pixels, or False if this is unknown."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:
@@ -71,16 +71,16 @@ class TracedContents:
 
     @cached_property
     def last_operation(self) -> Elementwise | None:
-        """The operation that computes the first output, as an elementwise function, if known."""
+        """The elementwise function that computes the first output, or None if unknown."""
         return None if self._function is None else tensorflow_ops.last_operation(self._function)
 
     @cached_property
     def _function(self) -> Any:
-        """The concrete function, or None if its code cannot run on symbolic tensors."""
+        """The concrete function, or None if the code cannot run on symbolic tensors."""
         try:
             with keras_internals.untouched(self.layer):
                 return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)
-        except Exception:  # User code may raise anything. Only details of a warning get lost.
+        except Exception:  # User code may raise any exception. Only a warning's details are lost.
             return None
 
 

@@ -1,4 +1,4 @@
-"""A model's graph, read once and shared by all its explainers."""
+"""Read a model's graph once and share it among all explainers of the model."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tfviz.reading.fidelity import noise_for, require_faithful
 from tfviz.reading.reader import graph_of, graph_of_anything
 
 Model: TypeAlias = keras.Model | Callable[[tf.Tensor], tf.Tensor]
-Sizes = tuple[tuple[int | None, ...], ...]  # of each input, without the batch axis
+Sizes = tuple[tuple[int | None, ...], ...]  # each input's size without the batch axis
 
 
 class ReadModel:
-    """The graph of a model, with and without its final activation, and its validity.
+    """A model's graph, with and without its final activation.
 
-    Use `read_model`, which reads each model once.
+    To create one, use `read_model`, which reads each model only once.
 
     Attributes:
         model: the model.
-        graph: its graph, with all outputs unchanged.
+        graph: the model's graph, with all outputs unchanged.
     """
 
     def __init__(self, model: Model, graph: Graph) -> None:
@@ -40,13 +40,13 @@ class ReadModel:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether the whole model is one opaque step."""
+        """Whether the entire model is one opaque step."""
         return any(step.layer is self.model for step in self.graph.steps)
 
     def is_current(self) -> bool:
         """Return whether the layers are unchanged since the model was read.
 
-        `quantize()`, `enable_lora()`, another activation, `pop()` and `add()` change them.
+        `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change them.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))
@@ -56,17 +56,17 @@ class ReadModel:
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
-        """Return the graph whose outputs are the score, sharing its values with `graph`.
+        """Return the graph whose outputs are the score. It shares its values with `graph`.
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain. None means all of them.
+            output: the output to explain. None means all outputs.
         """
         return scored(self.with_output(output), score)
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        """Run steps of the graph within the block, without side effects on the model."""
+        """Prevent side effects on the model while the graph's steps run within the block."""
         with keras_internals.untouched(self.model):
             yield
 
@@ -74,12 +74,11 @@ class ReadModel:
         """Compare a traced graph with its model, once per image size.
 
         Args:
-            images: the images. Noise replaces them if they are symbolic, inside a function that is
-                being traced.
+            images: the images. Inside a function that is being traced, noise replaces them.
             sizes: the size of each input.
 
         Raises:
-            UnsupportedModelError: the outputs of the graph and the model differ.
+            UnsupportedModelError: the graph's outputs differ from the model's.
         """
         if not self.graph.is_traced or sizes in self._faithful_for or any(None in size for size in sizes):
             return
@@ -95,7 +94,7 @@ _in_place: ContextVar[ReadModel | None] = ContextVar("read_in_place", default=No
 
 @contextmanager
 def in_place_of_model(read: ReadModel) -> Iterator[None]:
-    """Within the block, `read_model` returns `read` for its model."""
+    """Make `read_model` return `read` for its model within the block."""
     token = _in_place.set(read)
     try:
         yield
@@ -106,11 +105,11 @@ def in_place_of_model(read: ReadModel) -> Iterator[None]:
 def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     """Read a model, or return the cached result if the model has not changed.
 
-    The cache holds weak references. Entries live as long as some explainer uses them.
+    The cache holds weak references. An entry lives as long as any explainer uses it.
 
     Args:
         model: a built keras.Model or, with `accept_opaque`, any function of images.
-        accept_opaque: whether an untraceable model becomes a graph of one opaque step.
+        accept_opaque: whether a model that cannot be traced becomes a graph of one opaque step.
 
     Raises:
         UnsupportedModelError: the model cannot be read.
@@ -124,7 +123,7 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
         known = ReadModel(model, graph_of_anything(model) if accept_opaque else graph_of(model))
         _known[id(model)] = known
     if not accept_opaque and known.is_opaque:
-        graph_of(model)  # raises the reason
+        graph_of(model)  # raises an error with the reason
     return known
 
 
@@ -132,7 +131,7 @@ def _require_tensorflow(model: Model) -> None:
     """Raise for another Keras backend, disabled eager execution, or a Keras 2 model."""
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError(
-            f"tfviz needs Keras on the TensorFlow backend, but Keras runs on {keras.backend.backend()}. Set the environment "
+            f"tfviz needs Keras with the TensorFlow backend, but the backend is {keras.backend.backend()}. Set the environment "
             "variable KERAS_BACKEND=tensorflow before importing keras, and load the model again. The model file needs no "
             "conversion."
         )

@@ -1,7 +1,7 @@
 """Turn a trace into a flat graph.
 
-Nested models are flattened, each call of a shared layer becomes a step of its own, and fused
-activations are split off.
+Nested models are flattened, each call of a shared layer becomes a separate step, and fused
+activations become steps too.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, re
 
 
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
-    """Read a model, nested to any depth, into a flat graph. The model is not changed.
+    """Read a model, nested to any depth, into a flat graph, without changing the model.
 
-    Functional and Sequential models contain their graph. A subclassed model is called on symbolic
-    tensors, of Keras if possible and otherwise of TensorFlow.
+    Functional and Sequential models contain their graph. A subclassed model is traced with Keras'
+    symbolic tensors if possible, and with TensorFlow's otherwise.
 
     Args:
         model: a built keras.Model.
-        by_tensorflow: whether to open layers that only TensorFlow can trace. The values inside them
-            are not Keras symbolic tensors, so no model can branch off there.
+        by_tensorflow: whether to open layers that only TensorFlow can trace. The values inside such
+            layers are not Keras symbolic tensors, so a new Keras model cannot start from them.
 
     Raises:
         UnsupportedModelError: the layers cannot be traced, the model is not built, or it uses
@@ -58,7 +58,7 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
     """Read a model. If its layers cannot be traced, the graph has one opaque step.
 
-    This serves methods that only need the gradient of the outputs with respect to the images.
+    One opaque step is enough for methods that only need the input gradient.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -85,13 +85,13 @@ def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
     kind = f"The {type(model).__name__} model '{model.name}'"
     if not model.built:
         return UnsupportedModelError(
-            f"{kind} has never been called, so its input shape is not known. Call it once on an image, or start a Sequential "
+            f"{kind} has never been called, so its input shape is unknown. Call it once on an image, or start a Sequential "
             "model with keras.Input(shape)."
         )
     if symbolic_images(model) is None:
         return UnsupportedModelError(
-            f"{kind} has an unknown input shape. Set it with model.build((None, height, width, channels)). The weights stay "
-            "unchanged."
+            f"{kind} has an unknown input shape. Set it with model.build((None, height, width, channels)). This does not "
+            "change the weights."
         )
     cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
     return UnsupportedModelError(
@@ -116,7 +116,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # unpacked by Keras as well
+        graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
     return with_attention(with_carriers(graph))
 
 
@@ -125,13 +125,13 @@ def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) 
 
 
 class _Reader:
-    """Adds the calls of a model to a graph, one after the other."""
+    """Adds a model's calls to a graph, one after another."""
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
         self.has_free_tokens = False  # whether a layer declared a wrong number of tokens
-        self.is_in_code = False  # whether the calls being read were found by tracing
-        # the call behind each symbolic tensor, by the tensor's id
+        self.is_in_code = False  # whether the calls being read come from tracing
+        # maps each symbolic tensor's id to the call that created the tensor
         self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
@@ -155,7 +155,7 @@ class _Reader:
         self.graph.layers[path] = call.operation
 
     def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
-        """Read the inside of a call, whose inputs and outputs are values of the outer graph."""
+        """Read the calls inside a call, and connect them to the outer graph's values."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         pairs = zip(inner.returned, call.outputs, strict=True)
@@ -169,7 +169,7 @@ class _Reader:
         self._open(trace, inputs, call, values, path)
 
     def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
-        """Convert the input of a nested model to the expected dtype and rank, as Keras does."""
+        """Convert a nested model's input to the expected dtype and rank, as Keras does."""
         is_of_rank = len(symbol.shape) == len(tensor.shape)
         if symbol.dtype == tensor.dtype and is_of_rank:
             return value
@@ -179,7 +179,7 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a layer that runs other layers or a user's function, if it can be traced."""
+        """Open a layer that runs other layers or user code. Return False for any other layer."""
         layer = call.operation
         if keras_ops.is_attention(layer):
             return self._open_code(call, values, path)
@@ -193,7 +193,7 @@ class _Reader:
         return self._open_code(call, values, path)
 
     def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Trace the code of a call, or add it as opaque."""
+        """Trace a call's code. If that fails, add the call as an opaque step."""
         if not self.has_free_tokens and not keras_layers.is_from_keras(type(call.operation)):
             self.has_free_tokens = declares_wrong_tokens(call)
         inner = calls_of(call, by_tensorflow=self.by_tensorflow, free_tokens=self.has_free_tokens)
@@ -205,9 +205,7 @@ class _Reader:
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open the layer inside a TimeDistributed and add a time axis. Layers with a mask stay
-        closed.
-        """
+        """Open a TimeDistributed's inner layer and add a time axis. Return False if that fails."""
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -245,7 +243,7 @@ class _Reader:
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Add the stages of a call, and return the values of its outputs."""
+        """Add a call's stages, and return its output values."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):
@@ -283,7 +281,7 @@ class _Reader:
         return value
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
-        """Add a layer's activation. A user's function is opened, or opaque if untraceable."""
+        """Add a layer's activation. A user's function is traced if possible, otherwise opaque."""
         layer, function = call.operation, call.operation.activation
         is_fused = not _is_activation(layer)
         if is_fused and keras_ops.is_linear(function):
@@ -314,7 +312,7 @@ class _Reader:
         return Expression(primitive, operands, made_by)
 
     def _add_relu(self, call: Call, relu: ReluPattern, values: dict[int, Value], path: str) -> None:
-        """Add a handwritten ReLU as a ReLU."""
+        """Add a handwritten ReLU as a `Relu` step."""
         (tensor,) = call.outputs
         values[id(tensor)] = self._value(tensor)
         operation = Relu(name=type(call.operation).__name__, max_value=relu.max_value)
@@ -325,8 +323,7 @@ class _Reader:
 def _paths(trace: Trace) -> list[str]:
     """Return the path of each call: the operation's name, numbered if it occurs more than once.
 
-    Each call of a shared layer, and each of several layers with the same name, is a step of its
-    own. They are numbered in the order in which the calls were made.
+    The calls of a shared layer, or of layers with the same name, are numbered in call order.
     """
     names = _names(trace)
     order: dict[str, list[int]] = defaultdict(list)
@@ -344,10 +341,10 @@ def _paths(trace: Trace) -> list[str]:
 
 
 def _names(trace: Trace) -> dict[int, str]:
-    """Return the name of each operation, keyed by its id.
+    """Return each operation's name, keyed by the operation's id.
 
-    Operations in a traced graph are new each time, and Keras numbers them per process. Here they
-    are numbered within the graph ("relu", "relu_1"), so paths are reproducible.
+    Each trace creates new operations, which Keras numbers per process. This function numbers them
+    within the graph instead ("relu", "relu_1"), so paths are reproducible.
     """
     names = {id(call.operation): call.operation.name for call in trace.calls}
     if trace.is_recorded:
@@ -362,15 +359,15 @@ def _names(trace: Trace) -> dict[int, str]:
 
 
 def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
-    """Run a recorded call on new tensors, at inference."""
+    """Return a function that runs a recorded call on new tensors at inference."""
     operation = call.operation
-    # Random augmentation is active unless training=False; outer layers pass the argument on.
+    # Random augmentation is active unless training=False. Nested layers receive it as well.
     extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         args, kwargs = call.on(tensors)
-        # A model passes its own `training` to recorded calls. In traced code, the user's value
-        # wins.
+        # In a recorded model, training=False overrides the recorded value. In traced code, the
+        # value that the user's code passes takes precedence.
         outputs = tree.flatten(operation(*args, **({**extra, **kwargs} if is_traced else {**kwargs, **extra})))
         outputs = [x for x in outputs if tf.is_tensor(x)]
         if not isinstance(operation, keras.Layer):
@@ -381,10 +378,10 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
-    """Set the sizes that Keras recorded on traced tensors, except the batch size.
+    """Set the sizes of traced tensors to those that Keras recorded, except the batch size.
 
-    Before Keras 3.14, `ops.tile` drops all of them, and a layer that was built on one image
-    records a batch size of 1.
+    Before Keras 3.14, `ops.tile` loses all sizes. The recorded batch size may be wrong, because a
+    layer built on one image records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
         shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)
@@ -397,14 +394,14 @@ def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
 
 
 def _masked(layer: object, compute: Compute) -> Compute:
-    """Propagate the Keras mask along with the result, if the layer supports masking."""
+    """Make `compute` also propagate the Keras mask if the layer supports masking."""
     if not getattr(layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
 
 
 def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
-    """Attach what tracing reveals, if an opaque operation runs user code."""
+    """Attach the traced contents to an opaque operation that runs user code."""
     is_layer = isinstance(layer, keras.Layer)
     if not is_layer and not operation.runs_functions:
         return operation
@@ -419,7 +416,7 @@ def _is_activation(layer: object) -> bool:
 
 
 def _holds_layers(layer: keras.Layer) -> bool:
-    """Return whether a layer has sublayers, which its own `call` may run."""
+    """Return whether a layer has sublayers, which its `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 

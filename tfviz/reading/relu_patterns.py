@@ -1,7 +1,7 @@
 """Detect handwritten ReLUs: `maximum(x, 0)`, `where(x > 0, x, 0)`, `x * cast(x > 0)` …
 
-The translators map Keras and TensorFlow operations to the same primitives, so both are matched here
-in the same way.
+The translators map Keras and TensorFlow operations to the same primitives, so one matcher handles
+both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from keras import ops
 
 
 class Primitive(Enum):
-    """The operations that handwritten ReLUs consist of."""
+    """The operations that make up handwritten ReLUs."""
 
     MAXIMUM = auto()
     MINIMUM = auto()
@@ -36,8 +36,8 @@ class Expression:
     """An expression of the form `primitive(*operands)`.
 
     Attributes:
-        primitive: the operation, or None for any other.
-        operands: the values of constants, and the (symbolic) tensors for everything else.
+        primitive: the operation, or None if it is not a primitive.
+        operands: the operands: constants as values, and all others as (symbolic) tensors.
         made_by: returns the expression that computes a tensor, or None for an input.
     """
 
@@ -65,7 +65,7 @@ def relu_of(expression: Expression) -> ReluPattern | None:
     """Return the ReLU that an expression computes, or None for any other expression."""
     primitive, operands = expression.primitive, expression.operands
     if primitive is Primitive.CLIP and _is_number(operands[1], 0) and _is_number(operands[2], 6):
-        # Other clips are not activations. Most keep pixels in their range.
+        # Other clips are not activations. Most of them keep pixel values in range.
         return ReluPattern(operands[0], ops.relu6, 6.0)
     if primitive in (Primitive.MAXIMUM, Primitive.MINIMUM) and (limits := _clip(expression)):
         return ReluPattern(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
@@ -80,7 +80,7 @@ def relu_of(expression: Expression) -> ReluPattern | None:
 
 
 def _clip(expression: Expression) -> tuple[Any, float, float] | None:
-    """Match (x, low, high) of maximum(minimum(x, high), low), or the reverse order."""
+    """Match (x, low, high) in maximum(minimum(x, high), low), or in the reverse order."""
     is_outer_low = expression.primitive is Primitive.MAXIMUM
     inner_primitive = Primitive.MINIMUM if is_outer_low else Primitive.MAXIMUM
     for inner, number in permutations(expression.operands, 2):
@@ -99,7 +99,7 @@ def _of_maximum(expression: Expression) -> Any:
 
 def _of_choice(expression: Expression) -> Any:
     """Match x in where(x > 0, x, 0) and in where(x < 0, 0, x)."""
-    if len(expression.operands) != 3:  # where(x > 0) alone returns positions
+    if len(expression.operands) != 3:  # where(x > 0) returns positions
         return None
     condition, first, second = expression.operands
     comparison = expression.made_by(condition)
@@ -132,7 +132,7 @@ def _is_number(value: Any, number: float) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return the single number that a constant holds, or None if it holds none or is a tensor."""
+    """Return a constant's number, or None if it has no single number or is a tensor."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

@@ -1,7 +1,7 @@
-"""Run the operations of a traced function again on other tensors.
+"""Rerun a traced function's operations on other tensors.
 
-Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape sees each
-operation.
+Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape records
+each operation.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class Replay:
-    """A function from some tensors of a traced function to others that depend on them.
+    """A function that recomputes some tensors of a traced function from others.
 
     Args:
         function: a function traced by `tf.compat.v1.wrap_function`.
-        reads: the tensors of its graph that a call provides, in order. A tensor occurs twice if the
-            last operation reads it twice.
-        outputs: the tensors that a call returns, all from one operation.
+        reads: the graph tensors that the arguments of a call replace, in order. A tensor occurs
+            twice if the last operation reads it twice.
+        outputs: the tensors that a call returns. One operation computes them all.
     """
 
     def __init__(self, function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> None:
@@ -55,8 +55,8 @@ class Replay:
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
             shape = tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else None
-            # A resize to the size of another map may have a free size here. A layer may also
-            # declare a wrong shape.
+            # A resize to another map's size may have an unknown size here. A layer may also declare
+            # a wrong shape.
             if shape is not None and not hasattr(known[x.name], "numpy") and known[x.name].shape.is_compatible_with(shape):
                 known[x.name].set_shape(shape)
         return [known[x.name] for x in self.outputs]
@@ -64,7 +64,7 @@ class Replay:
     def _inputs_of_last(
         self, last: tf.Operation, known: Mapping[str, tf.Tensor], tensors: Sequence[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """Return the last operation's inputs. Both operands of `x + x` are tensors of their own."""
+        """Return the last operation's inputs. In `x + x`, each operand has a separate tensor."""
         names, given = [x.name for x in self.reads], list(tensors)
         inputs = []
         for x in last.inputs:
@@ -75,7 +75,7 @@ class Replay:
 
 
 def can_run(operation: tf.Operation) -> bool:
-    """Return whether an operation can run by itself, which it can't if it calls functions."""
+    """Return whether an operation can run alone. One that calls functions cannot."""
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 
@@ -83,8 +83,8 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     """Run operations in order, and add their outputs to `known`.
 
     Args:
-        operations: the operations of the traced graph.
-        known: maps names of tensors in the graph to the new tensors.
+        operations: operations in the traced graph.
+        known: maps tensor names in the graph to the new tensors.
         run_one: runs one operation on its new inputs. None runs the same operation (see `run`).
     """
     for operation in operations:
@@ -98,15 +98,15 @@ def run(
     """Run the same operation on other inputs, and return its outputs.
 
     Args:
-        operation: the operation of the traced graph.
+        operation: the operation in the traced graph.
         inputs: the new inputs.
-        dtype_of: maps a dtype that the operation names to the one to compute in.
+        dtype_of: maps each dtype in the operation's attributes to the dtype to compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value, dtype_of(operation.outputs[0].dtype))]
     if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
-        return [inputs[0].read_value()]  # so that an exported function tracks the variable
+        return [inputs[0].read_value()]  # lets an exported function track the variable
     given, rest = [], list(inputs)
     for argument in operation.op_def.input_arg:
         if argument.number_attr or argument.type_list_attr:
@@ -139,12 +139,12 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python names of an operation's inputs, and its attributes as keyword arguments."""
+    """Return the Python names of an operation's inputs and attributes."""
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
     inputs = [argument.name for argument in definition.input_arg]
     attributes = [attribute.name for attribute in definition.attr if attribute.name in known or attribute.name not in given]
-    # Some have other names in Python. These are the remaining names, in order.
+    # Some inputs and attributes have different names in Python. These names remain, in order.
     renamed = iter([name for name in known if name not in (*inputs, *attributes)])
     parameters = [name if name in known else next(renamed) for name in (*inputs, *attributes)]
     return parameters[: len(inputs)], dict(zip(parameters[len(inputs) :], attributes, strict=True))
@@ -156,6 +156,6 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return the function between tensors of a trace, pruned if it calls functions itself."""
+    """Return the function between tensors of a trace, pruned if it calls functions."""
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

@@ -1,4 +1,4 @@
-"""The result of translating one call: a chain of typed operations and how each one runs."""
+"""The result of translating one call: a chain of typed operations with their computations."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ class Stage:
     Attributes:
         operation: what the stage computes.
         compute: maps tensors to a flat list of tensors. None runs the recorded call itself.
-        reads: the inputs, as positions in the call's inputs followed by the outputs of earlier
-            stages. None means the output of the previous stage, or all inputs of the call for the
-            first stage.
+        reads: indices into the call's inputs followed by the outputs of earlier stages. None means
+            the previous stage's output or, for the first stage, all inputs of the call.
     """
 
     operation: Operation

@@ -1,7 +1,7 @@
-"""The translator of TensorFlow operations: one row of TABLE per operation type.
+"""Translate TensorFlow operations, with one row in TABLE per operation type.
 
-A traced function is cut into pieces (see `tensorflow_tracer`). Each piece is one operation of the
-layer's code, with the shapes, conditions and weights that it needs.
+`tensorflow_tracer` cuts a traced function into pieces. Each piece is one operation from the layer's
+code, with the shapes, conditions and weights that it needs.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from tfviz.reading.relu_patterns import Expression, Primitive
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One operation of a traced function, cut out of its graph.
+    """One operation, cut out of a traced function's graph.
 
     Attributes:
         operation: the operation in the function's graph.
-        reads: the tensors of that graph that a call provides.
+        reads: the graph tensors that the arguments of a call replace.
         outputs: the tensors that a call returns.
-        inside: further operations that are computed in the same call.
-        replay: (reads, outputs) -> a function from some tensors of the graph to others.
+        inside: further operations that the same call computes.
+        replay: (reads, outputs) -> a function that computes some graph tensors from others.
     """
 
     operation: tf.Operation
@@ -63,20 +63,20 @@ class Cut:
         return type_name(self.operation)
 
     def numbers(self) -> list[Any]:
-        """Return the operands: None for a given tensor, 1 for weights, or the constant."""
+        """Return the operands: None for an argument of the call, 1 for weights, or the constant."""
         is_given = [any(x is other for other in self.reads) for x in self.operation.inputs]
         static = map(tf.get_static_value, self.operation.inputs)
         return [None if given else 1 if x is None else x for x, given in zip(static, is_given, strict=True)]
 
 
 class Piece:
-    """An operation of a traced function that can be called on other tensors.
+    """An operation from a traced function that can be called on other tensors.
 
-    Its remaining inputs (weights, constants, shapes) are read in each call.
+    Each call reads the remaining inputs (weights, constants, shapes) again.
 
     Attributes:
-        type_name: its name in paths and messages.
-        description: what it computes.
+        type_name: the operation's name in paths and messages.
+        description: what the operation computes.
         data_format: "channels_last" or "channels_first" if the operation has one, otherwise None.
     """
 
@@ -103,7 +103,7 @@ def piece_of_function(operation: tf.Operation, function: Callable[[tf.Tensor], t
 
 # --- names ----------------------------------------------------------------------------------------
 
-# Keras' names for TensorFlow's operation types. Paths are the same with either tracer.
+# Keras' names for TensorFlow's operation types make paths the same with both tracers.
 _KERAS_NAMES = {
     "AddV2": "Add",
     "AddN": "Add",
@@ -168,7 +168,7 @@ def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable
 def _cast(cut: Cut) -> Operation:
     x = cut.operation.inputs[0]
     if not x.dtype.is_floating and cut.reads[0] is not x:
-        # 0 or 1 from a comparison, not the value before the cast
+        # The cast of a comparison is 0 or 1, so it does not carry the signal.
         return keras_ops.elementwise(cut.name, "condition", sign=0)
     return Identity(name=cut.name)
 
@@ -226,7 +226,7 @@ def _depthwise(cut: Cut) -> Operation:
 
 
 def _product(adjoint_x: str, adjoint_y: str) -> Row:
-    """A matrix product is linear with weights, and a contraction with two computed tensors."""
+    """Create the row for a matrix product, which is linear if one operand is a weight."""
 
     def row(cut: Cut) -> Operation:
         operation = cut.operation
@@ -248,7 +248,7 @@ def _product(adjoint_x: str, adjoint_y: str) -> Row:
 
 
 def _linear(cut: Cut, apply: Any, scale_outputs: Any, extent: Extent | None) -> Operation:
-    """Return a linear map if the first input depends on the images and the second is weights."""
+    """Return a linear map if the first input depends on the images and the second on weights."""
     x, weights = cut.operation.inputs[:2]
     is_of_weights = len(cut.reads) == 1 and cut.reads[0] is x and weights.shape.is_fully_defined()
     if not is_of_weights or _data_format(cut.operation) == "channels_first":
@@ -277,7 +277,7 @@ def _extent(operation: tf.Operation) -> Extent:
 
 
 def _inner(operation: tf.Operation, name: str) -> tuple[int, ...]:
-    """Return the height and width elements of an attribute that covers all axes."""
+    """Return the height and width entries of an attribute that lists all axes."""
     return tuple(operation.get_attr(name)[1:-1])
 
 
@@ -286,14 +286,14 @@ def _padding(operation: tf.Operation) -> str:
 
 
 def _paddings(operation: tf.Operation) -> str | list[list[int]]:
-    """Return the padding in the form that tf.nn.conv2d takes."""
+    """Return the padding in the form that tf.nn.conv2d expects."""
     padding = _padding(operation)
     numbers = operation.get_attr("explicit_paddings") if padding == "explicit" else []
     return [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)] if numbers else padding.upper()
 
 
 def _padding_before(operation: tf.Operation) -> str | tuple[int, ...]:
-    """Return the padding's name, or the explicit padding before the first element per axis."""
+    """Return the padding's name or, if explicit, the amount before each axis's first element."""
     padding = _padding(operation)
     return padding if padding != "explicit" else tuple(operation.get_attr("explicit_paddings")[2:-2:2])
 
@@ -321,7 +321,7 @@ TABLE: Mapping[str, Row] = {
     **_rows(_of(Choice), "Maximum Minimum ClipByValue"),
     **_rows(_of(Normalization), "FusedBatchNormV3 LRN"),
     **_rows(_of(Identity), "Identity EnsureShape CheckNumerics"),
-    # Quantization rounds each element, with the gradient of the identity.
+    # Quantization rounds each element, but its gradient is the identity's.
     **_rows(_rounding, "FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel"),
     **_rows(_rounding, "QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4"),
     "Cast": _cast,
@@ -359,9 +359,9 @@ PRIMITIVES = {
 
 
 def description_of(cut: Cut) -> Operation:
-    """Describe an operation of a traced function."""
+    """Describe an operation in a traced function."""
     if any(map(takes_functions, (cut.operation, *cut.inside))):
-        return Opaque(name=cut.name, reason="runs functions of the user", runs_functions=True)
+        return Opaque(name=cut.name, reason="runs user functions", runs_functions=True)
     if _reads_sizes_only(cut):
         return Constant(name=cut.name)
     row = TABLE.get(cut.operation.type)
@@ -369,7 +369,7 @@ def description_of(cut: Cut) -> Operation:
 
 
 def _reads_sizes_only(cut: Cut) -> bool:
-    """Return whether an operation depends on sizes only, as in tf.ones(tf.shape(x))."""
+    """Return whether an operation depends only on sizes, as in tf.ones(tf.shape(x))."""
     names = {x.name for x in cut.reads}
     readers = [one for one in (cut.operation, *cut.inside) if any(x.name in names for x in one.inputs)]
     return bool(readers) and all(map(is_shape, readers))
@@ -389,8 +389,8 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
-    """Return x if this operation ends `tf.nn.silu`: x · sigmoid(x) with a custom gradient."""
-    # the factor beta
+    """Return x if this operation ends `tf.nn.silu`, x · sigmoid(x) with a custom gradient."""
+    # The third input is the factor beta.
     if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:
         return None
     product, x = operation.inputs[0].op, operation.inputs[1]
@@ -402,34 +402,34 @@ SILU = Elementwise(name="Silu", function="silu", is_activation=True)
 
 
 def is_variable_read(operation: tf.Operation) -> bool:
-    """Return whether an operation reads the value of a variable."""
+    """Return whether an operation reads a variable's value."""
     return operation.type == "ReadVariableOp"
 
 
 def is_shape(operation: tf.Operation) -> bool:
-    """Return whether an operation returns the sizes of its inputs."""
+    """Return whether an operation returns its inputs' sizes."""
     return operation.type in ("Shape", "ShapeN")
 
 
 def is_constant(operation: tf.Operation) -> bool:
-    """Return whether an operation is a constant of the graph."""
+    """Return whether an operation is a constant."""
     return operation.type == "Const"
 
 
 def is_input(operation: tf.Operation) -> bool:
-    """Return whether an operation is an input of the function."""
+    """Return whether an operation is an input of its function."""
     return operation.type == "Placeholder"
 
 
-# --- what a traced function holds -----------------------------------------------------------------
+# --- contents of a traced function ----------------------------------------------------------------
 
-# what calls of a tf.function become in a trace
+# Calls of a tf.function become these operations in a trace.
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 
-# Operations with a window, operations that move pixels, and products, which combine the positions
-# of two maps.
+# These are operations with a window, operations that move pixels, and products that combine the
+# positions of two maps.
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
 _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
@@ -439,7 +439,7 @@ _TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims"
 
 
 def takes_functions(operation: tf.Operation) -> bool:
-    """Return whether an operation takes functions, like a loop or a condition."""
+    """Return whether an operation has function attributes, as a loop or a condition does."""
     return any("func" in attribute.type for attribute in operation.op_def.attr)
 
 
@@ -449,16 +449,16 @@ def calls_function(operation: tf.Operation) -> bool:
 
 
 def only_runs_whole(operation: tf.Operation) -> bool:
-    """Return whether an operation must stay: it draws, assigns, runs Python or branches."""
+    """Return whether an operation draws random numbers, assigns, runs Python or branches."""
     return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
 
 def mixes_pixels(function: Any, images: int) -> bool:
-    """Return whether an output pixel of a traced function depends on other pixels.
+    """Return whether a traced function's output pixels depend on other pixels.
 
     Args:
         function: a concrete function.
-        images: how many of its first inputs are maps.
+        images: the number of leading inputs that are maps.
     """
     library = function.graph.as_graph_def().library.function
     inside = {node.op for one in library for node in one.node_def}
@@ -499,9 +499,9 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def last_operation(function: Any) -> Elementwise | None:
-    """Return the operation behind a traced function's first output, as an elementwise function.
+    """Return the operation that computes a traced function's first output, as an `Elementwise`.
 
-    Called functions are followed, such as those of a SavedModel.
+    If a called function computes it, as in a SavedModel, the search continues in that function.
     """
     if not function.outputs:
         return None
@@ -522,7 +522,7 @@ def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
-    """Return the type of the operation behind a library function's output, or "" if unknown."""
+    """Return the type of the operation that computes a library function's output, or ""."""
     definition = library.get(name)
     if definition is None:
         return ""

@@ -1,8 +1,8 @@
-"""The second tracer: what a layer's own code runs, as seen by TensorFlow.
+"""The second tracer, which traces a layer's code with TensorFlow.
 
-Code that uses functions other than Keras' own (`tf.nn.relu`, `x * self.scale`) does not run on
-Keras' symbolic tensors. TensorFlow traces it instead, as `tf.function` would, while the calls of
-inner layers are recorded. The operations between these calls are cut out of the trace one by one.
+Code that uses functions from outside Keras (`tf.nn.relu`, `x * self.scale`) does not run on Keras'
+symbolic tensors. TensorFlow traces such code, as `tf.function` does, while this module records the
+calls of inner layers. The operations between these calls are cut out of the trace one by one.
 Weights are read when a piece runs, not when it is cut out.
 """
 
@@ -32,12 +32,12 @@ _patching = threading.RLock()
 
 
 class _OwnGradientError(Exception):
-    """A custom gradient is bound to the trace and cannot be cut out of it."""
+    """Raised for a custom gradient, which is bound to its trace and cannot be cut out of it."""
 
 
 @dataclass(frozen=True)
 class _LayerCall:
-    """One call of an inner layer, whose outputs are fresh tensors."""
+    """One call of an inner layer, whose outputs are new tensors."""
 
     operation: keras.Layer
     args: Any
@@ -55,15 +55,15 @@ class _LayerCall:
 
 @dataclass(frozen=True)
 class _OperationCall:
-    """One TensorFlow operation between the calls of layers.
+    """One TensorFlow operation between layer calls.
 
     Attributes:
         operation: the operation in the trace.
-        reads: its inputs that depend on the images.
-        inside: further operations that are computed in the same call.
+        reads: the tensors that it reads and that depend on the images.
+        inside: further operations that the same call computes.
         relu: the handwritten ReLU that this operation ends, if any.
         is_silu: whether the operation ends `tf.nn.silu`.
-        outputs: its outputs that are read elsewhere.
+        outputs: the operation's outputs that are read elsewhere.
     """
 
     operation: tf.Operation
@@ -75,15 +75,15 @@ class _OperationCall:
 
 
 def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Code) -> Trace | NotReadable:
-    """Use TensorFlow to trace the operations of a layer or function.
+    """Trace the operations of a layer or function with TensorFlow.
 
-    Code cannot be traced if it draws random numbers, for example, or if replaying its operations
-    one by one gives a different result.
+    For example, code cannot be traced if it draws random numbers, or if replaying its operations
+    one by one changes the result.
 
     Args:
         layer: the layer, or None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
-        call: calls the layer or function the way users do.
+        call: calls the layer or function as users do.
 
     Returns:
         The trace, or the reason why there is none.
@@ -103,11 +103,11 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
                 return NotReadable("draws random numbers, assigns variables, calls Python or branches")
             found = trace.calls()
             if not computes_as(found, trace.function):
-                return NotReadable("gives a different result when its operations are replayed one by one")
+                return NotReadable("returns a different result when its operations are replayed one by one")
             return found
     except _OwnGradientError:
         return NotReadable("has a custom gradient (tf.custom_gradient)")
-    except Exception as error:  # User code may raise anything.
+    except Exception as error:  # User code may raise any exception.
         return NotReadable("cannot be traced by TensorFlow", error)
 
 
@@ -131,10 +131,10 @@ class _FunctionTrace:
         self.dependent = self._dependent()
 
     def is_bound_to(self, call: _LayerCall) -> bool:
-        """Return whether a layer's call is meaningless outside this trace.
+        """Return whether a layer's call cannot run outside this trace.
 
-        Either it was made in a branch or a loop body, which are graphs of their own, or the layer
-        was created within the call, with sizes that are tensors in the trace.
+        This is so for a call inside a branch or a loop body, which have separate graphs, and for a
+        layer that the code created with sizes that are tensors in the trace.
         """
         is_inside = any(tensor.graph is not self.function.graph for tensor in call.outputs)
         return is_inside or any(tf.is_tensor(x) and not hasattr(x, "numpy") for x in vars(call.operation).values())
@@ -148,7 +148,7 @@ class _FunctionTrace:
         return found
 
     def calls(self) -> Trace:
-        """Convert the trace to calls of operations on symbolic tensors, like Keras' own."""
+        """Convert the trace to operation calls on symbolic tensors, as Keras records them."""
         parts = self._parts([x for x in tree.flatten(self.outputs) if tf.is_tensor(x)])
         number: dict[int, int] = {}
         calls = []
@@ -160,7 +160,7 @@ class _FunctionTrace:
         return Trace(calls, self.inputs, outputs)
 
     def _parts(self, outputs: Sequence[tf.Tensor]) -> list[_LayerCall | _OperationCall]:
-        """Return the calls that these tensors need, in execution order."""
+        """Return the calls needed to compute these tensors, in execution order."""
         position = {operation.name: i for i, operation in enumerate(self.operations)}
         found: dict[int, _LayerCall | _OperationCall] = {}
         wanted, read = list(outputs), {tensor.name: tensor for tensor in outputs}
@@ -178,9 +178,9 @@ class _FunctionTrace:
         return [found[at] for at in sorted(found)]
 
     def _operation_call(self, operation: tf.Operation) -> _OperationCall:
-        """Cut out an operation, with everything that is computed in the same call.
+        """Cut out an operation with the operations that the same call computes.
 
-        That is, its non-float inputs (a shape, a condition), back to the floats they depend on.
+        These compute its non-float inputs, such as a shape or a condition, from float tensors.
         """
         if relu := relu_of(tensorflow_ops.expression_of(operation)):
             return _OperationCall(operation, [relu.x], [], relu=relu)
@@ -239,7 +239,8 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
     """Record the layer calls that this thread makes in the block, without nested calls.
 
     Args:
-        by_layer: whether the block itself calls a layer, whose inner calls are recorded.
+        by_layer: whether the block calls a layer. In that case, that layer's inner calls are
+            recorded.
     """
     calls: list[_LayerCall] = []
     thread, depth = threading.get_ident(), 0 - by_layer
@@ -256,7 +257,7 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
             depth -= 1
         if depth != 0:
             return outputs
-        # A layer may return its input tensor itself.
+        # A layer may return its input tensor, but each call needs new output tensors.
         outputs = tree.map_structure(_copied, outputs)
         calls.append(_LayerCall(layer, args, kwargs, outputs))
         return outputs

@@ -1,10 +1,10 @@
-"""TimeDistributed: the layer inside it, as steps over batch and time.
+"""Convert the steps inside a TimeDistributed layer to steps over batch and time.
 
-A TimeDistributed runs its layer on each time step of (N, time, …), that is, on the N · time images
-of the batch. The values inside keep the shape (N, time, …): each step merges the two axes before it
-runs and splits them afterward. Time is therefore one more axis beside height and width, a CAM at an
-inner layer is (N, time, h, w), and per-image operations (the image shift of excitation backprop,
-the range of a mask) apply to each series, never across the batch.
+A TimeDistributed layer runs its inner layer on each time step of (N, time, …), that is, on N · time
+images. The inner values keep the shape (N, time, …): each step merges the first two axes before it
+runs and splits them afterward. Time is therefore an axis like height and width. A CAM at an inner
+layer has the shape (N, time, h, w), and per-image operations, such as excitation backprop's image
+shift and a mask's range, apply to each series separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def time_distributed_shape(shape: Shape, time: int | None) -> Shape:
 
 
 def time_distributed(step: Step) -> Step:
-    """Return the step on (N, time, …) for a step on (N · time, …)."""
+    """Convert a step on (N · time, …) to a step on (N, time, …)."""
     compute, operation = step.compute, step.operation
     if isinstance(operation, Linear):
         operation = replace(operation, apply=_time_distributed_map(operation.apply))
@@ -53,7 +53,7 @@ def merged(x: tf.Tensor) -> tf.Tensor:
 
 
 def split(y: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Reshape (N · time, …) to (N, time, …), with the time steps of `like`."""
+    """Reshape (N · time, …) to (N, time, …), with as many time steps as in `like`."""
     return tf.reshape(y, [_sizes(like)[0], _sizes(like)[1], *_sizes(y)[1:]])
 
 

@@ -22,7 +22,7 @@ class Call:
         operation: a Keras layer, an operation of `keras.ops`, or a piece of a TensorFlow trace.
         arguments: the arguments, including symbolic tensors.
         outputs: the symbolic tensors that the call returned.
-        number: the position among all calls of the operation, in the order in which they were made.
+        number: the index among all calls of the operation, in call order.
     """
 
     operation: keras.Operation  # or a `tensorflow_ops.Piece`
@@ -36,11 +36,11 @@ class Call:
 
     @property
     def distinct_inputs(self) -> list[keras.KerasTensor]:
-        """The inputs, each once. Self-attention reads the same tensor as query and value."""
+        """The inputs without duplicates. Self-attention reads one tensor as query and value."""
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the same call with other tensors, one per element of `inputs`."""
+        """Return the call's arguments with these tensors in place of its `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 
@@ -49,11 +49,11 @@ class Trace:
     """A computation as a list of calls, in execution order.
 
     Attributes:
-        calls: the calls, without the inputs.
+        calls: the calls, excluding the inputs.
         inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
             include other values, such as None.
         is_recorded: whether Keras recorded the calls when the model was created. Otherwise, they
-            were found by running the code on symbolic tensors.
+            come from running the code on symbolic tensors.
     """
 
     calls: list[Call]
@@ -63,17 +63,17 @@ class Trace:
 
     @property
     def returned(self) -> list[keras.KerasTensor]:
-        """The output tensors, without the other values that the code returns."""
+        """The output tensors, excluding other values that the code returns."""
         return [x for x in tree.flatten(self.outputs) if isinstance(x, keras.KerasTensor)]
 
 
 @dataclass(frozen=True)
 class NotReadable:
-    """The reason why something has no trace.
+    """The reason why a model, layer or function has no trace.
 
     Attributes:
-        reason: completes a sentence that starts with "it".
-        cause: the error raised by the user's code, Keras or TensorFlow, or None if nothing failed.
+        reason: the reason. Completes a sentence that starts with "it".
+        cause: the error raised by the user's code, Keras or TensorFlow, or None if there was none.
     """
 
     reason: str
@@ -84,7 +84,7 @@ Code = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]
 
 
 def recorded_trace(model: keras.Model) -> Trace:
-    """Return the trace that Keras recorded of a Functional or Sequential model."""
+    """Return the trace that Keras recorded for a Functional or Sequential model."""
     return trace_of_graph(model, keras_internals.call_numbers(model), is_recorded=True)
 
 
@@ -110,7 +110,7 @@ def called(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outpu
 def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
     """Return the symbolic inputs of a nested model's call, in the order of the model's inputs.
 
-    A model that takes a list may be called with a dict. Keras then matches the input names.
+    A model with a list of inputs may be called with a dict. Keras then matches the input names.
     """
     given = call.arguments.args[0] if call.arguments.args else call.arguments.kwargs["inputs"]
     if isinstance(given, dict) and isinstance(trace.inputs, dict):

@@ -1,4 +1,4 @@
-"""Synthetic scenes of shapes, and the small network that recognizes them, for demos and tests.
+"""Synthetic scenes of shapes, and a small network that recognizes them, for demos and tests.
 
 The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports
 TensorFlow.

@@ -1,7 +1,7 @@
-"""Backgrounds for shapes: muted colors, a texture, and clutter unlike any kind of shape.
+"""Draw backgrounds for shapes: muted colors, a texture, and clutter unlike any shape.
 
 A background is float32 (size, size, 3), RGB in [0, 1]. All random lengths are relative to the image
-side, so one seed gives the same background at every size.
+side, so a seed produces the same background at every size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_SUBPIXEL_BITS = 4  # cv2 takes corners in sixteenths of a pixel
+_SUBPIXEL_BITS = 4  # corners are passed to cv2 in sixteenths of a pixel
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
     image += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    # cv2 only antialiases in uint8 images
+    # cv2 antialiases only in uint8 images.
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     for _ in range(rng.integers(0, 12)):
         _draw_clutter(rng, pixels)
@@ -27,7 +27,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
-    """Choose two similar colors (2, 3) of low saturation."""
+    """Choose two similar colors (2, 3) with low saturation."""
     hue, value = rng.uniform(0, 360), rng.uniform(0.25, 0.9)
     hsv = [(hue, rng.uniform(0.05, 0.35), value), ((hue + rng.uniform(-50, 50)) % 360, rng.uniform(0.05, 0.35), value)]
     pair = cv2.cvtColor(np.array([hsv], np.float32), cv2.COLOR_HSV2RGB)[0]
@@ -48,7 +48,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Return smooth noise (size, size, 3) in about [-1, 1], mostly in brightness."""
+    """Return smooth noise (size, size, 3) in about [-1, 1] that varies mostly in brightness."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -83,7 +83,7 @@ _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
 def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draw one open stroke or small splinter into `image`, in a color close to the background."""
+    """Draw one open stroke or small splinter into `image`, in a color close to the background's."""
     size = len(image)
     at = rng.uniform(0, 1, 2)
     under = image[tuple((at[::-1] * size).astype(int))]
@@ -98,7 +98,7 @@ def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:
-    """Return a random line (points, 2) from (0, 0): straight, bent or curled, but never closed."""
+    """Return a random open line (points, 2) from (0, 0) that is straight, bent or curled."""
     headings = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.25, 0.25) * np.arange(10)
     steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * rng.uniform(0.01, 0.06)
     return np.cumsum(steps, axis=0)

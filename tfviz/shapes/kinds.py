@@ -1,15 +1,15 @@
-"""The kinds of shapes, as outlines that can be told apart at any rotation.
+"""The kinds of shapes, as outlines that are distinguishable at any rotation.
 
-An outline is a list of closed polygons around the origin, (x, y) with y pointing down, about one
-unit from the center to the farthest corner. A point is inside the shape if an odd number of
-polygons contain it, which is how the ring is made.
+An outline is a list of closed polygons around the origin. Points are (x, y) with y pointing down,
+and the farthest corner is about one unit from the center. A point is inside the shape if an odd
+number of polygons contain it, so two circles form a ring.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-FARTHEST_CORNER = 1.16  # from the center, over all outlines
+FARTHEST_CORNER = 1.16  # the largest distance from the center in any outline
 
 Outline = list[np.ndarray]  # polygons (points, 2), float64
 
@@ -24,13 +24,13 @@ def _circle(radius: float) -> np.ndarray:
 
 
 def _spokes(radii: list[float]) -> np.ndarray:
-    """Return the polygon with a corner at each radius, at equal angles, starting at the top."""
+    """Return a polygon with one corner per radius, at equal angles, starting at the top."""
     angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
     return np.stack([np.sin(angles), -np.cos(angles)], axis=1) * np.array(radii)[:, None]
 
 
 def _crescent() -> np.ndarray:
-    """Return a disc of radius 1 minus a disc of radius 0.8 shifted by 0.45, centered."""
+    """Return a disc of radius 1 minus a shifted disc of radius 0.8, centered at the origin."""
     outer = _arc(1.0, 51.3, 308.7)
     inner = _arc(0.8, 282.6, 77.4, center_x=0.45)
     return np.concatenate([outer, inner]) + np.array([0.2, 0.0])
@@ -65,7 +65,7 @@ OUTLINES: dict[str, Outline] = {
 }
 
 KINDS: tuple[str, ...] = tuple(OUTLINES)
-"""The names of the kinds. The index in this tuple is the class."""
+"""The names of the kinds. A name's index is its class."""
 
 
 def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:

@@ -1,10 +1,10 @@
-"""Scenes of colored shapes on cluttered backgrounds, with a mask for every object.
+"""Draw scenes of colored shapes on cluttered backgrounds, with a mask for every object.
 
     scene = draw_scene(np.random.default_rng(7), kinds=["heart", "ring"])
     scene.image                   # uint8 RGB
     scene.objects[0].mask         # where the heart is visible
 
-Positions and lengths are relative to the image side, so one seed gives the same scene at every
+Positions and lengths are relative to the image side, so a seed produces the same scene at every
 size.
 """
 
@@ -25,8 +25,8 @@ LEAST_VISIBLE = 0.7  # the smallest visible fraction of an object
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # relative to the image side
 LEAST_SIZE = 32  # pixels; smaller shapes are indistinguishable
 
-_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel, for smooth edges
-_SUBPIXEL_BITS = 6  # cv2 takes corners in 64ths of a pixel
+_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel for smooth edges
+_SUBPIXEL_BITS = 6  # corners are passed to cv2 in 64ths of a pixel
 _COLOR_DISTANCE = 38.0  # from an object to its surroundings, in CIE L*a*b* (2.3 is just noticeable)
 
 
@@ -35,11 +35,11 @@ class SceneObject:
     """One shape in a scene.
 
     Attributes:
-        kind: its name.
-        label: its class, `KINDS[label] == kind`.
-        mask: where it is visible, as bool (size, size).
-        box: (top, left, bottom, right) of the mask in pixels. Bottom and right are exclusive.
-        visible: the fraction that no other object covers, in [LEAST_VISIBLE, 1].
+        kind: the shape's name.
+        label: the shape's class, `KINDS[label] == kind`.
+        mask: the visible pixels, bool (size, size).
+        box: the mask's (top, left, bottom, right) in pixels. Bottom and right are exclusive.
+        visible: the shape's visible fraction, in [LEAST_VISIBLE, 1].
     """
 
     kind: str
@@ -58,13 +58,14 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
-    """Draw a scene whose first object is farthest back.
+    """Draw a scene.
 
-    Every object lies inside the image, and at least LEAST_VISIBLE of it is visible.
+    The first object is farthest back. Every object lies inside the image, and at least the fraction
+    LEAST_VISIBLE of it is visible.
 
     Args:
         rng: the random generator.
-        kinds: the kinds of the objects. None draws one to four different kinds.
+        kinds: each object's kind. None chooses one to four different kinds.
         size: height and width in pixels.
 
     Returns:
@@ -111,7 +112,7 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Choose circles (center, radius) inside the unit square that overlap at most slightly."""
+    """Choose circles (center, radius) inside the unit square with little or no overlap."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)

@@ -14,35 +14,35 @@ from tfviz.errors import TargetError
 from tfviz.nesting import Nested
 
 Array: TypeAlias = "np.ndarray | tf.Tensor"
-Shapes: TypeAlias = Any  # of the outputs: a tuple for one output, otherwise nested like them
+Shapes: TypeAlias = Any  # output shapes: a tuple for one output, otherwise nested like the outputs
 T = TypeVar("T", bound="ArrayTarget")
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayTarget(abc.ABC):
-    """A target function with arrays that have one row per image, or a single row for all.
+    """A target function with arrays that have one row per image, or a single row for all images.
 
-    The arrays are inputs of the compiled function, so other arrays don't compile it again.
+    The arrays are inputs of the compiled function, so new arrays do not trigger recompilation.
 
     Attributes:
-        array_fields: the names of the fields that hold such arrays.
+        array_fields: the names of the fields that contain such arrays.
     """
 
     array_fields: ClassVar[tuple[str, ...]]
 
     @abc.abstractmethod
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Return the score of each image, (N,)."""
+        """Compute the score of each image, (N,)."""
 
     @abc.abstractmethod
     def require_fit(self, outputs: Shapes) -> None:
         """Check that the outputs can be compared with the arrays.
 
         Args:
-            outputs: the shapes of the outputs, () where unknown.
+            outputs: the output shapes, () where unknown.
 
         Raises:
-            TargetError: they cannot.
+            TargetError: the outputs do not fit the arrays.
         """
 
     @property
@@ -51,16 +51,16 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """What a compiled function depends on: everything but the rows of the arrays."""
+        """The key of the compiled function: everything except the arrays' rows."""
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 
     @property
     def rows(self) -> int | None:
-        """The number of images that the arrays have rows for; None if one row applies to all.
+        """The number of images that the arrays have rows for, or None if one row applies to all.
 
         Raises:
-            TargetError: the arrays differ in their number of rows.
+            TargetError: the arrays have different numbers of rows.
         """
         counts = {int(array.shape[0]) for array in self.arrays} - {1}
         if len(counts) > 1:
@@ -71,7 +71,7 @@ class ArrayTarget(abc.ABC):
         return counts.pop() if counts else None
 
     def __getitem__(self: T, rows: slice | np.ndarray) -> T:
-        """Return the target for some of the images."""
+        """Return the target for the selected images."""
         return self.with_arrays([array if len(array) == 1 else array[rows] for array in self.arrays])
 
     def with_arrays(self: T, arrays: Sequence[Array]) -> T:
@@ -97,7 +97,7 @@ class ArrayTarget(abc.ABC):
         if None not in (self.rows, batch_size) and self.rows != batch_size:
             raise TargetError(
                 f"{type(self).__name__} has rows for {self.rows} images. Received: {batch_size} images. Pass one row per "
-                "image, or a single one for all images."
+                "image, or a single row for all images."
             )
 
 
@@ -106,7 +106,7 @@ def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
 
     Args:
         target: the target.
-        outputs: the shapes of the outputs, nested like them; a plain tuple for one output.
+        outputs: the output shapes, nested like the outputs, or a plain tuple for one output.
     """
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
         raise TargetError(
@@ -116,19 +116,19 @@ def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
 
 
 def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
-    """Convert an argument to float32 with a row per image.
+    """Convert an argument to a float32 array with one row per image.
 
     Args:
-        given: the array, or the single row.
-        expected: what is expected, for the error message.
-        ranks: the accepted ranks, of which the lower is that of a single row. () accepts all from 2
-            on.
+        given: the array, or a single row.
+        expected: a description of the expected array, for the error message.
+        ranks: the accepted ranks. The lowest is the rank of a single row. () accepts any rank of at
+            least 2.
 
     Returns:
         The array, (N or 1, …).
 
     Raises:
-        TargetError: it is no such array, is empty, or is not finite.
+        TargetError: the argument is not such an array, is empty, or is not finite.
     """
     if _is_symbolic(given):
         array: Array = tf.cast(given, tf.float32)
@@ -152,5 +152,5 @@ def _finite(given: Any, expected: str) -> np.ndarray:
 
 
 def _is_symbolic(given: Any) -> bool:
-    """Return whether this is a tensor inside a tf.function, without a value."""
+    """Return whether an argument is a symbolic tensor, as inside a tf.function."""
     return tf.is_tensor(given) and not hasattr(given, "numpy")

@@ -1,4 +1,4 @@
-"""Boxes of object detectors: their formats, offsets from anchors, and overlap."""
+"""Object detectors' boxes: their formats, offsets from anchors, and overlap."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Compute boxes from offsets relative to anchors (Ren et al., 2015, "Faster R-CNN", eq. 2).
 
     Args:
-        offsets: (…, 4): the shift of the center in units of the anchor's size, x first, and the
-            logarithms of the ratios of width and height.
-        anchors: left, top, right, bottom, (…, 4).
+        offsets: (…, 4): the center's shift (x, y) in units of the anchor's size, and the logarithms
+            of the width and height ratios.
+        anchors: the anchors as left, top, right, bottom, (…, 4).
 
     Returns:
-        Left, top, right, bottom, (…, 4).
+        The boxes as left, top, right, bottom, (…, 4).
     """
     low, high = anchors[..., :2], anchors[..., 2:]
     size = high - low
@@ -47,15 +47,15 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def closeness(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Rate how close boxes are to one: by intersection over union, and apart by distance.
+    """Rate how close boxes are to a given box, by overlap or, without overlap, by distance.
 
     Args:
-        boxes: left, top, right, bottom, (N, A, 4).
-        box: the same for one box per image, (N or 1, 4).
+        boxes: the boxes as left, top, right, bottom, (N, A, 4).
+        box: one box per image in the same form, (N or 1, 4).
 
     Returns:
-        The ratings, (N, A): the intersection over union where the boxes overlap, and minus the
-        distance of the centers where they don't.
+        The ratings, (N, A): the intersection over union if the boxes overlap, otherwise the
+        negative distance between the centers.
     """
     box = box[:, None, :]
     both = tf.minimum(boxes[..., 2:], box[..., 2:]) - tf.maximum(boxes[..., :2], box[..., :2])

@@ -1,4 +1,4 @@
-"""One detection of an object detector, as a target."""
+"""A target for object detectors: the class score at one box."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _EXPECTED = "boxes (N, A, 4) and class scores (N, A, classes)"
 
 @dataclass(frozen=True, eq=False)
 class Detection(ArrayTarget):
-    """The score of one class for the prediction at a box: a target for object detectors.
+    """A target for object detectors: one class's score for the prediction at a box.
 
-    Per image, the prediction with the highest intersection over union with the box is chosen (the
-    nearest one if none overlaps it), and its score for the class is explained. The choice itself
-    has no gradient.
+    In each image, the target chooses the prediction with the highest intersection over union with
+    the box, or the nearest prediction if none overlaps it. It explains that prediction's score for
+    the class. The choice itself has no gradient.
 
-    The model's outputs are a dict or list with one tensor of boxes (N, A, 4) and one of class
-    scores (N, A, classes) for A predictions. Boxes and `box` have the same format and the same
-    units, pixels or fractions of the image. Networks that predict offsets from anchors, such as
-    RetinaNet, need `anchors`. A KerasHub RetinaNet brings its own; `box` is then in pixels.
+    The model's outputs are a dict or list with a boxes tensor (N, A, 4) and a class scores tensor
+    (N, A, classes) for A predictions. The boxes and `box` have the same format and the same units,
+    either pixels or fractions of the image. Networks that predict offsets from anchors, such as
+    RetinaNet, need `anchors`. A KerasHub RetinaNet provides them, and `box` is then in pixels.
 
     Args:
-        box: the box, (4,), or (N, 4) for one per image.
+        box: the box, (4,), or one box per image, (N, 4).
         class_index: the class, an int, or (N,) ints.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
             (left, top, width, height) or "center_xywh" (center, width, height).
-        anchors: the anchors of the predictions, (A, 4) in `box_format`, if the network predicts
-            offsets from them: shifts of the center in units of the anchor's size, x first, and
-            logarithms of the ratios of width and height.
+        anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
+            from them: the center's shift (x, y) in units of the anchor's size, and the logarithms
+            of the width and height ratios.
         read: outputs -> (boxes, scores), for outputs in another form. None finds the boxes by their
-            last axis of 4, or, if there are 4 classes, by the word "box" in their key.
+            last axis of 4 or, if there are 4 classes, by the word "box" in their key.
 
     Raises:
-        TargetError: the box, class or anchors have another shape, or are not finite.
-        OptionError: there is no such format.
+        TargetError: the box, class or anchors have the wrong shape, or are not finite.
+        OptionError: the box format is unknown.
 
     Example:
 
@@ -76,7 +76,7 @@ class Detection(ArrayTarget):
             object.__setattr__(self, name, array)
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Return the class score of the prediction that best matches the box.
+        """Compute the class score of the prediction that best matches the box.
 
         Args:
             outputs: the model's outputs.
@@ -87,13 +87,13 @@ class Detection(ArrayTarget):
         return self.score(outputs, self.choose(outputs))
 
     def choose(self, outputs: Nested[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the index of the prediction that best matches the box in each image.
+        """Choose the prediction that best matches the box in each image.
 
         Args:
             outputs: the model's outputs.
 
         Returns:
-            One tensor: the index of the prediction in each image, (N,) int32.
+            A list with one tensor: each image's prediction index, int32 (N,).
         """
         boxes, _ = self._boxes_and_scores(outputs)
         boxes = tf.cast(tf.stop_gradient(boxes), tf.float32)
@@ -104,13 +104,13 @@ class Detection(ArrayTarget):
         return [tf.argmax(closeness(boxes, corners(self.box, self.box_format)), axis=1, output_type=tf.int32)]
 
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
-        """Return the class score of the chosen predictions.
+        """Compute the class score of the chosen predictions.
 
-        With the choice made on the original images, this scores perturbed ones.
+        The choice may come from the original images and the outputs from perturbed copies.
 
         Args:
             outputs: the model's outputs.
-            choice: what `choose` returned.
+            choice: the result of `choose`.
 
         Returns:
             The scores, (N,).
@@ -125,10 +125,10 @@ class Detection(ArrayTarget):
         """Check that the outputs are boxes and class scores.
 
         Args:
-            outputs: the shapes of the outputs, () where unknown.
+            outputs: the output shapes, () where unknown.
 
         Raises:
-            TargetError: they are not, or the class or the anchors do not fit them.
+            TargetError: the outputs have another form, or the class or the anchors do not fit them.
         """
         if self.read is not None or outputs == ():
             return
@@ -140,8 +140,8 @@ class Detection(ArrayTarget):
         count = self.anchors.shape[1]
         if not count and (key := _key_of_offsets(outputs, boxes)):
             raise TargetError(
-                f"The output {key!r} holds offsets from anchors rather than boxes. Pass the anchors of the predictions, "
-                "anchors=(A, 4), or read=lambda outputs: (boxes, scores)."
+                f"The output {key!r} contains offsets from anchors, not boxes. Pass the predictions' anchors, anchors=(A, 4), "
+                "or read=lambda outputs: (boxes, scores)."
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(
@@ -153,15 +153,15 @@ class Detection(ArrayTarget):
 
 
 def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
-    """Add the anchors and the box format of a KerasHub detector to a `Detection` without anchors.
+    """Add a KerasHub detector's anchors and box format to a `Detection` without anchors.
 
     Args:
         target: any target.
         model: the model.
-        shape: the shape of the images.
+        shape: the images' shape.
 
     Returns:
-        The target; unchanged unless it is such a detection.
+        The target, unchanged unless it is such a detection.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:
@@ -176,19 +176,19 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
 
 
 def _classes(given: Any) -> Array:
-    if tf.is_tensor(given) and not hasattr(given, "numpy"):  # symbolic, inside a tf.function
+    if tf.is_tensor(given) and not hasattr(given, "numpy"):  # symbolic, as inside a tf.function
         return tf.reshape(tf.cast(given, tf.int32), [-1])
     array = np.asarray(given)
     if not np.issubdtype(array.dtype, np.integer) or array.ndim > 1 or array.size == 0:
         raise TargetError(
-            "`class_index` must be an int, or (N,) ints for one per image. Received: "
+            "`class_index` must be an int, or (N,) ints with one class per image. Received: "
             f"{type(given).__name__} {str(given)[:60]!r}."
         )
     return array.astype(np.int32).reshape(-1)
 
 
 def _found(outputs: Any) -> tuple[Any, Any]:
-    """Find the boxes and the class scores among the outputs, or among their shapes."""
+    """Find the boxes and the class scores among the outputs or their shapes."""
     pairs = [(str(key), one) for key, one in _items(outputs) if len(_shape(one)) == 3]
     boxes = [pair for pair in pairs if _shape(pair[1])[-1] in (None, 4)]
     if len(boxes) > 1:
@@ -204,13 +204,13 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the key of the boxes if it calls them offsets, as in RetinaNet."""
+    """Return the boxes' key if it indicates offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 
 
 def _items(outputs: Any) -> list[tuple[Any, Any]]:
-    """Return the outputs with their keys; none for a single output."""
+    """Return the outputs with their keys, or [] for a single output."""
     if isinstance(outputs, dict):
         return [pair for pair in outputs.items() if not isinstance(pair[1], dict | list)]
     is_several = isinstance(outputs, list | tuple) and not any(one is None or isinstance(one, int) for one in outputs)

@@ -1,4 +1,4 @@
-"""How well an autoencoder reconstructs an image, as a target."""
+"""A target for autoencoders: the reconstruction error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 class ReconstructionError(ArrayTarget):
     """The negative mean squared error between the output and the original images.
 
-    A target for autoencoders: which pixels help to reconstruct the image? The score of an image is
-    −mean((y − original)²). A higher score is a better reconstruction, so pixels with positive
-    attributions improve it. The original is a constant: the attribution follows the path through
-    the network, not the comparison with the input.
+    This target for autoencoders shows which pixels help to reconstruct the image. An image's score
+    is −mean((y − original)²). A higher score means a better reconstruction, so pixels with positive
+    attributions improve it. The original is a constant, so the attribution includes only the
+    input's effect through the network.
 
     Args:
-        original: what to reconstruct, in the shape of the output: (N, …), or (1, …) for all images
-            alike. For a plain autoencoder these are the images themselves.
+        original: the images to reconstruct, in the output's shape: (N, …), or (1, …) to use one for
+            all images. For a plain autoencoder, these are the input images.
 
     Raises:
-        TargetError: the original has another shape, or is not finite.
+        TargetError: the original has the wrong shape, or is not finite.
 
     Example:
 
@@ -41,11 +41,11 @@ class ReconstructionError(ArrayTarget):
     array_fields: ClassVar[tuple[str, ...]] = ("original",)
 
     def __post_init__(self) -> None:
-        expected = "the originals in the shape of the output: (N, …), or (1, …) for all images alike"
+        expected = "the originals in the output's shape: (N, …), or (1, …) for all images"
         object.__setattr__(self, "original", floats(self.original, expected, ranks=()))
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Return the negative mean squared error of each image.
+        """Compute the negative mean squared error of each image.
 
         Args:
             outputs: the reconstructions, (N, …).
@@ -57,19 +57,19 @@ class ReconstructionError(ArrayTarget):
         return -tf.reduce_mean(tf.square(difference), axis=list(range(1, len(difference.shape))))
 
     def require_fit(self, outputs: Shapes) -> None:
-        """Check that the output has the shape of the originals.
+        """Check that the output has the same shape as the originals.
 
         Args:
-            outputs: the shapes of the outputs, () where unknown.
+            outputs: the output shapes, () where unknown.
 
         Raises:
-            TargetError: the model has several outputs, or one of another shape.
+            TargetError: the model has several outputs, or its output has another shape.
         """
         require_one_output(self, outputs)
         size: tuple[int, ...] = tuple(self.original.shape[1:])
         fits = len(outputs) == len(size) + 1 and all(n in (None, m) for n, m in zip(outputs[1:], size, strict=True))
         if outputs and not fits:
             raise TargetError(
-                f"ReconstructionError needs the originals in the shape of the output {outputs}, one per image. Received: shape "
+                f"ReconstructionError needs the originals in the output's shape {outputs}, one per image. Received: shape "
                 f"{tuple(self.original.shape)}."
             )

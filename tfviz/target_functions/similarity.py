@@ -1,4 +1,4 @@
-"""The similarity of an embedding to a reference, as a target."""
+"""A target for embedding models: the similarity to a reference."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 
 @dataclass(frozen=True, eq=False)
 class Similarity(ArrayTarget):
-    """The cosine similarity of the output to a reference embedding.
+    """The cosine similarity between the output and a reference embedding.
 
-    A target for models whose output (N, D) is an embedding, normalized or not: what makes this
-    image similar to that one? The score is y · r / (|y| |r|), between −1 and 1, and 0 where y = 0.
-    For a siamese network, explain the branch that computes the embedding.
+    This target is for models whose output (N, D) is an embedding, normalized or not. It shows what
+    makes an image similar to another. The score is y · r / (|y| |r|), between −1 and 1, and 0 if
+    y = 0. For a siamese network, explain the branch that computes the embedding.
 
     Args:
-        reference: the reference embedding (D,), or (N, D) for one per image.
+        reference: the reference embedding (D,), or one per image, (N, D).
 
     Raises:
-        TargetError: the reference has another shape, is zero, or is not finite.
+        TargetError: the reference has the wrong shape, is zero, or is not finite.
 
     Example:
 
@@ -44,14 +44,14 @@ class Similarity(ArrayTarget):
     def __post_init__(self) -> None:
         reference = floats(self.reference, "a reference embedding of shape (D,), or (N, D) for one per image", (1, 2))
         if isinstance(reference, np.ndarray) and not np.abs(reference).max(axis=1).min() > 0:
-            raise TargetError("The reference embedding is zero, so it has no direction to compare with. Pass another one.")
+            raise TargetError("The reference embedding is zero, so cosine similarity is undefined. Pass another reference.")
         object.__setattr__(self, "reference", reference)
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Return the cosine similarity of each output to its reference.
+        """Compute each output's cosine similarity to its reference.
 
         Args:
-            outputs: (N, D).
+            outputs: the embeddings, (N, D).
 
         Returns:
             The scores, (N,).
@@ -60,13 +60,13 @@ class Similarity(ArrayTarget):
         return tf.reduce_sum(y * r, axis=-1)
 
     def require_fit(self, outputs: Shapes) -> None:
-        """Check that the output is an embedding of this length.
+        """Check that the output is an embedding with the reference's length.
 
         Args:
-            outputs: the shapes of the outputs, () where unknown.
+            outputs: the output shapes, () where unknown.
 
         Raises:
-            TargetError: the model has several outputs, or one of another shape.
+            TargetError: the model has several outputs, or its output has another shape.
         """
         length = int(self.reference.shape[1])
         require_one_output(self, outputs)
@@ -78,6 +78,6 @@ class Similarity(ArrayTarget):
 
 
 def _scaled(x: tf.Tensor) -> tf.Tensor:
-    """Divide by the largest value, so that squares neither overflow nor vanish."""
+    """Divide by the largest absolute value to prevent overflow and underflow in squares."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), axis=-1, keepdims=True))
     return tf.math.divide_no_nan(x, largest)

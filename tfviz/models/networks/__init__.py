@@ -1,4 +1,4 @@
-"""Networks that keras.applications doesn't have, or that common weights files define otherwise."""
+"""Networks that keras.applications lacks, or that common weights files define differently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Call = Callable[[Any, Any], Any]  # (layer, its input) -> its output
 
 
 def call_layer(layer: Any, x: Any) -> Any:
-    """Call a layer in the ordinary way."""
+    """Call a layer without any further action."""
     return layer(x)
 
 
@@ -30,7 +30,7 @@ def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Cal
         name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN", or "ResNet50" as torchvision defines it.
         widths: the number of channels or units of each layer (see `standard_widths`).
         size: (height, width) of the images in pixels.
-        call: calls each layer and so builds it. It may choose the initial weights.
+        call: calls each layer, which builds it. It may set the initial weights.
 
     Returns:
         The network.

@@ -1,7 +1,7 @@
 """ResNet50 as torchvision defines it, with the layer names of keras.applications.
 
-It differs from the ResNet50 of keras.applications in three ways, so the weights of one give wrong
-outputs in the other: a block has its stride in the 3x3 convolution instead of the first 1x1
+It differs from ResNet50 in keras.applications in three ways, so weights for one network produce
+wrong outputs in the other. A block's stride is in the 3x3 convolution instead of the first 1x1
 convolution, convolutions have no bias, and the normalization uses an epsilon of 1e-5.
 
 He et al., 2016, "Deep Residual Learning for Image Recognition".
@@ -27,9 +27,9 @@ _EPSILON = 1e-5
 class Block:
     """One bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut.
 
-    The first two convolutions have widths named "<name>_1" and "<name>_2". `output` names the width
-    of the third, which all blocks of a stage share, and `source` names the width of the block's
-    input.
+    The widths of the first two convolutions are named "<name>_1" and "<name>_2". `output` names the
+    third convolution's width, which all blocks in a stage share, and `source` names the input's
+    width.
     """
 
     stage: int
@@ -41,7 +41,7 @@ class Block:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the first block of its stage, whose shortcut has a convolution."""
+        """Whether this is its stage's first block, whose shortcut has a convolution."""
         return self.number == 1
 
     @property
@@ -58,14 +58,14 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    """Yield the blocks in the order in which they run."""
+    """Yield the blocks in execution order."""
     for stage, count in _BLOCKS.items():
         for number in range(1, count + 1):
             yield Block(stage, number)
 
 
 def standard_widths() -> dict[str, int]:
-    """Return the default widths: "conv1", those that `Block` names, and the number of classes."""
+    """Return the default widths: "conv1", the widths named in `Block`, and "predictions"."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]
@@ -82,7 +82,7 @@ def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any,
     x = call(layers.ZeroPadding2D(3, name="conv1_pad"), images)
     x = _convolved(x, "conv1", widths["conv1"], 7, 2, call)
     x = call(layers.ReLU(name="conv1_relu"), x)
-    # PyTorch pads with -inf. Zeros are equivalent after a ReLU.
+    # PyTorch pads with -inf, but zeros are equivalent after a ReLU.
     x = call(layers.ZeroPadding2D(1, name="pool1_pad"), x)
     x = call(layers.MaxPooling2D(3, 2, name="pool1_pool"), x)
     for block in blocks():

@@ -1,7 +1,7 @@
 """VGG16 and VGG19, with and without batch normalization.
 
-The plain networks have the layers and layer names of keras.applications. With batch normalization
-they follow torchvision: convolution with a bias, normalization, ReLU.
+The plain networks have the same layers and layer names as in keras.applications. The networks with
+batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 """
@@ -22,25 +22,23 @@ _EPSILON = 1e-5
 
 
 def has_batch_norm(name: str) -> bool:
-    """Return whether a network has batch normalization, judging by its name, such as "VGG16_BN"."""
+    """Return whether a network's name, such as "VGG16_BN", indicates batch normalization."""
     return name.endswith(_BATCH_NORM)
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """Return the names of the convolutions by block: [["block1_conv1", "block1_conv2"], ...]."""
+    """Return the convolutions' names by block: [["block1_conv1", "block1_conv2"], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
 
 def norm_of(convolution: str) -> str:
-    """Return the name of the normalization that follows a convolution."""
+    """Return the name of the normalization layer after a convolution."""
     return convolution.replace("conv", "bn")
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return the default number of channels of each convolution and of units of each
-    dense layer.
-    """
+    """Return the default width of each layer: its number of channels or units."""
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 

@@ -1,9 +1,9 @@
 """Checks for HDF5 files and zip archives from untrusted sources.
 
 HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-that are assembled from other files. A malicious model could thus read private files of the person
-who opens it and show them as its weights. A zip archive could write outside its folder, and both
-could expand until memory runs out.
+assembled from other files. A malicious model could use them to read private files of the person who
+opens it. A zip archive could write outside its folder, and both formats could expand until memory
+runs out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Weights hardly compress, and Keras does not compress them. A file of zeros does.
+# Weights hardly compress, and Keras does not compress them. A file of zeros compresses well.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raise WeightsError if a path points outside the archive, or if it expands too far."""
+    """Raise WeightsError if an entry points outside the archive, or the archive expands too far."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
@@ -36,7 +36,7 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raise WeightsError if arrays are in other files, or claim far more than the file's size."""
+    """Raise WeightsError if arrays are in other files, or claim far more data than the file has."""
     import h5py
 
     size = 0
@@ -55,7 +55,7 @@ def require_own_data(file: h5py.File, path: str | Path) -> None:
 
 
 def _entries(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.ExternalLink]]:
-    """Yield each array and each link to another file once. A group may contain itself."""
+    """Yield each array and each link to another file once, even if a group contains itself."""
     import h5py
 
     waiting, seen = [group], set()

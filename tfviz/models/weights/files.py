@@ -19,6 +19,6 @@ def require_file(path: str | Path, extensions: tuple[str, ...]) -> None:
 
 
 def beginning(path: str | Path) -> str:
-    """Return "It starts with b'...'", for a message about a file of the wrong kind."""
+    """Return "It starts with b'...'", for error messages about files in another format."""
     with Path(path).open("rb") as file:
         return f"It starts with {file.read(12)!r}"

@@ -1,8 +1,8 @@
 """Build networks whose layers start from given arrays.
 
-A network that is built first and loaded afterwards needs memory for two sets of weights, and
-drawing the random ones takes most of the time. Here each layer takes its arrays as its initial
-values, and each array is released as soon as it is used.
+Building a network and then loading its weights needs memory for two sets of weights, and drawing
+the random weights takes most of the time. Here, each layer uses its arrays as initial values, and
+each array is released after use.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-# of TensorFlow's buffers; aligned memory is adopted without a copy
+# the alignment of TensorFlow's buffers, which can use aligned memory without a copy
 _ALIGNMENT_BYTES = 64
 
-# Layer -> weight -> array, with elements in the layer's memory order, of any shape and number type.
+# Layer -> weight -> array of any shape and number type, with elements in the layer's memory order.
 Start = MutableMapping[str, dict[str, np.ndarray]]
 
 
 def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
-    """Return a way to call layers (see `networks.build`) that initializes them from `arrays`.
+    """Return a function that calls layers (see `networks.build`), initialized from `arrays`.
 
     Each array is removed from the mapping when it is used.
     """
@@ -35,7 +35,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """Let the layer build itself from `arrays`, and restore its own initializers afterwards."""
+    """Initialize the layer from `arrays` within the block, and then restore its initializers."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):
@@ -55,7 +55,7 @@ def _initializer(arrays: dict[str, np.ndarray], weight: str) -> Callable[..., An
 
 
 def _tensor(array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Copy the array once, into memory that TensorFlow adopts, and return it as a tensor."""
+    """Copy the array into aligned memory, and return a tensor that uses this memory."""
     import tensorflow as tf
 
     number = np.dtype(dtype or "float32")

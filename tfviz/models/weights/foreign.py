@@ -1,4 +1,4 @@
-"""Build networks from other tools' weights: torchvision's, and .npy files for TensorFlow 1."""
+"""Build networks from other tools' weights: torchvision files, and .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 _Reader = Callable[[str | Path], dict[str, np.ndarray]]
-# File extension -> the reader, and the layouts that such files may have.
+# File extension -> the reader and the possible layouts.
 _FORMATS: dict[str, tuple[_Reader, Mapping[str, Layout]]] = {
     ".npy": (read_npy, tensorflow_1.LAYOUTS),
     ".safetensors": (lambda path: plain_names(read_safetensors(path)), torchvision.LAYOUTS),
@@ -35,7 +35,7 @@ FOREIGN_EXTENSIONS = tuple(_FORMATS)
 
 
 def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple[keras.Model, Preprocessing]:
-    """Build a network with the weights in another tool's file.
+    """Build a network with weights from another tool's file.
 
     Layer widths and the number of classes are inferred from the file.
 
@@ -49,8 +49,8 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
 
     Raises:
         WeightsError: the file cannot be used, or belongs to another network.
-        OptionError: the network cannot take images of this size.
-        MissingPackageError: reading the file needs a package that is not installed.
+        OptionError: the network does not support this image size.
+        MissingPackageError: the package that reads the file is not installed.
     """
     require_file(path, FOREIGN_EXTENSIONS)
     read, layouts = _FORMATS[next(extension for extension in FOREIGN_EXTENSIONS if str(path).endswith(extension))]
@@ -74,14 +74,12 @@ def _fitting_size(layout: Layout, size: Size | None) -> Size:
     fixed = layout.fixed_size
     if fixed and size not in (None, fixed):
         raise OptionError(
-            f"{layout.network} with trained weights takes only images of {fixed[0]}x{fixed[1]} pixels, because its first dense "
-            "layer depends on the size. Leave `size` out."
+            f"{layout.network} with trained weights supports only images of {fixed[0]}x{fixed[1]} pixels, because its first "
+            "dense layer depends on the size. Omit `size`."
         )
     return size or fixed or (224, 224)
 
 
 def _hint(arrays: Mapping[str, np.ndarray], layouts: Mapping[str, Layout]) -> str:
     fitting = [name for name, layout in layouts.items() if layout.has_names(arrays)]
-    return (
-        f"Its arrays are those of {fitting[0]}. Load it by that name." if fitting else "Load the weights of the same network."
-    )
+    return f"Its arrays belong to {fitting[0]}. Load it by that name." if fitting else "Load weights for the same network."

@@ -1,9 +1,9 @@
 """Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
-Keras 3 opens few of them. It has dropped some layers and arguments, rejects "/" in names and the
-functions such as `tf.nn.relu` that Keras 2 recorded as layers, and numbers the calls of nested
-models differently. This module translates the config to Keras 3, and assigns the arrays by layer
-name.
+Keras 3 can open few of them. It has dropped some layers and arguments, rejects "/" in names,
+rejects the functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls of
+nested models differently. This module translates the config to Keras 3 and assigns the arrays by
+layer name.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
     Args:
         config: the model's config as JSON.
-        file: the file with its arrays: the .h5 file itself, or the one inside a .keras file.
+        file: the file with the arrays: the .h5 file, or the HDF5 file inside a .keras file.
 
     Returns:
         The model.
 
     Raises:
         UnsupportedModelError: a layer or function has no equivalent in Keras 3.
-        WeightsError: the arrays don't fit.
+        WeightsError: the arrays do not fit the model.
         Exception: Keras rejects the config. The type depends on the cause.
     """
     old = json.loads(config)
     translated = _translated(old)
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
-    # Some versions of Keras run the code of a Lambda layer unless safe mode is on.
+    # Some Keras versions run the code in Lambda layers unless safe mode is on.
     with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
     if "model_weights" in file:
@@ -59,7 +59,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return the layers that a config may name but that Keras 3 cannot find by that name."""
+    """Return layers that a config may name, but that Keras 3 cannot find by these names."""
     return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 
@@ -115,12 +115,12 @@ def _with_calls_renumbered(layer: Config, first_calls: dict[str, int]) -> Config
 
 
 def _unwrapped(endpoints: Any) -> Any:
-    """Return a single input or output itself, because Keras 3 would pass it on as a list."""
+    """Unpack a single input or output, because Keras 3 would otherwise pass it on as a list."""
     return endpoints[0] if isinstance(endpoints, list) and len(endpoints) == 1 and isinstance(endpoints[0], list) else endpoints
 
 
 def _first_calls(config: Config | list[Config]) -> dict[str, int]:
-    """Return the number of each nested model's first call.
+    """Return the index of each nested model's first call.
 
     Keras 2 also counts the model's creation as a call.
     """
@@ -146,7 +146,7 @@ def _renumbered(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> 
 def _translated_function(layer: Config) -> Config:
     """Translate a TFOpLambda to a TensorFlowFunction.
 
-    Its constants move to the config, and its tensors become the inputs of the call.
+    Its constants move to the config, and its tensors become the call's inputs.
     """
     function, name = layer["config"]["function"], layer["config"]["name"]
     require_supported(function, name)
@@ -158,7 +158,7 @@ def _translated_function(layer: Config) -> Config:
     if not inputs:
         raise UnsupportedModelError(
             f"The file does not contain all arguments of {function} (layer '{name}'), because Keras 2 saves only the first "
-            "one. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
+            "argument. Rebuild the model in Keras 3, and load the weights: model.load_weights(file)."
         )
     config = {"name": name.replace("/", "_"), "function": function, "first": first, "arguments": arguments}
     return {"config": config, "inbound_nodes": [tensors(inputs)]}

@@ -1,4 +1,4 @@
-"""keras.ops equivalents of the TensorFlow functions that Keras 2 recorded in model graphs."""
+"""The keras.ops equivalents of TensorFlow functions that Keras 2 recorded in model graphs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Config = dict[str, Any]
 Tensor = Any  # a tf.Tensor or a keras.KerasTensor
 Numbers: TypeAlias = "int | tuple[int | None, ...] | list[Any] | None"
 
-_NUMBERS = "numbers_from_shape"  # the attribute of a KerasTensor that holds them
+_NUMBERS = "numbers_from_shape"  # the KerasTensor attribute that contains them
 _GET_ITEM = "__operators__.getitem"
 _SHAPES = ("shape", "compat.v1.shape")
 
@@ -55,8 +55,8 @@ def _index(part: Any) -> Any:
     return slice(part["start"], part["stop"], part["step"])
 
 
-# Keras 2's name of a function (without "tf.") -> its equivalent in keras.ops. The first parameter
-# is the node's own input.
+# A function's name in Keras 2, without "tf." -> its equivalent in keras.ops. The first parameter is
+# the node's input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
     _GET_ITEM: _sliced,
@@ -143,7 +143,7 @@ _ALIASES = {  # other name -> name in FUNCTIONS
 }
 FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _ALIASES.items()})
 
-# Modules of TensorFlow, and top-level functions, that only compute a result from their arguments.
+# These TensorFlow modules and top-level functions only compute results from their arguments.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
 _TOP_LEVEL = re.findall(
     r"\w+",
@@ -170,13 +170,13 @@ def require_supported(function: str, layer: str) -> None:
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
             f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions "
-            f"in tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat that draw no random numbers and read "
-            "no files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
+            f"in tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, and none that draw random numbers or "
+            "read files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """Return TensorFlow's function with this name if it only computes, or None otherwise."""
+    """Return TensorFlow's function with this name if it only computes a result, otherwise None."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
     is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
@@ -191,14 +191,15 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
 
 @keras.saving.register_keras_serializable("tfviz")
 class TensorFlowFunction(layers.Layer):
-    """A TensorFlow function in the graph of a Keras 2 model.
+    """A TensorFlow function in a Keras 2 model's graph.
 
-    It runs as keras.ops if they compute the same result, and as the TensorFlow function otherwise.
+    The layer runs the keras.ops equivalent if it computes the same result, and the TensorFlow
+    function otherwise.
 
     Args:
-        function: its name in Keras 2, such as "math.multiply".
-        first: its first argument, in which {"input": number} stands for an input of the call.
-        arguments: its other arguments, keyed by name, in the same form.
+        function: the function's name in Keras 2, such as "math.multiply".
+        first: the first argument, in which {"input": number} refers to an input of the call.
+        arguments: the other arguments, keyed by name, in the same form.
     """
 
     def __init__(self, function: str, first: Any, arguments: Config, **options: Any) -> None:
@@ -208,10 +209,10 @@ class TensorFlowFunction(layers.Layer):
         self._constants: dict[int, np.ndarray] = {}
 
     def compute_output_spec(self, inputs: Tensor | list[Tensor]) -> Tensor:
-        """Infer the output's shape, also where it depends on numbers computed from a shape.
+        """Infer the output's shape, which may depend on numbers computed from another shape.
 
-        Keras 2 followed such numbers through the graph, so that a Dense layer behind
-        `x[:, : tf.shape(x)[1] // 2]` could be built.
+        Like Keras 2, this tracks such numbers through the graph. Otherwise, a Dense layer after
+        `x[:, : tf.shape(x)[1] // 2]` could not be built.
         """
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         numbers = [getattr(x, _NUMBERS, None) for x in given]
@@ -225,7 +226,7 @@ class TensorFlowFunction(layers.Layer):
         return outputs
 
     def _numbers(self, given: list[Tensor], numbers: list[Numbers | None]) -> Numbers | None:
-        """Return what is known of an integer output, with None for unknown sizes."""
+        """Return the known values of an integer output, with None for unknown values."""
         if self.function in _SHAPES and len(given) == 1:
             return tuple(given[0].shape)
         if self.function == _GET_ITEM and isinstance(numbers[0], tuple):
@@ -251,19 +252,19 @@ class TensorFlowFunction(layers.Layer):
 
 
 def _is_known(numbers: Numbers | None) -> bool:
-    """Return whether integers computed from a shape contain no unknown size."""
+    """Return whether all integers computed from a shape are known."""
     return numbers is not None and None not in keras.tree.flatten([numbers])
 
 
 def _item(sizes: tuple[int | None, ...], spec: Any) -> Numbers | None:
-    """Return the element or the part of a shape that Keras 2's slice_spec names."""
+    """Return the element or slice of a shape that Keras 2's slice_spec selects."""
     index = _index(spec)
     index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     return sizes[index] if isinstance(index, (int, slice)) else None
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """Return the keras.ops version if it takes these arguments, and TensorFlow's otherwise.
+    """Return the keras.ops equivalent if it has these arguments, otherwise TensorFlow's function.
 
     `arguments` is None if keras.ops cannot be used.
     """
@@ -271,15 +272,14 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
     if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
         known = _in_tensorflow(name) or known
     if known is None:
-        raise LookupError(name)  # cannot happen: require_supported has passed
+        raise LookupError(name)  # cannot happen after require_supported
     return known
 
 
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
-    """Replace {"input": number} in an argument with the inputs of the call.
+    """Replace {"input": number} in an argument with the call's inputs.
 
-    A list that contains floats was a constant tensor, whereas a list of integers holds axes or a
-    shape.
+    A list with floats was a constant tensor. A list of integers contains axes or a shape.
     """
     if isinstance(value, dict):
         return (

@@ -1,4 +1,4 @@
-"""Translate the layer calls in the graph of a Keras 2 model to Keras 3.
+"""Translate the layer calls in a Keras 2 model's graph to Keras 3.
 
 Keras 2 writes a call as the layer's first argument, nested as it was passed. Each tensor in it
 becomes a reference, which is a list: the name of the layer that produced the tensor, the index of
@@ -14,7 +14,7 @@ Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
 _STATEFUL = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-# For these arguments None means that they were not passed.
+# For these arguments, None means that they were not passed.
 _CALL_ARGUMENTS = ("training", "mask", "name", "initial_state", "constants")
 
 
@@ -24,7 +24,7 @@ def is_reference(value: Any) -> bool:
 
 
 def references(value: Any) -> Iterator[list[Any]]:
-    """Yield all references in a nested value, including those in the arguments of a call."""
+    """Yield all references in a nested value, including references in a call's arguments."""
     if is_reference(value):
         yield value
         value = value[3:]
@@ -34,7 +34,7 @@ def references(value: Any) -> Iterator[list[Any]]:
 
 
 def split(node: Any, is_function: bool) -> tuple[Any, Config]:
-    """Return the first argument of a call, and the other arguments keyed by name."""
+    """Return a call's first argument, and its other arguments keyed by name."""
     leaf = next(references(node), [])
     others = leaf[3] if len(leaf) > 3 else {}
     first = _without_arguments(node)
@@ -52,10 +52,10 @@ def _without_arguments(value: Any) -> Any:
 
 
 def call(kind: str, node: Any, config: Config) -> Config:
-    """Translate the call of a layer to Keras 3."""
+    """Translate a layer call to Keras 3."""
     first, others = split(node, is_function=False)
     if kind in _STATEFUL and isinstance(first, list) and not is_reference(first):
-        # Keras 2 passes the states and constants of a recurrent layer along with its input.
+        # Keras 2 passes a recurrent layer's states and constants along with its input.
         first, *states = first
         constants = config.get("num_constants") or 0
         if constants:
@@ -67,9 +67,9 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace each reference in a nested value with Keras 3's form of a tensor.
+    """Replace each reference in a nested value with a tensor in Keras 3's form.
 
-    Keras 3 looks up the shape itself.
+    Keras 3 looks up the tensor's shape.
     """
     if is_reference(value):
         tensor_config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
@@ -90,6 +90,6 @@ def with_inputs(value: Any, inputs: list[Any]) -> Any:
 
 
 def tensors(values: list[Any]) -> Config:
-    """Return a call with these references as its arguments."""
+    """Create a call with these references as its arguments."""
     given = [_tensors(value) for value in values]
     return {"args": [given[0] if len(given) == 1 else given], "kwargs": {}}

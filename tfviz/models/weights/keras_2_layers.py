@@ -1,7 +1,7 @@
 """Translate the arguments of Keras 2 layers to Keras 3.
 
-Keras 2 writes every argument of a layer to the file, including those that Keras 3 renamed or
-dropped. A dropped argument is ignored if it does not affect inference; otherwise, it is an error.
+Keras 2 writes all of a layer's arguments to the file, including arguments that Keras 3 renamed or
+dropped. A dropped argument is an error if it affects inference. Otherwise, it is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tfviz.models.weights.keras_2_functions import keras_2_hard_sigmoid
 
 Config = dict[str, Any]
 
-# no effect at inference
+# arguments without an effect at inference
 _DROPPED = {
     "module",
     "rng_type",
@@ -27,7 +27,7 @@ _DROPPED = {
     "query_shape",
     "key_shape",
     "value_shape",
-    "batch_input_shape",  # the model's InputLayer has the same
+    "batch_input_shape",  # the model's InputLayer has the same shape
     "noise_shape",
     "input_length",
     "softmax_robust_masking",
@@ -35,7 +35,7 @@ _DROPPED = {
 }
 # Argument -> the only value that Keras 3 supports, and why.
 _FIXED = {
-    "time_major": (False, "Keras 3 takes sequences as (batch, time, features) only"),
+    "time_major": (False, "Keras 3 supports sequences only as (batch, time, features)"),
     "renorm": (False, "Keras 3 has no batch renormalization"),
     "ragged": (False, "Keras 3 has no ragged inputs"),
 }
@@ -79,7 +79,7 @@ def _identity(config: Config) -> tuple[str, Config]:
 
 
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
-    """Crop like RandomCrop at inference. Keras 3's RandomCrop doesn't crop larger images there."""
+    """Crop as RandomCrop did at inference. Keras 3's RandomCrop does not crop larger images."""
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 
 
@@ -91,7 +91,7 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# Layers with a different name in Keras 3. Random sizes apply to training only.
+# These layers have a different name in Keras 3. Random sizes apply only in training.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -107,14 +107,14 @@ def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
     """Return the Keras 3 class and config that compute what a Keras 2 layer does at inference.
 
     Args:
-        kind: the class of the layer in Keras 2.
-        config: its config in Keras 2.
+        kind: the layer's class in Keras 2.
+        config: the layer's config in Keras 2.
 
     Returns:
-        The class and the config for Keras 3.
+        The class and config in Keras 3.
 
     Raises:
-        UnsupportedModelError: the layer or one of its arguments has no equivalent.
+        UnsupportedModelError: the layer or one of its arguments has no equivalent in Keras 3.
     """
     name = config.get("name", kind)
     if kind in _NO_EQUIVALENT:
@@ -142,11 +142,11 @@ def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
 
 
 def require_supported_call(kind: str, name: str, arguments: Config) -> None:
-    """Raise UnsupportedModelError for arguments of a call that Keras 3 would ignore."""
+    """Raise UnsupportedModelError if Keras 3 would ignore one of a call's arguments."""
     if kind.startswith("BatchNormalization") and arguments.get("training") is True:
         raise _unsupported(
             f"Layer '{name}' ({kind}) is called with training=True, so it normalizes by batch statistics even at inference. "
-            "In Keras 3 the model's training=False overrides that"
+            "In Keras 3, the model's training=False overrides this argument"
         )
 
 
@@ -165,5 +165,5 @@ def _keras_3_value(key: str, value: Any) -> Any:
 
 
 def _function_name(value: Any) -> Any:
-    """Return the name of a function, which .keras files may wrap in a dict."""
+    """Return a function's name, which .keras files may wrap in a dict."""
     return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value

@@ -1,7 +1,7 @@
 """Read Keras' own weights files, check whether they fit a network, and load them.
 
-Keras silently skips arrays that the network has no place for (such as those of VGG19 in a shorter
-network) and stops at the first missing one. This module therefore compares the two sets of arrays
+Keras silently skips arrays that the network does not have, such as VGG19's arrays in a shorter
+network, and stops at the first missing array. This module therefore compares the two sets of arrays
 by shape before Keras loads anything.
 """
 
@@ -30,12 +30,12 @@ Shape = tuple[int, ...]
 
 
 def load_weights(model: keras.Model, path: str | Path, *, name: str | None = None) -> None:
-    """Load a .weights.h5, .h5 or .keras file into `model`, completely or not at all.
+    """Load all weights from a .weights.h5, .h5 or .keras file into a model.
 
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the name of the model in messages. None means its own name.
+        name: the model's name in messages. None means its own name.
 
     Raises:
         WeightsError: the file is missing, truncated, not a weights file, or belongs to another
@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the shapes of the arrays in a weights file, keyed by name, except the optimizer's."""
+    """Return the array shapes in a weights file, keyed by name, except the optimizer's arrays."""
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -72,18 +72,18 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return the shapes of a model's arrays, keyed by name, comparable to `stored_arrays`."""
+    """Return a model's array shapes, keyed by name, in the same form as `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Exclude the optimizer's arrays, plus counters and random states that some versions store."""
+    """Return whether an array is a weight, not an optimizer state, a counter or a random state."""
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
 def _readable_name(dataset: h5py.Dataset) -> str:
-    """Return an array's path with the layer's own name if the file has it.
+    """Return an array's path, with the layer's name if the file contains it.
 
     "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """
@@ -94,8 +94,7 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
     """Return the file's number of classes if nothing else differs from `model`, otherwise None.
 
-    Two networks with the same architecture then differ in only two arrays: the kernel and bias of
-    the last layer.
+    In that case, only two arrays differ: the last layer's kernel and bias.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -106,11 +105,11 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 
 
 def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Return what only `expected` contains, and what only `stored` contains.
+    """Return the arrays that only `expected` contains, and those that only `stored` contains.
 
     Layers that Keras numbered may have other names in the file, so arrays are matched by shape.
-    Arrays of equally named layers are paired first, so the remaining ones are reported under the
-    right names.
+    Arrays in layers with the same name are paired first, so the remaining arrays are reported under
+    the right names.
     """
     expected, stored = _without_pairs(expected, stored, by_layer=True), _without_pairs(stored, expected, by_layer=True)
     return _without_pairs(expected, stored, by_layer=False), _without_pairs(stored, expected, by_layer=False)
@@ -144,7 +143,7 @@ def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file, or the one inside a .keras file, for reading.
+    """Open an HDF5 file, or the HDF5 file inside a .keras file, for reading.
 
     Args:
         path: the .h5 or .keras file.
@@ -165,7 +164,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                # The checksum covers the whole entry, but HDF5 reads only parts of it.
+                # The checksum covers the entire entry, but HDF5 reads only parts of it.
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
@@ -179,17 +178,17 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """Return the model config (JSON) of a .keras file or open .h5 file that Keras 1 or 2 saved.
+    """Return the model config (JSON) in a .keras or .h5 file that Keras 1 or 2 saved.
 
     Args:
         path: the file.
         file: the open HDF5 file.
 
     Returns:
-        The config, or None if another version saved the file, or if it has no config.
+        The config, or None if another version saved the file or the file has no config.
 
     Raises:
-        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost an axis of a layer.
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost a layer's axis.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -213,9 +212,9 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield configs in which Keras 3 would silently replace several axes with the default one.
+    """Yield the configs in which Keras 3 would silently replace several axes with the default.
 
-    These are the configs without a module.
+    Only configs without a module are affected.
     """
     if isinstance(value, list):
         for part in value:

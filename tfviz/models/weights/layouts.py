@@ -1,8 +1,8 @@
-"""How foreign weights files lay out a network's arrays, and whether a file fits.
+"""Describe how foreign weights files store a network's arrays, and check whether a file fits.
 
-A layout lists every array that a file must contain: its name, the weight and layer it belongs to,
-and what each of its axes counts. Layer widths can therefore be inferred from a file, arrays that
-don't fit can be reported by name, and each array can be transposed to Keras' axis order.
+A layout lists every array that a file must contain: its name, its layer and weight, and what each
+of its axes counts. Layer widths can therefore be inferred from a file, arrays that do not fit can
+be reported by name, and each array can be transposed to Keras' axis order.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tfviz.errors import WeightsError
 from tfviz.images.preprocessing import Preprocessing, Size
 
 Shape = tuple[int, ...]
-# A product of terms: a str is the width with that name, an int is itself.
+# An axis length is a product of terms: widths by name, and numbers.
 Axis = tuple[int | str, ...]
 _MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One array of a file.
+    """One array in a file.
 
     Attributes:
-        name: its name in the file.
-        layer: the layer it belongs to, such as "block1_conv1".
-        weight: the weight of that layer, such as "kernel".
-        axes: what its axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units
+        name: the array's name in the file.
+        layer: the layer that the array belongs to, such as "block1_conv1".
+        weight: the layer's weight, such as "kernel".
+        axes: what the axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units
             by flattened channels.
-        order: the order of all terms of `axes` in Keras. For the example, (2, 3, 1, 0) gives (7, 7,
+        order: the order of the terms in `axes` in Keras. In the example, (2, 3, 1, 0) means (7, 7,
             channels, units).
     """
 
@@ -50,7 +50,7 @@ class StoredArray:
     def to_keras_order(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
         """Return a view with one axis per term, in Keras' order.
 
-        Its elements line up with those of the weight.
+        Its elements have the same order as the weight's elements.
         """
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
@@ -62,12 +62,12 @@ def _terms(axis: Axis, widths: Mapping[str, int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of file stores the arrays of one network.
+    """How one file format stores one network's arrays.
 
     Attributes:
         network: a name that `networks.build` accepts.
         arrays: the arrays in the file.
-        fixed_size: the only image size that the network takes, (height, width) in pixels. None
+        fixed_size: the only image size that the network supports, (height, width) in pixels. None
             means any size.
         preprocessing: maps an image size to the preprocessing that these weights need.
     """
@@ -78,9 +78,9 @@ class Layout:
     preprocessing: Callable[[Size], Preprocessing]
 
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
-        """Return each layer's width by majority vote of the arrays that have it as an axis.
+        """Infer each layer's width by a majority vote of the arrays that have it as an axis.
 
-        A layer that is no array's axis keeps its standard width.
+        A layer without such an array keeps its standard width.
         """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:
@@ -96,7 +96,7 @@ class Layout:
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
         """Raise WeightsError unless the file fits.
 
-        The message lists missing and unexpected arrays, and arrays of the wrong shape.
+        The message lists missing, unexpected and mis-shaped arrays.
         """
         expected = {stored.name: stored.shape(widths) for stored in self.arrays}
         missing = [f"{name} {shape}" for name, shape in expected.items() if name not in shapes]
@@ -111,7 +111,7 @@ class Layout:
             raise WeightsError(f"{file} does not fit {self.network}. {' '.join(parts)} {hint}")
 
     def has_names(self, names: Iterable[str]) -> bool:
-        """Return whether these are exactly the names of the arrays in this layout."""
+        """Return whether these are exactly this layout's array names."""
         return {stored.name for stored in self.arrays} == set(names)
 
 

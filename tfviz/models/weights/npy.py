@@ -1,9 +1,9 @@
 """Read the .npy files made for TensorFlow 1, which are pickles, without running code in them.
 
-A pickle is a program: it may call any function that it names. This reader calls none of them. It
-allows the few names that NumPy's own pickles use, and maps each to a small class below that records
-what the pickle contains. The arrays are then built from these records. Any other name raises an
-error before it is looked up.
+A pickle is a program that may call any function by name. This reader calls none of them. It allows
+only the names that NumPy's pickles use, and maps each to a small class below that records the
+contents. The arrays are then built from these records. Any other name raises an error before it is
+looked up.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tfviz.images.files import shown
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _MAGIC = b"\x93NUMPY"
-_EXPECTED = "Expected: a dictionary, layer -> [kernel, bias]."
+_EXPECTED = "Expected: a dictionary that maps layers to [kernel, bias]."
 _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
 class _Dtype:
-    """The record of a numpy.dtype in a pickle."""
+    """A record of a numpy.dtype in a pickle."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code, self.byte_order = _text(code), "="
@@ -43,9 +43,9 @@ class _Dtype:
 
 
 class _Array:
-    """The record of a numpy.ndarray in a pickle.
+    """A record of a numpy.ndarray in a pickle.
 
-    It contains numbers, or objects, which is how NumPy stores a dictionary.
+    It contains numbers or objects. NumPy stores a dictionary as an array of objects.
     """
 
     def __init__(self, *_: object) -> None:
@@ -55,7 +55,7 @@ class _Array:
         self.state = state
 
     def content(self) -> Any:
-        """Return the array, or the list of its objects."""
+        """Return the array of numbers, or the list of objects."""
         _, shape, dtype, is_fortran, data = self.state
         if isinstance(data, list):
             return data
@@ -63,7 +63,7 @@ class _Array:
 
 
 def _bytes(text: str, codec: str | bytes) -> bytes:
-    """Decode the form in which old pickle protocols store bytes."""
+    """Convert text to bytes, which old pickle protocols store as text."""
     if _text(codec) != "latin1":
         raise WeightsError(f"It uses the codec {codec!r}. Expected: latin1. Save the file again with Python 3.")
     return text.encode("latin1")
@@ -84,7 +84,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _BoundedFile:
-    """A file that never allocates more than its own size, no matter what length a pickle claims."""
+    """A file that never allocates more than its size, whatever length the pickle claims."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -99,9 +99,9 @@ class _BoundedFile:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's own unpickler, whose memo is a dictionary.
+    """Python's unpickler, whose memo is a dictionary.
 
-    The C version allocates a memo up to the highest index that a pickle names.
+    The C implementation would allocate memory up to the highest memo index in the pickle.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -111,14 +111,14 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"It refers to {module}.{name}, but only NumPy arrays are allowed. No code in it was run. Do not use "
+                f"It refers to {module}.{name}, but only NumPy arrays are allowed. None of its code was run. Do not use "
                 "the file unless you trust its source."
             )
         return _ALLOWED[module, name]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary, layer -> [kernel, bias].
+    """Read a .npy file that contains a dictionary from layers to [kernel, bias].
 
     Args:
         path: the file to read.
@@ -143,13 +143,13 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the one object in the file, which NumPy stores as an array without axes."""
+    """Return the file's only object, which NumPy stores in an array without axes."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
         raise WeightsError(f"It contains an array of {dtype} {shape}. {_EXPECTED}")
-    # Python 2 pickled an array's content as text. With "bytes" it isn't decoded.
+    # Python 2 pickled array contents as text. encoding="bytes" prevents decoding.
     objects = _Unpickler(_BoundedFile(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects
 

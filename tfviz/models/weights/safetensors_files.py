@@ -1,8 +1,8 @@
 """Read .safetensors files.
 
-A file consists of eight bytes with the length of the header, the header in JSON (name -> type,
-shape and offsets), and the arrays. The arrays are memory-mapped, so an array takes memory only when
-it is used.
+A file consists of eight bytes with the header length, the header in JSON (name -> type, shape and
+offsets), and the arrays. The arrays are memory-mapped, so an array uses memory only when it is
+read.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from tfviz.images.files import shown
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000  # the limit of the format itself
+_MAX_HEADER_BYTES = 100_000_000  # the format's limit
 _BFLOAT16 = "BF16"  # the upper half of a float32, for which NumPy has no type
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a .safetensors file, keyed by name.
+    """Read the arrays in a .safetensors file.
 
     Args:
         path: the file to read.
 
     Returns:
-        Read-only views of the file, keyed by name. For bfloat16 arrays, these are float32 copies.
+        Read-only views of the file, keyed by name. bfloat16 arrays are float32 copies.
 
     Raises:
-        WeightsError: the file is not a safetensors file, is truncated, or contains numbers of an
-            unsupported type.
+        WeightsError: the file is not a safetensors file, is truncated, or contains an unsupported
+            number type.
     """
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:

@@ -1,4 +1,4 @@
-"""Names and layouts of the vgg16.npy and vgg19.npy files made for TensorFlow 1.
+"""Array names and layouts in the vgg16.npy and vgg19.npy files made for TensorFlow 1.
 
 Each file is a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias] in
 TensorFlow's memory layout.
@@ -19,9 +19,7 @@ _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return the preprocessing of these weights: the central square in BGR, with the mean
-    subtracted.
-    """
+    """Return the preprocessing for these weights: center crop, BGR order and mean subtraction."""
     return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 
@@ -34,7 +32,7 @@ def _layer(name: str, layer: str, axes: tuple[tuple[int | str, ...], ...]) -> It
 def _vgg(name: str) -> Iterator[StoredArray]:
     source: str | int = 3
     for layer in (layer for block in vgg.convolutions(name) for layer in block):
-        # block1_conv2 is called conv1_2 in the file
+        # In the file, block1_conv2 is called conv1_2.
         stored = "conv" + layer.removeprefix("block").replace("_conv", "_")
         yield from _layer(stored, layer, ((3,), (3,), (source,), (layer,)))
         source = layer

@@ -22,9 +22,9 @@ _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a checkpoint, without training counters (see `plain_names`).
+    """Read a checkpoint's arrays, excluding training counters (see `plain_names`).
 
-    Files of PyTorch 1.6 and later are memory-mapped, so an array takes memory only when it is used.
+    Files from PyTorch 1.6 or later are memory-mapped, so an array uses memory only when it is read.
 
     Args:
         path: the file to read.
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         received = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # for instance a dictionary in itself, or tensors without data
+    except Exception as error:  # for example, a dictionary in itself, or tensors without data
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
         raise WeightsError(
@@ -63,7 +63,7 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"PyTorch is needed to read {shown(path)}. Run: {install_command('torch')}. Or save the weights as "
+            f"Reading {shown(path)} requires PyTorch. Run: {install_command('torch')}. Or save the weights as "
             ".safetensors, which tfviz reads without PyTorch."
         ) from error
     try:
@@ -83,13 +83,13 @@ def _unpickling_fault(message: str) -> str:
     if not (names := _DISALLOWED.search(message)):
         return TRUNCATED
     return (
-        f"refers to {names[1]}, but only arrays are allowed. No code in it was run. If you trust the file, save only its "
+        f"refers to {names[1]}, but only arrays are allowed. None of its code was run. If you trust the file, save only its "
         "state dict: torch.save(model.state_dict(), ...)."
     )
 
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
-    """Return the innermost of the dictionaries that training scripts nest."""
+    """Return the state dict, which training scripts may nest inside other dictionaries."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
@@ -102,16 +102,15 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays under the names that the network itself gives them.
+    """Return the arrays under the network's own names.
 
-    Prefixes of wrappers ("module.", "model.") are removed, and BatchNorm's counters of training
-    steps are left out.
+    Wrapper prefixes ("module.", "model.") are removed, and BatchNorm's step counters are left out.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap part of a network.
+    # DataParallel may wrap a part of the network, so the prefix can occur anywhere.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

@@ -1,7 +1,7 @@
-"""torchvision's array names and layouts for VGG16, VGG19 (with or without batch norm), ResNet50.
+"""torchvision's array names and layouts for ResNet50, and for VGG16 and VGG19 with or without BN.
 
-Convolution kernels are (out, in, height, width) and dense kernels are (out, in). The first dense
-layer of a VGG takes its input flattened as channel, height, width; Keras flattens it as height,
+Convolution kernels are (out, in, height, width) and dense kernels are (out, in). Before a VGG's
+first dense layer, torchvision flattens the map as channel, height, width, and Keras as height,
 width, channel.
 """
 
@@ -14,13 +14,13 @@ from tfviz.models.networks import resnet, vgg
 from tfviz.models.weights.layouts import Layout, StoredArray
 
 _VGG_SIZE = (224, 224)
-_FINAL_MAP_SIZE = (7, 7)  # of a VGG at that size
-_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # ReLU and dropout are in between
+_FINAL_MAP_SIZE = (7, 7)  # in a VGG at the default size
+_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # with ReLU and dropout in between
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return torchvision's preprocessing, with the resize and crop in proportion to `size`."""
+    """Return torchvision's preprocessing, with resize and crop in proportion to `size`."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"
@@ -57,7 +57,7 @@ def _vgg(name: str) -> Iterator[StoredArray]:
             if vgg.has_batch_norm(name):
                 yield from _norm(f"features.{index + 1}", vgg.norm_of(layer), layer)
             width = layer
-            index += 3 if vgg.has_batch_norm(name) else 2  # the ReLU has an index of its own
+            index += 3 if vgg.has_batch_norm(name) else 2  # the ReLU also has an index
         index += 1  # and so does the pooling
     yield from _flattened("classifier.0", "fc1", str(width))
     for before, layer in (("fc1", "fc2"), ("fc2", "predictions")):

@@ -334,7 +334,9 @@ def test_a_map_of_classes_needs_a_target_and_accepts_weights(tmp_path: Path) -> 
     assert_near(loaded(images), explainer(images, at))
     weights = np.random.default_rng(0).random((2, 12, 10, 3)).astype("float32")
     assert_near(loaded(images, weights), explainer(images, weights))
-    with pytest.raises(tfviz.TargetError, match=r"accepts these targets: None, floats shaped like the outputs\. Received: int 1"):
+    with pytest.raises(
+        tfviz.TargetError, match=r"accepts these targets: None, floats shaped like the outputs\. Received: int 1"
+    ):
         loaded(images, 1)
 
 

@@ -102,7 +102,7 @@ BAD_CALLS: dict[str, tuple[Any, Any, type[Exception], str]] = {
         np.zeros((1, 64, 64, 3)),
         None,
         tfviz.ImageError,
-        r"takes images of shape \(any, 96, 96, 3\)\. Received: \(1, 64, 64, 3\)\. Resize them, or export",
+        r"expects images of shape \(any, 96, 96, 3\)\. Received: \(1, 64, 64, 3\)\. Resize them, or export",
     ),
     "one image": (np.zeros((96, 96, 3)), None, tfviz.ImageError, r"of shape \(any, 96, 96, 3\)\. Received: \(96, 96, 3\)"),
     "no image": (np.zeros((0, 96, 96, 3)), None, tfviz.ImageError, "at least one image. Received: an empty batch"),
@@ -141,7 +141,7 @@ def test_inputs_that_do_not_fit_together_are_rejected(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(keras.Model(inputs, layers.Dense(3)(x)))
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
     one, two = np.zeros((1, 8, 8, 3)), np.zeros((2, 8, 8, 3))
-    with pytest.raises(tfviz.ImageError, match=r"takes 2 inputs\. Received: 1\. Pass them nested.*\['left', 'right'\]"):
+    with pytest.raises(tfviz.ImageError, match=r"expects 2 inputs\. Received: 1\. Pass them nested.*\['left', 'right'\]"):
         loaded([one])
     with pytest.raises(tfviz.ImageError, match=r"the same number of images\. Received: \[1, 2\]"):
         loaded([one, two])

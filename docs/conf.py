@@ -35,7 +35,7 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-# References to types of other packages, and to private modules, have no page to lead to.
+# Types from other packages and private modules have no reference pages.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!tfviz\.\w+$).*")]
 
@@ -66,7 +66,7 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tfviz"
-html_sidebars = {"*": []}  # pages outside of a section have no section to navigate
+html_sidebars = {"*": []}  # top-level pages have no section to navigate
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]

@@ -1,4 +1,4 @@
-"""Make reStructuredText of docstrings, whose formulas are plain text."""
+"""Convert docstrings, whose formulas are plain text, to reStructuredText."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from sphinx.application import Sphinx
 
 from tfviz.methods.explainer import Explainer
 
-# Characters of formulas that reStructuredText would read as markup, outside of `code`.
+# Characters in formulas that reStructuredText would treat as markup outside of `code`.
 _CODE = re.compile(r"(`[^`]*`)")
 _MARKUP = re.compile(r"(?<!\\)([*|]|_\b(?![A-Za-z]))")
 
-# What users call on an explainer.
+# The explainer methods that users call.
 CALLED = ("__call__", "explain", "export", "show", "freeze", "with_outputs")
 
-# Dicts have no docstring of their own.
+# Dicts can't have docstrings.
 REGISTRIES = {
     "tfviz.METHODS": 'All methods: ``tfviz.METHODS["grad_cam"]`` is `tfviz.GradCAM`.',
-    "tfviz.SINKS": "All sinks of `tfviz.SnapshotCallback` by their keys.",
-    "tfviz.METRICS": "All metrics by their keys, as `tfviz.evaluate` takes them.",
+    "tfviz.SINKS": "All sinks of `tfviz.SnapshotCallback`, by key.",
+    "tfviz.METRICS": "All metrics of `tfviz.evaluate`, by key.",
 }
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    # Before napoleon, which makes markup of its own.
+    # This must run before napoleon, which adds markup.
     app.connect("autodoc-process-docstring", escape, priority=400)
     app.connect("autodoc-process-signature", constructor)
     app.connect("autodoc-skip-member", is_internal)
@@ -39,7 +39,7 @@ def escape(app: Sphinx, what: str, name: str, value: object, options: object, li
 def constructor(
     app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, result: str | None
 ) -> tuple[str, None] | None:
-    """Return the signature of a method's constructor. That of its `__new__` is (*args, **options)."""
+    """Return the signature of a method's `__init__`, because `__new__` has (*args, **options)."""
     if what != "class" or not issubclass(value, Explainer):
         return None
     parameters = list(inspect.signature(value.__init__).parameters.values())[1:]
@@ -47,13 +47,13 @@ def constructor(
 
 
 def is_internal(app: Sphinx, what: str, name: str, value: object, skip: bool, options: object) -> bool | None:
-    """Leave out what only methods call on each other."""
+    """Exclude members that only the methods themselves call."""
     home = getattr(value, "__module__", None) or ""
     return True if home.startswith("tfviz.methods") and callable(value) and name not in CALLED else None
 
 
 def escaped(line: str) -> str:
-    """Escape the characters of a line that would be read as markup."""
+    """Escape the characters in a line that would be treated as markup."""
     if line.lstrip().startswith(">>>") or re.match(r"\s*\*+\w+[,:]", line):
         return line
     parts = _CODE.split(line)

@@ -1,4 +1,4 @@
-"""List the site's external links in external_links.txt. Nothing is fetched."""
+"""List the site's external links in external_links.txt. This fetches nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save the figures of an example. `tfviz.plot` returns figures that pyplot doesn't know."""
+"""Save an example's figures. pyplot doesn't track the figures that `tfviz.plot` returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def scrape(block: tuple[str, str, int], block_vars: Mapping[str, Any], gallery_c
     Args:
         block: the kind, text and line number of the block.
         block_vars: the example's variables and the names of the image files to write.
-        gallery_conf: the configuration of sphinx-gallery.
+        gallery_conf: the sphinx-gallery configuration.
 
     Returns:
         reStructuredText with one directive per figure.

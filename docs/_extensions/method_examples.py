@@ -1,4 +1,4 @@
-"""Write one example per method of the registry, with what docs/methods.md says about it."""
+"""Write an example for each registered method, with its description from docs/methods.md."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HEADER = """\
 Methods
 =======
 
-Each method of the registry explains the same scenes with its default settings. The maps are those
-of the two classes with the highest scores, if the method depends on the class.
+Each method explains the same scenes with its default settings. If the method accepts a target, the
+maps explain the two classes with the highest scores.
 """
 
 EXAMPLE = '''\
@@ -27,7 +27,7 @@ r"""
 
 Source: {paper}. Returns: {returns}. Cost: {cost}. When it misleads: {misleads}.
 
-All arguments are in the reference: :class:`tfviz.{name}`.
+The reference describes all arguments: :class:`tfviz.{name}`.
 """
 
 import tfviz
@@ -45,7 +45,7 @@ from shape_transformer import preprocessing, trained_transformer
 
 model = trained_transformer()  # a small vision transformer, trained on the same scenes"""
 
-# Arguments that a method needs, or that make it quick.
+# Arguments that a method requires, or that make it fast.
 ARGUMENTS = {
     "expected_gradients": ", backgrounds=tfviz.load_images(SAMPLES_DIR, model)",
     "rise": ", samples=1000, seed=0",
@@ -53,7 +53,7 @@ ARGUMENTS = {
 
 
 def write_method_examples(table: Path, folder: Path) -> None:
-    """Write the examples of all methods, and remove those of methods that are gone.
+    """Write the examples of all methods, and remove examples of deleted methods.
 
     Args:
         table: the page with a row for each method.
@@ -70,7 +70,7 @@ def write_method_examples(table: Path, folder: Path) -> None:
 
 
 def rows_of(page: str) -> dict[str, dict[str, str]]:
-    """Return the cells of the first table of a page: key of a method -> column -> text."""
+    """Return the cells of a page's first table as {method key: {column: text}}."""
     header, _, *lines = (line for line in page.splitlines() if line.startswith("|"))
     columns = cells_of(header)
     found: dict[str, dict[str, str]] = {}
@@ -86,7 +86,7 @@ def cells_of(line: str) -> list[str]:
 
 
 def example(cls: type[Explainer], row: dict[str, str]) -> str:
-    """Return the source of a method's example."""
+    """Return the source code of a method's example."""
     name = cls.__name__
     return EXAMPLE.format(
         title=name,

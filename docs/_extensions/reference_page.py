@@ -1,4 +1,4 @@
-"""Write the index of the API reference: all public names, grouped by what they are for."""
+"""Write the index of the API reference, which groups all public names by purpose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import tfviz
 from tfviz.methods import METHODS
 
-# Modules by the start of their name, in the order of the page. A public name belongs to the first
-# group that fits.
+# Each group's module prefixes, in page order. A public name belongs to the first group whose prefix
+# matches its module.
 GROUPS = {
     "Methods": ("tfviz.methods.",),
     "Explaining": ("tfviz.explanations", "tfviz.methods", "tfviz.panels"),
@@ -27,13 +27,13 @@ INTRODUCTION = """\
 Every public name is an attribute of the package: ``import tfviz``. Other modules are private and
 change without notice, except those that a page of this documentation imports.
 
-The constructor and the call of every method have common arguments. See
-`Explaining in Python <../python.html>`__ for what they mean.
+All methods share the arguments of their constructor and call. `Explaining in Python
+<../python.html>`__ describes them.
 """
 
 
 def write_reference_page(folder: Path) -> None:
-    """Write index.rst with a table of names for each group. autosummary writes the names' pages."""
+    """Write index.rst with a table of names for each group. autosummary writes each page."""
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join([TITLE, "=" * len(TITLE), "", INTRODUCTION, *sections()])
     write_changed(folder / "index.rst", text)
@@ -47,7 +47,7 @@ def sections() -> Iterator[str]:
 
 
 def grouped() -> dict[str, list[str]]:
-    """Return the public names of each group that has any."""
+    """Return the public names by group, without empty groups."""
     methods = {cls.__name__ for cls in METHODS.values()}
     found: dict[str, list[str]] = {group: [] for group in GROUPS}
     for name in tfviz.__all__:
@@ -59,6 +59,6 @@ def grouped() -> dict[str, list[str]]:
 
 
 def write_changed(path: Path, text: str) -> None:
-    """Write a file only if its text changes, so that a second build is short."""
+    """Write a file only if its text changes, to keep the second build fast."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

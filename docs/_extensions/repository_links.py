@@ -1,6 +1,6 @@
-"""Links of the pages to files of the repository lead to their pages of the site instead.
+"""Redirect the pages' links to repository files to the corresponding pages of the site.
 
-The pages are also read in the repository, where the site's pages don't exist.
+The links must also work in the repository, where the site's pages don't exist.
 """
 
 from __future__ import annotations

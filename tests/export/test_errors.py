@@ -190,8 +190,8 @@ def test_errors_for_unknown_formats_and_options_list_the_known_ones(explainer: A
 
 
 BAD_SHAPES: dict[str, Any] = {
-    r"must fit the model, which takes \(20, 17, 3\)\. Received: \(20, 20, 3\)": (20, 20, 3),
-    r"must fit the model, which takes \(20, 17, 3\)\. Received: \(20, 17\)": (20, 17),
+    r"must fit the model's input shape, \(20, 17, 3\)\. Received: \(20, 20, 3\)": (20, 20, 3),
+    r"must fit the model's input shape, \(20, 17, 3\)\. Received: \(20, 17\)": (20, 17),
     r"must be \(height, width, channels\).*Received: 20": 20,
     r"must be \(height, width, channels\).*Received: \(0, 17, 3\)": (0, 17, 3),
 }
@@ -204,7 +204,7 @@ def test_a_shape_that_the_model_does_not_take_is_rejected(message: str, explaine
 
 def test_a_loaded_explainer_rejects_images_of_another_size(explainer: Any, tmp_path: Path) -> None:
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
-    with pytest.raises(tfviz.ImageError, match=r"takes images of shape \(any, 20, 17, 3\)\. Received: \(2, 17, 20, 3\)"):
+    with pytest.raises(tfviz.ImageError, match=r"expects images of shape \(any, 20, 17, 3\)\. Received: \(2, 17, 20, 3\)"):
         loaded(np.zeros((2, 17, 20, 3), np.float32))
 
 

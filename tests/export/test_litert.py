@@ -239,7 +239,7 @@ def test_a_free_image_size_must_be_fixed(tmp_path: Path) -> None:
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "e", format="litert", image_shape=(24, 20, 3)))
     images = images_for(explainer, 2)
     assert_near(loaded(images), explainer(images), TOLERANCE)
-    with pytest.raises(tfviz.ImageError, match="The export takes images of shape"):
+    with pytest.raises(tfviz.ImageError, match="The export expects images of shape"):
         loaded(images[:, :-1])
 
 

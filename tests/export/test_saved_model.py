@@ -219,7 +219,7 @@ def test_a_method_that_needs_the_size_receives_it(tmp_path: Path) -> None:
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", image_shape=(24, 20, 3)))
     images = images_for(explainer, 2)
     assert_near(loaded(images), explainer(images))
-    with pytest.raises(tfviz.ImageError, match=r"takes images of shape \(any, 24, 20, 3\)\. Received: \(1, 24, 24, 3\)"):
+    with pytest.raises(tfviz.ImageError, match=r"expects images of shape \(any, 24, 20, 3\)\. Received: \(1, 24, 24, 3\)"):
         loaded(np.zeros((1, 24, 24, 3)))
 
 
@@ -334,7 +334,9 @@ def test_a_map_of_classes_needs_a_target_and_accepts_weights(tmp_path: Path) -> 
     assert_near(loaded(images), explainer(images, at))
     weights = np.random.default_rng(0).random((2, 12, 10, 3)).astype("float32")
     assert_near(loaded(images, weights), explainer(images, weights))
-    with pytest.raises(tfviz.TargetError, match=r"accepts these targets: None, floats like the outputs\. Received: int 1"):
+    with pytest.raises(
+        tfviz.TargetError, match=r"accepts these targets: None, floats shaped like the outputs\. Received: int 1"
+    ):
         loaded(images, 1)
 
 

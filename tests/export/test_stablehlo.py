@@ -205,7 +205,7 @@ def test_a_loaded_program_takes_batches_of_any_length(exported: Path, explainer:
 
 
 def test_another_image_size_is_rejected(exported: Path, explainer: Explainer) -> None:
-    with pytest.raises(tfviz.ImageError, match=r"takes images of shape \(any, 20, 17, 3\)\. Received: \(1, 20, 16, 3\)"):
+    with pytest.raises(tfviz.ImageError, match=r"expects images of shape \(any, 20, 17, 3\)\. Received: \(1, 20, 16, 3\)"):
         tfviz.load_explainer(exported)(images_for(explainer, 1)[:, :, 1:])
 
 

@@ -8,11 +8,11 @@ A format is a module with three functions:
     check(explainer, **options)
         raises if the format does not support the explainer, before anything is written
     write(explainer, folder, manifest, **options)
-        fills a new folder, and puts what only this format needs into manifest.extra
+        writes to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
-        opens such a folder; unless it is trusted, raises if it could do more than compute
+        loads such a folder; unless it is trusted, raises if it could do more than compute
 
-The keyword arguments of `write` are the options of the format.
+The keyword arguments of `write` are the format's options.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Format:
     Attributes:
         module: the module with `check`, `write` and `read`.
         description: one line for tables.
-        extra: the extra of setup.cfg that the format needs.
+        extra: the setup.cfg extra that the format needs.
     """
 
     module: str
@@ -72,7 +72,7 @@ _LOCK = threading.RLock()
 def format_named(key: str) -> Format:
     """Return the format for a key such as "saved_model". "-" and "_" are equivalent.
 
-    Raise OptionError, which suggests similar keys, if there is none.
+    Raise OptionError, which suggests similar keys, if there is no such format.
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
@@ -91,27 +91,27 @@ def export(
     freeze: bool = True,
     **options: Any,
 ) -> Path:
-    """Export an explainer to a folder that can be used without tfviz, completely or not at all.
+    """Export an explainer atomically to a folder that can be used without tfviz.
 
     Args:
         explainer: any explainer of `METHODS`. The model is not changed, and later changes to its
             weights do not affect the export.
         path: the folder to create.
         format: a key of FORMATS.
-        overwrite: whether to replace an exported explainer. It stays until the new one is complete.
-        preprocessing: the model's preprocessing, as for `load_model`. None means the known one.
-        labels: the names of the classes, as for `load_model`. None means the known ones.
+        overwrite: whether to replace an existing export once the new one is complete.
+        preprocessing: the preprocessing, as for `load_model`. None uses that of the model, if any.
+        labels: the class names, as for `load_model`. None uses those of the model, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
-            `Explainer.freeze`). Excitation backprop reads each kernel besides its folded form, so
-            it is exported as it is, and each weight is stored once.
-        **options: the format's own options (see `write` in its module).
+            `Explainer.freeze`). Excitation backprop also needs the unfolded kernels, so it is
+            exported without freezing, which stores each weight once.
+        **options: the format's options (see `write` in its module).
 
     Returns:
         The folder.
 
     Raises:
         ExportError: the folder exists, or the format does not support this explainer. The message
-            says why.
+            states the reason.
         OptionError: the format or an option is unknown.
         MissingPackageError: the format needs a package that is not installed.
         OutputError: the folder cannot be written.
@@ -136,14 +136,14 @@ def export(
 
 
 def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:
-    """Load an exported explainer of any format. The result is called like the original explainer.
+    """Load an exported explainer of any format. Call the result like the original explainer.
 
         explainer = tfviz.load_explainer("explainer/")
         attribution = explainer(images, target=281)                            # NumPy
         outputs, target, attribution = explainer.with_outputs(images)
 
-    An untrusted folder may be loaded without `trusted`. Its results may still be wrong, it may
-    still use all memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
+    You can load an untrusted folder if you leave `trusted` unset. Its results may still be wrong,
+    it may use any amount of memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
     onnxruntime) are native code. If that matters, load it in a separate process or container.
 
     Args:

@@ -1,18 +1,17 @@
-"""The operations that a SavedModel from an untrusted source may contain.
+"""Define the operations that a SavedModel from an untrusted source may contain.
 
-A SavedModel is a program, and loading runs parts of it: initializers, and the functions that
-restore tables. It may contain operations that read and write files, open connections or call
-Python. `require_harmless` parses the file without running anything, and allows only these
-operations:
+A SavedModel is a program, and loading it runs its initializers and the functions that restore
+tables. It may contain operations that read and write files, open connections or call Python.
+`require_harmless` parses the file without running anything, and allows only these operations:
 
     stateless operations without strings    compute numbers from numbers, and cannot name a file
     listed stateless string operations      strings, image and audio formats, equations: see _TEXT
     listed stateful operations in memory    variables, tables, arrays, random numbers: see _STATE
-    calls of other functions                the functions are checked as well
-    SaveV2, RestoreV2, ...                  only in the checkpoint's own functions, which loading
-                                            never calls
+    calls to other functions                the called functions are checked as well
+    SaveV2, RestoreV2, ...                  only in the checkpoint functions, which loading never
+                                            calls
 
-Operations that TensorFlow has not registered (those of other libraries) are not allowed.
+Operations that are not registered in TensorFlow, such as those of other libraries, are not allowed.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _STATE = re.compile(
     r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
     r"|InitializeTableV2|CudnnRNN\w*"
 )
-# Most operations in TensorFlow that read files have such names.
+# Most TensorFlow operations that read files have such names.
 _INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")
 _CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
@@ -57,7 +56,7 @@ def require_harmless(folder: Path) -> None:
     """
     try:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
-        if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph itself
+        if not meta_graph.HasField("object_graph_def"):  # TensorFlow 1 would run the graph
             raise ValueError(f"There is no object graph in {folder.name}")
         names = [function.signature.name for function in meta_graph.graph_def.library.function]
         if len(set(names)) < len(names):
@@ -95,7 +94,7 @@ def _is_allowed(node: Any, functions: dict[str, Any]) -> bool:
     if node.op == _PRINT:
         return node.attr["output_stream"].s.decode("utf-8", "replace") in ("", *_STREAMS)
     operation = tensorflow_internals.operation_definition(node.op)
-    if operation is None:  # a function cannot replace a registered operation
+    if operation is None:  # functions cannot override registered operations
         return node.op in functions
     if _INPUT_PIPELINES.fullmatch(node.op):
         return False
@@ -105,7 +104,7 @@ def _is_allowed(node: Any, functions: dict[str, Any]) -> bool:
 
 
 def _takes_text(operation: Any) -> bool:
-    """Return whether an operation takes strings other than a few known words, such as "SAME"."""
+    """Return whether an operation accepts strings other than fixed options such as "SAME"."""
     free = (one for one in operation.attr if not one.HasField("allowed_values"))
     return any(one.type == tf.string.as_datatype_enum for one in operation.input_arg) or any(
         one.type in ("string", "list(string)") for one in free
@@ -115,7 +114,7 @@ def _takes_text(operation: Any) -> bool:
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
     """Return the functions that only restore weights in TensorFlow Serving.
 
-    Functions that anything else in the model can call are left out.
+    Exclude functions that any other part of the model can call.
     """
     saver = meta_graph.saver_def
     names = {name.partition(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name)}
@@ -141,7 +140,7 @@ def _reachable(names: set[str], functions: dict[str, Any]) -> set[str]:
 
 
 def _calls(node: Any) -> Iterator[str]:
-    """Yield the functions that a node calls, by its type or by an attribute."""
+    """Yield the functions that a node calls through its type or its attributes."""
     yield node.op
     for value in node.attr.values():
         yield value.func.name

@@ -1,4 +1,4 @@
-"""Run batches of any size through a program that takes a fixed number of images."""
+"""Run batches of any size through a program with a fixed batch size."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from tfviz.export.manifest import FILE_NAME
 def destination(path: str | Path, *, overwrite: bool) -> Path:
     """Return the folder to create.
 
-    Raise ExportError unless it does not exist, is empty, or contains an exported explainer that may
-    be overwritten.
+    Raise ExportError unless the folder is missing, is empty, or contains an exported explainer that
+    may be overwritten.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -41,8 +41,8 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder to fill. It replaces `folder` if the block ends without an exception.
 
-    If the block is interrupted, even by the process ending, the old folder stays unchanged.
-    OutputError is raised if the folder cannot be written.
+    If the block is interrupted, or the process ends, the old folder stays unchanged. Raise
+    OutputError if the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
     new_parents = [parent for parent in folder.parents if not parent.exists()]
@@ -63,7 +63,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def _move(new: Path, folder: Path) -> None:
     """Move the new folder into place.
 
-    A folder cannot be renamed onto a non-empty one. The old one is therefore renamed first, and
+    A folder cannot be renamed onto a non-empty one. The old folder is therefore renamed first, and
     restored if the second step fails.
     """
     if not folder.exists():

@@ -1,13 +1,13 @@
-"""Store the weights of a .tflite file as int8, which takes about a third of the space.
+"""Store the weights of a .tflite file as int8, which reduces its size to about a third.
 
 Each kernel is rounded to 255 steps, with one step size per output channel, before the graph is
-built, so the file contains the explanation of the network with rounded weights. All computation
-stays in float32. LiteRT's own converter would also quantize activations, and almost nothing would
-remain of the small numbers that excitation backprop divides by.
+built. The file therefore computes the explanation of the network with rounded weights, in float32.
+LiteRT's converter would also quantize activations, which destroys the small numbers that excitation
+backprop divides by.
 
     rounded(function)           the rounded weights of a function
-    with_int8_weights(model)    converts a .tflite file made from such a function: constants that
-                                consist of whole steps are stored as int8
+    with_int8_weights(model)    converts a .tflite file that was created from such a function;
+                                constants that consist of whole steps are stored as int8
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
-_MIN_SIZE = 1024  # values; smaller weights stay in float32, as in LiteRT's converter
-_UNROUNDED_SHARE = 0.1  # of all weights
+_MIN_SIZE = 1024  # values; smaller arrays stay in float32, as in LiteRT's converter
+_UNROUNDED_SHARE = 0.1  # of all weight values
 _MAX_STEPS = 127  # on each side of 0
 _TOLERANCE = 0.01  # of a step; float32 rounding causes 1e-5
-_SAMPLED = 64  # values per channel to test a step size on first
-_MIN_VALUES_PER_STEP = 16  # values per channel, which stores one step size
+_SAMPLED = 64  # values per channel that test a step size first
+_MIN_VALUES_PER_STEP = 16  # values per channel, because each channel stores a step size
 _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
     """Return the rounded weights of a concrete function, keyed by the id of the variable's handle.
 
-    The smallest layers, up to a tenth of all weights, stay exact. They include those near the
-    image, whose rounding errors would affect all others.
+    The smallest layers, up to a tenth of all weights, are not rounded. They include those near the
+    image, whose rounding errors would affect all other layers.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
@@ -46,14 +46,14 @@ def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.nd
 
 
 def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
-    """Round values to whole steps, with one step size per channel of the last axes."""
+    """Round values to whole steps, with one step size per channel along the last axes."""
     steps = abs(values).max(axis=tuple(range(values.ndim - channel_axes)), keepdims=True) / _MAX_STEPS
     steps[steps == 0] = 1
     return np.round(values / steps) * steps
 
 
 def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int]:
-    """Return the weights whose last two axes both hold channels."""
+    """Return the ids of depthwise kernels, whose last two axes are both channel axes."""
     captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     handles = {x.ref(): id(outside) for x, outside in zip(captures, function.captured_inputs, strict=True)}
     found = set()
@@ -86,7 +86,7 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Return int8 counts, the step size per channel, and the channel axis.
+    """Convert values to int8 step counts, the step size per channel, and the channel axis.
 
     Return None if the values are not whole steps.
     """
@@ -100,10 +100,10 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """Return the step size of each row, or None.
+    """Return the step size of each row, or None if a row has none.
 
-    The largest magnitude of a row is a whole number of steps, which may be less than 127 if only
-    part of the channel is left.
+    A row's largest magnitude is a whole number of steps. It may be less than 127 steps if the
+    constant contains only part of the channel.
     """
     largest = abs(by_channel).max(axis=1)
     few = by_channel[:, :: max(by_channel.shape[1] // _SAMPLED, 1)]
@@ -118,7 +118,7 @@ def _steps(by_channel: np.ndarray) -> np.ndarray | None:
 
 
 def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Return which rows consist of whole steps."""
+    """Return a mask of the rows that consist of whole steps."""
     counts = rows / steps[:, None]
     return abs(counts - np.round(counts)).max(axis=1, initial=0) < _TOLERANCE
 
@@ -126,7 +126,7 @@ def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def _store(
     whole: ModelT, graph: SubGraphT, number: int, counts: np.ndarray, steps: np.ndarray, axis: int, schema: ModuleType
 ) -> None:
-    """Add an int8 tensor from which this one is computed when the file is opened."""
+    """Replace a float32 constant with an int8 tensor that is dequantized on loading."""
     tensor = graph.tensors[number]
     whole.buffers[tensor.buffer].data = counts.reshape(-1).view(np.uint8)
     quantization = schema.QuantizationParametersT(
@@ -147,7 +147,7 @@ def _store(
 
 
 def _dequantize(whole: ModelT, schema: ModuleType) -> int:
-    """Return the index of DEQUANTIZE in the file's table of operations."""
+    """Return the index of DEQUANTIZE in the file's operator table, and add it if needed."""
     code = schema.BuiltinOperator.DEQUANTIZE
     codes = [max(row.builtinCode, row.deprecatedBuiltinCode) for row in whole.operatorCodes]
     if code not in codes:

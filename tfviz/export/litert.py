@@ -1,17 +1,17 @@
 """Export to a .tflite file for LiteRT, on phones and small devices, with built-in operations only.
 
-    explainer.tflite    one signature, serving_default. inputs: those of the model, and "target"
+    explainer.tflite    one signature, serving_default. inputs: the model's inputs, and "target"
                         (batch,) int32 if a class can be chosen (-1 is the top class);
                         outputs: named as in tfviz.json
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
-first replaced by others (see `lowering.litert_operations`). A file has one image size and one batch
-size; once loaded, it accepts batches of any size.
+replaced first (see `lowering.litert_operations`). A file has one image size and one batch size, but
+`LiteRTExplainer` accepts batches of any size.
 
-LiteRT stores the kernels of each direction in a separate order. The file of a class activation map
-or of VisualBackProp is therefore about as large as the model's weights. Methods that go back to the
-image through all layers take twice that, and excitation backprop, which also needs positive
-kernels, three to four times.
+LiteRT stores separate kernels for the forward and the backward pass. A class activation map or
+VisualBackProp needs hardly any backward pass, so its file is about as large as the model's weights.
+Methods that backpropagate to the image take twice that, and excitation backprop, which also needs
+positive kernels, three to four times.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives what this format adds.
+        manifest: receives the fields of this format.
         quantize: None stores the weights as float32, "int8" in a third of that size, and "float16"
             in half. Computation always uses float32.
         batch_size: the number of images per run.
-        image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
-            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
-            output (N, classes).
+        image_shape: (height, width, channels) of the images, for models that do not fix it.
+        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
+            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
+            model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A .tflite file")
     specs = [
@@ -107,7 +107,7 @@ def write(
 def _convertible(
     compute: Callable[..., Results], specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """Trace the computation to a concrete function of convertible operations."""
+    """Trace the computation, and replace operations that the converter does not support."""
     try:
         function = traced(compute, specs)
         return lowered(function, REPLACEMENTS, rounded(function) if in_int8 else None)
@@ -134,7 +134,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
             raise ValueError(f"The converter dropped the signature {SIGNATURE!r}")
         return model
     except Exception as error:
-        # The converter has its own exception for most faults, but not for all.
+        # The converter raises ConverterError for most failures, but not for all.
         raise ExportError(
             f"{manifest.method} for the model '{manifest.model}' cannot be converted to LiteRT. "
             f"{_missing_operations(error, function)}. {_INSTEAD}"
@@ -142,13 +142,15 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
 
 
 def _missing_operations(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
-    """Return which operations the converter could not convert, and where they are in the graph."""
+    """Name the operations that could not be converted, and their positions in the graph."""
     text = str(error)
     types = {name.strip() for names in _NOT_BUILT_IN.findall(text) for name in names.split(",")} | set(_UNKNOWN.findall(text))
     if not types:
         return f"{type(error).__name__}: {_first_line(error)}"
     places = [operation.name for operation in function.graph.get_operations() if operation.type in types]
-    return f"LiteRT does not support {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown place'})"
+    return (
+        f"LiteRT does not support {', '.join(sorted(types))} (at {', '.join(map(repr, places[:3])) or 'an unknown position'})"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -157,7 +159,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the converter's progress messages. Its exceptions describe what fails."""
+    """Silence the converter's progress messages. Failures still raise exceptions."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -174,7 +176,7 @@ def _standard_error_to(other: int) -> Iterator[None]:
     sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # there is no standard error
+    except OSError:  # the process has no standard error
         yield
         return
     os.dup2(other, 2)

@@ -20,7 +20,7 @@ FILE, SIGNATURE = "explainer.tflite", "serving_default"
 class LiteRTExplainer(LoadedExplainer):
     """A loaded .tflite file. It accepts batches of any size.
 
-    `batch_size` images run at once. `interpreter` is LiteRT's.
+    `batch_size` images run at once. `interpreter` is the LiteRT interpreter.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -45,7 +45,7 @@ class LiteRTExplainer(LoadedExplainer):
         return self._nested(run_in_batches(self._run_batch, given, self.batch_size))
 
     def _run_batch(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        # The interpreter keeps the inputs and outputs of one call, so calls must not overlap.
+        # The interpreter stores the inputs and outputs of a call, so calls must not overlap.
         with self._lock:
             return self._runner(**given)
 

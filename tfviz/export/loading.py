@@ -1,4 +1,4 @@
-"""Call an exported explainer like the original.
+"""Call exported explainers like the original ones.
 
 This module imports no machine learning framework; each format imports its own runtime.
 """
@@ -26,7 +26,7 @@ class LoadedExplanation(NamedTuple):
     Attributes:
         outputs: float32, nested as the model returns them.
         target: (N,) int32, or None if no class was explained.
-        attribution: float32, as the method returns it.
+        attribution: float32, with the shape that the method returns.
     """
 
     outputs: Any
@@ -39,7 +39,7 @@ class LoadedExplainer(abc.ABC):
 
     Attributes:
         manifest: the content of its tfviz.json.
-        key, style, takes_target, labels, preprocessing: taken from the manifest.
+        key, style, takes_target, labels, preprocessing: read from the manifest.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -66,15 +66,15 @@ class LoadedExplainer(abc.ABC):
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
                 inputs, arrays nested like the model's inputs.
             target: None (the top class of each image, or the target fixed by the export), an int or
-                (N,) ints. If `manifest.targets` has "weights", also a float array like the outputs.
+                (N,) ints. If `manifest.targets` has "weights", also floats shaped like the outputs.
 
         Returns:
             The attribution.
 
         Raises:
-            ImageError: the shape of the images differs from what the export expects, or they are
-                not finite.
-            TargetError: the file cannot explain this target.
+            ImageError: the images do not have the shape that the export expects, or they contain
+                values that are not finite.
+            TargetError: the export cannot explain this target.
         """
         return self.with_outputs(images, target).attribution
 
@@ -106,7 +106,7 @@ class LoadedExplainer(abc.ABC):
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
-        """Nest arrays, keyed by name, into the result of `_run`."""
+        """Convert arrays, keyed by name, to the result of `_run`."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
         outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))
@@ -133,13 +133,13 @@ class LoadedExplainer(abc.ABC):
             keys = structure if isinstance(structure, dict) else names
             if not isinstance(images, dict) or set(images) != set(keys):
                 received = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
-                raise ImageError(f"The export takes a dict of {', '.join(map(repr, keys))}. Received: {received}.")
+                raise ImageError(f"The export expects a dict of {', '.join(map(repr, keys))}. Received: {received}.")
             if keys is names:
                 return images
         found = _flat(images)
         if len(found) != len(inputs):
             raise ImageError(
-                f"The export takes {len(inputs)} inputs. Received: {len(found)}. Pass them nested like the model's "
+                f"The export expects {len(inputs)} inputs. Received: {len(found)}. Pass them nested like the model's "
                 f"inputs: {structure}."
             )
         return dict(zip(names, found, strict=True))
@@ -152,7 +152,7 @@ class LoadedExplainer(abc.ABC):
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
-                "An exported explainer does not take a function or tfviz.At as a target. Set such a target when you export: "
+                "An exported explainer does not accept a function or tfviz.At as a target. Set such a target when you export: "
                 "explainer.export(path, target=...)."
             )
         array = np.asarray(target)
@@ -191,7 +191,7 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
 
 
 def _is_structure_of_one(images: object, rank: int) -> bool:
-    """Return whether images are [batch], as a model with a list of one input takes them."""
+    """Return whether the images are a list with one batch, for a model with a list of one input."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 
@@ -202,7 +202,7 @@ def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
     expected_shape = expected.shape
     if not _fits(expected_shape, array.shape):
         raise ImageError(
-            f"The export takes {expected.name} of shape {_sizes(expected_shape)}. Received: {_sizes(array.shape)}. "
+            f"The export expects {expected.name} of shape {_sizes(expected_shape)}. Received: {_sizes(array.shape)}. "
             "Resize them, or export the explainer again for that size."
         )
     if array.shape[0] == 0:
@@ -234,7 +234,7 @@ def _described(forms: list[str]) -> str:
     descriptions = {
         "top": "None (the top class)",
         "class": "an int or (N,) ints",
-        "weights": "floats like the outputs",
+        "weights": "floats shaped like the outputs",
         "fixed": "None",
     }
     return ", ".join(descriptions[form] for form in forms) or "None"

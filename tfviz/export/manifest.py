@@ -1,7 +1,7 @@
-"""tfviz.json: the description of an exported explainer.
+"""Read and write tfviz.json, which describes an exported explainer.
 
-Every format has it next to the model, so that anyone who finds the folder knows its inputs, its
-outputs and its preprocessing.
+Every format stores it next to the model. It describes the inputs, the outputs and the
+preprocessing, so the folder can be used without other documentation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tfviz.runs.regular_files import open_regular, read_regular
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
-# Inputs and outputs of a model must not have these names, which tfviz uses itself.
+# Model inputs and outputs must not have these names, because tfviz uses them.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
 _MAX_BYTES = 64 << 20  # of tfviz.json; most of it is labels
-# An input must not have these names either, because signatures take keyword arguments.
+# Inputs must not have these names either, because signatures use keyword arguments.
 NO_PARAMETERS = (*keyword.kwlist, "self")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of the model. In `shape`, the batch is first and None means any size."""
+    """One model input. The first axis of `shape` is the batch, and None means any size."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -48,25 +48,26 @@ class Manifest:
         format: a key of FORMATS.
         method: a key of METHODS.
         options: the arguments of the method's constructor.
-        layer: the path of the layer, or None if the method has none, or explains the image.
-        model: the name of the model.
-        inputs: its inputs, in order.
-        input_structure: the inputs' names, nested as the model takes them.
-        outputs: the outputs' names, nested as the model returns them. A single one is "outputs".
-        attribution: the maps' names: "attribution" for a single one, and "attribution_NAME" for
-            each of several inputs.
-        takes_target: whether the method explains a class that can be chosen.
-        targets: what the file accepts: "top" (the top class), "class" (N,), "weights" (N, ...,
-            classes), and "fixed" for a target fixed by the export.
+        layer: the layer's path, or None if the method has no layer or explains the image.
+        model: the model's name.
+        inputs: the model's inputs, in order.
+        input_structure: the input names, nested like the model's inputs.
+        outputs: the output names, nested like the model's outputs. A single output is "outputs".
+        attribution: the names of the maps: "attribution" for a single input, and
+            "attribution_NAME" for each of several inputs.
+        takes_target: whether the method accepts a target.
+        targets: the targets that the export accepts: "top" (the top class), "class" (N,),
+            "weights" (N, ..., classes), and "fixed" for a target fixed by the export.
         classes: the number of classes to choose from, or None.
-        scores: the shape of what is explained, which weights share, or None for several outputs.
-        preprocessing: the fields of `tfviz.Preprocessing`, or None if it is not known.
-        labels: the names of the classes, or None.
+        scores: the shape of the explained output and of weights for it, or None for several
+            outputs.
+        preprocessing: the fields of `tfviz.Preprocessing`, or None if it is unknown.
+        labels: the class names, or None.
         style: how to draw the map.
         versions: the versions of the packages that wrote the file.
-        extra: what only the format needs. If the file has a single function, this includes its
-            "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names in
-            the file.
+        extra: format-specific fields. For formats with a single function, they include its
+            "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names
+            used in the file.
         files: the SHA-256 of each file next to tfviz.json, keyed by path, or empty if unknown.
     """
 
@@ -100,7 +101,7 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Read the manifest in a folder.
 
-        Raise ExportError if there is none, or if this version of tfviz cannot read it.
+        Raise ExportError if the folder has none, or if this version of tfviz cannot read it.
         """
         content = _read(folder)
         with reporting_damage(folder):
@@ -114,13 +115,13 @@ class Manifest:
             manifest = cls(**{**content, "inputs": inputs})
         fault = manifest_fault(content)
         if fault is None and sorted(flat_names(manifest.input_structure)) != sorted(one.name for one in inputs):
-            fault = "input_structure: expected the names of the inputs"
+            fault = "input_structure: expected the input names"
         if fault is not None:
             raise ExportError(f"{shown(folder / FILE_NAME)} is incomplete or damaged ({fault}). Export the explainer again.")
         return manifest
 
     def note_files(self, folder: Path) -> None:
-        """Record the hashes of the files in a folder."""
+        """Record the SHA-256 of every file in a folder."""
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
@@ -132,7 +133,7 @@ class Manifest:
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raise ExportError or OSError if any of the files (by default, all) is not as exported."""
+        """Raise ExportError or OSError if one of the files (by default, any file) was changed."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
                 raise ExportError(f"The export is missing the file {name!r}")
@@ -141,7 +142,7 @@ class Manifest:
 
     @property
     def picture_preprocessing(self) -> Preprocessing | None:
-        """The `Preprocessing` with the fields in `preprocessing`, or None."""
+        """The `Preprocessing` built from the `preprocessing` fields, or None."""
         if self.preprocessing is None:
             return None
         fields: dict[str, Any] = {
@@ -152,7 +153,7 @@ class Manifest:
 
 @contextmanager
 def reporting_damage(folder: Path) -> Iterator[None]:
-    """Raise ExportError if the block fails because tfviz.json is incomplete or has bad values."""
+    """Raise ExportError if the block fails because of missing or invalid values in tfviz.json."""
     try:
         yield
     except TfvizError:
@@ -195,8 +196,8 @@ def _digest(path: Path) -> str:
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Return unique names that every format allows: an ASCII letter, then letters, digits and "_".
 
-    They differ from each other regardless of case (TensorFlow treats "A" and "a" as equal), from
-    the names that tfviz uses, and from those in `taken`.
+    They differ from each other, from the names that tfviz uses and from those in `taken`, ignoring
+    case, because TensorFlow treats "A" and "a" as equal.
     """
     used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []
@@ -217,12 +218,12 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name of an input's map if there are several."""
+    """Return the name of an input's map, for models with several inputs."""
     return f"attribution_{name}"
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in Keras' order, in which dicts are sorted by key."""
+    """Return the names in a nested structure in Keras' order, which sorts dicts by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

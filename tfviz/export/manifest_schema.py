@@ -1,7 +1,7 @@
-"""The schema of tfviz.json: which values are allowed where.
+"""Define the schema of tfviz.json.
 
 A folder may come from an untrusted source. Content that conforms to the schema can neither crash
-the code that reads it nor exhaust its memory.
+the code that reads it nor exhaust memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from tfviz.runs.schema import Length, Range
 from tfviz.runs.validation import fault_of
 
-_MAX_DEPTH = 50  # of nested inputs and outputs
+_MAX_DEPTH = 50  # levels of nested inputs and outputs
 _MAX_ITEMS = 100_000
 
 DType = Literal[
@@ -92,7 +92,7 @@ _EXTRA: dict[str, type] = {"stablehlo": ProgramExtra, "litert": LiteRTExtra, "on
 
 
 def manifest_fault(content: dict[str, Any]) -> str | None:
-    """Return what is wrong with the content of a tfviz.json in one line, or None if it conforms.
+    """Describe the first fault in the content of tfviz.json, or return None if it is valid.
 
     Unknown formats are not checked.
     """
@@ -107,7 +107,7 @@ def manifest_fault(content: dict[str, Any]) -> str | None:
 
 
 def _structure_fault(structure: Any) -> str | None:
-    """Return what is wrong with names nested in lists and objects, or None."""
+    """Describe the fault in names nested in lists and objects, or return None if they are valid."""
     level = [structure]
     for _ in range(_MAX_DEPTH):
         if not all(isinstance(one, str | list | dict) for one in level):

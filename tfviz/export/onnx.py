@@ -1,13 +1,13 @@
 """Export to an ONNX file for onnxruntime: one graph for batches of any size and one image size.
 
-    explainer.onnx    inputs: those of the model, and "target" (N,) int32 if a class can be chosen
+    explainer.onnx    inputs: the model's inputs, and "target" (N,) int32 if a class can be chosen
                       (-1 is the top class);
-                      outputs: named as in tfviz.json; "_out" is appended to the name of an output
-                      that an input also has ("target_out")
+                      outputs: named as in tfviz.json, with "_out" appended if an input has the same
+                      name ("target_out")
 
-tf2onnx converts the graph. `onnx_operations` adds what gradients need and tf2onnx does not support.
-Any other unsupported operation raises an error that names it. Before a file is written, onnxruntime
-must reproduce TensorFlow's results.
+tf2onnx converts the graph. `onnx_operations` adds the operations of gradients that tf2onnx does not
+support. Any other unsupported operation raises an error that names it. The file is written only if
+onnxruntime reproduces TensorFlow's results.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:  # Explainer.export imports this package
 
 FILE = "explainer.onnx"
 _OPSET = 17  # supported by onnxruntime since 2022
-_MAX_CONSTANT_SIZE = 16  # values; a smaller array is not a weight
+_MAX_CONSTANT_SIZE = 16  # values; larger arrays are weights
 _TRIED_IMAGES = 3
-# Relative, over all values together. If two values almost tie, rounding redirects a gradient.
+# Relative to the norm of all values. If two values almost tie, rounding can redirect a gradient.
 _MAX_DEVIATION = 0.1
 
 
@@ -66,11 +66,11 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives what this format adds.
-        image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
-            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
-            output (N, classes).
+        manifest: receives the fields of this format.
+        image_shape: (height, width, channels) of the images, for models that do not fix it.
+        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
+            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
+            model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "An ONNX file")
     names: list[str] = []
@@ -111,10 +111,10 @@ _INSTEAD = 'Export it with format="saved_model", which supports every method.'
 
 
 def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
-    """Convert a concrete function to ONNX. Inputs keep their names; outputs get `names`."""
+    """Convert a concrete function to ONNX. Inputs keep their names, and outputs get `names`."""
     graph = function.graph.as_graph_def()
     for node in graph.node:
-        node.attr.pop("_class", None)  # "on the device of ...", which may be gone
+        node.attr.pop("_class", None)  # refers to another node, which may no longer exist
     weights = _weights_as_inputs(graph)
     inputs, outputs = [x.name for x in function.inputs] + [f"{name}:0" for name in weights], [x.name for x in function.outputs]
     called = {name: name.partition(":")[0] for name in inputs}
@@ -140,9 +140,8 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """Turn the weights into inputs of the graph for the conversion, and return them, keyed by name.
 
-    Otherwise, tf2onnx would precompute what depends only on weights, such as transposed and
-    positive weights, and store each again. onnxruntime does this precomputation when it loads the
-    file.
+    Otherwise, tf2onnx would precompute and store all values that depend only on weights, such as
+    transposed and positive weights. onnxruntime computes these when it loads the file.
     """
     weights = {}
     for node in graph.node:
@@ -216,7 +215,7 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence tf2onnx, which logs every step. Failures that matter are raised."""
+    """Silence the logs and warnings of tf2onnx. Failures still raise exceptions."""
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:
@@ -239,7 +238,7 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 
 
 class OnnxExplainer(LoadedExplainer):
-    """A loaded ONNX file. `session` is onnxruntime's."""
+    """A loaded ONNX file. `session` is the onnxruntime session."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
@@ -250,7 +249,7 @@ class OnnxExplainer(LoadedExplainer):
         except MissingPackageError:
             raise
         except Exception as error:
-            # onnxruntime has many exception types of its own.
+            # onnxruntime raises many types of exceptions.
             raise ExportError(
                 f"{shown(folder / FILE)} cannot be opened ({first_line(error)}). Export the explainer again."
             ) from error

@@ -1,4 +1,4 @@
-"""What a caller can request of an exported explainer: one signature per form of target.
+"""Define the signatures of an exported explainer, which depend on the supported targets.
 
 method without target                 serving_default
 one output (N, classes)               serving_default, explain, explain_weighted
@@ -55,7 +55,7 @@ class Request:
 def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None) -> dict[str, Request]:
     """Return the signatures, keyed by name, and set the manifest's `targets`.
 
-    Raise TargetError if the target does not fit, and ExportError if a required one is missing.
+    Raise TargetError if the target does not fit, and ExportError if a required target is missing.
     """
     if not explainer.takes_target:
         if target is not None:
@@ -73,15 +73,15 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """Return the only function of a single-function format.
+    """Return the request for a format with a single function.
 
-    It takes the images and, if a class can be chosen, the class.
+    The function takes the images and, if a class can be chosen, the class.
 
     Args:
         explainer: the explainer to export.
         manifest: receives the image shape and the targets.
-        target: a fixed target, or None if the class is to be chosen later.
-        image_shape: (height, width, channels) of the images, if the model leaves it free.
+        target: a fixed target, or None to choose the class at run time.
+        image_shape: (height, width, channels) of the images, if the model does not fix it.
         what: what is exported, such as "An ONNX file", for error messages.
 
     Returns:
@@ -103,7 +103,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
 
 
 def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared:
-    """Return the target of serving_default in one of the forms of `targets.prepare`."""
+    """Return the target of serving_default, in a form that `targets.prepare` returns."""
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
@@ -161,9 +161,9 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 
 
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
-    """Return the classes as (N,), with a check at run time.
+    """Broadcast the classes to (N,) and check them at run time.
 
-    Without it, an invalid class would give a map of zeros.
+    Without the check, an invalid class would result in a map of zeros.
     """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     valid = f"from 0 to {classes - 1}" if classes is not None else "of at least 0"

@@ -1,6 +1,6 @@
 """Export to a TensorFlow SavedModel, for tf.saved_model.load and TensorFlow Serving.
 
-It runs without tfviz and without Keras.
+The SavedModel runs without tfviz and Keras.
 
     serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
     explain(images, target)              the same for the given classes (N,) int32; -1 requests the
@@ -39,7 +39,7 @@ _PYTHON_OPERATIONS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise OptionError if the options do not fit together."""
+    """Raise OptionError if the options are invalid or contradict each other."""
     check_options(options.get("include"), options.get("overlay", False))
 
 
@@ -58,14 +58,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives what this format adds.
-        target: what serving_default explains instead of the top class: a class, floats like the
-            outputs of one image, `tfviz.At`, or a function outputs -> (N,). Required unless the
+        manifest: receives the fields of this format.
+        target: what serving_default explains instead of the top class: a class, weights shaped
+            like one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
             model has one output (N, classes).
-        include: "image" adds signatures that take JPEG and PNG files.
+        include: "image" adds signatures that accept JPEG and PNG files.
         overlay: whether these signatures also return the drawn image, as PNG.
         image_shape: (height, width, channels) of the images, for models that do not define it and
-            methods that need the size. None means any size.
+            methods that need a fixed size. None means any size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -91,7 +91,7 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         functions = {
             name: _function(request.compute, [*specs_of(manifest), *request.specs]) for name, request in requests.items()
         }
-    except ImageError as error:  # some methods need the size
+    except ImageError as error:  # some methods need a fixed image size
         raise ExportError(
             f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error).rstrip('.')}). "
             "Set their size: image_shape=(height, width, channels) (--image-size on the command line)."
@@ -157,7 +157,7 @@ class SavedModelExplainer(LoadedExplainer):
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)
         try:
-            # TensorFlow warns that the gradients in the file cannot be differentiated, but nothing
+            # Mute TensorFlow's warning that the file's gradients cannot be differentiated. Nothing
             # differentiates them.
             with _quiet(logging.getLogger("absl"), logging.ERROR):
                 manifest.require_exported(folder)

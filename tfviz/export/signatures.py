@@ -1,8 +1,8 @@
-"""The inputs and outputs of an exported explainer, and their names.
+"""Define the inputs and outputs of an exported explainer, and their names.
 
-Every format contains one computation, `explained`: it takes images and one class per image, and
-returns the outputs, the class and the map. The class -1 means the top class, so one graph serves
-both kinds of request.
+Every format contains the same computation, `explained`, which takes images and one class per image,
+and returns the outputs, the class and the map. The class -1 means the top class, so one graph
+handles requests with and without a class.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute what is exported. This is called on symbolic tensors.
+    """Compute the results of an exported explainer. This is called on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
         images: one tensor per input of the model.
         target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
-            requests none, if `weights` defines the target. It is ignored if the method takes no
-            target.
+            requests none, because `weights` defines the target. Methods that accept no target
+            ignore it.
         weights: (N or 1, classes) float32, added to the class's weight of 1, or None.
 
     Returns:
@@ -64,13 +64,13 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: its class, or the top class, and its weights."""
+    """The target of a request: a class or the top class, plus weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None
 
     def check(self, count: int | None, classes: int | None) -> None:
-        """Accept any model. `choose` sees the outputs."""
+        """Accept any model, because `choose` checks the outputs."""
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
         top = tf.argmax(outputs, axis=-1, output_type=tf.int32)
@@ -81,8 +81,8 @@ class _Requested(ChoosingTarget):
             raise TargetError(
                 f"The model's output is {tuple(outputs.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
             )
-        # tf.one_hot would count negative classes from the end in ONNX, and NO_CLASS must match
-        # none.
+        # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no
+        # class.
         own = tf.equal(self.explained_classes(outputs)[:, None], tf.range(tf.shape(outputs)[-1]))
         weights = tf.cast(own, outputs.dtype)
         return [weights if self.weights is None else weights + tf.cast(self.weights, outputs.dtype)]
@@ -92,10 +92,10 @@ class _Requested(ChoosingTarget):
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
-    """Set the shape (height, width, channels) of the manifest's input if the model leaves it free.
+    """Set the input's shape (height, width, channels) in the manifest if the model does not fix it.
 
-    Adapt the preprocessing of images. Raise OptionError if the shape does not fit, and ExportError
-    if it is required but missing.
+    Adapt the image preprocessing to it. Raise OptionError if the shape does not fit the model, and
+    ExportError if a required shape is missing.
     """
     if image_shape is None:
         if shapeless := [one.name for one in manifest.inputs if not one.shape]:
@@ -116,7 +116,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
         and all(n is None or m in (None, n) for m, n in zip(own.shape[1:], image_shape, strict=True))
     )
     if not fits:
-        raise OptionError(f"`image_shape` must fit the model, which takes {own.shape[1:]}. Received: {tuple(image_shape)}.")
+        raise OptionError(f"`image_shape` must fit the model's input shape, {own.shape[1:]}. Received: {tuple(image_shape)}.")
     merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
     if (preprocessing := manifest.picture_preprocessing) is not None and len(merged) == 3:
@@ -126,12 +126,12 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
 
 
 def is_model(model: object) -> bool:
-    """Return whether an explainer explains a Keras model, whose weights are known."""
+    """Return whether an explainer's model is a Keras model."""
     return isinstance(model, keras.Model)
 
 
 def require_sizes(manifest: Manifest, what: str) -> None:
-    """Raise ExportError if the size of an input is free. `what` has only one image size."""
+    """Raise ExportError if an input has no fixed size. `what` names the export in the message."""
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
@@ -169,7 +169,7 @@ def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.
 def manifest_of(
     explainer: Explainer, format: str, *, preprocessing: str | Path | Preprocessing | None = None, labels: LabelSource = None
 ) -> Manifest:
-    """Return the manifest of an explainer, as far as it is known before the export."""
+    """Create an explainer's manifest, without the fields that the format adds."""
     inputs = _inputs(explainer)
     graph, whole = explainer.graph, explainer.whole
     names = dict(zip(graph.inputs, (one.name for one in inputs), strict=True))
@@ -215,8 +215,8 @@ def _preprocessing(explainer: Explainer, given: str | Path | Preprocessing | Non
     shapes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
-            f"`preprocessing` needs a model with one input (N, height, width, channels). This model takes {shapes}. "
-            "Leave it out."
+            f"`preprocessing` needs a model with one input (N, height, width, channels). This model's inputs are {shapes}. "
+            "Omit it."
         )
     height, width, channels = shapes[0][1], shapes[0][2], int(shapes[0][3])
     size = (height, width) if height and width else None

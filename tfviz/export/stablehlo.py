@@ -3,9 +3,9 @@
 JAX and other XLA compilers can run it.
 
     explainer.stablehlo    the program, a portable artifact
-    weights.npz            each weight that the program reads, once
-    tfviz.json             under "extra" the program's "arguments", "weights" and "results", each
-                           {"name", "shape", "dtype"}
+    weights.npz            the weights that the program reads, each stored once
+    tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
+                           each as {"name", "shape", "dtype"}
 
 The program takes the arguments followed by the weights, in that order, and returns the results. It
 contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
@@ -46,7 +46,7 @@ PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
 _PARAMETER = re.compile(r"%arg\d+: tensor<([^<>]*)>")
-# XLA emits it in loops. StableHLO has no copy operation.
+# XLA emits copies in loops, but StableHLO has no copy operation.
 _COPY = re.compile(r"mhlo\.copy (%\S+) : (tensor<[^<>]*>)")
 _CUSTOM_CALL = re.compile(r"stablehlo\.custom_call @([\w.]+|\"[^\"]*\")")
 
@@ -72,13 +72,13 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives what this format adds.
+        manifest: receives the fields of this format.
         batch_size: the number of images per run of the program. `load_explainer` still accepts
             batches of any size.
-        image_shape: (height, width, channels) of the images, for models that leave it free.
-        target: a fixed target, so no class can be chosen later: a class, floats like the outputs of
-            one image, `tfviz.At`, or a function outputs -> (N,). Required unless the model has one
-            output (N, classes).
+        image_shape: (height, width, channels) of the images, for models that do not fix it.
+        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
+            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
+            model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A StableHLO program")
     specs = [
@@ -98,7 +98,7 @@ def write(
 def _compiled(
     request: Request, specs: list[tf.TensorSpec], manifest: Manifest
 ) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
-    """Return the program, its weights in the order in which it takes them, and its results."""
+    """Return the program, its weights in argument order, and its results."""
     names: list[str] = []
 
     def compute(*given: tf.Tensor) -> list[tf.Tensor]:
@@ -126,7 +126,7 @@ def _compiled(
 def _as_stablehlo(
     compute: Callable[..., Any], specs: list[tf.TensorSpec]
 ) -> tuple[tf.types.experimental.ConcreteFunction, str]:
-    """Return the concrete function and its program as text."""
+    """Return the concrete function and its StableHLO program as text."""
     function = tf.function(compute, jit_compile=True, autograph=False)
     concrete = function.get_concrete_function(*specs)
     try:
@@ -154,19 +154,19 @@ def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.
 
 def _unused_name(name: str, taken: Mapping[str, object]) -> str:
     number, free = 1, name
-    while free in taken or free in ("file", "allow_pickle"):  # names of np.savez' own arguments
+    while free in taken or free in ("file", "allow_pickle"):  # parameters of np.savez
         number, free = number + 1, f"{name}_{number + 1}"
     return free
 
 
 def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], manifest: Manifest) -> None:
-    """Check that the program takes exactly these arguments and calls no custom function."""
+    """Check that the program has exactly these arguments and calls no custom function."""
     main = _MAIN.search(text)
     taken = _PARAMETER.findall(main[1]) if main else []
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' takes {len(taken)} arguments, but {len(given)} were "
+            f"The program for the model '{manifest.model}' has {len(taken)} arguments, but {len(given)} were "
             "expected, or their shapes differ. The model reads something that is neither an input nor a weight; make "
             "it a weight."
         )
@@ -189,7 +189,7 @@ def _mlir_type(array: tf.TensorSpec | np.ndarray) -> str:
 def _storable(array: np.ndarray) -> np.ndarray:
     """Return bfloat16 values as uint16 bits, because .npz files cannot store bfloat16.
 
-    The manifest records the type.
+    The manifest records the original type.
     """
     return array.view(np.uint16) if tf.as_dtype(array.dtype) == tf.bfloat16 else array
 
@@ -205,7 +205,7 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 class StableHloExplainer(LoadedExplainer):
     """A loaded StableHLO program, compiled by JAX for its default device.
 
-    It accepts batches of any size, and runs as many images at once as it was exported for.
+    It accepts batches of any size, and runs them in parts of the exported batch size.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:
@@ -234,8 +234,8 @@ class StableHloExplainer(LoadedExplainer):
     def _read_program(self, folder: Path, trusted: bool) -> Any:
         """Compile the program.
 
-        JAX only runs programs that its own export wrote, so a placeholder with the same signature
-        is exported, and its code is replaced.
+        JAX only runs programs that JAX exported. A placeholder with the same signature is therefore
+        exported, and its code is replaced with the program.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -279,11 +279,11 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A program calls functions outside itself."""
+    """A StableHLO program calls external functions."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:
-    """Raise ForeignCallError if the program calls outside functions, such as Python's."""
+    """Raise ForeignCallError if the program calls external functions, such as Python functions."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
             f"{shown(folder / PROGRAM)} was not loaded, because running it could do more than compute: it calls "

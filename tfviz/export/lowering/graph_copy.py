@@ -1,8 +1,8 @@
-"""Copy a traced function, with replacements for operations that a target does not support.
+"""Copy a traced function, and replace operations that a runtime does not support.
 
-The operations of the function's graph run again in a new graph. Most are unchanged, loops are
-unrolled, and those in a table of replacements are replaced. Variables become constants, and half
-and double precision become float32. The model and the traced function are not changed.
+The operations in the function's graph run again in a new graph. Loops are unrolled, and operations
+in a table of replacements are replaced; all others are unchanged. Variables become constants, and
+half and double precision become float32. The model and the traced function are not changed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
 def traced(
     function: Callable[..., Nested[tf.Tensor]], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.ConcreteFunction:
-    """Trace a function for inputs of these shapes, with the functions that it calls inlined."""
+    """Trace a function for the given input specs, and inline the functions that it calls."""
     with inlined_functions(), tracing_for_conversion(in_float32=True):
-        # Only calls are inlined, and get_concrete_function isn't one: this function stays a
-        # function.
+        # Only calls are inlined. get_concrete_function isn't one, so the outer function remains.
         return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
@@ -45,7 +44,7 @@ def lowered(
     Args:
         function: the concrete function.
         replacements: operation type -> its replacement.
-        weights: values to use instead of the variables' own, by the id of their handle.
+        weights: id of a variable's handle -> the value to use instead of the variable's value.
 
     Returns:
         A concrete function with the same inputs, outputs and names. Other float types become
@@ -66,7 +65,7 @@ class _Copy:
     """Runs the operations of a function in another graph.
 
     Attributes:
-        captured: the new tensors for those that the function captures, keyed by name.
+        captured: the replacements of the function's captured tensors, keyed by name.
     """
 
     def __init__(
@@ -85,11 +84,11 @@ class _Copy:
         self.captured = {x.name: _inside(tensor) for x, tensor in zip(captures, function.captured_inputs, strict=True)}
 
     def run(self, operation: tf.Operation, inputs: list[tf.Tensor]) -> Sequence[tf.Tensor]:
-        """Return the outputs of an operation, or of its replacement."""
+        """Run an operation or its replacement, and return its outputs."""
         if is_variable_read(operation):
             return [self._weight(inputs[0])]
         if is_shape(operation):
-            # a constant if it is static
+            # tf.shape returns a constant if the shape is static.
             return [tf.shape(x, operation.get_attr("out_type")) for x in inputs]
         if self.unroller.runs(operation, inputs):
             return self.unroller.run(operation, inputs)
@@ -99,23 +98,23 @@ class _Copy:
         return same(operation, inputs)
 
     def _weight(self, handle: tf.Tensor) -> tf.Tensor:
-        """Return the value of a variable as a constant that all its readers share."""
+        """Return a variable's value as a constant, which all reads share."""
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():
                 own = _as_float32(variable.read_value()).numpy()
-            with self.graph.as_default():  # a loop reads it from outside
+            with self.graph.as_default():  # so that loops can share it
                 self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
         return with_known_shape(self.constants[id(handle)])
 
 
 def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """Return the outputs of the same operation on other inputs, in float32."""
+    """Run the same operation on other inputs in float32, and return its outputs."""
     return replay.run(operation, inputs, _precision)
 
 
 def _inside(tensor: tf.Tensor) -> tf.Tensor:
-    """Return a captured tensor as a constant of the new graph, and a variable unchanged."""
+    """Convert a captured tensor to a constant of the new graph. Return a variable unchanged."""
     if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
         return _as_float32(tensor)
     with tf.init_scope():

@@ -1,9 +1,9 @@
-"""Replacements for operations that LiteRT does not support, most of them gradients.
+"""Replace operations that LiteRT does not support, most of them gradients.
 
-Each is one row of REPLACEMENTS (see `graph_copy`): the type of a TensorFlow operation, and a
-function of the operation and its new inputs. All give TensorFlow's results, even where other
-choices are possible: if several elements of a max-pooling window are equal to its maximum, the
-    first one receives the whole gradient.
+REPLACEMENTS (see `graph_copy`) maps the type of a TensorFlow operation to a function of the
+operation and its new inputs. All replacements return TensorFlow's results, even where several
+results would be valid. For example, if several elements of a max-pooling window equal its maximum,
+the first one receives the whole gradient.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _input_gradient(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> t
 
 
 def _integer_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """Multiply int8 matrices, as in a quantized Dense layer, in float32.
+    """Multiply the int8 matrices of a quantized Dense layer in float32.
 
     Integers below 2^24 are exact in float32.
     """

@@ -1,7 +1,7 @@
 """Unroll the loops and conditions of a traced graph.
 
-Neither LiteRT nor ONNX supports what the gradient of a loop needs. A loop whose length follows from
-the sizes of its inputs, like that of a recurrent layer, becomes copies of its body.
+Neither LiteRT nor ONNX supports the operations in a loop's gradient. If a loop's length depends
+only on input sizes, as in recurrent layers, the loop is replaced with copies of its body.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tfviz.tensorflow_internals import function_graph
 _LOOPS, _BRANCHES = ("While", "StatelessWhile"), ("If", "StatelessIf")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAX_STEPS = 1000
-# Operations that take part of a shape, and the value that marks a free batch size in one.
+# Operations that select part of a shape, and the value that marks an unknown batch size.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
 _INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
 
@@ -31,14 +31,14 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Return the replacements of some tensors of a graph, after running all operations they need.
+    """Run the operations that some tensors of a graph need, and return the tensors' replacements.
 
-    TensorFlow adds inputs to a loop when it builds its gradient, so the operations of a graph need
-    not be in an order in which they can run.
+    TensorFlow adds inputs to a loop when it builds the loop's gradient, so a graph's operations are
+    not always in execution order.
 
     Args:
         outputs: the tensors to replace.
-        known: tensor name -> its replacement. All results are added.
+        known: tensor name -> its replacement. All results are added to it.
         run_one: runs one operation on its replaced inputs.
 
     Returns:
@@ -59,7 +59,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
 
 
 def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """Return the function without loops, ready to be traced again. It reads the same variables."""
+    """Return the function without loops, ready for tracing. It reads the same variables."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
@@ -76,11 +76,11 @@ def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[
 
 
 class Unroller:
-    """Runs loops, conditions, calls and operations on tensor lists.
+    """Runs loops, conditions, calls and tensor-list operations.
 
     Args:
         run_one: runs any other operation.
-        batch: the images, as one tensor. Their number replaces a size that the trace left free.
+        batch: the images, as one tensor. Their number replaces an unknown size in the trace.
     """
 
     def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
@@ -93,9 +93,9 @@ class Unroller:
         return has_list or operation.type in (*tensor_lists.OPERATIONS, *_LOOPS, *_BRANCHES, *_CALLS)
 
     def run(self, operation: tf.Operation, inputs: list[Any]) -> Sequence[Any]:
-        """Return the outputs of an operation.
+        """Run an operation and return its outputs.
 
-        Raise ExportError for a loop whose length depends on the images.
+        Raise ExportError for a loop whose length depends on the image values.
         """
         if operation.type in _LOOPS:
             return self._loop(operation, inputs)
@@ -115,7 +115,7 @@ class Unroller:
         return inputs  # Identity and similar operations
 
     def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
-        """Replace the free size in a shape with the number of images."""
+        """Replace the unknown size in a shape with the number of images."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape
@@ -133,7 +133,7 @@ class Unroller:
         )
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
-        """Run a loop as a loop. What it only reads stays outside."""
+        """Copy a loop without unrolling it. Values that it only reads stay outside."""
         graph = function_graph(operation, "body")
         changed = [i for i, (x, y) in enumerate(zip(graph.inputs, graph.outputs, strict=True)) if x is not y]
 
@@ -171,13 +171,13 @@ class Unroller:
         value = self._value(x)
         if value is None:
             raise ExportError(
-                f"'{operation.name}' is a loop, or part of one, whose length depends on the values of the images. {_INSTEAD}"
+                f"'{operation.name}' is a loop, or part of one, whose length depends on the image values. {_INSTEAD}"
             )
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
         """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
-        if id(x) not in self.values:  # keeps x alive, so its id stays unique
+        if id(x) not in self.values:  # storing x keeps its id unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]
 
@@ -197,9 +197,9 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Return a tensor, which the body of a loop may read from outside, with its shape.
+    """Set the static shape of a tensor that a loop body reads from outside.
 
-    tf2onnx does not know the shapes of what a body reads.
+    tf2onnx cannot infer the shapes of such tensors.
     """
     return x if getattr(x, "graph", None) is tf.compat.v1.get_default_graph() else tf.ensure_shape(x, x.shape)
 

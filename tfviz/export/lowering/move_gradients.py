@@ -1,7 +1,7 @@
-"""Gradients of operations that move, copy or mix elements along axes. See `litert_operations`.
+"""Compute gradients of operations that move, copy or mix elements (see `litert_operations`).
 
 Resizing, mirror padding and slicing are linear and separable. For each axis, applying the operation
-to the identity matrix gives its matrix, and the gradient multiplies by the transpose.
+to the identity matrix returns its matrix, and the gradient multiplies by the transpose.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfviz.export.lowering.graph_copy import Replacement, same
 
-_MAX_AXES = 4  # supported by every LiteRT kernel
+_MAX_AXES = 4  # every LiteRT kernel supports this many
 
 
 def _resize(run: Callable[..., tf.Tensor]) -> Replacement:
@@ -58,9 +58,9 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """Sum over axes of a tensor with more axes than LiteRT supports, such as behind `repeat`.
+    """Sum over axes of a tensor with more axes than LiteRT supports, such as after `repeat`.
 
-    Adjacent axes that are all summed, or all kept, are merged.
+    Merge adjacent axes that are all summed or all kept.
     """
     summed = tf.get_static_value(axes)
     if len(x.shape) <= _MAX_AXES or summed is None:
@@ -79,7 +79,7 @@ def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | 
 
 
 def _backward_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
-    """Multiply p (..., m, ...) by the transpose of a matrix (m, n) along an axis: (..., n, ...)."""
+    """Multiply p (..., m, ...) along an axis by a transposed matrix (m, n) to (..., n, ...)."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():
         return p

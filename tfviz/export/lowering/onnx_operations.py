@@ -1,6 +1,6 @@
-"""Gradients in an exported graph, as operations that ONNX supports.
+"""Express the gradients in an exported graph with operations that ONNX supports.
 
-There are two steps. REPLACEMENTS replace operations in TensorFlow's graph (see `graph_copy`):
+This takes two steps. REPLACEMENTS replace operations in TensorFlow's graph (see `graph_copy`):
 gradients of activations become arithmetic, and gradients of pooling become those of a depthwise
 convolution. HANDLERS then convert gradients of convolutions in tf2onnx to ONNX's ConvTranspose,
 which supports groups, pads and dilations.
@@ -73,7 +73,7 @@ def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]
 
 
 def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Return where each of several concatenated arrays starts: 0 along all axes but one."""
+    """Return the start of each concatenated array: 0 along all axes except the concatenated one."""
     is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
     starts = [tf.zeros_like(shapes[0])]
     for shape in shapes[:-1]:
@@ -91,7 +91,7 @@ def _strided_slice_gradient(
 ) -> tf.Tensor:
     """Put the gradient of a slice back in its position, with zeros elsewhere.
 
-    The batch, which has a free size, must be sliced as a whole.
+    The batch axis, whose size is unknown, must not be sliced.
     """
     free = [axis for axis, n in enumerate(operation.outputs[0].shape) if n is None]
     sizes = [2 if n is None else n for n in operation.outputs[0].shape]
@@ -104,7 +104,7 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch, but ONNX cannot represent its gradient while the batch size is free. "
+            f"'{operation.name}' slices the batch, but ONNX cannot represent its gradient if the batch size is not fixed. "
             "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
@@ -144,7 +144,7 @@ def _sizes(shape: tf.Tensor) -> list[int | None]:
     return list(tf.get_static_value(shape, partial=True))
 
 
-# ONNX has the error function itself.
+# ONNX has an Erf operation.
 REPLACEMENTS: Mapping[str, Replacement] = {
     **{name: row for name, row in activation_gradients.REPLACEMENTS.items() if name != "Erf"},
     "Erfc": lambda operation, x: 1 - tf.math.erf(x),
@@ -162,7 +162,7 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
     """Convert gradients of convolutions, (sizes, kernel, p) -> (N, H, W, C), to ConvTranspose."""
-    _, kernel, p, *bias = node.input  # tf2onnx fuses a bias that follows
+    _, kernel, p, *bias = node.input  # tf2onnx fuses the next bias addition
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)
     groups = size[3] // channels
@@ -172,7 +172,7 @@ def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> 
     p = ctx.make_node("Transpose", [p], attr={"perm": [0, 3, 1, 2]}).output[0]
     kernel = ctx.make_node("Transpose", [kernel], attr={"perm": [3, 2, 0, 1]}).output[0]
     before = [pad[0] for pad in windows.pads]
-    # How far the windows extend beyond the end of the input; negative if they don't reach it.
+    # How far the windows extend beyond the input's end; negative if they do not reach it.
     after = [
         (n - 1) * s + r - b - m
         for n, s, r, b, m in zip(windows.count, windows.strides, windows.extent, before, windows.size, strict=True)
@@ -196,7 +196,7 @@ def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
 
 
 def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Return the windows of a tf2onnx node, whose attributes are TensorFlow's."""
+    """Return the windows of a tf2onnx node, which has TensorFlow's attributes."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 

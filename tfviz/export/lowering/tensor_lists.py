@@ -1,5 +1,6 @@
-"""Represent TensorFlow's tensor lists, which loops read and write, as Python lists of tensors. This
-is done while a graph is copied. An element that was never written is None, and reads as zeros.
+"""Represent the tensor lists of TensorFlow loops as Python lists of tensors while copying a graph.
+
+An element that was never written is None, and reading it returns zeros.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class TensorList:
         return tf.zeros(like.shape if like.shape.is_fully_defined() else self.shape, like.dtype)
 
     def with_item(self, index: int, item: Item) -> TensorList:
-        """Return the list with one element replaced. It grows if the index is beyond its end."""
+        """Return a list with one element replaced, extended if the index is beyond its end."""
         items = [*self.items, *[None] * (index + 1 - len(self.items))]
         items[index] = item
         return TensorList(tuple(items), self.shape)
@@ -63,7 +64,7 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
 
 
 def _element_shape(given: TensorList) -> tf.Tensor:
-    """Return the shape of a written element, because the declared one may leave the batch free."""
+    """Return a written element's shape, because the declared shape may have no batch size."""
     written = next((item for item in given.items if tf.is_tensor(item)), None)
     return given.shape if written is None else tf.shape(written)
 

@@ -1,7 +1,7 @@
-"""Sliding windows and their transpose, built from slices, padding and sums.
+"""Compute sliding windows and their transpose from slices, padding and sums.
 
-They are meant for targets without windowed operations. Sizes, strides and pads are those of the
-axes between batch and channels. Shapes must be static.
+This is for runtimes without windowed operations. Sizes, strides and pads cover the axes between
+batch and channels. Shapes must be static.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Windows:
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
         """For each offset, yield the elements (N, *count, C) of all windows at that offset.
 
-        Elements outside the input are `fill`.
+        Elements outside the input have the value `fill`.
         """
         x = tf.pad(x, [(0, 0), *self.pads, (0, 0)], constant_values=fill) if any(map(any, self.pads)) else x
         for offset in self.offsets():
@@ -72,7 +72,7 @@ class Windows:
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the transpose of `elements`: sum all elements at each position to (N, *size, C)."""
+        """Apply the transpose of `elements`: sum the elements at each position to (N, *size, C)."""
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
@@ -83,7 +83,7 @@ class Windows:
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.extent[axis] - 1) // stride
-        # Elements with equal positions modulo the stride are summed. Then the sums are interleaved.
+        # Sum the elements whose positions are equal modulo the stride, then interleave the sums.
         sums: list[tf.Tensor | None] = [None] * stride
         for number, element in enumerate(elements):
             steps, rest = divmod(number * dilation, stride)
@@ -126,8 +126,6 @@ def _spatial(values: Sequence[int]) -> Size:
 
 
 def _same(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's "SAME" padding: what the last window needs, with the smaller half in
-    front.
-    """
+    """Return TensorFlow's "SAME" padding (before, after), with the smaller half before."""
     missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return missing // 2, missing - missing // 2

@@ -16,7 +16,7 @@ ALPHA = 0.5  # the command line's default
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
     """Draw a map (h, w, C) over a uint8 image (H, W, 3). A gray map replaces the image.
 
-    A map without channels has C = 1.
+    A map without a channel axis is passed with C = 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
@@ -26,7 +26,7 @@ def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
-    """Return the map (h, w, C) in the colors of its style, as uint8 (height, width, 3)."""
+    """Draw a map (h, w, C) in its style's colors, as uint8 (height, width, 3)."""
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
         gray = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
@@ -38,7 +38,7 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
     """Scale a map (h, w, C) to [0, 1] for a heatmap, and to [-1, 1] otherwise, in float64.
 
-    C is kept only for gray RGB maps.
+    The channels are kept only for gray maps of RGB images, and reduced to one otherwise.
     """
     values = tf.debugging.check_numerics(values, "The attribution cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
@@ -55,7 +55,7 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
     """Return the percentile of the nonzero magnitudes, rounded up to one of them.
 
-    It is 0 if all values are zero.
+    Return 0 if all values are zero.
     """
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)

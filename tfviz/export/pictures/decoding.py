@@ -1,7 +1,7 @@
-"""Decode JPEG and PNG files as TensorFlow operations, with the pixels of `tfviz.read_image`.
+"""Decode JPEG and PNG files with TensorFlow operations, to the same pixels as `tfviz.read_image`.
 
 Cameras store images in sensor orientation and record in the file how to rotate them (EXIF
-orientation). TensorFlow's decoders ignore that, so the relevant bytes are parsed here.
+orientation). TensorFlow's decoders ignore the orientation, so this module reads it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ORIENTATION_TAG = 0x0112
 def decoded(data: tf.Tensor) -> tf.Tensor:
     """Decode the bytes of an image file, a scalar string, to uint8 (height, width, 3), RGB.
 
-    The EXIF orientation is applied, and transparent pixels are blended with white. The
-    operation fails unless the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
+    Apply the EXIF orientation, and blend transparent pixels with white. The operation fails unless
+    the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
     """
     is_jpeg = tf.equal(tf.strings.substr(data, 0, 3), _JPEG_START)
     is_png = tf.equal(tf.strings.substr(data, 0, 8), _PNG_START)
@@ -40,8 +40,8 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # An image without alpha may declare one color as transparent. read_image ignores that for
-        # gray images.
+        # An image without alpha may declare one color as transparent. Like read_image, this applies
+        # it to RGB images and ignores it for gray images.
         is_rgb = tf.equal(_at(raw, _PNG_COLOR_TYPE), _RGB)
         deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
     pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
@@ -55,9 +55,9 @@ def _png(data: tf.Tensor) -> tf.Tensor:
 
 
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits like read_image does.
+    """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits as in read_image.
 
-    TensorFlow's 8-bit decoder truncates them. If `channels` is 0, all of the file's are kept.
+    TensorFlow's 8-bit decoder would truncate them. If `channels` is 0, keep the file's channels.
     """
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
@@ -81,7 +81,7 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Return the orientation, 1 to 8, in the EXIF data that starts at `start` in a file's bytes.
 
-    It is 1 if the data has none, or if `start` is 0.
+    Return 1 if the data has no orientation, or if `start` is 0.
     """
     is_little = tf.equal(_at(data, start), ord("I"))
 
@@ -96,9 +96,9 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Return where the EXIF data starts, or 0 if there is none.
+    """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
 
-    Whole segments are skipped, and fill bytes one by one.
+    The loop skips segments as a whole, and fill bytes one at a time.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -113,7 +113,10 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """Do the same for a PNG file, whose chunks consist of length, name, content and checksum."""
+    """Return the offset of the EXIF data in a PNG file, or 0 if it has none.
+
+    Each PNG chunk consists of length, name, content and checksum.
+    """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return (start == 0) & (at < tf.size(data, tf.int64))
@@ -132,7 +135,7 @@ def _int64(value: int) -> tf.Tensor:
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
     """Return the bytes at these offsets.
 
-    Offsets past the end give 0, so a damaged file reads like one without EXIF data.
+    Return 0 for offsets past the end, so that a damaged file looks like one without EXIF data.
     """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)

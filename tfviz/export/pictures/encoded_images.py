@@ -1,18 +1,19 @@
-"""Signatures that take image files: decode, crop, resize, preprocess, explain and draw.
+"""Add signatures that decode, crop, resize, preprocess, explain and draw image files.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or
                                           (N, height, width, C) for a map with channels;
                                           size (N, 2)
     explain_image(image_bytes, target)    the same for the given classes (N,)
-    overlay, explain_overlay              the same, with overlay_bytes (N,), the map drawn over the
-                                          image as PNG, instead of attribution and size, which are
-                                          large; image and explain_image return all of them
+    overlay, explain_overlay              the same, but with overlay_bytes (N,), PNG files of the
+                                          map over the image, instead of the large attribution and
+                                          size; image and explain_image return all of them
 
-The image drawn on is the part of the file that the network sees, at its own resolution, with sides
-of at most 1600 pixels. Images of several sizes may share a batch. Their maps are then at the top
-left of a common array that is padded with zeros, and `size` contains each (height, width). If the
-model takes any size and its preprocessing sets none, all images of a batch must have the same size.
+Maps are drawn over the part of the image that the network sees, in the file's resolution, reduced
+to sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then at the
+top left of its row in an array that is padded with zeros, and `size` contains its (height, width).
+If neither the model nor its preprocessing fixes the size, all images of a batch must have the same
+size.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ Results = dict[str, tf.Tensor]
 
 
 def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
-    """Raise ExportError if the model takes no images, or if the attribution cannot be drawn."""
+    """Raise ExportError if the model does not accept images, or the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
-            f"include='image' needs the preprocessing of the model '{manifest.model}', which is not known. Pass "
+            f"include='image' needs the preprocessing of the model '{manifest.model}', which is unknown. Pass "
             "preprocessing='tf', 'torch', 'caffe', 'unit' (0-1), 'none' (0-255), a JSON file or a tfviz.Preprocessing "
             "(on the command line --preprocess)."
         )
@@ -68,7 +69,7 @@ def check_options(include: object, overlay: object) -> None:
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Return the signatures for files, keyed by name, built from those for tensors."""
+    """Build the signatures for files from those for tensors, keyed by name."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
@@ -106,7 +107,7 @@ def _pipeline(
 class _Reader:
     """Decodes a batch of files.
 
-    It returns the images in their own sizes, the sizes (N, 2), and the model's input batch.
+    A call returns the images in their original sizes, the sizes (N, 2), and the model's input.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -144,7 +145,7 @@ class _Painter:
             results = self(pictures, sizes, attribution[..., None])
             return results | {"attribution": results["attribution"][..., 0]}
         count, most = tf.shape(sizes)[0], tf.reduce_max(sizes, axis=0)
-        # Between two functions a TensorArray is passed as its flow tensor.
+        # A TensorArray is passed between functions as its flow tensor.
         pictures = tf.TensorArray(tf.uint8, flow=pictures, infer_shape=False)
         maps = tf.TensorArray(tf.float32, count, element_shape=(None, None, attribution.shape[-1]))
         drawn = tf.TensorArray(tf.string, count, element_shape=())
@@ -177,7 +178,7 @@ def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
 
 def drawn_image(region: tf.Tensor) -> tf.Tensor:
-    """Return the image to draw maps on: the region, shrunk if a side is longer than 1600 pixels."""
+    """Return the image to draw on: the region, shrunk if a side is longer than 1600 pixels."""
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
     return smaller_image(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
@@ -194,7 +195,7 @@ def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
 
 def _in_channels(rgb: tf.Tensor, order: str) -> tf.Tensor:
-    if order == "gray":  # integer weights, like OpenCV
+    if order == "gray":  # integer weights, as in OpenCV
         weighted = tf.reduce_sum(tf.cast(rgb, tf.int32) * [9798, 19235, 3735], axis=2, keepdims=True)
         return tf.cast((weighted + 16384) // 32768, tf.uint8)
     return tf.reverse(rgb, [2]) if order == "BGR" else rgb

@@ -1,10 +1,10 @@
-"""Resize images and maps as TensorFlow operations, with the results that OpenCV gives in tfviz.
+"""Resize images and maps with TensorFlow operations that reproduce OpenCV's results in tfviz.
 
-Along an axis, each new pixel is a weighted sum of a few old ones, its taps. `Taps` contains their
+Along an axis, each new pixel is a weighted sum of a few old pixels, its taps. `Taps` contains their
 indices and weights.
 
-    area      the mean of the pixels under the new one           for shrinking images
-    linear    two taps with integer weights, like OpenCV         for enlarging images
+    area      the mean of the pixels under the new pixel         for shrinking images
+    linear    two taps with integer weights, as in OpenCV        for enlarging images
     cubic     four taps, Keys' kernel with a = -0.75             for enlarging maps
 """
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_MIN_SHARE = 1e-3  # of a pixel; OpenCV ignores less
-_ONE = 2048  # the integer weight that stands for 1
+_MIN_SHARE = 1e-3  # of a pixel; OpenCV ignores smaller shares
+_ONE = 2048  # the integer weight that represents 1
 _CUBIC = -0.75
 
 
@@ -52,24 +52,21 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return where the center of each new pixel lies among the old ones.
-
-    The result is the old pixel before it, and the distance from that pixel.
-    """
+    """Return the old pixel before each new pixel's center, and the distance between the two."""
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
     return tf.cast(tf.floor(at), tf.int32), at - tf.floor(at)
 
 
 def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the two nearest pixels, with integer weights that sum to 2048. Borders repeat."""
+    """Return the two nearest pixels, with integer weights that sum to 2048. Edge pixels repeat."""
     place, behind = _middle(old, new)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the four nearest pixels. Borders repeat."""
+    """Return the four nearest pixels and their weights. Edge pixels repeat."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -81,7 +78,7 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
     """Resize axis 0 or 1 of x (H, W, C) to the new size, in float32.
 
-    The taps are added one by one to save memory.
+    Add the taps one by one to save memory.
     """
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
 
@@ -101,7 +98,7 @@ def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     def shrunk() -> tf.Tensor:
         across = _summed(pixels, area_taps(old[1], size[1]), 1)
         mean = _summed(across, area_taps(old[0], size[0]), 0)
-        # At exactly half the size OpenCV rounds halves up, otherwise to even.
+        # OpenCV rounds halves up at exactly half the size, and to even otherwise.
         is_half = tf.reduce_all(tf.equal(old, 2 * size))
         return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
 
@@ -122,14 +119,14 @@ def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize like `Preprocessing`: average to shrink and interpolate to enlarge, for each axis."""
+    """Resize like `Preprocessing`: along each axis, average to shrink or interpolate to enlarge."""
     return larger_image(smaller_image(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize a float32 map (h, w, C), clipping it to its own range.
+    """Resize a float32 map (h, w, C), and clip the result to the map's range.
 
-    It is averaged if both sides shrink, and interpolated cubically otherwise.
+    Average if both sides shrink, and interpolate cubically otherwise.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

@@ -177,14 +177,14 @@ def test_images_are_matched_by_the_end_of_their_path() -> None:
 
 
 def test_a_name_that_matches_several_files_is_an_error() -> None:
-    with pytest.raises(OptionError, match=r"'a\.jpg' are not unique: x/a\.jpg, y/a\.jpg"):
+    with pytest.raises(OptionError, match=r"'a\.jpg' are ambiguous: x/a\.jpg, y/a\.jpg"):
         matched([AnnotatedImage("a.jpg", None)], [Path("x/a.jpg"), Path("y/a.jpg")])
-    with pytest.raises(OptionError, match="not unique"):
+    with pytest.raises(OptionError, match="are ambiguous"):
         matched([AnnotatedImage("a.jpg", None), AnnotatedImage("x/a.jpg", None)], [Path("x/a.jpg")])
 
 
 def test_annotations_of_other_images_are_an_error() -> None:
-    with pytest.raises(OptionError, match=r"None of the annotated images is among the given ones\. Annotated: 'a\.jpg'"):
+    with pytest.raises(OptionError, match=r"None of the annotated images matches an image file\. Annotated: 'a\.jpg'"):
         matched([AnnotatedImage("a.jpg", None)], [Path("b.jpg"), Path("a.png")])
 
 
@@ -214,8 +214,8 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", coco(segmentation=[[1, 2, 3, 4]]), OptionError, "a polygon that is not"),
         ("a.json", {"images": []}, OptionError, "needs 'annotations'"),
         ("a.xml", "<annotation>", OptionError, "is not valid XML"),
-        ("a.xml", "<html/>", OptionError, "not an annotation of Pascal VOC: <html> has no <filename>"),
-        ("a.xml", VOC.replace("<xmin>2", "<xmin>two"), OptionError, "needs a number in <bndbox/xmin>. Received: 'two'"),
+        ("a.xml", "<html/>", OptionError, "not a Pascal VOC annotation: <html> has no <filename>"),
+        ("a.xml", VOC.replace("<xmin>2", "<xmin>two"), OptionError, "must have a number in <bndbox/xmin>. Received: 'two'"),
         ("a.xml", VOC.replace("<name>tabby</name>", ""), OptionError, "<object> has no <name>"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', OptionError, "declares XML entities"),
         ("a.txt", "1 2 3 4", OptionError, "unknown format. Pass a JSON file of boxes"),
@@ -242,7 +242,7 @@ def test_paths_that_hold_no_annotations_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (AnnotatedImage("a.jpg", (8, 9), []), "annotated as an image of 9x8 pixels, but has 10x8"),
+        (AnnotatedImage("a.jpg", (8, 9), []), "a size of 9x8 pixels, but the image has 10x8"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [[1, 2, 40, 6]])]), r"'a\.jpg': .*outside the image of 10x8"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [["x", 2, 4, 6]])]), r"'a\.jpg': .*four numbers"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), mask=lambda size: np.ones((2, 2), bool))]), "size"),

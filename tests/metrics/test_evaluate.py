@@ -417,7 +417,7 @@ def test_the_curves_are_means_over_the_images(model, images) -> None:
 def test_unknown_preprocessing_is_told_from_the_images_and_noted(model, scale: float, offset: float, color: str) -> None:
     images = np.random.default_rng(0).random((2, 13, 17, 3), "float32") * scale + offset
     (note,) = tfviz.evaluate(model, images, "grad_cam", "single_deletion").notes
-    assert "No preprocessing is known" in note
+    assert "preprocessing is unknown" in note
     assert color in note
 
 
@@ -451,7 +451,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"boxes": BOXES[:3]}, OptionError, "`boxes` must have one entry per image, 7 in total. Received: 3"),
         ({"boxes": [*BOXES, BOXES[0]]}, OptionError, "7 in total. Received: 8"),
         ({"boxes": [[0, 0, 3, 3]] * COUNT}, OptionError, "Received for image 0: list"),
-        ({"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT}, OptionError, "image 0 are invalid. A box of class 0 is outside the image"),
+        ({"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT}, OptionError, "image 0 are invalid. A box of class 0 extends beyond the image"),
         ({"boxes": [{0: []}] * COUNT}, OptionError, "image 0 are invalid. Class 0 has no boxes"),
         ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "for class 9, but the model has 4 classes"),
         ({"targets": 4}, TargetError, "Target 4 is out of range"),
@@ -475,7 +475,7 @@ def test_a_layer_without_height_and_width_is_reported(model, images) -> None:
 
 
 def test_the_explainer_of_another_model_is_reported(model, images) -> None:
-    with pytest.raises(OptionError, match="explains another model"):
+    with pytest.raises(OptionError, match="explains a different model"):
         evaluate(model, images, tfviz.Saliency(classifier()), FAST)
 
 

@@ -169,7 +169,7 @@ def test_a_copy_that_computes_something_else_is_refused() -> None:
     model = Changed(3)
     model.factor = -5.0
     model(images())
-    with pytest.raises(tfviz.UnsupportedModelError, match="the copy computes something else"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="the copy returns different outputs"):
         tfviz.sanity_check(model, images(), "saliency")
 
 

@@ -444,8 +444,8 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"methods": tfviz.GradCAM}, OptionError, r"Create the explainer first"),
         ({"methods": {"mine": 3}}, OptionError, r"Received for 'mine': 3"),
         ({"methods": []}, OptionError, "at least one method"),
-        ({"methods": ["saliency", "saliency"]}, OptionError, "Two methods are called 'saliency'"),
-        ({"methods": {"random": "saliency"}}, OptionError, "Two methods are called 'random'"),
+        ({"methods": ["saliency", "saliency"]}, OptionError, "Two methods have the same name, 'saliency'"),
+        ({"methods": {"random": "saliency"}}, OptionError, "Two methods have the same name, 'random'"),
         ({"methods": {"short": lambda images, classes: images[:1, :, :, 0]}}, OptionError, "1 maps for 7 images"),
         ({"methods": {"flat": lambda images, classes: images[:, 0, :, 0]}}, OptionError, r"'flat' cannot be evaluated"),
         ({"boxes": BOXES[:3]}, OptionError, "`boxes` must have one entry per image, 7 in total. Received: 3"),
@@ -480,7 +480,7 @@ def test_the_explainer_of_another_model_is_reported(model, images) -> None:
 
 
 def test_no_boxes_at_all_are_reported(model, images) -> None:
-    with pytest.raises(OptionError, match="no image has any"):
+    with pytest.raises(OptionError, match="none of them contains a box"):
         evaluate(model, images, "saliency", "pointing_game", [None] * COUNT)
 
 
@@ -506,7 +506,7 @@ def test_a_model_without_classes_is_reported(images, head: list[keras.Layer]) ->
 def test_a_model_with_two_inputs_is_reported(images) -> None:
     one, two = keras.Input((13, 17, 3)), keras.Input((4,))
     model = keras.Model([one, two], layers.Concatenate()([layers.Dense(3)(layers.Flatten()(one)), two]))
-    with pytest.raises(UnsupportedModelError, match="one input, the images"):
+    with pytest.raises(UnsupportedModelError, match="a single image input"):
         evaluate(model, images, "saliency", FAST)
 
 

@@ -44,9 +44,9 @@ def test_an_integer_array_holds_boxes() -> None:
     [
         ({3: []}, SIZE, "Class 3 has no boxes"),
         ({3: [[8, 1, 12, 4]]}, SIZE, "class 3 extends beyond the image of 10x6 pixels"),
-        ({3: [[20, 1, 30, 4]]}, SIZE, "outside the image"),
-        ({3: [[-5, 1, 3, 4]]}, SIZE, "outside the image"),
-        ({3: [[0, 0, float("nan"), 4]]}, SIZE, "outside the image"),
+        ({3: [[20, 1, 30, 4]]}, SIZE, "extends beyond the image"),
+        ({3: [[-5, 1, 3, 4]]}, SIZE, "extends beyond the image"),
+        ({3: [[0, 0, float("nan"), 4]]}, SIZE, "extends beyond the image"),
         ({3: [[4, 1, 4, 4]]}, SIZE, "covers no pixel"),
         ({3: [[5, 1, 3, 4]]}, SIZE, "x0 < x1"),
         ({3: [[1, 2, 3]]}, SIZE, "four numbers"),

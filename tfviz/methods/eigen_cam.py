@@ -6,8 +6,8 @@ Question: which positions of a layer respond most, independent of the class?
     Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM: Class Activation Map using Principal Components"
 
-The cost is one forward pass up to the layer, without target or gradient. The map shows the most
-salient pattern whether or not the network's answer depends on it.
+The cost is one forward pass up to the layer; no target or gradient is needed. The map shows the
+dominant pattern even if the network's prediction does not depend on it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class EigenCAM(CAM):
     The projection of the layer's activations onto their first principal component: Muhammad &
     Yeasin, 2020, "Eigen-CAM".
 
-    Calling it returns the attribution (N, h, w) at the layer's own resolution. It takes no target.
-    The map is nonnegative where the layer's activations are, such as behind a ReLU. Other layers
-    can give negative values.
+    Calling it returns the attribution (N, h, w) at the layer's resolution. It has no target. If the
+    layer's activations are nonnegative, as after a ReLU, so is the map. Other layers can produce
+    negative values.
 
     Example:
 

@@ -451,7 +451,11 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"boxes": BOXES[:3]}, OptionError, "`boxes` must have one entry per image, 7 in total. Received: 3"),
         ({"boxes": [*BOXES, BOXES[0]]}, OptionError, "7 in total. Received: 8"),
         ({"boxes": [[0, 0, 3, 3]] * COUNT}, OptionError, "Received for image 0: list"),
-        ({"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT}, OptionError, "image 0 are invalid. A box of class 0 extends beyond the image"),
+        (
+            {"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT},
+            OptionError,
+            "image 0 are invalid. A box of class 0 extends beyond the image",
+        ),
         ({"boxes": [{0: []}] * COUNT}, OptionError, "image 0 are invalid. Class 0 has no boxes"),
         ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "for class 9, but the model has 4 classes"),
         ({"targets": 4}, TargetError, "Target 4 is out of range"),

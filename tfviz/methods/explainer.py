@@ -551,7 +551,7 @@ class Explainer(abc.ABC):
         """Compile a computation for checked images, and bind its arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
-                f"{self.key} is class-agnostic and has no target. Received: target={target!r}. Omit the target."
+                f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
             )
         prepared = self.prepared_target(images, target) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))

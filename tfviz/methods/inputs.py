@@ -54,8 +54,8 @@ def warn_of_preprocessor(model: Any, method: str) -> None:
     """Warn if the model's `predict` preprocesses images, as in KerasHub models."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
-            f"'{getattr(model, 'name', model)}'.predict() applies model.preprocessor, but {method} needs preprocessed images. "
-            "Pass model.preprocessor(images)."
+            f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs preprocessed "
+            "images. Pass model.preprocessor(images)."
         )
 
 

@@ -41,7 +41,9 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
             "function of the outputs as the target, or use visual_backprop, which needs no target."
         )
     if takes(method, "backgrounds") and "backgrounds" not in options:
-        raise OptionError("It compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH.")
+        raise OptionError(
+            "It compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
+        )
     given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
     explainer = method(model, **given)
     # Excitation backprop also accepts layers whose maps cannot be drawn.

@@ -181,5 +181,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the blocks' numbers of keys, where they are known."""
+    """Return the number of keys in each block for which it is known, without duplicates."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

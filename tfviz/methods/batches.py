@@ -64,8 +64,8 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
         raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
     if rows_of_target not in (None, done):
         raise TargetError(
-            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass one target per image, or "
-            "a single target for all images."
+            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass one target per image, "
+            "or a single target for all images."
         )
     bar.end(done)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
@@ -110,7 +110,7 @@ class BatchReader:
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # Assume that an untraceable model takes images.
+        # Assume that an untraceable model's input is images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:

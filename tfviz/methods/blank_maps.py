@@ -157,7 +157,7 @@ def _score_moves(explainer: Any, values: Values, target: targets.Target, at: lis
     graph = explainer.graph
     prepared = explainer.prepared_target([values[value] for value in graph.inputs], target)
     behind = graph.after(at)
-    # Only the steps behind the explained values need to run again.
+    # Only the steps above the explained values need to run again.
     known = {value: x for value, x in values.items() if value in at or value not in behind}
     gradients = backpropagate(graph, known, targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

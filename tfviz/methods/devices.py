@@ -70,7 +70,7 @@ def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Re
 
 
 class _Replica:
-    """A copy of an explainer on one device, with its own thread."""
+    """A copy of an explainer on one device, with a separate thread."""
 
     _compiling = threading.Lock()  # tracing temporarily modifies layers
 

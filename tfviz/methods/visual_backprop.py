@@ -15,7 +15,7 @@ averaged over the channels. Gates, as in squeeze-and-excitation, are not feature
 Scaling up is a one-channel transposed convolution with weights of one (see
 `rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
 so the mask can be computed in every training step. The method has no target and does not explain a
-class: the mask shows what the network reads, whatever the prediction.
+class. The mask shows which pixels the network reads, for any prediction.
 """
 
 from __future__ import annotations

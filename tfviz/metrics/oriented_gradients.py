@@ -47,7 +47,7 @@ def hog_cells(maps: np.ndarray) -> np.ndarray:
     down[:, 1:-1] = maps[:, 2:] - maps[:, :-2]
     right[:, :, 1:-1] = maps[:, :, 2:] - maps[:, :, :-2]
     degrees = np.rad2deg(np.arctan2(down, right)) % 180
-    bins = np.minimum(degrees // (180 / BINS), BINS - 1)  # rounding can give 180
+    bins = np.minimum(degrees // (180 / BINS), BINS - 1)  # rounding can produce 180
     magnitude = np.hypot(down, right)
     return np.stack([_cell_means(np.where(bins == one, magnitude, 0)) for one in range(BINS)], axis=-1)
 

@@ -169,7 +169,7 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own floating-point weights; empty if the layer has no learned weights."""
+    """Return a layer's floating-point weights, without sublayers; empty if it learns nothing."""
     own = keras_internals.own_variables(layer)
     is_learned = any(variable.trainable for variable in own) or not layer.trainable
     return [one for one in own if keras.backend.is_float_dtype(one.dtype)] if is_learned else []

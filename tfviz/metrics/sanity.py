@@ -1,4 +1,4 @@
-"""Sanity checks: do a method's maps depend on what the model has learned, and on the class?
+"""Sanity checks: do a method's maps depend on the learned weights and on the class?
 
 The check randomizes layers in a copy of the model and compares the copy's maps with the original
 maps (Adebayo et al., 2018). The targets are the original model's. A map that does not change cannot
@@ -56,7 +56,7 @@ def sanity_check(
     batch_size: int = 32,
     seed: int = 0,
 ) -> SanityCheck:
-    """Check whether methods depend on what the model has learned, and on the class.
+    """Check whether methods' maps depend on the model's learned weights and on the class.
 
     Args:
         model: a classifier, or any model whose maps need no target. The check works on a copy and

@@ -1,6 +1,6 @@
 """Attention rollout: how attention mixes the patches before they reach the head.
 
-Question: which patches does a vision transformer's attention read, for any class?
+Question: which patches does a vision transformer's attention read, regardless of class?
 
     R = Â_L ⋯ Â_1,  Â = the rows of (mean_heads P + I), each scaled to sum to 1
         Abnar & Zuidema, 2020, "Quantifying Attention Flow in Transformers"
@@ -24,7 +24,7 @@ from tfviz.numerics import safe_divide
 
 
 class AttentionRollout(AttentionExplainer):
-    """Attention rollout: which patches does the attention read, for any class?
+    """Attention rollout: which patches does the attention read, regardless of class?
 
     The product of the blocks' attention, averaged over heads, with residual connections: Abnar &
     Zuidema, 2020, "Quantifying Attention Flow in Transformers".
@@ -47,7 +47,7 @@ class AttentionRollout(AttentionExplainer):
     """
 
     key: ClassVar[str] = "attention_rollout"
-    question: ClassVar[str] = "Which patches does a vision transformer's attention read, for any class?"
+    question: ClassVar[str] = "Which patches does a vision transformer's attention read, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:

@@ -1,6 +1,6 @@
-"""Eigen-CAM: the pattern that dominates a layer, independent of the class.
+"""Eigen-CAM: the dominant pattern in a layer, regardless of class.
 
-Question: which positions of a layer respond most, independent of the class?
+Question: which positions of a layer respond most, regardless of class?
 
     A v, where v is the first right singular vector of A (positions × channels), not centered, with
     Σ v ≥ 0
@@ -23,7 +23,7 @@ from tfviz.methods.principal_component import first_component
 
 
 class EigenCAM(CAM):
-    """Eigen-CAM at a layer: which positions respond most, independent of the class?
+    """Eigen-CAM at a layer: which positions respond most, regardless of class?
 
     The projection of the layer's activations onto their first principal component: Muhammad &
     Yeasin, 2020, "Eigen-CAM".
@@ -41,7 +41,7 @@ class EigenCAM(CAM):
     """
 
     key: ClassVar[str] = "eigen_cam"
-    question: ClassVar[str] = "Which positions of a layer respond most, independent of the class?"
+    question: ClassVar[str] = "Which positions of a layer respond most, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:

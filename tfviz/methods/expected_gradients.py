@@ -1,6 +1,6 @@
 """Expected gradients: integrated gradients, averaged over background images as baselines.
 
-Question: which pixels make the score differ from that of typical images?
+Question: which pixels explain the score difference from typical images?
 
     E[(x − x′) ⊙ ∂S/∂x at x′ + α (x − x′)] over background images x′ and α in [0, 1]
         Erion et al., 2021, "Improving performance of deep learning models with axiomatic
@@ -47,7 +47,7 @@ class ExpectedGradients(PathExplainer):
     """
 
     key: ClassVar[str] = "expected_gradients"
-    question: ClassVar[str] = "Which pixels make the score differ from that of typical images?"
+    question: ClassVar[str] = "Which pixels explain the score difference from typical images?"
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Gradient attention: attention weighted by its contribution to the score.
 
-Question: which patches support the class, by the attention that raises its score?
+Question: which patches support the class through attention?
 
     R ← R + Ā R from the first block to the last, R = I at the start
     Ā = mean_heads relu(∂S/∂P ⊙ P)
@@ -46,7 +46,7 @@ class GradientAttention(AttentionExplainer):
     """
 
     key: ClassVar[str] = "gradient_attention"
-    question: ClassVar[str] = "Which patches support the class, by the attention that raises its score?"
+    question: ClassVar[str] = "Which patches support the class through attention?"
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, rows = self.grid_and_rows(images)

@@ -1,6 +1,6 @@
 """Integrated gradients: how much each pixel contributes, compared with a baseline image.
 
-Question: which pixels make the score differ from that of a baseline?
+Question: which pixels explain the score difference from a baseline?
 
     (x − x′) ⊙ (1/n) Σ_k ∂S/∂x at x′ + α_k (x − x′), α_k = (k − ½)/n
         Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
@@ -53,7 +53,7 @@ class IntegratedGradients(PathExplainer):
     """
 
     key: ClassVar[str] = "integrated_gradients"
-    question: ClassVar[str] = "Which pixels make the score differ from that of a baseline?"
+    question: ClassVar[str] = "Which pixels explain the score difference from a baseline?"
 
     def __init__(
         self,

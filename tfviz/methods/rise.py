@@ -1,6 +1,6 @@
 """RISE: the mean of random masks, weighted by the probability that remains.
 
-Question: which regions, when they are kept, keep the class probable?
+Question: which regions keep the class probable when they are visible?
 
     (1 / (n p)) Σ_k p_t(x ⊙ M_k + μ (1 − M_k)) M_k
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
@@ -46,7 +46,7 @@ class RISE(RemovalExplainer):
     """
 
     key: ClassVar[str] = "rise"
-    question: ClassVar[str] = "Which regions, when they are kept, keep the class probable?"
+    question: ClassVar[str] = "Which regions keep the class probable when they are visible?"
 
     def __init__(
         self,

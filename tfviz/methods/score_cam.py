@@ -1,6 +1,6 @@
 """Score-CAM: channels weighted by the class probability when each channel masks the image.
 
-Question: which channels of a layer show what the class is recognized by?
+Question: which channels of a layer show the features that identify the class?
 
     relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
@@ -34,7 +34,7 @@ _WEIGHTS = ("probability", "softmax")
 
 
 class ScoreCAM(ChannelExplainer):
-    """Score-CAM at a layer: which channels show what the class is recognized by?
+    """Score-CAM at a layer: which channels show the features that identify the class?
 
     relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
     Explanations for Convolutional Neural Networks".
@@ -50,7 +50,7 @@ class ScoreCAM(ChannelExplainer):
     """
 
     key: ClassVar[str] = "score_cam"
-    question: ClassVar[str] = "Which channels of a layer show what the class is recognized by?"
+    question: ClassVar[str] = "Which channels of a layer show the features that identify the class?"
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class VisualBackProp(Explainer):
     """
 
     key: ClassVar[str] = "visual_backprop"
-    question: ClassVar[str] = "Which parts of the image does the network use, for any output?"
+    question: ClassVar[str] = "Which parts of the image does the network use, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Average drop, increase and gain: what is left of the class where the map is low?
+"""Average drop, increase and gain: how much of the class remains after masking with the map?
 
     O = p(x ⊙ M), Y = p(x):  drop = max(0, Y − O)/Y,  increase = [O > Y],
     gain = max(0, O − Y)/(1 − Y), with M the map scaled to [0, 1]
@@ -39,7 +39,7 @@ class AverageDrop(Metric):
     """Measures how the probability changes when the image is multiplied by the map."""
 
     key: ClassVar[str] = "average_drop"
-    question: ClassVar[str] = "What is left of the class where the map is low?"
+    question: ClassVar[str] = "How much of the class remains if the image is multiplied by the map?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("average_drop", higher_is_better=False),
         Measure("average_increase"),

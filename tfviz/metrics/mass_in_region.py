@@ -1,4 +1,4 @@
-"""Mass in region: which share of the map lies on the object?
+"""Mass in region: what share of the map lies on the object?
 
     Σ_inside m⁺ / Σ m⁺, with m⁺ = max(m, 0), and 0 if the sum is 0
         Wang et al., 2020, "Score-CAM", section 4.3 (the energy-based pointing game)
@@ -36,7 +36,7 @@ class MassInRegion(Metric):
     """Measures the share of the map's positive part that lies on the object."""
 
     key: ClassVar[str] = "mass_in_region"
-    question: ClassVar[str] = "Which share of the map lies on the object?"
+    question: ClassVar[str] = "What share of the map lies on the object?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("mass_in_region"),
         Measure("mass_on_other", higher_is_better=False),

@@ -1,4 +1,4 @@
-"""Max-sensitivity: how much does the map change when the image hardly changes?
+"""Max-sensitivity: how much does the map change when the image barely changes?
 
     max_j ‖m(x + δ_j) − m(x)‖ / ‖m(x)‖, with every entry of δ_j uniform in ±.02 (max x − min x)
         Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations"
@@ -34,7 +34,7 @@ class MaxSensitivity(Metric):
     draws: int = 10
 
     key: ClassVar[str] = "max_sensitivity"
-    question: ClassVar[str] = "How much does the map change when the image hardly does?"
+    question: ClassVar[str] = "How much does the map change when the image barely changes?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("max_sensitivity", higher_is_better=False),)
     is_default: ClassVar[bool] = False
 

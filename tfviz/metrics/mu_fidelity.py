@@ -1,4 +1,4 @@
-"""μFidelity: does the map predict what removing random subsets of the image does?
+"""μFidelity: does the map predict the effect of removing random parts of the image?
 
     ρ(Σ_{c ∈ s} a_c, S(x) − S(x with the cells of s := μ)) over random subsets s
         Bhatt et al., 2020, "Evaluating and Aggregating Feature-based Model Explanations"
@@ -39,7 +39,7 @@ class MuFidelity(Metric):
     subsets: int | np.ndarray = 200
 
     key: ClassVar[str] = "mu_fidelity"
-    question: ClassVar[str] = "Does the map predict what removing random parts of the image does?"
+    question: ClassVar[str] = "Does the map predict the effect of removing random parts of the image?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("mu_fidelity"),)
     is_default: ClassVar[bool] = False
     reads_map: ClassVar[bool] = False

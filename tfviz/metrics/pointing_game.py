@@ -38,7 +38,7 @@ class PointingGame(Metric):
     tolerance: float = 15
 
     key: ClassVar[str] = "pointing_game"
-    question: ClassVar[str] = "Is the maximum of the map on the object?"
+    question: ClassVar[str] = "Is the map's maximum on the object?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("pointing_game", statistic="class_mean"),
         Measure("pointing_game_pairs", statistic="share"),

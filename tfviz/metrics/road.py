@@ -1,4 +1,4 @@
-"""ROAD: does removing what the map ranks high hurt more than removing what it ranks low?
+"""ROAD: does removing the most relevant pixels hurt more than removing the least relevant?
 
     mean over q of (p_LeRF − p_MoRF)/2, with q = .1, …, .9 of the pixels removed
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
@@ -37,7 +37,7 @@ class Road(Metric):
     noise: float = 0.01
 
     key: ClassVar[str] = "road"
-    question: ClassVar[str] = "Does removing what the map ranks high hurt more than removing the rest?"
+    question: ClassVar[str] = "Does removing the most relevant pixels hurt more than removing the least relevant?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("road"),)
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:

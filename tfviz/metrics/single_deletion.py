@@ -1,4 +1,4 @@
-"""Single deletion: does the map rank regions by what removing them does?
+"""Single deletion: does the map rank regions by the effect of removing them?
 
     ρ(a, d), with a_c = Σ m in cell c, and d_c = S(x) − S(x with cell c := μ)
         Hesse et al., 2024, "Benchmarking the Attribution Quality of Vision Models" (IDSDS)
@@ -35,7 +35,7 @@ class SingleDeletion(Metric):
     grid: int = 4
 
     key: ClassVar[str] = "single_deletion"
-    question: ClassVar[str] = "Does the map rank regions by what removing them does?"
+    question: ClassVar[str] = "Does the map rank regions by the effect of removing them?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("single_deletion"),)
     reads_map: ClassVar[bool] = False
 

@@ -181,5 +181,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the number of keys in each block for which it is known, without duplicates."""
+    """Return the distinct key counts of the blocks, as far as they are known."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

@@ -193,7 +193,7 @@ def test_an_image_of_another_size_than_annotated_is_one_failure(evaluate, tmp_pa
     entries = [{**entry, "file": "a.png"}, {**entry, "file": "b.png", "width": 61}]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     folder = evaluate("--metrics", "mass_in_region", "--boxes", tmp_path / "boxes.json", code=1)
-    assert "annotated as an image of 61x40 pixels, but has 60x40" in capsys.readouterr().out
+    assert "a size of 61x40 pixels, but the image has 60x40" in capsys.readouterr().out
     assert {row["image"] for row in rows_of(folder / "scores.csv")} == {"a.png"}
 
 
@@ -233,7 +233,7 @@ def test_wrong_boxes_are_one_line(evaluate, capsys, tmp_path):
     assert "has the class 7, but the model has 4 classes" in capsys.readouterr().err
     (tmp_path / "boxes.json").write_text(json.dumps([{"file": "x.png", "classes": [1], "boxes": [[1, 1, 9, 9]]}]))
     evaluate("--boxes", tmp_path / "boxes.json", code=2)
-    assert "None of the annotated images is among the given ones" in capsys.readouterr().err
+    assert "None of the annotated images matches an image file" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_be_copied_is_noted_in_the_report(evaluate, monkeypatch, capsys):

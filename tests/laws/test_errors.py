@@ -33,14 +33,14 @@ def images(model: keras.Model) -> np.ndarray:
 # --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
-    "one image": (lambda x: x[0], r"takes batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
-    "too high a rank": (lambda x: x[None], r"takes images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
+    "one image": (lambda x: x[0], r"needs batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
+    "too high a rank": (lambda x: x[None], r"needs images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
     "gray for color": (
         lambda x: x[..., :1],
-        r"takes images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
+        r"needs images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
     ),
-    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"takes images \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)"),
-    "another size": (lambda x: x[:, :16], r"takes images \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
+    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"needs images \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)"),
+    "another size": (lambda x: x[:, :16], r"needs images \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
     "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
     "nothing": (lambda x: None, "Input 'input_layer.*' is None, but tfviz needs a value for each input"),
@@ -80,14 +80,20 @@ def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> 
 
 
 OUT_OF_RANGE = {
-    ("float64", "float32"): (1e300, "The model takes float32, which represents .* Received: float64 values from 0 to 1e.300"),
-    ("float32", "float16"): (1e5, "The model takes float16, which represents values up to 65504. Received: float32 .* 100000"),
-    ("uint16", "float16"): (65535, "The model takes float16, .* Received: uint16 values from 0 to 65535"),
+    ("float64", "float32"): (
+        1e300,
+        "The model's input dtype is float32, which represents .* Received: float64 values from 0 to 1e.300",
+    ),
+    ("float32", "float16"): (
+        1e5,
+        "The model's input dtype is float16, which represents values up to 65504. Received: float32 .* 100000",
+    ),
+    ("uint16", "float16"): (65535, "The model's input dtype is float16, .* Received: uint16 values from 0 to 65535"),
     ("float32", "uint8"): (
         256.0,
-        "The model takes uint8, .* up to 255. Received: float32 values from 0 to 256",
+        "The model's input dtype is uint8, .* up to 255. Received: float32 values from 0 to 256",
     ),
-    ("int32", "uint8"): (-1, "The model takes uint8, .* Received: int32 values from -1 to 0"),
+    ("int32", "uint8"): (-1, "The model's input dtype is uint8, .* Received: int32 values from -1 to 0"),
 }
 
 
@@ -140,7 +146,7 @@ def test_a_model_with_two_inputs_requires_both() -> None:
     inputs = [keras.Input((6, 6, 3)), keras.Input((6, 6, 1))]
     x = layers.Flatten()(layers.Concatenate()(inputs))
     model = keras.Model(inputs, layers.Dense(2)(x), name="two")
-    with pytest.raises(tfviz.ImageError, match=r"The model 'two' takes 2 inputs\. Received: 1\."):
+    with pytest.raises(tfviz.ImageError, match=r"The model 'two' needs 2 inputs\. Received: 1\."):
         tfviz.Saliency(model)(np.zeros((1, 6, 6, 3), np.float32))
 
 
@@ -264,7 +270,7 @@ def test_a_guided_method_warns_of_a_model_without_relu(method: str, warned: list
     tfviz.METHODS[method](model)
     (warning,) = warned
     assert "redirects ReLUs" in str(warning.message)
-    assert "Activations of the model: silu" in str(warning.message)
+    assert "The model's activations: silu" in str(warning.message)
     assert warning.filename == __file__  # It points at the user's own line.
 
 

@@ -64,7 +64,7 @@ def test_tokens_are_not_the_automatic_layer_of_an_image() -> None:
 def test_tokens_cannot_mask_an_image() -> None:
     with pytest.raises(
         tfviz.UnknownLayerError,
-        match=r"Layer 'tokens' has shape \(None, 16, 6\)\. It does not have the axes of the image .*Choose a conv",
+        match=r"Layer 'tokens' has shape \(None, 16, 6\), but the image has shape .*Choose a conv",
     ):
         tfviz.GuidedGradCAM(tokens(), "tokens")
 
@@ -87,7 +87,7 @@ def test_a_map_without_the_time_axis_of_a_video_is_the_automatic_layer() -> None
 
     A, G = compiled(maps_and_gradient, films)
     np.testing.assert_allclose(explainer(films, 1), tf.nn.relu(tf.reduce_sum(A * G, -1)), rtol=1e-4, atol=1e-7)
-    with pytest.raises(tfviz.UnknownLayerError, match="It does not have the axes of the image"):
+    with pytest.raises(tfviz.UnknownLayerError, match="Their axes do not match"):
         tfviz.GuidedGradCAM(model)
 
 

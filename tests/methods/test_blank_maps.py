@@ -53,14 +53,14 @@ def test_a_dead_branch_is_not_the_reason_if_another_is_alive() -> None:
     model.get_layer("dead").bias.assign([-1e3] * 4)
     model.get_layer("out").kernel.assign(-np.ones((4, 2)))
     said = warning_of(tfviz.GradCAM(model, "sum"), noise(8, 8, 3), 1)
-    assert "No evidence for the target was found there. Try another target, layer or method." in said
+    assert "The method found no evidence for the target. Try another target, layer or method." in said
 
 
 def test_a_saturated_score_is_named() -> None:
     model = ZOO["one sigmoid unit, class 1"].model()
     model.get_layer("out").bias.assign([1e4])
     said = warning_of(tfviz.Saliency(model, score="outputs"), IMAGES, 0)
-    assert "The score does not depend on anything there: either a softmax or sigmoid is saturated, or the target" in said
+    assert "The score does not depend on the explained values: either a softmax or sigmoid is saturated, or the target" in said
     assert "Explain the logits with score='logits'" in said
     assert np.abs(tfviz.Saliency(model)(IMAGES, 1)).max() > 0, "as the message says"
 
@@ -69,7 +69,7 @@ def test_a_target_that_does_not_use_the_layer_is_named(model: keras.Model) -> No
     model.get_layer("out").kernel.assign(model.get_layer("out").kernel * [1.0, 0.0, 1.0, 1.0])
     said = warning_of(tfviz.Saliency(model), IMAGES, [0, 2, 1])
     assert said.startswith(
-        "1 of 3 maps of saliency are zero everywhere. The score does not depend on anything there: either it is sat"
+        "1 of 3 maps of saliency are zero everywhere. The score does not depend on the explained values: either it is sat"
     )
     assert "Explain the logits" not in said
 
@@ -78,7 +78,7 @@ def test_a_layer_with_evidence_against_the_target_is_named(model: keras.Model) -
     model.get_layer("out").kernel.assign(-abs(model.get_layer("out").kernel))
     said = warning_of(tfviz.HiResCAM(model), IMAGES, 1)
     assert said.startswith(
-        "3 of 3 maps of hires_cam at layer 'last' are zero everywhere. No evidence for the target was found there"
+        "3 of 3 maps of hires_cam at layer 'last' are zero everywhere. The method found no evidence for the target"
     )
 
 
@@ -147,7 +147,9 @@ def test_infinity_within_a_finite_network_is_named() -> None:
     x = layers.Dense(4)(layers.GlobalAveragePooling2D()(inputs))
     x = keras.ops.exp(0.5 * keras.ops.log(keras.ops.relu(x - 1e9)))
     model = keras.Model(inputs, layers.Dense(2, name="out")(x))
-    with pytest.warns(UserWarning, match=r"NaN or infinity\. They originate in the output of 'log.*'\. Check its weights"):
+    with pytest.warns(
+        UserWarning, match=r"NaN or infinity\. They originate in the output of 'log.*'\. Check the layer's weights"
+    ):
         tfviz.Saliency(model)(noise(8, 8, 3), 1)
 
 

@@ -211,7 +211,7 @@ def video() -> keras.Model:
 
 def test_maps_that_cannot_be_resized_to_the_image_are_rejected() -> None:
     model = video()
-    message = r"Layer 'memory' has shape .*It does not have the axes of the image .* cannot resize its map to it"
+    message = r"Layer 'memory' has shape .*Their axes do not match, so .* cannot resize the map"
     for build in (tfviz.ScoreCAM, lambda model: tfviz.GradCAM(model, ["memory"])):
         with pytest.raises(tfviz.UnknownLayerError, match=message):
             build(model)

@@ -125,7 +125,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
     [
         ("blak", r"Unknown baseline 'blak'\. Did you mean 'black'"),
         ([], "`baseline` is an empty list"),
-        ("white", "White is not known in the values that 'model' takes"),
+        ("white", "The baseline 'white' needs the preprocessing of 'model', which is unknown"),
         (np.full((20, 17, 3), np.nan), "`baseline` contains NaN or infinity"),
         (["black", "grey"], "Unknown baseline 'grey'"),
         ([np.zeros((2, 20, 17, 3)), np.zeros((3, 20, 17, 3))], r"the same number of rows\. Received: \[2, 3\]"),

@@ -159,11 +159,15 @@ def test_rise_weighs_by_probabilities_also_of_a_model_that_ends_in_logits() -> N
         ("occlusion", {"stride": 1.5}, "`stride` must be an integer of at least 1"),
         ("occlusion", {"value": np.nan}, "`value` contains NaN or infinity"),
         ("occlusion", {"value": "grey"}, "`value` must be an array of numbers"),
-        ("occlusion", {"value": [1, 2]}, r"`value` must be a number or one per channel of the images .*Received: shape \(2,\)"),
+        (
+            "occlusion",
+            {"value": [1, 2]},
+            r"`value` must be one number, or one per channel of the images .*Received: shape \(2,\)",
+        ),
         ("rise", {"value": np.zeros((20, 17, 3))}, r"one per channel .*Received: shape \(20, 17, 3\)"),
         ("rise", {"samples": 0}, "`samples` must be an integer of at least 1"),
         ("rise", {"grid": 0}, "`grid` must be an integer of at least 1"),
-        ("rise", {"kept": 0}, r"`kept` must be a probability greater than 0\. Received: 0"),
+        ("rise", {"kept": 0}, r"`kept` must be a probability greater than 0 and at most 1\. Received: 0"),
         ("rise", {"kept": 1.5}, "`kept` must be a probability"),
         ("rise", {"kept": True}, "`kept` must be a probability"),
         ("rise", {"seed": -1}, "`seed` must be an integer from 0"),
@@ -184,7 +188,7 @@ def test_masks_of_another_size_are_rejected(model: keras.Model, images: np.ndarr
 
 @pytest.mark.parametrize("method", ["occlusion", "rise", "score_cam"])
 def test_a_model_with_two_images_is_rejected(method: str) -> None:
-    message = rf"{method} masks one image, but .* takes 2\. Use saliency or integrated_gradients, or build a model in which"
+    message = rf"{method} needs exactly one image input, but .* has 2\. Use saliency or integrated_gradients, or build"
     with pytest.raises(tfviz.UnsupportedModelError, match=message):
         tfviz.METHODS[method](ZOO["two images"].model())
 

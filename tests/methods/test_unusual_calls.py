@@ -78,7 +78,7 @@ def test_a_tensor_of_the_image_size_is_a_constant() -> None:
 
 def test_integer_side_inputs_cause_a_warning() -> None:
     model, _ = with_side("embedding")
-    with pytest.warns(UserWarning, match="Integer inputs have no gradient, so saliency gives 0 for 'side'"):
+    with pytest.warns(UserWarning, match="Integer inputs have no gradient, so saliency returns 0 for 'side'"):
         explainer = tfviz.Saliency(model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     assert not np.any(explainer([images, side_of(model)], 1)[1])

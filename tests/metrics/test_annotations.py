@@ -177,14 +177,14 @@ def test_images_are_matched_by_the_end_of_their_path() -> None:
 
 
 def test_a_name_that_matches_several_files_is_an_error() -> None:
-    with pytest.raises(OptionError, match=r"'a\.jpg' are not unique: x/a\.jpg, y/a\.jpg"):
+    with pytest.raises(OptionError, match=r"'a\.jpg' are ambiguous: x/a\.jpg, y/a\.jpg"):
         matched([AnnotatedImage("a.jpg", None)], [Path("x/a.jpg"), Path("y/a.jpg")])
-    with pytest.raises(OptionError, match="not unique"):
+    with pytest.raises(OptionError, match="are ambiguous"):
         matched([AnnotatedImage("a.jpg", None), AnnotatedImage("x/a.jpg", None)], [Path("x/a.jpg")])
 
 
 def test_annotations_of_other_images_are_an_error() -> None:
-    with pytest.raises(OptionError, match=r"None of the annotated images is among the given ones\. Annotated: 'a\.jpg'"):
+    with pytest.raises(OptionError, match=r"None of the annotated images matches an image file\. Annotated: 'a\.jpg'"):
         matched([AnnotatedImage("a.jpg", None)], [Path("b.jpg"), Path("a.png")])
 
 
@@ -201,7 +201,7 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", [entry(), entry(file=None)], OptionError, "Entry 1 of .*needs 'file'"),
         ("a.json", [entry(boxes=None)], OptionError, "needs 'boxes'"),
         ("a.json", [entry(classes=None)], OptionError, "needs 'classes'"),
-        ("a.json", [entry(classes=[True, None])], OptionError, "classes as numbers or names"),
+        ("a.json", [entry(classes=[True, None])], OptionError, "must have class numbers or names"),
         ("a.json", [entry(width="10")], OptionError, r"needs 'width' \(int\)"),
         ("a.json", [entry(classes=["tabbby"])], LabelsError, "a class that the model does not have.*Did you mean 'tabby'"),
         ("a.json", [entry(classes=[4])], LabelsError, r"has the class 4, but the model has 4 classes, 0 to 3"),
@@ -209,13 +209,13 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", coco(bbox=[1, 2, 3]), OptionError, r"not \[x, y, width, height\]"),
         ("a.json", coco(image_id=8), OptionError, "unknown image or category"),
         ("a.json", coco(category_id=9), OptionError, "unknown image or category"),
-        ("a.json", coco(category_id=4), LabelsError, "None of the classes in .*'zebra'"),
+        ("a.json", coco(category_id=4), LabelsError, "The model has none of the classes in .*'zebra'"),
         ("a.json", coco(segmentation=[[1, 2, 3]]), OptionError, "a polygon that is not"),
         ("a.json", coco(segmentation=[[1, 2, 3, 4]]), OptionError, "a polygon that is not"),
         ("a.json", {"images": []}, OptionError, "needs 'annotations'"),
         ("a.xml", "<annotation>", OptionError, "is not valid XML"),
-        ("a.xml", "<html/>", OptionError, "not an annotation of Pascal VOC: <html> has no <filename>"),
-        ("a.xml", VOC.replace("<xmin>2", "<xmin>two"), OptionError, "needs a number in <bndbox/xmin>. Received: 'two'"),
+        ("a.xml", "<html/>", OptionError, "not a Pascal VOC annotation: <html> has no <filename>"),
+        ("a.xml", VOC.replace("<xmin>2", "<xmin>two"), OptionError, "must have a number in <bndbox/xmin>. Received: 'two'"),
         ("a.xml", VOC.replace("<name>tabby</name>", ""), OptionError, "<object> has no <name>"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', OptionError, "declares XML entities"),
         ("a.txt", "1 2 3 4", OptionError, "unknown format. Pass a JSON file of boxes"),
@@ -242,8 +242,11 @@ def test_paths_that_hold_no_annotations_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (AnnotatedImage("a.jpg", (8, 9), []), "annotated as an image of 9x8 pixels, but has 10x8"),
-        (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [[1, 2, 40, 6]])]), r"'a\.jpg': .*outside the image of 10x8"),
+        (AnnotatedImage("a.jpg", (8, 9), []), "a size of 9x8 pixels, but the image has 10x8"),
+        (
+            AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [[1, 2, 40, 6]])]),
+            r"'a\.jpg': .*extends beyond the image of 10x8",
+        ),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [["x", 2, 4, 6]])]), r"'a\.jpg': .*four numbers"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), mask=lambda size: np.ones((2, 2), bool))]), "size"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), mask=lambda size: np.zeros(size, bool))]), "covers no pixel"),

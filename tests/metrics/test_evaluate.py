@@ -417,7 +417,7 @@ def test_the_curves_are_means_over_the_images(model, images) -> None:
 def test_unknown_preprocessing_is_told_from_the_images_and_noted(model, scale: float, offset: float, color: str) -> None:
     images = np.random.default_rng(0).random((2, 13, 17, 3), "float32") * scale + offset
     (note,) = tfviz.evaluate(model, images, "grad_cam", "single_deletion").notes
-    assert "No preprocessing is known" in note
+    assert "preprocessing is unknown" in note
     assert color in note
 
 
@@ -444,14 +444,18 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"methods": tfviz.GradCAM}, OptionError, r"Create the explainer first"),
         ({"methods": {"mine": 3}}, OptionError, r"Received for 'mine': 3"),
         ({"methods": []}, OptionError, "at least one method"),
-        ({"methods": ["saliency", "saliency"]}, OptionError, "Two methods are called 'saliency'"),
-        ({"methods": {"random": "saliency"}}, OptionError, "Two methods are called 'random'"),
+        ({"methods": ["saliency", "saliency"]}, OptionError, "Two methods have the same name, 'saliency'"),
+        ({"methods": {"random": "saliency"}}, OptionError, "Two methods have the same name, 'random'"),
         ({"methods": {"short": lambda images, classes: images[:1, :, :, 0]}}, OptionError, "1 maps for 7 images"),
         ({"methods": {"flat": lambda images, classes: images[:, 0, :, 0]}}, OptionError, r"'flat' cannot be evaluated"),
         ({"boxes": BOXES[:3]}, OptionError, "`boxes` must have one entry per image, 7 in total. Received: 3"),
         ({"boxes": [*BOXES, BOXES[0]]}, OptionError, "7 in total. Received: 8"),
         ({"boxes": [[0, 0, 3, 3]] * COUNT}, OptionError, "Received for image 0: list"),
-        ({"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT}, OptionError, "image 0 are invalid. A box of class 0 is outside the image"),
+        (
+            {"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT},
+            OptionError,
+            "image 0 are invalid. A box of class 0 extends beyond the image",
+        ),
         ({"boxes": [{0: []}] * COUNT}, OptionError, "image 0 are invalid. Class 0 has no boxes"),
         ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "for class 9, but the model has 4 classes"),
         ({"targets": 4}, TargetError, "Target 4 is out of range"),
@@ -475,12 +479,12 @@ def test_a_layer_without_height_and_width_is_reported(model, images) -> None:
 
 
 def test_the_explainer_of_another_model_is_reported(model, images) -> None:
-    with pytest.raises(OptionError, match="explains another model"):
+    with pytest.raises(OptionError, match="explains a different model"):
         evaluate(model, images, tfviz.Saliency(classifier()), FAST)
 
 
 def test_no_boxes_at_all_are_reported(model, images) -> None:
-    with pytest.raises(OptionError, match="no image has any"):
+    with pytest.raises(OptionError, match="none of them contains a box"):
         evaluate(model, images, "saliency", "pointing_game", [None] * COUNT)
 
 
@@ -506,7 +510,7 @@ def test_a_model_without_classes_is_reported(images, head: list[keras.Layer]) ->
 def test_a_model_with_two_inputs_is_reported(images) -> None:
     one, two = keras.Input((13, 17, 3)), keras.Input((4,))
     model = keras.Model([one, two], layers.Concatenate()([layers.Dense(3)(layers.Flatten()(one)), two]))
-    with pytest.raises(UnsupportedModelError, match="one input, the images"):
+    with pytest.raises(UnsupportedModelError, match="a single image input"):
         evaluate(model, images, "saliency", FAST)
 
 

@@ -150,12 +150,14 @@ def test_a_dict_for_a_list_of_inputs_is_matched_by_name() -> None:
 )
 def test_a_dict_with_other_names_is_rejected(structure: Any, images: dict[str, int]) -> None:
     given = {name: noise(*SIZE, seed=seed) for name, seed in images.items()}
-    with pytest.raises(tfviz.ImageError, match=r"takes a dict of '(right', 'left|left', 'right)'\. Received: a dict of '"):
+    with pytest.raises(
+        tfviz.ImageError, match=r"needs a dict with the keys '(right', 'left|left', 'right)'\. Received: a dict of '"
+    ):
         tfviz.Saliency(of_two(structure))(given, 1)
 
 
 def test_a_list_for_a_dict_of_inputs_is_rejected() -> None:
-    with pytest.raises(tfviz.ImageError, match=r"takes a dict of .*\. Received: list"):
+    with pytest.raises(tfviz.ImageError, match=r"needs a dict with the keys .*\. Received: list"):
         tfviz.Saliency(of_two(dict))(list(pair().values()), 1)
 
 
@@ -562,7 +564,7 @@ def test_a_model_with_its_own_preprocessor_causes_a_warning() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(conv()(inputs))))
     model.preprocessor = layers.Rescaling(1 / 255)
-    with pytest.warns(UserWarning, match=r"predict\(\) of .* applies model\.preprocessor, but grad_cam takes") as caught:
+    with pytest.warns(UserWarning, match=r"predict\(\) of .* applies model\.preprocessor, but grad_cam needs") as caught:
         tfviz.GradCAM(model)
     assert caught[0].filename == __file__
 

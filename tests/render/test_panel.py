@@ -157,7 +157,7 @@ def test_an_explainer_shows_classes_scores_and_original_colors() -> None:
     np.testing.assert_allclose(panel.values[1], explainer(images, "top2")["top2"], atol=1e-5)
     free = tfviz.VisualBackProp(model).show(images)
     assert free.classes == {} and "score" not in "".join(free.columns[0].notes)
-    with pytest.raises(ImageError, match="takes batches"):
+    with pytest.raises(ImageError, match="needs batches"):
         explainer.show(images[0])
 
 

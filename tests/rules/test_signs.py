@@ -162,7 +162,7 @@ def test_batch_norms_are_merged_inside_a_time_distributed_or_reported() -> None:
     assert len(tfviz.ExcitationBackprop(film, merge_batch_norm=True).excitation.batch_norms) == 1
     x = keras.Input(SIZE)
     other = keras.Model(x, head_of(layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(x)), None))
-    with pytest.warns(UserWarning, match=r"leaves out 'batch_norm.*'\. Only a BatchNormalization over the last axis"):
+    with pytest.warns(UserWarning, match=r"does not merge 'batch_norm.*'\. Only a BatchNormalization over the last axis"):
         tfviz.ExcitationBackprop(other, merge_batch_norm=True)
     x = keras.Input(SIZE)
     mixed = layers.EinsumDense("abcd,ed->abce", (10, 9, 3), name="mixed")(x)

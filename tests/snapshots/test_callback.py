@@ -519,7 +519,7 @@ def test_images_and_targets_that_dont_fit_the_model_are_rejected_before_training
     before = eager.model.get_weights()
     with pytest.raises(tfviz.TargetError, match="Target 9 is out of range"):
         eager.fit(eager.callback(tmp_path / "a", target=9))
-    with pytest.raises(tfviz.ImageError, match="takes images"):
+    with pytest.raises(tfviz.ImageError, match="needs images"):
         eager.fit(eager.callback(tmp_path / "b", images=np.zeros((2, 9, 9, 3), np.float32)))
     for was, now in zip(before, eager.model.get_weights(), strict=True):
         np.testing.assert_array_equal(was, now)

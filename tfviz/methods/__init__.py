@@ -1,7 +1,8 @@
-"""The registry of methods.
+"""The method registry.
 
-To add a method, add its file to this folder, and its import and row here. The public names such as
-`tfviz.GradCAM`, the command line, the gallery and the tests follow the registry, in its order.
+To add a method, add its file to this folder, then import it and add it to the registry below. The
+public names such as `tfviz.GradCAM`, the command line, the gallery and the tests read the registry
+and keep its order.
 """
 
 from __future__ import annotations

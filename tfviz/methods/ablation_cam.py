@@ -4,12 +4,12 @@ Question: which channels of a layer does the score need?
 
     relu(Σ_k w_k A_k), w_k = (S − S_k) / |S|, S_k = the score with channel k set to 0
         Desai & Ramaswamy, 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network
-        via Gradient-free Localization". The paper divides by S, which reverses all weights where S
-        is negative. Where |S| < 1e-6, w_k = S − S_k
+        via Gradient-free Localization". The paper divides by S, which reverses all weights if S is
+        negative. If |S| < 1e-6, w_k = S − S_k
 
-No gradient is needed. Channels that show the same thing can stand in for each other, so none of
-them gets a high weight. The cost is one forward pass from the layer on per channel; `channels`
-limits it.
+No gradient is needed. Redundant channels can replace each other, so none of them gets a high
+weight. The cost is one forward pass per channel through the part of the model above the layer;
+`channels` limits it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AblationCAM(ChannelExplainer):
     relu(Σ_k w_k A_k) with w_k = (S − S_k) / |S|: Desai & Ramaswamy, 2020, "Ablation-CAM: Visual
     Explanations for Deep Convolutional Network via Gradient-free Localization".
 
-    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -65,7 +65,7 @@ class AblationCAM(ChannelExplainer):
         return tf.where(size < _SMALLEST, drops, drops / tf.maximum(size, _SMALLEST))
 
     def _mask(self, A: tf.Tensor, chosen: tf.Tensor, numbers: tf.Tensor, number: int) -> tf.Tensor:
-        """Return 0 for the channel that each row lacks, and 1 for all others."""
+        """Return a mask that is 0 for each row's ablated channel and 1 for all others."""
         own, is_own = self.within(numbers, number)
         without = tf.one_hot(tf.transpose(tf.gather(chosen, own, axis=1)), A.shape[-1]) * is_own[:, None, None]
         rows = tf.reshape(without, [-1, *[1] * (len(A.shape) - 2), A.shape[-1]])
@@ -76,7 +76,7 @@ class AblationCAM(ChannelExplainer):
         return sorted(dict.fromkeys(self.layers), key=lambda value: order.get(value, -1))
 
     def _kept(self) -> list:
-        """Return the values that the runs start from: the first layers, and what else is read."""
+        """Return the values that each run starts from: the first layers and other inputs used."""
         first = [v for v in self.layers if v not in self.graph.after([u for u in self.layers if u is not v])]
         behind = self.graph.after(first)
         steps = self.graph.before([*self.graph.outputs, *self.layers], given=first)

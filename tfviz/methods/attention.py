@@ -1,4 +1,4 @@
-"""The base class of the methods that read the attention of a vision transformer."""
+"""The base class for methods that use a vision transformer's attention."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _INSTEAD = "Use saliency, or a class activation map such as grad_cam."
 
 
 class AttentionExplainer(Explainer):
-    """A map of the patches of a vision transformer, from the probabilities P of its attention.
+    """A method that maps a vision transformer's patches from its attention probabilities P.
 
-    P of each block is (N, heads, queries, keys), after the softmax and before any dropout.
+    In each block, P is (N, heads, queries, keys), after the softmax and before any dropout.
     """
 
     needs_attention: ClassVar[bool] = True
@@ -40,17 +40,17 @@ class AttentionExplainer(Explainer):
 
         Args:
             model: a built keras.Model with attention between all patches of the image.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, it has no attention between all
-                patches, or its head reads something else.
+                patches, or its outputs depend on more than the last block's tokens.
             OptionError: `score` or `output` has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
@@ -60,23 +60,23 @@ class AttentionExplainer(Explainer):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
-        """Return where the patches are among the tokens, and the weight of each query's row.
+        """Return the patches' positions among the tokens, and the weight of each query's row.
 
         Args:
             images: one tensor per input.
 
         Returns:
-            The grid, and (tokens,) weights that sum to 1: equal ones for the tokens that the head
-            reads, and 0 for the others.
+            The grid, and weights (tokens,) that sum to 1. They are equal for the tokens that the
+            head reads, and 0 for all others.
 
         Raises:
-            ImageError: the size of the images is not known.
+            ImageError: the image size is unknown.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         if any(None in size for size in sizes):
             raise ImageError(
-                f"{self.key} needs the image size at compile time. Received images of shape {images[0].shape} inside a "
-                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
+                f"{self.key} needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
+                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
             )
         return self._grid_for(sizes)
 
@@ -91,10 +91,11 @@ class AttentionExplainer(Explainer):
         return self.grids[key]
 
     def _common_grid(self, sizes: Sizes) -> TokenGrid:
-        """Return the grid of the tokens of all blocks.
+        """Return the token grid that all blocks share.
 
         Raises:
-            UnsupportedModelError: there is none, or it changes, or keys are fewer than queries.
+            UnsupportedModelError: there is no grid, it changes between blocks, or a block has fewer
+                queries or keys than patches.
         """
         graph, blocks = self.graph, self.transformer.blocks
         grids = token_grids(graph, [block.stream for block in blocks], sizes)
@@ -102,8 +103,8 @@ class AttentionExplainer(Explainer):
         first = grids.get(blocks[0].stream)
         if first is None:
             raise UnsupportedModelError(
-                f"{self.key} finds no grid of patches in the tokens '{graph.name_of(blocks[0].stream)}' of "
-                f"'{graph.model_name}', because the layers before them do not give one token per patch. {_INSTEAD}"
+                f"{self.key} cannot arrange the tokens '{graph.name_of(blocks[0].stream)}' of '{graph.model_name}' as a grid, "
+                f"because the layers before them do not produce one token per patch. {_INSTEAD}"
             )
         for block in blocks:
             seen = [counts.get(value, len(first.index)) for value in block.scores.inputs]
@@ -112,18 +113,18 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Give a block's probabilities, or their gradient, an axis of heads in any case.
+        """Return a block's probabilities, or their gradient, with a heads axis.
 
         Args:
             block: the block.
-            P: (N, heads, queries, keys), or (N, queries, keys) of a single head.
-            grid: the grid of the tokens.
+            P: (N, heads, queries, keys), or (N, queries, keys) for a single head.
+            grid: the token grid.
 
         Returns:
-            (N, heads, queries, keys), float32.
+            The array (N, heads, queries, keys), float32.
 
         Raises:
-            UnsupportedModelError: there are other keys than tokens.
+            UnsupportedModelError: the number of keys differs from the number of tokens.
         """
         if P.shape[-1] not in (None, grid.count):
             raise self._not_global(block)
@@ -132,20 +133,20 @@ class AttentionExplainer(Explainer):
 
     def _not_global(self, block: Block) -> UnsupportedModelError:
         return UnsupportedModelError(
-            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has other "
+            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has different "
             f"queries or keys (as in SegFormer). {_INSTEAD}"
         )
 
 
 def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Compute rowsᵀ A_L ⋯ A_1 from the last block down, one vector per image.
+    """Compute rowsᵀ A_L ⋯ A_1, starting with the last block. The result is one vector per image.
 
     Args:
         rows: the weight of each query's row, (tokens,).
         matrices: A_1 … A_L, each (N, queries, keys).
 
     Returns:
-        The weights of the tokens, (N, tokens).
+        The token weights, (N, tokens).
     """
     weights = tf.constant(rows)[None, None]  # (1, 1, tokens), then (N, 1, tokens)
     for A in reversed(matrices):
@@ -157,7 +158,8 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
     """Return the attention blocks.
 
     Raises:
-        UnsupportedModelError: there is none, or one of them attends within windows.
+        UnsupportedModelError: there are none, a block attends within windows, or the blocks have
+            different tokens.
     """
     blocks = blocks_of(graph)
     if not blocks:
@@ -172,12 +174,12 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
             )
         if block.stream.rank != 3 or block.stream.shape[2] != blocks[0].stream.shape[2] or len(_token_counts(blocks)) > 1:
             raise UnsupportedModelError(
-                f"{method} needs the same tokens in each block, but '{block.step.path}' attends between the positions of a "
-                f"value of shape {block.stream.shape}. {_INSTEAD}"
+                f"{method} needs the same tokens in each block, but '{block.step.path}' attends to positions of a tensor with "
+                f"shape {block.stream.shape}. {_INSTEAD}"
             )
     return blocks
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the known numbers of keys."""
+    """Return the distinct key counts of the blocks, as far as they are known."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

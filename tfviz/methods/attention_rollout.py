@@ -1,14 +1,14 @@
-"""Attention rollout: how attention mixes the patches on their way to the head.
+"""Attention rollout: how attention mixes the patches before they reach the head.
 
-Question: which patches does a vision transformer's attention read, for any class?
+Question: which patches does a vision transformer's attention read, regardless of class?
 
     R = Â_L ⋯ Â_1,  Â = the rows of (mean_heads P + I), each scaled to sum to 1
         Abnar & Zuidema, 2020, "Quantifying Attention Flow in Transformers"
 
-P holds the attention probabilities of a block, and I stands for its residual connection. The map is
-the mean of those rows of R whose final token the head reads: the class token's row, or all rows of
-a head that averages. The cost is one forward pass. The map does not know what the values say, so it
-is the same for every class, and it often shows the background that many tokens attend to.
+P contains a block's attention probabilities, and I represents its residual connection. The map is
+the mean of the rows of R for the tokens that the head reads: the class token's row, or all rows if
+the head averages. The cost is one forward pass. The map ignores the attention's values, so it is
+the same for every class, and it often highlights background to which many tokens attend.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tfviz.numerics import safe_divide
 
 
 class AttentionRollout(AttentionExplainer):
-    """Attention rollout: which patches does the attention read, for any class?
+    """Attention rollout: which patches does the attention read, regardless of class?
 
     The product of the blocks' attention, averaged over heads, with residual connections: Abnar &
     Zuidema, 2020, "Quantifying Attention Flow in Transformers".
 
-    Calling it returns the attribution (N, rows, columns), nonnegative, one number per patch. It
-    takes no target. The class token's and the registers' share is left out, so a map sums to less
-    than 1.
+    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch. It
+    has no target. The shares of the class token and the registers are left out, so a map sums to
+    less than 1.
 
     Example:
 
@@ -47,7 +47,7 @@ class AttentionRollout(AttentionExplainer):
     """
 
     key: ClassVar[str] = "attention_rollout"
-    question: ClassVar[str] = "Which patches does a vision transformer's attention read, for any class?"
+    question: ClassVar[str] = "Which patches does a vision transformer's attention read, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:

@@ -1,4 +1,4 @@
-"""Baselines: the images without information that a path to the image starts from."""
+"""Baselines: uninformative images from which a path to the image starts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tfviz.models import is_preprocessing_known, preprocessing_of
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")
-_BLUR_SIGMA = 0.05  # of the image height
+_BLUR_SIGMA = 0.05  # as a fraction of the image height
 
 
 def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> list[Baseline]:
-    """Return the baselines as a list.
+    """Check the baselines, and return them as a list.
 
     Raises:
-        OptionError: there is none, a name is unknown, or white is asked for and the model's
-            preprocessing is not known.
+        OptionError: the list is empty, a name is unknown, or a baseline is "white" and the model's
+            preprocessing is unknown.
     """
     baselines = list(given) if isinstance(given, (list, tuple)) else [given]
     if not baselines:
@@ -43,17 +43,17 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
     """Return a baseline for each image.
 
     Args:
-        one: a name, or an array: one for all images or one each.
-        model: the model. If its preprocessing is not known, black and the mean color are 0.
-        images: one input of the model, (N, …).
-        first: the row that belongs to the first image, of an array with one baseline for each
-            image. None means 0.
+        one: a name, or an array with one baseline for all images or one per image.
+        model: the model. If its preprocessing is unknown, black and the mean color are 0.
+        images: one model input, (N, …).
+        first: the index of the first image's baseline in an array with one baseline per image. None
+            means 0.
 
     Returns:
         The baselines, broadcastable to the images.
 
     Raises:
-        ImageError: an array does not have the shape of the images.
+        ImageError: an array's shape does not match the images.
     """
     if isinstance(one, str):
         if one == "blur":
@@ -71,13 +71,13 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
     if not fits or any(n is not None and n != m for n, m in zip(size, array.shape[1:], strict=True)):
         raise ImageError(
             f"The baseline has shape {tuple(np.shape(one))}, but the images have shape {tuple(images.shape)}. Pass one "
-            "baseline for all images or one for each, in the size of the images."
+            "baseline for all images or one per image, with the same size as the images."
         )
     return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
 
 
 def known_preprocessing(model: keras.Model) -> Preprocessing | None:
-    """Return the preprocessing of a model that takes images; None if it is not known."""
+    """Return the model's preprocessing, or None if it is unknown."""
     return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
 
 
@@ -87,18 +87,18 @@ _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "me
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"White is not known in the values that '{model.name}' takes. Pass the baseline as an array, or load the model "
-            "with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' needs the preprocessing of '{model.name}', which is unknown. Pass the baseline as an array, "
+            "or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the mean color as the model takes it, (channels,) or (); 0 if it is not known."""
+    """Return the preprocessed mean color, (channels,) or (); 0 if the preprocessing is unknown."""
     return baseline_for("mean", model, images)
 
 
 def blurred(images: tf.Tensor) -> tf.Tensor:
-    """Blur images (N, H, W, C) with a Gaussian whose sigma is 5 % of their height."""
+    """Blur images (N, H, W, C) with a Gaussian whose standard deviation is 5 % of their height."""
     height = images.shape[1]
     if len(images.shape) != 4 or height is None:
         raise ImageError(
@@ -115,7 +115,7 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
 
 
 def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
-    """Filter along one axis; the border is mirrored with the edge pixel (d c b a | a b c d)."""
+    """Filter along one axis. The border is mirrored, including the edge pixel (dcba | abcd)."""
     size, reach = x.shape[axis], len(weights) // 2
     positions = np.arange(-reach, size + reach) % (2 * size)
     padded = tf.gather(x, np.minimum(positions, 2 * size - 1 - positions), axis=axis)
@@ -124,15 +124,15 @@ def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
 
 
 def interpolates(value: Value) -> bool:
-    """Return whether an input has values between two others: floats do, token numbers don't."""
+    """Return whether an input can be interpolated. Floats can; integers such as token ids can't."""
     return value.dtype is None or tf.as_dtype(value.dtype).is_floating
 
 
 def first_image(graph: Graph) -> int:
-    """Return the number of the first image among the inputs; 0 if there is none."""
+    """Return the index of the first image input, or 0 if there is none."""
     return next((i for i, value in enumerate(graph.inputs) if is_image(graph, value)), 0)
 
 
 def is_image(graph: Graph, value: Value) -> bool:
-    """Return whether an input has height and width (or other positions), unlike a vector."""
+    """Return whether an input has spatial axes such as height and width, unlike a vector."""
     return interpolates(value) and value.rank in (0, 3, 4, 5)

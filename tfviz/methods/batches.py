@@ -61,11 +61,11 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
         done += len(rows)
         bar.reach(done)
     if not results:
-        raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
+        raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
     if rows_of_target not in (None, done):
         raise TargetError(
-            f"Expected one target per image, {done} in total. Received: {rows_of_target}. Pass a single target to use it for "
-            "all images."
+            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass one target per image, "
+            "or a single target for all images."
         )
     bar.end(done)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
@@ -83,7 +83,7 @@ class _Bar:
         self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
 
     def start(self, batch: list[tf.Tensor]) -> None:
-        """Take the number of copies from the first batch."""
+        """Set the number of copies per image."""
         if self._explainer.takes_copies:
             self._copies = int(self._explainer.copies_per_image(batch))
             self._bar.target = None if self._images is None else self._images * self._copies
@@ -102,15 +102,15 @@ class _Bar:
 
 
 class BatchReader:
-    """Cuts images from any supported source into batches for a model.
+    """Splits images from any supported source into batches for a model.
 
-    A batch is one array, or, for a model with several inputs, arrays nested like its inputs.
+    A batch is one array. For a model with several inputs, it is arrays nested like the inputs.
     """
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # Assume that an untraceable model takes images.
+        # Assume that an untraceable model's input is images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:
@@ -133,7 +133,7 @@ class BatchReader:
             )
 
     def count(self, images: Any) -> int | None:
-        """Return the number of images, if it is known without reading them."""
+        """Return the number of images, or None if it cannot be determined without reading them."""
         if isinstance(images, tf.data.Dataset):
             count, spec = int(images.cardinality()), tree.flatten(images.element_spec)[0]
             is_single = len(getattr(spec, "shape", ())) == self.rank - 1
@@ -152,7 +152,7 @@ class BatchReader:
         dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
         if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
             raise ImageError(
-                "Expected a dataset of images, or of tuples that start with images. Received elements: "
+                "Expected a dataset of images, or of tuples whose first element is images. Received elements: "
                 f"{_shown(dataset.element_spec)}. Map them first: dataset.map(lambda element: element['image'])."
             )
         is_batched = len(tree.flatten(dataset.element_spec)[0].shape) == self.rank
@@ -162,7 +162,7 @@ class BatchReader:
     def _cut(self, images: Any) -> Iterator[Any]:
         first = tree.flatten(images)[0] if self.is_nested else images
         if len(first.shape) != self.rank:
-            yield images  # The explainer reports what is wrong with it.
+            yield images  # the explainer reports the error
             return
         for start in range(0, len(first), self.batch_size):
             rows = slice(start, start + self.batch_size)

@@ -1,7 +1,7 @@
-"""Diagnose maps that are zero everywhere or not finite, and warn.
+"""Diagnose maps that are zero everywhere or not finite, and warn about them.
 
-For one such image, the network runs once more without the method's rules. Zero activations or
-gradients in that run reveal the reason. If the run fails, the warning gives no reason.
+For one such image, the network runs again without the method's rules. Zero activations or gradients
+in that run reveal the reason. If the run fails, the warning contains no reason.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """For each image, return whether its maps of all inputs are zero everywhere, (N,) bool."""
+    """Return for each image whether its maps for all inputs are zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn about maps in a batch that are zero everywhere or not finite, with the reason.
+    """Warn about maps in a batch that are zero everywhere or not finite, and explain why.
 
     Args:
         explainer: the explainer.
-        attribution: the attribution of the batch.
+        attribution: the batch's attribution.
         images: one tensor per input.
-        target: the target, as the user passed it.
+        target: the target that the user passed.
 
     Returns:
         Whether a warning was issued.
@@ -52,18 +52,18 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """For each image, return whether a map of any input contains NaN or infinity, (N,) bool."""
+    """Return for each image whether a map for any input contains NaN or infinity, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about all zero and non-finite maps, and give the reason for the map of `image`.
+    """Warn about all zero and nonfinite maps, and give the reason for the map of `image`.
 
     Args:
         explainer: the explainer.
         maps: the maps of all images.
-        image: a batch of one per input, whose map is zero or not finite.
+        image: one image whose map is zero or not finite, as one batch of size 1 per input.
         target: the target for that image.
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
@@ -78,7 +78,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a map, or "" if the diagnosis fails, so that the map is not lost."""
+    """Return the reason for a blank map, or "" if the diagnosis fails. It never raises an error."""
     try:
         with explainer.read.tracing():
             return reason()
@@ -92,7 +92,7 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     for step in graph.before(graph.outputs):
         if not _are_finite(values, step.outputs):
             end = "" if _are_finite(values, graph.outputs) else " and reach the network's output"
-            return f"They originate in the output of '{step.path}'{end}. Check its weights and the images."
+            return f"They originate in the output of '{step.path}'{end}. Check the layer's weights and the images."
     prepared = explainer.prepared_target(images, target) if explainer.takes_target else None
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
@@ -105,7 +105,7 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
         return f"The gradient overflows float32{where}. Check the magnitude of the weights."
     return (
         f"The gradient{where} overflows the network's compute dtype. Build the network with the dtype policy 'float32' or "
-        "'mixed_bfloat16'. The same weights fit."
+        "'mixed_bfloat16'. The weights can stay the same."
     )
 
 
@@ -114,23 +114,23 @@ def _are_finite(values: Values, which: Sequence[Value]) -> bool:
 
 
 def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
-    """Return why the map of one image is zero, and what to do."""
+    """Explain why one image's map is zero, and what to do about it."""
     graph, at = explainer.graph, _explained_values(explainer)
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     dead = _dead_step(explainer, values)
     if dead:
         return (
-            f"All activations of '{dead}' are 0 for such an image, and every path goes through it. Check its weights and the "
-            "preprocessing of the images."
+            f"All activations of '{dead}' are 0 for such an image, and every path goes through this layer. Check its weights "
+            "and the image preprocessing."
         )
     if explainer.takes_target and not _score_moves(explainer, values, target, at):
         cause = "a softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
         remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
-            f"The score does not depend on anything there: either {cause}, or the target does not use that layer. {remedy} "
+            f"The score does not depend on the explained values: either {cause}, or the target does not use them. {remedy} "
             "another target or layer."
         )
-    return "No evidence for the target was found there. Try another target, layer or method."
+    return "The method found no evidence for the target. Try another target, layer or method."
 
 
 def _explained_values(explainer: Any) -> list[Value]:
@@ -139,7 +139,7 @@ def _explained_values(explainer: Any) -> list[Value]:
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """Return the first step on every path whose output is zero everywhere."""
+    """Return the first step with an all-zero output that every path goes through, or None."""
     graph = explainer.graph
     for step in graph.before(graph.outputs):
         zeros = [value for value in step.outputs if not np.any(values[value])]
@@ -157,7 +157,7 @@ def _score_moves(explainer: Any, values: Values, target: targets.Target, at: lis
     graph = explainer.graph
     prepared = explainer.prepared_target([values[value] for value in graph.inputs], target)
     behind = graph.after(at)
-    # compile only the rest
+    # Only the steps above the explained values need to run again.
     known = {value: x for value, x in values.items() if value in at or value not in behind}
     gradients = backpropagate(graph, known, targets.seed_for(prepared), at).gradients
     return any(bool(tf.reduce_any(gradient != 0)) for gradient in gradients)

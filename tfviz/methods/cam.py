@@ -1,4 +1,4 @@
-"""The base class of the class activation maps: activations weighted by gradients."""
+"""The base class for class activation maps, which weight activations by gradients."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tfviz.methods.layer_maps import LayerExplainer
 
 
 class CAM(LayerExplainer):
-    """A class activation map at one layer, or a combination of maps at several.
+    """A class activation map at one layer, or the combined maps at several layers.
 
-    Only the part of the model above the layer is differentiated. The tokens of a vision transformer
-    (N, tokens, K) are read as a map (N, h, w, K) of the patches, without class tokens and
+    Only the part of the model above the layer is differentiated. A vision transformer's tokens (N,
+    tokens, K) are rearranged into a map (N, h, w, K) of the patches, without class tokens and
     registers.
     """
 
-    is_signed: ClassVar[bool] = False  # whether negative values stay
+    is_signed: ClassVar[bool] = False  # whether to keep negative values
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """Compute the map from known values.
+        """Compute the map from graph values.
 
         Args:
-            known: the known values of the graph, at least its inputs.
-            seed: the gradient that starts at the outputs.
+            known: the graph values computed so far, at least the inputs.
+            seed: the gradient at the outputs.
 
         Returns:
-            The map (N, h, w), and all values that are known now.
+            The map (N, h, w), and all graph values computed so far.
         """
         backward = backpropagate(self.graph, known, seed, self.layers)
         pairs = zip(self.layers, backward.gradients, strict=True)
@@ -46,11 +46,11 @@ class CAM(LayerExplainer):
 
     @abc.abstractmethod
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
-        """Compute the map, before its ReLU where it has one.
+        """Compute the map before any final ReLU.
 
         Args:
-            A: the activations of the layer, (N, h, w, K).
-            G: the gradient of the score there, (N, h, w, K).
+            A: the layer's activations, (N, h, w, K).
+            G: the score's gradient at the activations, (N, h, w, K).
 
         Returns:
             The weighted sum over channels, (N, h, w).
@@ -58,5 +58,5 @@ class CAM(LayerExplainer):
 
 
 def spatial_axes(A: tf.Tensor) -> list[int]:
-    """Return the axes of height and width."""
+    """Return the spatial axes, such as height and width."""
     return list(range(1, len(A.shape) - 1))

@@ -1,4 +1,4 @@
-"""The base class of the CAMs that weigh each channel by a run of the network of its own."""
+"""The base class for CAMs that weight each channel by a separate run of the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfviz.seeds import FixedSeed
 
 
 class ChannelExplainer(SampledExplainer, LayerExplainer):
-    """relu(Σ_k w_k A_k) with one copy of the image per channel k, over all layers of a list."""
+    """Computes relu(Σ_k w_k A_k) with one image copy per channel k, at one or several layers."""
 
     needs_layer: ClassVar[bool] = True
 
@@ -41,20 +41,20 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None means the last layer with height and width that every path to the output goes
+                None selects the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count. A list of layers combines their maps.
-            combine: "mean", "max" or "product" of the maps of a list of layers, each resized to the
-                image and scaled to [0, 1] by its minimum and maximum.
-            channels: how many channels of each layer to use, those with the highest standard
-                deviation over the positions. None means all.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
+                map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
+            channels: the number of channels to use per layer, those with the highest standard
+                deviation over the positions. None uses all channels.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -71,7 +71,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         if width is None:
             raise UnsupportedModelError(
                 f"The number of channels of '{self.layer_path}' is unknown until the model is called, so {self.key} cannot "
-                "count its runs. Use grad_cam."
+                "determine its number of runs. Use grad_cam."
             )
         return width if most is None else min(most, width)
 
@@ -87,15 +87,15 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
     def shared(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> Context:
-        """Compute what else all copies share.
+        """Compute additional data that all copies share.
 
         Args:
             images: one tensor per input, N rows.
-            values: the known values of the graph.
+            values: the graph values computed so far.
             fixed: the score for these images.
 
         Returns:
-            More entries of the context.
+            Additional context entries.
         """
         return {}
 
@@ -109,23 +109,23 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
         Args:
             images: one tensor per input, N rows.
-            context: "maps" holds the channels of each layer, (N, channels, h, w).
-            numbers: the channels, counted over all layers, int32 (copies,).
+            context: the context; "maps" contains each layer's channels, (N, channels, h, w).
+            numbers: the channel numbers, counted over all layers, int32 (copies,).
             fixed: the score for the rows.
 
         Returns:
-            What each row gives, (rows,).
+            The result for each row, (rows,).
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Return the weight of each channel from what its run gave.
+        """Convert the results of the runs to channel weights.
 
         Args:
-            context: what `start` returned.
-            sums: what the runs gave, (N, channels).
+            context: the context from `start`.
+            sums: the results of the runs, (N, channels).
 
         Returns:
-            (N, channels).
+            The weights, (N, channels).
         """
         return sums
 
@@ -135,14 +135,15 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the channels of one layer.
+        """Convert channel numbers over all layers to channel numbers within one layer.
 
         Args:
-            numbers: channels, counted over all layers, int32 (copies,).
-            number: the number of the layer.
+            numbers: channel numbers, counted over all layers, int32 (copies,).
+            number: the index of the layer.
 
         Returns:
-            The channels within the layer, and whether each belongs to it, as 0 or 1.
+            The channel numbers within the layer, and 1 for each channel that belongs to the layer
+            and 0 for the others.
         """
         own = numbers - sum(self.widths[:number])
         is_own = tf.cast((own >= 0) & (own < self.widths[number]), tf.float32)
@@ -150,7 +151,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the channels whose values vary most over the positions, (N, count) int32, in order."""
+    """Return the channels that vary most over the positions, int32 (N, count), sorted by number."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))
@@ -158,7 +159,7 @@ def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _channels_first(A: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Return the chosen channels (N, channels, h, w)."""
+    """Return the chosen channels as (N, channels, h, w)."""
     rank = len(A.shape)
     first = tf.transpose(A, [0, rank - 1, *range(1, rank - 1)])
     return first if chosen.shape[1] == first.shape[1] else tf.gather(first, chosen, axis=1, batch_dims=1)
@@ -169,5 +170,5 @@ def _positions(A: tf.Tensor) -> Sequence[int]:
 
 
 def _weighted(weights: tf.Tensor, A: tf.Tensor) -> tf.Tensor:
-    """Return Σ_k w_k A_k for channels (N, K, h, w)."""
+    """Compute Σ_k w_k A_k for channels (N, K, h, w)."""
     return tf.reduce_sum(tf.reshape(weights, tf.concat([tf.shape(weights), [1] * (len(A.shape) - 2)], 0)) * A, axis=1)

@@ -1,4 +1,4 @@
-"""Compile an explainer's computations, once per image size and kind of target."""
+"""Compile an explainer's computations once per image size and kind of target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.nesting import Nested
 from tfviz.target_functions.array_target import ArrayTarget
 from tfviz.targets import Prepared
 
-MOST_KEPT = 32  # each new lambda passed as a target adds one
+MOST_KEPT = 32  # limits memory, because each new lambda passed as a target adds a function
 
 Images = list[tf.Tensor]
 Computation = Callable[..., Nested[tf.Tensor]]  # (images, target) -> results
@@ -22,10 +22,10 @@ Compiler = Callable[[Computation, "list[tf.TensorSpec]", Prepared], Callable[...
 
 
 class CompiledFunctions:
-    """The last `MOST_KEPT` compiled functions of an explainer.
+    """A cache of an explainer's last `MOST_KEPT` compiled functions.
 
     Args:
-        compiled: compiles a computation; `compiled` if None.
+        compiled: compiles a computation. None uses the method `compiled`.
 
     Attributes:
         traces: the number of functions traced so far.
@@ -44,19 +44,19 @@ class CompiledFunctions:
         return self.bound(computation, graph, images, target)()
 
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
-        """Compile a computation for this image size and kind of target, with its arguments bound.
+        """Compile a computation for this image size and kind of target, and bind its arguments.
 
-        Compilation happens here, in Python. The returned call runs in TensorFlow, so another thread
-        may make it.
+        Compilation happens here, in Python. The returned function runs in TensorFlow, so another
+        thread can call it.
 
         Args:
-            computation: takes the images and the target.
-            graph: the graph that takes the images.
+            computation: a function of the images and the target.
+            graph: the graph that the computation uses.
             images: one tensor per input.
             target: a prepared target (see `targets.prepare`).
 
         Returns:
-            A function without required arguments that returns the results of the computation.
+            A function without required arguments that returns the computation's results.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         form = _form(target)
@@ -68,7 +68,7 @@ class CompiledFunctions:
         return partial(self._known[key], images, given_tensors(target))
 
     def compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: Prepared) -> Callable[..., Any]:
-        """Compile a computation as one function."""
+        """Compile a computation as a single function."""
 
         def compute(images: Images, given: list[tf.Tensor]) -> Nested[tf.Tensor]:
             self.traces += 1
@@ -78,28 +78,28 @@ class CompiledFunctions:
 
 
 def given_tensors(target: Prepared) -> list[tf.Tensor]:
-    """Return the tensors of a target, which are inputs of a compiled function."""
+    """Return the target's tensors, which are inputs to a compiled function."""
     if isinstance(target, ArrayTarget):
         return [tf.convert_to_tensor(array) for array in target.arrays]
     return [target] if isinstance(target, tf.Tensor) else []
 
 
 def given_specs(target: Prepared) -> list[tf.TensorSpec]:
-    """Return the specs of these tensors."""
+    """Return the specs of the tensors from `given_tensors`."""
     if isinstance(target, ArrayTarget):
         return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
     return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []
 
 
 def with_given(target: Prepared, given: list[tf.Tensor]) -> Prepared:
-    """Return the target with other tensors."""
+    """Return the target with its tensors replaced."""
     if isinstance(target, ArrayTarget):
         return target.with_arrays(given)
     return given[0] if isinstance(target, tf.Tensor) else target
 
 
 def _form(target: Prepared) -> Hashable:
-    """Return what a compiled function depends on: a target's kind, rather than its numbers."""
+    """Return the target's kind, without its values. Compiled functions depend only on the kind."""
     if isinstance(target, ArrayTarget):
         return target.form
     return target.dtype if isinstance(target, tf.Tensor) else target

@@ -1,4 +1,4 @@
-"""Copies of a batch as the rows of a larger one: all first copies, then all second ones."""
+"""Store copies of a batch as rows of a larger batch: all first copies, then all second copies."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def as_rows(x: tf.Tensor) -> tf.Tensor:
-    """Reshape copies (copies, N, …) to the rows of one batch, (copies · N, …)."""
+    """Reshape copies (copies, N, …) to batch rows (copies · N, …)."""
     return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)) if None in x.shape[2:] else tf.reshape(x, [-1, *x.shape[2:]])
 
 
 def as_copies(rows: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
-    """Reshape the rows of one batch, (copies · N, …), to copies (copies, N, …)."""
+    """Reshape batch rows (copies · N, …) to copies (copies, N, …)."""
     return tf.reshape(rows, tf.concat([[copies, -1], tf.shape(rows)[1:]], 0))

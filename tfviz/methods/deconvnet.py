@@ -23,11 +23,11 @@ from tfviz.rules.relu import DECONVNET
 
 
 class Deconvnet(RedirectedGradient):
-    """The signed deconvnet reconstruction of the score, in image space.
+    """The signed deconvnet reconstruction of the score in image space.
 
     Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks". With
-    `activations="all"`, p → p · [p > 0] at every other activation as well: a generalization for
-    networks without ReLU, not part of the paper.
+    `activations="all"`, p → p · [p > 0] also applies at every other activation. This generalization
+    for networks without ReLU is not part of the paper.
 
     Calling it returns the attribution (N, H, W, C).
 

@@ -1,4 +1,4 @@
-"""Run the batches of one call on one device, or on all of them side by side."""
+"""Run a call's batches on one device, or on all devices in parallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfviz.nesting import Nested
 from tfviz.targets import Target
 
-_AHEAD = 2  # batches per device
+_AHEAD = 2  # queued batches per device
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Part:
     """One batch.
 
     Attributes:
-        first: the number of its first image.
-        images: one tensor per input of the model.
-        target: what to explain, for these images.
+        first: the index of the batch's first image.
+        images: one tensor per model input.
+        target: the target for these images.
     """
 
     first: int
@@ -37,13 +37,13 @@ Results = Iterator[tuple[Part, Nested[tf.Tensor]]]
 
 
 def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Callable[[int], None]) -> Results:
-    """Yield each batch with its attribution.
+    """Yield each batch with its attribution, using one device.
 
     Args:
         explainer: the explainer.
         parts: the batches.
-        batch_size: the largest number of rows for a method that runs perturbed copies.
-        advance: takes the number of such rows after each run.
+        batch_size: the maximum number of rows for methods that run perturbed copies.
+        advance: called with the number of these rows after each run.
     """
     for part in parts:
         run = _bound(explainer, part)
@@ -51,7 +51,7 @@ def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Cal
 
 
 def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Results:
-    """Yield each batch with its attribution, in order. Each device has a thread and a replica."""
+    """Yield each batch with its attribution, in order. Each device gets a thread and a replica."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     replicas = [_Replica(explainer, device.name, batch_size) for device in devices]
     running: deque[tuple[Part, Future[Nested[tf.Tensor]]]] = deque()
@@ -70,9 +70,9 @@ def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Re
 
 
 class _Replica:
-    """An explainer on one device, with a thread of its own."""
+    """A copy of an explainer on one device, with a separate thread."""
 
-    _compiling = threading.Lock()  # tracing changes layers for a moment, and restores them
+    _compiling = threading.Lock()  # tracing temporarily modifies layers
 
     def __init__(self, explainer: Any, device: str, batch_size: int) -> None:
         self._device, self._batch_size = device, batch_size

@@ -1,13 +1,13 @@
-"""Eigen-CAM: the pattern that dominates a layer, independent of the class.
+"""Eigen-CAM: the dominant pattern in a layer, regardless of class.
 
-Question: which positions of a layer respond most, independent of the class?
+Question: which positions of a layer respond most, regardless of class?
 
     A v, where v is the first right singular vector of A (positions × channels), not centered, with
     Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM: Class Activation Map using Principal Components"
 
-The cost is one forward pass up to the layer, without target or gradient. The map shows the most
-salient pattern whether or not the network's answer depends on it.
+The cost is one forward pass up to the layer; no target or gradient is needed. The map shows the
+dominant pattern even if the network's prediction does not depend on it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tfviz.methods.principal_component import first_component
 
 
 class EigenCAM(CAM):
-    """Eigen-CAM at a layer: which positions respond most, independent of the class?
+    """Eigen-CAM at a layer: which positions respond most, regardless of class?
 
     The projection of the layer's activations onto their first principal component: Muhammad &
     Yeasin, 2020, "Eigen-CAM".
 
-    Calling it returns the attribution (N, h, w) at the layer's own resolution. It takes no target.
-    The map is nonnegative where the layer's activations are, such as behind a ReLU. Other layers
-    can give negative values.
+    Calling it returns the attribution (N, h, w) at the layer's resolution. It has no target. If the
+    layer's activations are nonnegative, as after a ReLU, so is the map. Other layers can produce
+    negative values.
 
     Example:
 
@@ -41,7 +41,7 @@ class EigenCAM(CAM):
     """
 
     key: ClassVar[str] = "eigen_cam"
-    question: ClassVar[str] = "Which positions of a layer respond most, independent of the class?"
+    question: ClassVar[str] = "Which positions of a layer respond most, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:

@@ -1,17 +1,17 @@
-"""Excitation backprop: the probability that each neuron is behind the class.
+"""Excitation backprop: the probability that each neuron contributes to the class.
 
-Question: where is the evidence for the class, by how strongly neurons excite each other?
+Question: where is the evidence for the class?
 
     P(input) = Σ_outputs P(output) · the input's share of the output's excitation
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
         (marginal winning probability)
 
-Probability is propagated down from the logits. Each neuron divides its share among its inputs, in
-proportion to activation times positive weight (see `rules.excitation`). On a network without
-negative activations it sums to 1 at every cut. The cost is one forward pass, plus one with positive
-weights and its transpose per linear map. On cluttered images, regions that excite every class light
-up for each of them. The contrastive variant removes these regions. BatchNormalization is ignored
-unless `merge_batch_norm` is set.
+Probability is propagated down from the logits. Each neuron divides its probability among its inputs
+in proportion to activation times positive weight (see `rules.excitation`). In a network without
+negative activations, it sums to 1 at every cut. The cost is one forward pass, plus, for each linear
+map, one pass with positive weights and its transpose. In cluttered images, regions that excite
+every class appear in each class's map. The contrastive variant removes these regions.
+BatchNormalization is ignored unless `merge_batch_norm` is set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
-_LEAST_PROBABILITY = 0.5  # that arrives without a warning
+_LEAST_PROBABILITY = 0.5  # a smaller sum leads to a warning
 
 
 class ExcitationBackprop(Explainer):
@@ -44,7 +44,7 @@ class ExcitationBackprop(Explainer):
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
     Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
-    `sum_channels=False` it is the probability of each neuron, (N, h, w, K).
+    `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
 
     Example:
 
@@ -72,26 +72,26 @@ class ExcitationBackprop(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and check that each operation down to the layer has a rule.
+        """Prepare the explainer, and check that each operation above the layer has a rule.
 
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None means the image.
-            merge_batch_norm: whether to fold each BatchNormalization that directly follows a linear
-                map into it before its positive part is taken. The authors' code does not.
-            sum_channels: whether to sum over channels. False keeps each neuron.
-            score: "logits" explains the outputs without their final softmax or sigmoid, and
-                "outputs" with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+                None explains the image.
+            merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
+                before it, before the map's positive part is computed. The authors' code does not.
+            sum_channels: whether to sum over channels. False returns each neuron separately.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or an operation has no rule.
-            UnknownLayerError: there is no such layer, or it does not fit the method.
+            UnknownLayerError: there is no such layer, or the method cannot use it.
             OptionError: `score` or `output` has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
@@ -121,26 +121,26 @@ class ExcitationBackprop(Explainer):
         return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
-        """Warn once about maps that lost more than half of their probability."""
+        """Warn once if maps lost more than half of their probability."""
         if self._has_warned_of_loss or self.contrastive or not _is_one_class(target):
             return
         maps = [np.asarray(one) for one in tree.flatten(attribution)]
         arrived = np.sum([one.reshape(len(one), -1).sum(axis=1) for one in maps], axis=0)
-        # Blank maps have a warning of their own.
+        # Blank maps get a separate warning.
         is_lost = (arrived > 0) & (arrived < _LEAST_PROBABILITY)
         if is_lost.any():
             self._has_warned_of_loss = True
             warn(
                 f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
-                f"probability above it: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} of 1. It "
-                "ends at neurons that nothing positive excites, which normalizations and depthwise convolutions often cause. "
-                "Explain a higher layer (`tfviz layers` lists them), or read the map as a part of the evidence."
+                f"probability: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} instead of 1. "
+                "Probability is lost at neurons without a positive excitation, often because of normalizations and depthwise "
+                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as part of the evidence."
             )
 
     _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
-        """Return the images, and those other inputs whose operations have rules."""
+        """Return the images, and the other inputs that the rules can reach."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
@@ -148,8 +148,8 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}. Its attribution there is 0. "
-                "The images are explained as usual."
+                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there is "
+                "0. The images are explained as usual."
             )
         return explained
 
@@ -159,7 +159,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Return whether each operation down to a value has a rule, and the value is a float."""
+    """Return whether a value is a float and each operation from the outputs to it has a rule."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:
@@ -168,7 +168,7 @@ def _has_rules(excitation: Excitation, value: Value) -> bool:
 
 
 def _is_one_class(target: targets.Target) -> bool:
-    """Return whether a target is one class per image, whose probability is 1."""
+    """Return whether a target is one class per image, so that the probability starts at 1."""
     if target is None or isinstance(target, targets.Rank):
         return True
     is_plain = isinstance(target, (int, np.integer, list, tuple, np.ndarray)) or tf.is_tensor(target)

@@ -1,14 +1,14 @@
 """Expected gradients: integrated gradients, averaged over background images as baselines.
 
-Question: which pixels make the score differ from that of typical images?
+Question: which pixels explain the score difference from typical images?
 
     E[(x − x′) ⊙ ∂S/∂x at x′ + α (x − x′)] over background images x′ and α in [0, 1]
         Erion et al., 2021, "Improving performance of deep learning models with axiomatic
         attribution priors and expected gradients", equation 4
 
-No single baseline is invisible, unlike with integrated gradients. But the map shows what sets the
-image apart from these backgrounds, so backgrounds that contain the class hide it. The cost is
-`samples` forward and backward passes.
+Unlike integrated gradients, the method has no single baseline whose color gets no attribution. The
+map shows how the image differs from the backgrounds, so it misses the class if the backgrounds
+contain it. The cost is `samples` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _FEWEST = 8
 
 
 class ExpectedGradients(PathExplainer):
-    """Gradients on the paths from background images: what sets the image apart from them?
+    """Gradients on the paths from background images: how does the image differ from them?
 
     The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
     performance of deep learning models with axiomatic attribution priors and expected gradients".
 
-    Calling it returns the attribution (N, H, W, C), signed. It sums to about S(x) minus the mean
-    score of the backgrounds.
+    Calling it returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
+    backgrounds' mean score.
 
     Example:
 
@@ -47,7 +47,7 @@ class ExpectedGradients(PathExplainer):
     """
 
     key: ClassVar[str] = "expected_gradients"
-    question: ClassVar[str] = "Which pixels make the score differ from that of typical images?"
+    question: ClassVar[str] = "Which pixels explain the score difference from typical images?"
 
     def __init__(
         self,
@@ -66,21 +66,21 @@ class ExpectedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model with one input.
-            backgrounds: at least 8 images in the form the model takes, (B, H, W, C), such as a
-                random sample of the training data.
+            backgrounds: at least 8 preprocessed images, (B, H, W, C), such as a random sample of
+                the training data.
             samples: the number of points on the paths. Sample k starts from background k mod B.
-            positions: the position of each sample on its path, (samples,) in 0..1. They replace
+            positions: each sample's position on its path, (samples,) from 0 to 1; overrides
                 `samples`. If None, sample k is drawn uniformly from [k / samples, (k + 1) /
                 samples).
             seed: the seed for the positions.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or has several inputs.
@@ -92,7 +92,7 @@ class ExpectedGradients(PathExplainer):
         self._positions = _positions(positive_integer("samples", samples), positions, checked_seed(seed))
         if len(self.graph.inputs) > 1:
             raise UnsupportedModelError(
-                f"{self.key} explains models with one input. '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
+                f"{self.key} explains models with one input, but '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
                 "integrated_gradients, or build a model in which the other inputs are constant."
             )
 
@@ -101,7 +101,7 @@ class ExpectedGradients(PathExplainer):
         if len(size) != len(given) or any(n not in (None, m) for n, m in zip(size, given, strict=True)):
             raise ImageError(
                 f"The backgrounds have shape {self._backgrounds.shape}, but the images have shape {tuple(images.shape)}. "
-                "Pass backgrounds in the size of the images."
+                "Pass backgrounds with the same size as the images."
             )
         return tf.cast(self._backgrounds, images.dtype)[:, None]
 
@@ -115,7 +115,7 @@ def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
         received = "none" if backgrounds is None else f"shape {np.shape(backgrounds)}"
         raise OptionError(
             f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
-            "backgrounds=, for instance a random sample of the training data."
+            "backgrounds=, for example a random sample of the training data."
         )
     return finite_array("backgrounds", backgrounds)
 

@@ -1,4 +1,4 @@
-"""The base class of all methods: it reads the model, checks inputs, compiles and runs."""
+"""The base class for all methods: it reads the model, checks inputs, compiles and runs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from tfviz.row_columns import Row
 
 FROZEN_DTYPES = ("float32", "bfloat16")
-_STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # what a frozen explainer takes over
-_TRIED = (24, 96)  # pixels: image sides to try before exporting an explainer that accepts any size
+_STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # copied to a frozen explainer
+_TRIED = (24, 96)  # pixels: image sides to test before an explainer for any size is exported
 
 
 class Explainer(abc.ABC):
-    """One method on one model: build it once, call it many times. The model is never changed.
+    """One method on one model: build it once, call it many times. It never changes the model.
 
     An explainer reads the model's weights on each call, so it stays valid while the model trains.
     If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
@@ -56,7 +56,7 @@ class Explainer(abc.ABC):
 
     Attributes:
         model: the model.
-        options: the constructor's arguments, without the model and the defaults.
+        options: the constructor arguments, without the model and default values.
         traces: the number of functions compiled so far.
     """
 
@@ -65,10 +65,10 @@ class Explainer(abc.ABC):
     needs_layer: ClassVar[bool] = False
     needs_attention: ClassVar[bool] = False
     takes_target: ClassVar[bool] = True
-    accepts_opaque: ClassVar[bool] = False  # whether the method also explains untraceable models
+    accepts_opaque: ClassVar[bool] = False  # whether the method supports untraceable models
     style: ClassVar[str] = "heatmap"
-    reads_kernels: bool = False  # whether rules read kernels besides the steps that apply them
-    takes_copies: ClassVar[bool] = False  # whether it runs many perturbed copies of each image
+    reads_kernels: bool = False  # whether the method's rules also read kernels themselves
+    takes_copies: ClassVar[bool] = False  # whether the method runs perturbed copies of each image
     options: dict[str, Any]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -93,17 +93,17 @@ class Explainer(abc.ABC):
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
-            score: "logits" explains the outputs without their final softmax or sigmoid, and
-                "outputs" with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the method cannot explain this model. The message says why, and
-                what works instead.
+            UnsupportedModelError: the method cannot explain this model. The message contains the
+                reason and an alternative.
             OptionError: `score` or `output` has an invalid value.
         """
         warn_of_preprocessor(model, self.key)
@@ -113,62 +113,61 @@ class Explainer(abc.ABC):
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
         score = checked_score(score)
-        # Shares its values with `whole`. A method without a target has no score.
+        # This graph shares its values with `whole`. A method without a target has no score.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._differing_values = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions(self._compiled)
-        # target functions, and the batch sizes they were checked for
+        # target functions, each with a batch size for which it was checked
         self._checked: list[tuple[Callable[..., Any], int]] = []
         self._has_warned = False
 
     @property
     def explained(self) -> list[Value]:
-        """The values of the graph that the maps belong to, other than the images."""
+        """The graph values that the maps explain; empty if they explain the images."""
         return []
 
     def freeze(self, dtype: str = "float32") -> Explainer:
-        """Return the same explainer with the model's weights as constants, which is faster.
+        """Return a faster copy of the explainer in which the model's weights are constants.
 
-        Changes to the model after this call have no effect on the result. BatchNormalizations are
-        folded into the convolutions and Dense layers before them, and what excitation backprop
-        derives from the weights is computed once. In float32 the maps are equal up to rounding.
-        The copy shares memory with the model's weights until the model changes; folded weights
-        need memory of their own.
+        Later changes to the model do not affect the copy. BatchNormalizations are folded into the
+        convolutions and Dense layers before them, and excitation backprop's positive kernels are
+        computed once. In float32, the maps are equal up to rounding. The copy shares memory with
+        the model's weights until the model changes; folded weights need additional memory.
 
         Args:
-            dtype: "float32" computes as the model does. "bfloat16" computes in bfloat16, which
-                costs accuracy and is faster only on processors that support it.
+            dtype: "float32" keeps the model's precision. "bfloat16" computes in bfloat16, which
+                reduces accuracy and is faster only on processors that support it.
 
         Returns:
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` is something else.
-            UnsupportedModelError: the model is not a keras.Model, so its weights are not known.
+            OptionError: `dtype` has another value.
+            UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:
             raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
         if not isinstance(self.model, keras.Model):
             raise UnsupportedModelError(
-                f"Only a keras.Model can be frozen, because the weights of other functions are not known. Received: "
-                f"{type(self.model).__name__}. Use the explainer as it is."
+                f"Only a keras.Model can be frozen, because the weights of other functions are unknown. Received: "
+                f"{type(self.model).__name__}. Use the explainer without freezing it."
             )
         self._read_again_if_changed()
         return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
 
     def replica(self) -> Explainer:
-        """Return the same explainer with copies of the weights on the current device.
+        """Return a copy of the explainer with copies of the weights on the current device.
 
         Returns:
-            The replica. Unlike that of `freeze`, its computation is the same to the last bit.
+            The replica. Unlike a frozen explainer, it returns bit-identical results.
         """
         form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
         return self._on(ConstantModel(self.read, self.explained, *form))
 
     def _on(self, constant: ConstantModel) -> Explainer:
-        """Return the same explainer with constant weights."""
+        """Return a copy of the explainer with constant weights."""
         with constant.in_place(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # this explainer has given the same warnings
+            warnings.simplefilter("ignore")  # this explainer already issued these warnings
             frozen = type(self)(self.model, **self.options)
         vars(frozen).update({name: vars(self)[name] for name in _STATE if name in vars(self)})
         return frozen
@@ -185,14 +184,14 @@ class Explainer(abc.ABC):
 
     @abc.abstractmethod
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution of one batch on tensors.
+        """Compute the attribution for one batch of tensors.
 
         Args:
-            images: one tensor per input of the model, (N, H, W, C).
-            seed: the gradient that starts at the outputs (see `targets`).
+            images: one tensor per model input, (N, H, W, C).
+            seed: the gradient at the outputs (see `targets`).
 
         Returns:
-            The attribution, and the values of the graph that were computed for it.
+            The attribution, and the graph values that were computed for it.
 
         Raises:
             ImageError: the method cannot explain images of this shape.
@@ -201,26 +200,27 @@ class Explainer(abc.ABC):
     def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explain one batch.
 
-        Inside a `tf.function` the call becomes part of the outer trace. It warns once
-        per explainer about maps that are zero everywhere or not finite.
+        Inside a `tf.function`, the call becomes part of the outer trace. An explainer warns once
+        about maps that are zero everywhere or not finite.
 
         Args:
-            images: the batch as the model expects it: (N, H, W, C), preprocessed, channels last.
-                For a model with several inputs, arrays nested like its inputs.
-            target: what to explain. None means the top class of each image, an int is one class for
-                all, (N,) ints are one class per image, a float array (N, classes) weights the
-                outputs, and a function maps the outputs to (N,). It can also be a string: a class
-                name (or one name per image), or "top3" for the three highest classes.
+            images: a preprocessed batch, (N, H, W, C), channels last. For a model with several
+                inputs, arrays nested like its inputs.
+            target: what to explain. None selects each image's top class, an int selects one class
+                for all images, ints (N,) select one class per image, a float array (N, classes)
+                weights the outputs, and a function maps the outputs to (N,). It can also be a
+                string: a class name (or one name per image), or "top3" for the three highest
+                classes.
 
         Returns:
-            The raw attribution, neither resized nor scaled, float32. Each method documents its
-            shape. For "top3", a dict {"top1": attribution, "top2": …, "top3": …}, which
+            The raw float32 attribution, neither resized nor scaled. Each method documents its
+            shape. For "top3", it is a dict {"top1": attribution, "top2": …, "top3": …}, which
             `tfviz.plot` accepts.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model's outputs differ from those of the graph read from it.
+            UnsupportedModelError: the model's outputs differ from the outputs of the traced graph.
         """
         self._read_again_if_changed()
         named = self.named_target(target)
@@ -235,8 +235,7 @@ class Explainer(abc.ABC):
 
         Args:
             images: the batch, as in a call.
-            target: what to explain, as in a call, except that names such as "top3" are not
-                accepted.
+            target: what to explain, as in a call, but without strings such as "top3".
 
         Returns:
             The call.
@@ -252,7 +251,7 @@ class Explainer(abc.ABC):
         return PreparedCall(run, check, self.rows_for(flat) if tf.executing_eagerly() else 0)
 
     def prepare_with_outputs(self, images: Any, target: targets.Target = None) -> PreparedCall:
-        """Check and compile a call of `with_outputs` without running it.
+        """Check and compile a `with_outputs` call without running it.
 
         Args:
             images: the batch, as in a call.
@@ -275,29 +274,29 @@ class Explainer(abc.ABC):
         """Return how many rows of perturbed copies a call runs.
 
         Args:
-            images: one tensor, or its spec, per input of the model.
+            images: one tensor or tensor spec per model input.
 
         Returns:
-            The number of rows; 0 for a method that makes no copies.
+            The number of rows; 0 for methods without perturbed copies.
         """
         return 0
 
     def start_at(self, first: int | None) -> None:
-        """Take the number of the first image of a part, for options with one row per image.
+        """Set the index of a part's first image, which options with one row per image need.
 
         Args:
-            first: the number of the image; None once there are no parts.
+            first: the index of the first image; None if the images are not split into parts.
         """
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about what a method itself can find wrong in its results, outside of a trace."""
+        """Warn about method-specific problems in the results. It is never called in a trace."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
         if tf.executing_eagerly():
             self._check_batch(images, target, attribution)
-        if not self._has_warned:  # finding the reason takes another run
+        if not self._has_warned:  # the diagnosis needs another run
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
@@ -308,8 +307,8 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call.
 
         Returns:
-            An `Explanation`: the outputs, the explained class and the attribution. For "top2", a
-            dict of them.
+            An `Explanation` with the outputs, the explained class and the attribution. For a target
+            such as "top2", a dict of explanations.
 
         Raises:
             ImageError: see `__call__`.
@@ -323,10 +322,10 @@ class Explainer(abc.ABC):
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
-        """Run the whole computation on unchecked tensors, for callers that compile or export it.
+        """Run the computation on unchecked tensors, for callers that compile or export it.
 
         Args:
-            images: one tensor per input of the model, in the model's dtype.
+            images: one tensor per model input, in the model's dtype.
             target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
 
         Returns:
@@ -337,7 +336,7 @@ class Explainer(abc.ABC):
             return self._explanation(target, values, _float32(attribution))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
-        """Add the outputs and the explained class to an attribution, from known values."""
+        """Combine an attribution with the outputs and the explained class."""
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         shared = {value: x for value, x in values.items() if value not in self._differing_values}
         whole = run(shared, self.whole.before(self.whole.outputs, given=shared))
@@ -374,23 +373,23 @@ class Explainer(abc.ABC):
         Args:
             images: an array (N, H, W, C), a tf.data.Dataset or a keras.utils.PyDataset, batched or
                 not, whose elements are images or tuples that start with images.
-            target: what to explain, as in a call. (N,) ints and (N, classes) weights are matched to
-                the images by position.
-            batch_size: the largest number of images to run at once, regardless of a dataset's
+            target: what to explain, as in a call. Ints (N,) and weights (N, classes) are matched
+                with the images by position.
+            batch_size: the maximum number of images to run at once, regardless of a dataset's
                 batches.
             verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows only its last
                 line.
-            devices: "all" hands the batches in turn to all GPUs, or without any to all logical CPU
-                devices. Each has a copy of the weights and compiles its own function, for this call
-                only. None means TensorFlow's default device.
+            devices: "all" distributes the batches over all GPUs or, if there are none, all logical
+                CPU devices. For this call, each device gets a copy of the weights and compiles its
+                own function. None uses TensorFlow's default device.
 
         Returns:
-            The attributions of all images as one NumPy array or, for a model with several inputs,
-            as arrays nested like the inputs. For "top2", a dict of them.
+            The attributions for all images as one NumPy array or, for a model with several inputs,
+            as arrays nested like the inputs. For a target such as "top2", a dict of these.
 
         Raises:
-            ImageError: there are no images, or they don't fit the model.
-            TargetError: the target does not fit the outputs or the number of images.
+            ImageError: there are no images, or they don't match the model's input.
+            TargetError: the target does not match the outputs or the number of images.
             OptionError: `batch_size` is not a positive integer, or `devices` is neither "all" nor
                 None.
         """
@@ -410,23 +409,24 @@ class Explainer(abc.ABC):
     ) -> Iterator[Row]:
         """Explain image files, one row per image and target.
 
-        The rows have the columns of the tables that `tfviz explain` writes (docs/tables.md), so
-        `pandas.DataFrame(rows)` works. An image that cannot be read or explained is one row with
+        The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
+        `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
         `status` "failed" and the reason in `error`. Files are read while the model runs.
 
         Args:
-            paths: image files, and folders to search for them.
-            target: what to explain, as in a call: one target for all images.
-            batch_size: the largest number of images to run at once.
-            preprocessing: converts images to the model's input; None means that of `load_model`.
+            paths: image files, and folders to search for image files.
+            target: what to explain, as in a call; one target for all images.
+            batch_size: the maximum number of images to run at once.
+            preprocessing: converts images to the model's input; None uses the preprocessing from
+                `load_model`.
 
         Returns:
-            An iterator of the rows, in the order of the files. `map` holds the raw attribution,
-            float32, without the batch axis; it is None for an image that failed.
+            An iterator over the rows, in file order. `map` is the raw float32 attribution without
+            the batch axis; it is None for an image that failed.
 
         Raises:
             ImageError: a path does not exist, or a folder contains no images.
-            TargetError: the target does not fit the outputs, or has one entry per image.
+            TargetError: the target does not match the outputs, or has one entry per image.
             OptionError: `batch_size` is less than 1.
         """
         from tfviz.image_rows import explain_files
@@ -448,24 +448,24 @@ class Explainer(abc.ABC):
     ) -> Panel:
         """Explain images, and show them beside their maps in a notebook.
 
-        Above the maps are tabs for several targets, such as "top3", and a slider for the opacity.
-        Below each map are the explained class, its score and the map's strength (see `tfviz.plot`).
+        A slider above the maps sets the opacity, and tabs switch between several targets, such as
+        "top3". Below each map are the explained class, its score and the map's strength (see
+        `tfviz.plot`).
 
         Args:
-            images: an array (N, H, W, C) of at most 64 images, as the model expects it.
+            images: at most 64 preprocessed images, an array (N, H, W, C).
             target: what to explain, as in a call.
-            batch_size: the largest number of images to run at once.
-            pictures: the images to draw maps over, (N, H, W, 3). None means `images`, in their
+            batch_size: the maximum number of images to run at once.
+            pictures: the images to draw maps over, (N, H, W, 3). None uses `images`, with their
                 original colors if `load_images` returned them.
-            captions: one text per image. None means the top class and its score.
+            captions: one text per image. None shows the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
             preprocessing: as for `tfviz.plot`.
 
         Returns:
-            The panel. A notebook displays it as the result of a cell, and `save` writes it as a
-            page.
+            The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
 
         Raises:
             ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
@@ -489,7 +489,7 @@ class Explainer(abc.ABC):
 
     @property
     def labels(self) -> Labels:
-        """The names of the classes, empty if they are not known."""
+        """The class names; empty if they are unknown."""
         return self._labels or labels_of(self.model)
 
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
@@ -499,7 +499,7 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call.
 
         Returns:
-            The target or, for "top2", a dict of targets.
+            The target or, for a string such as "top2", a dict of targets.
 
         Raises:
             TargetError: there is no such class.
@@ -516,10 +516,10 @@ class Explainer(abc.ABC):
         Args:
             path: the folder to create.
             format: "saved_model", "stablehlo", "litert" or "onnx".
-            **options: the options of the format (see `tfviz.export.export`).
+            **options: the format's options (see `tfviz.export.export`).
 
         Returns:
-            The path of the folder.
+            The path to the folder.
 
         Raises:
             ExportError: the explainer cannot be exported in this format.
@@ -533,7 +533,7 @@ class Explainer(abc.ABC):
         return export(self, path, format=format, **options)
 
     def _read_again_if_changed(self) -> None:
-        """Read the model again if its layers were modified."""
+        """Re-read the model if its layers were modified."""
         if not self.read.is_current():
             functions = self._functions
             type(self).__init__(self, self.model, **self.options)
@@ -548,7 +548,7 @@ class Explainer(abc.ABC):
         return self._bound(images, target, computation)()
 
     def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
-        """Compile a computation for checked images, with its arguments bound."""
+        """Compile a computation for checked images, and bind its arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
                 f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
@@ -570,13 +570,13 @@ class Explainer(abc.ABC):
             The prepared target.
 
         Raises:
-            TargetError: the target does not fit.
+            TargetError: the target does not match the batch or the outputs.
         """
         target = for_detector(target, self.model, tuple(images[0].shape))
         return targets.prepare(target, self._output_shapes(), images[0].shape[0])
 
     def _check_function(self, target: Callable[..., Any], count: int | None) -> None:
-        """Check a target function once per batch size, if the sizes of the outputs are known."""
+        """Check a target function once per batch size, if the output sizes are known."""
         if count is None or (target, count) in self._checked or any(not value.shape for value in self.graph.outputs):
             return
         specs = tree.map_structure(
@@ -589,7 +589,7 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Pickle or copy an explainer as its class, model and options. The copy recompiles."""
+        """Reduce an explainer to its class, model and options. A copy compiles new functions."""
         if self.is_frozen:
             raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         return _rebuilt, (type(self), self.model, self.options)
@@ -603,22 +603,22 @@ def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) 
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """Return the values of the whole graph that differ from those in the score graph."""
+    """Return the values in the full graph that differ from those in the score graph."""
     reads = {step.outputs: step.inputs for step in graph.steps}
     return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest one tensor per input like the model's inputs, but leave a single input unchanged."""
+    """Nest tensors like the model's inputs. For a single input, return its tensor unchanged."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments other than the model, keyed by name, omitting defaults."""
+    """Return the constructor arguments by name, without the model and default values."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments
-    except TypeError:  # the constructor itself reports what is wrong
+    except TypeError:  # the constructor reports the error
         return {}
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     keywords = {name for name, parameter in signature.parameters.items() if parameter.kind is parameter.VAR_KEYWORD}

@@ -1,4 +1,4 @@
-"""The result of an explainer together with the model's outputs."""
+"""An explainer's result together with the model's outputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ class Explanation(NamedTuple):
     """The result of one forward and backward pass.
 
     Attributes:
-        outputs: the model's outputs, float32, nested as the model returns them, including any
-            final softmax or sigmoid.
-        target: the explained class, (N,) int32, which is the top class for a method without a
-            target. None if the target is a function or weights, or if the outputs are not (N,
-            classes).
+        outputs: the model's outputs in float32, nested as the model returns them, after any final
+            softmax or sigmoid.
+        target: the explained class, int32 (N,); the top class for a method without a target. None
+            if the target is a function or weights, or if the outputs are not (N, classes).
         attribution: the result of calling the explainer.
     """
 

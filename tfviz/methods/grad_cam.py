@@ -1,14 +1,14 @@
-"""Grad-CAM: regions of a layer that support the class.
+"""Grad-CAM: the regions of a layer that support the class.
 
 Question: which regions of a layer support the class?
 
     relu(Σ_k mean_hw(G)_k · A_k),  G = ∂S/∂A
         Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2
 
-Each channel is weighted by its mean gradient. A channel that helps in one place and hurts in
-another averages out. The map is therefore unreliable at layers far from the output, and for classes
-that occur several times; HiResCAM and Layer-CAM do not average. The cost is one forward pass, and
-one backward pass through the steps above the layer.
+Each channel is weighted by its mean gradient. A channel that raises the score in one place and
+lowers it in another averages out. The map is therefore unreliable at layers far from the output and
+for images with several instances of the class; HiResCAM and Layer-CAM do not average. The cost is
+one forward pass and one backward pass through the steps above the layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GradCAM(CAM):
     relu(Σ_k mean_hw(G)_k · A_k) with G = ∂S/∂A: Selvaraju et al., 2017, "Grad-CAM", equations 1 and
     2.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -7,8 +7,8 @@ Question: where are all instances of the class?
         Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
 
 The paper explains exp(S). Its positive factor exp(S) only scales the map and would overflow, so it
-is omitted. α is unbounded where G is negative and the divisor is close to 0. There, single pixels
-can outshine the rest.
+is omitted. α is unbounded where G is negative and the divisor is close to 0. Single pixels can
+dominate the map there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GradCAMPlusPlus(CAM):
 
     Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -43,7 +43,7 @@ class GradCAMPlusPlus(CAM):
     def weigh(self, A: tf.Tensor, G: tf.Tensor) -> tf.Tensor:
         axes = spatial_axes(A)
         total = tf.reduce_sum(A, axis=axes, keepdims=True)  # (N, 1, 1, K)
-        # α with G² canceled, because G² underflows in float32 for small gradients. Where G is 0, so
-        # is relu(G).
+        # G² is canceled in α, because it underflows in float32 for small gradients. Where G is 0,
+        # relu(G) is 0 too.
         weights = tf.reduce_sum(safe_divide(tf.nn.relu(G), 2 + total * G), axis=axes, keepdims=True)
         return tf.reduce_sum(weights * A, axis=-1)

@@ -1,4 +1,4 @@
-"""The base class of methods that return a gradient at the image, with or without redirection."""
+"""The base class for methods that return a plain or redirected gradient at the image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
-    """The gradient of the score at the image, with the class's own rules."""
+    """The score's gradient at the image, computed with the rules in `rules`."""
 
     rules: ClassVar[Rules] = NO_RULES
 
@@ -35,13 +35,13 @@ class GradientExplainer(Explainer):
 
         Args:
             model: a built keras.Model.
-            score: "logits" explains the outputs without their final softmax or sigmoid, and
-                "outputs" with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -56,11 +56,11 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn about integer inputs beside the image that the outputs depend on."""
+    """Warn about non-image integer inputs that the outputs depend on."""
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:
         warn(
-            f"Integer inputs have no gradient, so {method} gives 0 for {', '.join(map(repr, undifferentiable))}, although the "
-            "outputs depend on them. To explain them, rebuild the model to take one-hot or embedded float inputs instead."
+            f"Integer inputs have no gradient, so {method} returns 0 for {', '.join(map(repr, undifferentiable))}, although "
+            "the outputs depend on them. To explain them, rebuild the model with one-hot or embedded float inputs instead."
         )

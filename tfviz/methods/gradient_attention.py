@@ -1,16 +1,16 @@
-"""Gradient attention: attention weighted by what it contributes to the score.
+"""Gradient attention: attention weighted by its contribution to the score.
 
-Question: which patches support the class, by the attention that raises its score?
+Question: which patches support the class through attention?
 
     R ← R + Ā R from the first block to the last, R = I at the start
     Ā = mean_heads relu(∂S/∂P ⊙ P)
         Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6
 
-P holds the attention probabilities of a block, and ∂S/∂P also covers its effect through later
-blocks. The map is the mean of those rows of R whose final token the head reads. The cost is one
-forward and one backward pass through the blocks. If the head averages tokens, each patch also
-carries the constant 1 / tokens of I, and the explanation is what varies on top of it. Negative
-gradients are cut off, so evidence against the class does not show.
+P contains a block's attention probabilities, and ∂S/∂P includes their effect through later blocks.
+The map is the mean of the rows of R for the tokens that the head reads. The cost is one forward and
+one backward pass through the blocks. If the head averages tokens, I adds the constant 1 / tokens to
+each patch, and only the variation around it is meaningful. Negative gradients are dropped, so
+evidence against the class does not show.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tfviz.methods.attention import AttentionExplainer, through_blocks
 
 
 class GradientAttention(AttentionExplainer):
-    """Gradient attention: which patches support the class, by the attention that raises its score?
+    """Gradient attention: which patches support the class through attention?
 
     Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6, for
     self-attention.
 
-    Calling it returns the attribution (N, rows, columns), nonnegative, one number per patch.
+    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch.
 
     Example:
 
@@ -46,7 +46,7 @@ class GradientAttention(AttentionExplainer):
     """
 
     key: ClassVar[str] = "gradient_attention"
-    question: ClassVar[str] = "Which patches support the class, by the attention that raises its score?"
+    question: ClassVar[str] = "Which patches support the class through attention?"
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, rows = self.grid_and_rows(images)

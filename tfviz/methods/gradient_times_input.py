@@ -5,9 +5,9 @@ Question: which pixels contribute to the score?
     images ⊙ ∂S/∂images
         Shrikumar et al., 2016, "Not Just a Black Box", section 2
 
-For a ReLU network without biases, the map sums to the score. Pixels whose value is close to 0 for
-the model (black, or the mean color if the preprocessing subtracts it) get 0 no matter how much the
-score depends on them.
+For a ReLU network without biases, the map sums to the score. Pixels whose preprocessed value is
+close to 0 (black, or the mean color if the preprocessing subtracts it) get almost no attribution,
+no matter how much the score depends on them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 class GradientTimesInput(GradientExplainer):
-    """The images times the gradient of the score there: which pixels contribute to the score?
+    """The images times the score's gradient: which pixels contribute to the score?
 
     images ⊙ ∂S/∂images: Shrikumar et al., 2016, "Not Just a Black Box", section 2.
 

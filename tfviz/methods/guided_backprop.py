@@ -1,4 +1,4 @@
-"""Guided backprop: the gradient along the paths that excite neurons in favor of the class.
+"""Guided backprop: the gradient along excitatory paths that raise the class score.
 
 Question: which fine structures drive the network?
 
@@ -6,12 +6,12 @@ Question: which fine structures drive the network?
         Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net",
         section 3.4
 
-Every ReLU is redirected, including handwritten ones; everything else is the gradient. With
-`activations="all"`, every other elementwise activation f is redirected too, which generalizes the
-method to networks without ReLU: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one
-backward pass. The map is weak evidence for a class, because it hardly changes
+The rule applies to every ReLU, including handwritten ones; all other operations keep their
+gradient. With `activations="all"`, it is generalized to every other elementwise activation f, for
+networks without ReLU: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one backward
+pass. The map is weak evidence for a class, because it hardly changes
 with the target or with the weights of the upper layers (Adebayo et al., 2018, "Sanity Checks for
-Saliency Maps"). It shows what the network sees, not why it decides.
+Saliency Maps"). It shows what the network sees rather than the reasons for its prediction.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class GuidedBackprop(RedirectedGradient):
     """The guided gradient of the score at the image: which fine structures drive the network?
 
     At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
-    The All Convolutional Net". With `activations="all"`, also p → p · [p > 0] · max(f′(x), 0) at
-    each other activation f: a generalization for networks without ReLU, not part of the paper.
+    The All Convolutional Net". With `activations="all"`, p → p · [p > 0] · max(f′(x), 0) also
+    applies at every other activation f. This generalization for networks without ReLU is not part
+    of the paper.
 
     Calling it returns the signed attribution (N, H, W, C).
 

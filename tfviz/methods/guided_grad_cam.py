@@ -1,13 +1,13 @@
-"""Guided Grad-CAM: the detail of guided backprop, restricted to the regions of Grad-CAM.
+"""Guided Grad-CAM: the detail of guided backprop, restricted to Grad-CAM's regions.
 
 Question: which fine structures belong to the class?
 
     guided backprop · Grad-CAM resized to the image
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-One forward pass serves both; Grad-CAM only repeats the steps above its layer. The map is resized
-bilinearly. In a model with several images, the layer may depend on only some of them. The others
-get 0. As in guided backprop, the detail does not depend on the class; only the position does.
+Both share one forward pass; Grad-CAM only repeats the steps above its layer. The map is resized
+bilinearly. In a model with several images, any image that the layer does not depend on gets 0. As
+in guided backprop, the detail hardly depends on the class; only the position does.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class GuidedGradCAM(GradCAM):
 
     Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    Calling it returns the signed attribution (N, H, W, C). A vector input beside the image has no
-    positions and gets guided backprop alone. An image that the layer does not depend on gets 0.
+    Calling it returns the signed attribution (N, H, W, C). A vector input has no positions and gets
+    only guided backprop. An image that the layer does not depend on gets 0.
 
     Example:
 
@@ -70,21 +70,21 @@ class GuidedGradCAM(GradCAM):
 
         Args:
             model: a built keras.Model.
-            layer: the layer of Grad-CAM: a name, a path into nested models, or the layer itself.
-                None means the last layer with height and width that every path to the output goes
+            layer: the layer for Grad-CAM: a name, a path into nested models, or the layer itself.
+                None selects the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count. A list of layers combines their maps.
-            combine: "mean", "max" or "product" of the maps of a list of layers.
+            combine: how to combine the maps for a list of layers: "mean", "max" or "product".
             activations: "relu" redirects ReLUs, as in the paper. "all" also redirects all other
                 elementwise activations (see `GuidedBackprop`).
             score: "logits" or "outputs".
-            output: the output to explain, by name, dict key or number.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            output: the name, dict key or index of the output to explain.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
-            UnknownLayerError: there is no such layer, or it does not have the axes of the image.
+            UnknownLayerError: there is no such layer, or its axes do not match the image's.
             OptionError: `activations`, `score` or `output` has an invalid value.
         """
         is_for_all = redirects_all(activations)
@@ -92,8 +92,9 @@ class GuidedGradCAM(GradCAM):
         self.seen = [value for value in self.graph.inputs if self.graph.after([value]).intersection(self.layers)]
         if not any(map(self._has_positions, self.seen)):
             raise UnknownLayerError(
-                f"Layer '{self.layer_path}' has shape {self.layer.shape}. It does not have the axes of the image "
-                f"{self.graph.inputs[0].shape} and cannot mask it. Choose a convolution."
+                f"Layer '{self.layer_path}' has shape {self.layer.shape}, but the image has shape "
+                f"{self.graph.inputs[0].shape}. Their axes do not match, so the map cannot mask the image. Choose a "
+                "convolution."
             )
         self.redirected = with_activations(self.graph) if is_for_all else self.graph
         self.redirections = ALL_GUIDED if is_for_all else GUIDED
@@ -116,5 +117,5 @@ class GuidedGradCAM(GradCAM):
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
-        """Return whether an input has positions to mask, unlike a vector beside the image."""
+        """Return whether an input has positions that the map can mask. Vectors have none."""
         return map_axes(self.graph, value) == self.map_axes_of(self.layer)

@@ -1,4 +1,4 @@
-"""Check images before anything runs, and convert them to tensors."""
+"""Check images before a model runs, and convert them to tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
-    """Return one tensor per input of the model, in the model's dtype.
+    """Check images, and return one tensor per model input in the model's dtype.
 
     Raises:
         ImageError: the number of inputs, the rank, the size or the channels don't match, or values
@@ -32,13 +32,13 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
 
 
 def require_no_labels(graph: Graph, images: Any) -> None:
-    """Raise for an (images, labels) pair, like the elements of a dataset."""
+    """Raise ImageError for a tuple such as (images, labels), which datasets often yield."""
     is_pair = isinstance(images, tuple) and len(images) in (2, 3) and all(hasattr(x, "shape") for x in images)
     rank = graph.inputs[0].rank
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
-            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which look like images with "
+            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which looks like images with "
             "labels. Pass its first element, or pass the dataset itself to explain()."
         )
 
@@ -51,10 +51,10 @@ def require_dense(images: Any) -> None:
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
-    """Warn if the model's own `predict` preprocesses, as in KerasHub models with a preprocessor."""
+    """Warn if the model's `predict` preprocesses images, as in KerasHub models."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
-            f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} takes preprocessed "
+            f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs preprocessed "
             "images. Pass model.preprocessor(images)."
         )
 
@@ -68,22 +68,22 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
     flat = tree.flatten(images) if isinstance(images, (list, tuple)) else [images]
     if len(flat) != len(graph.inputs):
         raise ImageError(
-            f"The model '{graph.model_name}' takes {len(graph.inputs)} inputs. Received: {len(flat)}. Pass one batch per "
+            f"The model '{graph.model_name}' needs {len(graph.inputs)} inputs. Received: {len(flat)}. Pass one batch per "
             "input, nested like the model's inputs."
         )
     return flat
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return a dict's entry for each input. Keras also accepts a dict in place of a list."""
+    """Return the dict entry for each input. Keras also accepts a dict if the inputs are a list."""
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
     if not isinstance(images, dict) or set(images) != set(names):
         got = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
         raise ImageError(
-            f"The model '{graph.model_name}' takes a dict of {', '.join(map(repr, names))}. Received: {got}. Pass one batch "
-            "per key."
+            f"The model '{graph.model_name}' needs a dict with the keys {', '.join(map(repr, names))}. Received: {got}. Pass "
+            "one batch per key."
         )
     return tree.flatten(images) if takes_dict else [images[name] for name in names]
 
@@ -119,9 +119,9 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
 
 
 def has_fixed_batch(graph: Graph) -> bool:
-    """Return whether a model only takes batches of one size.
+    """Return whether a model accepts only one batch size.
 
-    A Sequential model built by a call keeps the size of that batch but accepts any.
+    A Sequential model that was built by a call keeps that batch size, but accepts any.
     """
     expected = graph.inputs[0].shape
     return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
@@ -130,7 +130,7 @@ def has_fixed_batch(graph: Graph) -> bool:
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
-            f"The model '{graph.model_name}' takes batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
+            f"The model '{graph.model_name}' needs batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
         )
     if has_fixed_batch(graph) and shape and None not in (expected[0], shape[0]) and shape[0] != expected[0]:
         raise ImageError(
@@ -142,7 +142,7 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         fits = all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
-            f"The model '{graph.model_name}' takes images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
+            f"The model '{graph.model_name}' needs images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
             "check their channels, or load them with tfviz.load_images, which does both."
         )
     if shape and shape[0] == 0:
@@ -158,13 +158,13 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
             else f"Image {bad[0]} of the batch contains"
         )
         raise ImageError(
-            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for instance for a "
+            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for example for a "
             "division by zero."
         )
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise if the model's dtype cannot hold a value, such as 1e300 in float32 or 300 in uint8."""
+    """Raise if the model's dtype cannot represent a value, such as 1e300 in float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:
@@ -175,14 +175,14 @@ def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
     if is_outside:
         values = np.asarray(given).astype("float64")
         raise ImageError(
-            f"The model takes {cast.dtype.name}, which represents values up to {cast.dtype.max:.6g}. Received: "
-            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check the preprocessing of "
-            "the images."
+            f"The model's input dtype is {cast.dtype.name}, which represents values up to {cast.dtype.max:.6g}. Received: "
+            f"{tf.as_dtype(given.dtype).name} values from {values.min():.6g} to {values.max():.6g}. Check the image "
+            "preprocessing."
         )
 
 
 def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
-    """Return the indices of images with NaN or infinity, or [] for symbolic tensors."""
+    """Return the indices of images that contain NaN or infinity, or [] for symbolic tensors."""
     if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
         return []
     values = np.asarray(array)

@@ -1,14 +1,14 @@
 """Integrated gradients: how much each pixel contributes, compared with a baseline image.
 
-Question: which pixels make the score differ from that of a baseline?
+Question: which pixels explain the score difference from a baseline?
 
     (x − x′) ⊙ (1/n) Σ_k ∂S/∂x at x′ + α_k (x − x′), α_k = (k − ½)/n
         Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
         midpoint rule
 
-The map sums to S(x) − S(x′), up to the error of the sum. Pixels that equal the baseline get 0 no
-matter how much the score depends on them: with the black baseline, black objects are invisible. The
-cost is `steps` forward and backward passes.
+The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get 0 no
+matter how much the score depends on them. With the black baseline, black objects are therefore
+invisible. The cost is `steps` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _MOST_ERROR = 0.05
 
 
 class IntegratedGradients(PathExplainer):
-    """Gradients along the path from a baseline: which pixels make the score differ from it?
+    """Gradients along the path from a baseline: which pixels explain the score difference?
 
     (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
     Deep Networks", with the midpoint rule.
 
-    Calling it returns the attribution (N, H, W, C), signed. It sums to S(x) − S(x′); if the error
+    Calling it returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
     exceeds 5 %, the explainer warns (see `completeness_error`).
 
     Example:
@@ -53,7 +53,7 @@ class IntegratedGradients(PathExplainer):
     """
 
     key: ClassVar[str] = "integrated_gradients"
-    question: ClassVar[str] = "Which pixels make the score differ from that of a baseline?"
+    question: ClassVar[str] = "Which pixels explain the score difference from a baseline?"
 
     def __init__(
         self,
@@ -70,20 +70,21 @@ class IntegratedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model.
-            baseline: what the path starts from: "black", "mean" (the mean color), "white" or "blur"
-                (each image, blurred); an array in the model's own values, one image for all or one
-                for each; or a list of these, whose maps are averaged. If the preprocessing of the
-                model is not known, black and the mean color are 0. Of several inputs, an array is
-                the baseline of the first image, and those that are no images start from 0.
+            baseline: the start of the path: "black", "mean" (the mean color), "white" or "blur"
+                (each image, blurred); an array in the model's value range, with one baseline for
+                all images or one per image; or a list of these, whose maps are averaged. If the
+                model's preprocessing is unknown, black and the mean color are 0. If the model has
+                several inputs, an array applies to the first image, and inputs that are not images
+                start from 0.
             steps: the number of points on the path.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -99,7 +100,7 @@ class IntegratedGradients(PathExplainer):
         counts = {len(one) for one in self._baselines if not isinstance(one, str) and one.ndim == rank} - {1}
         if len(counts) > 1:
             raise OptionError(f"All baselines must have the same number of rows. Received: {sorted(counts)}.")
-        self._rows = counts.pop() if counts else None  # of baselines with one row per image
+        self._rows = counts.pop() if counts else None  # for baselines with one row per image
         self._first: int | None = None
         self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else None
 
@@ -115,7 +116,7 @@ class IntegratedGradients(PathExplainer):
             if self._rows < needed or (self._first is None and self._rows != needed):
                 raise ImageError(
                     f"Expected one baseline per image. Received: {self._rows} for {needed} images"
-                    f"{'' if self._first is None else ' or more'}. Pass a single baseline to use it for all images."
+                    f"{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single one for all images."
                 )
         return super()._bound(images, target, computation)
 
@@ -135,7 +136,7 @@ class IntegratedGradients(PathExplainer):
         return tf.constant(np.repeat(np.arange(count), steps), tf.int32), tf.constant(positions, tf.float32)
 
     def completeness_error(self, images: Any, attribution: Any, target: targets.Target = None) -> np.ndarray:
-        """Measure by how much the sum of a map misses the difference of the scores.
+        """Measure how much a map's sum deviates from the score difference.
 
         Args:
             images: the images, as in a call.
@@ -143,8 +144,8 @@ class IntegratedGradients(PathExplainer):
             target: the target of that call.
 
         Returns:
-            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,); 0 where both are 0, and
-            infinity where only the scores are equal.
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where both
+            terms are 0, and infinity where only the denominator is 0.
         """
         flat = checked_images(self.graph, images)
         return self._completeness_error(flat, self.named_target(target), attribution)

@@ -1,7 +1,7 @@
 """Resize maps bilinearly, one axis at a time, with half-pixel centers and clamped borders.
 
-Values are interpolated as a + (b − a) · t, so equal neighbors stay equal. Only gathers and sums are
-used, which every export format supports.
+Values are interpolated as a + (b − a) · t, so equal neighbors stay equal. The code uses only
+gathers and arithmetic, because every export format supports these.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tenso
     """Resize each grid (copies, …) to `size`, and crop it.
 
     Args:
-        grids: (copies, …).
-        size: the size to resize to, one number per axis after the first.
+        grids: the grids, (copies, …).
+        size: the new size, one number per axis after the first.
         offsets: the first position of the crop on each axis, int32 (copies, axes).
-        crop: the size of the crop.
+        crop: the crop size.
 
     Returns:
-        (copies, *crop).
+        The crops, (copies, *crop).
     """
     for axis, (new, length) in enumerate(zip(size, crop, strict=True), start=1):
         positions = offsets[:, axis - 1, None] + tf.range(length)[None]
@@ -39,11 +39,11 @@ def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tenso
 
 
 def _interpolated(x: tf.Tensor, positions: tf.Tensor, new: int | tf.Tensor, old: int | tf.Tensor, axis: int) -> tf.Tensor:
-    """Return the values at some positions of an axis that is resized from `old` to `new`.
+    """Interpolate values at positions on an axis that is resized from `old` to `new`.
 
     Args:
-        x: (N, …).
-        positions: int32 (length,), or (N, length) for positions of their own per row.
+        x: the values, (N, …).
+        positions: positions on the new axis, int32 (length,), or (N, length) if they differ by row.
         new, old: the sizes of the axis.
         axis: the axis, at least 1.
     """

@@ -5,9 +5,9 @@ Question: which elements of a layer support the class?
     relu(Σ_k relu(G_k) · A_k)
         Jiang et al., 2021, "LayerCAM", equations 5 and 6
 
-Each element is weighted by its own positive gradient, so the map keeps its detail on
-high-resolution layers. Negative gradients are dropped: evidence against the class does not cancel
-evidence for it.
+Each element is weighted by its own positive gradient, so the map stays detailed at high-resolution
+layers. Negative gradients are dropped, so evidence against the class does not cancel evidence for
+it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LayerCAM(CAM):
 
     relu(Σ_k relu(G_k) · A_k) with G = ∂S/∂A: Jiang et al., 2021, "LayerCAM", equations 5 and 6.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The base class of the methods that make a map at a layer, or combine the maps of several."""
+"""The base class for methods that compute a map at one layer, or combine maps at several."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COMBINED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 class LayerExplainer(Explainer):
-    """A method at one layer, or at several whose maps are combined.
+    """A method that computes a map at one layer, or combines the maps at several layers.
 
     Attributes:
-        layers: the outputs of the layers.
-        layer: the first of them.
-        layer_path: the paths of the layers.
+        layers: the layers' outputs in the graph.
+        layer: the first layer's output.
+        layer_path: the layers' paths.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -55,18 +55,18 @@ class LayerExplainer(Explainer):
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None means the last layer with height and width that every path to the output goes
+                None selects the last layer with height and width that every path to the output goes
                 through. Pooling layers don't count. In a vision transformer it is the first
                 normalization of the last attention block. A list of layers combines their maps.
-            combine: "mean", "max" or "product" of the maps of a list of layers, each resized to the
-                image and scaled to [0, 1] by its minimum and maximum.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
+                map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -100,18 +100,18 @@ class LayerExplainer(Explainer):
         return self.layers
 
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
-        """Return activations or gradients of a layer in float32, tokens arranged as a map.
+        """Cast a layer's activations or gradients to float32, and arrange tokens as a map.
 
         Args:
             x: (N, h, w, K), or (N, tokens, K).
             layer: the layer.
-            known: the known values of the graph, at least its inputs.
+            known: the graph values computed so far, at least the inputs.
 
         Returns:
-            The map (N, h, w, K), float32; for tokens, of the patches alone.
+            The map (N, h, w, K), float32. For tokens, it contains only the patches.
 
         Raises:
-            ImageError: the layer holds tokens, and the size of the images is not known.
+            ImageError: the layer consists of tokens, and the image size is unknown.
         """
         x = tf.cast(x, tf.float32)
         if not layer_search.may_be_tokens(self.graph, layer):
@@ -119,8 +119,8 @@ class LayerExplainer(Explainer):
         sizes = tuple(tuple(known[value].shape[1:]) for value in self.graph.inputs)
         if any(None in size for size in sizes):
             raise ImageError(
-                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' holds tokens. Received "
-                f"images of size {sizes[0]} inside a tf.function. Give that function an input_signature with height and width."
+                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' consists of tokens. "
+                f"Received: images of shape {sizes[0]} inside a tf.function. Pass it an input_signature with height and width."
             )
         if (layer, sizes) not in self._grids:
             self._grids[layer, sizes] = token_grids(self.graph, [layer], sizes).get(layer)
@@ -128,27 +128,28 @@ class LayerExplainer(Explainer):
         return x if grid is None else grid.patches(x)
 
     def require_axes_of_an_image(self) -> None:
-        """Check that each map can be resized to the size of an image.
+        """Check that each map can be resized to the image size.
 
         Raises:
-            UnknownLayerError: a layer does not have the axes of the image.
+            UnknownLayerError: a layer's axes do not match the image's.
         """
         axes = {map_axes(self.graph, value) for value in self.graph.inputs if value.rank}
         for layer in self.layers:
             if self.map_axes_of(layer) not in axes or self.map_axes_of(layer) != self.map_axes_of(self.layer):
                 raise UnknownLayerError(
-                    f"Layer '{self.graph.name_of(layer)}' has shape {layer.shape}. It does not have the axes of the image "
-                    f"{self.graph.inputs[0].shape}, and {self.key} cannot resize its map to it. Choose a convolution."
+                    f"Layer '{self.graph.name_of(layer)}' has shape {layer.shape}, but the image has shape "
+                    f"{self.graph.inputs[0].shape}. Their axes do not match, so {self.key} cannot resize the map to the image. "
+                    "Choose a convolution."
                 )
 
     def map_axes_of(self, layer: Value) -> int:
-        """Return the number of axes of a layer's map.
+        """Return how many axes a layer's map has.
 
         Args:
             layer: the layer.
 
         Returns:
-            The number; 2 for height and width.
+            The number of axes; 2 for height and width.
         """
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
@@ -157,10 +158,10 @@ class LayerExplainer(Explainer):
 
         Args:
             maps: one map (N, h, w) per layer.
-            known: the values of the graph, at least its inputs.
+            known: the graph values, at least the inputs.
 
         Returns:
-            (N, h, w); for a list of layers, (N, H, W) in the size of the image.
+            The map, (N, h, w). For a list of layers, it has the image size, (N, H, W).
         """
         if not self.is_combined:
             return maps[0]

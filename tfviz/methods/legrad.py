@@ -1,4 +1,4 @@
-"""LeGrad: the gradient at the attention of each block, averaged over the blocks.
+"""LeGrad: the gradient at each block's attention, averaged over the blocks.
 
 Question: where would more attention raise the score of the class?
 
@@ -6,11 +6,12 @@ Question: where would more attention raise the score of the class?
         Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via
         Feature Formation Sensitivity"
 
-P^l holds the attention probabilities of block l. S^l is the score if the head (the final
-normalization, the model's own pooling and the classifier) reads the output of block l. The authors'
-code for CLIP pools before the final normalization and uses the last blocks only; here the model's
-own order and all blocks count. The cost is one forward pass, and in each block a backward pass from
-its output. Early blocks were never trained to feed the head, so they can add noise.
+P^l contains block l's attention probabilities. S^l is the score if the head (the final
+normalization, the model's own pooling and the classifier) is applied to the output of block l. The
+authors' code for CLIP pools before the final normalization and uses only the last blocks; tfviz
+keeps the model's order and uses all blocks. The cost is one forward pass, plus one backward pass
+per block from that block's output. Early blocks were never trained to feed the head, so they can
+add noise.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from tfviz.methods.attention import AttentionExplainer
 
 
 class LeGrad(AttentionExplainer):
-    """LeGrad: where would more attention raise the score of the class?
+    """LeGrad: where would more attention raise the class score?
 
     Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity".
 
-    Calling it returns the attribution (N, rows, columns), nonnegative, one number per patch.
+    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch.
 
     Example:
 
@@ -54,14 +55,14 @@ class LeGrad(AttentionExplainer):
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, _ = self.grid_and_rows(images)
         values = run(inputs_of(self.graph, images), self.graph.before(self.graph.outputs))
-        # The seed at the model's own outputs: earlier blocks explain the same class.
+        # The seed comes from the model's own outputs, so that all blocks explain the same class.
         seeds = seed(tf.nest.map_structure(lambda value: values[value], self.graph.output_structure))
         blocks = zip(self.transformer.blocks, self.transformer.ends, strict=True)
         maps = [self._of_block(block, end, values, lambda _: seeds, grid) for block, end in blocks]
         return grid.patches(sum(maps) / len(maps)), values
 
     def _of_block(self, block: Block, end: Value, values: Values, seed: Seed, grid: TokenGrid) -> tf.Tensor:
-        """Return relu(∂S^l/∂P^l), averaged over heads and queries: (N, tokens)."""
+        """Return relu(∂S^l/∂P^l), averaged over heads and queries, as (N, tokens)."""
         graph = self.transformer.read_at(end)
         G = backpropagate(graph, values, seed, [block.probabilities]).gradients[0]
         return tf.reduce_mean(tf.nn.relu(self.heads_of(block, G, grid)), axis=(1, 2))

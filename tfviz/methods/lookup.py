@@ -7,15 +7,15 @@ import inspect
 from tfviz.errors import UnknownMethodError, near_matches
 from tfviz.methods.explainer import Explainer
 
-# Filled by the registry in `tfviz.methods`, which imports methods that look up others.
+# The registry in `tfviz.methods` fills this dict, because some methods look up other methods.
 METHODS: dict[str, type[Explainer]] = {}
 
 
 def method_named(key: str) -> type[Explainer]:
-    """Return the class for a key such as "grad_cam". In keys, "-" counts as "_".
+    """Return the class for a key such as "grad_cam".
 
     Args:
-        key: the key of a method, in any case.
+        key: the method key. Case is ignored, and "-" is equivalent to "_".
 
     Returns:
         The subclass of Explainer.
@@ -30,6 +30,6 @@ def method_named(key: str) -> type[Explainer]:
 
 
 def takes(method: type[Explainer], option: str) -> bool:
-    """Return whether a method takes an option, such as "layer"."""
+    """Return whether a method has an option, such as "layer"."""
     # On Python 3.10, the signature of `method` itself is just *args.
     return option in inspect.signature(method.__init__).parameters

@@ -1,4 +1,4 @@
-"""Build a method for classes of a model and a map that can be drawn, as the command line does."""
+"""Build an explainer whose maps can be drawn, as the command line does."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import takes
 
-# the errors of a method that cannot work on a model
+# The errors that a method raises for a model that it cannot explain.
 UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
 
 
 def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[str, object], classes: int | None) -> Explainer:
-    """Build a method on a model.
+    """Build an explainer for a model.
 
     Args:
-        method: the class of the method.
+        method: the method's class.
         model: the model.
-        options: "layer" and "backgrounds", if they were given. The method gets those that it takes.
+        options: "layer" and "backgrounds", if given. Options that the method lacks are ignored.
         classes: the number of classes, or None for a model that is not a classifier.
 
     Returns:
@@ -38,10 +38,12 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
     if method.takes_target and classes is None:
         raise TargetError(
             "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
-            "function of the outputs as the target, or use visual_backprop, which takes no target."
+            "function of the outputs as the target, or use visual_backprop, which needs no target."
         )
     if takes(method, "backgrounds") and "backgrounds" not in options:
-        raise OptionError("It compares the image with typical ones. Pass a folder of at least 8 of them: --backgrounds PATH.")
+        raise OptionError(
+            "It compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
+        )
     given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
     explainer = method(model, **given)
     # Excitation backprop also accepts layers whose maps cannot be drawn.

@@ -1,4 +1,4 @@
-"""Copies of the image in which a mask decides how much of each pixel stays."""
+"""Create masked copies of the image."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """The only image among a model's inputs. The other inputs are never masked.
+    """The single image among a model's inputs. All other inputs remain unmasked.
 
     Args:
-        graph: the graph of the model.
-        method: the key of the method, for the error message.
+        graph: the model's graph.
+        method: the method key, for the error message.
 
     Raises:
-        UnsupportedModelError: the model does not take exactly one image.
+        UnsupportedModelError: the model does not have exactly one image input.
     """
 
     def __init__(self, graph: Graph, method: str) -> None:
         images = [i for i, value in enumerate(graph.inputs) if is_image(graph, value)]
         if len(images) != 1:
             raise UnsupportedModelError(
-                f"{method} masks one image, but '{graph.model_name}' takes {len(images)}. Use saliency or "
+                f"{method} needs exactly one image input, but '{graph.model_name}' has {len(images)}. Use saliency or "
                 "integrated_gradients, or build a model in which the other images are constant."
             )
         self._graph, self.number = graph, images[0]
 
     def size(self, images: list[tf.Tensor]) -> list[int | tf.Tensor]:
-        """Return the size of the image, without the channels; a tensor where it is free."""
+        """Return the image size without channels. Sizes unknown at compile time are tensors."""
         x = images[self.number]
         axes = range(1, len(x.shape) - (1 if self._has_channels(x) else 0))
         return [x.shape[i] if x.shape[i] is not None else tf.shape(x)[i] for i in axes]
 
     def rows(self, images: list[tf.Tensor], masks: tf.Tensor, color: tf.Tensor | float) -> Values:
-        """Return the inputs of copies whose masked pixels have the given color.
+        """Return the inputs for masked copies, in which a color replaces removed pixels.
 
         Args:
             images: one tensor per input, N rows.
-            masks: how much of each pixel stays, float32 (copies, 1 or N, height, width …).
-            color: the value of removed pixels, a number or one per channel.
+            masks: how much of each pixel to keep, float32 (copies, 1 or N, height, width …).
+            color: the value of removed pixels, one number or one per channel.
         """
         x = images[self.number]
         masks = tf.cast(masks[..., None] if self._has_channels(x) else masks, x.dtype)

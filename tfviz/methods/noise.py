@@ -1,4 +1,4 @@
-"""The base class of the methods that explain noisy copies of each image with another method."""
+"""The base class for methods that explain noisy copies of each image with another method."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.seeds import FixedSeed, copied
 
-_STEP_OF_SEED = 2**20  # between the inputs of a model
+_STEP_OF_SEED = 2**20  # the seed difference between a model's inputs
 
 
 class NoiseExplainer(SampledExplainer):
-    """The maps of a base method for noisy copies of each image, combined.
+    """A method that combines a base method's maps for noisy copies of each image.
 
     Attributes:
-        base: the explainer of the base method.
+        base: the base method's explainer.
     """
 
     accepts_opaque = True
@@ -55,22 +55,21 @@ class NoiseExplainer(SampledExplainer):
 
         Args:
             model: a built keras.Model.
-            method: the key of the base method, such as "saliency" or "grad_cam".
+            method: the base method's key, such as "saliency" or "grad_cam".
             samples: the number of noisy copies of each image.
-            noise: the standard deviation of the noise, relative to the range of values of each
-                image.
-            draws: unit normal arrays to use in place of drawn ones, (samples, H, W, C), the same
-                for all images. They replace `samples`.
-            seed: the seed of the noise. Sample k gets the same noise in all images and batches.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
-            **options: the options of the base method, such as layer="conv4_block6_out".
+            noise: the standard deviation of the noise, relative to each image's value range.
+            draws: standard normal noise for all images, (samples, H, W, C), instead of random
+                noise; overrides `samples`.
+            seed: the noise seed. Sample k gets the same noise in all images and batches.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
+            **options: the base method's options, such as layer="conv4_block6_out".
 
         Raises:
             UnsupportedModelError: the base method cannot explain the model.
@@ -98,10 +97,10 @@ class NoiseExplainer(SampledExplainer):
         return self.base.explained
 
     def style_for(self, base: Explainer) -> str:
-        """Return the style of the maps.
+        """Return the style in which the maps are drawn.
 
         Args:
-            base: the explainer of the base method.
+            base: the base method's explainer.
 
         Returns:
             The style.
@@ -130,10 +129,10 @@ class NoiseExplainer(SampledExplainer):
         return self.with_maps(sums, tree.map_structure(lambda m: tf.cast(as_copies(m, fixed.copies), tf.float32), maps))
 
     def nothing(self, empty: Nested[tf.Tensor]) -> Sums:
-        """Return the sums of no copies.
+        """Return the initial sums, before any copy is added.
 
         Args:
-            empty: maps of zeros, (N, …).
+            empty: zero maps, (N, …).
 
         Returns:
             The sums.
@@ -142,23 +141,23 @@ class NoiseExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Add the maps of some copies to the sums.
+        """Add maps to the sums.
 
         Args:
             sums: the sums so far.
-            maps: the maps, (copies, N, …).
+            maps: the maps of some copies, (copies, N, …).
 
         Returns:
             The new sums.
         """
 
     def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-        """Return unit normal noise for some copies of an input, (copies, …)."""
+        """Return standard normal noise for some copies of an input, (copies, …)."""
         if self._draws is not None and number == self._image:
             if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
                 raise ImageError(
-                    f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws in "
-                    "the size of the images."
+                    f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws with "
+                    "the same size as the images."
                 )
             return tf.gather(tf.constant(self._draws), numbers)
         shape = tf.shape(images)[1:] if None in images.shape[1:] else images.shape[1:]
@@ -167,7 +166,7 @@ class NoiseExplainer(SampledExplainer):
             return tf.random.stateless_normal(shape, [(self._seed + number * _STEP_OF_SEED) % 2**31, k], alg="philox")
 
         if is_traced_for_conversion():
-            with tf.init_scope():  # other runtimes draw other numbers
+            with tf.init_scope():  # other runtimes would draw different numbers
                 drawn = tf.stack([draw(tf.constant(k)) for k in range(self._samples)]).numpy()
             return tf.gather(tf.constant(drawn), numbers)
         if numbers.shape[0] is not None:
@@ -175,17 +174,17 @@ class NoiseExplainer(SampledExplainer):
         return tf.map_fn(draw, numbers, fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))
 
     def _empty_maps(self, images: list[tf.Tensor]) -> Nested[tf.Tensor]:
-        """Return maps of zeros in the shape of the base method's maps."""
+        """Return zero maps with the same shape as the base method's maps."""
         compute = lambda *given: self.base._attribution(list(given), _total if self.takes_target else None)  # noqa: E731
         specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in images]
         maps = tf.function(compute, autograph=False).get_concrete_function(*specs).structured_outputs
         if any(None in m.shape[1:] for m in tree.flatten(maps)):
-            # Where the size of the images is free, only a run tells that of the maps.
+            # If the image size is unknown at compile time, only a run reveals the map size.
             return tree.map_structure(tf.zeros_like, compute(*images))
         return tree.map_structure(lambda m: tf.zeros(tf.concat([tf.shape(images[0])[:1], m.shape[1:]], 0)), maps)
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Return the sum of all outputs of each image, a target for any model, (N,)."""
+    """Return each image's sum over all outputs, (N,), a target that works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

@@ -21,10 +21,9 @@ class Origin:
     """The step at which a gradient stops being finite.
 
     Attributes:
-        step: the step that receives a finite gradient at its outputs and returns one that is not
-            finite.
-        is_singular: whether a gradient of ones also gives NaN or infinity, that is, whether the
-            step has no finite derivative at this input. Otherwise the numbers overflow.
+        step: the step whose output gradient is finite but whose input gradient is not.
+        is_singular: whether a gradient of ones also leads to NaN or infinity, so that the step has
+            no finite derivative at this input. Otherwise, the gradient overflows.
     """
 
     step: Step
@@ -36,8 +35,8 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
     Args:
         graph: the graph.
-        images: one tensor per input of the graph.
-        seed: the gradient that starts at the outputs.
+        images: one tensor per graph input.
+        seed: the gradient at the outputs.
     """
     values, gradients = _forward_and_backward(graph, images, seed)
     for step in reversed(graph.before(graph.outputs)):
@@ -51,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return the tensors of all values, and the gradients of those that have one."""
+    """Return the tensors of all values, and the gradients of all values that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []
@@ -74,7 +73,7 @@ def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed)
 
 
 def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Propagate the gradient at a step's outputs through its own derivative."""
+    """Propagate the gradient at a step's outputs through the step's derivative."""
 
     def traced() -> list[tf.Tensor]:
         inputs = [tf.identity(values[value]) for value in step.inputs]

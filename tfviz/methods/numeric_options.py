@@ -1,4 +1,4 @@
-"""Checks of options that are numbers or arrays."""
+"""Check options that are numbers or arrays."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tfviz.errors import OptionError
 
 
 def positive_integer(name: str, given: object) -> int:
-    """Return an option that counts something.
+    """Check that an option is a positive integer, and return it.
 
     Raises:
-        OptionError: it is not an integer of at least 1.
+        OptionError: the option is not an integer of at least 1.
     """
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
         raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
@@ -19,10 +19,10 @@ def positive_integer(name: str, given: object) -> int:
 
 
 def checked_seed(given: object) -> int:
-    """Return the seed of random numbers.
+    """Check that a random seed is valid, and return it.
 
     Raises:
-        OptionError: it is not an integer from 0 to 2³¹ − 1.
+        OptionError: the seed is not an integer from 0 to 2³¹ − 1.
     """
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not 0 <= given < 2**31:
         raise OptionError(f"`seed` must be an integer from 0 to {2**31 - 1}. Received: {given!r}.")
@@ -30,10 +30,10 @@ def checked_seed(given: object) -> int:
 
 
 def finite_array(name: str, given: object) -> np.ndarray:
-    """Return an option that is an array, in float32.
+    """Check that an option is an array of finite numbers, and return it in float32.
 
     Raises:
-        OptionError: it is not an array of numbers, or contains NaN or infinity.
+        OptionError: the option is not an array of numbers, or contains NaN or infinity.
     """
     try:
         array = np.asarray(given, np.float32)

@@ -5,9 +5,9 @@ Question: which regions does the score need?
     the mean, over the windows that cover a pixel, of S(x) − S(x with the window covered)
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2
 
-No gradient is needed, so it explains any model. A covered window is an image that the network was
-not trained on, and its edges can raise or lower the score by themselves. Evidence that stands in
-two places is missed, because covering one of them changes little.
+No gradient is needed, so the method works on any model. The network was not trained on images with
+covered windows, and a window's edges can themselves raise or lower the score. Occlusion misses
+evidence that occurs in two places, because covering only one of them changes little.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _WINDOWS_PER_HEIGHT = 7
 
 
 class Occlusion(RemovalExplainer):
-    """The drop of the score when a window is covered: which regions does the score need?
+    """The score drop when a window is covered: which regions does the score need?
 
     Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
 
-    Calling it returns the attribution (N, H, W), signed: positive where covering lowers the score.
+    Calling it returns the signed attribution (N, H, W), positive where covering lowers the score.
 
     Example:
 
@@ -66,22 +66,23 @@ class Occlusion(RemovalExplainer):
 
         Args:
             model: a built keras.Model with one image among its inputs.
-            window: the side of the square window in pixels. None means a seventh of the height,
+            window: the side of the square window in pixels. None uses a seventh of the height,
                 rounded up.
-            stride: the step between windows in pixels. None means half the window, rounded up.
-            value: the value of covered pixels, in the model's own values: a number or one per
-                channel. None means the mean color, or 0 if the model's preprocessing is not known.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            stride: the step between windows in pixels. None uses half the window, rounded up.
+            value: the value of covered pixels in the model's value range, one number or one per
+                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
+            UnsupportedModelError: the model cannot be traced, or does not have exactly one image
+                input.
             OptionError: an option has an invalid value.
         """
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
@@ -109,7 +110,7 @@ class Occlusion(RemovalExplainer):
         return safe_divide(sums, counts[None])
 
     def _covered(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
-        """Return which pixels the windows cover, 0 or 1, (copies, height, width …)."""
+        """Return masks of the covered pixels, 0 or 1, (copies, height, width …)."""
         masks: tf.Tensor = tf.ones_like(numbers, tf.float32)
         left = _product(self._windows(images))
         for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
@@ -121,18 +122,18 @@ class Occlusion(RemovalExplainer):
         return masks
 
     def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Return which positions of an axis the windows at these places cover, (places, size)."""
+        """Return masks of the axis positions that each window covers, 0 or 1, (places, size)."""
         window, stride = self._window_and_stride(images)
         distance = tf.range(size)[None] - stride * places[:, None]
         return tf.cast((distance >= 0) & (distance < window), tf.float32)
 
     def _windows(self, images: list[tf.Tensor]) -> list[int | tf.Tensor]:
-        """Return the number of windows along each axis; the last one is cut off at the border."""
+        """Return the number of windows along each axis. The border may cut off the last window."""
         window, stride = self._window_and_stride(images)
         return [_most(_ceil_divide(size - window, stride), 0) + 1 for size in self.image.size(images)]
 
     def _window_and_stride(self, images: list[tf.Tensor]) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-        height = self.image.size(images)[-2:][0]  # a series has only its length
+        height = self.image.size(images)[-2:][0]  # a time series has only a length
         window = self._window or _ceil_divide(height, _WINDOWS_PER_HEIGHT)
         return window, self._stride or _ceil_divide(window, 2)
 

@@ -1,4 +1,4 @@
-"""The base class of the methods that add up gradients between baselines and the image."""
+"""The base class for methods that average gradients between baselines and the image."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from tfviz.seeds import FixedSeed, copied
 
 
 class PathExplainer(SampledExplainer):
-    """(x − x′) ⊙ ∂S/∂x at x′ + α (x − x′), averaged over baselines x′ and positions α."""
+    """Averages (x − x′) ⊙ ∂S/∂x at x′ + α (x − x′) over baselines x′ and positions α."""
 
     style = "signed"
     accepts_opaque = True
 
     @abc.abstractmethod
     def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
-        """Return the baselines for one input of the model.
+        """Return the baselines for one model input.
 
         Args:
-            number: the number of the input.
+            number: the index of the input.
             images: the input, (N, …).
 
         Returns:
-            (B, N or 1, …), broadcastable to (B, N, …).
+            The baselines, (B, N or 1, …), broadcastable to (B, N, …).
 
         Raises:
-            ImageError: the baselines do not have the shape of the images.
+            ImageError: the baselines' shape does not match the images.
         """
 
     @abc.abstractmethod
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return where each copy lies.
+        """Return each copy's baseline and its position on the path.
 
         Returns:
-            The number of its baseline, int32 (copies,), and its position α, float32 (copies,).
+            The baseline numbers, int32 (copies,), and the positions α, float32 (copies,).
         """
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:

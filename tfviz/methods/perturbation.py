@@ -1,8 +1,8 @@
-"""The base class of the methods that run a network on many perturbed copies of each image.
+"""The base class for methods that run a network on many perturbed copies of each image.
 
-The copies are the rows of a batch, all first copies before all second ones. At most `batch_size`
-rows run at once, and their results are added up as they come, so memory does not grow with the
-number of copies.
+The copies are batch rows: all first copies come before all second copies. At most `batch_size` rows
+run at once. Their results are summed immediately, so memory does not grow with the number of
+copies.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
 from tfviz.seeds import Choice, FixedSeed, Seed
 
-# What all copies share, and what is added up: tensors with one row per image, or constants.
+# The data that all copies share, and the sums of the results: tensors with one row per image, or
+# constants.
 Context: TypeAlias = dict[str, Any]
 Sums: TypeAlias = Any
 
 
 class SampledExplainer(Explainer):
-    """A method that adds up the results for perturbed copies of each image.
+    """A method that sums its results over perturbed copies of each image.
 
     Attributes:
-        batch_size: the largest number of copies that run at once in a call; `explain` has its own.
+        batch_size: the maximum number of copies to run at once in a call. `explain` has a separate
+            batch size.
     """
 
     takes_copies: ClassVar[bool] = True
@@ -46,22 +48,22 @@ class SampledExplainer(Explainer):
         """Set `batch_size`.
 
         Args:
-            batch_size: the largest number of copies that run at once in a call.
+            batch_size: the maximum number of copies to run at once in a call.
 
         Raises:
-            OptionError: it is not a positive integer.
+            OptionError: `batch_size` is not a positive integer.
         """
         self.batch_size = positive_integer("batch_size", batch_size)
 
     @abc.abstractmethod
     def copies_per_image(self, images: list[tf.Tensor]) -> int | tf.Tensor:
-        """Return how many copies of each image run.
+        """Return how many copies of each image the method runs.
 
         Args:
-            images: one tensor per input of the model.
+            images: one tensor per model input.
 
         Returns:
-            The number; a tensor if it depends on a free size.
+            The number of copies; a tensor if it depends on a size unknown at compile time.
         """
 
     def copies_at_once(self, images: int, batch_size: int) -> int:
@@ -69,20 +71,20 @@ class SampledExplainer(Explainer):
 
         Args:
             images: the number of images.
-            batch_size: the largest number of rows.
+            batch_size: the maximum number of rows.
 
         Returns:
-            The number, at least 1.
+            The number of copies, at least 1.
         """
         return 1 if has_fixed_batch(self.graph) else max(1, batch_size // images)
 
     @abc.abstractmethod
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
-        """Compute what all copies share, and the sums of no copies.
+        """Compute the data that all copies share, and the initial sums.
 
         Args:
-            images: one tensor per input of the model.
-            values: the values of the graph on these images; empty without a target.
+            images: one tensor per model input.
+            values: the graph values for these images; empty if the method has no target.
             fixed: the score for these images.
 
         Returns:
@@ -94,10 +96,10 @@ class SampledExplainer(Explainer):
         """Run some copies of each image, and add their results to the sums.
 
         Args:
-            images: one tensor per input of the model, N rows.
-            context: what `start` returned.
+            images: one tensor per model input, N rows.
+            context: the context from `start`.
             sums: the sums so far.
-            numbers: which copies, int32 (copies,).
+            numbers: the copy numbers, int32 (copies,).
             fixed: the score for the rows.
 
         Returns:
@@ -106,19 +108,19 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
-        """Return the attribution from the sums of all copies.
+        """Compute the attribution from the sums over all copies.
 
         Args:
-            images: one tensor per input of the model, N rows.
-            context: what `start` returned.
-            sums: the sums of all copies.
+            images: one tensor per model input, N rows.
+            context: the context from `start`.
+            sums: the sums over all copies.
 
         Returns:
             The attribution.
         """
 
     def attribute(self, images: list[tf.Tensor], seed: Seed) -> tuple[Nested[tf.Tensor], Values]:
-        # Within one graph, with a loop if the copies don't fit one batch.
+        # This runs as one graph, with a loop if the copies don't fit in one batch.
         values, choice, context, sums = self._begun(images, seed)
         total, count = self.copies_per_image(images), images[0].shape[0]
         if isinstance(total, int) and (count is not None or is_traced_for_conversion()):
@@ -136,7 +138,7 @@ class SampledExplainer(Explainer):
     def _added_in_equal_parts(
         self, images: list[tf.Tensor], seed: Seed, choice: Choice, context: Context, sums: Sums, total: int, most: int
     ) -> Sums:
-        """Add all copies, `most` at a time, in parts of known size, as other formats need it."""
+        """Add all copies, `most` at a time. Export formats need these constant part sizes."""
         whole, rest = divmod(total, most)
         if whole > 1:
             step = lambda first, sums: (first + most, self._added(images, seed, choice, context, sums, first, most))  # noqa: E731
@@ -167,27 +169,27 @@ class SampledExplainer(Explainer):
         return self.add(images, context, sums, first + tf.range(count), FixedSeed(seed, choice, count))
 
     def scores(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
-        """Compute the score of each row.
+        """Compute each row's score.
 
         Args:
-            values: known values of the graph.
+            values: the graph values computed so far.
             fixed: the score for the rows.
 
         Returns:
-            float32 (rows,).
+            The scores, float32 (rows,).
         """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(self._outputs(values)), tf.float32)
 
     def probabilities(self, values: Values, fixed: FixedSeed) -> tf.Tensor:
-        """Compute the probability of the target for each row.
+        """Compute the target's probability for each row.
 
         Args:
-            values: known values of the graph.
+            values: the graph values computed so far.
             fixed: the score for the rows.
 
         Returns:
-            float32 (rows,).
+            The probabilities, float32 (rows,).
         """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
@@ -203,12 +205,12 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute what precedes the copies.
+        """Compute everything that the copies need.
 
         Args:
-            images: one tensor per input of the model.
+            images: one tensor per model input.
             target: the prepared target.
-            with_outputs: whether to compute the outputs, too.
+            with_outputs: whether to compute the outputs as well.
 
         Returns:
             The choice, the context, the sums, and an `Explanation` or ().
@@ -228,14 +230,15 @@ class SampledExplainer(Explainer):
         first: tf.Tensor,
         count: tf.Tensor,
     ) -> Sums:
-        """Add some copies.
+        """Run some copies, and add their results to the sums.
 
         Args:
-            images: one tensor per input of the model.
+            images: one tensor per model input.
             target: the prepared target.
-            choice, context, sums: what `begin` returned, and the sums so far.
+            choice, context: the choice and the context from `begin`.
+            sums: the sums so far.
             first: the number of the first copy.
-            count: how many copies.
+            count: how many copies to run.
 
         Returns:
             The new sums.
@@ -244,15 +247,16 @@ class SampledExplainer(Explainer):
             return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
 
     def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:
-        """Return the attribution, or the explanation with it.
+        """Compute the attribution, and add it to the explanation if there is one.
 
         Args:
-            images: one tensor per input of the model.
-            context, sums: what `begin` returned, and the sums of all copies.
+            images: one tensor per model input.
+            context: the context from `begin`.
+            sums: the sums over all copies.
             explanation: an `Explanation` without its attribution, or ().
 
         Returns:
-            The attribution in float32, or the explanation.
+            The explanation, or the float32 attribution if `explanation` is ().
         """
         attribution = tree.map_structure(lambda x: tf.cast(x, tf.float32), self.finish(images, context, sums))
         return explanation._replace(attribution=attribution) if isinstance(explanation, Explanation) else attribution

@@ -1,4 +1,4 @@
-"""A call of an explainer, compiled and ready to run."""
+"""An explainer call that is compiled and ready to run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """One call of an explainer on one batch.
+    """One explainer call for one batch.
 
     Attributes:
-        run: computes the attribution. TensorFlow releases the interpreter lock while it works, so
-            another thread may run it.
-        check: takes the attribution and warns about blank maps. It may trace the model, so it
-            belongs in the thread that compiles.
-        rows: the number of rows, for a method that runs perturbed copies of each image; otherwise
-            0.
+        run: computes the attribution. TensorFlow releases the interpreter lock while it runs, so
+            another thread can call it.
+        check: checks the attribution, and warns about blank maps. It may trace the model, so it
+            must run in the thread that compiles.
+        rows: the number of rows for methods that run perturbed copies of each image; otherwise 0.
     """
 
     run: Callable[..., tf.Tensor]
@@ -27,17 +26,17 @@ class PreparedCall:
     rows: int = 0
 
     def run_in_batches(self, batch_size: int, advance: Callable[[int], None]) -> tf.Tensor:
-        """Compute the attribution, with perturbed copies in batches.
+        """Compute the attribution, and run perturbed copies in batches.
 
         Args:
-            batch_size: the largest number of rows to run at once.
-            advance: takes the number of rows after each batch. An exception that it raises ends the
-                call.
+            batch_size: the maximum number of rows to run at once.
+            advance: called with the number of rows after each batch. If it raises an exception, the
+                call ends.
         """
         return self.run(batch_size=batch_size, advance=advance) if self.rows else self.run()
 
     def result(self) -> tf.Tensor:
-        """Run the call in this thread and check its maps."""
+        """Run the call in this thread, check its maps and return the attribution."""
         attribution = self.run()
         self.check(attribution)
         return attribution

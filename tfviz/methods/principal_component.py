@@ -14,14 +14,15 @@ _SQUARINGS = 8  # The second singular value can be 0.97 of the first: 0.97 ** (2
 def first_component(A: tf.Tensor) -> tf.Tensor:
     """Project each position onto the first right singular vector of a layer's matrix.
 
-    The vector comes from repeatedly squaring the smaller Gram matrix. Unlike an SVD, this converts
-    to every export format. The sign of the vector makes the sum of its elements nonnegative.
+    The vector is computed by repeatedly squaring the smaller Gram matrix. Unlike an SVD, this works
+    in every export format. The vector's sign is chosen so that the sum of its elements is
+    nonnegative.
 
     Args:
-        A: (N, h, w, K), read as N matrices of positions × channels.
+        A: the activations (N, h, w, K), interpreted as N matrices of positions × channels.
 
     Returns:
-        The projections, (N, h, w). A matrix of zeros gives zeros.
+        The projections, (N, h, w); 0 for a zero matrix.
     """
     shape = tf.shape(A)
     matrix = tf.reshape(A, [shape[0], -1, A.shape[-1]])  # (N, positions, K)
@@ -38,7 +39,7 @@ def first_component(A: tf.Tensor) -> tf.Tensor:
 
 
 def _dominant_vector(gram: tf.Tensor) -> tf.Tensor:
-    """Return a multiple of the dominant eigenvector, (N, n, 1), or 0 for a matrix of zeros."""
+    """Return a multiple of the dominant eigenvector, (N, n, 1), or 0 for a zero matrix."""
     identity = tf.eye(tf.shape(gram)[-1])  # LiteRT and ONNX have no operation that reads a diagonal
     for _ in range(_SQUARINGS):
         gram = safe_divide(gram, tf.reduce_sum(gram * identity, axis=(1, 2), keepdims=True))

@@ -1,4 +1,4 @@
-"""The base class of guided backprop and deconvnet, which redirect the gradient at activations."""
+"""The base class for guided backprop and deconvnet, which redirect gradients at activations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfviz.rules.activations import redirects_all
 
 
 class RedirectedGradient(GradientExplainer):
-    """The gradient of the score at the image, redirected at each ReLU or at each activation."""
+    """The score's gradient at the image, redirected at each ReLU or each activation."""
 
     rules_for_all: ClassVar[Rules]
 
@@ -36,21 +36,21 @@ class RedirectedGradient(GradientExplainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if there is nothing to redirect, if an opaque layer may contain a ReLU, and if an
+        Warn if there is nothing to redirect, if an opaque layer may contain a ReLU, or if an
         integer input has no gradient.
 
         Args:
             model: a built keras.Model.
-            activations: "relu" redirects ReLUs, as in the paper. "all" also redirects all other
-                elementwise activations, such as silu, gelu and tanh, even if they are handwritten:
-                a generalization for networks without ReLU.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            activations: "relu" redirects ReLUs, as in the paper. "all" generalizes the method to
+                networks without ReLU: it also redirects all other elementwise activations, such as
+                silu, gelu and tanh, including handwritten ones.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -69,15 +69,15 @@ class RedirectedGradient(GradientExplainer):
 
 
 def warn_without_relu(graph: Graph, method: str) -> None:
-    """Warn if the model has nothing to redirect, or if opaque layers may hide ReLUs."""
+    """Warn if the model has nothing to redirect, or if opaque layers may contain ReLUs."""
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, (Relu, Activation)) for operation in operations.values()):
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}
         remedy = ' Pass activations="all" to redirect these as well.' if activations else ""
         activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
-            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. Activations "
-            f"of the model: {', '.join(sorted(activations)) or 'none'}.{remedy}"
+            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. The model's "
+            f"activations: {', '.join(sorted(activations)) or 'none'}.{remedy}"
         )
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:

@@ -1,4 +1,4 @@
-"""The base class of the methods that replace parts of the image by one color."""
+"""The base class for methods that replace parts of the image with one color."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tfviz.models.labels import LabelSource
 
 
 class RemovalExplainer(SampledExplainer):
-    """Masks decide which pixels of each copy are replaced by one color.
+    """A method that runs copies of the image in which one color replaces masked pixels.
 
     Attributes:
-        image: the image among the inputs.
+        image: the image input.
     """
 
     accepts_opaque = True
@@ -46,19 +46,19 @@ class RemovalExplainer(SampledExplainer):
         channels = image.shape[-1] if image.rank and has_channels(self.graph, image) else None
         if color.ndim > 1 or (color.ndim and channels not in (None, len(color))):
             raise OptionError(
-                f"`value` must be a number or one per channel of the images {image.shape}. Received: shape {color.shape}."
+                f"`value` must be one number, or one per channel of the images {image.shape}. Received: shape {color.shape}."
             )
         return color
 
     def rows_with(self, images: list[tf.Tensor], masks: tf.Tensor) -> Values:
-        """Return the inputs of copies in which pixels are replaced.
+        """Return the inputs for copies in which masked pixels are replaced.
 
         Args:
             images: one tensor per input, N rows.
-            masks: how much of each pixel stays, float32 (copies, height, width …).
+            masks: how much of each pixel to keep, float32 (copies, height, width …).
 
         Returns:
-            The values of the graph's inputs, one row per copy of each image.
+            The graph's input values, one row per copy of each image.
         """
         color = color_to_remove_with(self.model, images[self.image.number]) if self._value is None else self._value
         return self.image.rows(images, masks[:, None], color)

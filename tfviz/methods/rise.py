@@ -1,14 +1,14 @@
 """RISE: the mean of random masks, weighted by the probability that remains.
 
-Question: which regions, when they are kept, keep the class probable?
+Question: which regions keep the class probable when they are visible?
 
     (1 / (n p)) Σ_k p_t(x ⊙ M_k + μ (1 − M_k)) M_k
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
         equation 6
 
-M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and shifted at random. No gradient
-is needed, so it explains any model. With few masks the map shows the masks more than the network,
-and evidence smaller than a grid cell is blurred. The cost is `samples` forward passes.
+M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly shifted. No gradient
+is needed, so the method works on any model. With few masks, the map reflects the masks more than
+the network. Evidence smaller than a grid cell is blurred. The cost is `samples` forward passes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RISE(RemovalExplainer):
 
     Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 
-    Calling it returns the attribution (N, H, W), nonnegative.
+    Calling it returns the nonnegative attribution (N, H, W).
 
     Example:
 
@@ -46,7 +46,7 @@ class RISE(RemovalExplainer):
     """
 
     key: ClassVar[str] = "rise"
-    question: ClassVar[str] = "Which regions, when they are kept, keep the class probable?"
+    question: ClassVar[str] = "Which regions keep the class probable when they are visible?"
 
     def __init__(
         self,
@@ -68,31 +68,32 @@ class RISE(RemovalExplainer):
         Args:
             model: a built keras.Model with one image among its inputs.
             samples: the number of masks.
-            grid: the number of cells of a mask along each axis.
+            grid: the number of mask cells along each axis.
             kept: the probability that a cell is kept, in (0, 1].
-            masks: masks to use in place of random ones, (samples, H, W) in 0..1. They replace
+            masks: masks to use instead of random ones, (samples, H, W) from 0 to 1; overrides
                 `samples` and `grid`.
-            seed: the seed of the masks. All images get the same masks.
-            value: the value of removed pixels, in the model's own values: a number or one per
-                channel. None means the mean color, or 0 if the model's preprocessing is not known.
-            batch_size: the largest number of rows to run at once in a call.
-            score: "logits" explains the outputs before their final softmax or sigmoid; "outputs"
-                explains them with it. The masks are weighted by probabilities in either case.
-            output: the output to explain, by name, dict key or number. None keeps all outputs, so
-                that the target can be a function of them.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            seed: the mask seed. All images get the same masks.
+            value: the value of removed pixels in the model's value range, one number or one per
+                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+            batch_size: the maximum number of rows to run at once in a call.
+            score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
+                explains them after it. The masks are weighted by probabilities in either case.
+            output: the name, dict key or index of the output to explain. None keeps all outputs,
+                so that a target function can use them.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
+            UnsupportedModelError: the model cannot be traced, or does not have exactly one image
+                input.
             OptionError: an option has an invalid value.
         """
         super().__init__(model, value=value, batch_size=batch_size, score=score, output=output, class_names=class_names)
         self._masks = None if masks is None else np.atleast_1d(finite_array("masks", masks))
         self._samples = positive_integer("samples", samples if self._masks is None else len(self._masks))
         if isinstance(kept, bool) or not isinstance(kept, (int, float, np.number)) or not 0 < kept <= 1:
-            raise OptionError(f"`kept` must be a probability greater than 0. Received: {kept!r}.")
+            raise OptionError(f"`kept` must be a probability greater than 0 and at most 1. Received: {kept!r}.")
         self._kept = float(kept)
         self._cells = positive_integer("grid", grid)
         self._seed = checked_seed(seed)
@@ -106,7 +107,7 @@ class RISE(RemovalExplainer):
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
         masks = self._masks_for(images, numbers)
         p = as_copies(self.probabilities(self.rows_with(images, masks), fixed), fixed.copies)
-        # not a matrix product, which LiteRT's converter rejects for masks that were gathered
+        # LiteRT's converter rejects a matrix product with gathered masks.
         weights = p[(..., *[None] * (len(masks.shape) - 1))]
         return sums + tf.reduce_sum(weights * masks[:, None], axis=0)
 
@@ -118,8 +119,8 @@ class RISE(RemovalExplainer):
         if self._masks is not None:
             if list(self._masks.shape[1:]) != size:
                 raise ImageError(
-                    f"`masks` has shape {self._masks.shape}, but the images have size {tuple(size)}. Pass masks in the size "
-                    "of the images."
+                    f"`masks` has shape {self._masks.shape}, but the images have size {tuple(size)}. Pass masks with the same "
+                    "size as the images."
                 )
             return tf.gather(tf.constant(self._masks), numbers)
         random = np.random.Generator(np.random.Philox(self._seed))

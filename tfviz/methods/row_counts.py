@@ -1,4 +1,4 @@
-"""How often a method runs the network for each image."""
+"""Count how often a method runs the network for each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEFAULT_SIDE_PX = 224
 def rows_per_image(explainer: Explainer) -> int:
     """Return how often a method runs the network per image.
 
-    Images are assumed to have 224 pixels a side if the model accepts any size.
+    If the model accepts any size, images are assumed to be 224 × 224 pixels.
     """
     sizes = [value.shape or (None, None, None, 3) for value in explainer.graph.inputs]
     specs = [tf.TensorSpec([1, *(n or _DEFAULT_SIDE_PX for n in size[1:])]) for size in sizes]

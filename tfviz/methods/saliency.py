@@ -5,10 +5,9 @@ Question: which pixels change the score most when changed slightly?
     ∂S/∂images
         Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3
 
-The cost is one forward and one backward pass. The result is signed, like the gradient; the paper
-shows the largest absolute value over the channels. For a saturated score, the gradient is small
-even where a pixel matters. It is also noisy: single pixels stand out for no visible reason (Smilkov
-et al., 2017).
+The cost is one forward and one backward pass. The result is signed; the paper shows the largest
+absolute value over the channels. If the score is saturated, the gradient is small even for pixels
+that matter. It is also noisy: single pixels stand out for no visible reason (Smilkov et al., 2017).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Saliency(GradientExplainer):
     ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
 
     Calling it returns the signed attribution (N, H, W, C). Saliency works on any callable model,
-    because it needs only the gradient, not the layers.
+    because it needs only the gradient.
 
     Example:
 

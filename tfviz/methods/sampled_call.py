@@ -1,4 +1,4 @@
-"""A call of a sampled explainer: compiled parts that Python runs one by one, with progress."""
+"""A sampled explainer's call: compiled parts that Python runs one by one and reports on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfviz.targets import Prepared
 if TYPE_CHECKING:
     from tfviz.methods.perturbation import SampledExplainer
 
-Advance = Callable[[int], None]  # takes the number of rows that were run
+Advance = Callable[[int], None]  # called with the number of rows that were run
 
 
 def _ignore(rows: int) -> None:
@@ -25,16 +25,16 @@ def _ignore(rows: int) -> None:
 
 
 class SampledCall:
-    """A call for one image size and kind of target.
+    """A sampled explainer's call for one image size and kind of target.
 
-    Inside another function it is one graph, compiled when it is first needed.
+    Inside another function, it runs as a single graph, which is compiled on first use.
 
     Args:
         explainer: the explainer.
         specs: the spec of each input.
-        target: a prepared target; its own value counts only if it is not a tensor.
+        target: a prepared target. Its value matters only if it is not a tensor.
         with_outputs: whether to return an `Explanation` with the outputs.
-        compile_whole: compiles the whole computation as one function.
+        compile_whole: compiles the computation as a single function.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class SampledCall:
 
         Args:
             images: one tensor per input.
-            given: the tensors of the target.
-            batch_size: the largest number of rows; None for the explainer's own.
-            advance: takes the number of rows after each batch.
+            given: the target's tensors.
+            batch_size: the maximum number of rows; None uses the explainer's batch size.
+            advance: called with the number of rows after each batch.
         """
         if not tf.executing_eagerly():
             return self._whole(images, given)
@@ -98,7 +98,7 @@ class SampledCall:
         return tree.map_structure(lambda *each: None if each[0] is None else tf.concat(each, 0), *parts)
 
     def _needs_all_images(self) -> bool:
-        """Return whether the target may hold one row per image that cannot be taken apart."""
+        """Return whether the target may have one row per image and cannot be split."""
         return callable(self._target) and getattr(self._target, "rows", 0) is not None
 
     def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
@@ -118,7 +118,7 @@ def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
 
 
 def _specs_of(function: Any) -> Any:
-    """Return the specs of what a compiled function returns, in its structure."""
+    """Return the specs of a compiled function's outputs, in the same structure."""
     return tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
         function.structured_outputs,

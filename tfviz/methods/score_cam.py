@@ -1,15 +1,15 @@
-"""Score-CAM: channels weighted by the probability that remains when only what they show is seen.
+"""Score-CAM: channels weighted by the class probability when each channel masks the image.
 
-Question: which channels of a layer show what the class is recognized by?
+Question: which channels of a layer show the features that identify the class?
 
     relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
         Networks"; the weights are those of the authors' code. With `weights="softmax"` they are
         softmax_k(S(x ⊙ H_k) − S(0)), as in the paper
 
-No gradient is needed. Masked images are not what the network was trained on, and channels that keep
-most of the image get high weights whatever they show. Constant channels get weight 0. The cost is
-one forward pass per channel; `channels` limits it.
+No gradient is needed. The network was not trained on masked images, and channels that keep most of
+the image get high weights regardless of their content. Constant channels get a weight of 0. The
+cost is one forward pass per channel; `channels` limits it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _WEIGHTS = ("probability", "softmax")
 
 
 class ScoreCAM(ChannelExplainer):
-    """Score-CAM at a layer: which channels show what the class is recognized by?
+    """Score-CAM at a layer: which channels show the features that identify the class?
 
     relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
     Explanations for Convolutional Neural Networks".
 
-    Calling it returns the attribution (N, h, w), nonnegative, at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -50,7 +50,7 @@ class ScoreCAM(ChannelExplainer):
     """
 
     key: ClassVar[str] = "score_cam"
-    question: ClassVar[str] = "Which channels of a layer show what the class is recognized by?"
+    question: ClassVar[str] = "Which channels of a layer show the features that identify the class?"
 
     def __init__(
         self,
@@ -70,20 +70,21 @@ class ScoreCAM(ChannelExplainer):
         Args:
             model: a built keras.Model with one image among its inputs.
             layer: the layer, or a list of layers whose maps are combined.
-            weights: "probability" weighs each channel by the probability of the target, as the
-                authors' code does; "softmax" by the softmax of the scores over the channels, as in
-                the paper.
-            combine: "mean", "max" or "product" of the maps of a list of layers.
-            channels: how many channels of each layer to use, those with the highest standard
-                deviation over the positions. None means all.
-            batch_size: the largest number of rows to run at once in a call.
+            weights: "probability" weights each channel by the target's probability, as in the
+                authors' code; "softmax" uses the softmax of the scores over the channels, as in the
+                paper.
+            combine: how to combine the maps for a list of layers: "mean", "max" or "product".
+            channels: the number of channels to use per layer, those with the highest standard
+                deviation over the positions. None uses all channels.
+            batch_size: the maximum number of rows to run at once in a call.
             score: "logits" or "outputs".
-            output: the output to explain, by name, dict key or number.
-            class_names: the names of the classes.
+            output: the name, dict key or index of the output to explain.
+            class_names: the class names.
 
         Raises:
-            UnsupportedModelError: the model cannot be traced, or does not take exactly one image.
-            UnknownLayerError: there is no such layer, or it does not have the axes of the image.
+            UnsupportedModelError: the model cannot be traced, or does not have exactly one image
+                input.
+            UnknownLayerError: there is no such layer, or its axes do not match the image's.
             OptionError: an option has an invalid value.
         """
         super().__init__(

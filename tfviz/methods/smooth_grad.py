@@ -1,13 +1,13 @@
-"""SmoothGrad: the mean of a method's maps for noisy copies of the image.
+"""SmoothGrad: the mean of a method's maps over noisy copies of the image.
 
 Question: which pixels stand out even when the image is slightly noisy?
 
     mean_k M(x + ε_k), ε_k ~ N(0, σ²), σ = noise · (max x − min x)
         Smilkov et al., 2017, "SmoothGrad: removing noise by adding noise", section 3
 
-Averaging suppresses the noise of gradient maps. It also blurs: the network sees noisy images that
-it was not trained on, and with much noise it no longer recognizes the class, so the map describes
-another answer than the one given. The cost is `samples` times that of the base method.
+Averaging suppresses the noise in gradient maps, but it also blurs them. The network was not trained
+on the noisy images. With much noise, it no longer recognizes the class, so the map explains a
+different prediction. The cost is `samples` times that of the base method.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tfviz.nesting import Nested
 
 
 class SmoothGrad(NoiseExplainer):
-    """The mean of a method's maps for noisy copies: which pixels stand out despite noise?
+    """The mean of a method's maps over noisy copies: which pixels stand out despite noise?
 
     mean M(x + ε) with Gaussian noise ε: Smilkov et al., 2017, "SmoothGrad: removing noise by adding
     noise".
 
-    Calling it returns the attribution in the shape of the base method's.
+    Calling it returns the attribution, which has the same shape as the base method's.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""SquareGrad: the mean of a method's squared maps for noisy copies of the image.
+"""SquareGrad: the mean of a method's squared maps over noisy copies of the image.
 
 Question: which pixels have a strong effect of either sign when the image is slightly noisy?
 
@@ -23,12 +23,12 @@ from tfviz.nesting import Nested
 
 
 class SquareGrad(NoiseExplainer):
-    """The mean of a method's squared maps for noisy copies: where are effects of either sign?
+    """The mean of a method's squared maps over noisy copies: where are effects of either sign?
 
     mean M(x + ε)² with Gaussian noise ε: Hooker et al., 2019, "A Benchmark for Interpretability
     Methods in Deep Neural Networks".
 
-    Calling it returns the attribution in the shape of the base method's, nonnegative.
+    Calling it returns the nonnegative attribution, which has the same shape as the base method's.
 
     Example:
 

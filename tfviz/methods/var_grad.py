@@ -6,8 +6,9 @@ Question: where does the map change most when the image is slightly noisy?
         Adebayo et al., 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity
         to Parameter Values", section 2
 
-A pixel whose effect is strong but constant has variance 0. The map shows where the network is
-sensitive, not what it relies on. The cost is `samples` times that of the base method.
+A pixel with a strong but constant effect has a variance of 0. The map shows where the network is
+sensitive to noise rather than what it relies on. The cost is `samples` times that of the base
+method.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class VarGrad(NoiseExplainer):
     mean M(x + ε)² − (mean M(x + ε))² with Gaussian noise ε: Adebayo et al., 2018, "Local
     Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values".
 
-    Calling it returns the attribution in the shape of the base method's, nonnegative.
+    Calling it returns the nonnegative attribution, which has the same shape as the base method's.
 
     Example:
 
@@ -45,7 +46,7 @@ class VarGrad(NoiseExplainer):
         return {"count": tf.zeros([]), "mean": empty, "squares": tree.map_structure(tf.zeros_like, empty)}
 
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        # E[M²] − E[M]² would cancel digits, so the squared deviations of two groups are merged:
+        # E[M²] − E[M]² would lose digits to cancellation, so squared deviations are merged instead:
         # Chan et al., 1983, "Algorithms for Computing the Sample Variance".
         before = sums["count"]
         added = tf.cast(tf.shape(tree.flatten(maps)[0])[0], tf.float32)

@@ -2,18 +2,20 @@
 
 Question: which parts of the image does the network use?
 
-    mask = the deepest ReLU map, averaged over channels; then, for each shallower map: scaled up
-    through the layers between, times the average of that map; min-max scaled to [0, 1] at the end
+    start: the mask is the deepest ReLU map, averaged over channels
+    for each shallower map: scale the mask up through the layers between, multiply by that map's
+    average over channels
+    end: scale the mask to [0, 1] by its minimum and maximum
         Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-The paper covers networks with ReLUs. Here, a network without them (EfficientNet, ConvNeXt) uses
-the maps behind its other activations (silu, gelu, elu …), averaging the positive part over the
-channels: an extension of the paper. Gates, as in squeeze-and-excitation, are not feature maps.
+The paper covers networks with ReLUs. As an extension, networks without ReLUs (EfficientNet,
+ConvNeXt) use the maps after their other activations (silu, gelu, elu …), with the positive part
+averaged over the channels. Gates, as in squeeze-and-excitation, are not feature maps.
 
 Scaling up is a one-channel transposed convolution with weights of one (see
 `rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
-so the mask can be computed in every training step. It does not explain a class: it takes no target,
-and it shows what the network reads rather than what it concludes.
+so the mask can be computed in every training step. The method has no target and does not explain a
+class. The mask shows which pixels the network reads, for any prediction.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32. Over four maps they stay in range for averages from 1e-8 to 1e7.
+# Masks are float32. Over four maps, they stay in range for averages from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
@@ -48,10 +50,10 @@ class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
     Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". In a network
-    without ReLU, the maps behind its other activations take part with their positive part: an
-    extension of the paper.
+    without ReLUs, it uses the positive part of the maps after other activations, which extends the
+    paper.
 
-    Calling it returns the attribution (N, H, W) in [0, 1]. It takes no target.
+    Calling it returns the attribution (N, H, W) in [0, 1]. It has no target.
 
     Example:
 
@@ -62,7 +64,7 @@ class VisualBackProp(Explainer):
     """
 
     key: ClassVar[str] = "visual_backprop"
-    question: ClassVar[str] = "Which parts of the image does the network use, for any output?"
+    question: ClassVar[str] = "Which parts of the image does the network use, regardless of class?"
     takes_target: ClassVar[bool] = False
 
     def __init__(
@@ -80,15 +82,15 @@ class VisualBackProp(Explainer):
 
         Args:
             model: a built keras.Model with activations after its convolutions.
-            activations: "all" uses the maps behind all activations. None means only those behind
-                ReLUs, as in the paper, or all if there are none. Only a network with ReLUs and
-                other activations, such as MobileNetV3, makes a difference between the two.
+            activations: "all" uses the maps after all activations. None uses only the maps after
+                ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only for
+                networks with ReLUs and other activations, such as MobileNetV3.
             score: as in other methods. The mask does not depend on it.
-            output: the output whose feature maps to use, by name, dict key or number. None means
+            output: the name, dict key or index of the output whose feature maps to use. None uses
                 the feature maps of all outputs.
-            class_names: the names of the classes, for targets such as "goldfish": a sequence in the
-                order of the outputs, or a labels file. None means the names that `load_model`
-                found, or ImageNet's for a keras.applications network with 1000 classes.
+            class_names: class names for targets such as "goldfish": a sequence in output order, or
+                a labels file. None uses the names from `load_model`, or ImageNet's names for a
+                keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or no activation has height and
@@ -103,19 +105,19 @@ class VisualBackProp(Explainer):
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         if any(None in x.shape[1:] for x in images):
             raise ImageError(
-                f"VisualBackProp needs the image size at compile time. Received images of shape {images[0].shape} inside a "
-                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
+                f"VisualBackProp needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
+                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
             )
         steps = self.steps.before([step.outputs[0] for step in self.maps])
         values = run(inputs_of(self.graph, images), steps)
         masks = masks_of_images(self.steps, values, self.maps)
-        # An input that no feature map depends on, such as a vector beside the image, gets zeros.
+        # Inputs that no feature map depends on, such as vectors, get zeros.
         masks = [_zeros(x) if mask is None else mask for x, mask in zip(images, masks, strict=True)]
         return like_inputs(self.graph, masks), values
 
 
 def _zeros(x: tf.Tensor) -> Tensor:
-    """Return zeros: (N, H, W) for an image, (N, units) for a vector."""
+    """Return a zero mask, (N, H, W) for an image and (N, units) for a vector."""
     return tf.zeros(tf.shape(x)[:-1] if len(x.shape) > 2 else tf.shape(x))
 
 
@@ -124,13 +126,14 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
 
     Args:
         graph: the graph.
-        activations: "all" for all activations. None means the ReLUs, or all if there are none.
+        activations: "all" for all activations. None selects the ReLUs, or all activations if there
+            are no ReLUs.
 
     Returns:
         The graph in which each of these activations is one step, and the steps.
 
     Raises:
-        UnsupportedModelError: there is none.
+        UnsupportedModelError: there are no such activations.
         OptionError: `activations` has another value.
     """
     if activations not in (None, "all"):
@@ -145,7 +148,7 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
             f"VisualBackProp is not defined on attention, and '{graph.model_name}' has no ReLU with height and width. Use "
-            "attention_rollout, which needs no target either, or gradient_attention."
+            "attention_rollout, which also needs no target, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(
@@ -160,14 +163,14 @@ def _relus(graph: Graph) -> list[Step]:
 
 
 def _all_activations(graph: Graph) -> list[Step]:
-    """Return the ReLUs, and the other activations that carry the signal, unlike gates."""
+    """Return the ReLUs and the other activations on the signal path. Gates are excluded."""
     carriers = [step for step in graph.signal_path(graph.inputs) if isinstance(step.operation, Activation)]
     known = {*_relus(graph), *(step for step in carriers if _gives_maps(graph, step) and _is_seen(graph, step))}
     return [step for step in graph.steps if step in known]
 
 
 def _is_seen(graph: Graph, step: Step) -> bool:
-    """Return whether a step reaches the outputs other than by how strongly attention attends."""
+    """Return whether a step reaches the outputs on a path without attention."""
     reached = set(step.outputs)
     for other in graph.steps:
         if reached.intersection(other.inputs) and not isinstance(other.operation, Attention):
@@ -194,16 +197,17 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show what the model attends to. Use attention_rollout or gradient_attention."
+            "after them, so its mask does not show which positions the model attends to. Use attention_rollout or "
+            "gradient_attention."
         )
 
 
 def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
-    """Compute the masks of the inputs from the (symbolic) tensors of the graph's values.
+    """Compute each input's mask from the graph values, which may be symbolic.
 
     Args:
         graph: the graph.
-        values: the tensors of the feature maps and all values before them.
+        values: the tensors for the feature maps and all values before them.
         maps: the steps that compute the feature maps.
 
     Returns:
@@ -214,7 +218,7 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # All the deepest maps start at once, so a later common scaling applies to each of them.
+    # All deepest maps start together, so later common scalings apply to each of them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -229,14 +233,14 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp finds no path from the feature maps of '{graph.model_name}' to the image. The layers in between "
-            "discard positions, for instance Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' back to the image. The layers in between "
+            "discard positions, for example Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
 
 def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
-    """Add the masks that return from one output of a step to the masks at its inputs."""
+    """Scale the mask at a step's output back, and add it to the masks at the step's inputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
@@ -249,15 +253,15 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """Return the mean of a map's positive part over its channels: (N, height, width, 1)."""
+    """Average a map's positive part over its channels. Return (N, height, width, 1)."""
     x = ops.cast(values[step.outputs[0]], "float32")
     return ops.mean(x if isinstance(step.operation, Relu) else ops.relu(x), axis=-1, keepdims=True)
 
 
 def _scaled(mask: Tensor, others: Values) -> Tensor:
-    """Scale a mask and all pending masks by one factor that makes its largest value 1.
+    """Scale all pending masks by a common factor per image, so that the largest value is 1.
 
-    A common factor does not change the result, and it prevents overflow in deep networks.
+    A common factor does not change the result. It prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

@@ -1,8 +1,8 @@
-"""VisualBackProp as a branch of a model's own graph.
+"""Add VisualBackProp to a model as an additional branch.
 
-The branch consists of Keras operations on the model's own tensors. The result is an ordinary Keras
-model. It trains, saves, loads without tfviz, and exports, and each forward pass returns the mask
-along with the outputs.
+The branch consists of Keras operations on the model's tensors, so the result is an ordinary Keras
+model. It can be trained, saved, exported, and loaded without tfviz. Each forward pass returns the
+mask along with the outputs.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ NAME = "visual_backprop"
 
 
 def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
-    """Add the VisualBackProp mask to a model as one more output, "visual_backprop".
+    """Add the VisualBackProp mask to a model as an additional output, "visual_backprop".
 
-    The mask is (N, H, W), in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
-    visualization of CNNs", extended to networks without ReLU (see `VisualBackProp`). The new model
-    shares every layer with `model`, so training either one trains both. Compile it with a loss for
-    the first outputs only: `loss=["sparse_categorical_crossentropy", None]`.
+    The mask is (N, H, W) in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
+    visualization of CNNs", extended to networks without ReLUs (see `VisualBackProp`). The new model
+    shares all layers with `model`, so training either one trains both. Compile it without a loss
+    for the mask: `loss=["sparse_categorical_crossentropy", None]`.
 
-    `model` itself is not changed. A nested model is flattened first. Each of its layers is then
-    called once more, which Keras records on the layer.
+    `model` itself stays unchanged. A nested model is flattened first: each of its layers is called
+    once more, which Keras records on the layer.
 
     Args:
         model: a Functional or Sequential keras.Model with a fixed image size and activations after
             its convolutions.
-        activations: "all" uses the maps behind all activations. None means only those behind
-            ReLUs, or all if there are none.
+        activations: "all" uses the maps after all activations. None uses only the maps after ReLUs,
+            or all maps if there are no ReLUs.
 
     Returns:
-        A keras.Model. A model with one output gives a list [output, mask], a list gets one more
-        element, and a dict gets one more key.
+        A keras.Model. For a model with one output, it returns a list [output, mask]. A list of
+        outputs gets an additional element, and a dict gets an additional key.
 
     Raises:
-        UnsupportedModelError: no activation has height and width, the image size is free, the model
-            has several inputs, or an operation cannot scale the mask back.
+        UnsupportedModelError: no activation has height and width, the image size is not fixed, the
+            model has several inputs, or the mask cannot be scaled back through an operation.
         OptionError: `activations` has an invalid value.
 
     Example:
@@ -62,8 +62,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
         graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph, activations):
         raise UnsupportedModelError(
-            f"with_visual_backprop cannot branch off inside layers of '{model.name}' that run other layers. Build the model as "
-            "a Functional one, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
+            f"with_visual_backprop cannot add a branch inside layers of '{model.name}' that contain other layers. Build a "
+            "Functional model, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     graph, maps = feature_maps(graph, activations)
     warn_of_hidden_maps(graph)
@@ -78,7 +78,7 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
 
 
 def _is_nested(graph: Graph, activations: str | None) -> bool:
-    """Return whether steps up to the last feature map lie inside other layers."""
+    """Return whether any step up to the last feature map is inside another layer."""
     if keras_internals.functional_of(graph.model) is None:
         return True
     graph, maps = feature_maps(graph, activations)
@@ -89,14 +89,14 @@ def _require_fixed_size(graph: Graph) -> None:
     shapes = [value.shape for value in graph.inputs]
     if len(shapes) != 1:
         raise UnsupportedModelError(
-            f"with_visual_backprop takes models with one input. This model has {len(shapes)}. Use the explainer "
+            f"with_visual_backprop supports models with one input. This model has {len(shapes)}. Use the explainer "
             "tfviz.VisualBackProp(model) instead."
         )
     if None in shapes[0][1:]:
         raise UnsupportedModelError(
-            f"with_visual_backprop needs a fixed image size. This model takes {shapes[0]}. Call it on a keras.Input of the "
-            "size that you train on: keras.Model(x := keras.Input((224, 224, 3)), model(x)). The explainer "
-            "tfviz.VisualBackProp(model) takes any size."
+            f"with_visual_backprop needs a fixed image size. This model's input shape is {shapes[0]}. Call the model on a "
+            "keras.Input with the training size: keras.Model(x := keras.Input((224, 224, 3)), model(x)). The explainer "
+            "tfviz.VisualBackProp(model) accepts any size."
         )
 
 
@@ -113,16 +113,16 @@ def flattened(model: keras.Model) -> keras.Model:
         model: a Functional or Sequential model.
 
     Returns:
-        A Functional model that computes the same.
+        An equivalent Functional model.
 
     Raises:
         UnsupportedModelError: the model is subclassed, or two layers at different depths share a
-            name, which one Keras model does not allow.
+            name, which Keras does not allow within one model.
     """
     trace = calls_of(model)
     if not isinstance(trace, Trace) or not trace.is_recorded:
         raise UnsupportedModelError(
-            f"with_visual_backprop takes Functional and Sequential models, but '{model.name}' is subclassed "
+            f"with_visual_backprop supports Functional and Sequential models, but '{model.name}' is subclassed "
             f"({type(model).__name__}). Use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     symbols = {
@@ -137,13 +137,13 @@ def flattened(model: keras.Model) -> keras.Model:
         return keras.Model(inputs, outputs, name=model.name)
     except ValueError as error:
         raise UnsupportedModelError(
-            f"The nested model '{model.name}' cannot be flattened ({error}). Give its layers names that are unique at every "
-            "depth, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
+            f"The nested model '{model.name}' cannot be flattened ({error}). Give all its layers unique names, or use the "
+            "explainer tfviz.VisualBackProp(model), which needs no new model."
         ) from error
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Call each layer of a trace on new symbolic tensors. `symbols` maps old ids to them."""
+    """Call a trace's layers on new symbolic tensors. `symbols` maps old tensor ids to them."""
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

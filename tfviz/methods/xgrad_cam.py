@@ -1,13 +1,13 @@
-"""XGrad-CAM: Grad-CAM with gradients averaged over only the active positions.
+"""XGrad-CAM: Grad-CAM with gradients weighted by activation before they are averaged.
 
 Question: which active positions of a layer raise the score?
 
     relu(Σ_k w_k · A_k), w_k = Σ_hw (A_k / Σ_hw A_k) · G_k, and 0 where Σ_hw A_k = 0
         Fu et al., 2020, "Axiom-based Grad-CAM", equation 8
 
-The weight of a channel is its gradient averaged over the positions where the channel is active, so
-gradients where it is silent don't count. If activations have both signs, Σ_hw A_k can be close to
-0, and the weight then explodes.
+A channel's weight is the mean of its gradients, weighted by its activations, so gradients at
+inactive positions don't count. If activations have both signs, Σ_hw A_k can be close to 0, and the
+weight can become arbitrarily large.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class XGradCAM(CAM):
     relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
     Grad-CAM", equation 8.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's own resolution.
+    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

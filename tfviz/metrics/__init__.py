@@ -1,7 +1,7 @@
-"""The registry of metrics: how well maps agree with the model and with annotated objects.
+"""The metric registry. Metrics measure how well maps agree with the model and with annotations.
 
-To add a metric, add its file to this folder, and its import and row here. `tfviz.evaluate`, the
-command line and the tests follow the registry, in its order.
+To add a metric, add its file to this folder, then import it and add it to `METRICS` below.
+`tfviz.evaluate`, the command line and the tests read the registry and keep its order.
 """
 
 from __future__ import annotations

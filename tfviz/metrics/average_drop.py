@@ -1,13 +1,14 @@
-"""Average drop, increase and gain: what is left of the class where the map is low?
+"""Average drop, increase and gain: how much of the class remains after masking with the map?
 
     O = p(x ⊙ M), Y = p(x):  drop = max(0, Y − O)/Y,  increase = [O > Y],
     gain = max(0, O − Y)/(1 − Y), with M the map scaled to [0, 1]
         Chattopadhay et al., 2018, "Grad-CAM++"; Zhang et al., 2024, "Opti-CAM" (gain)
 
-A low drop, and a high increase and gain, are meant to be good. But a map that keeps the whole image
-wins: the control `fake_cam`, 1 everywhere except in a corner, hardly loses anything (Poppi et al.,
-2021, "Revisiting the Evaluation of Class Activation Mapping for Explainability"). Read all three
-only beside it. A blank map is scored like the random control.
+A low drop, a high increase and a high gain are meant to be good. However, a map that keeps the
+entire image wins: the control `fake_cam`, which is 1 everywhere except at one pixel, loses almost
+nothing (Poppi et al., 2021, "Revisiting the Evaluation of Class Activation Mapping for
+Explainability"). Always compare all three with this control. A blank map is scored like the random
+control.
 
 The cost is one forward pass per image and method.
 """
@@ -27,7 +28,7 @@ from tfviz.numerics import unit_range
 
 
 def fake_cam(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """A map that keeps the whole image except the pixel at the top left."""
+    """Return a map that is 1 everywhere except at the top-left pixel."""
     values = np.ones(image.shape[:2], np.float32)
     values[0, 0] = 0
     return pixel_map(values)
@@ -35,10 +36,10 @@ def fake_cam(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
 
 @dataclass(frozen=True)
 class AverageDrop(Metric):
-    """How the probability changes when the image is multiplied by the map."""
+    """Measures how the probability changes when the image is multiplied by the map."""
 
     key: ClassVar[str] = "average_drop"
-    question: ClassVar[str] = "What is left of the class where the map is low?"
+    question: ClassVar[str] = "How much of the class remains if the image is multiplied by the map?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("average_drop", higher_is_better=False),
         Measure("average_increase"),

@@ -1,4 +1,4 @@
-"""An image cut into a grid of cells."""
+"""Divide an image into a grid of cells."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tfviz.metrics.pixel_maps import Size
 def cells(size: Size, count: int) -> np.ndarray:
     """Number the cells of a count × count grid in raster order.
 
-    The edges of the cells are at ⌊i · height / count⌋ and ⌊j · width / count⌋.
+    The cell edges are at ⌊i · height / count⌋ and ⌊j · width / count⌋.
 
     Args:
         size: (height, width) of the image in pixels.
         count: the number of cells along each axis.
 
     Returns:
-        The cell of each pixel, int (height, width), 0 to count² − 1.
+        Each pixel's cell number, 0 to count² − 1, as an int array (height, width).
     """
     rows, columns = (_parts(length, count) for length in size)
     return rows[:, None] * count + columns
@@ -29,5 +29,5 @@ def _parts(length: int, count: int) -> np.ndarray:
 
 
 def sums(values: np.ndarray, cell_of: np.ndarray, count: int) -> np.ndarray:
-    """Add up a map (height, width) within each cell: float64 (count²,)."""
+    """Sum a map (height, width) over each cell. Return float64 (count²,)."""
     return np.bincount(cell_of.reshape(-1), weights=values.reshape(-1).astype(np.float64), minlength=count**2)

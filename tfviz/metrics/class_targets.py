@@ -1,4 +1,4 @@
-"""The class of each image, as an evaluation takes it."""
+"""Resolve the class that an evaluation explains for each image."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tfviz.target_words import in_numbers
 
 
 class ClassTargets:
-    """One class per image, by number or name, or the top class.
+    """One class per image, given by number or name, or each image's top class.
 
     Attributes:
-        count: the number of images that have a class of their own; None if one applies to all.
+        count: the number of classes in a per-image list; None if one class applies to all images.
     """
 
     def __init__(self, given: targets.Target | str, labels: Callable[[], Labels], classes: int) -> None:
-        """Check targets.
+        """Check the targets.
 
         Args:
             given: the targets, as the user passed them.
@@ -28,7 +28,7 @@ class ClassTargets:
             classes: the number of classes.
 
         Raises:
-            TargetError: they are not classes of the model.
+            TargetError: the model does not have these classes.
         """
         self._outputs = (None, classes)
         target = in_numbers(given, labels, classes)
@@ -38,10 +38,10 @@ class ClassTargets:
         self.count = targets.rows(target, self._outputs)
 
     def rows(self, start: int, count: int) -> np.ndarray | None:
-        """Return the classes of `count` images from `start`, int (count,); None for the top class.
+        """Return the classes of the next `count` images from `start`, or None for the top class.
 
         Raises:
-            TargetError: there are fewer, or they are not classes of the model.
+            TargetError: there are fewer targets, or the model does not have these classes.
         """
         prepared = targets.prepare(targets.rows_from(self._target, self._outputs, start, count), self._outputs, count)
         if prepared is None:
@@ -54,6 +54,6 @@ class ClassTargets:
 
 def _not_classes(given: object) -> TargetError:
     return TargetError(
-        f"Metrics follow one class per image. Received: targets={str(given)[:60]}. Pass None (the top class), a class by "
-        "number or name, or one per image."
+        f"Metrics need one class per image. Received: targets={str(given)[:60]}. Pass None (the top class), a class number or "
+        "name, or a list with one class per image."
     )

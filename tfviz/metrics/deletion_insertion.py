@@ -1,14 +1,14 @@
-"""Deletion and insertion: how fast does the class vanish or appear in the order of the map?
+"""Deletion and insertion: how fast does the class vanish or appear in the map's order?
 
     area = (Σ_k c_k − c_0/2 − c_K/2) / K, with c_k = p after k steps of ⌈HW/28⌉ pixels
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation", section 4.2
 
-Deletion sets the highest pixels to the mean color, and a low area is good. Insertion starts from a
-blurred image and restores the highest pixels, and a high area is good. Both figures depend on the
-step, the color and the blur, so compare them only within one table. Half-deleted images are unlike
-the training data: the class may vanish because the image looks odd.
+Deletion sets the highest-ranked pixels to the mean color; a low area is good. Insertion starts from
+a blurred image and restores the highest-ranked pixels; a high area is good. Both scores depend on
+the step size, the color and the blur, so compare them only within one table. Half-deleted images
+differ from the training data, so the class may vanish only because the image looks unusual.
 
-The cost is 28 forward passes per image and method for each of the two.
+Each of the two costs 28 forward passes per image and method.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import numpy as np
 from tfviz.metrics.metric import Case, Measure, Metric, Outputs, Score
 from tfviz.metrics.pixel_order import descending
 
-# The blur of RISE's code: it says σ = 5, but 11 taps of that are nearly a box.
+# The kernel in RISE's code. It is a Gaussian with σ = 5, cut to 11 taps, and close to a box filter.
 _TAPS = np.array([0.0880, 0.0889, 0.0905, 0.0922, 0.0935, 0.0940, 0.0935, 0.0922, 0.0905, 0.0889, 0.0880])
 
 
 @dataclass(frozen=True)
 class DeletionInsertion(Metric):
-    """The areas below the curves of the probability while pixels are deleted or inserted.
+    """Measures the area under the probability curve as pixels are deleted or inserted.
 
     Args:
-        steps: the largest number of steps. Each changes ⌈H · W / steps⌉ pixels.
+        steps: the maximum number of steps. Each step changes ⌈H · W / steps⌉ pixels.
     """
 
     steps: int = 28
 
     key: ClassVar[str] = "deletion_insertion"
-    question: ClassVar[str] = "How fast does the class vanish or appear in the order of the map?"
+    question: ClassVar[str] = "How fast does the class vanish or appear in the map's order?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("deletion", higher_is_better=False),
         Measure("insertion"),
@@ -67,7 +67,7 @@ class DeletionInsertion(Metric):
         }
 
     def _plan(self, case: Case) -> tuple[np.ndarray, int, int]:
-        """Return the order of the pixels, the pixels per step and the number of steps."""
+        """Return the pixel order, the number of pixels per step and the number of steps."""
         order = descending(case.map, case.size, case.permutation)
         step = math.ceil(len(order) / self.steps)
         return order, step, math.ceil(len(order) / step)
@@ -78,6 +78,6 @@ def _area(c: np.ndarray) -> float:
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """Blur an image (H, W, C) as RISE's code does, with zeros beyond the border."""
+    """Blur an image (H, W, C) like RISE's code, with zero padding."""
     result = cv2.sepFilter2D(np.asarray(image, np.float32), cv2.CV_32F, _TAPS, _TAPS, borderType=cv2.BORDER_CONSTANT)
     return result.reshape(image.shape)

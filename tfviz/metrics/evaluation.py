@@ -1,8 +1,9 @@
 """Evaluate methods: how far do their maps agree with the model and with annotated objects?
 
-No single metric is agreed on in the field, and they contradict each other. An evaluation therefore
-reports several, beside control maps that know nothing about the network, with intervals. If the
-random control is not significantly worse than a method, the metric does not decide about it.
+The field has not agreed on a single metric, and metrics can contradict each other. An evaluation
+therefore reports several metrics with confidence intervals, and scores control maps that do not
+depend on the network. If the random control is not significantly worse than a method, the metric is
+inconclusive for that method.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ _Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
 class Evaluation:
     """The result of `tfviz.evaluate`: one row per method, layer and measure.
 
-    In a notebook, it shows its table. `tfviz.evaluate` creates it; `Evaluation.of` creates it from
-    scores that were stored.
+    In a notebook, it is displayed as a table. `tfviz.evaluate` creates it; `Evaluation.of` creates
+    it from stored scores.
 
     Args:
-        rows: dicts with the keys method, layer (None without one), metric, value, low, high (the
-            95 % interval), n (images, or pairs for a share), blank (maps that rank nothing),
-            decides (False: the random control is not significantly worse; None: a control, or there
-            is none), forwards (forward passes per image), higher_is_better and is_control.
+        rows: dicts with the keys method, layer (None if the method has none), metric, value, low,
+            high (the 95 % interval), n (the number of images, or of image-class pairs for a share),
+            blank (the number of blank maps), decides (False if the random control is not
+            significantly worse; None for controls, or if there is no random control), forwards
+            (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: measure -> method -> (points, 2): the fraction of pixels, and the mean value there.
+        curves: measure -> method -> (points, 2): the fraction of pixels and the mean value there.
         notes: what was left out or assumed.
 
     Example:
@@ -74,9 +76,9 @@ class Evaluation:
 
         Args:
             scores: the scores of all images, such as `ImageScorer.score_images` yields.
-            metrics: metrics of your own that are not in `METRICS`.
+            metrics: custom metrics that are not in `METRICS`.
             notes: what was left out or assumed.
-            seed: for the bootstrap.
+            seed: the bootstrap seed.
 
         Returns:
             The evaluation.
@@ -94,7 +96,7 @@ class Evaluation:
         """Format the rows as a Markdown table, one line per method and one column per measure.
 
         Returns:
-            The table, with a legend and the notes below it.
+            The table, followed by a legend and the notes.
         """
         return evaluation_formats.markdown(self.rows, self.notes)
 
@@ -102,10 +104,10 @@ class Evaluation:
         """Format the rows as CSV, one line per method and measure.
 
         Args:
-            path: a file to write as well.
+            path: a file to which the CSV is also written; None to write no file.
 
         Returns:
-            The text.
+            The CSV text.
 
         Raises:
             OutputError: the file cannot be written.
@@ -113,11 +115,11 @@ class Evaluation:
         return evaluation_formats.csv_text(self.rows, path)
 
     def plot(self) -> Figure:
-        """Draw the values with their intervals, and below them the curves.
+        """Plot the values with their intervals, and the curves below them.
 
         Returns:
-            A Matplotlib figure that is not registered with pyplot. Its axes are the measures, then
-            the measures with curves.
+            A Matplotlib figure that is not registered with pyplot. It has one axes per measure,
+            then one per curve plot.
         """
         from tfviz.metrics.evaluation_figure import figure_of
 
@@ -142,43 +144,43 @@ def evaluate(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate how faithful the maps of methods are, and where they lie.
+    """Measure how faithful each method's maps are and whether they lie on the annotated objects.
 
-    Each metric is described in its own module; `tfviz.METRICS` lists them. A map with a value that
-    is not finite, or with all values equal, is blank: it is never dropped, but scored like the
-    random control, as a miss in the pointing game, and as 0 in correlations and masses.
+    `tfviz.METRICS` lists the metrics; each module describes its metric. A map is blank if all its
+    values are equal or any value is not finite. Blank maps are never dropped: they are scored like
+    the random control, as a miss in the pointing game, and as 0 in correlations and masses.
 
     Args:
         model: a classifier with one image input and outputs (N, classes).
-        images: an array (N, H, W, C) in the form the model takes, or a dataset.
-        methods: "all" (methods that don't support the model are noted and left out), a key of
-            `tfviz.METHODS`, an explainer, or a function (images, classes) -> maps; several of
-            these; or a dict of them, keyed by the names for the table.
-        metrics: "default", "all", a key of `tfviz.METRICS`, a metric with its own options such as
-            `tfviz.METRICS["pointing_game"](tolerance=5)`, or several of these. Metrics that compare
-            with objects run only if there are boxes.
+        images: preprocessed images, an array (N, H, W, C) or a dataset.
+        methods: "all" (methods that don't support the model are skipped with a note), a key of
+            `tfviz.METHODS`, an explainer, or a function (images, classes) -> maps; a list of
+            these; or a dict that maps table names to these.
+        metrics: "default", "all", a key of `tfviz.METRICS`, a metric with custom options such as
+            `tfviz.METRICS["pointing_game"](tolerance=5)`, or a list of these. Metrics that need
+            annotated objects run only if `boxes` is given.
         boxes: one entry per image: a `tfviz.metrics.regions.Regions`; a dict, class -> boxes or
             mask, in pixels of `images`; or None for an image without annotations. If the
-            preprocessing of `load_model` crops, so are the regions.
-        targets: the class to explain, by number or name, one for all images or one per image. None
-            means the top class of each image. Metrics that compare with objects explain every class
+            preprocessing from `load_model` crops images, `Regions` are cropped in the same way.
+        targets: the class number or name to explain, one for all images or one per image. None
+            selects each image's top class. Metrics that need annotated objects explain every class
             that has a region instead.
-        controls: whether to add the rows of the control maps. Without them, nothing tells whether a
-            metric decides.
-        reduce: how attributions with channels become one map: "sum" adds the signed channels;
+        controls: whether to add rows for the control maps. Without them, the evaluation cannot
+            tell whether a metric is conclusive.
+        reduce: how channels are combined into one map: "sum" adds the signed channels;
             "abs_max" takes the largest absolute value.
-        mean_color: what replaces a removed pixel, in the model's value range: a number, or one per
-            channel. None means the mean color of the model's preprocessing; if that is not known,
-            the range of the images tells it.
-        output: the output to evaluate, by name, dict key or number, if the model has several.
-        batch_size: the largest number of images to run at once. It does not change the results.
-        seed: for ties between pixels, noise and the bootstrap.
+        mean_color: the value that replaces removed pixels, in the model's value range: one number,
+            or one per channel. None selects the mean color for the model's preprocessing; if the
+            preprocessing is unknown, it is inferred from the range of the images.
+        output: the name, dict key or index of the output to evaluate, if the model has several.
+        batch_size: the maximum number of images to run at once. It does not affect the results.
+        seed: the seed for tie breaking, noise and the bootstrap.
 
     Returns:
         The evaluation, with `rows`, `to_markdown()`, `to_csv()` and `plot()`.
 
     Raises:
-        UnsupportedModelError: the model is not a classifier of images, or a method that was named
+        UnsupportedModelError: the model is not an image classifier, or an explicitly named method
             does not support it.
         UnknownMethodError: there is no such method.
         ImageError: there are no images, or they don't fit the model.
@@ -196,8 +198,8 @@ def evaluate(
     """
     if boxes is not None and not any(map(_has_boxes, boxes)):
         raise OptionError(
-            f"`boxes` has {len(boxes)} entries, but no image has any box. Pass boxes of at least one image, or boxes=None to "
-            "leave out the metrics that compare with objects."
+            f"`boxes` has {len(boxes)} entries, but none of them contains a box. Pass boxes for at least one image, or "
+            "boxes=None to skip the metrics that need annotated objects."
         )
     scorer = ImageScorer(
         model,

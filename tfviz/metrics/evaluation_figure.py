@@ -1,4 +1,4 @@
-"""An evaluation as a Matplotlib figure."""
+"""Plot an evaluation as a Matplotlib figure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _METHOD, _CONTROL = "#31688e", "#a0a0a0"
 def figure_of(
     rows: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[str, np.ndarray]], *, has_bars: bool = True
 ) -> Figure:
-    """Draw one panel of bars per measure, then one panel of curves per measure that has some.
+    """Draw one bar chart per measure, then one line plot per measure with curves.
 
     Args:
-        rows: the rows of an `Evaluation`.
-        curves: its curves.
+        rows: an `Evaluation`'s rows.
+        curves: the evaluation's curves.
         has_bars: whether to draw the bars.
 
     Returns:
@@ -44,7 +44,7 @@ def figure_of(
 
 
 def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw one bar per method, with its interval. A hollow bar: the metric does not decide."""
+    """Draw one bar with an interval per method. Hollow bars mark inconclusive results."""
     labels = [row["method"] if row["layer"] is None else f"{row['method']} ({row['layer']})" for row in rows]
     for y, row in enumerate(rows):
         color = _CONTROL if row["is_control"] else _METHOD
@@ -64,7 +64,7 @@ def _draw_curves(axes: Axes, key: str, curves: Mapping[str, np.ndarray], control
     for label, points in curves.items():
         color, line = (_CONTROL, "--") if label in controls else (None, "-")
         axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, color=color, linestyle=line)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a cut axis exaggerates differences
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a truncated axis exaggerates differences
     axes.set_title(key, fontsize=9)
     axes.set_xlabel("fraction of the pixels", fontsize=7)
     axes.legend(fontsize=5)

@@ -1,4 +1,4 @@
-"""The rows of an evaluation as Markdown and CSV."""
+"""Format evaluation rows as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tfviz.errors import shown
 _COLUMNS = ("method", "layer", "metric", "value", "low", "high", "n", "blank", "decides", "forwards", "higher_is_better")
 _UNDECIDED = "†"
 _LEGEND = (
-    "Mean [95 % interval] over the images; ↑ higher is better, ↓ lower is better. Rows in italics are controls, which know "
-    f"nothing about the network. {_UNDECIDED} The metric does not decide here: the random control is not significantly worse."
+    "Mean [95 % interval] over the images; ↑ higher is better, ↓ lower is better. Rows in italics are controls, which do not "
+    f"depend on the network. {_UNDECIDED} The metric is inconclusive: the random control is not significantly worse."
 )
 
 
@@ -24,11 +24,11 @@ def markdown(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
     """Format rows as a Markdown table, with a legend and notes.
 
     Args:
-        rows: the rows of an `Evaluation`.
-        notes: its notes.
+        rows: an `Evaluation`'s rows.
+        notes: the evaluation's notes.
 
     Returns:
-        The text.
+        The Markdown text.
     """
     measures = {row["metric"]: row for row in rows}
     has_layers = any(row["layer"] for row in rows)
@@ -59,14 +59,14 @@ def _escaped(text: str) -> str:
 
 
 def csv_text(rows: Sequence[dict[str, Any]], path: str | Path | None) -> str:
-    """Format rows as CSV, and write them to a file if there is a path.
+    """Format rows as CSV, and write them to a file if a path is given.
 
     Args:
-        rows: the rows of an `Evaluation`.
-        path: the file; None for none.
+        rows: an `Evaluation`'s rows.
+        path: the file; None to write no file.
 
     Returns:
-        The text.
+        The CSV text.
 
     Raises:
         OutputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The model as a function from images to logits and probabilities, in batches of bounded size."""
+"""Compute a model's logits and probabilities in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _RANK = 4
 
 
 class ForwardPasses:
-    """A classifier that takes any number of images and runs `batch_size` at a time.
+    """A classifier that runs any number of images, `batch_size` at a time.
 
-    Probabilities are the softmax of the logits, or their sigmoid where the model ends in one. A
-    model that ends in logits gets the softmax. If its last activation cannot be removed, its
-    outputs are both. One sigmoid unit has two classes, as in targets.
+    Probabilities are the softmax of the logits, or their sigmoid if the model ends in a sigmoid. If
+    the final activation cannot be removed, the model's outputs serve as both logits and
+    probabilities. A single sigmoid unit counts as two classes, as in targets.
 
     Attributes:
         graph: the graph whose outputs are the logits.
-        batch_size: the largest number of images to run at once.
+        batch_size: the maximum number of images to run at once.
     """
 
     def __init__(self, model: keras.Model, *, output: str | int | None = None, batch_size: int = 32) -> None:
@@ -38,11 +38,11 @@ class ForwardPasses:
 
         Args:
             model: a built keras.Model with one image input.
-            output: the output that holds the classes, if there are several.
-            batch_size: the largest number of images to run at once.
+            output: the output with the class scores, if there are several outputs.
+            batch_size: the maximum number of images to run at once.
 
         Raises:
-            UnsupportedModelError: the model has several inputs, or no classes.
+            UnsupportedModelError: the model has several inputs, or is not a classifier.
             OptionError: the model has no such output.
         """
         self.batch_size = batch_size
@@ -55,15 +55,15 @@ class ForwardPasses:
         self._compiled = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
     def classes(self, images: np.ndarray) -> int:
-        """Return the number of classes, after checking that the model takes these images (N, …).
+        """Check that the model accepts these images, and return the number of classes.
 
         Raises:
             ImageError: the images are not (N, height, width, channels).
-            UnsupportedModelError: the outputs for them are not (N, classes).
+            UnsupportedModelError: the model's outputs are not (N, classes).
         """
         if images.ndim != _RANK:
             raise ImageError(
-                f"Metrics need images (N, height, width, channels). Received: shape {images.shape}. Evaluate a model of images."
+                f"Metrics need images (N, height, width, channels). Received: shape {images.shape}. Evaluate an image model."
             )
         self._read.require_faithful([tf.constant(images)], (tuple(images.shape[1:]),))
         logits = self._compiled.get_concrete_function(self._spec(images.shape[1:])).structured_outputs[0]
@@ -72,14 +72,14 @@ class ForwardPasses:
         return int(logits.shape[1])
 
     def all_classes(self, images: np.ndarray) -> np.ndarray:
-        """Compute the logits and probabilities of images: float32 (2, N, classes)."""
+        """Compute logits and probabilities, stacked as float32 (2, N, classes)."""
         return np.concatenate([np.stack(self._run(batch)) for batch in self._batches(images)], axis=1)
 
     def one_class(self, images: Iterable[np.ndarray], target: int) -> Outputs:
-        """Compute the logits and probabilities of one class.
+        """Compute the logits and probabilities for one class.
 
         Args:
-            images: yields images (H, W, C); at most `batch_size` are held at once.
+            images: yields images (H, W, C). At most `batch_size` of them are in memory at once.
             target: the class.
 
         Returns:
@@ -119,7 +119,7 @@ def _output(graph: Graph, images: tf.Tensor) -> tf.Tensor:
 
 
 def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]:
-    """Return what gives the probabilities: a function of the logits, or the graph with them."""
+    """Return a function from logits to probabilities, or a graph that outputs probabilities."""
     step = final_activation(whole, whole.outputs[0])
     if step is not None:
         return tf.sigmoid if isinstance(step.operation, Sigmoid) else tf.nn.softmax
@@ -129,14 +129,14 @@ def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]
 def _require_classifier(graph: Graph) -> None:
     if len(graph.inputs) != 1:
         raise UnsupportedModelError(
-            f"Metrics need a model with one input, the images. '{graph.model_name}' has {len(graph.inputs)}. Wrap it in a "
-            "model that takes the images alone."
+            f"Metrics need a model with a single image input. '{graph.model_name}' has {len(graph.inputs)} inputs. Wrap it in "
+            "a model whose only input is the images."
         )
     output = graph.output_structure
     if not isinstance(output, Value):
         raise UnsupportedModelError(
-            f"Metrics need one output (N, classes). '{graph.model_name}' has {len(graph.outputs)} outputs. Choose one with "
-            "output=0 or its name."
+            f"Metrics need one output (N, classes). '{graph.model_name}' has {len(graph.outputs)} outputs. Choose one by index "
+            "or name, such as output=0."
         )
     step = final_activation(graph, output)
     is_binary = output.shape[-1:] == (1,) and step is not None and isinstance(step.operation, Sigmoid)
@@ -146,6 +146,6 @@ def _require_classifier(graph: Graph) -> None:
 
 def _not_a_classifier(graph: Graph, shape: tuple[int | None, ...]) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"Metrics follow the probability of a class, so they need a classifier with outputs (N, classes). The output of "
-        f"'{graph.model_name}' is {shape}. Evaluate a model with classes, or choose another output."
+        f"Metrics need a classifier with outputs (N, classes). The output of '{graph.model_name}' has shape {shape}. Evaluate "
+        "a classifier, or choose another output."
     )

@@ -1,4 +1,4 @@
-"""The entropy of a map's histogram, a measure of its complexity for eMPRT (Hedström et al., 2023).
+"""The histogram entropy of a map, eMPRT's measure of complexity (Hedström et al., 2023).
 
 −Σ p ln p over 100 equal bins between the smallest and the largest value of m / √mean(m²)
 """
@@ -13,7 +13,7 @@ BINS = 100
 
 
 def histogram_entropy(maps: np.ndarray) -> np.ndarray:
-    """Compute the entropy of each map's histogram.
+    """Compute each map's histogram entropy.
 
     Args:
         maps: (N, H, W) maps.

@@ -1,4 +1,4 @@
-"""Score maps image by image, so that a long evaluation can stop and go on."""
+"""Score maps image by image, so that a long evaluation can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tfviz.metrics.visible_regions import AnyRegions, visible_regions
 from tfviz.models.loading import labels_of
 from tfviz.targets import Target
 
-ScoreRow: TypeAlias = dict[str, Any]  # one score, with the keys below; JSON can store it
+ScoreRow: TypeAlias = dict[str, Any]  # one score that JSON can store; see `_row` for the keys
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One image of a batch, with the model's outputs for it."""
+    """One image and the model's outputs for it."""
 
     number: int
     pixels: np.ndarray
@@ -45,12 +45,12 @@ class _Image:
 
 
 class ImageScorer:
-    """Scores methods on images by metrics, batch by batch.
+    """Scores methods on images, batch by batch.
 
     Attributes:
         metrics: the metrics.
-        notes: what was left out or assumed, one sentence or two each; complete once the first batch
-            is scored.
+        notes: what was left out or assumed, one or two sentences each. The list is complete once
+            the first batch is scored.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ImageScorer:
         Args:
             model, methods, metrics, controls, reduce, mean_color, output, batch_size, seed: as for
                 `tfviz.evaluate`.
-            has_regions: whether regions will be given.
+            has_regions: whether `score_images` will receive regions.
 
         Raises:
             TfvizError: as for `tfviz.evaluate`.
@@ -99,11 +99,11 @@ class ImageScorer:
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of images that are already scored; they are skipped.
+            done: the numbers of images to skip because they are already scored.
 
         Yields:
-            The scores of one image, in order: dicts with the keys method, layer, metric, image,
-            target, value, blank, forwards, is_control and curve.
+            One image's scores: dicts with the keys method, layer, metric, image, target, value,
+            blank, forwards, is_control and curve.
 
         Raises:
             TfvizError: as for `tfviz.evaluate`.
@@ -119,7 +119,7 @@ class ImageScorer:
             yield from self._scored(pixels, start, boxes, targets, done)
             start += len(pixels)
         if start == 0:
-            raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that yields some.")
+            raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
         self._require_counts(boxes, targets, start)
 
     def _begin(
@@ -130,7 +130,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check everything that can be checked before the first image is explained."""
+        """Check all inputs that can be checked before any image is explained."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -145,7 +145,7 @@ class ImageScorer:
         for name, received in (("boxes", None if boxes is None else len(boxes)), ("targets", self._targets(targets).count)):
             if received not in (None, count):
                 raise OptionError(
-                    f"`{name}` must have one entry per image, {count} in total. Received: {received}. In `boxes`, "
+                    f"`{name}` must have one entry per image, {count} in total. Received: {received} entries. In `boxes`, "
                     "use None for an image without annotations. `targets` can also be a single class for all images."
                 )
 
@@ -181,7 +181,7 @@ class ImageScorer:
             yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
 
     def _targets_of(self, image: _Image) -> list[int]:
-        """Return the explained classes: that of the image, and those with a region."""
+        """Return the classes to explain: the image's target and all classes with a region."""
         first = [image.target] if any(not metric.needs_regions for metric in self.metrics) else []
         regions = image.regions if any(metric.needs_regions for metric in self.metrics) else None
         located = () if regions is None else regions.classes
@@ -201,7 +201,7 @@ class ImageScorer:
         return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
 
     def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
-        """Compute the maps of all methods and controls, keyed by name, layer, image and class."""
+        """Compute all methods' and controls' maps, keyed by name, layer, image and class."""
         every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
         found = {}
         for source in every.values():
@@ -269,14 +269,17 @@ class ImageScorer:
 
 
 def _applies(metric: Metric, image: _Image, target: int) -> bool:
-    """Return whether a metric scores this class: one with a region, or the image's own."""
+    """Return whether a metric scores this class.
+
+    Metrics that need regions score every class with a region; others score the image's target.
+    """
     if metric.needs_regions:
         return image.regions is not None and target in image.regions.classes
     return target == image.target
 
 
 def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
-    """Yield the images of all metrics, and count those of each group."""
+    """Yield all metrics' perturbed images, and append each group's image count to `counts`."""
     for metric, cases in groups:
         counts.append(0)
         for image in metric.perturbed(cases[0][1]):

@@ -1,16 +1,17 @@
 """Fill in removed pixels from their neighbors, as ROAD does.
 
     s_i x_i = Σ_j w_j x_j over the 8 neighbors j inside the image, with s_i = Σ_j w_j,
-    w = 1/6 across an edge and 1/12 across a corner; kept pixels are given
+    w = 1/6 across an edge and 1/12 across a corner; kept pixels are fixed
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
-The equations of the removed pixels form a symmetric, positive definite system, as long as one pixel
-is kept. Conjugate gradients solve it for all images of a batch at once, with a 3 × 3 convolution
-instead of a matrix. An image stops at its own tolerance, so it gets the same result in any batch.
+The equations for the removed pixels form a symmetric positive definite system as long as one pixel
+is kept. Conjugate gradients solve it for all images in a batch at once, using a 3 × 3 convolution
+instead of a matrix. Each image stops at its own tolerance, so its result does not depend on the
+batch.
 
-Plain conjugate gradients carry a value by one pixel per iteration and need hundreds of them for a
-large hole. A multigrid cycle as the preconditioner, which solves the same equations roughly at
-half, a quarter … of the size, brings that to about twenty.
+Plain conjugate gradients propagate values by one pixel per iteration, so a large hole needs
+hundreds of iterations. A multigrid preconditioner, which approximately solves the same equations at
+1/2, 1/4, … of the resolution, reduces that to about twenty.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-_TOLERANCE = 1e-6  # of the residual, relative to the right-hand side
+_TOLERANCE = 1e-6  # for the residual, relative to the right-hand side
 _MOST_ITERATIONS = 500
 _WEIGHTS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]], np.float32)[:, :, None, None] / 12
-_LEVELS = 6  # of the multigrid cycle
-_DAMPING = 0.8  # of its Jacobi steps
+_LEVELS = 6  # in the multigrid cycle
+_DAMPING = 0.8  # for its Jacobi steps
 _STEPS_AT_THE_TOP = 6
 
 
 def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Replace the removed pixels of a batch.
+    """Fill in the removed pixels in a batch.
 
     Args:
         images: float32 (N, H, W, C).
-        removed: which pixels are removed, bool (N, H, W). Each image keeps at least one.
+        removed: which pixels are removed, bool (N, H, W). Each image keeps at least one pixel.
 
     Returns:
-        float32 (N, H, W, C).
+        The filled-in images, float32 (N, H, W, C).
     """
     return _imputed(tf.constant(images, tf.float32), tf.constant(removed[..., None], tf.float32)).numpy()
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 1))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Solve A y = b for the offset y from the mean of the kept pixels."""
+    """Solve A y = b, where y is the offset from the mean of the kept pixels."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
     y = _conjugate_gradients(_levels(removed), removed * _neighbors((images - mean) * kept))
@@ -52,7 +53,7 @@ def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class _Level:
-    """The equations at one size: A = removed · (weight − neighbors).
+    """The equations at one resolution: A = removed · (weight − neighbors).
 
     Attributes:
         removed: 1 where a pixel is removed, (N, h, w, 1).
@@ -70,7 +71,7 @@ class _Level:
 
 
 def _levels(removed: tf.Tensor) -> list[_Level]:
-    """Halve the size again and again. A pixel is removed if all that it stands for are."""
+    """Halve the mask repeatedly. A coarse pixel is removed if all its fine pixels are removed."""
     masks = [removed]
     for _ in range(_LEVELS - 1):
         masks.append(-tf.nn.max_pool2d(-masks[-1], 2, 2, "SAME"))
@@ -84,7 +85,7 @@ def _neighbors(x: tf.Tensor) -> tf.Tensor:
 
 
 def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
-    """Solve A y = b from y = 0, for every image and channel on its own."""
+    """Solve A y = b for each image and channel separately, starting from y = 0."""
     limit = _TOLERANCE**2 * _sum(b * b)
 
     def is_unfinished(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tf.Tensor:
@@ -92,7 +93,7 @@ def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
 
     def step(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tuple[tf.Tensor, ...]:
         Ap = levels[0].apply(p)
-        # 0 once the image is done, so that it no longer changes
+        # A converged image gets a step of 0, so it no longer changes.
         alpha = tf.where(_sum(r * r) > limit, tf.math.divide_no_nan(rz, _sum(p * Ap)), 0)
         y, r = y + alpha * p, r - alpha * Ap
         z = _cycle(levels, r)
@@ -105,7 +106,7 @@ def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
 
 
 def _cycle(levels: list[_Level], residual: tf.Tensor) -> tf.Tensor:
-    """Solve A z = residual roughly, with a symmetric multigrid cycle."""
+    """Solve A z = residual approximately with a symmetric multigrid cycle."""
     level, *coarser = levels
     residual *= level.removed
     z = level.jacobi(residual)
@@ -119,14 +120,14 @@ def _cycle(levels: list[_Level], residual: tf.Tensor) -> tf.Tensor:
 
 
 def _added_up(x: tf.Tensor) -> tf.Tensor:
-    """Add up blocks of 2 × 2 pixels."""
+    """Sum blocks of 2 × 2 pixels."""
     shape = tf.shape(x)
     even = tf.pad(x, [[0, 0], [0, shape[1] % 2], [0, shape[2] % 2], [0, 0]])
     return 4 * tf.nn.avg_pool2d(even, 2, 2, "VALID")
 
 
 def _spread(x: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Give each pixel of a block the value of the block: the transpose of `_added_up`."""
+    """Copy each value to its block of 2 × 2 pixels. This is the transpose of `_added_up`."""
     return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)[:, : shape[1], : shape[2]]
 
 

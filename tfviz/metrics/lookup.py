@@ -1,4 +1,4 @@
-"""Look up metrics by key, and the measures that they report."""
+"""Look up metrics and measures by key."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DEFAULT, ALL = "default", "all"
 
 
 def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
-    """Return the metrics that a user names.
+    """Return the metrics that a user selected.
 
     Args:
-        metrics: "default", "all", a key of `METRICS`, a metric with its own options such as
-            PointingGame(tolerance=5), or several of these.
-        has_regions: whether regions are given. Without them, "default" and "all" leave out the
-            metrics that need them.
+        metrics: "default", "all", a key of `METRICS`, a metric with custom options such as
+            PointingGame(tolerance=5), or a list of these.
+        has_regions: whether regions are available. If not, "default" and "all" leave out the
+            metrics that need regions.
 
     Returns:
-        The metrics, each at most once.
+        The metrics without duplicates.
 
     Raises:
         OptionError: there is no such metric, or it needs regions.
@@ -32,7 +32,7 @@ def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
     wanted = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics]
     found = {metric.key: metric for one in wanted for metric in _named(one, has_regions)}
     if not found:
-        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default', or keys of METRICS.")
+        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys of METRICS.")
     return list(found.values())
 
 
@@ -44,8 +44,8 @@ def _named(metric: str | Metric, has_regions: bool) -> list[Metric]:
     found = metric if isinstance(metric, Metric) else _from_key(key, metric)
     if found.needs_regions and not has_regions:
         raise OptionError(
-            f"The metric {found.key!r} compares maps with annotated objects. Received: no boxes. Pass boxes=, one Regions per "
-            "image, or leave the metric out."
+            f"The metric {found.key!r} compares maps with annotated objects. Received: no boxes. Pass boxes= with one Regions "
+            "per image, or leave out the metric."
         )
     return [found]
 
@@ -58,5 +58,5 @@ def _from_key(key: str | None, metric: object) -> Metric:
 
 
 def measure_named(key: str) -> Measure | None:
-    """Return the measure with a key; None if no registered metric reports it."""
+    """Return the measure with this key, or None if no registered metric reports it."""
     return next((one for metric in METRICS.values() for one in metric.measures if one.key == key), None)

@@ -1,16 +1,16 @@
-"""Mass in the region: which share of the map lies on the object?
+"""Mass in region: what share of the map lies on the object?
 
     Σ_inside m⁺ / Σ m⁺, with m⁺ = max(m, 0), and 0 if the sum is 0
         Wang et al., 2020, "Score-CAM", section 4.3 (the energy-based pointing game)
 
-The map is resized to the original image. It is not scaled by its minimum, which would add mass
-everywhere. The control `area` is the region's share of the image. In images with several classes,
-`mass_on_other` is the share that lies on the others, and a low one is good.
+The map is resized to the original image. Its minimum is not subtracted, because that would add mass
+everywhere. The `area` control scores the region's share of the image. In images with several
+classes, `mass_on_other` is the share on the other classes' objects; a low value is good.
 
-A map that is right about where the network looks still scores low if the network uses the
-background. Unspecific maps gain with the size of the object. A blank map has no mass in any region.
+A map that correctly shows where the network looks still scores low if the network uses the
+background. Unspecific maps score higher on larger objects. A blank map has no mass in any region.
 
-The metric needs the maps of all classes, but no further forward passes.
+The metric needs the maps for all annotated classes, but no further forward passes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tfviz.metrics.pixel_maps import PixelMap
 
 
 def area(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """The same mass everywhere, without counting as blank: the score is the share of the area."""
+    """Return a uniform map that does not count as blank. It scores the region's area share."""
     return PixelMap(np.ones(image.shape[:2], np.float32), is_blank=False)
 
 
 @dataclass(frozen=True)
 class MassInRegion(Metric):
-    """The share of the positive part of the map that lies on the object."""
+    """Measures the share of the map's positive part that lies on the object."""
 
     key: ClassVar[str] = "mass_in_region"
-    question: ClassVar[str] = "Which share of the map lies on the object?"
+    question: ClassVar[str] = "What share of the map lies on the object?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("mass_in_region"),
         Measure("mass_on_other", higher_is_better=False),
@@ -56,7 +56,7 @@ class MassInRegion(Metric):
 
 
 def mass(pixel_map: PixelMap, region: np.ndarray) -> float:
-    """Compute the share of the positive part of a map that lies in a region (height, width)."""
+    """Compute the share of a map's positive part that lies in a region (height, width)."""
     if pixel_map.is_blank:
         return 0.0
     positive = np.maximum(pixel_map.resized(region.shape), 0).astype(np.float64)  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
-"""Max-sensitivity: how much does the map change when the image hardly does?
+"""Max-sensitivity: how much does the map change when the image barely changes?
 
     max_j ‖m(x + δ_j) − m(x)‖ / ‖m(x)‖, with every entry of δ_j uniform in ±.02 (max x − min x)
         Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations"
 
-A low figure is good. It measures stability, not truth: a control map that ignores the image is
-perfectly stable, so this metric never decides between a method and the random control. A blank map
-scores like the random control, 0.
+A low value is good. The metric measures stability rather than correctness. A control map that
+ignores the image is perfectly stable, so no method scores better than the random control. A blank
+map scores 0, like the random control.
 
 The cost is 10 explanations per image and method.
 """
@@ -23,18 +23,18 @@ from tfviz.metrics.pixel_maps import PixelMap
 
 @dataclass(frozen=True)
 class MaxSensitivity(Metric):
-    """The largest relative change of the map under small random changes of the image.
+    """Measures the map's largest relative change under small random changes to the image.
 
     Args:
-        radius: the largest change of a value, as a fraction of the image's range.
-        draws: the number of changed images.
+        radius: the maximum change per value, as a fraction of the image's value range.
+        draws: the number of perturbed images.
     """
 
     radius: float = 0.02
     draws: int = 10
 
     key: ClassVar[str] = "max_sensitivity"
-    question: ClassVar[str] = "How much does the map change when the image hardly does?"
+    question: ClassVar[str] = "How much does the map change when the image barely changes?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("max_sensitivity", higher_is_better=False),)
     is_default: ClassVar[bool] = False
 
@@ -47,7 +47,7 @@ class MaxSensitivity(Metric):
         return {self.key: Score(float(max(changes) / norm), self.draws)}
 
     def _batches(self, case: Case) -> list[np.ndarray]:
-        """Draw the changed images, the same for all methods and any batch size."""
+        """Draw the perturbed images. They do not depend on the method or the batch size."""
         rng = np.random.default_rng(case.seed)
         largest = self.radius * (float(case.image.max()) - float(case.image.min()))
         noise = rng.uniform(-largest, largest, (self.draws, *case.image.shape)).astype(np.float32)
@@ -55,6 +55,6 @@ class MaxSensitivity(Metric):
 
 
 def _finite(pixel_map: PixelMap) -> np.ndarray:
-    """Return the values in float64; a map that is not finite counts as empty."""
+    """Return the values as float64. A map with a value that is not finite becomes all zeros."""
     values = pixel_map.values.astype(np.float64)
     return values if np.isfinite(values).all() else np.zeros_like(values)

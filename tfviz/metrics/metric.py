@@ -1,4 +1,4 @@
-"""The base class of all metrics, and what they receive and return."""
+"""The metric base class, and the inputs and results of metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.metrics.controls import ControlMap
 from tfviz.metrics.pixel_maps import PixelMap, Size
 from tfviz.metrics.regions import Regions
 
-# How the scores of all images and classes become one number (see `statistics`).
+# How the scores of all images and classes are combined into one number (see `statistics`).
 Statistic = Literal["mean", "class_mean", "share"]
 
 
@@ -22,10 +22,10 @@ class Measure:
     """One number that a metric reports.
 
     Attributes:
-        key: its name in tables.
-        higher_is_better: which direction is good.
-        statistic: "mean" over images; "class_mean", the mean over classes of their means; or
-            "share", a mean of zeros and ones with Wilson's interval.
+        key: the name in tables.
+        higher_is_better: whether a higher value is better.
+        statistic: "mean", the mean over images; "class_mean", the mean of the per-class means; or
+            "share", the mean of zeros and ones with Wilson's interval.
     """
 
     key: str
@@ -35,19 +35,19 @@ class Measure:
 
 @dataclass(frozen=True)
 class Case:
-    """One map of one image for one class, with everything that a metric may need.
+    """One map for one image and class, with all the data that a metric may need.
 
     Attributes:
-        image: what the model takes, (H, W, C).
+        image: the preprocessed image, (H, W, C).
         target: the class that the map explains.
-        logit, probability: the model's for that class and image.
+        logit, probability: the model's outputs for that class and image.
         map: the map.
-        explain: runs the method on other images (n, H, W, C), for the same class.
-        mean_color: what replaces a removed pixel, float32 (C,).
-        permutation: breaks ties between pixels, int (H · W,).
-        seed: for all other random numbers.
-        batch_size: the largest number of images to hold at once.
-        regions: where the classes are; None if unknown.
+        explain: runs the method on other images (n, H, W, C) for the same class.
+        mean_color: the color that replaces removed pixels, float32 (C,).
+        permutation: a pixel permutation that breaks ties, int (H · W,).
+        seed: the seed for all other random numbers.
+        batch_size: the maximum number of images to hold in memory at once.
+        regions: the annotated regions; None if there are none.
     """
 
     image: np.ndarray
@@ -64,12 +64,12 @@ class Case:
 
     @property
     def size(self) -> Size:
-        """(height, width) of the image."""
+        """The image's (height, width)."""
         height, width = self.image.shape[:2]
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Copy `start`, with the pixels that have these indices taken from an image or a color."""
+        """Return a copy of `start` with the indexed pixels replaced from an image or a color."""
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)
@@ -77,7 +77,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the model gives for a metric's images, for the class of the case.
+    """The model's outputs for a metric's perturbed images and the case's class.
 
     Attributes:
         logits, probabilities: float64 (n,).
@@ -99,8 +99,8 @@ class Score:
 
     Attributes:
         value: the score.
-        forwards: how many forward passes it takes, besides that of the image itself.
-        curve: for metrics that remove more and more pixels, (points, 2): the fraction of pixels and
+        forwards: the number of forward passes, not counting the one for the original image.
+        curve: for metrics that remove pixels step by step, (points, 2): the fraction of pixels and
             the value there.
     """
 
@@ -110,18 +110,18 @@ class Score:
 
 
 class Metric(abc.ABC):
-    """One metric. Its options are the fields of the dataclass that implements it.
+    """The base class of metrics. A metric is a dataclass; its fields are the options.
 
     Attributes:
-        key: its name in `METRICS`.
-        question: what it measures.
-        measures: the numbers that it reports.
-        is_default: whether `metrics="default"` includes it.
-        needs_regions: whether it compares maps with annotated regions, and so runs for each class
-            that has one, rather than for the target alone.
-        reads_map: whether the images of `perturbed` depend on the map. If not, all methods share
+        key: the name in `METRICS`.
+        question: the question that the metric answers.
+        measures: the numbers that the metric reports.
+        is_default: whether `metrics="default"` includes the metric.
+        needs_regions: whether the metric compares maps with annotated regions. Such a metric scores
+            every class with a region instead of the target.
+        reads_map: whether the images from `perturbed` depend on the map. If not, all methods share
             them.
-        controls: control maps of its own, by name.
+        controls: additional control maps for this metric, by name.
     """
 
     key: ClassVar[str]
@@ -133,7 +133,7 @@ class Metric(abc.ABC):
     controls: ClassVar[Mapping[str, ControlMap]] = {}
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:
-        """Yield the images (H, W, C) that the model has to see for the scores."""
+        """Yield the perturbed images (H, W, C) that the model must run for the scores."""
         return iter(())
 
     @abc.abstractmethod
@@ -142,9 +142,8 @@ class Metric(abc.ABC):
 
         Args:
             case: the map, the image and the class.
-            outputs: the model's outputs for the images of `perturbed`, in order.
+            outputs: the model's outputs for the images from `perturbed`, in the same order.
 
         Returns:
-            The score by the key of each measure. A measure that does not apply to the case is left
-            out.
+            Measure key -> score. Measures that do not apply to the case are left out.
         """

@@ -1,11 +1,12 @@
-"""μFidelity: does the map predict what removing random subsets of the image does?
+"""μFidelity: does the map predict the effect of removing random parts of the image?
 
     ρ(Σ_{c ∈ s} a_c, S(x) − S(x with the cells of s := μ)) over random subsets s
         Bhatt et al., 2020, "Evaluating and Aggregating Feature-based Model Explanations"
 
-The image is cut into 9 × 9 cells, a subset holds a fifth of them, and ρ is Spearman's rank
-correlation over 200 subsets. A random map has 0. The images have holes that the network has not
-seen in training, and the removed cells' effects rarely add up, so scores are low for all methods.
+The image is divided into 9 × 9 cells, each subset contains a fifth of them, and ρ is Spearman's
+rank correlation over 200 subsets. A random map scores 0 on average. The network has not seen images
+with such holes in training, and the effects of removed cells rarely add up, so all methods score
+low.
 
 The cost is 200 forward passes per image, which all methods share.
 """
@@ -25,12 +26,12 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True, eq=False)
 class MuFidelity(Metric):
-    """Spearman's ρ between the sums of random subsets of cells and the drops without them.
+    """Correlates the map's sums over random cell subsets with the score drops without them.
 
     Args:
         grid: the number of cells along each axis.
-        share: the share of the cells that a subset removes.
-        subsets: the number of subsets; or the subsets themselves, bool (n, grid²).
+        share: the fraction of cells that each subset removes.
+        subsets: the number of subsets, or the subsets themselves as bool (n, grid²).
     """
 
     grid: int = 9
@@ -38,7 +39,7 @@ class MuFidelity(Metric):
     subsets: int | np.ndarray = 200
 
     key: ClassVar[str] = "mu_fidelity"
-    question: ClassVar[str] = "Does the map predict what removing random parts of the image does?"
+    question: ClassVar[str] = "Does the map predict the effect of removing random parts of the image?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("mu_fidelity"),)
     is_default: ClassVar[bool] = False
     reads_map: ClassVar[bool] = False

@@ -1,9 +1,9 @@
 """Histograms of oriented gradients (HOG; Dalal and Triggs, 2005) of maps.
 
-A map's central differences (0 at the borders) vote, weighted by their magnitude, for one of 9 bins
-of 20° in [0°, 180°). A cell averages the votes of 16×16 pixels. A block of 3×3 cells (all cells
-along an axis with fewer), at every position, is normalized by L2-Hys: v / √(‖v‖² + 1e-10), cut at
-.2, and once more. The blocks side by side are the map's vector.
+The gradients are central differences (0 at the borders). Each votes with its magnitude for one of 9
+bins of 20° in [0°, 180°). A cell averages the votes of 16×16 pixels. A sliding block of 3×3 cells
+(all cells along an axis with fewer than 3) is normalized with L2-Hys: v / √(‖v‖² + 1e-10), clipped
+at .2, then normalized again. The concatenated blocks form the map's vector.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _EPSILON, _CUT = 1e-10, 0.2
 
 
 def hog(maps: np.ndarray) -> np.ndarray:
-    """Compute the HOG vector of each map.
+    """Compute each map's HOG vector.
 
     Args:
         maps: (N, H, W) maps in [0, 1].
 
     Returns:
-        (N, P) vectors; P is 0 for maps smaller than a cell.
+        The vectors, (N, P); P is 0 for maps smaller than a cell.
     """
     cells = hog_cells(maps)
     count, rows, columns, _ = cells.shape
@@ -34,20 +34,20 @@ def hog(maps: np.ndarray) -> np.ndarray:
 
 
 def hog_cells(maps: np.ndarray) -> np.ndarray:
-    """Compute the mean votes of each whole cell, from the top left.
+    """Compute each cell's mean votes, from the top left. Incomplete cells are dropped.
 
     Args:
         maps: (N, H, W) maps in [0, 1].
 
     Returns:
-        (N, ⌊H/16⌋, ⌊W/16⌋, 9) votes.
+        The votes, (N, ⌊H/16⌋, ⌊W/16⌋, 9).
     """
     maps = np.asarray(maps, np.float64)
     down, right = np.zeros_like(maps), np.zeros_like(maps)
     down[:, 1:-1] = maps[:, 2:] - maps[:, :-2]
     right[:, :, 1:-1] = maps[:, :, 2:] - maps[:, :, :-2]
     degrees = np.rad2deg(np.arctan2(down, right)) % 180
-    bins = np.minimum(degrees // (180 / BINS), BINS - 1)  # rounding can give 180
+    bins = np.minimum(degrees // (180 / BINS), BINS - 1)  # rounding can produce 180
     magnitude = np.hypot(down, right)
     return np.stack([_cell_means(np.where(bins == one, magnitude, 0)) for one in range(BINS)], axis=-1)
 

@@ -1,4 +1,4 @@
-"""From attributions to pixel maps: one signed number per position, at any size."""
+"""Convert attributions to pixel maps, which have one signed number per position."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class PixelMap:
     """One map of one image.
 
     Attributes:
-        values: float32 (h, w), in the resolution in which the method gave it.
-        is_blank: whether the map ranks nothing: all values are equal, or one is not finite.
+        values: float32 (h, w), at the method's resolution.
+        is_blank: whether the map is blank: all values are equal, or any value is not finite.
     """
 
     values: np.ndarray
     is_blank: bool
 
     def resized(self, size: Size) -> np.ndarray:
-        """Resize the map bilinearly with half-pixel centers, without smoothing it first.
+        """Resize the map bilinearly with half-pixel centers and without antialiasing.
 
         Args:
             size: (height, width) in pixels.
 
         Returns:
-            float32 (height, width).
+            The resized values, float32 (height, width).
         """
         if self.values.shape == size:
             return self.values
@@ -52,10 +52,10 @@ def pixel_map(values: npt.ArrayLike) -> PixelMap:
 
 
 def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMap]:
-    """Convert the attributions of a batch to one map per image.
+    """Convert a batch of attributions to one map per image.
 
     Args:
-        attributions: (N, h, w), or (N, h, w, channels), which are reduced over the channels.
+        attributions: (N, h, w), or (N, h, w, channels) to be reduced over the channels.
         reduce: "sum" adds the signed channels; "abs_max" takes the largest absolute value.
 
     Returns:
@@ -74,11 +74,11 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
 
 
 def reduction(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the reduction over channels with a name.
+    """Return the channel reduction with this name.
 
     Raises:
         OptionError: there is no such reduction.
     """
     if name not in REDUCTIONS:
-        raise OptionError(f"Unknown reduction over channels, reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
+        raise OptionError(f"Unknown channel reduction reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
     return REDUCTIONS[name]

@@ -1,7 +1,7 @@
-"""The order in which a map ranks the pixels of an image.
+"""Rank an image's pixels by a map.
 
-Ties are common: a map after a ReLU is 0 in large areas. They are broken by one random permutation,
-the same for all images and methods. A map that ranks nothing takes the permutation itself, so it
+Ties are common, because a map after a ReLU is 0 in large areas. One random permutation, shared by
+all images and methods, breaks them. A blank map ranks the pixels by the permutation itself, so it
 scores exactly like the random control.
 """
 
@@ -13,20 +13,20 @@ from tfviz.metrics.pixel_maps import PixelMap, Size
 
 
 def tie_permutation(size: Size, seed: int) -> np.ndarray:
-    """Return a random permutation of the pixels row · width + column: int (height · width,)."""
+    """Return a random permutation of the pixel indices, int (height · width,)."""
     return np.random.default_rng(seed).permutation(size[0] * size[1])
 
 
 def descending(pixel_map: PixelMap, size: Size, permutation: np.ndarray) -> np.ndarray:
-    """Rank the pixels of an image by a map, highest first.
+    """Rank an image's pixels by a map, highest first.
 
     Args:
         pixel_map: the map.
-        size: (height, width) of the image.
-        permutation: breaks ties.
+        size: the image's (height, width).
+        permutation: the pixel order that breaks ties.
 
     Returns:
-        Pixel indices row · width + column: int (height · width,).
+        The pixel indices row · width + column, int (height · width,).
     """
     if pixel_map.is_blank:
         return permutation

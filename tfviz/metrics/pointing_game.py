@@ -1,6 +1,6 @@
-"""The pointing game: is the maximum of the map on the object?
+"""The pointing game: is the map's maximum on the object?
 
-    hit: a pixel of the class's region lies at a squared distance < 15² from the maximum
+    hit: a pixel in the class's region is less than 15 pixels from the map's maximum
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1
 
 The map is resized to the original image, and its first maximum in raster order is the point. Every
@@ -8,10 +8,10 @@ class with a region is explained. The accuracy is the mean over classes; `pointi
 the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter of
 the image and the image contains another class.
 
-A map can point at the object and be wrong everywhere else. On photos of one large object, the
-center of the image also scores well, so compare with the `center` control. A blank map is a miss.
+A map can point at the object and be wrong everywhere else. On photos of one large object, the image
+center also scores well, so compare methods with the `center` control. A blank map is a miss.
 
-The metric needs the maps of all classes, but no further forward passes.
+The metric needs the maps for all annotated classes, but no further forward passes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _LARGEST_DIFFICULT_SHARE = 0.25
 
 @dataclass(frozen=True)
 class PointingGame(Metric):
-    """Whether the maximum of the map lies on the object, or close to it.
+    """Checks whether the map's maximum lies on the object or close to it.
 
     Args:
-        tolerance: pixels of the original image. A point counts if it is closer than this.
+        tolerance: the distance below which a point is a hit, in pixels of the original image.
     """
 
     tolerance: float = 15
 
     key: ClassVar[str] = "pointing_game"
-    question: ClassVar[str] = "Is the maximum of the map on the object?"
+    question: ClassVar[str] = "Is the map's maximum on the object?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("pointing_game", statistic="class_mean"),
         Measure("pointing_game_pairs", statistic="share"),
@@ -68,6 +68,6 @@ def point(values: np.ndarray) -> tuple[int, int]:
 
 
 def is_difficult(regions: Regions, index: int) -> bool:
-    """Return whether a class covers less than a quarter of the image, and another is present."""
+    """Return whether a class covers less than a quarter of an image with several classes."""
     height, width = regions.size
     return len(regions.classes) > 1 and regions.area(index) < _LARGEST_DIFFICULT_SHARE * height * width

@@ -1,6 +1,6 @@
-"""A copy of a model whose layers can be given random weights and their own back.
+"""Copy a model, then randomize and restore the copy's layers.
 
-The user's model is only read: its configuration, its weights and one forward pass.
+The user's model stays unchanged. Only its configuration, weights and one forward pass are used.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tfviz.errors import OptionError, UnsupportedModelError, first_line, near_ma
 from tfviz.reading.read_model import read_model
 
 RANDOMIZATIONS = ("permute", "initializer")
-_TOLERANCE = 1e-3  # of the largest output: the copy computes the same up to rounding
+_TOLERANCE = 1e-3  # relative to the largest output; allows for rounding differences
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the layers without one that follow it, such as normalizations.
+    """A layer with a kernel and the layers after it that have none, such as normalizations.
 
     Attributes:
         path: the path of the layer with the kernel.
-        layers: the layers.
+        layers: the layers in the group.
     """
 
     path: str
@@ -38,12 +38,12 @@ class LayerGroup:
 class RandomClone:
     """A copy of a model with some of its layers randomized.
 
-    A layer's random weights depend only on the seed and its position, so they are the same in
-    every order in which layers are randomized.
+    A layer's random weights depend only on the seed and the layer's position, so the order in which
+    layers are randomized does not matter.
 
     Attributes:
         model: the copy.
-        groups: the layers with weights, from the input to the output.
+        groups: the groups of layers with weights, from the input to the output.
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray, *, randomization: str = "permute", seed: int = 0) -> None:
@@ -51,15 +51,16 @@ class RandomClone:
 
         Args:
             model: the model.
-            images: one or more images that the model takes; the copy must give the same outputs.
-            randomization: "permute" shuffles the entries of each kernel, and all vectors of a
-                normalization by one common permutation of the channels. "initializer" draws the
-                weights from the layers' own initializers.
-            seed: the seed of the random weights.
+            images: one or more preprocessed images, to check that the copy returns the same
+                outputs.
+            randomization: "permute" shuffles the entries of each kernel, and applies one channel
+                permutation to all vectors of a normalization. "initializer" draws new weights from
+                the layers' initializers.
+            seed: the seed for the random weights.
 
         Raises:
             OptionError: the randomization is unknown.
-            UnsupportedModelError: the model cannot be copied, or has no weights.
+            UnsupportedModelError: the model cannot be copied, or has no layers with weights.
         """
         if randomization not in RANDOMIZATIONS:
             hint = near_matches(str(randomization), RANDOMIZATIONS)
@@ -77,18 +78,18 @@ class RandomClone:
     def _set_weights_of(self, model: keras.Model, images: np.ndarray) -> None:
         shapes = [[tuple(variable.shape) for variable in one.variables] for one in (model, self.model)]
         if shapes[0] != shapes[1]:
-            raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy has other weights"))
+            raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy has different weights"))
         for mine, own in zip(self.model.variables, model.variables, strict=True):
             mine.assign(own)
         got, want = _outputs(self.model, images), _outputs(model, images)
         if not all(_is_equal(one, other) for one, other in zip(got, want, strict=True)):
-            raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy computes something else"))
+            raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy returns different outputs"))
 
     def randomize(self, numbers: Iterable[int]) -> None:
-        """Randomize exactly these groups; all others get their own weights back.
+        """Randomize exactly these groups, and restore the original weights of all others.
 
         Args:
-            numbers: positions in `groups`.
+            numbers: indices into `groups`.
         """
         chosen = set(numbers)
         places = {id(variable): place for place, variable in enumerate(self.model.variables)}
@@ -106,13 +107,13 @@ class RandomClone:
 
 
 _NOT_COPIED = (
-    "The sanity check randomizes a copy of the model, and '{}' cannot be copied: {}. Give the model and its custom layers a "
-    "`get_config` that restores them, or build the model with Keras' functional API."
+    "The sanity check needs a copy of the model, but '{}' cannot be copied: {}. Implement `get_config` in the model and its "
+    "custom layers, or build the model with Keras' functional API."
 )
 
 
 def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Return a copy with freshly drawn weights."""
+    """Return a copy with newly initialized weights."""
     try:
         if keras_internals.functional_of(model) is not None:
             return keras.models.clone_model(model)
@@ -126,7 +127,7 @@ def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's random numbers, from which Keras seeds its initializers, and restore them."""
+    """Seed Python's random module, which Keras uses to seed initializers; restore it on exit."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -168,14 +169,14 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own floating-point weights; none for layers that learn nothing."""
+    """Return a layer's floating-point weights, without sublayers; empty if it learns nothing."""
     own = keras_internals.own_variables(layer)
     is_learned = any(variable.trainable for variable in own) or not layer.trainable
     return [one for one in own if keras.backend.is_float_dtype(one.dtype)] if is_learned else []
 
 
 def _permuted(values: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """Permute the weights of one layer: each array on its own, or all vectors without a kernel."""
+    """Permute a layer's arrays separately, or jointly if the layer has only vectors."""
     if any(value.ndim > 1 for value in values):
         return [rng.permutation(value.ravel()).reshape(value.shape) for value in values]
     orders = {length: rng.permutation(length) for length in dict.fromkeys(value.size for value in values)}

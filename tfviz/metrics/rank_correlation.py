@@ -6,13 +6,13 @@ import numpy as np
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Compute Spearman's ρ of two arrays.
+    """Compute Spearman's ρ for two arrays.
 
     Args:
-        a, b: numbers, of the same length when flattened.
+        a, b: arrays with the same number of entries.
 
     Returns:
-        −1 to 1; 0 if either array is constant or contains a value that is not finite.
+        ρ from −1 to 1; 0 if either array is constant or contains a value that is not finite.
     """
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
@@ -23,7 +23,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Rank numbers from 0; tied ones share the mean of their ranks: float64 (n,)."""
+    """Rank numbers from 0, with average ranks for ties. Return float64 (n,)."""
     _, inverse, counts = np.unique(np.asarray(values).reshape(-1), return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
     return (first + (counts - 1) / 2)[inverse.reshape(-1)]

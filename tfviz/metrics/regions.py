@@ -1,4 +1,4 @@
-"""Where the classes are in an image: boxes or masks, as people annotated them."""
+"""Annotated regions: the boxes or masks that show where each class is in an image."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tfviz.errors import OptionError
 
 Box = Sequence[float]  # [x0, y0, x1, y1]
 
-_ROUNDING_PX = 1  # annotated boxes may end this far outside their image
+_ROUNDING_PX = 1  # annotated boxes may extend this far beyond their image
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of the classes in one image, at the original image's size.
+    """The annotated regions in one image, at the original image's size.
 
-    An image has one `Regions`, and a class has one region in it: the union of its boxes, or a mask.
-    A box [x0, y0, x1, y1] covers the columns x0 to x1 − 1 and the rows y0 to y1 − 1, so x1 − x0 is
-    its width; a box with fractions covers every pixel that it touches. Coordinates are pixels of
-    the original image, before any resizing or cropping for the model. A mask is a boolean array of
-    the original image's size. An image without annotations has an empty dict of classes.
+    Each annotated class has one region: the union of its boxes, or a mask. A box [x0, y0, x1, y1]
+    covers columns x0 to x1 − 1 and rows y0 to y1 − 1, so its width is x1 − x0. A box with
+    fractional coordinates covers every pixel that it touches. Coordinates are pixels of the
+    original image, before any resizing or cropping for the model. A mask is a boolean array of the
+    original image's size. For an image without annotations, `classes` is empty.
 
     Args:
-        classes: class index -> its boxes, or its mask (height, width).
-        size: (height, width) of the original image in pixels.
+        classes: class index -> a list of boxes, or a mask (height, width).
+        size: the original image's (height, width) in pixels.
 
     Raises:
-        OptionError: a class has no box, a box is empty or outside the image, or a mask has another
-            size than the image or covers nothing.
+        OptionError: a class has no box, a box is empty or outside the image, or a mask is empty or
+            differs from the image in size.
 
     Example:
 
@@ -46,21 +46,21 @@ class Regions:
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
-            raise OptionError(f"The size of an image must be (height, width) in pixels. Received: {self.size!r}.")
+            raise OptionError(f"The image size must be (height, width) in pixels. Received: size={self.size!r}.")
         for index in self.classes:
             self.mask(index)
 
     def mask(self, index: int) -> np.ndarray:
-        """Return the region of a class.
+        """Return a class's region as a mask.
 
         Args:
             index: the class.
 
         Returns:
-            bool (height, width) at the original image's size.
+            The mask, bool (height, width), at the original image's size.
 
         Raises:
-            OptionError: the class has no region in this image, or an invalid one.
+            OptionError: the class has no region in this image, or its region is invalid.
         """
         if index not in self.classes:
             known = ", ".join(map(str, self.classes)) or "none"
@@ -69,7 +69,7 @@ class Regions:
         if _is_mask(region):
             return _checked_mask(np.asarray(region), index, self.size)
         if len(region) == 0:
-            raise OptionError(f"Class {index} has no boxes. Received: an empty list. Leave the class out, or add its boxes.")
+            raise OptionError(f"Class {index} has no boxes. Received: an empty list. Leave out the class, or add its boxes.")
         mask = np.zeros(self.size, bool)
         for box in region:
             left, top, right, bottom = _pixels(box, index, self.size)
@@ -77,13 +77,13 @@ class Regions:
         return mask
 
     def area(self, index: int) -> int:
-        """Return the area of a class in pixels. Where its boxes overlap, they all count.
+        """Return a class's area in pixels. Overlapping boxes are counted separately.
 
         Args:
             index: the class.
 
         Returns:
-            The sum of the areas of its boxes, or the area of its mask.
+            The sum of the box areas, or the area of the mask.
         """
         region = self.classes[index]
         if _is_mask(region):
@@ -92,13 +92,13 @@ class Regions:
         return sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
     def cropped(self, top: int, left: int, bottom: int, right: int) -> Regions:
-        """Return the regions within a part of the image. Classes outside it are left out.
+        """Crop the regions to a part of the image. Classes outside the crop are left out.
 
         Args:
-            top, left, bottom, right: the part, in pixels of the original image.
+            top, left, bottom, right: the crop in pixels of the original image.
 
         Returns:
-            The regions as masks, at the size of the part.
+            The regions as masks, at the size of the crop.
         """
         masks = {index: self.mask(index)[top:bottom, left:right] for index in self.classes}
         return Regions({index: mask for index, mask in masks.items() if mask.any()}, (bottom - top, right - left))
@@ -115,28 +115,28 @@ def _checked_mask(mask: np.ndarray, index: int, size: tuple[int, int]) -> np.nda
             f"{mask.shape}. Resize the mask to match."
         )
     if not mask.any():
-        raise OptionError(f"The mask of class {index} covers no pixels. Omit it for this image.")
+        raise OptionError(f"The mask of class {index} covers no pixels. Leave out the class for this image.")
     return mask
 
 
 def _pixels(box: Box, index: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the first column and row of a box, and the first ones behind it."""
+    """Return a box as integer edges (left, top, right, bottom); right and bottom are exclusive."""
     try:
         x0, y0, x1, y1 = (float(value) for value in box)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"A box must be four numbers [x0, y0, x1, y1]. Received for class {index}: {box!r}.") from error
+        raise OptionError(f"A box must be four numbers, [x0, y0, x1, y1]. Received for class {index}: {box!r}.") from error
     height, width = size
     is_finite = all(map(math.isfinite, (x0, y0, x1, y1)))
     if not is_finite or min(x0, y0) < -_ROUNDING_PX or x1 > width + _ROUNDING_PX or y1 > height + _ROUNDING_PX:
         raise OptionError(
-            f"A box of class {index} is outside the image of {width}x{height} pixels. Received: {list(box)!r}. Give boxes as "
-            "[x0, y0, x1, y1] in pixels of the original image."
+            f"A box of class {index} extends beyond the image of {width}x{height} pixels. Received: {list(box)!r}. Pass boxes "
+            "as [x0, y0, x1, y1] in pixels of the original image."
         )
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
     right, bottom = min(width, math.ceil(x1)), min(height, math.ceil(y1))
     if x0 >= x1 or y0 >= y1 or left >= right or top >= bottom:
         raise OptionError(
-            f"A box of class {index} covers no pixel. Received: {list(box)!r}. Give boxes as [x0, y0, x1, y1] with x0 < x1 and "
-            "y0 < y1, not as width and height."
+            f"A box of class {index} covers no pixels. Received: {list(box)!r}. Pass boxes as [x0, y0, x1, y1] with x0 < x1 "
+            "and y0 < y1, not as width and height."
         )
     return left, top, right, bottom

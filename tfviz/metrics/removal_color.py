@@ -1,4 +1,4 @@
-"""The color that replaces a removed pixel."""
+"""Choose the color that replaces removed pixels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 
 
 def removal_color(model: keras.Model, images: object, channels: int, given: npt.ArrayLike | None) -> tuple[np.ndarray, str]:
-    """Return the mean color as the model takes it.
+    """Return the color that replaces removed pixels, in the model's value range.
 
-    If the preprocessing of the model is not known, the range of the images tells which it is.
+    If the model's preprocessing is unknown, it is inferred from the range of the images.
 
     Args:
         model: the model.
-        images: all images, (N, H, W, C), if they are an array.
+        images: all images (N, H, W, C), if they are an array.
         channels: the number of channels, C.
-        given: the color that the user passed: a number, or one per channel; None for the mean
-            color.
+        given: the user's color, one number or one per channel; None for the mean color.
 
     Returns:
-        float32 (channels,), and a note; "" if the color is certain.
+        The color, float32 (channels,), and a note; "" if the color is not a guess.
 
     Raises:
-        OptionError: the color has another number of channels, or nothing tells what it is.
+        OptionError: the number of channels is wrong, or the color cannot be inferred.
     """
     if given is not None:
         return _checked(given, channels), ""
@@ -36,20 +35,20 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
         return mean_color(preprocessing_of(model)), ""
     if not isinstance(images, np.ndarray) or channels not in (1, 3):
         raise OptionError(
-            "No preprocessing is known for the model, and it cannot be told from the images. Pass mean_color=, the value that "
-            "replaces a removed pixel, such as 0 for images with mean 0."
+            "The model's preprocessing is unknown and cannot be inferred from the images. Pass mean_color=, the value that "
+            "replaces removed pixels, such as 0 for images with mean 0."
         )
     low, high = float(images.min()), float(images.max())
     color = np.zeros(channels, np.float32) if low < 0 else mean_color(named("unit" if high <= 1 else "none", None, channels))
     shown = ", ".join(f"{value:.3g}" for value in color)
     return color, (
-        f"No preprocessing is known for the model. From the range of the images, {low:.3g} to {high:.3g}, removed pixels are "
-        f"set to ({shown}). Pass mean_color= to choose."
+        f"The model's preprocessing is unknown. Because the images range from {low:.3g} to {high:.3g}, removed pixels are "
+        f"set to ({shown}). Pass mean_color= to choose another color."
     )
 
 
 def _checked(given: npt.ArrayLike, channels: int) -> np.ndarray:
     color = np.asarray(given, np.float32)
     if color.shape not in ((), (1,), (channels,)) or not np.isfinite(color).all():
-        raise OptionError(f"`mean_color` must be a number, or one per channel ({channels}). Received: {given!r}.")
+        raise OptionError(f"`mean_color` must be one number, or one per channel ({channels}). Received: {given!r}.")
     return np.broadcast_to(color, (channels,))

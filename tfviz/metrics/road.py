@@ -1,14 +1,14 @@
-"""ROAD: does removing what the map ranks high hurt more than removing what it ranks low?
+"""ROAD: does removing the most relevant pixels hurt more than removing the least relevant?
 
     mean over q of (p_LeRF − p_MoRF)/2, with q = .1, …, .9 of the pixels removed
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
 MoRF removes the most relevant pixels first, LeRF the least relevant. Removed pixels are filled in
-from their neighbors (see `imputation`), plus a little noise, so that the shape of the hole tells
-the network less than a flat color does. A random map has about 0. ROAD favors blurry maps, which
-remove whole areas that cannot be filled in again (arXiv 2304.13836).
+from their neighbors (see `imputation`), with a little noise added. The hole's shape then reveals
+less to the network than a flat color would. A random map scores about 0. ROAD favors blurry maps,
+because they remove large areas that cannot be filled in well (arXiv 2304.13836).
 
-The cost is 18 forward passes per image and method, and filling in as many images.
+The cost is 18 forward passes and 18 imputations per image and method.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tfviz.metrics.pixel_order import descending
 
 @dataclass(frozen=True)
 class Road(Metric):
-    """Half the gap between removing the least and the most relevant pixels.
+    """Measures half the probability gap between removing the least and most relevant pixels.
 
     Args:
-        fractions: the shares of the pixels to remove.
+        fractions: the fractions of pixels to remove.
         noise: the standard deviation of the noise on filled-in pixels, in the model's value range.
     """
 
@@ -37,7 +37,7 @@ class Road(Metric):
     noise: float = 0.01
 
     key: ClassVar[str] = "road"
-    question: ClassVar[str] = "Does removing what the map ranks high hurt more than removing the rest?"
+    question: ClassVar[str] = "Does removing the most relevant pixels hurt more than removing the least relevant?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("road"),)
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:
@@ -55,7 +55,7 @@ class Road(Metric):
         return {self.key: Score(float(gaps.mean()), len(outputs), np.stack([self.fractions, gaps], axis=1))}
 
     def _removed(self, case: Case) -> np.ndarray:
-        """Return the removed pixels, bool (2 · fractions, H, W): MoRF, then LeRF."""
+        """Return masks of removed pixels, bool (2 · fractions, H, W), first MoRF, then LeRF."""
         order = descending(case.map, case.size, case.permutation)
         removed = np.zeros((2, len(self.fractions), len(order)), bool)
         for number, fraction in enumerate(self.fractions):
@@ -65,5 +65,5 @@ class Road(Metric):
         return removed.reshape(-1, *case.size)
 
     def _noise(self, case: Case, number: int) -> np.ndarray:
-        """Draw the noise for a fraction, the same for all images and methods."""
+        """Draw the noise for a fraction. All images and methods share it."""
         return np.random.default_rng((case.seed, number)).normal(0, self.noise, case.image.shape).astype(np.float32)

@@ -1,21 +1,21 @@
-"""Sanity checks: do a method's maps depend on what the model has learned, and on the class?
+"""Sanity checks: do a method's maps depend on the learned weights and on the class?
 
-Layers of a copy of the model get random weights, and the maps of the copy are compared with the
-original maps (Adebayo et al., 2018). The target stays the one of the original model. A map that
-stays the same cannot show what the model has learned. In three orders:
+The check randomizes layers in a copy of the model and compares the copy's maps with the original
+maps (Adebayo et al., 2018). The targets are the original model's. A map that does not change cannot
+show what the model has learned. Layers are randomized in three orders:
 
-* top_down: from the output to the input, cumulatively; in the end, all layers are random.
-* bottom_up: from the input to the output, cumulatively.
-* independent: one layer at a time, with all others as they were trained.
+* top_down: cumulatively from the output to the input, until all layers are random.
+* bottom_up: cumulatively from the input to the output.
+* independent: one layer at a time, while all others keep their trained weights.
 
-The random-logit test compares the map of the target with that of a random other class. eMPRT is
-(H_random − H)/H, where H is the histogram entropy of the original map and H_random that with all
-layers random (Hedström et al., 2023): a map of a trained model should be simpler.
+The random-logit test compares the target's map with the map for a random other class. eMPRT is
+(H_random − H)/H, where H is the original map's histogram entropy and H_random is the entropy with
+all layers random (Hedström et al., 2023). A trained model's map should be simpler.
 
-Similarities that compare structures, such as SSIM, are high for any two smooth maps (Binder et al.,
-2023). Each is therefore shown beside its value for unrelated maps: those of two different images.
-The verdict is about dependence only. A method that depends on the weights may still be wrong, so
-these numbers never rank methods.
+Structural similarities such as SSIM are high for any two smooth maps (Binder et al., 2023). The
+report therefore also shows each similarity for the unrelated maps of two different images. The
+verdict is only about dependence. A method that depends on the weights can still be wrong, so do not
+rank methods by these numbers.
 """
 
 from __future__ import annotations
@@ -56,23 +56,22 @@ def sanity_check(
     batch_size: int = 32,
     seed: int = 0,
 ) -> SanityCheck:
-    """Check whether methods depend on what the model has learned, and on the class.
+    """Check whether methods' maps depend on the model's learned weights and on the class.
 
     Args:
-        model: a classifier, or any model whose maps need no target. It is copied and stays
-            unchanged.
-        images: (N, H, W, C) as the model takes them; 8 to 32 images are enough.
+        model: a classifier, or any model whose maps need no target. The check works on a copy and
+            leaves the model unchanged.
+        images: preprocessed images, (N, H, W, C); 8 to 32 images are enough.
         methods: keys of `METHODS`, or explainers of this model.
-        targets: the class of each image, or one for all; None means the model's top class. The
-            copies with random weights explain the same classes.
-        layer: the layer for methods that take one; None means the method's own choice.
+        targets: one class per image, or one for all images; None selects the model's top class.
+            The randomized copies explain the same classes.
+        layer: the layer for methods with a `layer` option; None selects each method's default.
         orders: "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The verdict
             needs "top_down".
-        randomization: "permute" shuffles the weights of each layer, "initializer" draws new
-            ones.
-        steps: at how many depths the maps are compared, evenly spaced over the layers.
-        batch_size: the largest number of images to run at once.
-        seed: the seed of the random weights and classes.
+        randomization: "permute" shuffles each layer's weights; "initializer" draws new ones.
+        steps: the number of depths at which maps are compared, evenly spaced over the layers.
+        batch_size: the maximum number of images to run at once.
+        seed: the seed for the random weights and classes.
 
     Returns:
         The similarities by method, order and depth, and the verdicts.
@@ -82,7 +81,7 @@ def sanity_check(
         UnknownMethodError: there is no such method.
         OptionError: an option has an invalid value.
         TargetError: a target does not fit the model.
-        ImageError: the images do not fit the model.
+        ImageError: the images do not match the model's input.
 
     Example:
 
@@ -111,7 +110,7 @@ def scores_by_method(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Iterator[list[SanityScore]]:
-    """Yield the scores of one method after the other; see `sanity_check`."""
+    """Yield a list of scores for each method in turn. For the arguments, see `sanity_check`."""
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
@@ -133,7 +132,7 @@ def _check_options(orders: Sequence[str], steps: int, batch_size: int) -> None:
 
 
 def _on(model: keras.Model, method: str | Explainer, layer: str | None) -> Explainer:
-    """Build a method on the copy."""
+    """Build an explainer for the copied model."""
     if isinstance(method, Explainer):
         options = dict(method.options)
         if options.get("layer") is not None:
@@ -146,7 +145,7 @@ def _on(model: keras.Model, method: str | Explainer, layer: str | None) -> Expla
 
 @dataclass(frozen=True)
 class _Classes:
-    """The explained class of each image and a random other one, (N,) int32; None without them."""
+    """Each image's explained class and a random other class, int32 (N,); None without classes."""
 
     own: np.ndarray | None
     other: np.ndarray | None
@@ -169,9 +168,9 @@ class _Classes:
 
 
 def _top_classes(model: keras.Model, images: np.ndarray, batch_size: int) -> tuple[np.ndarray | None, int]:
-    """Return the top class of each image, (N,) int32, and the number of classes.
+    """Return each image's top class, int32 (N,), and the number of classes.
 
-    Without classes, or scores that are finite, these are None and 0.
+    If the model has no classes or its scores are not finite, return None and 0.
     """
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     outputs = [keras.tree.map_structure(np.asarray, model(batch, training=False)) for batch in batches]
@@ -186,13 +185,13 @@ def _top_classes(model: keras.Model, images: np.ndarray, batch_size: int) -> tup
 def _one_per_image(targets: int | Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     array = np.asarray(targets)
     if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (count,)):
-        raise TargetError(f"Expected one class per image, {count} ints, or one for all. Received: {targets!r:.80}.")
+        raise TargetError(f"Expected one class per image ({count} integers), or one for all. Received: {targets!r:.80}.")
     return np.broadcast_to(array, (count,)).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class _Check:
-    """One method on one copy."""
+    """The check of one method on one copied model."""
 
     explainer: Explainer
     clone: RandomClone
@@ -223,7 +222,7 @@ class _Check:
         for start in range(0, len(self.images), self.batch_size):
             rows = slice(start, start + self.batch_size)
             target = classes[rows] if classes is not None and self.explainer.takes_target else None
-            # Random weights give blank maps now and then; they are counted, without a warning.
+            # Random weights sometimes lead to blank maps. The scores count them, so no warning.
             call = self.explainer.prepare(self.images[rows], target)
             found += [one.resized(size) for one in pixel_maps(np.asarray(call.run()))]
         return np.stack(found)
@@ -248,9 +247,9 @@ class _Check:
 
 
 def _depths(order: str, count: int, steps: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield depths with the groups to randomize there, the one that was added last at the end.
+    """Yield each depth and the groups to randomize there; the most recently added group is last.
 
-    The depths are evenly spaced, and include half of the layers and all of them.
+    The depths are evenly spaced and always include half of the groups and all of them.
     """
     depths = sorted({*np.linspace(1, count, min(steps, count)).round().astype(int).tolist(), (count + 1) // 2, count})
     from_output = list(range(count))[::-1]

@@ -1,4 +1,4 @@
-"""The plot of sanity checks: similarities against the layers that are randomized."""
+"""Plot a sanity check's similarities against the randomized layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfviz.render.titles import title_of
 
 # Inches.
 COLUMN, ROW, MARGIN, MOST_COLUMNS = 5.0, 3.1, 0.4, 3
-# Okabe and Ito's colors, which people with any color vision can tell apart.
+# Okabe and Ito's palette, which remains distinguishable with any form of color vision.
 COLORS = {"spearman": "#0072B2", "spearman_abs": "#56B4E9", "ssim": "#E69F00", "hog": "#009E73"}
 TITLES = {
     "top_down": "from the output to the input, cumulative",
@@ -25,17 +25,17 @@ TITLES = {
 
 
 def plot(rows: Sequence[Row]) -> Figure:
-    """Plot the similarities of each method in each order, with those of unrelated maps dashed.
+    """Plot each method's similarities in each order. Dashed lines show unrelated maps.
 
     Args:
-        rows: the rows of a sanity check.
+        rows: a sanity check's rows.
 
     Returns:
         The figure.
     """
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     orders = [order for order in TITLES if any(row["test"] == order for row in rows)]
-    # Several orders have a column each; otherwise, the methods fill the columns.
+    # Several orders get one column each. With a single order, the methods fill the columns.
     columns = len(orders) if len(orders) > 1 else min(len(methods), MOST_COLUMNS)
     panels = [(method, order) for method in methods for order in orders]
     lines = math.ceil(len(panels) / max(columns, 1))
@@ -62,7 +62,7 @@ def _draw(axes: Axes, rows: Sequence[Row], order: str) -> None:
     for measure, color in COLORS.items():
         drawn = [row for row in rows if row["test"] == order and row["measure"] == measure and row["measure"] != EMPRT]
         places = range(len(drawn))
-        # For positive maps, both correlations are the same line.
+        # For positive maps, both correlations are equal. Draw the deciding one on top.
         top = 3 if measure == DECIDING else 2
         axes.plot(
             places, [row["value"] for row in drawn], color=color, marker="o", markersize=3, label=NAMES[measure], zorder=top

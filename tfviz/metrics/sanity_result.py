@@ -1,4 +1,4 @@
-"""The result of sanity checks: similarities by method and depth, and verdicts on dependence."""
+"""The result of a sanity check: similarities by method and depth, and verdicts on dependence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tfviz.metrics.statistics import Sample, estimate
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """How similar maps stay when weights or classes change; see `tfviz.sanity_check`.
+    """The result of `tfviz.sanity_check`: map similarities after weights or classes change.
 
     Args:
         scores: one comparison per method, test, depth, measure and image.
@@ -44,8 +44,9 @@ class SanityCheck:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The means over images: method, layer, test, randomized, depth, measure, value, low, high
-        (95 % bootstrap interval), n and blank (the number of blank maps).
+        """The means over images, as dicts with the keys method, layer, test, randomized, depth,
+        measure, value, low, high (the 95 % bootstrap interval), n and blank (the number of images
+        with a blank map).
         """
         found = []
         names = ("method", "layer", "test", "randomized", "depth", "measure")
@@ -60,17 +61,18 @@ class SanityCheck:
 
     @property
     def methods(self) -> list[str]:
-        """The keys of the methods, in order."""
+        """The method keys, in order."""
         return list(dict.fromkeys(one.method for one in self.scores))
 
     @cached_property
     def verdicts(self) -> list[Row]:
-        """What each method depends on: method, on, verdict, kept, similarity, unrelated, n, blank.
+        """The verdicts on each method, as dicts with the keys method, on, verdict, kept,
+        similarity, unrelated, n and blank.
 
-        `on` is "the upper half of the layers", "all layers" or "the class". `kept` is the share of
-        the similarity that remains when they are random, beyond that of unrelated maps:
-        (similarity − unrelated)/(1 − unrelated), for signed maps and Spearman's correlation. Above
-        .5, the method hardly depends on them. A verdict says nothing about which method is better.
+        `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
+        `kept` is the share of the similarity that remains, corrected for unrelated maps:
+        (similarity − unrelated)/(1 − unrelated), with Spearman's correlation of the signed maps.
+        Above .5, the method hardly depends on what was randomized. Verdicts do not rank methods.
         """
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
 
@@ -96,10 +98,10 @@ class SanityCheck:
         ]
 
     def to_markdown(self) -> str:
-        """Return the verdicts and the similarities behind them as Markdown.
+        """Format the verdicts and the underlying similarities as Markdown.
 
         Returns:
-            Two tables.
+            The text with two tables.
         """
         tested = list(dict.fromkeys(str(one["on"]) for one in self.verdicts))
         lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
@@ -110,7 +112,7 @@ class SanityCheck:
         return "\n".join(lines) + "\n"
 
     def _table(self) -> Iterator[str]:
-        """Yield one line per method, test and depth that decides, with all measures."""
+        """Yield the similarity table, one line per method, test and deciding depth."""
         measures = list(dict.fromkeys(one.measure for one in self.scores))
         yield "| method | compared with | " + " | ".join(NAMES.get(one, one) for one in measures) + " | blank |"
         yield "|---" * (len(measures) + 3) + "|"
@@ -134,10 +136,10 @@ class SanityCheck:
         return plot(self.rows)
 
     def to_csv(self) -> str:
-        """Return the rows as CSV.
+        """Format the rows as CSV.
 
         Returns:
-            A header and one line per row.
+            The CSV text, a header and one line per row.
         """
         out = io.StringIO()
         names = list(self.rows[0]) if self.rows else [field.name for field in fields(SanityScore)]
@@ -148,12 +150,12 @@ class SanityCheck:
 
 
 def _described(test: str, depth: float) -> str:
-    """Return what the original map was compared with, in words."""
+    """Describe in words what the original map was compared with."""
     return "all layers randomized" if depth == 1 else {**WORDS, **CUMULATIVE}[test].format(share=depth)
 
 
 def reason_of(verdict: Row) -> str:
-    """Return the numbers behind a verdict, such as "80% kept, 3 of 16 maps blank"."""
+    """Format the numbers behind a verdict, such as "80% kept, 3 of 16 maps blank"."""
     if verdict["verdict"] == UNTESTED:
         return ""
     blank = f", {verdict['blank']} of {verdict['n']} maps blank" if verdict["blank"] else ""

@@ -1,4 +1,4 @@
-"""One comparison of a sanity check, and the words for tests, measures and verdicts."""
+"""The score of one comparison, and the names of tests, measures and verdicts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 TOP_DOWN, RANDOM_LOGIT, UNRELATED, EMPRT = "top_down", "random_logit", "unrelated", "emprt"
-DECIDING = "spearman"  # signed, because SSIM and HOG are high for any two smooth maps
-HARDLY = 0.5  # of the similarity beyond that of unrelated maps
+DECIDING = "spearman"  # on signed maps, because SSIM and HOG are high for any two smooth maps
+HARDLY = 0.5  # the largest `kept` at which a method still counts as dependent
 DEPENDS, HARDLY_DEPENDS, UNTESTED = "depends", "hardly depends", "no class to compare"
 
 WORDS = {UNRELATED: "the map of another image", RANDOM_LOGIT: "the map of a random other class"}
@@ -28,20 +28,20 @@ Row: TypeAlias = dict[str, "str | float | int"]
 
 @dataclass(frozen=True)
 class SanityScore:
-    """One comparison of one image's maps.
+    """The score of one comparison between two maps.
 
     Attributes:
-        method: the key of the method.
-        layer: the layer that it explains; "" for the image.
-        test: "top_down", "bottom_up", "independent", "random_logit" or, for two images of the
-            original model, "unrelated".
+        method: the method key.
+        layer: the layer that the method explains; "" for the image.
+        test: "top_down", "bottom_up", "independent", "random_logit", or "unrelated" (the original
+            model's maps for two images).
         randomized: the path of the layer that was randomized last.
-        depth: the share of the layers that are random; for "independent", the position of the one
-            that is, counted from the output.
-        measure: the similarity, or "emprt".
-        image: the number of the image.
-        value: the value.
-        blank: whether one of the two maps is blank.
+        depth: the share of the layers that are random; for "independent", the relative position of
+            the randomized layer, counted from the output.
+        measure: the key of the similarity, or "emprt".
+        image: the image number.
+        value: the value of the measure.
+        blank: whether either map is blank.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""How similar two maps are, by five measures; a pair with a blank map has the similarity 0."""
+"""Measure the similarity of two maps. A pair with a blank map has a similarity of 0."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute Pearson's correlation of each pair of rows.
+    """Compute Pearson's correlation for each pair of rows.
 
     Args:
         a, b: (N, P) values.
 
     Returns:
-        (N,) correlations in [-1, 1]; 0 where a row is constant or empty.
+        The correlations, (N,) in [-1, 1]; 0 where a row is constant or empty.
     """
     if not a.shape[1]:
         return np.zeros(len(a))
@@ -37,17 +37,17 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def blank(maps: np.ndarray) -> np.ndarray:
-    """Return which of the maps (N, H, W) rank nothing, (N,) bool; see `PixelMap`."""
+    """Return which maps (N, H, W) are blank, bool (N,); see `PixelMap`."""
     return np.array([pixel_map(one).is_blank for one in maps], bool)
 
 
 def _unit(maps: np.ndarray) -> np.ndarray:
-    """Scale each map to [0, 1] by its minimum and maximum; a constant map becomes 0."""
+    """Scale each map to [0, 1] by its minimum and maximum. A constant map becomes 0."""
     low, high = (f(maps, axis=(1, 2), keepdims=True).astype(np.float64) for f in (np.min, np.max))
     return (maps - low) / np.where(high > low, high - low, 1)
 
 
-# The names are part of reports, so renaming one is a breaking change.
+# Reports contain these names, so renaming one is a breaking change.
 SIMILARITIES: dict[str, Similarity] = {
     "spearman": _spearman,
     "spearman_abs": lambda a, b: _spearman(abs(a), abs(b)),
@@ -58,15 +58,15 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def similarity(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compare each map with its partner.
+    """Compute the similarity of each pair of maps.
 
     Args:
         name: a key of SIMILARITIES: "spearman" (signed maps), "spearman_abs" (magnitudes), "ssim",
             "ssim_abs" or "hog".
-        a, b: (N, H, W) maps of the same size.
+        a, b: maps of the same size, (N, H, W).
 
     Returns:
-        (N,) similarities, at most 1; 0 where either map is blank.
+        The similarities, (N,), at most 1; 0 where either map is blank.
     """
     is_empty = blank(a) | blank(b)
     shape = (-1, 1, 1)

@@ -1,11 +1,12 @@
-"""Single deletion: does the map rank regions by what removing them does?
+"""Single deletion: does the map rank regions by the effect of removing them?
 
     ρ(a, d), with a_c = Σ m in cell c, and d_c = S(x) − S(x with cell c := μ)
         Hesse et al., 2024, "Benchmarking the Attribution Quality of Vision Models" (IDSDS)
 
-The image is cut into 4 × 4 cells. ρ is Spearman's rank correlation; a random map has 0. One cell is
-removed at a time, so the images stay close to the data. Still, the network has not seen them: the
-paper trains it with randomly blanked cells, and only then does d measure importance alone.
+The image is divided into 4 × 4 cells. ρ is Spearman's rank correlation; a random map scores 0 on
+average. Only one cell is removed at a time, so the images stay close to the training data. The
+network has still not seen such images. The paper therefore trains the network with randomly blanked
+cells; otherwise, d does not measure importance alone.
 
 The cost is 16 forward passes per image, which all methods share.
 """
@@ -25,7 +26,7 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True)
 class SingleDeletion(Metric):
-    """Spearman's ρ between a map's sums over cells and the drops when a cell is removed.
+    """Correlates a map's sums over cells with the score drops when each cell is removed.
 
     Args:
         grid: the number of cells along each axis.
@@ -34,7 +35,7 @@ class SingleDeletion(Metric):
     grid: int = 4
 
     key: ClassVar[str] = "single_deletion"
-    question: ClassVar[str] = "Does the map rank regions by what removing them does?"
+    question: ClassVar[str] = "Does the map rank regions by the effect of removing them?"
     measures: ClassVar[tuple[Measure, ...]] = (Measure("single_deletion"),)
     reads_map: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""Where the maps come from: methods, the user's own explainers, and controls."""
+"""The sources of the evaluated maps: methods, user-defined explainers and controls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Method: TypeAlias = "str | Explainer | MapFunction"
 Methods: TypeAlias = "Method | Sequence[Method] | Mapping[str, Method]"
 
 ALL = "all"
-# What a method raises for a model that it cannot explain.
+# The errors that a method raises for a model that it does not support.
 UNSUPPORTED = (UnsupportedModelError, UnknownLayerError, OptionError)
 
 
@@ -36,10 +36,10 @@ class Source:
     Attributes:
         name: the name in tables.
         layer: the path of the explained layer; None if there is none.
-        maps: images (N, H, W, C), classes int (N,) -> one map per image.
+        maps: computes one map per image from images (N, H, W, C) and classes, int (N,).
         takes_target: whether the maps depend on the class.
-        is_control: whether it is a control, which knows nothing about the network.
-        may_fail: whether it is left out, with a note, if it does not support the model.
+        is_control: whether the source is a control, which does not depend on the network.
+        may_fail: whether a source that does not support the model is skipped with a note.
     """
 
     name: str
@@ -53,22 +53,22 @@ class Source:
 def sources_of(
     model: keras.Model, methods: Methods, *, output: str | int | None = None, reduce: str = "sum"
 ) -> tuple[list[Source], list[str]]:
-    """Build the sources for the methods that a user names.
+    """Build the sources for the methods that a user selected.
 
     Args:
         model: the model.
-        methods: "all", a key, an explainer, a function of images and classes, several of these, or
-            a dict of them by name.
-        output: the model's output to explain, for methods given by key.
-        reduce: how channels become one map (see `pixel_maps`).
+        methods: "all", a key, an explainer, a function of images and classes, a list of these, or
+            a dict that maps names to these.
+        output: the model output to explain, for methods given by key.
+        reduce: how channels are combined into one map (see `pixel_maps`).
 
     Returns:
-        The sources, and a note for each method of "all" that does not support the model.
+        The sources, and a note for each method in "all" that does not support the model.
 
     Raises:
         UnknownMethodError: there is no such method.
-        UnsupportedModelError: a method that was named does not support the model.
-        OptionError: there is no method, or something is not an explainer.
+        UnsupportedModelError: an explicitly named method does not support the model.
+        OptionError: no method is left, or an element is not an explainer.
     """
     sources, notes = [], []
     for name, method, may_fail in _listed(methods):
@@ -81,7 +81,7 @@ def sources_of(
             continue
         sources.append(_source(model, name, explainer, reduce, may_fail))
     if not sources:
-        raise OptionError(f"Expected at least one method that supports the model. Received: methods={methods!r}. Name some.")
+        raise OptionError(f"Expected at least one method that supports the model. Received: methods={methods!r}.")
     return sources, notes
 
 
@@ -90,18 +90,18 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
     if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
             f'It runs the network {rows} times per image, and "all" leaves out methods above {MOST_ROWS_OF_ALL}. To include '
-            f'it, name it: methods=["all", "{explainer.key}"].'
+            f'it, pass methods=["all", "{explainer.key}"].'
         )
     return explainer.freeze()  # an evaluation never changes the weights
 
 
 def note_of(name: str, error: Exception) -> str:
-    """Return the note for a method that was left out."""
+    """Format the note for a method that was left out."""
     return f"{name} was left out: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
-    """Build the source of a control."""
+    """Build the source for a control."""
 
     def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
         return [map_of(image, permutation) for image in images]
@@ -110,7 +110,7 @@ def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
 
 
 def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
-    """Yield a name, the method, and whether it may fail."""
+    """Yield each method's name, the method, and whether it may fail."""
     if isinstance(methods, Mapping):
         yield from ((str(name), method, False) for name, method in methods.items())
         return
@@ -126,12 +126,12 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method's key, an explainer, or a function of images and classes. Received for {name!r}: "
+            f"Expected a method key, an explainer, or a function of images and classes. Received for {name!r}: "
             f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(
-            f"The explainer {name!r} explains another model, {explainer.model.name!r}. Create it with the evaluated model."
+            f"The explainer {name!r} explains a different model, {explainer.model.name!r}. Create it for the evaluated model."
         )
     takes_target = bool(getattr(explainer, "takes_target", True))
 
@@ -143,7 +143,7 @@ def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_f
 
 
 def _attributions(explainer: Explainer | MapFunction, images: np.ndarray, targets: np.ndarray | None) -> npt.ArrayLike:
-    if isinstance(explainer, Explainer):  # without its warning: blank maps have a column
+    if isinstance(explainer, Explainer):  # no warning for blank maps; the table counts them
         return explainer.prepare(images, targets).run()
     return explainer(images) if targets is None else explainer(images, targets)
 
@@ -166,7 +166,6 @@ def require_distinct(sources: Sequence[Source]) -> None:
     for source in sources:
         if (source.name, source.layer) in known:
             raise OptionError(
-                f"Two methods are called {source.name!r}, so their rows could not be told apart. Pass a dict with a name for "
-                "each explainer."
+                f"Two methods have the same name, {source.name!r}. Pass a dict with a unique name for each explainer."
             )
         known.add((source.name, source.layer))

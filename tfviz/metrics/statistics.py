@@ -1,7 +1,7 @@
-"""From the scores of images to one number, its uncertainty, and whether it tells anything.
+"""Summarize image scores as a statistic with an interval, and compare it with the random control.
 
-Intervals are 95 % percentile bootstraps over images: all scores of an image are drawn together.
-All methods share the draws, so that their differences are paired.
+Intervals are 95 % percentile bootstrap intervals over images; an image's scores are always drawn
+together. All methods share the draws, so their differences are paired.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from tfviz.metrics.metric import Statistic
 
 DRAWS = 2000
 _LOW, _HIGH = 2.5, 97.5  # percentiles
-_Z = 1.959964  # of the normal distribution, for 95 %
-# With five images, even if all agree, a sign test has p = 2 · 2⁻⁵ > .05.
+_Z = 1.959964  # the normal quantile for a 95 % interval
+# With five images, a sign test has p = 2 · 2⁻⁵ > .05 even if all images agree.
 FEWEST_IMAGES_TO_DECIDE = 6
-_BLOCK = 4_000_000  # weights to hold at once
+_BLOCK = 4_000_000  # number of weights to hold in memory at once
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The scores of one method by one measure.
+    """One method's scores for one measure.
 
     Attributes:
-        values: float (n,).
-        images: the image of each score, int (n,), 0 to `count` − 1.
-        classes: the class of each score, int (n,).
+        values: the scores, float (n,).
+        images: each score's image, int (n,), 0 to `count` − 1.
+        classes: each score's class, int (n,).
         count: the number of images.
     """
 
@@ -60,11 +60,11 @@ def estimate(sample: Sample, statistic: Statistic, seed: int) -> Estimate:
 
     Args:
         sample: the scores.
-        statistic: see `Measure`.
-        seed: for the bootstrap.
+        statistic: the kind of statistic; see `Measure`.
+        seed: the bootstrap seed.
 
     Returns:
-        The estimate. It is NaN without scores.
+        The estimate. Its value is NaN if there are no scores.
     """
     groups = np.unique(sample.classes, return_inverse=True)[1] if statistic == "class_mean" else np.zeros_like(sample.classes)
     ones = np.ones((1, sample.count))
@@ -83,16 +83,16 @@ def decides(method: Estimate, random: Estimate, count: int, higher_is_better: bo
     """Return whether the random control is significantly worse than a method.
 
     Args:
-        method, random: their estimates, from the same images and seed.
+        method, random: the estimates of the method and the control, from the same images and seed.
         count: the number of images.
-        higher_is_better: which direction is good.
+        higher_is_better: whether a higher value is better.
     """
     gain = (method.draws - random.draws) * (1 if higher_is_better else -1)
     return count >= FEWEST_IMAGES_TO_DECIDE and bool(np.percentile(gain, _LOW) > 0)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Compute Wilson's 95 % interval of a share of n pairs; NaN without any."""
+    """Compute Wilson's 95 % interval for a share of n pairs. It is NaN if n is 0."""
     if n == 0:
         return np.nan, np.nan
     center = share + _Z**2 / (2 * n)
@@ -102,7 +102,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _blocks(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each draw takes each image, float64 (draws, count), a block at a time."""
+    """Yield blocks of bootstrap weights, float64 (draws, count): how often each image is drawn."""
     counts = _draw_counts(count, seed)
     size = _rows_per_block(count)
     return (counts[start : start + size].astype(np.float64) for start in range(0, DRAWS, size))
@@ -123,7 +123,7 @@ def _rows_per_block(count: int) -> int:
 
 
 def _means(weights: np.ndarray, sample: Sample, groups: np.ndarray) -> np.ndarray:
-    """Compute the mean over groups of the weighted means within them, for each row of weights."""
+    """Compute the weighted mean in each group and average over groups, for each row of weights."""
     total, present = np.zeros(len(weights)), np.zeros(len(weights))
     for group in range(int(groups.max(initial=-1)) + 1):
         rows = groups == group

@@ -1,9 +1,10 @@
-"""The structural similarity index (SSIM; Wang et al., 2004) of pairs of maps.
+"""The structural similarity index (SSIM; Wang et al., 2004) for pairs of maps.
 
     SSIM = (2 μa μb + c1)(2 σab + c2) / ((μa² + μb² + c1)(σa² + σb² + c2))
 
-The moments are those of a 7×7 Gaussian window with σ = 1.5 whose weights sum to 1, c1 = .01² and
-c2 = .03². The result is the mean over all positions where the whole window fits.
+The moments are weighted with a 7×7 Gaussian window (σ = 1.5) whose weights sum to 1. The constants
+are c1 = .01² and c2 = .03². The result is the mean over all positions where the window fits inside
+the map.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a, b: (N, H, W) maps in [0, 1].
 
     Returns:
-        (N,) similarities in [-1, 1]; 1 for equal maps.
+        The similarities, (N,) in [-1, 1]; 1 for equal maps.
 
     Raises:
         ImageError: the maps are smaller than the window.
@@ -44,6 +45,6 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _windowed(x: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of each whole window, (H - 6, W - 6)."""
+    """Compute the weighted mean of each complete window, (H - 6, W - 6)."""
     taps, border = cv2.getGaussianKernel(WINDOW, _SIGMA, cv2.CV_64F), WINDOW // 2
     return cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)[border:-border, border:-border]

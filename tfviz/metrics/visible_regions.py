@@ -1,4 +1,4 @@
-"""The regions that a model sees of an image, checked against the model."""
+"""Check annotated regions against a model, and crop them to the part of the image it receives."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tfviz.metrics.pixel_maps import Size
 from tfviz.metrics.regions import Box, Regions
 from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 
-# A dict has the size of the model's images.
+# A dict's coordinates are pixels of the model's images.
 AnyRegions: TypeAlias = "Regions | Mapping[int, Sequence[Box] | np.ndarray] | None"
 
 
 def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Size, classes: int) -> Regions | None:
-    """Check the regions of an image, and crop them to what the model sees of it.
+    """Check an image's regions, and crop them to the part of the image that the model receives.
 
     Args:
         given: the regions; a dict in pixels of the model's images; or None.
-        number: the number of the image, for messages.
+        number: the image number, for messages.
         model: the model.
         size: (height, width) of the model's images.
         classes: the number of classes.
 
     Returns:
-        The regions; None if there are none.
+        The regions, or None if there are none.
 
     Raises:
-        OptionError: they are invalid, or for a class that the model does not have.
+        OptionError: the regions are invalid, or belong to a class that the model does not have.
     """
     if given is None:
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must have one Regions, dict or None per image. Received for image {number}: {type(given).__name__}. "
+            f"`boxes` must have a Regions, a dict or None for each image. Received for image {number}: {type(given).__name__}. "
             "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
         )
     try:

@@ -1,10 +1,10 @@
-"""The rules of guided backprop and deconvnet for all elementwise activations, not only ReLUs.
+"""The rules of guided backprop and deconvnet for all elementwise activations.
 
     deconvnet           p → p · [p > 0]
     guided backprop     p → p · [p > 0] · max(f′(x), 0)
 
 f is the activation, x its input, and p the gradient at its output. For f = ReLU, these are the
-papers' rules (see `rules.relu`); for others, they go beyond the papers.
+papers' rules (see `rules.relu`); for other activations, they generalize the papers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.rules.relu import DECONVNET, GUIDED
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # The function runs between two redirections, so p passes [p > 0], f′ and then [p · f′ > 0].
+    # The activation runs between two redirections: p passes [p > 0], f′, and then [p · f′ > 0].
     carrier = step.operation.signal or 0
     x = inputs[carrier]
     x = redirect(x, [x], lambda p: [tf.nn.relu(p)])
@@ -39,10 +39,10 @@ ALL_DECONVNET: Rules = {**DECONVNET, Activation: _deconvnet}
 
 
 def redirects_all(activations: str) -> bool:
-    """Return whether the option `activations` is "all" rather than "relu".
+    """Return whether `activations` is "all" rather than "relu".
 
     Raises:
-        OptionError: it is neither.
+        OptionError: `activations` has another value.
     """
     if activations not in ("relu", "all"):
         raise OptionError(f"`activations` must be 'relu' or 'all'. Received: {activations!r}.")

@@ -12,7 +12,7 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Return the channel scale of each linear map with a BatchNormalization of its own.
+    """Return the channel scale for each linear map that is followed only by a BatchNormalization.
 
     Warn about each BatchNormalization that directly follows a linear map but cannot be merged.
     """
@@ -29,7 +29,7 @@ def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
             unmerged.append(readers[0].path)
     if unmerged:
         warn(
-            f"merge_batch_norm=True leaves out {', '.join(map(repr, unmerged))}. Only a BatchNormalization over the last "
+            f"merge_batch_norm=True does not merge {', '.join(map(repr, unmerged))}. Only a BatchNormalization over the last "
             "axis that directly follows a Dense layer or a convolution can be merged."
         )
     return scales

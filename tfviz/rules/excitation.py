@@ -1,23 +1,22 @@
 """The rules of excitation backprop: how a neuron passes its winning probability to its inputs.
 
 Marginal winning probability: Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
-(below, "the paper"). With p the probability at the output and a = max(x, 0), the rule of each kind
+(below, "the paper"). With p the probability at the output and a = max(x, 0), the rule for each kind
 of operation is:
 
     Linear, Window (average)     p_in = a · fᵀ(W⁺, p / f(a; W⁺)), 0 where the divisor is 0;
-                                 the bias takes no part
+                                 the bias is ignored
     Window (max), Choice         winner takes all: the operation's own derivative
     Sum                          input i gets p · a_i / Σ a
-    Product, Normalization       the signal gets p, the gate gets nothing
+    Product, Normalization       the signal gets p, the gate gets 0
     Relu, Elementwise, Identity  p passes unchanged, as in the authors' code
-        of sign −1               p passes unchanged before the first linear map; elsewhere there is
-                                 no rule, because what excites −x inhibits x, and the paper does not
-                                 define inhibition
+        with sign −1             p passes unchanged before the first linear map; elsewhere there is
+                                 no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-Each rule's function states its reason and source. All rules are linear in p. The first linear map
-reads the image, which may be negative: there, a is the image shifted so that its smallest value is
-0, and padding stays 0.
+The function for each rule states its reason and source. All rules are linear in p. The first linear
+map reads the image, which can be negative. There, a is the image shifted so that its smallest value
+is 0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -55,22 +54,23 @@ from tfviz.rules.sums_before_relus import divided_among, sums_before_relus
 Tensors = Sequence[tf.Tensor]
 Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
-# Each output element has a single parent, one input element, which wins with certainty. For a
-# maximum this is the largest element, as in the paper. Moves only change positions. Probability
-# that reaches a padding element ends there. Resizing counts as copying in fractions.
+# In these operations, each output element has a single parent, which wins with probability 1. For a
+# maximum, this is the largest element, as in the paper. Moves only change positions. Probability at
+# a padding element is lost. Resizing counts as fractional copying.
 _OWN_DERIVATIVE = (Move, Choice)
 _SINGLE_PARENT = (Relu, Elementwise, Identity, Normalization, Product)
 _PIXELWISE = (Relu, Elementwise, Identity, Normalization, Choice)
 
 
 class Excitation:
-    """The rules for one graph.
+    """The excitation backprop rules for one graph.
 
     Args:
-        graph: the graph that the rules apply to.
+        graph: the graph to which the rules apply.
         merge_batch_norm: whether to fold a BatchNormalization that directly follows a linear map
             into W before taking W⁺.
-        contrastive: whether to subtract the result of −W from that of W at the last linear maps.
+        contrastive: whether to subtract the result for −W from the result for W at the last linear
+            maps.
     """
 
     def __init__(self, graph: Graph, *, merge_batch_norm: bool = False, contrastive: bool = False) -> None:
@@ -79,14 +79,14 @@ class Excitation:
         self.last_maps, self.above_last_maps = last_linear_maps(graph)
         self.contrastive = contrastive
         self.averaged = averaged_maps(graph, self.last_maps) if contrastive else set()
-        # For one sigmoid unit, the gradient of class 0 arrives as −p; −W passes on its evidence.
+        # For a single sigmoid unit, class 0 has the gradient −p, and −W propagates its evidence.
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
         self._sums = sums_before_relus(graph, self.reads_image, self.averaged)
         self.positive_kernels = PositiveKernels(self.batch_norms)
 
     def require_rules(self, at: Sequence[Value]) -> None:
-        """Raise UnsupportedModelError for the first operation down to `at` that has no rule."""
+        """Raise UnsupportedModelError if an operation between `at` and the outputs has no rule."""
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
@@ -98,7 +98,7 @@ class Excitation:
             if is_negated and step.outputs[0] not in self.reads_image:
                 raise UnsupportedModelError(
                     f"Excitation backprop has no rule for {step.label}. It negates its input, and inhibition cannot be "
-                    "represented. Fold the sign into the weights of the preceding layer, explain a layer above it, or use a "
+                    "represented. Fold the sign into the preceding layer's weights, explain a layer above it, or use a "
                     "gradient method such as saliency or guided_backprop."
                 )
             if not _has_rule(step):
@@ -110,7 +110,7 @@ class Excitation:
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
-        """Return whether every value in `at` that is used passes through a last linear map."""
+        """Return whether every value in `at` that affects the outputs reaches a last linear map."""
         behind = [self.graph.after([value]) for value in at]
         used = [values for values in behind if values.intersection(self.graph.outputs)]
         return all(any(values.intersection(last.inputs) for last in self.last_maps) for values in used)
@@ -119,10 +119,10 @@ class Excitation:
         """Return the rules for one batch.
 
         Args:
-            images: one tensor per input of the graph.
+            images: one tensor per graph input.
         """
 
-        kept: dict[Value, tf.Tensor] = {}  # the outputs of ReLUs
+        kept: dict[Value, tf.Tensor] = {}  # the ReLU outputs
 
         def relu(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             kept[step.outputs[0]] = output
@@ -131,14 +131,14 @@ class Excitation:
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """P(a_j | a_i) = Z_i · a_j · w_ji for w_ji ≥ 0, otherwise 0; Z_i makes the sum 1.
 
-            The more an excitatory neuron fires, and the stronger its connection, the likelier it is
-            the winner. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
-            not the response of any neuron.
+            An excitatory neuron is likelier to win if its response is larger and its connection is
+            stronger. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
+            ignored, because it is not a neuron's response.
             """
             return redirect(output, inputs, lambda p: [self._through_linear(step, self._response(step, inputs[0], images), p)])
 
         def window(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-            """An average is a linear map with equal weights: p is divided in proportion to a."""
+            """Divide p in proportion to a: an average is a linear map with equal weights."""
             if step.operation.is_max or step in self.averaged:
                 return output
 
@@ -148,7 +148,7 @@ class Excitation:
             return redirect(output, inputs, self._for_both_signs(step, inputs, backward))
 
         def total(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-            """A sum is a linear map with equal weights, as in TorchRay's `EltwiseSum`."""
+            """Treat a sum as a linear map with equal weights, as in TorchRay's `EltwiseSum`."""
             known = self._sums.get(step)
             has_one_sign = not (self.has_two_signs and step in self.above_last_maps)
             if known is not None and has_one_sign and known.fits(inputs, output):
@@ -158,7 +158,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0), or x shifted to start at 0 for a linear map that reads the image."""
+        """Return max(x, 0). For a linear map that reads the image, shift x so its minimum is 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))
@@ -170,15 +170,15 @@ class Excitation:
         return (x - smallest) * mask
 
     def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
-        """Return 1 where the value comes from the image, and 0 where it was padded."""
+        """Return a mask that is 1 where the value comes from the image and 0 at padding."""
         keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
         steps = self.graph.before([value])
         fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
         ones, zeros = (run(inputs_of(self.graph, fill), steps, keep)[value] for fill in fills)
-        return ones - zeros  # nonzero padding is the same in both runs
+        return ones - zeros  # nonzero padding cancels, because it is equal in both runs
 
     def _for_both_signs(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
-        """Return the backward function. Above the map of one sigmoid unit, p may be negative."""
+        """Return a backward function that handles negative p above a single sigmoid unit's map."""
         if not (self.has_two_signs and step in self.above_last_maps):
             return lambda p: backward(p, *inputs)
 
@@ -197,7 +197,7 @@ class Excitation:
         return self._through_signed(step, a, p, 1)
 
     def _through_signed(self, step: Step, a: tf.Tensor, p: tf.Tensor, sign: int) -> tf.Tensor:
-        """Return the probability that passes through the positive part of `sign` · W."""
+        """Propagate p through the positive part of `sign` · W."""
         is_half = self.graph.compute_dtype is not None and a.dtype == tf.as_dtype(self.graph.compute_dtype)
         dtype = a.dtype if is_half else precise_dtype(a)
         positive = self.positive_kernels.read(step, dtype.name, sign)
@@ -212,17 +212,17 @@ def _has_rule(step: Step) -> bool:
 
 
 def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-    """Pass p to the single parent of each neuron: P(a_j | a_i) = 1. Gates and constants get 0.
+    """Pass p to each neuron's single parent: P(a_j | a_i) = 1. Gates and constants get 0.
 
-    An activation, or an affine map of each element, has one input per output. The authors' code
-    leaves such layers (ReLU, dropout, normalization) out of the backward pass. All normalizations
-    and LayerScale are treated the same way: they scale each element, and their mean and variance
-    are not responses. Where an activation is negative (silu, gelu, a residual sum without ReLU), it
-    excites nothing in the map that reads it. An output whose inputs are all negative has no parent,
-    and its probability ends there.
+    An activation or an elementwise affine map has one input element per output element. The
+    authors' code skips such layers (ReLU, dropout, normalization) in the backward pass. All
+    normalizations and LayerScale are treated the same way: they scale each element, and their mean
+    and variance are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
+    does not excite the map that reads it. If all inputs to an output are negative, the output has
+    no parent, and its probability is lost.
 
     In the rule for linear maps, a weight scales a response and is not itself a response.
-    Squeeze-and-excitation (Hu et al., 2018) computes such a weight per channel, between 0 and 1.
+    Squeeze-and-excitation (Hu et al., 2018) computes such a weight, between 0 and 1, per channel.
     The paper does not cover products. This rule follows relevance propagation, which treats gates
     the same way (Arras et al., 2017, "Explaining Recurrent Neural Network Predictions in Sentiment
     Analysis").
@@ -245,13 +245,13 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _keeps_image(step: Step) -> bool:
-    """Return whether a step maps image values to image values, pixel by pixel or by moving them."""
+    """Return whether a step only transforms pixels individually or moves them."""
     is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 
 
 def _values_before_first_linear_map(graph: Graph) -> set[Value]:
-    """Return the image and everything computed from it before a linear map or pooling."""
+    """Return the graph inputs and all values computed from them before a linear map or pooling."""
     found = set(graph.inputs)
     for step in graph.steps:
         signals = set(step.signal_inputs) - graph.constants

@@ -1,4 +1,4 @@
-"""The last linear maps of a model, where the contrast between classes starts."""
+"""Find a model's last linear maps, where the contrast between classes starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfviz.graph.operations import Elementwise, Identity, Linear, Move, Relu, Wi
 def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
     """Return the linear maps closest to the outputs, and the steps above them.
 
-    Gate computations do not count, because nothing is propagated through gates.
+    Linear maps that compute gates do not count, because nothing is propagated through gates.
     """
     found: set[Step] = set()
     way: set[Step] = set()
@@ -28,18 +28,19 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 
 
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
-    """Find the last linear maps that form one linear map with an average over positions.
+    """Find the last linear maps whose outputs are averaged over positions.
 
-    SqueezeNet and NiN have such maps, and a mask over the positions of a segmentation model is such
-    an average. Only activations and moves may lie between the two. Normalized position by position,
-    the contrast of such a map sums to zero at every position, so its result is noise.
+    The map and the average form a single linear map, as in SqueezeNet and NiN, or in a segmentation
+    model whose target averages over a mask. Only activations and moves may be between the two. If
+    such a map were normalized at each position, its contrast would sum to zero there, and the
+    result would be noise.
 
     Args:
         graph: the graph.
         last_maps: the linear maps closest to the outputs.
 
     Returns:
-        These maps, and the averages above them.
+        The steps of these maps and of the averages above them.
     """
     found: set[Step] = set()
     for last in last_maps:

@@ -1,7 +1,7 @@
-"""Track where the pixels of a map go in an operation that moves, copies or drops elements.
+"""Track a map's pixels through an operation that moves, copies or drops elements.
 
-Flips, transposes, slices, splits and reshapes don't need rules of their own. The operation runs
-once on a map in which each pixel holds its own index. The result shows which pixel went where.
+Flips, transposes, slices, splits and reshapes don't need separate rules. The operation runs once on
+a map in which each pixel's value is its index. The result shows where each pixel went.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _BASE = 128
 
 
 def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
-    """Return the mask at one input: the mean over all output pixels that each pixel went to.
+    """Return the mask at one input. Each pixel gets the mean over its copies in the output.
 
     Args:
         step: a step that moves, copies or drops elements.
-        mask: (N, height, width, 1), at one output.
-        sizes: (height, width) of each input.
+        mask: the mask at one output, (N, height, width, 1).
+        sizes: each input's (height, width).
         number, output: the indices of the input and the output.
 
     Returns:
-        (N, height, width, 1), or None if the output contains nothing of this input.
+        The mask, (N, height, width, 1), or None if the output contains no pixel from this input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
@@ -43,7 +43,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         return mask
-    # column 0 holds 0, for "no pixel"
+    # The table uses 0 for "no pixel", so a zero is inserted at column 0.
     flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])
     moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
     counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
@@ -51,17 +51,18 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """For each pixel of one input, return the pixels of one output that it went to.
+    """Return, for each pixel in one input, its copies in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
-        shapes: the shape of each input, without the batch axis.
-        axes: how many axes of the input are positions rather than channels.
+        shapes: each input's shape, without the batch axis.
+        axes: how many of the input's axes are positions rather than channels.
         number, output: the indices of the input and the output.
-        size: height and width of the output.
+        size: the output's height and width.
 
     Returns:
-        (pixels of the input, largest number of copies), counted from 1 and padded with 0.
+        Output pixel indices, (input pixels, maximum number of copies). They start at 1 and are
+        padded with 0.
     """
     pixels = int(np.prod(shapes[number][:axes]))
     numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
@@ -73,23 +74,21 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
             f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images of a batch. Keep the "
             "batch axis unchanged, or use a gradient method such as guided_backprop or grad_cam."
         )
-    found = found.reshape(int(np.prod(size)), -1)  # (pixels of the output, channels)
+    found = found.reshape(int(np.prod(size)), -1)  # (output pixels, channels)
     if (found == found[:, :1]).all():
         found = found[:, :1]
     return _table(found, pixels)
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, digit by digit, because its dtype may have only 8 bits of
-    precision.
-    """
+    """Run a step on integers, one digit at a time, because its dtype may have low precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
         tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
         return tf.cast(step.compute(tensors)[output], tf.int64).numpy()
 
-    # Values that the step adds, such as padding, are subtracted.
+    # The step may add values such as padding, which are subtracted again.
     added = run([np.zeros_like(one) for one in given])
     moved, digit = np.zeros(added.shape, np.int64), 1
     while any(one.max() >= digit for one in given):
@@ -99,12 +98,10 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table of readers from the source pixel of each output element, where 0
-    means none.
-    """
+    """Build the table for `_readers` from each output element's source pixel; 0 means none."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
-    # sorted by what is read
+    # The pairs are sorted by source pixel.
     pairs = np.unique((found[is_read] - 1).astype(np.int64) * len(found) + reader[is_read])
     source, reader = np.divmod(pairs, len(found))
     counts = np.bincount(source, minlength=pixels)

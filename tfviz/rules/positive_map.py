@@ -1,4 +1,4 @@
-"""How probability passes through a linear map with nonnegative weights."""
+"""Propagate probability through linear maps with nonnegative weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.numerics import safe_divide
 
 
 def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Divide p by the responses z of each channel at all positions at once: p · Σ p / Σ (p · z)."""
+    """Divide p by each channel's responses z, jointly over positions: p · Σ p / Σ (p · z)."""
     axes = list(range(1, len(p.shape) - 1))
     return p * safe_divide(*(tf.reduce_sum(x, axis=axes, keepdims=True) for x in (p, p * z)))
 
@@ -27,7 +27,7 @@ def through_positive_map(
 ) -> tf.Tensor:
     """Compute a · fᵀ(p / f(a)) for a linear f with nonnegative weights, in at least float32.
 
-    With `map_dtype`, f and fᵀ are computed in that dtype, and only the division in float32.
+    If `map_dtype` is given, f and fᵀ use that dtype, and only the division uses float32.
     """
     dtype, precise = a.dtype, precise_dtype(a)
     a, p = keras_internals.with_mask_of(a, tf.cast(a, map_dtype or precise)), tf.cast(p, precise)
@@ -43,10 +43,10 @@ def precise_dtype(a: tf.Tensor) -> tf.DType:
 
 
 class PositiveKernels:
-    """The positive parts of kernels. Those of constant kernels are computed once.
+    """Computes the positive parts of kernels, and caches them for constant kernels.
 
     Args:
-        scales: the channel scale of each linear map with a merged BatchNormalization.
+        scales: the channel scale for each linear map with a merged BatchNormalization.
     """
 
     def __init__(self, scales: Mapping[Step, Callable[[], tf.Tensor]]) -> None:

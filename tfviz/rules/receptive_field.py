@@ -1,4 +1,4 @@
-"""Reject operations that mix pixels, because no mask can be scaled back through them."""
+"""Reject operations that mix pixels, because a mask cannot be scaled back through them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tfviz.graph.operations import Contraction, Linear, Opaque, Operation
 
 
 def require_one_pixel(step: Step) -> None:
-    """Raise if an opaque operation or a product mixes pixels."""
+    """Raise UnsupportedModelError if an opaque operation or a product mixes pixels."""
     if _mixes_pixels(step.operation):
         cause = step.operation.cause if isinstance(step.operation, Opaque) else None
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale its mask back through {step.label}. It is opaque or a product, and each output pixel "
-            "depends on several input pixels (a convolution, pooling, attention …). Build that part from Keras layers such as "
-            "Conv2D, or use a gradient method such as guided_backprop or grad_cam."
+            f"VisualBackProp cannot scale its mask back through {step.label}. The operation is opaque or a product, and each "
+            "output pixel depends on several input pixels (a convolution, pooling, attention …). Build that part from Keras "
+            "layers such as Conv2D, or use a gradient method such as guided_backprop or grad_cam."
         ) from cause
 
 

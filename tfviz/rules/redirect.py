@@ -1,4 +1,4 @@
-"""The one function through which tfviz changes a gradient."""
+"""Replace the gradient of an operation. All gradient changes in tfviz use this function."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return `output` unchanged, but let `backward` compute its gradient.
+    """Return `output` unchanged, but compute its gradient with `backward`.
 
-    The output must be computed outside, because a `tf.custom_gradient` that reads variables also
+    The output must be computed beforehand, because a `tf.custom_gradient` that reads variables also
     has to return gradients for them.
 
     Args:
-        output: the result of the operation, returned unchanged.
-        inputs: the tensors that gradients are propagated to.
-        backward: maps the gradient at the output to one gradient per input. Each is cast to its
-            input's dtype, which may differ from the output's.
+        output: the operation's result.
+        inputs: the tensors to which gradients are propagated.
+        backward: maps the gradient at the output to one gradient per input. Each gradient is cast
+            to its input's dtype, which may differ from the output's.
 
     Returns:
         A tensor equal to `output`.
@@ -30,8 +30,8 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
         return tf.identity(output), gradient
 
     def gradient(p: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Without this dependency, whatever depends on the inputs alone would be computed in the
-        # forward pass and kept in memory until p arrives.
+        # Without this dependency, computations that depend only on the inputs would run in the
+        # forward pass, and their results would stay in memory until p is available.
         with tf.control_dependencies([p]):
             return tuple(tf.cast(part, x.dtype) for part, x in zip(backward(p), inputs, strict=True))
 

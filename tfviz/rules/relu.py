@@ -4,8 +4,8 @@
     deconvnet           p → p · [p > 0]                 Zeiler & Fergus, 2014
     guided backprop     p → p · [p > 0] · [x > 0]       Springenberg et al., 2015
 
-x is the input of the ReLU, and p is the gradient at its output. All other operations, including
-other activations, keep their own derivative.
+x is the ReLU's input, and p is the gradient at its output. All other operations, including other
+activations, keep their derivatives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfviz.rules.redirect import redirect
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # Applied after the ReLU. The ReLU's own derivative then adds [x > 0], and [x < max] if capped.
+    # This applies after the ReLU, whose derivative adds [x > 0], and [x < max] if it is capped.
     return redirect(output, [output], lambda p: [tf.nn.relu(p)])
 
 

@@ -1,8 +1,8 @@
-"""Sums before a ReLU, whose inputs need not all be kept until probability comes back.
+"""Divide probability at sums before a ReLU without keeping all inputs in memory.
 
 A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The
-next layer keeps y, so one of them can be recovered as y − Σ of the others, wherever y > 0. Where
-y = 0, nothing comes back: the rules above multiply by y.
+next layer keeps y. Where y > 0, one input can be recovered as y minus the sum of the others. Where
+y = 0, p is 0, because the rules of the layers above multiply by y.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfviz.numerics import safe_divide
 
 @dataclass(frozen=True)
 class SumBeforeRelu:
-    """A sum of which one input can be recovered.
+    """A sum with one input that can be recovered from the output of the following ReLU.
 
     Attributes:
         step: the sum.
-        number: the index of the input.
-        behind: the output of the ReLU.
+        number: the index of the recoverable input.
+        behind: the ReLU's output.
     """
 
     step: Step
@@ -32,7 +32,7 @@ class SumBeforeRelu:
     behind: Value
 
     def fits(self, tensors: Sequence[tf.Tensor], output: tf.Tensor) -> bool:
-        """Return whether the input is exact enough, and has the shape of the output."""
+        """Return whether the input is in float32 and has the output's shape."""
         x = tensors[self.number]
         is_broadcast = len(x.shape) != len(output.shape) or any(n != m for n, m in zip(x.shape, output.shape, strict=True))
         return x.dtype == output.dtype == tf.float32 and not is_broadcast
@@ -41,8 +41,8 @@ class SumBeforeRelu:
         """Divide p among the inputs in proportion to their positive parts.
 
         Args:
-            tensors: the inputs. The recovered one is not read.
-            y: the output of the ReLU.
+            tensors: the inputs. The recoverable input is not read.
+            y: the ReLU's output.
             p: the probability at the sum.
         """
         nothing = tf.zeros_like(y)
@@ -61,13 +61,13 @@ class SumBeforeRelu:
 
 
 def sums_before_relus(graph: Graph, image: Collection[Value], averaged: Collection[Step]) -> dict[Step, SumBeforeRelu]:
-    """Find the sums of which one input can be recovered.
+    """Find the sums with one recoverable input.
 
     Args:
         graph: the graph.
-        image: the values before the first linear map, which may pass on probability where they are
+        image: the values before the first linear map, which can receive probability where they are
             0.
-        averaged: the averages that pass on probability where their input is 0.
+        averaged: the averages, which pass on probability even where their input is 0.
     """
     found = {}
     for step in graph.steps:
@@ -90,7 +90,7 @@ def _is_only_read_by(graph: Graph, value: Value, step: Step) -> bool:
 
 
 def _returns_nothing_at_zero(graph: Graph, value: Value, image: Collection[Value], averaged: Collection[Step]) -> bool:
-    """Return whether the probability at a value is 0 wherever the value is 0."""
+    """Return whether the probability at a value is always 0 where the value is 0."""
     if value in graph.outputs or value in image:
         return False
     for reader in graph.consumers(value):
@@ -105,12 +105,12 @@ def _returns_nothing_at_zero(graph: Graph, value: Value, image: Collection[Value
 
 
 def divided_among(step: Step, inputs: Sequence[tf.Tensor], p: tf.Tensor) -> list[tf.Tensor]:
-    """Divide p among the inputs of a sum, in proportion to their positive parts."""
+    """Divide p among a sum's inputs in proportion to their positive parts."""
     excited = [tf.nn.relu(x) for x in inputs]
     with tf.GradientTape(watch_accessed_variables=False) as tape:  # the sum may broadcast and cast
         tape.watch(excited)
         total = step.compute(excited)[0]
-    # In x + x, one of the two operands receives everything.
+    # In x + x, both operands are one tensor, and only one operand receives the gradient.
     zero = tf.UnconnectedGradients.ZERO
     parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
     return [a * part for a, part in zip(excited, parts, strict=True)]

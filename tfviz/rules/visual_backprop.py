@@ -2,35 +2,35 @@
 
 Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows
 the paths from an input pixel to an output. A pixel matters if paths lead from it through active
-neurons, and the mask ignores the weights. Each rule therefore only asks which inputs an output can
-read.
+neurons, and the mask ignores the weights. Each rule therefore depends only on which inputs an
+output can read.
 
-    Linear, Window      a transposed convolution with weights of one, with the kernel, strides,
-                        padding and dilation of the operation, to exactly the size of its input.
-                        This is the paper's rule ("deconvolution"); pooling, which the paper does
-                        not cover, is a window like any other. A transposed convolution becomes
-                        the convolution with ones. The input of
-                        a global pooling gets nothing: one pixel has no positions.
-    Sum, Concatenate    every input gets the whole mask, because a path leads into each. Masks that
-                        meet at a fork are added, like paths. The paper covers only chains. A
-                        one-pixel input that is broadcast to all pixels gets nothing.
-    Product             the signal gets the mask. The gate gets nothing: it was squeezed to one
-                        pixel and has no positions left.
-    Pad, Crop           cropped, or padded with zeros: padding is not part of the image, and
-                        cropped pixels were not read.
-    Upsample            the mean over the copies of a pixel: the transpose of copying, scaled so
-                        that the mask keeps its magnitude.
-    Resize              the mean over the output pixels that read a pixel, weighted as the
-                        interpolation weights it.
-    other Move          (flips, transposes, slices, splits, reshapes …) the mask returns to where
-                        its pixels came from: the mean over the copies, 0 where there are none.
-    all others          (activations, normalization, 1×1 maps) the mask unchanged, if the operation
-                        keeps height and width.
+    Linear, Window      A transposed convolution with weights of one and the operation's kernel
+                        size, strides, padding and dilation scales the mask to the exact input size.
+                        This is the paper's rule ("deconvolution"). The paper does not cover
+                        pooling, which is treated as a window. For a transposed convolution, the
+                        rule is a convolution with ones. A global pooling's input gets no mask,
+                        because one output pixel has no positions.
+    Sum, Concatenate    Every input gets the full mask, because a path leads into each. Masks that
+                        meet at a fork are added. The paper covers only chains. A one-pixel input
+                        that is broadcast to all pixels gets no mask.
+    Product             The signal gets the mask. The gate gets no mask, because it was squeezed to
+                        one pixel and has no positions.
+    Pad, Crop           The mask is cropped where the input was padded, and padded with zeros where
+                        the input was cropped.
+    Upsample            Each pixel gets the mean over its copies: the transpose of copying, scaled
+                        so that the mask keeps its magnitude.
+    Resize              Each pixel gets the mean over the output pixels that read it, weighted by
+                        the interpolation weights.
+    other Move          (flips, transposes, slices, splits, reshapes …) Each pixel gets the mean
+                        over its copies, or 0 if it has none.
+    all others          (activations, normalization, 1×1 maps) The mask stays unchanged if the
+                        operation keeps height and width.
 
-An opaque operation that keeps height and width may still contain a convolution. Its TensorFlow
-operations are inspected, and an operation that mixes pixels raises an error.
+An opaque operation that keeps height and width can still contain a convolution. Its TensorFlow
+operations are therefore inspected; if one of them mixes pixels, an error is raised.
 
-The rules use `keras.ops` and work on tensors and symbolic tensors alike, so the mask can become a
+The rules use `keras.ops` and work on both eager and symbolic tensors, so the mask can become a
 branch of a model.
 """
 
@@ -63,7 +63,7 @@ from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
 from tfviz.rules.resize import resized_back
 
-_LAST = "channels_last"  # explicit, because keras.json may set another default
+_LAST = "channels_last"  # explicit, because keras.json can set a different default
 
 
 def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int = 0) -> list[Tensor | None]:
@@ -71,20 +71,20 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
 
     Args:
         step: the step.
-        mask: the mask at its output.
-        sizes: (height, width) of each input.
+        mask: the mask at the step's output.
+        sizes: each input's (height, width).
         output: the index of the output.
 
     Returns:
-        One mask per input, or None for an input that gets nothing.
+        One mask per input, or None for an input that gets no mask.
 
     Raises:
-        UnsupportedModelError: the operation resizes or moves pixels in an unsupported way.
+        UnsupportedModelError: there is no rule for the way in which the step moves or mixes pixels.
     """
     require_one_pixel(step)
     if _is_pixel_permutation(step, mask, sizes):
         return [moved_back(step, mask, sizes, number, output) for number in range(len(sizes))]
-    # A flat vector has no positions, but the map whose shape it gets back does.
+    # A flat vector has no positions, but the map to which a Reshape restores it does.
     carriers = step.inputs if isinstance(step.operation, Reshape) else step.signal_inputs
     pairs = zip(step.inputs, sizes, strict=True)
     return [
@@ -94,7 +94,7 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
 
 
 def _receives_mask(step: Step, mask: Tensor, size: Size) -> bool:
-    """Return whether an input has positions that its output keeps."""
+    """Return whether an input has positions that the output keeps."""
     operation, here, behind = step.operation, size[step.time_axes :], tuple(mask.shape[1 + step.time_axes : -1])
     if here == behind:
         return len(here) > 0
@@ -104,19 +104,19 @@ def _receives_mask(step: Step, mask: Tensor, size: Size) -> bool:
 
 
 def _is_pixel_permutation(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bool:
-    """Return whether the mask follows the pixels of a move."""
+    """Return whether the step is a move whose pixels are tracked individually."""
     operation = step.operation
     if not isinstance(operation, Move) or isinstance(operation, (Pad, Crop, Upsample, Resize)):
         return False
     ranks = [value.rank for value in step.inputs]
-    # channels, as usual
+    # Concatenation along channels usually does not move pixels.
     if isinstance(operation, Concatenate) and operation.axis in (-1, ranks[0] - step.time_axes - 1):
         return any(rank != len(size) + 2 for rank, size in zip(ranks, sizes, strict=True))
     return all(len(size) > step.time_axes for size in (mask.shape[1:-1], *sizes))
 
 
 def _time_distributed_back(step: Step, mask: Tensor, size: Size) -> Tensor:
-    """Scale the mask back for each time step, if the step is inside a TimeDistributed."""
+    """Scale the mask back, separately per time step if the step is inside a TimeDistributed."""
     times = size[: step.time_axes]
     if not times:
         return _back_of_size(step, mask, size)
@@ -136,13 +136,13 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _is_resize(step: Step, size: Size) -> bool:
-    """Return whether a step resizes 2-D maps. Other ranks have no resize in Keras."""
+    """Return whether a step resizes 2-D maps. Keras has no resize for other ranks."""
     return isinstance(step.operation, Resize) and len(size) == 2
 
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at the input of an operation, unchanged if height and width are kept."""
+    """Return the mask at an operation's input. Without a registered rule, it stays unchanged."""
     return mask
 
 
@@ -169,12 +169,12 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Average the copies of each element."""
+    """Average each element's copies."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
 def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
-    if extent.is_transposed:  # the convolution with ones
+    if extent.is_transposed:  # its rule is the convolution with ones
         return ops.conv(
             mask, _ones(extent.size, extent.dilation), strides=list(extent.strides), padding=extent.padding, data_format=_LAST
         )
@@ -182,18 +182,18 @@ def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 
 
 def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
-    """Scale a mask up to `size` by a transposed convolution with ones.
+    """Scale a mask up to `size` with a transposed convolution with ones.
 
-    It runs as a convolution over the mask with zeros inserted for the strides, since a window of
-    ones is symmetric.
+    A window of ones is symmetric, so this is a plain convolution over the mask with zeros inserted
+    for the strides.
 
     Args:
-        mask: (N, height, width, 1), the size of the forward window's output.
+        mask: the mask at the forward window's output, (N, height, width, 1).
         size: height and width of the forward window's input.
         extent: the forward window.
 
     Returns:
-        (N, height, width, 1), of the given size.
+        The mask at the input, (N, *size, 1).
     """
     kernel, strides, padding, dilation = extent.size, extent.strides, extent.padding, extent.dilation
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
@@ -224,7 +224,7 @@ def _spread(mask: Tensor, strides: Size) -> Tensor:
 
 
 def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str | Size) -> Size:
-    """Return the padding that the forward window reads before its first input, per axis."""
+    """Return the forward window's padding before the first input, per axis."""
     if isinstance(padding, tuple):
         return padding
     if padding == "valid":
@@ -236,7 +236,7 @@ def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Return ones at the positions that a dilated kernel reads, with zeros between them."""
+    """Return a kernel with ones at the positions that a dilated kernel reads, and zeros between."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

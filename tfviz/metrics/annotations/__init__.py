@@ -1,4 +1,4 @@
-"""Read where the classes are in images: our JSON, COCO, Pascal VOC, or masks as images."""
+"""Read annotated boxes and masks from tfviz's JSON, COCO, Pascal VOC, or mask image files."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["AnnotatedImage", "read_annotations"]
 def read_annotations(
     path: str | Path, labels: Labels, classes: int, say: Callable[[str], None] = lambda line: None
 ) -> list[AnnotatedImage]:
-    """Read the annotations of many images.
+    """Read annotations from a file or folder.
 
-    The format is recognized by the content: a .json file with a list is ours (see `boxes_json`),
-    one with an object is COCO's; an .xml file, or a folder with some, is Pascal VOC's; any other
-    folder contains masks.
+    The format is detected automatically. A .json file that contains a list is in tfviz's own
+    format (see `boxes_json`); one that contains an object is a COCO file. An .xml file, or a folder
+    that contains .xml files, is in Pascal VOC format. Any other folder must contain masks.
 
     Args:
         path: the file or folder.
-        labels: the names of the model's classes, to which the annotated ones are matched.
-        classes: the number of the model's classes.
-        say: prints a line; receives the notes.
+        labels: the model's class names, which are matched with the annotated classes.
+        classes: the number of classes in the model.
+        say: prints a line; used for notes.
 
     Returns:
         One element per annotated image.
 
     Raises:
-        OptionError: the file is in no known format, or contains an invalid annotation.
-        LabelsError: a class is not one of the model's.
+        OptionError: the format is unknown, or an annotation is invalid.
+        LabelsError: the model does not have an annotated class.
     """
     path, names = Path(path), ClassNames(labels, classes, Path(path))
     if not path.exists():

@@ -1,4 +1,4 @@
-"""One image's annotations, as regions of the model's classes."""
+"""Convert one image's annotations to regions for the model's classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class AnnotatedObject:
-    """One object, or several of the same class.
+    """One annotated object, or several objects of the same class.
 
     Attributes:
-        classes: the classes of the model that are right for it.
-        boxes: its boxes [x0, y0, x1, y1]; none if it has a mask.
-        mask: draws its mask, bool (height, width), for an image size; None if it has boxes.
+        classes: the model classes that are correct for the object.
+        boxes: the boxes [x0, y0, x1, y1]; empty if the object has a mask.
+        mask: returns the mask, bool (height, width), for an image size; None if the object has
+            boxes.
     """
 
     classes: tuple[int, ...]
@@ -30,13 +31,13 @@ class AnnotatedObject:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """The objects in one image.
+    """The annotated objects in one image.
 
     Attributes:
-        name: the image's file name or path, as annotated.
-        size: its (height, width) in pixels, as annotated; None if not stated.
-        objects: its objects.
-        has_extension: whether `name` ends in the extension of the image file.
+        name: the image's file name or path in the annotations.
+        size: the annotated (height, width) in pixels; None if the annotations omit it.
+        objects: the objects in the image.
+        has_extension: whether `name` includes the image file's extension.
     """
 
     name: str
@@ -45,25 +46,25 @@ class AnnotatedImage:
     has_extension: bool = True
 
     def regions(self, size: Size, scores: np.ndarray | None = None) -> Regions:
-        """Return the regions of the classes.
+        """Convert the objects to regions.
 
-        Of several classes that are right for an object, the one that the model scores highest
-        counts.
+        If several classes are correct for an object, the one with the highest score is used.
 
         Args:
-            size: (height, width) of the image.
-            scores: the model's scores for the image, (classes,).
+            size: the image's (height, width).
+            scores: the model's scores for the image, (classes,); None to use the first class.
 
         Returns:
             The regions.
 
         Raises:
-            OptionError: the image has another size than annotated, or a box lies outside it.
+            OptionError: the image size differs from the annotated size, or a box lies outside the
+                image.
         """
         if self.size not in (None, tuple(size)):
             raise OptionError(
-                f"'{shown(self.name)}' is annotated as an image of {_by(self.size)} pixels, but has {_by(size)}. Annotate "
-                "this image, or evaluate the one that was annotated."
+                f"The annotations give '{shown(self.name)}' a size of {_by(self.size)} pixels, but the image has {_by(size)}. "
+                "Correct the annotations, or evaluate the annotated image."
             )
         found: dict[int, list[AnnotatedObject]] = {}
         for one in self.objects:
@@ -83,7 +84,7 @@ def _union(objects: Sequence[AnnotatedObject], size: Size) -> list[Box] | np.nda
     if boxes:
         masks.append(Regions({0: boxes}, size).mask(0))
     if any(mask.shape != size for mask in masks):
-        return next(mask for mask in masks if mask.shape != size)  # Regions explains what is wrong
+        return next(mask for mask in masks if mask.shape != size)  # `Regions` reports the error
     return np.logical_or.reduce(masks)
 
 

@@ -1,12 +1,13 @@
-"""Our own format: a JSON list with one entry per object, or per image with one kind of object.
+"""tfviz's JSON format: a list with one entry per object, or per group of objects of one class.
 
     [{"file": "cat.jpg", "width": 480, "height": 320,
       "classes": [281], "boxes": [[50, 35, 339, 320]]}]
 
-`classes` are indices, names or WordNet ids (`imagenet_ids` means the same). Several are alternative
-right answers for the same object; different objects in an image have an entry each. Boxes are [x0,
-y0, x1, y1] in pixels. `width` and `height` may be left out; with them, an image of another size is
-refused. Other keys are ignored, and so are entries without classes.
+`classes` contains indices, names or WordNet ids; `imagenet_ids` and `class_names` are synonyms. If
+there are several classes, any of them is correct for the object. Objects of different classes need
+separate entries. Boxes are [x0, y0, x1, y1] in pixels. `width` and `height` are optional; if they
+are given, the image must have this size. Other keys are ignored. Entries with an empty list of
+classes add no objects.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _CLASSES = ("classes", "imagenet_ids", "class_names")
 
 
 def read(entries: list[object], path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read the entries of a file.
+    """Read a file's entries.
 
     Args:
-        entries: its content.
+        entries: the parsed JSON list.
         path: the file, for messages.
         names: the model's classes.
 
@@ -35,7 +36,7 @@ def read(entries: list[object], path: Path, names: ClassNames) -> list[Annotated
 
     Raises:
         OptionError: an entry is invalid.
-        LabelsError: a class is not one of the model's.
+        LabelsError: the model does not have an annotated class.
     """
     images: dict[str, AnnotatedImage] = {}
     for number, entry in enumerate(entries):
@@ -54,7 +55,7 @@ def _words_of(entry: object, where: str) -> list[str | int]:
     words = field_of(entry, key, (list, int, str), where)
     words = words if isinstance(words, list) else [words]
     if any(not isinstance(word, (int, str)) for word in words):
-        raise OptionError(f"{where} needs classes as numbers or names. Received: {words!r:.120}.")
+        raise OptionError(f"{where} must have class numbers or names. Received: {words!r:.120}.")
     return words
 
 

@@ -1,4 +1,4 @@
-"""Match annotated classes to the model's: by index, name or WordNet id."""
+"""Match annotated classes with the model's classes by index, name or WordNet id."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _MOST_NAMED = 3
 
 
 class ClassNames:
-    """The model's classes, and a record of annotated ones that are none of them."""
+    """Looks up the model's classes, and records annotated classes that the model does not have."""
 
     def __init__(self, labels: Labels, count: int, path: Path) -> None:
-        """Start with no unknown classes.
+        """Initialize the lookup.
 
         Args:
-            labels: the names of the model's classes.
-            count: the number of the model's classes.
-            path: the annotations, for messages.
+            labels: the model's class names.
+            count: the number of classes in the model.
+            path: the annotation file or folder, for messages.
         """
         self._labels, self._count, self._path = labels, count, path
         self._unknown: list[str] = []
         self._known: set[str] = set()
 
     def index(self, word: str | int) -> int:
-        """Return the index of a class.
+        """Return the class index for an annotated class.
 
         Raises:
-            LabelsError: it is not one of the model's.
+            LabelsError: the model does not have this class.
         """
         try:
             index = word if isinstance(word, int) and not isinstance(word, bool) else self._labels.index(str(word))
@@ -39,12 +39,12 @@ class ClassNames:
         if not 0 <= index < self._count:
             raise LabelsError(
                 f"{shown(self._path)} has the class {index}, but the model has {self._count} classes, 0 to {self._count - 1}. "
-                "Number the classes like the model's outputs."
+                "Use the model's class numbers."
             )
         return index
 
     def known(self, word: str) -> int | None:
-        """Return the index of a class of a data set, or None and remember it as unknown."""
+        """Return the class index, or record the class as unknown and return None."""
         try:
             index = self.index(word)
         except LabelsError:
@@ -54,13 +54,13 @@ class ClassNames:
         return index
 
     def report(self, say: Callable[[str], None]) -> None:
-        """Tell which classes of a data set are unknown.
+        """Report the annotated classes that the model does not have.
 
         Args:
             say: prints a line.
 
         Raises:
-            LabelsError: all of them are.
+            LabelsError: the model has none of the annotated classes.
         """
         if not self._unknown:
             return
@@ -69,5 +69,6 @@ class ClassNames:
         if not self._known:
             names = [name for name in self._labels.names if name]
             hint = near_matches(self._unknown[0], names) if names else "Pass the model's class names with --labels."
-            raise LabelsError(f"None of the classes in {shown(self._path)} is one of the model's: {some}. {hint}")
-        say(f"Note: {len(self._unknown)} of the classes in {shown(self._path)} are not the model's and are left out: {some}.")
+            raise LabelsError(f"The model has none of the classes in {shown(self._path)}: {some}. {hint}")
+        count = len(self._unknown)
+        say(f"Note: The model does not have {count} of the classes in {shown(self._path)}. They are left out: {some}.")

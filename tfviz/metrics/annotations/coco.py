@@ -1,6 +1,6 @@
-"""COCO's annotation files: images, categories, and annotations with boxes, polygons or RLE masks.
+"""Read COCO annotation files with boxes, polygons or run-length encoded masks.
 
-An annotation's polygons or uncompressed run lengths are its region; otherwise its box is.
+An annotation's region is its polygons or uncompressed run lengths; without these, it is the box.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tfviz.metrics.annotations.json_files import field_of
 
 
 def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a file.
+    """Read a COCO file.
 
     Args:
-        content: its content.
+        content: the parsed JSON.
         path: the file, for messages.
         names: the model's classes.
 
     Returns:
-        The images, in the order of the file.
+        The images, in file order.
 
     Raises:
-        OptionError: a part is missing or invalid.
+        OptionError: a required field is missing or invalid.
     """
     where = f"The COCO file {shown(path)}"
     parts = {name: field_of(content, name, list, where) for name in ("images", "annotations", "categories")}
@@ -75,7 +75,7 @@ def _corners(shape: Sequence[object], where: str) -> list[np.ndarray]:
 
 
 def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """Return the pixels whose centers lie in one of the polygons."""
+    """Return a mask of the pixels whose centers lie in any of the polygons."""
     mask = np.zeros(size, bool)
     for corners in polygons:
         left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
@@ -87,8 +87,8 @@ def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:
 
 
 def _run_lengths(counts: Sequence[int], size: Size) -> np.ndarray:
-    """Decode lengths of alternating runs of 0 and 1, column by column."""
+    """Decode a mask from the lengths of alternating runs of 0 and 1, in column-major order."""
     lengths = np.asarray(counts, np.int64)
     flat = np.repeat(np.arange(len(lengths)) % 2 == 1, np.maximum(lengths, 0))
-    # A length that does not fit is reported as a mask of another size.
+    # If the total length is wrong, return a mask of the wrong size, which `Regions` rejects.
     return flat.reshape(size[::-1]).T if flat.size == size[0] * size[1] else flat[None]

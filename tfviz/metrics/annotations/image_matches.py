@@ -1,4 +1,4 @@
-"""Match annotated images to image files by their names."""
+"""Match annotated images with image files by name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tfviz.metrics.annotations.annotated_image import AnnotatedImage
 
 
 def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple[dict[int, AnnotatedImage], list[str]]:
-    """Find the file of each annotated image.
+    """Find the image file for each annotated image.
 
-    An annotated name such as "train/cat.jpg" matches the files whose path ends in these parts.
+    An annotated name such as "train/cat.jpg" matches files whose path ends in these components.
 
     Args:
         annotated: the annotated images.
         paths: the image files.
 
     Returns:
-        Position in `paths` -> its annotations, and the names of the images that are not there.
+        A dict that maps indices in `paths` to annotated images, and the names without a file.
 
     Raises:
         OptionError: a name matches several files, or no name matches any.
@@ -36,8 +36,8 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         if len(places) > 1 or (places and places[0] in found):
             files = ", ".join(shown(paths[place]) for place in places[:2])
             raise OptionError(
-                f"The annotations of '{shown(image.name)}' are not unique: {files}. Annotate each image once, by a path that "
-                "ends differently."
+                f"The annotations of '{shown(image.name)}' are ambiguous: {files}. Annotate each image once, with a path that "
+                "matches only one file."
             )
         if places:
             found[places[0]] = image
@@ -45,7 +45,7 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
             missing.append(image.name)
     if not found:
         names = ", ".join(f"'{shown(name)}'" for name in missing[:3])
-        raise OptionError(f"None of the annotated images is among the given ones. Annotated: {names}. Check the paths.")
+        raise OptionError(f"None of the annotated images matches an image file. Annotated: {names}. Check the paths.")
     return found, missing
 
 

@@ -1,4 +1,4 @@
-"""Read JSON annotations, and name what is wrong in them."""
+"""Read JSON files and check their required fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_json(path: Path) -> object:
     """Read a JSON file.
 
     Raises:
-        OptionError: it cannot be read, or is not JSON.
+        OptionError: the file cannot be read, or is not valid JSON.
     """
     try:
         return json.loads(path.read_text("utf-8-sig"))
@@ -25,16 +25,16 @@ def read_json(path: Path) -> object:
 
 
 def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
-    """Return a required field of an entry.
+    """Return the value of a required field.
 
     Args:
-        entry: the entry, an object.
-        name: the field.
-        kinds: the allowed types of its value.
-        where: the entry's place, for the message.
+        entry: the JSON object.
+        name: the name of the field.
+        kinds: the allowed types.
+        where: where the entry is, for messages.
 
     Raises:
-        OptionError: the entry is no object, or has no such field of these types.
+        OptionError: the entry is not an object, or the field is missing or has the wrong type.
     """
     value = entry.get(name) if isinstance(entry, Mapping) else None
     if not isinstance(value, kinds) or isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""Masks as images: a folder with one subfolder per class, and in it one mask per image.
+"""Read mask images from a folder with one subfolder per class and one mask per image.
 
-`masks/tabby/cat.png` is the mask of the class "tabby" in the image cat.jpg. Subfolders are named by
-the class's index, name or WordNet id. Pixels that are not black belong to the class.
+`masks/tabby/cat.png` is the mask for the class "tabby" in the image cat.jpg. Subfolders are named
+after the class index, name or WordNet id. Pixels that are not black belong to the class.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tfviz.metrics.annotations.classes import ClassNames
 
 
 def read(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a folder. The masks themselves are read when they are needed.
+    """List a folder's masks. The mask files are read only when they are needed.
 
     Args:
         folder: the folder.
         names: the model's classes.
 
     Returns:
-        The images, named without their extension.
+        The images. Their names have no extension.
 
     Raises:
         OptionError: the folder has no subfolders.

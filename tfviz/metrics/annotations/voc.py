@@ -1,7 +1,7 @@
-"""Pascal VOC's annotations: one XML file per image, with the boxes of its objects.
+"""Read Pascal VOC annotations: one XML file per image with its object boxes.
 
-VOC counts pixels from 1, and both ends belong to the box: columns xmin to xmax are columns xmin − 1
-to xmax − 1 here.
+VOC numbers pixels from 1, and both ends belong to the box. Columns xmin to xmax in VOC are columns
+xmin − 1 to xmax − 1 in tfviz.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tfviz.metrics.annotations.classes import ClassNames
 
 
 def read_folder(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read all .xml files in a folder and its subfolders; see `read_file`."""
+    """Read all .xml files in a folder and its subfolders with `read_file`."""
     return [read_file(path, names) for path in sorted(folder.rglob("*.xml"))]
 
 
 def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
-    """Read a file.
+    """Read a VOC file.
 
     Args:
         path: the file.
@@ -30,7 +30,7 @@ def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
         The image.
 
     Raises:
-        OptionError: the file is not XML, or a part is missing or invalid.
+        OptionError: the file is not valid XML, or a required element is missing or invalid.
     """
     root = _root(path)
     image = AnnotatedImage(_text(root, "filename", path), _size_of(root, path))
@@ -65,7 +65,7 @@ def _size_of(root: ElementTree.Element, path: Path) -> Size | None:
 def _text(element: ElementTree.Element, name: str, path: Path) -> str:
     text = (element.findtext(name) or "").strip()
     if not text:
-        raise OptionError(f"{shown(path)} is not an annotation of Pascal VOC: <{element.tag}> has no <{name}>.")
+        raise OptionError(f"{shown(path)} is not a Pascal VOC annotation: <{element.tag}> has no <{name}>.")
     return text
 
 
@@ -74,4 +74,4 @@ def _number(element: ElementTree.Element, name: str, path: Path) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise OptionError(f"{shown(path)} needs a number in <{name}>. Received: '{shown(text)}'.") from error
+        raise OptionError(f"{shown(path)} must have a number in <{name}>. Received: '{shown(text)}'.") from error

@@ -176,7 +176,7 @@ def test_floats_in_zero_to_one_are_drawn_unchanged_and_others_are_stretched():
         drawn = overlay(preprocessed.astype(np.float32), RAMP, alpha=0)
     np.testing.assert_allclose(drawn, expected, atol=0.51)
     overlay(np.full((1, 8, 8, 3), 7.0), RAMP)
-    with pytest.warns(UserWarning, match="true colors are not known"):
+    with pytest.warns(UserWarning, match="true colors are unknown"):
         overlay(np.linspace(-1, 1, 192).reshape(1, 8, 8, 3) * 1.7e308, RAMP)
 
 

@@ -1,7 +1,7 @@
-"""Decode image files with OpenCV, and collect the warnings of its decoders.
+"""Decode image files with OpenCV and collect the decoders' warnings.
 
-libjpeg and libtiff fill in missing or damaged data and merely print a message. The process's
-standard error is therefore captured during a decode. Lines from other threads are passed on.
+libjpeg and libtiff fill in missing or damaged data and only print a message. This module therefore
+captures the process's standard error during decoding, and passes on lines from other threads.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
     """Decode an image file.
 
     Args:
-        data: the content of the file.
+        data: the file's bytes.
 
     Returns:
-        The pixels as OpenCV stores them (gray, BGR or BGRA), or None if it cannot decode the file,
-        and whether the decoders reported damage.
+        The pixels in OpenCV's channel order (gray, BGR or BGRA), or None if OpenCV cannot decode
+        the file; and whether a decoder reported damage.
     """
     lines: list[bytes] = []
     try:
@@ -74,8 +74,9 @@ def _log_level(wanted: int) -> Iterator[None]:
 
 @contextmanager
 def _collected(lines: list[bytes]) -> Iterator[None]:
-    """Collect the decoders' lines, and pass on all others. Do nothing if there is no standard
-    error.
+    """Collect the lines that decoders print, and pass on all others.
+
+    Do nothing if the process has no standard error.
     """
     try:
         kept = os.dup(_STDERR)
@@ -96,5 +97,5 @@ def _collected(lines: list[bytes]) -> Iterator[None]:
                 if is_decoders:
                     lines.append(line)
                 else:
-                    with suppress(OSError):  # nobody reads it, or the disk is full
+                    with suppress(OSError):  # The pipe is closed, or the disk is full.
                         os.write(_STDERR, line)

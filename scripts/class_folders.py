@@ -60,7 +60,7 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
     def name(relative: Path) -> str:
         bare = str(relative.with_suffix(""))
-        return bare if counts[bare.casefold()] == 1 else str(relative)  # The folder may contain both cat.jpg and cat.png.
+        return bare if counts[bare.casefold()] == 1 else str(relative)  # cat.jpg and cat.png
 
     return [LabeledImage(one.path, folder.name, name(one.relative)) for one in found]
 

@@ -1,4 +1,4 @@
-"""Write a film of a training run, which shows how the maps change during training.
+"""Write a film that shows how a run's maps change during training.
 
     tfviz.write_film("runs/1", "run.mp4")
 
@@ -26,8 +26,8 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that determine the colors of a GIF
-_LISTED_RUNS = 8  # in an error message
+_SAMPLES = 12  # frames that determine a GIF's colors
+_LISTED_RUNS = 8  # runs that an error message lists
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Film:
     Attributes:
         path: the file.
         size: the frame size (height, width).
-        pace: which snapshots the film shows, and how fast.
+        pace: the shown snapshots and their speed.
         snapshots: the number of snapshots in the run.
         missing: the number of pictures missing from the shown snapshots.
     """
@@ -73,12 +73,12 @@ def write_film(
             all.
         images: the images to show, numbered from 0, in this order. None shows all.
         fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
-        every: show every `every`-th snapshot, and the last one.
+        every: show every `every`-th snapshot and the last one.
         seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.
         width: the frame width in pixels, 160 to 3840. An odd width is increased by one.
             None means 1280 for .mp4 and 800 otherwise.
-        progress: called with the number of drawn snapshots and their total number.
+        progress: called with the number of drawn snapshots and the total number.
 
     Returns:
         A description of the film.
@@ -117,7 +117,7 @@ def the_run(log_dir: str | Path) -> Path:
     """
     runs = find_runs(log_dir)
     if not runs:
-        read_run(log_dir)  # Raises an error that explains what is missing.
+        read_run(log_dir)  # This raises an error that names the missing file.
     if len(runs) > 1:
         raise SnapshotsError(
             f"{shown(log_dir)} contains {len(runs)} runs, but a film shows only one. Pass the folder of one run: "

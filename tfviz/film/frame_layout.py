@@ -2,7 +2,7 @@
 
     epoch 3   step 1,250   loss 0.4123                          the caption
             Grad-CAM  VBP            Grad-CAM  VBP              titles
-    image 0   map     map    image 1   map     map              groups of an image and its maps
+    image 0   map     map    image 1   map     map              groups: an image and its maps
     heart 0.93               star 0.61                          predictions
     image 2   map     map    image 3   map     map
     ring 0.55                disc 0.97
@@ -27,7 +27,7 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; images outside this range leave part of their tile empty
+NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images do not fill their tile
 _SCREEN = 16 / 9
 
 

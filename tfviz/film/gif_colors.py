@@ -1,4 +1,4 @@
-"""Reduce frames to the 256 colors of a GIF, with one palette per film to avoid flicker."""
+"""Reduce frames to a GIF's 256 colors, with one palette per film to avoid flicker."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """A curve of all frames' losses, drawn into a box. A frame without a loss has None."""
+    """A loss curve that is drawn into a box. The loss is None for frames without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
@@ -28,7 +28,7 @@ class LossCurve:
         self._corners = _fixed(np.stack([self._xs[self._known], _rows(known, box)], axis=1))
 
     def draw(self, frame: Picture, index: int) -> None:
-        """Draw the curve and a mark at frame number `index` into `frame` in place."""
+        """Draw the curve into `frame` in place, with a mark at frame number `index`."""
         left, right = self.box.left, self.box.left + self.box.width - 1
         foot, now = self.box.top + self.box.height - 1, round(self._xs[index])
         cv2.line(frame, (left, foot), (right, foot), FUTURE, 1)
@@ -57,5 +57,5 @@ def _draw_line(frame: Picture, corners: np.ndarray, color: Color) -> None:
 
 
 def _fixed(positions: np.ndarray) -> np.ndarray:
-    """Convert positions in pixels to OpenCV's fixed-point format, in sixteenths."""
+    """Convert pixel positions to OpenCV's fixed-point format, in sixteenths of a pixel."""
     return np.rint(positions * (1 << _SUBPIXEL_BITS)).astype(np.int32)

@@ -125,5 +125,5 @@ def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:
     scale = max_side_px / max(height, width)
     if scale >= 1:
         return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # cv2 expects the width first
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # (width, height) for cv2
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 # These flags keep the file's channels and bit depth and apply its EXIF orientation.
-# (IMREAD_UNCHANGED keeps alpha but ignores the orientation; IMREAD_COLOR applies it but drops
-# alpha.)
+# IMREAD_UNCHANGED keeps alpha but ignores the orientation. IMREAD_COLOR applies the orientation but
+# drops alpha.
 _AS_STORED_AND_ORIENTED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
 _DECODERS = re.compile(
@@ -57,7 +57,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's own messages about encoding failures; tfviz raises a clearer error."""
+    """Silence OpenCV's messages about encoding failures, because tfviz raises a clearer error."""
     with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_SILENT):
         yield
 

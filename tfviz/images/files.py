@@ -1,7 +1,7 @@
 """Read and write image files as uint8 RGB arrays.
 
-In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Only this module decodes and
-encodes files.
+In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Image files are decoded and
+encoded only here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def read_image(path: str | Path) -> np.ndarray:
     content, not by the file extension.
 
     If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
-    exceeds them), their full range becomes 0-255, with a warning. Only the first page of a TIFF and
-    the first frame of an animation are read, also with a warning.
+    exceeds them), their full range is scaled to 0-255 with a warning. Only a TIFF's first page and
+    an animation's first frame are read, also with a warning.
 
     Args:
         path: the file to read.
@@ -144,7 +144,7 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
         return 65535
     warn(
         f"{name} has 16 bits per channel with values in {int(pixels.min())}-{highest}. It is read as {bits}-bit data, with "
-        f"0-{(1 << bits) - 1} scaled to 0-255. For another range, scale it to 8 bits yourself."
+        f"0-{(1 << bits) - 1} scaled to 0-255. To use another range, scale the image to 8 bits yourself."
     )
     return (1 << bits) - 1
 
@@ -174,7 +174,7 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but each side must have at least {least_px}. Leave it out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Leave the image out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or a single image without N.
 
     `load_images` returns this class. Selecting, stacking and joining images along the batch axis
-    keeps `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
+    keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
     return an array without pictures, because they may no longer match.
 
     Attributes:

@@ -15,7 +15,7 @@ _CLEAR, _END, _FIRST_ENTRY = 256, 257, 258
 # The bit width of each code after a Clear code. Encoders clear the table no later than the last.
 _WIDTHS = np.repeat([9, 10, 11, 12], [254, 512, 1024, 2049])
 _OFFSETS = np.cumsum(_WIDTHS) - _WIDTHS
-_OLD_STYLE = b"\0", 1  # The first byte, and a bit of the second, of data whose codes start at the low bits.
+_OLD_STYLE = b"\0", 1  # the first byte and a bit of the second, if codes start at the low bits
 
 
 def is_intact(packed: bytes, sizes: Collection[int]) -> bool:

@@ -92,7 +92,7 @@ class Preprocessing:
             raise OptionError(f"`channel_order` must be 'RGB', 'BGR' or 'gray'. Received: {self.channel_order!r}.")
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
-        self.crop()  # checks `resize`
+        self.crop()  # This also validates `resize`.
 
     def _checked(self, name: str, values: Any) -> tuple[float, ...] | None:
         is_used = name in self._formula()
@@ -117,7 +117,7 @@ class Preprocessing:
         """Parse `resize`.
 
         Returns:
-            (short side, height, width) in pixels of the resized image, or None for "stretch".
+            (short side, crop height, crop width) in pixels, or None for "stretch".
 
         Raises:
             OptionError: `resize` is neither "stretch" nor a crop.

@@ -21,8 +21,8 @@ def mean_color(preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order: 0 if the preprocessing subtracts a mean, otherwise
-        the preprocessed RGB (124, 116, 104).
+        float32 (channels,), in channel order. It is 0 if the preprocessing subtracts a mean, and
+        the preprocessed RGB (124, 116, 104) otherwise.
     """
     if preprocessing.mean is not None:
         return np.zeros(preprocessing.channels, np.float32)

@@ -91,7 +91,10 @@ class Canvas:
 
 
 class SignalCanvas(Canvas):
-    """A canvas of signals (T, C), with one line per channel and one map for all or for each."""
+    """A canvas of signals (T, C), drawn as one line per channel over a map.
+
+    The map has one row, or one row per channel.
+    """
 
     noun = "signal"
     is_wide = True

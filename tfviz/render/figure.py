@@ -50,9 +50,9 @@ def plot(
     """Plot one row per image, with the image first and then one map per method.
 
     Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`).
-    For excitation backprop, the strength is the map's sum. For several targets, it is the map's
-    peak relative to the map of the highest-scoring target, or to the strongest map if there are no
-    scores. Maps below 2% are nearly empty and are drawn dimmed.
+    For excitation backprop, the strength is the map's sum. For other methods with several targets,
+    it is the map's peak relative to the map of the highest-scoring target, or to the strongest map
+    if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
 
     Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
@@ -169,7 +169,7 @@ class _Layout:
 
     @property
     def step(self) -> float:
-        """The distance from one row to the next."""
+        """The distance between the tops of two rows."""
         below_pictures = most_lines_of([texts[0] for texts in self.texts]) * LINE
         below_maps = most_lines_of([text for texts in self.texts for text in texts[1:]]) * LINE
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP

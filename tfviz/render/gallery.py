@@ -23,7 +23,7 @@ STRENGTHS = (
     "The number below each map is its peak relative to the top class's map. For excitation backprop, it is the map's sum, the "
     "share of the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
 )
-TRUTHS = "compare the top class with the true class, the name of the image's folder"
+TRUTHS = "compare the top class with the true class (the image's folder name)"
 
 
 def write_gallery(
@@ -92,7 +92,7 @@ def write_gallery(
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
     parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
     if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
-        known = " whose class is known" if len(judged) < len(entries) else ""
+        known = " with a known class" if len(judged) < len(entries) else ""
         parts.append(f"top class right for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
     if failures:
         parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
@@ -176,7 +176,7 @@ def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
     rows = "".join(
         f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>" for method in methods if method in questions
     )
-    return optional("<details><summary>What each method answers</summary><dl>{}</dl></details>", rows)
+    return optional("<details><summary>The question each method answers</summary><dl>{}</dl></details>", rows)
 
 
 def _part(kind: str) -> str:
@@ -196,7 +196,7 @@ def _replace(path: Path, content: bytes) -> Path:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gallery-", suffix=".html")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o644)  # mkstemp sets 0600, which would hide the page from a web server.
+        Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
         Path(temporary).replace(path)
     except OSError as error:
         raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error

@@ -18,7 +18,7 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.render.titles import title_of
 
-NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are drawn at a smaller height
+NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are scaled down
 
 # method -> its maps, or method -> target -> its maps
 Attributions: TypeAlias = "Mapping[str, Arrays | Mapping[str, Arrays]]"
@@ -52,7 +52,7 @@ class Column:
 
     @property
     def has_own_title(self) -> bool:
-        """Whether part of the title comes from the user."""
+        """True if part of the title comes from the caller."""
         return self.title != title_of(self.method) or self.title == self.method
 
 

@@ -152,7 +152,7 @@ def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> np
     # Linear interpolation of a 7×7 map would show a diamond around each cell. OpenCV expects the
     # width first.
     resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a channel axis of length one.
+    return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a one-channel axis
 
 
 def _check_picture(array: npt.NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Check PNG images of untrusted origin, including their size before decoding."""
+"""Check PNG images from uploads, including their size before decoding."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading. Raise OSError if that fails or it is not a regular file."""
-    # Check before opening: opening a device may have side effects.
+    # Check the type before opening, because opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
-        require_regular(os.fstat(descriptor), path)  # The file may have been replaced since the first check.
+        require_regular(os.fstat(descriptor), path)  # The file may have been replaced meanwhile.
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

@@ -224,7 +224,7 @@ def _compact(maps: np.ndarray) -> np.ndarray:
 def _require(what: str, fault: str | None) -> None:
     """Raise OutputError for data that the viewer would reject."""
     if fault is not None:
-        raise OutputError(f"{what} does not conform to the schema of run folders: {fault}.")
+        raise OutputError(f"{what} does not conform to the run folder's schema: {fault}.")
 
 
 def _merged(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:

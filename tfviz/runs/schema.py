@@ -46,7 +46,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A regular expression that must match the whole text."""
+    """A regular expression that must match the entire text."""
 
     expression: str
 

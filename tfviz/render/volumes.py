@@ -1,4 +1,4 @@
-"""Draw maps over volumes and videos: a row of slices, and one such row per method and target."""
+"""Draw volumes and videos as a row of slices, followed by a row of maps per method and target."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
 
 
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
-    """Return the part of a map that lies over one slice. If the map has fewer, use the nearest.
+    """Return the part of a map that lies over one slice. A shallower map uses its nearest layer.
 
     Args:
         values: the map.

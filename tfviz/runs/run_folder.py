@@ -196,7 +196,7 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
     ):
         raise OutputError(
             f"log_dir {shown(path)} contains a run with different images. To continue it, pass the same images (a shuffled "
-            "dataset yields different ones each time: load them once and store them). Otherwise pass a new folder."
+            "dataset yields different images each time, so load them once and store them). Otherwise pass a new folder."
         )
 
 

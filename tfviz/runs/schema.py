@@ -60,7 +60,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """One method in a run. `name` is unique in the run; `key` is the key in tfviz.METHODS."""
+    """One method in a run. `name` is unique in the run, and `key` is its key in tfviz.METHODS."""
 
     name: MethodName
     key: MethodName
@@ -136,7 +136,7 @@ class Record(RecordExtras):
         logs: the metrics, with None for NaN and infinity.
         predictions: one prediction per image.
         methods: the methods that drew pictures.
-        errors: the error messages of the other methods.
+        errors: the other methods' error messages.
     """
 
     number: Annotated[int, Range(0, MAX_SNAPSHOTS - 1)]

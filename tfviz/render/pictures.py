@@ -68,7 +68,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return the RGB images that an array from `load_images` holds, or any other array unchanged."""
+    """Return the RGB images in an array from `load_images`, or any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
         return images.pictures
     return np.asarray(images)

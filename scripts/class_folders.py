@@ -1,4 +1,4 @@
-"""Find images that are sorted into one folder per class, ROOT/CLASS/image."""
+"""Find images in class folders, ROOT/CLASS/image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class LabeledImage:
 
     Attributes:
         path: the image file.
-        class_name: the name of the class folder.
-        name: the path inside that folder without its extension, for naming results.
+        class_name: the class folder's name.
+        name: the path inside that folder without the extension, for naming results.
     """
 
     path: Path
@@ -37,7 +37,7 @@ def find_labeled_images(root: str | Path) -> list[LabeledImage]:
         The images.
 
     Raises:
-        ImageError: the root is not a folder, contains no folders or a file, or a class folder
+        ImageError: the root is not a folder, contains a file or no folders, or a class folder
             contains no images.
     """
     root = Path(root)
@@ -66,18 +66,18 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Map each class folder to a class of the network, by its label or number.
+    """Map each class folder to a network class by its label or number.
 
-    If the labels are unknown and there are as many folders as classes, their sorted order
+    If the labels are unknown and there are as many folders as classes, the sorted folder order
     determines the class, as in torchvision's ImageFolder.
 
     Args:
-        folders: the names of the class folders.
-        labels: the labels of the network.
+        folders: the class folders' names.
+        labels: the network's labels.
         classes: the number of classes.
 
     Returns:
-        The number of the class for each folder name.
+        The class number for each folder name.
 
     Raises:
         LabelsError: a folder matches no class.

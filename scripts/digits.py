@@ -1,8 +1,8 @@
-"""Test excitation backprop on digits: the data, a fully connected network and images of two digits.
+"""Test excitation backprop on digits with a fully connected network.
 
-An image is twice as wide as a digit and full of noise, with a digit in its left or right half. The
-network is trained on images of one digit. On an image of two digits, whose positions are known, the
-map for one of them should lie in its half.
+Each image is twice as wide as a digit and filled with noise, with a digit in its left or right
+half. The network is trained on images with one digit. In an image with two digits, the map for a
+digit should lie in that digit's half.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 CLASSES = 10
 _FETCH_TIMEOUT_S = 60.0
 _HELD_OUT = 5  # Every fifth digit is held out.
-_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # the brightest noise; the brightest pixel of a digit is 1
+_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # largest noise value; a digit's brightest pixel is 1
 _PICTURES, _EPOCHS, _BATCH_SIZE = 20_000, 10, 128
-# Few and small weights keep the maps on the strokes.
+# Sparse, small weights keep the maps on the strokes.
 _UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4
 
 
@@ -36,7 +36,7 @@ class Digits:
     Attributes:
         images: (N, side, side) float32 in [0, 1].
         labels: (N,) ints.
-        source: where the digits come from.
+        source: a description of the digits' origin.
     """
 
     images: np.ndarray
@@ -51,7 +51,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Load MNIST if Keras can download it within a minute, otherwise scikit-learn's 8x8 digits.
+    """Load MNIST if Keras can download it within a minute, or else scikit-learn's 8x8 digits.
 
     Returns:
         The digits.
@@ -91,7 +91,7 @@ def _mnist() -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images (count, side, 2 side, 1) of one digit, left or right, in noise.
+    """Draw noisy images (count, side, 2 side, 1) with one digit on the left or right.
 
     Returns:
         The images and their labels, (count,).
@@ -105,10 +105,10 @@ def single_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def double_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images (count, side, 2 side, 1) of two different digits in weak noise.
+    """Draw images (count, side, 2 side, 1) with two different digits and weak noise.
 
     Returns:
-        The images and their labels, (count, 2), left and right.
+        The images and their left and right labels, (count, 2).
     """
     rng = np.random.default_rng(seed)
     pairs = rng.integers(0, len(digits.images), (4 * count + 100, 2))
@@ -117,17 +117,17 @@ def double_pictures(digits: Digits, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def _side_by_side(pairs: np.ndarray) -> np.ndarray:
-    """Join pairs (N, 2, side, side) to images (N, side, 2 side, 1)."""
+    """Join pairs (N, 2, side, side) into images (N, side, 2 side, 1)."""
     return np.concatenate([pairs[:, 0], pairs[:, 1]], axis=2)[..., None]
 
 
 def _noisy(pictures: np.ndarray, strength: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-    """Return the maximum of image and noise, which keeps the strokes of digits intact."""
+    """Return the pixelwise maximum of image and noise, which keeps the strokes intact."""
     return np.maximum(pictures, (rng.uniform(size=pictures.shape) * strength).astype(np.float32))
 
 
 def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
-    """Train a fully connected network to classify the digit in an image, in a few seconds."""
+    """Train a fully connected network in a few seconds to classify the digit in an image."""
     import keras
     from keras import layers
 
@@ -145,8 +145,9 @@ def train(digits: Digits, seed: int = 0, epochs: int = _EPOCHS) -> keras.Model:
 
 
 def share_in_half(maps: np.ndarray, half: int) -> np.ndarray:
-    """Return the fraction (N,) of the mass of maps (N, side, 2 side) in their left (0) or right (1)
-    half, or 0 for an empty map.
+    """Return the fraction (N,) of each map's mass in its left (0) or right (1) half.
+
+    The maps have shape (N, side, 2 side). The fraction is 0 for an empty map.
     """
     side = maps.shape[2] // 2
     inside, whole = maps[:, :, half * side : (half + 1) * side].sum((1, 2)), maps.sum((1, 2))

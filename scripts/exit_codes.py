@@ -1,4 +1,4 @@
-"""Exit codes of the scripts. Expected errors are one line on stderr, without a traceback."""
+"""Exit codes for scripts. An expected error prints one line on stderr without a traceback."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SOME_FAILED, WRONG_USAGE, STOPPED = 1, 2, 130  # 130 is 128 + SIGINT, as in shel
 def exit_code(script: str, main: Callable[[], list[TfvizError]]) -> int:
     """Run a script and return its exit code.
 
-    A TfvizError becomes one line on stderr. Any other exception keeps its traceback.
+    A TfvizError prints one line on stderr. Any other exception keeps its traceback.
 
     Args:
-        script: the name of the script, for messages.
-        main: the work. It returns the errors of images that could not be explained.
+        script: the script's name, for messages.
+        main: the function to run. It returns the errors for images that could not be explained.
 
     Returns:
         0 for success, 1 if `main` returns errors, 2 for a TfvizError and 130 for Ctrl-C.
     """
     require_packages()
-    import_tensorflow()  # without its log messages
+    import_tensorflow()  # suppresses TensorFlow's log messages
     try:
         failures = main()
     except TfvizError as error:

@@ -1,4 +1,4 @@
-"""Run a script with the current Python, or with that of .venv if packages are missing."""
+"""Run a script with the current Python, or with .venv's Python if packages are missing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ WRONG_USAGE = 2
 
 
 def require_packages() -> None:
-    """Return if the packages are installed. Otherwise, restart the script with .venv, or exit with
-    instructions.
-    """
+    """Check that the packages are installed. If not, restart with .venv or exit with a message."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if not missing:
         return

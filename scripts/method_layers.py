@@ -1,4 +1,4 @@
-"""The parts of the study of default layers: which layer should each method explain?"""
+"""Compare the layers that each method can explain, to choose its default layer."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Row = Mapping[str, Any]
 
 
 def layer_parts(model: keras.Model, metrics: Sequence[str | Metric]) -> list[Part]:
-    """Return one part: all methods that have a layer, at the end of each stage."""
+    """Return one part with all layer-based methods at the end of each stage."""
     return [Part("layers", at_layers, metrics, COUNT)]
 
 
 def at_layers(model: keras.Model, pictures: Pictures) -> Mapping[str, Method]:
-    """Build the methods at the end of each stage, and excitation backprop at the image too."""
+    """Build the methods at the end of each stage, and excitation backprop also at the image."""
     found: dict[str, Method] = {}
     stages = stage_ends(read_model(model, accept_opaque=True).graph)
     for key in (*EXCITATION, *CAMS):
@@ -58,7 +58,7 @@ def at_layers(model: keras.Model, pictures: Pictures) -> Mapping[str, Method]:
 
 
 def _maps_of(explainer):
-    """Explain another model than the one that is evaluated."""
+    """Wrap an explainer for a different model than the evaluated one."""
 
     def maps(images, classes):
         return explainer(images)
@@ -67,7 +67,7 @@ def _maps_of(explainer):
 
 
 def stage_ends(graph: Graph) -> list[str]:
-    """Return the last layer of each size that every path goes through and that does not pool."""
+    """Return, for each map size, the last non-pooling layer that lies on every path."""
     ends: dict[tuple[int | None, ...], str] = {}
     for step in graph.before(graph.outputs):
         value = step.outputs[0]
@@ -78,7 +78,7 @@ def stage_ends(graph: Graph) -> list[str]:
 
 
 def _parted(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Arrange the rows of one measure by method and layer; controls have none."""
+    """Group one measure's rows by method and layer. Controls have the layer ""."""
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
         method, _, layer = row["method"].partition(SEPARATOR)
@@ -104,7 +104,7 @@ def _table(rows: Sequence[Row], measure: str) -> str:
 
 
 def draw_by_layer(rows: Sequence[Row], measures: Sequence[str], title: str) -> Figure:
-    """Draw a row of panels per measure and a column per method, with the layers along x."""
+    """Draw one row of panels per measure and one column per method, with layers along x."""
     methods = [
         method for method, own in _parted([row for row in rows if row["metric"] == measures[0]]).items() if "" not in own
     ]
@@ -135,13 +135,13 @@ def _draw_panel(axes: Axes, own: Mapping[str, Row], layers: Sequence[str], rando
 
 
 def arriving_probability(model: keras.Model, pictures: Pictures) -> str:
-    """Format how much probability reaches each layer in excitation backprop, as a table."""
+    """Format a table of the probability that reaches each layer in excitation backprop."""
     images = pictures.images[:COUNT]
     layers = [None, *stage_ends(read_model(model, accept_opaque=True).graph)]
     cells = []
     for layer in layers:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # The sums say what the warning says.
+            warnings.simplefilter("ignore")  # The table already shows the lost probability.
             maps = tfviz.ExcitationBackprop(model, layer).explain(images, verbose=0)
         places = np.arange(len(maps))
         found = estimate(Sample(maps.sum(axis=(1, 2)), places, np.zeros_like(places), len(maps)), "mean", seed=0)

@@ -1,4 +1,4 @@
-"""The sanity figure: how similar maps stay while more and more layers are randomized."""
+"""Draw the sanity figure: map similarity as more and more layers are randomized."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_sanity(
     explainers: Callable[[], Mapping[str, Explainer]],
     seed: int,
 ) -> None:
-    """Run the sanity checks that are not stored yet, and write the figure and the verdicts."""
+    """Run the missing sanity checks, and write the figure and the verdicts."""
     file = folder / "sanity.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     stored = dict(json.loads(line) for line in file.read_text("utf-8").splitlines()) if file.exists() else {}
@@ -83,7 +83,7 @@ def draw(rows: Sequence[Mapping[str, Any]], model: str, count: int) -> Figure:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     figure.suptitle(
-        f"{model}: Spearman's correlation with the original map (n = {count}), by the share of randomized layers", fontsize=8
+        f"{model}: Spearman's correlation with the original map (n = {count}), by share of randomized layers", fontsize=8
     )
     return figure
 

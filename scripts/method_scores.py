@@ -1,4 +1,4 @@
-"""Score methods on many images, so that a stopped run resumes, and summarize the scores."""
+"""Score methods on many images and summarize the scores. A stopped run can resume."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tfviz.models import labels_of, preprocessing_of
 from tfviz.shapes import KINDS, draw_scene
 
 BATCH = 20
-FIRST_SEED = 10_000  # the scenes are not among those of the training
+FIRST_SEED = 10_000  # Training uses other seeds, so these scenes are new.
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The inputs of a model, (N, H, W, C), and the regions of the classes in each."""
+    """A model's inputs, (N, H, W, C), and the class regions in each."""
 
     images: np.ndarray
     regions: list[Regions]
@@ -40,13 +40,13 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Part:
-    """Some methods, some metrics and some images of a study.
+    """A part of a study: a selection of methods, metrics and images.
 
     Attributes:
-        name: the file of its scores.
-        methods: builds the methods by name.
+        name: the name of the part's score file.
+        methods: the function that builds the methods, keyed by name.
         metrics: the metrics.
-        count: the number of images; all if there are fewer.
+        count: the largest number of images.
     """
 
     name: str
@@ -67,7 +67,7 @@ def scenes(count: int) -> Pictures:
 
 
 def photos(folder: Path, boxes: Path, model: keras.Model) -> Pictures:
-    """Read the annotated photos of a folder."""
+    """Read a folder's annotated photos."""
     files = [found.path for found in find_images([folder])]
     count = model.output_shape[-1]
     found, _ = matched(read_annotations(boxes, labels_of(model), count), files)
@@ -87,7 +87,7 @@ def photos(folder: Path, boxes: Path, model: keras.Model) -> Pictures:
 
 
 def evaluation_of(part: Part, model: keras.Model, pictures: Pictures, folder: Path, share: float, seed: int) -> Evaluation:
-    """Score the images of a part that are not in its file yet, and summarize them."""
+    """Score the images that are not in the part's file yet, and summarize all scores."""
     own = pictures.first(max(1, round(part.count * share)))
     file = folder / f"{part.name}.jsonl"
     stored = list(_stored(file))
@@ -97,11 +97,11 @@ def evaluation_of(part: Part, model: keras.Model, pictures: Pictures, folder: Pa
         scorer = ImageScorer(model, part.methods(model, pictures), part.metrics, has_regions=True, batch_size=BATCH, seed=seed)
         with file.open("a", encoding="utf-8") as out:
             for rows in scorer.score_images(own.images, own.regions, done=done):
-                # Curves are averaged over images in reports; here, only their area counts.
+                # Only the area under each curve is needed, so the curves are not stored.
                 stored += (bare := [{**row, "curve": None} for row in rows])
                 out.write(json.dumps(bare) + "\n")
                 out.flush()
-                # Each line replaces the last one.
+                # "\r" overwrites the previous progress line.
                 print(f"\r{part.name}: {len({row['image'] for row in stored})} of {len(own.images)}", end="", flush=True)
         print()
     rows = [row for row in stored if row["image"] < len(own.images)]
@@ -115,7 +115,7 @@ def _stored(file: Path) -> Iterator[ScoreRow]:
 
 
 def rows_of(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Join the rows of several parts. Controls come from the part with the most images."""
+    """Join several parts' rows. Controls come from the part with the most images."""
     best: dict[tuple[str, str | None, str], dict[str, Any]] = {}
     for row in (row for one in evaluations for row in one.rows):
         key = row["method"], row["layer"], row["metric"]

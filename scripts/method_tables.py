@@ -1,4 +1,4 @@
-"""Tables and figures of scores, for docs/faithfulness.md."""
+"""Write score tables and figures for docs/faithfulness.md."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TITLES = {
 }
 _METHOD, _CONTROL, _RANDOM = "#31688e", "#909090", "#c0392b"
 _PANEL, _NAMES, _ROW, _FRAME = 1.75, 2.5, 0.17, 0.8  # inches
-_COLORS = 64  # in a PNG file
+_COLORS = 64  # per PNG file
 
 Row = dict[str, Any]
 
 
 def markdown(rows: Sequence[Row], measures: Sequence[str]) -> str:
-    """Format rows as a table with one line per method, and the number of images in each line."""
+    """Format rows as a table with one line per method, including the number of images."""
     shown = [measure for measure in measures if any(row["metric"] == measure for row in rows)]
     lines = [f"| method | n | {' | '.join(TITLES[one] for one in shown)} |", "|---" * (len(shown) + 2) + "|"]
     for method, layer in dict.fromkeys((row["method"], row["layer"]) for row in rows):
@@ -50,7 +50,7 @@ def markdown(rows: Sequence[Row], measures: Sequence[str]) -> str:
 
 
 def cell(row: Mapping[str, Any]) -> str:
-    """Format one value with its interval."""
+    """Format a value with its interval."""
     interval = "" if math.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
     return f"{row['value']:.2f}{interval}{f' {UNDECIDED}' if row['decides'] is False else ''}"
 
@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 
 def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bool = False) -> None:
-    """Draw a value with its interval. A hollow dot: the metric does not decide."""
+    """Draw a value with its interval. A hollow dot means that the metric does not decide."""
     color = _CONTROL if row["is_control"] else _METHOD
     fill = "white" if row["decides"] is False else color
     for values, look in (([row["low"], row["high"]], "-"), ([row["value"]], "o")):
@@ -106,13 +106,13 @@ def save(figure: Figure, name: str) -> Path:
 
 
 def write_block(name: str, text: str) -> None:
-    """Replace what stands between two comments with a name in docs/faithfulness.md."""
+    """Replace the text between the two comments with this name in docs/faithfulness.md."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     page = PAGE.read_text("utf-8")
     if begin not in page:
         print(text)
         return
-    # A function, since backslashes in a replacement would have a meaning.
+    # A function is used because backslashes in a replacement string are escape sequences.
     written = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n\n{text}\n\n{end}", page, flags=re.S)
     write_atomically(PAGE, written)
     print(f"{PAGE}: {name}")

@@ -1,4 +1,4 @@
-"""Print the oldest version of each package that setup.cfg allows, as constraints for pip.
+"""Print the oldest package versions that setup.cfg allows, as pip constraints.
 
 python scripts/oldest_versions.py setup.cfg > constraints.txt
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def requirements(setup_cfg: Path) -> list[str]:
-    """Return the requirements of the package and of its extras, without repetitions."""
+    """Return the requirements of the package and its extras without duplicates."""
     config = configparser.ConfigParser()
     config.read(setup_cfg, encoding="utf-8")
     texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]

@@ -1,7 +1,8 @@
-"""The networks that scripts/train_shapes trains: a scene in, one sigmoid unit per kind out.
+"""Build the networks that scripts/train_shapes trains, with one sigmoid unit per kind of shape.
 
-`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer: methods treat
-both differently. All of them consist of Keras' own layers, so their files open anywhere.
+`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer. Methods treat
+both differently. All networks use only built-in Keras layers, so their files load without custom
+code.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from keras import layers
 from tfviz.shapes import KINDS
 
 SIZE = 96  # height and width of the images in pixels
-# of each 3x3 convolution, with 2x2 max pooling between the groups
+# The filters of each 3x3 convolution, with 2x2 max pooling between the groups.
 FILTERS = ((24,), (32,), (64, 64), (96, 128))
-STEM = (24, 48)  # filters of the first 3x3 convolutions with stride 2; a third one makes the tokens
+STEM = (24, 48)  # filters of two 3x3 convolutions with stride 2; a third computes the tokens
 BLOCKS, HEADS, WIDTH = 4, 4, 96
 
 
 def cnn(activation: str = "relu") -> keras.Model:
-    """Build a plain convolutional network, whose feature maps are easy to interpret."""
+    """Build a plain convolutional network with feature maps that are easy to interpret."""
     x = picture = layers.Input((SIZE, SIZE, 3), name="picture")
     for block, group in enumerate(FILTERS, start=1):
         if block > 1:
@@ -39,17 +40,17 @@ def silu() -> keras.Model:
 
 
 def vit() -> keras.Model:
-    """Build a vision transformer of four blocks, whose tokens are patches of 8 x 8 pixels.
+    """Build a vision transformer with four blocks, whose tokens are patches of 8 x 8 pixels.
 
-    Three convolutions instead of one of 8 x 8 make the patches, because a transformer learns faster
-    from these (Xiao et al., 2021).
+    Three convolutions compute the patches instead of a single 8 x 8 convolution, because a
+    transformer then learns faster (Xiao et al., 2021).
     """
     x = picture = layers.Input((SIZE, SIZE, 3), name="picture")
     for place, filters in enumerate(STEM, start=1):
         x = layers.Conv2D(filters, 3, 2, padding="same", activation="gelu", name=f"stem{place}")(x)
     x = layers.Conv2D(WIDTH, 3, 2, padding="same", name="patches")(x)
     x = layers.Reshape((-1, WIDTH), name="tokens")(x)
-    # A dense layer whose bias differs from token to token adds the positions.
+    # A dense layer with a separate bias for each token adds the positions.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal", name="positions")(x)
     for block in range(1, BLOCKS + 1):
         x = _transformer_block(x, f"block{block}")

@@ -1,8 +1,8 @@
-"""A small vision transformer for the scenes of shapes, trained in seconds.
+"""Train a small vision transformer on the scenes of shapes in seconds.
 
-Two transformer blocks read a class token and the last feature map of the packaged network, which
-is 12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture
-vit` trains one from pixels, which takes minutes.
+Two transformer blocks process a class token and the packaged network's last feature map, which has
+12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture vit`
+trains a transformer from pixels in minutes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ def preprocessing() -> tfviz.Preprocessing:
 
 @cache
 def trained_transformer(scenes: int = 400, epochs: int = 5) -> keras.Model:
-    """Build and train the transformer: images (N, 96, 96, 3) to a sigmoid per kind of shape.
+    """Build and train the transformer.
+
+    It maps images (N, 96, 96, 3) to one sigmoid unit per kind of shape.
 
     Args:
         scenes: the number of training images.
-        epochs: passes over them.
+        epochs: the number of passes over the images.
 
     Returns:
         The trained model.
@@ -64,8 +66,8 @@ def _scenes(count: int) -> tuple[np.ndarray, np.ndarray]:
 def _head(shape: tuple[int, ...]) -> keras.Model:
     x = features = layers.Input(shape)
     x = layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 1)(x))
-    x = layers.ZeroPadding1D((1, 0))(x)  # the class token
-    # A dense layer whose bias differs from token to token adds the positions.
+    x = layers.ZeroPadding1D((1, 0))(x)  # add the class token
+    # A dense layer with a separate bias for each token adds the positions.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal")(x)
     for _ in range(BLOCKS):
         y = layers.LayerNormalization()(x)

@@ -192,7 +192,7 @@ def test_preprocessing_and_labels_may_be_passed(tmp_path: Path) -> None:
     assert given.labels.names == tuple(names)
     with pytest.raises(tfviz.LabelsError, match=r"must equal the number of classes, 5\. Received: 2\."):
         explainer.export(tmp_path / "x", labels=["a", "b"])
-    with pytest.raises(tfviz.OptionError, match="produces images of 9x9 pixels, but the network takes 20x17"):
+    with pytest.raises(tfviz.OptionError, match="produces images of 9x9 pixels, but the network expects 20x17"):
         explainer.export(tmp_path / "x", preprocessing=tfviz.Preprocessing((9, 9)))
 
 

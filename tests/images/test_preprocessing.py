@@ -212,13 +212,13 @@ def test_a_user_names_a_mode_or_a_file(tmp_path: Path) -> None:
 
 def test_a_preprocessing_that_does_not_fit_the_network_is_rejected(tmp_path: Path) -> None:
     path = written(tmp_path, {"size": [9, 9]})
-    with pytest.raises(OptionError, match="produces images of 9x9 pixels, but the network takes 4x5"):
+    with pytest.raises(OptionError, match="produces images of 9x9 pixels, but the network expects 4x5"):
         preprocessing_from(path, (4, 5))
-    with pytest.raises(OptionError, match="produces 3 channels, but the network takes 1"):
+    with pytest.raises(OptionError, match="produces 3 channels, but the network expects 1"):
         preprocessing_from(path, (9, 9), channels=1)
-    with pytest.raises(OptionError, match=r"'torch' produces 3 channels, but the network takes 1\. .*\"gray\""):
+    with pytest.raises(OptionError, match=r"'torch' produces 3 channels, but the network expects 1\. .*\"gray\""):
         named("torch", channels=1)
-    with pytest.raises(OptionError, match=r"the network takes 4\. .* pass arrays from Python"):
+    with pytest.raises(OptionError, match=r"the network expects 4\. .* pass arrays from Python"):
         named("none", channels=4)
 
 

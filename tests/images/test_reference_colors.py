@@ -1,4 +1,4 @@
-"""The mean color and black, as each kind of network takes them."""
+"""The mean color and black in each kind of network's value range."""
 
 from __future__ import annotations
 

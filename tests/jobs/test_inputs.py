@@ -76,7 +76,7 @@ def test_missing_files_of_a_list_are_named(photos: list[Path], tmp_path: Path) -
 
 def test_a_list_without_a_column_of_paths_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("label,name\n0,a.png\n")
-    with pytest.raises(ImageError, match=r"has no column of paths\. Received: 'label', 'name'\. Name the column 'path'"):
+    with pytest.raises(ImageError, match=r"has no path column\. Received: 'label', 'name'\. Name the column 'path'"):
         find_inputs([str(tmp_path / "list.csv")])
 
 
@@ -114,7 +114,7 @@ def test_the_records_of_a_tfrecord_file_are_read_by_their_place(photos: list[Pat
             writer.write(record(file))
     assert_same(pixels(str(path)), photos[:2])
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ImageError, match="is not a whole TFRecord file: record 1 is cut off"):
+    with pytest.raises(ImageError, match="is not a complete TFRecord file: record 1 is truncated"):
         find_inputs([str(path)])
 
 

@@ -217,7 +217,7 @@ def test_preprocessing_can_be_passed_as_a_name_a_file_or_an_object(tmp_path: Pat
         model = load_model(path, preprocessing=given)
         assert preprocessing_of(model) == Preprocessing((16, 16), formula="x/255")
         assert is_preprocessing_known(model)
-    with pytest.raises(OptionError, match="produces images of 8x8 pixels, but the network takes 16x16"):
+    with pytest.raises(OptionError, match="produces images of 8x8 pixels, but the network expects 16x16"):
         load_model(path, preprocessing=Preprocessing((8, 8)))
 
 
@@ -377,7 +377,7 @@ def test_axes_that_keras_drops_from_its_h5_files_are_an_error(tmp_path: Path) ->
 def test_the_input_of_a_custom_model_is_checked() -> None:
     assert preprocessing_of(network()) == Preprocessing((16, 16))
     assert labels_of(network()) == Labels()
-    with pytest.raises(OptionError, match="the network takes 4"):
+    with pytest.raises(OptionError, match="the network expects 4"):
         preprocessing_of(network(channels=4))
     inputs = [keras.Input((8, 8, 3)), keras.Input((4,))]
     with pytest.raises(UnsupportedModelError, match=r"one input .*This model's inputs: \(None, 8, 8, 3\), \(None, 4\)"):

@@ -176,7 +176,7 @@ def test_floats_in_zero_to_one_are_drawn_unchanged_and_others_are_stretched():
         drawn = overlay(preprocessed.astype(np.float32), RAMP, alpha=0)
     np.testing.assert_allclose(drawn, expected, atol=0.51)
     overlay(np.full((1, 8, 8, 3), 7.0), RAMP)
-    with pytest.warns(UserWarning, match="true colors are not known"):
+    with pytest.warns(UserWarning, match="true colors are unknown"):
         overlay(np.linspace(-1, 1, 192).reshape(1, 8, 8, 3) * 1.7e308, RAMP)
 
 
@@ -261,7 +261,7 @@ def test_half_precision_and_integer_maps_can_be_drawn():
     [
         (GRAYS, RAMP.repeat(2, 0), "Received: 2 maps for 1 images"),
         (GRAYS[0], RAMP.repeat(5, 0), "Received: 5 maps for 1 images"),
-        (GRAYS, np.zeros((1, 10)), "at a Dense layer"),
+        (GRAYS, np.zeros((1, 10)), "such as a Dense layer"),
         (GRAYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
         (GRAYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
         (GRAYS, "map", r"array of numbers\. Received: str \("),

@@ -193,7 +193,7 @@ def test_a_missing_extra_is_reported_with_its_install_command(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"Run: pip install fastapi uvicorn. Or train without it: --no-page"
+    message = r"Run: pip install fastapi uvicorn. Or train without the page: --no-page"
     with pytest.raises(script.MissingPackageError, match=message), script.page(tmp_path, None):
         pass
 

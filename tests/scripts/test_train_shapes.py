@@ -73,7 +73,7 @@ def test_only_the_packaged_network_has_a_place_of_its_own(
 ) -> None:
     with pytest.raises(SystemExit):
         run(script, monkeypatch, "--architecture", "vit")
-    assert "Only cnn is packaged. Say with --output where to save the network." in capsys.readouterr().err
+    assert "Only cnn is packaged. Pass --output to save another network." in capsys.readouterr().err
 
 
 def test_half_of_the_images_stay_whole(script: types.ModuleType) -> None:

@@ -1,1 +1,1 @@
-"""Turn the snapshots of a run into a film that shows how the maps change during training."""
+"""Turn a run's snapshots into a film that shows how the maps change during training."""

@@ -1,10 +1,10 @@
-"""Write a run as a film: where the network looks, from before training to the end.
+"""Write a film that shows how a run's maps change during training.
 
     tfviz.write_film("runs/1", "run.mp4")
 
-Each image is next to its maps. Epoch, step and loss are at the top, the prediction for each image
-is below it, and the loss curve is at the bottom. If the run is still in progress, the film shows
-the snapshots so far.
+Each image is next to its maps, with its prediction below it. Epoch, step and loss are at the top,
+and the loss curve is at the bottom. If the run is still in progress, the film shows the snapshots
+so far.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that determine the colors of a GIF
-_LISTED_RUNS = 8  # in an error message
+_SAMPLES = 12  # frames that determine a GIF's colors
+_LISTED_RUNS = 8  # runs that an error message lists
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film that was written.
+    """A description of a film file.
 
     Attributes:
         path: the file.
-        size: (height, width) of the frames.
-        pace: which snapshots the film shows, and how fast.
+        size: the frame size (height, width).
+        pace: the shown snapshots and their speed.
         snapshots: the number of snapshots in the run.
         missing: the number of pictures missing from the shown snapshots.
     """
@@ -63,22 +63,22 @@ def write_film(
 ) -> Film:
     """Write a film of a training run. This needs PyAV (`pip install av`).
 
-    If a picture is missing, the previous one stays, darker and with a marked corner.
+    If a picture is missing, the film shows the previous one, darkened and with a marked corner.
 
     Args:
-        log_dir: the folder of a SnapshotCallback.
+        log_dir: a SnapshotCallback's log_dir.
         output: the file to write: .mp4 (H.264, which browsers play), .gif or .webp. An existing
             file is replaced once the film is complete.
         methods: the methods to show, as named in run.json ("grad_cam"), in this order. None shows
             all.
         images: the images to show, numbered from 0, in this order. None shows all.
         fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
-        every: show every `every`-th snapshot, and the last one.
+        every: show every `every`-th snapshot and the last one.
         seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.
-        width: the width of the frames in pixels, 160 to 3840. An odd width is increased by one.
+        width: the frame width in pixels, 160 to 3840. An odd width is increased by one.
             None means 1280 for .mp4 and 800 otherwise.
-        progress: called with the number of drawn snapshots and their total number.
+        progress: called with the number of drawn snapshots and the total number.
 
     Returns:
         A description of the film.
@@ -117,7 +117,7 @@ def the_run(log_dir: str | Path) -> Path:
     """
     runs = find_runs(log_dir)
     if not runs:
-        read_run(log_dir)  # Raises an error that explains what is missing.
+        read_run(log_dir)  # This raises an error that names the missing file.
     if len(runs) > 1:
         raise SnapshotsError(
             f"{shown(log_dir)} contains {len(runs)} runs, but a film shows only one. Pass the folder of one run: "

@@ -1,9 +1,9 @@
-"""Encode frames as MP4 (H.264), GIF or WebP, one by one, without keeping them in memory.
+"""Encode frames one at a time as MP4 (H.264), GIF or WebP, without keeping them in memory.
 
     with film_file("run.mp4", size=(720, 1280), fps=10, samples=()) as film:
         film.add(frame)
 
-A temporary file replaces the film's path once it is complete.
+The frames are written to a temporary file, which replaces the film's path once it is complete.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tfviz.render.pictures import Picture
 
 @dataclass(frozen=True)
 class FilmKind:
-    """The encoding of a file format.
+    """The encoding that a film format uses.
 
     Attributes:
         codec: FFmpeg's name for the codec.
         pixels: FFmpeg's name for the pixel format.
-        usual_width: the default width of the frames in pixels.
-        codec_options: options of the codec.
-        file_options: options of the container.
+        usual_width: the default frame width in pixels.
+        codec_options: the codec's options.
+        file_options: the container's options.
     """
 
     codec: str
@@ -44,18 +44,18 @@ class FilmKind:
 
 
 KINDS = {
-    # Every browser and phone plays yuv420p. With the index at the front, the film plays while it
+    # Every browser and phone plays yuv420p. With its index at the front, the film plays while it
     # loads.
     ".mp4": FilmKind("libx264", "yuv420p", 1280, {"crf": "18"}, {"movflags": "+faststart"}),
     ".gif": FilmKind("gif", "pal8", 800, {}, {"loop": "0"}),
     ".webp": FilmKind("libwebp_anim", "bgra", 800, {"quality": "85"}, {"loop": "0"}),
 }
-# FFmpeg's numbers for the color space of HD television, which every player supports
+# FFmpeg's numbers for the HD television color space, which every player supports.
 _BT709, _LIMITED_RANGE = 1, 1
 
 
 def kind_of(path: str | Path) -> FilmKind:
-    """Return the kind for a file extension.
+    """Return the film kind for a path's file extension.
 
     Raises:
         OutputError: the file extension is not supported.
@@ -82,7 +82,7 @@ def pyav() -> ModuleType:
 
 
 class FilmFile:
-    """A film to add frames to."""
+    """An open film file that frames are added to."""
 
     def __init__(self, container: Any, stream: Any, convert: Callable[[Any], list[Any]], fps: Fraction) -> None:
         self._container, self._stream, self._convert, self._fps = container, stream, convert, fps
@@ -107,16 +107,16 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file appears when the block ends. If it fails, an existing file is kept.
+    """Open a film. The file appears when the block ends. On failure, an existing file is kept.
 
     Args:
         path: the file to write.
-        size: (height, width) of the frames, both even.
+        size: the frame size (height, width), both even.
         fps: frames per second.
-        samples: a few frames that determine the 256 colors of a GIF. Other kinds don't use them.
+        samples: sample frames that determine a GIF's 256 colors. Other kinds don't use them.
 
     Yields:
-        The film to add frames to.
+        The film that frames are added to.
 
     Raises:
         OutputError: the file cannot be written.
@@ -161,7 +161,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
 def _conversion(
     kind: FilmKind, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]
 ) -> Callable[[Any], list[Any]]:
-    """Return a function that maps an RGB frame, or None at the end, to the frames to encode."""
+    """Return a function that converts an RGB frame, or None at the end, to frames to encode."""
     if kind.pixels == "pal8":
         return GifColors(size, rate, samples)
     return lambda frame: [] if frame is None else [frame.reformat(format=kind.pixels, dst_colorspace="ITU709")]

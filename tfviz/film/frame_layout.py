@@ -1,15 +1,15 @@
-"""Lay out the frames of a film, in pixels.
+"""Lay out a film's frames, in pixels.
 
     epoch 3   step 1,250   loss 0.4123                          the caption
             Grad-CAM  VBP            Grad-CAM  VBP              titles
-    image 0   map     map    image 1   map     map              groups of an image and its maps
+    image 0   map     map    image 1   map     map              groups: an image and its maps
     heart 0.93               star 0.61                          predictions
     image 2   map     map    image 3   map     map
     ring 0.55                disc 0.97
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-The number of columns is chosen to bring the frame's shape closest to that of a screen. H.264 needs
-an even height and width.
+The number of columns is the one that brings the frame's aspect ratio closest to a screen's. H.264
+needs an even height and width.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images leave part of their tile empty
+NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images do not fill their tile
 _SCREEN = 16 / 9
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, given by its top left corner and its size."""
+    """A rectangle, defined by its top left corner and its size."""
 
     top: int
     left: int
@@ -43,14 +43,14 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """The boxes of a frame.
+    """A frame's layout.
 
     Attributes:
         sizes: (height, width) of each image.
         methods: the number of maps per image.
-        columns: the number of columns of groups.
-        width: the width of the frame.
-        titles: the titles of the methods, above their maps in up to MOST_TITLE_LINES lines.
+        columns: the number of group columns.
+        width: the frame width.
+        titles: the method titles, drawn above the maps in up to MOST_TITLE_LINES lines.
     """
 
     sizes: Sequence[tuple[int, int]]
@@ -61,7 +61,7 @@ class FrameLayout:
 
     @property
     def text(self) -> int:
-        """The size of the text."""
+        """The text size."""
         return min(max(round(self.width / 75), 10), 30)
 
     @property
@@ -104,12 +104,12 @@ class FrameLayout:
         return self.caption_top + self.line + self.margin // 2
 
     def title_lines(self, title: str) -> list[str]:
-        """Wrap a title to the width of a tile."""
+        """Wrap a title to the tile width."""
         return wrapped(title, self.tile_width, font(self.text), most_lines=MOST_TITLE_LINES)
 
     @functools.cached_property
     def tiles_top(self) -> int:
-        """The top of the tiles, below the titles."""
+        """The top edge of the tiles, below the titles."""
         lines = max((len(self.title_lines(title)) for title in self.titles), default=1) if self.tile_width > 0 else 1
         return self.titles_top + lines * self.line
 
@@ -131,13 +131,13 @@ class FrameLayout:
         return round(start + image % self.columns * (self.group_width + gap))
 
     def tile(self, image: int, column: int) -> Box:
-        """Return the tile of an image (column 0), or of its map by the method at column − 1."""
+        """Return the tile of an image (column 0) or of its map (method number column − 1)."""
         left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)
 
     def picture(self, image: int, column: int) -> Box:
-        """Return the box of a picture, centered in its tile, with the aspect ratio of the image."""
+        """Return a picture's box, centered in its tile, with the image's aspect ratio."""
         tile, (height, width) = self.tile(image, column), self.sizes[image]
         scale = min(tile.height / height, tile.width / width)
         size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
@@ -145,12 +145,12 @@ class FrameLayout:
 
 
 def layout_for(sizes: Sequence[tuple[int, int]], titles: Sequence[str], width: int) -> FrameLayout:
-    """Choose the layout that is closest to the shape of a screen.
+    """Choose the layout whose aspect ratio is closest to a screen's.
 
     Args:
         sizes: (height, width) of each image.
-        titles: the titles of the methods.
-        width: the width of the frame.
+        titles: the method titles.
+        width: the frame width.
 
     Returns:
         The layout.

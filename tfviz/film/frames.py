@@ -1,4 +1,4 @@
-"""Draw the frames of a film: the images, their maps in one snapshot, and the text beside them."""
+"""Draw a film's frames: the images, their maps in one snapshot, and the text."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draws the frames of one run in chronological order.
+    """A painter that draws one run's frames in chronological order.
 
-    If a picture is missing, the previous one stays, darker and with a marked corner.
+    If a picture is missing, the previous one is shown, darkened and with a marked corner.
 
     Attributes:
         run: the content of run.json.
-        images: the numbers of the images to show.
-        methods: the names of the methods to show.
-        records: the snapshots of the film.
+        images: the numbers of the shown images.
+        methods: the names of the shown methods.
+        records: the film's snapshots.
         missing: the number of pictures that could not be read so far.
     """
 
@@ -50,7 +50,7 @@ class FramePainter:
         layout: FrameLayout,
         records: Sequence[Record],
     ) -> None:
-        # The folder itself may be a link. Links inside it must not lead out of it.
+        # The folder itself may be a link, but links inside it must not lead out of it.
         folder = folder.resolve()
         self.folder, self.run, self.images, self.methods, self.layout = folder, run, images, methods, layout
         self.records = records
@@ -61,7 +61,7 @@ class FramePainter:
         self._word_widths = self._caption_widths()
 
     def draw(self, index: int) -> Picture:
-        """Draw the frame of the snapshot `records[index]` as uint8 RGB (height, width, 3)."""
+        """Draw the frame for `records[index]` as uint8 RGB (height, width, 3)."""
         frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
@@ -74,7 +74,7 @@ class FramePainter:
         return frame
 
     def _draw_background(self) -> Picture:
-        """Draw what all frames share: the background, the titles and the images."""
+        """Draw the parts that all frames share: the background, the titles and the images."""
         layout = self.layout
         frame = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
         titles = titles_of(self.run)
@@ -86,7 +86,7 @@ class FramePainter:
         return frame
 
     def _write_title(self, frame: Picture, tile: Box, title: str) -> None:
-        """Write a title so that its last line is just above the tile."""
+        """Write a title with its last line just above the tile."""
         layout, middle = self.layout, tile.left + tile.width // 2
         for line, words in enumerate(reversed(layout.title_lines(title)), start=1):
             top = layout.tiles_top - line * layout.line
@@ -113,10 +113,10 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path, image: int) -> Picture | None:
-        """Read a picture of an image.
+        """Read an image's picture, or return None so that the film can show the other pictures.
 
-        Return None if it is missing, damaged or of another size than the image, because the film
-        shows the others. A tampered file may declare a size that takes gigabytes to decode.
+        A picture is None if its file is missing or damaged, or if its size differs from the image.
+        The size is checked first, because a tampered file could need gigabytes to decode.
         """
         size = self.run["images"][image]
         try:
@@ -139,7 +139,7 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write epoch, step and the logs that fit on the left, and the run's name on the right."""
+        """Write epoch, step and the logs that fit on the left, and the run name on the right."""
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
         for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
@@ -152,13 +152,13 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """Return the largest width of each word, so that words keep their places on all frames."""
+        """Return each word's largest width, so that words stay in place across frames."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the titles of the methods, keyed by name."""
+    """Return the method titles, keyed by name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 

@@ -1,4 +1,4 @@
-"""Reduce frames to the 256 colors of a GIF, with one palette per film to avoid flicker."""
+"""Reduce frames to a GIF's 256 colors, with one palette per film to avoid flicker."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from tfviz.render.pictures import Picture
 
-# Ordered dithering depends only on the position of a pixel. Static parts of the frame stay static,
-# and the file stays small.
+# Ordered dithering depends only on the pixel position. Static parts of the frame therefore stay
+# static, and the file stays small.
 _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Converts frames to the palette that FFmpeg computes from a few sample frames.
+    """A converter to the palette that FFmpeg computes from sample frames.
 
     A call with a frame returns the frames that are ready. At the end, a call with None returns the
-    remaining ones.
+    remaining frames.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:
@@ -43,7 +43,7 @@ class GifColors:
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
-    """Compute the palette, as a frame of 16 × 16 pixels."""
+    """Compute the palette as a 16×16 frame."""
     import av
 
     graph = av.filter.Graph()
@@ -63,7 +63,7 @@ def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) 
 
 
 def _ready_frames(sink: Any) -> list[Any]:
-    """Return all frames that a filter has ready."""
+    """Return all frames that are ready at the filter's output."""
     import av
 
     frames = []

@@ -1,4 +1,4 @@
-"""Draw the loss as a thin curve with a mark at the current step, or else a progress bar."""
+"""Draw the loss as a thin curve with a mark at the current step, or draw a progress bar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """The losses of all frames, drawn into a box. A frame without a loss has None."""
+    """A loss curve that is drawn into a box. The loss is None for frames without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
@@ -28,7 +28,7 @@ class LossCurve:
         self._corners = _fixed(np.stack([self._xs[self._known], _rows(known, box)], axis=1))
 
     def draw(self, frame: Picture, index: int) -> None:
-        """Draw the curve, and a mark at the frame `index`, into `frame` in place."""
+        """Draw the curve into `frame` in place, with a mark at frame number `index`."""
         left, right = self.box.left, self.box.left + self.box.width - 1
         foot, now = self.box.top + self.box.height - 1, round(self._xs[index])
         cv2.line(frame, (left, foot), (right, foot), FUTURE, 1)
@@ -36,7 +36,7 @@ class LossCurve:
         if not len(self._known):
             cv2.line(frame, (now, foot - self.box.height // 4), (now, foot), NOW, 1)
             return
-        # number of known losses up to this frame
+        # The number of losses up to this frame.
         past = int(np.searchsorted(self._known, index, side="right"))
         _draw_line(frame, self._corners[max(past - 1, 0) :], FUTURE)
         _draw_line(frame, self._corners[:past], PAST)
@@ -46,7 +46,7 @@ class LossCurve:
 
 
 def _rows(losses: np.ndarray, box: Box) -> np.ndarray:
-    """Return the row of each loss, from the top of the box (largest) to the bottom (smallest)."""
+    """Return each loss's row, from the top of the box (largest) to the bottom (smallest)."""
     span = np.ptp(losses) if len(losses) else 0.0
     share = (losses - losses.min()) / span if span > 0 else np.zeros(len(losses))
     return box.top + 2 + (box.height - 6) * (1 - share)
@@ -57,5 +57,5 @@ def _draw_line(frame: Picture, corners: np.ndarray, color: Color) -> None:
 
 
 def _fixed(positions: np.ndarray) -> np.ndarray:
-    """Convert positions in pixels to OpenCV's fixed-point format, in sixteenths."""
+    """Convert pixel positions to OpenCV's fixed-point format, in sixteenths of a pixel."""
     return np.rint(positions * (1 << _SUBPIXEL_BITS)).astype(np.int32)

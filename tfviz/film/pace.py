@@ -1,4 +1,4 @@
-"""Choose which snapshots a film shows, and how fast."""
+"""Choose a film's snapshots and their speed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 from tfviz.errors import OptionError
 
-# Defaults: a short run is shown slowly and a long run faster; a very long run is sampled.
+# By default, short runs are shown slowly, long runs faster, and very long runs are sampled.
 USUAL_S, LONGEST_S = 15.0, 60.0
 SLOWEST_FPS, FASTEST_FPS = 2.0, 15.0
-HOLD_S = 1.5  # The last frame stays longer, to show the final state.
-# GIF stores durations in hundredths of a second, and players ignore those below two.
+HOLD_S = 1.5  # The last frame is held to show the final state.
+# GIF stores durations in hundredths of a second, and players ignore durations below two.
 LEAST_FPS, MOST_FPS = 0.1, 50.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The snapshots of a film and their speed.
+    """A film's snapshots and their speed.
 
     Attributes:
-        shown: the indices of the snapshots in ascending order, including the last one.
+        shown: the snapshot indices in ascending order, including the last one.
         fps: snapshots per second.
-        held: the number of additional frames for which the last snapshot stays.
+        held: the number of additional frames that show the last snapshot.
     """
 
     shown: Sequence[int]

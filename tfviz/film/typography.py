@@ -1,7 +1,7 @@
-"""Write text on pictures. Each text is rendered once and then reused.
+"""Write text on pictures. Each text is rendered once and then cached.
 
-Matplotlib renders it, because OpenCV can only write Latin letters. At 72 dots per inch, one point
-is one pixel, so sizes are the same in both units.
+Matplotlib renders the text, because OpenCV draws only ASCII. At 72 dots per inch, one point is one
+pixel, so sizes are the same in both units.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.runs.schema import MAX_TEXT
 Color = tuple[int, int, int]
 Align = Literal["left", "center", "right"]
 _DOTS_PER_INCH = 72
-_CACHED_TEXTS = 512  # Most texts of a film stay for many frames.
+_CACHED_TEXTS = 512  # Most texts in a film are the same in many frames.
 
 
 def text_width(text: str, size: int) -> int:
@@ -38,18 +38,17 @@ def line_height(size: int) -> int:
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Write one line of text into `picture` in place, cut off at the edges of the picture.
+    """Write one line of text into `picture` in place, clipped at the picture's edges.
 
     Args:
         picture: the picture, uint8 RGB.
         text: the text.
         x: the left edge, center or right edge of the line, depending on `align`.
         top: the top of the line, which is `line_height(size)` high.
-        size: the size of the text in pixels.
-        color: its color, RGB.
+        size: the text size in pixels.
+        color: the text color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels. Longer text ends in "…". None means the width of the
-            picture.
+        width: the largest width in pixels. Longer text ends in "…". None means the picture width.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
@@ -59,13 +58,13 @@ def write_line(
 
 
 def _drawable(text: str) -> str:
-    """Escape control characters, and limit the length, because each letter takes time to render."""
+    """Escape control characters and limit the length, because rendering time grows with it."""
     return shown(text[:MAX_TEXT])
 
 
 @functools.lru_cache(_CACHED_TEXTS)
 def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """Return how much of each pixel the letters cover, from 0 to 255."""
+    """Return the coverage of each pixel by the letters, from 0 to 255."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)

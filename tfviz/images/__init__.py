@@ -1,4 +1,4 @@
-"""Image files and arrays: reading, writing, finding, batching and preprocessing."""
+"""Read, write, find, batch and preprocess images."""
 
 from tfviz.images.files import MAX_SIDE_PX, MIN_SIDE_PX, read_image, read_written, require_image, shown, write_image
 from tfviz.images.folders import FoundImage, find_images

@@ -1,4 +1,4 @@
-"""Read images in batches, ahead of their use, with a bounded number of images in memory."""
+"""Read images in batches on background threads, with a limited number of images in memory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ImageBatch:
     """Images whose tensors have the same shape.
 
     Attributes:
-        numbers: their positions among the given paths.
-        images: the images that maps are drawn on, uint8 RGB, each in its own size.
+        numbers: the images' positions in the list of sources.
+        images: the uint8 RGB images that maps are drawn on. Their sizes may differ.
         tensors: the network's input, float32 (N, height, width, channels).
-        sizes: (height, width) of each file, before any crop.
+        sizes: each file's (height, width) before cropping.
     """
 
     numbers: list[int]
@@ -46,21 +46,22 @@ def read_batches(
     max_side_px: int | None = None,
     read: Callable[..., np.ndarray] = read_image,
 ) -> Iterator[ImageBatch]:
-    """Read images in batches. A batch also ends where the tensor shape changes.
+    """Read images in batches, and start a new batch where the tensor shape changes.
 
     Threads read the next batch while the caller works on the current one.
 
     Args:
-        sources: the images, such as the paths of files.
+        sources: the images to read, for example file paths.
         preprocessing: converts images to tensors.
         size: the largest number of images per batch.
         skip: called with the position and error of each image that cannot be used.
-        max_side_px: the size to which larger images are reduced before maps are drawn on them; None
-            means no limit.
-        read: reads a source as uint8 RGB (height, width, 3). It runs in several threads at once.
+        max_side_px: the longest side in pixels of an image that maps are drawn on. Larger images
+            are downscaled. None means no limit.
+        read: the function that reads a source as uint8 RGB (height, width, 3). Several threads call
+            it at once.
 
     Yields:
-        The batches, in the order of the sources.
+        The batches, in source order.
 
     Raises:
         OptionError: `size` is less than 1.
@@ -95,7 +96,7 @@ _Prepared = TypeVar("_Prepared")
 
 
 def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], most: int) -> Iterator[_Prepared]:
-    """Read sources in threads, at most `most` of them ahead, and yield the results in order."""
+    """Read up to `most` sources ahead on threads, and yield the results in order."""
     pool = ThreadPoolExecutor(_READERS)
     try:
         running = deque(pool.submit(read, source) for source in sources[:most])
@@ -119,10 +120,10 @@ def _batch_of(read: list[_Read]) -> ImageBatch:
 
 
 def shrunk(image: np.ndarray, max_side_px: int) -> np.ndarray:
-    """Reduce an image to `max_side_px` on its longer side. Smaller images are unchanged."""
+    """Downscale an image whose longer side exceeds `max_side_px` pixels."""
     height, width = image.shape[:2]
     scale = max_side_px / max(height, width)
     if scale >= 1:
         return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # cv2 takes width first
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))  # (width, height) for cv2
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

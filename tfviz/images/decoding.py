@@ -1,7 +1,7 @@
-"""Decode image files with OpenCV, and collect the warnings of its decoders.
+"""Decode image files with OpenCV and collect the decoders' warnings.
 
-libjpeg and libtiff fill in missing or damaged data and merely print a message. The process's
-standard error is therefore captured during a decode. Lines from other threads are passed on.
+libjpeg and libtiff fill in missing or damaged data and only print a message. This module therefore
+captures the process's standard error during decoding, and passes on lines from other threads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 # These flags keep the file's channels and bit depth and apply its EXIF orientation.
-# (IMREAD_UNCHANGED keeps alpha but ignores the orientation; IMREAD_COLOR applies it but drops
-# alpha.)
+# IMREAD_UNCHANGED keeps alpha but ignores the orientation. IMREAD_COLOR applies the orientation but
+# drops alpha.
 _AS_STORED_AND_ORIENTED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 
 _DECODERS = re.compile(
@@ -40,11 +40,11 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
     """Decode an image file.
 
     Args:
-        data: the content of the file.
+        data: the file's bytes.
 
     Returns:
-        The pixels as OpenCV stores them (gray, BGR or BGRA), or None if it cannot decode the file,
-        and whether the decoders reported damage.
+        The pixels in OpenCV's channel order (gray, BGR or BGRA), or None if OpenCV cannot decode
+        the file; and whether a decoder reported damage.
     """
     lines: list[bytes] = []
     try:
@@ -57,7 +57,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's own messages about encoding failures; tfviz raises a clearer error."""
+    """Silence OpenCV's messages about encoding failures, because tfviz raises a clearer error."""
     with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_SILENT):
         yield
 
@@ -74,8 +74,9 @@ def _log_level(wanted: int) -> Iterator[None]:
 
 @contextmanager
 def _collected(lines: list[bytes]) -> Iterator[None]:
-    """Collect the decoders' lines, and pass on all others. Do nothing if there is no standard
-    error.
+    """Collect the lines that decoders print, and pass on all others.
+
+    Do nothing if the process has no standard error.
     """
     try:
         kept = os.dup(_STDERR)
@@ -96,5 +97,5 @@ def _collected(lines: list[bytes]) -> Iterator[None]:
                 if is_decoders:
                     lines.append(line)
                 else:
-                    with suppress(OSError):  # nobody reads it, or the disk is full
+                    with suppress(OSError):  # The pipe is closed, or the disk is full.
                         os.write(_STDERR, line)

@@ -1,7 +1,7 @@
 """Read and write image files as uint8 RGB arrays.
 
-In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Only this module decodes and
-encodes files.
+In tfviz, an image is a uint8 RGB array of shape (height, width, 3). Image files are decoded and
+encoded only here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.images.formats import EXTENSIONS, FORMATS, Container, describe
 MIN_SIDE_PX = 2
 MAX_SIDE_PX = 16384
 
-MAX_JPEG_SCANS = 100  # a progressive JPEG has about ten; each costs as much time as the whole image
+MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten. Each takes as long as a full decode.
 
 _SENSOR_BITS = (8, 10, 12, 14)  # bit depths that cameras, microscopes and scanners store in 16 bits
 _ROWS_AT_ONCE = 64
@@ -36,8 +36,8 @@ def read_image(path: str | Path) -> np.ndarray:
     content, not by the file extension.
 
     If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
-    exceeds them), their full range becomes 0-255, with a warning. Only the first page of a TIFF and
-    the first frame of an animation are read, also with a warning.
+    exceeds them), their full range is scaled to 0-255 with a warning. Only a TIFF's first page and
+    an animation's first frame are read, also with a warning.
 
     Args:
         path: the file to read.
@@ -59,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_written(path: str | Path) -> np.ndarray:
-    """Read an image written by `write_image`, which may be one pixel wide (see `read_image`)."""
+    """Read an image that `write_image` wrote, even if a side has only one pixel."""
     return _read(path, 1)
 
 
@@ -68,19 +68,19 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
 
 
 def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
-    """Decode the content of an image file (see `read_image`).
+    """Decode an image file's bytes (see `read_image`).
 
     Args:
-        data: the content.
-        name: what error messages call it.
-        least_px: the shortest side that is accepted.
+        data: the file's bytes.
+        name: the file's name in error messages.
+        least_px: the shortest allowed side in pixels.
 
     Returns:
         The image, uint8 (height, width, 3), RGB.
 
     Raises:
-        ImageError: the content is empty, not an image, truncated or damaged, or has a size that is
-            not supported.
+        ImageError: the data is empty, not an image, truncated or damaged, or the image size is not
+            supported.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes). Expected: an image. Copy the file again.")
@@ -126,17 +126,17 @@ def _warn_of_pages(name: str, container: Container) -> None:
     if container.kind == "TIFF":
         warn(
             f"{name} is a TIFF with {container.pages} pages, but only the first is read. To explain the others, save each one "
-            "to its own file, for instance with cv2.imreadmulti and tfviz.write_image."
+            "to a separate file, for instance with cv2.imreadmulti and tfviz.write_image."
         )
     else:
         warn(
             f"{name} is an animation with {container.pages} frames, but only the first is read. To explain the others, save "
-            "each one to its own file."
+            "each one to a separate file."
         )
 
 
 def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
-    """Return the value of white in 16-bit pixels, from the declared or the used bit depth."""
+    """Return the 16-bit value of white for the bit depth that the file declares or uses."""
     highest = int(pixels.max())
     used = next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
     bits = declared if declared is not None and 8 <= declared < 16 else used
@@ -144,7 +144,7 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
         return 65535
     warn(
         f"{name} has 16 bits per channel with values in {int(pixels.min())}-{highest}. It is read as {bits}-bit data, with "
-        f"0-{(1 << bits) - 1} scaled to 0-255. For another range, scale it to 8 bits yourself."
+        f"0-{(1 << bits) - 1} scaled to 0-255. To use another range, scale the image to 8 bits yourself."
     )
     return (1 << bits) - 1
 
@@ -174,13 +174,13 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but each side must have at least {least_px}. Leave it out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Leave the image out.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
     """Convert OpenCV's gray, BGR or BGRA to RGB, a few rows at a time to save memory.
 
-    libtiff multiplies the colors of 8-bit TIFF files by alpha.
+    libtiff already multiplies the colors of 8-bit TIFF files by alpha.
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
@@ -194,7 +194,7 @@ def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
 def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    # rounded to nearest
+    # Integer arithmetic that rounds to the nearest value.
     return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)
 
 
@@ -211,7 +211,7 @@ def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> Path:
-    """Write an image in the format of the file extension (".png", ".jpg", ...).
+    """Write an image in the format that the file extension (".png", ".jpg", ...) selects.
 
     A missing folder is created. The write is atomic: the file appears complete or not at all.
 
@@ -223,7 +223,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
         The path.
 
     Raises:
-        ImageError: `rgb` is not such an array.
+        ImageError: `rgb` is not a uint8 RGB array.
         OutputError: the extension is unknown, or the path cannot be written.
     """
     rgb = require_image(rgb)
@@ -242,7 +242,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> Path:
 
 
 _MOST_ENCODABLE_PX = 16383  # WebP's limit; other formats accept more
-_ENCODER = {".jfif": ".jpg"}  # a file extension that OpenCV does not know
+_ENCODER = {".jfif": ".jpg"}  # OpenCV does not support the .jfif extension.
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -252,7 +252,7 @@ def png_bytes(pixels: np.ndarray) -> bytes:
         pixels: uint8 RGB (height, width, 3), or uint8 gray (height, width).
 
     Returns:
-        The content of the file.
+        The PNG file's bytes.
 
     Raises:
         OutputError: OpenCV cannot encode the image.
@@ -264,10 +264,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
-    """Encode gray or BGR pixels. Return None if OpenCV cannot."""
+    """Encode gray or BGR pixels, or return None if OpenCV cannot encode them."""
     try:
-        # Only sizes that a format does not support make OpenCV print. Other images are encoded in
-        # several threads at once.
+        # OpenCV prints messages only for unsupported sizes. Other images need no lock, so several
+        # threads can encode at once.
         with quiet_opencv() if max(pixels.shape) > _MOST_ENCODABLE_PX else nullcontext():
             is_encoded, data = cv2.imencode(extension, pixels)
     except cv2.error:

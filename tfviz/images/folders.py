@@ -1,4 +1,4 @@
-"""Find image files in folders, and give each image a unique path for its results."""
+"""Find image files in folders and assign a unique result path to each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tfviz.images.formats import EXTENSIONS, FORMATS
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image file, and the relative path for its results.
+    """An image file and the relative path of its results.
 
-    `relative` never leaves the output folder, and it is unique within a search, even on file
-    systems that ignore case or the difference between composed and decomposed accents.
+    `relative` never leaves the output folder. It is unique within a search, even on file systems
+    that ignore case or Unicode normalization.
     """
 
     path: Path
@@ -25,20 +25,21 @@ class FoundImage:
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
-    """Find the image files among `paths`; folders are searched recursively.
+    """Find image files, and search folders recursively.
 
-    In a folder, all files with an image extension count, in sorted order, except hidden ones
-    (".name"). A file that is named explicitly always counts, once. With one folder, `relative`
-    starts inside it. With several paths, it starts with the folder's own name.
+    In a folder, files with an image extension are found in sorted order, except hidden ones
+    (".name"). Files that are passed explicitly are always included, but only once. If `paths` is
+    one folder, `relative` starts inside it. If there are several paths, it starts with the folder
+    name.
 
-    An entry that cannot be read (a folder without permission, a link to nothing or to itself, a
-    pipe) counts as an image, so that reading it reports the reason.
+    An entry that cannot be read (a folder without permission, a broken or circular link, a pipe)
+    is returned like an image. Reading it later reports the reason.
 
     Args:
         paths: files and folders.
 
     Returns:
-        The images, in order.
+        The images, in the order of `paths`.
 
     Raises:
         ImageError: a path does not exist, or a folder contains no images or cannot be read.
@@ -66,10 +67,10 @@ def _require_readable(folder: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path is a folder, or False if its parent cannot be entered."""
+    """Return whether a path is a folder. Return False if its parent is not accessible."""
     try:
         return path.is_dir()
-    except OSError:  # it lies in a folder that may not be entered
+    except OSError:  # The parent folder is not accessible.
         return False
 
 

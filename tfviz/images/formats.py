@@ -25,7 +25,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @dataclass(frozen=True)
 class Container:
-    """What an image file declares about itself.
+    """Properties read from an image file's container.
 
     Attributes:
         kind: the format.
@@ -34,7 +34,7 @@ class Container:
         is_whole: False if the data ends before the image is complete, or if a checksum is wrong.
             Always True for BMP, whose decoder rejects missing data.
         pages: the number of images in the file.
-        scans: the number of scans of a JPEG. The decoder processes the whole image in each.
+        scans: the number of JPEG scans. The decoder processes the full image once per scan.
         bits: the number of significant bits out of 16, if declared.
     """
 
@@ -47,7 +47,7 @@ class Container:
 
 
 def describe(data: bytes) -> Container | None:
-    """Describe an image file from its bytes. Return None if its format is not among FORMATS."""
+    """Inspect an image file's bytes. Return None if its format is not supported."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(_PNG_START):
@@ -63,7 +63,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Skip whole segments, so the end marker of a thumbnail isn't taken for that of the image."""
+    """Inspect a JPEG segment by segment, so that a thumbnail's end marker is skipped."""
     size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()
@@ -112,7 +112,7 @@ def _webp(data: bytes) -> Container:
 def _bmp(data: bytes) -> Container:
     if _little(data, 14, 4) == 12:  # the OS/2 header, with 16-bit sizes
         return Container("BMP", (_little(data, 20, 2), _little(data, 18, 2)), True)
-    # negative if stored from the top down
+    # The height is negative if the rows are stored from top to bottom.
     height = int.from_bytes(data[22:26], "little", signed=True)
     return Container("BMP", (abs(height), _little(data, 18, 4)), True)
 

@@ -1,4 +1,4 @@
-"""Arrays of preprocessed images that remember the RGB images they were made from."""
+"""Arrays of preprocessed images that also hold the original RGB images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class LoadedImages(np.ndarray):
-    """Preprocessed images, float32 (N, height, width, channels), or one of them.
+    """Preprocessed images, float32 (N, height, width, channels), or a single image without N.
 
-    `load_images` returns this class. Selecting, appending and joining images along the batch axis
-    keeps `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
+    `load_images` returns this class. Selecting, stacking and joining images along the batch axis
+    keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
     return an array without pictures, because they may no longer match.
 
     Attributes:
@@ -62,7 +62,7 @@ class LoadedImages(np.ndarray):
 
 
 def loaded(tensors: np.ndarray, pictures: np.ndarray | None) -> LoadedImages:
-    """Attach pictures to an array, without copying it."""
+    """Attach pictures to an array without copying it."""
     images = np.asarray(tensors).view(LoadedImages)
     images.pictures = pictures
     return images
@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_along_batch(key: Any, ndim: int) -> bool:
-    """Return whether indexing selects or reorders whole images, or adds a batch axis."""
+    """Return whether an index selects or reorders images, or adds a batch axis."""
     if ndim == 3:
         return key is None
     if ndim != 4:

@@ -1,8 +1,8 @@
-"""Check LZW data of TIFF files without decoding it to pixels.
+"""Check the LZW data in TIFF files without decoding it to pixels.
 
-LZW has no checksum, but its codes contradict each other after most damage: they decode to the wrong
-number of bytes, name an entry that the table doesn't have yet, or store a string that the table
-has already, which an encoder never does because it always writes the longest known string.
+LZW has no checksum, but most damage makes its codes inconsistent: they decode to the wrong number
+of bytes, refer to a table entry that does not exist yet, or add a string that is already in the
+table. An encoder never adds a string twice, because it always writes the longest match.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Collection
 import numpy as np
 
 _CLEAR, _END, _FIRST_ENTRY = 256, 257, 258
-# The width in bits of each code after a Clear code. An encoder clears the table by the last one.
+# The bit width of each code after a Clear code. Encoders clear the table no later than the last.
 _WIDTHS = np.repeat([9, 10, 11, 12], [254, 512, 1024, 2049])
 _OFFSETS = np.cumsum(_WIDTHS) - _WIDTHS
-_OLD_STYLE = b"\0", 1  # the first byte, and a bit of the second, where codes start at the low bits
+_OLD_STYLE = b"\0", 1  # the first byte and a bit of the second, if codes start at the low bits
 
 
 def is_intact(packed: bytes, sizes: Collection[int]) -> bool:
-    """Return whether LZW data is consistent, and decodes to one of these sizes in bytes.
+    """Return whether LZW data is consistent and decodes to one of `sizes`, in bytes.
 
-    Data that this check cannot follow counts as intact: the bit-reversed codes of the 1980s, and
-    tables that are never cleared.
+    Two variants count as intact because this check cannot parse them: old-style data with reversed
+    bits, and data that never clears its table.
     """
     if packed[:1] == _OLD_STYLE[0] and packed[1:2] and packed[1] & _OLD_STYLE[1]:
         return True
@@ -45,7 +45,7 @@ def is_intact(packed: bytes, sizes: Collection[int]) -> bool:
 
 
 def _codes(stream: np.ndarray, at: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the codes from bit `at` up to a full table, and the bit where each one ends."""
+    """Read codes from bit `at` until the table is full. Return the codes and their end bits."""
     starts = at + _OFFSETS
     count = int(np.searchsorted(starts + _WIDTHS, end, side="right"))
     starts, widths = starts[:count], _WIDTHS[:count]
@@ -55,13 +55,13 @@ def _codes(stream: np.ndarray, at: int, end: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _decoded_length(codes: np.ndarray) -> int | None:
-    """Return the number of bytes that the codes after a Clear code stand for.
+    """Return the number of bytes that the codes after a Clear code decode to.
 
-    Code i creates entry i, its own string and the first byte of the next one. So a code that names
-    entry j stands for the string of code j and one more byte.
+    Code i adds entry i: the string of code i plus the first byte of the next string. A code that
+    refers to entry j therefore decodes to the string of code j plus one byte.
 
     Returns:
-        The number, or None if a code names an entry that doesn't exist, or an entry exists twice.
+        The number, or None if a code refers to a missing entry or adds an existing one.
     """
     places = np.arange(len(codes))
     is_entry = codes >= _FIRST_ENTRY

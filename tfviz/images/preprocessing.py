@@ -1,8 +1,7 @@
-"""Preprocessing: from an image to a network's input, by region, size and value range.
+"""Convert images to a network's input: the region, the size and the value range.
 
-Three things must agree, or maps appear in the wrong place: the region of the image that the network
-sees, the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all
-three.
+Three things must agree, or maps appear in the wrong place: the image region that the network sees,
+the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all three.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _INVERSES: dict[str, _Formula] = {
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, for x/255
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, for 0..255
 
-# The modes of keras.applications, plus "unit" for networks that take [0, 1] and "none" for 0..255.
+# The keras.applications modes, plus "unit" for networks that expect [0, 1] and "none" for 0..255.
 _MODES: dict[str, dict[str, Any]] = {
     "tf": {"formula": "x/127.5 - 1"},
     "torch": {"formula": "(x/255 - mean)/std", "mean": _IMAGENET_MEAN, "std": _IMAGENET_STD},
@@ -57,20 +56,20 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are prepared for a network.
+    """A recipe that converts images to a network's input.
 
     Args:
-        size: (height, width) of the tensor. None means the size of the crop, or else of the image.
+        size: (height, width) of the tensor. None means the crop size, or the image size if there is
+            no crop.
         channel_order: "RGB", "BGR" or "gray" (luminance, one channel).
         formula: "x", "x/255", "x/127.5 - 1", "x - mean" or "(x/255 - mean)/std", with x in 0..255.
             Spaces are ignored, and a remark in parentheses may follow.
         mean, std: one number per channel, in channel order, if the formula uses them.
-        resize: "stretch" (the whole image, ignoring its aspect ratio), or "short side 256, center
-            crop 224" (the center of the image, as large as a 224 square would be if the short side
-            were 256).
+        resize: "stretch" (use the full image and ignore its aspect ratio), or "short side 256,
+            center crop 224" (scale the short side to 256 pixels, then keep the central 224x224).
 
     Raises:
-        OptionError: a value is invalid, or the values don't fit together.
+        OptionError: a value is invalid, or the values are inconsistent.
 
     Example:
 
@@ -93,7 +92,7 @@ class Preprocessing:
             raise OptionError(f"`channel_order` must be 'RGB', 'BGR' or 'gray'. Received: {self.channel_order!r}.")
         for name in ("mean", "std"):
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
-        self.crop()  # checks `resize`
+        self.crop()  # This also validates `resize`.
 
     def _checked(self, name: str, values: Any) -> tuple[float, ...] | None:
         is_used = name in self._formula()
@@ -118,7 +117,7 @@ class Preprocessing:
         """Parse `resize`.
 
         Returns:
-            (short side, height, width) in pixels of the resized image, or None for "stretch".
+            (short side, crop height, crop width) in pixels, or None for "stretch".
 
         Raises:
             OptionError: `resize` is neither "stretch" nor a crop.
@@ -144,7 +143,7 @@ class Preprocessing:
 
     @property
     def output_size(self) -> Size | None:
-        """(height, width) of every tensor, or None if it is the image's own size."""
+        """(height, width) of every tensor, or None if tensors keep the image size."""
         crop = self.crop()
         return self.size or (crop[1:] if crop else None)
 
@@ -152,26 +151,25 @@ class Preprocessing:
         """Adapt this preprocessing to a network's input.
 
         Args:
-            size: (height, width) of the network's input, or None for any.
-            channels: the number of channels of the network's input.
+            size: the network's input size (height, width), or None if any size is allowed.
+            channels: the network's number of input channels.
 
         Returns:
-            The same preprocessing, with this size if it had none.
+            The same preprocessing, with `size` if it had no size.
 
         Raises:
-            OptionError: the size or number of channels differs from what this preprocessing
-                produces.
+            OptionError: this preprocessing produces another size or number of channels.
         """
         if self.channels != channels:
             raise OptionError(
-                f"The preprocessing produces {self.channels} channels, but the network takes {channels}. {_OTHER_CHANNELS}"
+                f"The preprocessing produces {self.channels} channels, but the network expects {channels}. {_OTHER_CHANNELS}"
             )
         if self.output_size is None:
             return replace(self, size=size)
         if size not in (None, self.output_size):
             raise OptionError(
-                f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network takes {_by(size)}. Set "
-                "its size to match, or omit it."
+                f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network expects "
+                f"{_by(size)}. Set the preprocessing's size to match, or omit it."
             )
         return self
 
@@ -179,7 +177,7 @@ class Preprocessing:
         """Return the region that the network sees.
 
         Args:
-            height, width: the size of the image in pixels.
+            height, width: the image size in pixels.
 
         Returns:
             (top, left, bottom, right) in pixels.
@@ -193,7 +191,7 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Crop an image to the region that the network sees, at the image's own resolution.
+        """Crop an image to the region that the network sees, at the image's resolution.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -214,7 +212,7 @@ class Preprocessing:
             rgb: the image, uint8 (height, width, 3), RGB.
 
         Returns:
-            The region, uint8 RGB, in `output_size`.
+            The region, uint8 RGB, with size `output_size`.
         """
         pixels = self._region(rgb)
         resized = _resize(pixels, self.output_size or pixels.shape[:2])
@@ -223,8 +221,8 @@ class Preprocessing:
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """Convert an image to the network's input.
 
-        Downscaling averages pixels, which avoids aliasing. Upscaling interpolates. Each axis is
-        treated on its own.
+        Downscaling averages pixels to avoid aliasing. Upscaling interpolates. Each axis is resized
+        separately.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -245,7 +243,7 @@ class Preprocessing:
         """Convert pixels to the network's value range.
 
         Args:
-            x: pixels in 0..255, float32 (…, channels), an array or tensor.
+            x: an array or tensor of pixels in 0..255, float32 (…, channels).
 
         Returns:
             The values, in the same shape.
@@ -298,8 +296,8 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
     Args:
         mode: "tf", "torch" or "caffe" as in keras.applications, "unit" for [0, 1], or "none" for
             0..255.
-        size: (height, width) of the network's input, or None for any.
-        channels: the number of channels of the network's input.
+        size: the network's input size (height, width), or None if any size is allowed.
+        channels: the network's number of input channels.
 
     Returns:
         The preprocessing.
@@ -313,20 +311,20 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
         return Preprocessing(size, **_MODES[mode])
     if channels == 1 and "mean" not in _MODES[mode]:
         return Preprocessing(size, channel_order="gray", **_MODES[mode])
-    raise OptionError(f"The preprocessing '{mode}' produces 3 channels, but the network takes {channels}. {_OTHER_CHANNELS}")
+    raise OptionError(f"The preprocessing '{mode}' produces 3 channels, but the network expects {channels}. {_OTHER_CHANNELS}")
 
 
 _OTHER_CHANNELS = (
-    "Image files can be read with 3 channels, or with 1 as luminance: choose 'tf', 'unit', 'none', or a JSON file with "
+    "Image files can be read as RGB (3 channels) or luminance (1 channel): choose 'tf', 'unit', 'none', or a JSON file with "
     '"channel_order": "gray". For other channels, pass arrays from Python.'
 )
 
 
 def from_file(path: str | Path) -> Preprocessing:
-    """Read the preprocessing from a JSON file, at its top level or under "preprocessing".
+    """Read a preprocessing from a JSON file.
 
-    The keys are the fields of `Preprocessing`, and `size_hw` is an alias of `size`. Unknown keys
-    are only allowed at the top level.
+    The keys are the fields of `Preprocessing`, at the top level or under "preprocessing". `size_hw`
+    is an alias of `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.
@@ -370,18 +368,19 @@ _KEYS = tuple(Preprocessing.__dataclass_fields__)
 
 
 def preprocessing_from(text: str | Path, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """Return the preprocessing that a user names: one of MODES, or the path of a JSON file.
+    """Return the preprocessing for a mode name or the path of a JSON file.
 
     Args:
         text: the mode or path.
-        size: the network's input size, used if the file gives none.
-        channels: the network's channels, which the preprocessing must match.
+        size: the network's input size, used if the preprocessing has none.
+        channels: the network's number of channels, which the preprocessing must match.
 
     Returns:
         The preprocessing.
 
     Raises:
-        OptionError: the text is neither a mode nor a file, or the file does not fit the network.
+        OptionError: the text is neither a mode nor a file, or the preprocessing does not match the
+            network.
     """
     if isinstance(text, str) and text in _MODES:
         return named(text, size, channels)

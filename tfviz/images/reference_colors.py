@@ -1,7 +1,7 @@
-"""Colors that stand for "nothing here" in a network's input: the mean color and black.
+"""Reference colors that replace removed pixels: the mean color, black and white.
 
-A pixel is removed by setting it to the mean color, the input value of the average training image.
-Preprocessing that subtracts a mean has that color at 0. For all others it is the mean of ImageNet.
+The mean color is the average color of the training images. If the preprocessing subtracts a mean,
+the mean color is 0. Otherwise it is the ImageNet mean.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import numpy as np
 from tfviz.images.preprocessing import Preprocessing
 
 _IMAGENET_RGB = (124, 116, 104)
-_GRAY_FROM_RGB = (0.299, 0.587, 0.114)  # luminance, ITU-R BT.601, as image files are converted
+_GRAY_FROM_RGB = (0.299, 0.587, 0.114)  # luminance (ITU-R BT.601), as for image files
 
 
 def mean_color(preprocessing: Preprocessing) -> np.ndarray:
-    """Return the mean color as the network takes it.
+    """Return the mean color in the network's value range.
 
     Args:
-        preprocessing: how the network takes its images.
+        preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order: 0 if the preprocessing subtracts a mean, otherwise
-        the preprocessed RGB (124, 116, 104).
+        float32 (channels,), in channel order. It is 0 if the preprocessing subtracts a mean, and
+        the preprocessed RGB (124, 116, 104) otherwise.
     """
     if preprocessing.mean is not None:
         return np.zeros(preprocessing.channels, np.float32)
@@ -30,10 +30,10 @@ def mean_color(preprocessing: Preprocessing) -> np.ndarray:
 
 
 def black(preprocessing: Preprocessing) -> np.ndarray:
-    """Return black, pixel value 0, as the network takes it.
+    """Return black (pixel value 0) in the network's value range.
 
     Args:
-        preprocessing: how the network takes its images.
+        preprocessing: the network's preprocessing.
 
     Returns:
         float32 (channels,), in channel order.
@@ -42,10 +42,10 @@ def black(preprocessing: Preprocessing) -> np.ndarray:
 
 
 def white(preprocessing: Preprocessing) -> np.ndarray:
-    """Return white, pixel value 255, as the network takes it.
+    """Return white (pixel value 255) in the network's value range.
 
     Args:
-        preprocessing: how the network takes its images.
+        preprocessing: the network's preprocessing.
 
     Returns:
         float32 (channels,), in channel order.

@@ -1,8 +1,8 @@
-"""Read the directories of a TIFF file: its size, its pages, and whether its data is complete.
+"""Read a TIFF file's directories: the size, the pages, and whether the data is complete.
 
-libtiff reads missing data as black and only reports it in messages. This module therefore checks
-the offsets of all strips and tiles, the checksums of Deflate, and the lengths of what LZW and
-PackBits data decodes to. docs/limits.md says what damage remains undetected.
+libtiff reads missing data as black and only prints a message. This module therefore checks all
+strip and tile offsets, the Deflate checksums, and the decoded lengths of LZW and PackBits data.
+docs/limits.md lists the damage that remains undetected.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
 _FILL_ORDER, _PHOTOMETRIC = 266, 262
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of the fields read here
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the field types that are read
 _NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
-_YCBCR = 6  # with fewer samples of color than of brightness, in a size that is not computed here
+_YCBCR = 6  # Color may be subsampled, and the stored size is then not computed.
 _MOST_PAGES = 65536
 _IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
 
@@ -28,11 +28,11 @@ Tags = dict[int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Tiff:
-    """What the directories declare.
+    """Properties read from a TIFF file's directories.
 
     Attributes:
         size: (height, width) of the first page, or None if not declared.
-        is_whole: whether all of its data is present.
+        is_whole: whether the first page's data is complete.
         pages: the number of pages.
     """
 
@@ -106,13 +106,13 @@ def _unpacked(layout: str, data: bytes, at: int) -> tuple[int, ...]:
 
 
 def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
-    """Return whether every strip or tile of a page is in the file and, if detectable, intact."""
+    """Return whether all of a page's strips or tiles are in the file without detectable damage."""
     is_tiled = _TILE_OFFSETS in tags
     offsets = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     counts = tags.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
     sizes = _stored_sizes(tags, height, width, is_tiled)
     compression = _first(tags, _COMPRESSION, _NONE)
-    if not counts and compression == _NONE:  # may be missing in this case
+    if not counts and compression == _NONE:  # uncompressed files may omit the counts
         counts = tuple(sizes)
     if len(offsets) < len(sizes) or len(counts) < len(sizes):
         return False
@@ -133,7 +133,7 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
 
 
 def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
-    """Return the size in bytes of each strip or tile before compression."""
+    """Return each strip's or tile's uncompressed size in bytes."""
     samples = _first(tags, _SAMPLES, 1)
     planes = samples if _first(tags, _PLANES, 1) == 2 else 1
     bits = _first(tags, _BITS, 1) * (samples // planes)
@@ -164,9 +164,9 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
 
 
 def _unpacks_to(packed: memoryview, sizes: set[int]) -> bool:
-    """Return whether PackBits data unpacks to one of these sizes, in bytes.
+    """Return whether PackBits data unpacks to one of `sizes`, in bytes.
 
-    The last strip may be as long as the others, and one byte may follow as padding.
+    A padding byte may follow.
     """
     at = length = 0
     while at < len(packed) - (length in sizes):

@@ -1,8 +1,8 @@
-"""Shards that kill their process: after three attempts, the image behind it is searched for.
+"""Handle shards that kill their process, and find the responsible images after three attempts.
 
 An attempt leaves a file until its shard is done, so attempts are counted across processes, machines
-and restarts. From the fourth on, parts of the shard run in processes of their own. A part whose
-process dies is halved, until a single image is left, which gets a row with the error.
+and restarts. From the fourth attempt on, parts of the shard run in separate processes. A part whose
+process dies is halved until a single image is left. That image gets a row with the error.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the files of the attempts at a shard."""
+    """Return the names of a shard's attempt files."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 
 def start_attempt(storage: Storage, number: int) -> bool:
-    """Note an attempt at a shard, and return whether the earlier ones were enough to suspect it."""
+    """Record an attempt at a shard. Return whether earlier attempts make it suspect."""
     earlier = len(attempts_at(storage, number))
     storage.write(f"{FOLDER}/{number:06d}-{earlier + 1}", "")
     return earlier >= _MOST
 
 
 def end_attempts(storage: Storage, number: int) -> None:
-    """Remove the notes of a shard that is done."""
+    """Remove a finished shard's attempt files."""
     for name in attempts_at(storage, number):
         storage.remove(f"{FOLDER}/{name}")
 
 
 def table_by_halves(run: dict[str, Any], inputs: Sequence[Input]) -> pa.Table:
-    """Explain images in processes of their own, and find those that kill them.
+    """Explain images in separate processes, and find images that kill their process.
 
     Args:
-        run: the arguments of the job.
+        run: the job's arguments.
         inputs: the images.
     """
     return arrow().concat_tables(_parts(run, inputs))
@@ -71,7 +71,7 @@ def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
 
 
 def _in_another_process(run: dict[str, Any], inputs: Sequence[Input]) -> tuple[pa.Table | None, int]:
-    """Return the results and 0, or None and the exit code."""
+    """Explain images in a new process. Return the results and 0, or None and the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "results.parquet")
         order = json.dumps({"run": run, "inputs": inputs, "file": str(file)})

@@ -1,4 +1,4 @@
-"""The images of a job, from folders, globs, lists, TFRecord files and tar archives."""
+"""List a job's images from folders, globs, lists, TFRecord files and tar archives."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Input(NamedTuple):
     """One image.
 
     Attributes:
-        path: its name, unique within the job.
-        source: the file that contains it.
-        offset, length: its place in that file in bytes; None if it is the whole file.
+        path: the image's name, unique within the job.
+        source: the file that contains the image.
+        offset, length: the image's byte range in that file, or None for the entire file.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Input(NamedTuple):
 
 
 def find_inputs(paths: Iterable[str]) -> list[Input]:
-    """Return the images behind the paths, sorted by path, each once.
+    """Find the images at the given paths. Return each once, sorted by path.
 
     Args:
         paths: image files, folders, globs such as "photos/**/*.jpg", lists of paths (.txt, .csv,
@@ -66,7 +66,9 @@ def _matching(pattern: str) -> Iterator[Input]:
     found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     files = [path for path in sorted(found) if Path(path).is_file()]
     if not files:
-        raise ImageError(f"No file matches {shown(pattern)}. Check the pattern, and quote it so that the shell keeps it.")
+        raise ImageError(
+            f"No file matches {shown(pattern)}. Check the pattern, and quote it so that the shell does not expand it."
+        )
     for path in files:
         yield from _behind(path) if Path(path).suffix.lower() in _READERS else [Input(path, str(Path(path).absolute()))]
 
@@ -107,13 +109,12 @@ def _path_column(path: str, columns: list[str]) -> str:
         if name and name.lower() in _PATH_COLUMNS:
             return name
     raise ImageError(
-        f"{shown(path)} has no column of paths. Received: {', '.join(map(repr, columns)) or 'no columns'}. Name the column "
-        "'path'."
+        f"{shown(path)} has no path column. Received: {', '.join(map(repr, columns)) or 'no columns'}. Name the column 'path'."
     )
 
 
 def _listed(path: str, names: list[str]) -> Iterator[Input]:
-    """Yield the files of a list. Relative paths start at the current folder, or at the list's."""
+    """Yield a list's files. Paths are relative to the current folder or to the list's folder."""
     missing = []
     for name in names:
         beside = name if is_remote(path) else str(Path(path).parent / name)
@@ -126,14 +127,14 @@ def _listed(path: str, names: list[str]) -> Iterator[Input]:
         rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ImageError(
             f"{shown(path)} lists {len(missing)} files that do not exist: {', '.join(map(shown, missing[:3]))}{rest}. Remove "
-            "them from the list, or check where the paths start."
+            "them from the list, or check which folder the paths are relative to."
         )
     if not names:
         raise ImageError(f"{shown(path)} lists no files. Write one path per line.")
 
 
 def _tar(path: str) -> Iterator[Input]:
-    """Yield the images of an archive, by their place in it."""
+    """Yield a tar archive's images with their byte ranges."""
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             members = [one for one in archive if one.isfile() and Path(one.name).suffix.lower() in EXTENSIONS]
@@ -148,7 +149,7 @@ def _tar(path: str) -> Iterator[Input]:
 
 
 def _tfrecord(path: str) -> Iterator[Input]:
-    """Yield the records of a TFRecord file by their place in it; `shard_work` parses them."""
+    """Yield a TFRecord file's records with their byte ranges. `content_of` parses them later."""
     source = path if is_remote(path) else str(Path(path).absolute())
     with _opened(path) as file:
         number = 0
@@ -156,7 +157,9 @@ def _tfrecord(path: str) -> Iterator[Input]:
             length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else None
             at = file.tell()
             if length is None or file.seek(0, io.SEEK_END) < at + length + 4:
-                raise ImageError(f"{shown(path)} is not a whole TFRecord file: record {number} is cut off. Copy it again.")
+                raise ImageError(
+                    f"{shown(path)} is not a complete TFRecord file: record {number} is truncated. Copy the file again."
+                )
             yield Input(f"{path}::{number}", source, at, length)
             file.seek(at + length + 4)
             number += 1
@@ -186,7 +189,7 @@ def content_of(one: Input) -> bytes:
     """Return the encoded image.
 
     Raises:
-        ImageError: it cannot be read, or a record contains no image.
+        ImageError: the image cannot be read, or a record contains no image.
     """
     data = read_range(one.source, one.offset, one.length)
     if Path(one.source).suffix.lower() not in (".tfrecord", ".tfrecords"):

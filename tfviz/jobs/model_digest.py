@@ -1,4 +1,4 @@
-"""A digest of a model's architecture and weights."""
+"""Compute a digest of a model's architecture and weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def digest_of(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's weights, and of its configuration where it has one."""
+    """Return the SHA-256 of a model's weights and, if available, its configuration."""
     digest = hashlib.sha256()
     try:
         digest.update(model.to_json().encode())

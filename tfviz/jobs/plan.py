@@ -1,4 +1,4 @@
-"""The plan of a job: what runs on which images, in which shards."""
+"""Read and write a job's plan: the arguments, the images and the shards."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class InputPart:
     """The images that one command added.
 
     Attributes:
-        file: the table that lists them.
-        count: their number.
-        sha256: the digest of their paths.
+        file: the table that lists the images.
+        count: the number of images.
+        sha256: the digest of the image paths.
     """
 
     file: str
@@ -35,12 +35,12 @@ class InputPart:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What job.json holds.
+    """The content of job.json.
 
     Attributes:
         run: the arguments that a worker needs to build the explainers.
-        fingerprint: what determines the results. Two commands work on the same job only if it is
-            the same.
+        fingerprint: the settings that determine the results. Two commands work on the same job only
+            if their fingerprints are equal.
         shard_size: the number of images per shard.
         parts: the images.
     """
@@ -51,7 +51,7 @@ class JobPlan:
     parts: list[InputPart] = field(default_factory=list)
 
     def shards(self) -> list[tuple[InputPart, int]]:
-        """Return the part of each shard, and the shard's row group there."""
+        """Return each shard's input part and the shard's row group in it."""
         return [(part, group) for part in self.parts for group in range(-(-part.count // self.shard_size))]
 
     @property
@@ -60,7 +60,7 @@ class JobPlan:
         return sum(part.count for part in self.parts)
 
     def with_inputs(self, storage: Storage, inputs: Sequence[Input]) -> JobPlan:
-        """Write a table of additional images, and return the plan extended with it."""
+        """Write a table of additional images and return the extended plan."""
         pa = arrow()
         name = f"{INPUTS}/{len(self.parts):03d}.parquet"
         columns = {key: [getattr(one, key) for one in inputs] for key in Input._fields}
@@ -78,10 +78,10 @@ class JobPlan:
 
 
 def read_plan(storage: Storage) -> JobPlan | None:
-    """Return the plan of a job folder; None if there is none.
+    """Return a job folder's plan, or None if there is none.
 
     Raises:
-        JobError: job.json is damaged or comes from another version.
+        JobError: job.json is damaged or was written by another version.
     """
     try:
         content = json.loads(storage.read(JOB_FILE))
@@ -101,7 +101,7 @@ def read_plan(storage: Storage) -> JobPlan | None:
 
 
 def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]:
-    """Return the images of a shard."""
+    """Return a shard's images."""
     pa = arrow()
     part, group = plan.shards()[number]
     table = pa.parquet.ParquetFile(pa.BufferReader(storage.read(part.file))).read_row_group(group)
@@ -109,18 +109,18 @@ def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]
 
 
 def known_paths(storage: Storage, plan: JobPlan) -> set[str]:
-    """Return the paths of all images of the job."""
+    """Return the paths of all images in the job."""
     pa = arrow()
     tables = (pa.parquet.read_table(pa.BufferReader(storage.read(part.file)), columns=["path"]) for part in plan.parts)
     return {path for table in tables for path in table.column("path").to_pylist()}
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
-    """Raise JobError, with the differences, if two fingerprints differ."""
+    """Raise JobError with the differences if two fingerprints differ."""
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
-            f"{shown(folder)} holds another job: {'; '.join(differences[:5])}. Use the options of that job, or choose another "
+            f"{shown(folder)} contains another job: {'; '.join(differences[:5])}. Use that job's options, or choose another "
             "--output."
         )
 
@@ -144,12 +144,12 @@ def _digest(inputs: Sequence[Input]) -> str:
 
 
 def part_file(number: int) -> str:
-    """Return the name of a shard's results."""
+    """Return the name of a shard's result file."""
     return f"{SHARDS}/part-{number:06d}.parquet"
 
 
 def done_shards(storage: Storage) -> set[int]:
-    """Return the numbers of the shards that are done."""
+    """Return the numbers of the finished shards."""
     names = storage.names(SHARDS)
     return {
         int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()

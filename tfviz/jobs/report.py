@@ -1,4 +1,4 @@
-"""A job's progress: its status while it runs, and the report at the end."""
+"""Report a job's progress: the status while it runs, and the report at the end."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _MOST_ERRORS = 100
 
 @dataclass(frozen=True)
 class Status:
-    """The progress of a job.
+    """A job's progress.
 
     Attributes:
-        images, shards: their numbers in the whole job.
+        images, shards: the numbers of images and shards in the job.
         shards_done: the number of finished shards.
-        rows: the number of rows in them.
+        rows: the number of rows in the finished shards.
         failed: the number of images that failed.
         errors: the first errors, as (path, error).
-        attempts: the number of attempts at shards that are not done.
-        tfviz: the version.
+        attempts: the number of attempts at unfinished shards.
+        tfviz: the tfviz version.
     """
 
     images: int
@@ -73,7 +73,7 @@ def write_report(storage: Storage, status: Status) -> None:
 
 
 def _summary(storage: Storage, number: int) -> tuple[int, list[tuple[str, str]]]:
-    """Return the number of rows of a shard, and its errors."""
+    """Return a shard's number of rows and its errors."""
     pa = arrow()
     table = pa.parquet.read_table(pa.BufferReader(storage.read(part_file(number))), columns=["path", "status", "error"])
     failed = [(row["path"], row["error"]) for row in table.to_pylist() if row["status"] == FAILED]

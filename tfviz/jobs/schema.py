@@ -1,7 +1,7 @@
-"""The columns of tables, and Parquet files.
+"""Define table columns and write Parquet files.
 
-They are stated in full, because a table without a single error would otherwise get a column of type
-null, and the parts could not be read as one dataset.
+Column types are explicit. Otherwise a table without errors would get an error column of type null,
+and the parts could not be read as one dataset.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def arrow() -> pa:
     """Return pyarrow.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -33,7 +33,7 @@ def arrow() -> pa:
 
 
 def schema_of(columns: Mapping[str, str]) -> pa.Schema:
-    """Return the schema of columns whose types are given as words, such as "list of int32"."""
+    """Return the schema for columns whose types are words, such as "list of int32"."""
     return arrow().schema([(name, _type_of(words)) for name, words in columns.items()])
 
 
@@ -44,20 +44,20 @@ def _type_of(words: str) -> pa.DataType:
 
 
 def input_schema() -> pa.Schema:
-    """Return the columns of the inputs: a unique path, and the bytes behind it."""
+    """Return the input columns: a unique path and the location of its bytes."""
     return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 
 def result_schema() -> pa.Schema:
-    """Return the columns of the results: one row per image, method and target.
+    """Return the result columns. A table has one row per image, method and target.
 
-    An image that fails has one row, with its error and no method.
+    A failed image has one row with its error and no method.
     """
     return schema_of(COLUMNS | {"map": "binary", "map_shape": "list of int32", "overlay": "binary"})
 
 
 def parquet_of(tables: Iterable[pa.Table], schema: pa.Schema) -> bytes:
-    """Return the content of a Parquet file with the rows of all tables."""
+    """Return the bytes of a Parquet file with all tables' rows."""
     pa = arrow()
     content = pa.BufferOutputStream()
     with pa.parquet.ParquetWriter(content, schema, compression="zstd") as writer:

@@ -1,4 +1,4 @@
-"""From a list of images to rows of results, with decoding beside the computation."""
+"""Compute the result rows for a list of images, and decode images in parallel."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _QUALITY = 90
 
 
 class ShardWorker:
-    """The loaded model and its explainers, for any number of shards.
+    """A worker with a loaded model and its explainers, for any number of shards.
 
     Args:
-        run: the arguments of the job, as in job.json.
+        run: the job's arguments, as in job.json.
     """
 
     def __init__(self, run: dict[str, Any]) -> None:
@@ -41,22 +41,22 @@ class ShardWorker:
         self._has_overlays = bool(run["overlays"])
 
     def table(self, inputs: Sequence[Input]) -> pa.Table:
-        """Explain images, and return their rows in order.
+        """Explain images and return their rows in order.
 
-        An image that fails has one row, with its error.
+        A failed image has one row with its error.
         """
         rows: list[list[Row]] = [[] for _ in inputs]
         for batch in self._batches(inputs, rows):
             try:
                 for number, found in zip(batch.numbers, self._explained(batch.images, batch.tensors), strict=True):
                     rows[number] = [row | {"path": inputs[number].path} for row in found]
-            except ImageError as error:  # the model cannot take images of this size
+            except ImageError as error:  # The model does not accept images of this size.
                 for number in batch.numbers:
                     rows[number] = [failure(inputs[number].path, error)]
         return arrow().Table.from_pylist([row for each in rows for row in each], schema=result_schema())
 
     def _batches(self, inputs: Sequence[Input], rows: list[list[Row]]) -> Iterator[ImageBatch]:
-        """Yield the images in batches. Failures go to `rows`."""
+        """Yield the images in batches. Errors are added to `rows`."""
 
         def fail(number: int, error: ImageError) -> None:
             rows[number] = [failure(inputs[number].path, error)]
@@ -67,7 +67,7 @@ class ShardWorker:
         return read_batches(inputs, self._plan.preprocessing, self._batch_size, fail, read=read)
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
-        """Return the rows of each image of a batch."""
+        """Return the rows for each image in a batch."""
         plan, rows = self._plan, [[] for _ in images]  # type: ignore[var-annotated]
         scores = plan.classifier.scores(tensors)
         for explainer, columns in plan.steps(scores):
@@ -88,7 +88,7 @@ class ShardWorker:
         }
 
     def _overlay(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> bytes:
-        """Draw the map over the image, as a JPEG."""
+        """Draw the map over the image and return the JPEG's bytes."""
         (values,) = maps_of([attribution], count=1)
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]

@@ -1,4 +1,4 @@
-"""One shard, from job.json to its file of results: the unit that every engine runs."""
+"""Run one shard, from job.json to its result file. Every engine uses this unit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class ExplainShard:
-    """A process that works on the shards of one job. The model is loaded once.
+    """A callable that explains one job's shards. The model is loaded once.
 
     Args:
-        root: the folder of the job.
+        root: the job folder.
         is_retry: whether to explain the failed images of finished shards again.
     """
 
@@ -29,12 +29,12 @@ class ExplainShard:
         self._storage, self._is_retry = Storage(root), is_retry
         plan = read_plan(self._storage)
         if plan is None:
-            raise JobError(f"{root} holds no job. Start one with `tfviz job`.")
+            raise JobError(f"{root} contains no job. Start one with `tfviz job`.")
         self._plan = plan
         self._worker = ShardWorker(plan.run)
 
     def __call__(self, number: int) -> int:
-        """Explain the images of a shard, and return their number."""
+        """Explain a shard's images and return their number."""
         name, inputs = part_file(number), inputs_of_shard(self._storage, self._plan, number)
         known = self._known(name) if self._storage.exists(name) else None
         if known is not None and not self._is_retry:
@@ -54,7 +54,7 @@ class ExplainShard:
         try:
             self._storage.write(name, parquet_of([table], table.schema))
         except OutputError:
-            # otherwise another process was faster
+            # If the file exists, another process was faster.
             if self._is_retry or not self._storage.exists(name):
                 raise
 
@@ -65,7 +65,7 @@ def _failed(table: pa.Table) -> set[str]:
 
 
 def _merged(old: pa.Table, new: pa.Table, inputs: list[Input]) -> pa.Table:
-    """Replace the rows of the images in `new`, and return all rows in the order of the inputs."""
+    """Replace the rows of the images in `new`. Return all rows in input order."""
     pa = arrow()
     replaced = set(new.column("path").to_pylist())
     kept = old.filter(pa.array([path not in replaced for path in old.column("path").to_pylist()]))

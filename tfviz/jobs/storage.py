@@ -1,4 +1,4 @@
-"""The files of a job, in a local folder or, through fsspec, in an object store."""
+"""Read and write a job's files in a local folder or, through fsspec, in an object store."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def is_remote(path: str) -> bool:
 
 
 class Storage:
-    """Files under one root, which appear complete or not at all.
+    """A folder or object store in which each file is written atomically.
 
     Args:
         root: a local folder, or a URL that fsspec opens.
 
     Raises:
-        MissingPackageError: the root is a URL, and fsspec or its driver is not installed.
+        MissingPackageError: the root is a URL and fsspec or its driver is not installed.
     """
 
     def __init__(self, root: str) -> None:
@@ -29,20 +29,20 @@ class Storage:
         self._remote = remote_files(self.root) if is_remote(root) else None
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file.
+        """Return a file's content.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         if self._remote is not None:
             return bytes(self._remote.cat_file(self._path(name)))
         return Path(self._path(name)).read_bytes()
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file in one step, replacing an existing one.
+        """Write a file atomically, replacing an existing one.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         data = content.encode() if isinstance(content, str) else content
         if self._remote is None:
@@ -50,11 +50,11 @@ class Storage:
             return
         try:
             self._remote.pipe_file(self._path(name), data)
-        except Exception as error:  # each object store has errors of its own
+        except Exception as error:  # Each object store raises different errors.
             raise OutputError(f"{shown(self.root)}/{name} cannot be written ({first_line(error)}).") from error
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted names of the files in a folder; [] if there is none."""
+        """Return the sorted file names in a folder, or [] if it does not exist."""
         if self._remote is not None:
             self._remote.invalidate_cache()
             if not self._remote.exists(self._path(folder)):
@@ -71,7 +71,7 @@ class Storage:
         return Path(self._path(name)).exists()
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it exists."""
+        """Remove a file if it exists."""
         if self._remote is not None:
             if self.exists(name):
                 self._remote.rm_file(self._path(name))
@@ -83,10 +83,10 @@ class Storage:
 
 
 def remote_files(url: str) -> Any:
-    """Return the fsspec file system of a URL.
+    """Return the fsspec file system for a URL.
 
     Raises:
-        MissingPackageError: fsspec, or its driver for the URL, is not installed.
+        MissingPackageError: fsspec or its driver for the URL is not installed.
     """
     try:
         import fsspec
@@ -99,14 +99,14 @@ def remote_files(url: str) -> Any:
 
 
 def read_range(source: str, offset: int | None, length: int | None) -> bytes:
-    """Read a file, or a part of it.
+    """Read a file or part of it.
 
     Args:
         source: a local path or URL.
-        offset, length: the part in bytes; None for the whole file.
+        offset, length: the byte range, or None for the entire file.
 
     Raises:
-        ImageError: it cannot be read.
+        ImageError: the file cannot be read.
     """
     try:
         if is_remote(source):
@@ -117,6 +117,6 @@ def read_range(source: str, offset: int | None, length: int | None) -> bytes:
             return file.read() if length is None else file.read(length)
     except MissingPackageError:
         raise
-    except Exception as error:  # each object store has errors of its own
+    except Exception as error:  # Each object store raises different errors.
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ImageError(f"{shown(source)} cannot be read ({reason}). Check the path and its permissions.") from error

@@ -1,7 +1,7 @@
-"""Turn images, signals or volumes into pictures, and their maps into maps over these pictures.
+"""Draw images, signals or volumes as pictures, and place their maps over these pictures.
 
-A signal becomes a line on white, and a volume a row of slices. Runs and films then show them like
-any other image.
+A signal is drawn as a line on white, and a volume as a row of slices. Runs and films then treat
+them like images.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SLICE_PX, LABEL_PX, GAP_PX = 160, 18, 4
 
 
 class Canvas:
-    """Images: drawn unchanged, with their maps over them.
+    """A canvas of unchanged images that maps are drawn over.
 
     Attributes:
         pictures: the pictures to draw maps over, uint8 RGB.
-        noun: the name of what the pictures show.
-        is_wide: whether the pictures are so wide that maps belong below each other.
+        noun: the word for what a picture shows, such as "image".
+        is_wide: whether the pictures are so wide that maps are stacked vertically.
         has_lines: whether the pictures are black lines on white, which stay black under a map.
     """
 
@@ -44,7 +44,7 @@ class Canvas:
         self.pictures = pictures
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Check an attribution, and return its maps, one per picture.
+        """Check an attribution and return its maps, one per picture.
 
         Args:
             attribution: the raw maps.
@@ -58,40 +58,43 @@ class Canvas:
         return maps_of(list(attribution), count=len(self.pictures))
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Return a map as it lies over the picture with this index."""
+        """Align a map with the picture at this index."""
         return np.asarray(values, np.float64)
 
     def style(self, style: str) -> str:
-        """Return the style in which maps of this style are drawn here."""
+        """Return the style that this canvas uses in place of `style`."""
         return style
 
     def first(self, count: int) -> Canvas:
-        """Return a canvas with the first pictures only."""
+        """Return a canvas with only the first `count` pictures."""
         part = copy.copy(self)
         for name, value in vars(self).items():  # Each list has one item per picture.
             setattr(part, name, value[:count] if isinstance(value, list) else value)
         return part
 
     def covered(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return which pixels of a picture its map covers; None if all are."""
+        """Return a mask of the picture's pixels that the map covers, or None for all pixels."""
         return None
 
     def finished(self, drawn: Picture, index: int) -> Picture:
-        """Return a picture with its map over it, with whatever must stay visible on top."""
+        """Redraw the parts of a picture that must stay visible over its map."""
         covered = self.covered(index)
         return drawn if covered is None else np.where(covered[..., None], drawn, self.pictures[index])
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
-        """Return the color map of maps in a style on a page; None means the default."""
+        """Return the color map for a style on a page; None means the default."""
         return cmap
 
     def meaning(self, style: str, scale: str) -> str:
-        """Explain the colors of a style on a scale, for legends."""
+        """Return the legend text for a style on a scale."""
         return meaning_of(style, scale)
 
 
 class SignalCanvas(Canvas):
-    """Signals (T, C): a line per channel, over a map with one row, or one row per channel."""
+    """A canvas of signals (T, C), drawn as one line per channel over a map.
+
+    The map has one row, or one row per channel.
+    """
 
     noun = "signal"
     is_wide = True
@@ -106,7 +109,7 @@ class SignalCanvas(Canvas):
         return signal_maps(list(attribution), self.signals)
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Return the map over the picture: each pixel shows the strongest of its time steps."""
+        """Align a map with a picture, where each pixel shows the strongest of its time steps."""
         rows = np.atleast_2d(values.T if values.ndim == 2 else values).astype(np.float64)
         height, width = self.pictures[index].shape[:2]
         edges = np.linspace(0, rows.shape[1], width + 1)
@@ -127,16 +130,16 @@ class SignalCanvas(Canvas):
         return signal_colors(style, cmap)
 
     def meaning(self, style: str, scale: str) -> str:
-        """Explain the colors of a style on a scale, for legends."""
+        """Return the legend text for a style on a scale."""
         return signal_meaning(style, scale)
 
     def finished(self, drawn: Picture, index: int) -> Picture:
-        """Return the picture with its black line over the map, which may be opaque there."""
+        """Redraw the black line over the map, which may be opaque there."""
         return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
 
 
 class VolumeCanvas(Canvas):
-    """Volumes and videos (D, H, W, C): evenly spaced slices side by side, with their numbers."""
+    """A canvas of volumes or videos (D, H, W, C), drawn as evenly spaced, numbered slices."""
 
     noun = "volume"
     is_wide = True
@@ -146,12 +149,12 @@ class VolumeCanvas(Canvas):
         super().__init__([_slices_picture(volume) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Return the maps with their slices one below the other; see `Canvas.maps`."""
+        """Return the maps with their slices stacked vertically; see `Canvas.maps`."""
         found = volume_maps(list(attribution), len(self.volumes))
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Return the parts of the map over the slices, and zeros beside them."""
+        """Align a map with the drawn slices, with zeros around them."""
         volume = self.volumes[index]
         height, width = _slice_size(volume)
         parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
@@ -159,24 +162,24 @@ class VolumeCanvas(Canvas):
         return _labeled(resized)
 
     def covered(self, index: int) -> npt.NDArray[np.bool_]:
-        """Return which pixels show slices, rather than their numbers and the gaps between them."""
+        """Return a mask of the pixels that show slices, without their numbers and the gaps."""
         volume = self.volumes[index]
         return _labeled([np.ones(_slice_size(volume), np.bool_)] * len(evenly_spaced(len(volume))))
 
 
 def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | None = None) -> Canvas:
-    """Return the canvas for images, signals or volumes, as `plot` takes them.
+    """Return the canvas for images, signals or volumes.
 
     Args:
-        images: the images, signals or volumes.
+        images: the images, signals or volumes, as for `plot`.
         kind: "image", "signal" or "volume".
-        preprocessing: how images or volumes were preprocessed. It is undone.
+        preprocessing: the preprocessing that was applied to the images or volumes. It is undone.
 
     Returns:
         The canvas.
 
     Raises:
-        ImageError: they have the wrong shape, or NaN.
+        ImageError: `images` has the wrong shape or contains NaN.
     """
     if kind == "signal":
         return SignalCanvas(images)
@@ -184,7 +187,7 @@ def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | No
 
 
 def _line_picture(signal: Signal) -> Picture:
-    """Draw a signal, black on white, with a band per channel."""
+    """Draw a signal in black on white, with one band per channel."""
     steps, channels = signal.shape
     height = min(max(LOWEST_PX, CHANNEL_PX * channels), HIGHEST_PX)
     picture = np.full((height, LINE_WIDTH_PX, 3), 255, np.uint8)
@@ -194,14 +197,14 @@ def _line_picture(signal: Signal) -> Picture:
     for channel in range(channels):
         line = signal[:, channel]
         y = (channel + 0.5) * band - 0.9 * band * (line - (line.min() + line.max()) / 2) / span
-        # OpenCV takes sixteenths of a pixel.
+        # With shift=4, OpenCV expects coordinates in sixteenths of a pixel.
         points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
         cv2.polylines(picture, [points], False, (0, 0, 0), 1, cv2.LINE_AA, shift=4)
     return picture
 
 
 def _slice_size(volume: Volume) -> tuple[int, int]:
-    """Return the height and width of a drawn slice, whose longer side has a fixed length."""
+    """Return the height and width of a drawn slice. The longer side has a fixed length."""
     height, width = volume.shape[1:3]
     scale = SLICE_PX / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -218,13 +221,13 @@ def _slices_picture(volume: Volume) -> Picture:
 
 
 def _resized(values: Map, height: int, width: int) -> Map:
-    """Resize a map without leaving its range, which cubic interpolation does."""
+    """Resize a map and clip it to its range, because cubic interpolation overshoots."""
     resized = shrunk_or_enlarged(values.astype(np.float32), height, width)
     return np.clip(resized, values.min(), values.max()).astype(np.float64)
 
 
 def _labeled(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Put the maps of slices side by side, with zeros where the numbers and gaps are."""
+    """Put slice maps side by side, with zeros at the numbers and gaps."""
     return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in parts])
 
 

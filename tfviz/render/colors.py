@@ -1,12 +1,12 @@
-"""Map values to colors in three styles, each with its own scale and color map.
+"""Map values to colors in three styles, each with a different scale and color map.
 
     heatmap   |value|, 0 … limit       sequential color map, blended with the image
     signed    −limit … 0 … limit       diverging color map, blended with the image
     "grey"    −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
 
-Unless a limit is given, each map is scaled on its own: its limit is a high percentile of |value|,
-so that a few extreme pixels do not flatten the rest. If a map has at most 200 values, like that of
-a CAM, the limit is the largest of them. A map that is zero everywhere has the color of zero.
+By default, each map is scaled separately. Its limit is a high percentile of |value|, so that a few
+extreme pixels do not flatten the rest. If a map has at most 200 values, like a CAM, the limit is
+the largest of them. An all-zero map has the color of zero.
 
 Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler &
 Fergus (2014).
@@ -31,7 +31,7 @@ MEANINGS = {  # for legends
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }
-# of the absolute values that are not zero
+# percentiles of the nonzero absolute values
 PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {
     **dict.fromkeys(("saliency", "gradient_times_input", "integrated_gradients", "expected_gradients"), "signed"),
@@ -42,7 +42,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 
 def style_of(maps: Sequence[Map], style: str | None = None) -> str:
-    """Return the style for the maps of one method.
+    """Return the style for a method's maps.
 
     Args:
         maps: the maps.
@@ -53,7 +53,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
         The name of the style.
 
     Raises:
-        OptionError: there is no such style.
+        OptionError: the style is unknown.
     """
     if style is not None:
         if style not in STYLES:
@@ -65,9 +65,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return the value of the strongest color if a map is scaled on its own, or 0 for a
-    zero map.
-    """
+    """Return a map's limit if it is scaled separately, or 0 for an all-zero map."""
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -76,22 +74,22 @@ def limit_of(values: Map, style: str) -> float:
 
 
 def gray_map(values: Map, height: int, width: int, limit: float | None = None) -> Picture:
-    """Draw a map in the style "grey", with its channels as RGB, as uint8 (height, width, 3)."""
+    """Draw a map in the "grey" style as uint8 (height, width, 3), with its channels as RGB."""
     gray = np.rint(128 + 127 * _resized(values, "grey", height, width, limit)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (height, width, 3)))
 
 
 def positions(values: Map, style: str, height: int, width: int, limit: float | None = None) -> npt.NDArray[np.uint8]:
-    """Return the position of each pixel on the color bar, from 0 to 255.
+    """Return each pixel's position on the color bar, from 0 to 255.
 
-    The style is "heatmap" or "signed".
+    The style must be "heatmap" or "signed".
     """
     resized = _resized(values, style, height, width, limit)
     return np.rint((resized if style == "heatmap" else (resized + 1) / 2) * 255).astype(np.uint8)
 
 
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
-    """Return the 256 colors of a style, uint8 RGB (256, 3), from its low to its high end.
+    """Return a style's 256 colors, uint8 RGB (256, 3), from low to high.
 
     Args:
         style: the name of the style.
@@ -101,7 +99,7 @@ def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8
         The colors.
 
     Raises:
-        OptionError: Matplotlib has no color map of this name.
+        OptionError: Matplotlib has no color map with this name.
     """
     if style == "grey":
         return np.repeat(np.arange(256)[:, None], 3, axis=1).astype(np.uint8)
@@ -118,7 +116,7 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """Scale a map to [0, 1] (heatmap) or [-1, 1], and resize it without leaving its range.
+    """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it and clip it to its range.
 
     Cubic interpolation can undershoot, so clipping keeps a positive map positive.
     """
@@ -135,10 +133,10 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 
 
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
-    """Divide a map by its largest |value|, and combine its channels. Return both.
+    """Divide a map by its largest |value| and combine its channels. Return the map and that value.
 
-    Dividing first keeps later steps from overflowing or underflowing. Only the style "grey" keeps
-    three channels.
+    Dividing first prevents overflow and underflow in later steps. Only the "grey" style keeps three
+    channels.
     """
     largest = float(np.abs(values).max())
     values = values / largest if largest > 0 else np.zeros_like(values)

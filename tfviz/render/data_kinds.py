@@ -1,4 +1,4 @@
-"""Tell signals and volumes from images, by their axes."""
+"""Distinguish images, signals and volumes by their axes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from tfviz.render.grid import Attributions
 from tfviz.render.pictures import Arrays
 
 KINDS = ("image", "signal", "volume")
-_LONG = 4  # times as many time steps as signals, at least
+_LONG = 4  # the least ratio of time steps to signals
 
 
 def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:
-    """Return what `images` are: "image", "signal" or "volume".
+    """Return the kind of `images`: "image", "signal" or "volume".
 
-    An array (N, T, C) can have the shape of a single image (H, W, C). It counts as signals if the
-    maps have a row per signal and it cannot be an image: by its number of channels, by maps that
-    are shorter than T, or by T much larger than N and values that no image has.
+    Signals (N, T, C) can have the same shape as a single image (H, W, C). An array counts as
+    signals if the maps have one row per signal and the array cannot be an image. It cannot be an
+    image if it has neither 1 nor 3 channels, if the maps are shorter than T, or if T is much larger
+    than N and the values are outside an image's range.
 
     Args:
         images: as for `plot`.
         attributions: as for `plot`.
-        kind: the kind, if it is known.
+        kind: the kind, or None to infer it.
 
     Returns:
         The kind.
 
     Raises:
-        OptionError: there is no such kind.
+        OptionError: the kind is unknown.
     """
     if kind is not None:
         if kind not in KINDS:

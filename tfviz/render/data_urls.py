@@ -1,4 +1,4 @@
-"""Pictures and maps as data URLs for web pages, each within a number of bytes."""
+"""Encode pictures and maps as data URLs for web pages, within a size limit."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# The side of a square with the area of the picture, in pixels, and the number of colors or the JPEG
-# quality, best first. An odd number of colors keeps the color of zero in a signed map.
+# Pairs of a side and a quality, best first. The side, in pixels, is that of a square with the
+# picture's area. The quality is a JPEG quality or a number of colors; an odd number keeps the color
+# of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PALETTE = 3  # the color type of a PNG
-_LEVEL = 6  # of compression; 9 takes ten times as long for 5% fewer bytes
+_PALETTE = 3  # the PNG color type
+_LEVEL = 6  # compression level; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
-    """Return a picture (H, W, 3) as the data URL of a JPEG, in the best quality that fits.
+    """Encode a picture (H, W, 3) as a JPEG data URL with the best quality that fits.
 
     Args:
         picture: the picture, uint8 RGB.
-        most_bytes: the largest size of the file.
+        most_bytes: the largest file size.
 
     Returns:
         The data URL.
@@ -44,15 +45,15 @@ def encoded_picture(picture: Picture, most_bytes: int) -> str:
 def encoded_map(
     values: Map, style: str, colors: npt.NDArray[np.uint8], limit: float, covered: npt.NDArray[np.bool_], most_bytes: int
 ) -> str:
-    """Return a map as the data URL of a PNG with transparency, in the best quality that fits.
+    """Encode a map as the data URL of a transparent PNG with the best quality that fits.
 
     Args:
         values: the map, (h, w) or (h, w, C).
         style: "heatmap" or "signed".
-        colors: the 256 colors of the style, uint8 RGBA (256, 4).
+        colors: the style's 256 colors, uint8 RGBA (256, 4).
         limit: the value of the strongest color.
-        covered: which pixels of the picture below the map it covers, (H, W).
-        most_bytes: the largest size of the file.
+        covered: a mask (H, W) of the picture's pixels that the map covers.
+        most_bytes: the largest file size.
 
     Returns:
         The data URL.
@@ -68,12 +69,12 @@ def encoded_map(
 
 
 def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
-    """Return the 256 colors of a style, uint8 RGBA (256, 4), as the data URL of a color bar."""
+    """Encode a style's 256 colors, uint8 RGBA (256, 4), as the data URL of a color bar."""
     return _data_url(_png(np.arange(256, dtype=np.uint8)[None], colors), "png")
 
 
 def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Return the height and width with the area of a square with this side."""
+    """Return the height and width that keep the aspect ratio and have the area side**2."""
     scale = side / math.sqrt(size[0] * size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -85,7 +86,7 @@ def _jpeg(picture: Picture, side: int, quality: int) -> bytes:
 
 
 def _png(indices: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8]) -> bytes:
-    """Encode an image with a palette, which OpenCV cannot write."""
+    """Encode a palette PNG, which OpenCV cannot write."""
     height, width = indices.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _PALETTE, 0, 0, 0)
     parts = [(b"IHDR", header), (b"PLTE", colors[:, :3].tobytes()), (b"tRNS", colors[:, 3].tobytes())]

@@ -1,4 +1,4 @@
-"""Draw maps as deviations from their mean, the way many scripts draw gradients."""
+"""Draw maps as deviations from their mean, as is common for gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tfviz.render.pictures import Picture, maps_of
 
-MEAN, DEVIATION = 0.5, 0.1  # of the drawn values, where 0 is black and 1 is white
+MEAN, DEVIATION = 0.5, 0.1  # The drawn values range from 0 (black) to 1 (white).
 
 
 def standardized(attribution: npt.ArrayLike) -> Picture:
@@ -20,7 +20,7 @@ def standardized(attribution: npt.ArrayLike) -> Picture:
         The picture, uint8 (h, w, 3). Values outside [0, 1] are clipped.
     """
     (values,) = maps_of([attribution], count=1)
-    # Keeps the lines below from overflowing.
+    # Dividing by the largest value prevents overflow below.
     values = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
     spread = float(values.std())
     values = MEAN + (DEVIATION * (values - values.mean()) / spread if spread > 0 else np.zeros_like(values))

@@ -21,14 +21,14 @@ from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
 from tfviz.render.volumes import plot_volumes
 
-# Inches. To fit a screen, more columns make each one narrower, down to the width of its title.
+# Inches. To fit a screen, columns get narrower as their number grows, down to the title's width.
 WIDEST_FIGURE = 16.0
 NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
 TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 LINE = TEXT_SIZE * 1.25 / 72  # inches
 LEGEND_LINE, LEGEND_STRIP = 0.2, 0.8
-BAR, BAR_GAP, NUMBER_LINE = 0.07, 0.05, 0.14  # the color bar of a map and the numbers below it
+BAR, BAR_GAP, NUMBER_LINE = 0.07, 0.05, 0.14  # a map's color bar and the numbers below it
 PIXELS_PER_INCH = 200  # enough for print
 
 
@@ -49,10 +49,10 @@ def plot(
 ) -> Figure:
     """Plot one row per image, with the image first and then one map per method.
 
-    Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`):
-    the sum for excitation backprop; for several targets, the peak relative to that of the target
-    with the highest score, or with the strongest map if there are no scores. Maps below 2% are
-    nearly empty and are drawn dimmed.
+    Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`).
+    For excitation backprop, the strength is the map's sum. For other methods with several targets,
+    it is the map's peak relative to the map of the highest-scoring target, or to the strongest map
+    if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
 
     Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
@@ -61,33 +61,33 @@ def plot(
         images: images as for `overlay`; signals (N, T, C), one (T, C), or a list of (T, C); or
             volumes or videos (N, D, H, W, C), or a list of (D, H, W, C).
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
-            -> maps. The keys become titles: a key of `tfviz.METHODS` as the method's name, any
-            other key unchanged.
-        kind: "image", "signal" or "volume". None tells by the shape: three axes are a single image
-            (H, W, C), unless the maps have a row for each of N signals and the values or the shape
-            are not those of an image.
-        slices: the slices or frames of volumes to draw. None means up to six: evenly spaced ones,
-            and that with the strongest value of the first map.
+            -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
+            other keys are unchanged.
+        kind: "image", "signal" or "volume". None infers the kind from the shape. Three axes are a
+            single image (H, W, C), unless the maps have one row for each of N signals and the
+            array's values or shape rule out an image.
+        slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
+            and the slice with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
-        scores: target -> (N,) scores of that class, such as {"tabby": model.predict(images)[:,
-            281]}, to write below the maps. For maps without a target, use the method's key.
-        styles: method -> style, for methods that should not have their default style.
+        scores: target -> (N,) class scores, such as {"tabby": model.predict(images)[:, 281]}, to
+            write below the maps. For maps without a target, use the method's key.
+        styles: method -> style, for methods that should not use their default style.
         alpha: as for `overlay`.
-        underlay: "gray" draws the maps over the images in gray, so that the colors of map and image
-            don't mix; "color" draws them over the images in color.
-        scale: "map" scales each map on its own, and "image" draws all targets of an image and
-            method on one scale.
+        underlay: "gray" draws the maps over gray images, so that map and image colors don't mix;
+            "color" draws them over color images.
+        scale: "map" scales each map separately. "image" uses one scale for all targets of an image
+            and method.
         cmap: as for `overlay`.
         preprocessing: as for `overlay`.
 
     Returns:
-        A Matplotlib figure that is not registered with pyplot; a notebook shows it as the result of
-        a cell. Its axes are the images and maps, row by row, then the legend, then the color bars.
+        A Matplotlib figure that is not registered with pyplot. A notebook displays it as a cell's
+        result. Its axes are the images and maps, row by row, then the legend, then the color bars.
 
     Raises:
-        ImageError: as for `overlay`, signals or volumes have the wrong shape, or the number of
-            captions or scores differs from that of the images.
-        OptionError: as for `overlay`, a key of `scores` or `styles` has no maps, or the kind or a
+        ImageError: as for `overlay`; signals or volumes have the wrong shape; or the number of
+            captions or scores differs from the number of images.
+        OptionError: as for `overlay`; a key of `scores` or `styles` has no maps; or the kind or a
             slice does not exist.
     """
     look = Look(alpha, underlay, cmap)
@@ -136,10 +136,10 @@ class _Layout:
     Attributes:
         column: the largest width of an image.
         row: the largest height of an image.
-        titles: the titles of the columns.
+        titles: the column titles.
         texts: for each row, the texts below its image and its maps.
-        width: the width of the figure.
-        height: the height of the figure.
+        width: the figure width.
+        height: the figure height.
     """
 
     column: float
@@ -169,13 +169,13 @@ class _Layout:
 
     @property
     def step(self) -> float:
-        """The distance from one row to the next."""
+        """The distance between the tops of two rows."""
         below_pictures = most_lines_of([texts[0] for texts in self.texts]) * LINE
         below_maps = most_lines_of([text for texts in self.texts for text in texts[1:]]) * LINE
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Return left, bottom, width and height of an image, centered at the top of its cell."""
+        """Return an image's left, bottom, width and height, centered at the top of its cell."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
@@ -183,7 +183,7 @@ class _Layout:
         return left, top - height * scale, width * scale, height * scale
 
     def bar(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Return left, bottom, width and height of the color bar below a map."""
+        """Return the left, bottom, width and height of the color bar below a map."""
         top = self.height - MARGIN - self.header - row * self.step - self.row - BAR_GAP
         return MARGIN + column * (self.column + GAP), top - BAR, self.column, BAR
 
@@ -211,7 +211,7 @@ def _fitting(text: str, width: float) -> str:
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     """Write centered text `offset` inches above or below the edge `y` of the axes.
 
-    A "$" does not start a formula.
+    A "$" is drawn literally and does not start a formula.
     """
     if not text:
         return
@@ -230,7 +230,7 @@ def _write(axes: Axes, text: str, y: float, offset: float) -> None:
 
 
 def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Column, look: Look) -> None:
-    """Draw the color bar of a map with the values at its ends."""
+    """Draw a map's color bar with the values at its ends."""
     limit = column.limits[cell[0]]
     ends = (0.0 if column.style == "heatmap" else -limit, limit)
     axes = layout.add(figure, *layout.bar(*cell))
@@ -246,7 +246,7 @@ def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Co
 
 
 def _draw_legend(figure: Figure, layout: _Layout, grid: Grid) -> None:
-    """Explain the colors of each style, one line each, at the bottom."""
+    """Draw the legend at the bottom, with one line per style."""
     for line, style in enumerate(reversed(grid.used_styles)):
         axes = layout.add(figure, MARGIN, MARGIN + line * LEGEND_LINE, LEGEND_STRIP, LEGEND_LINE * 0.7)
         axes.set_axis_off()

@@ -1,5 +1,5 @@
 (() => {
-  // This text stands inside the page, so it must not contain a closing script tag.
+  // This file is inserted into the page, so it must not contain a closing script tag.
   const main = document.querySelector("main");
   const dialog = document.querySelector("dialog");
   const large = dialog.querySelector("img");
@@ -68,8 +68,8 @@
 
   // --- search, order and pages ---------------------------------------------------------------------
 
-  // The cards of the first page are elements. The others are text until their page is opened: a
-  // browser takes seconds to lay out thousands of cards.
+  // The first page's cards are elements. The others are text until their page is opened, because a
+  // browser needs seconds to lay out thousands of cards.
   const holder = document.getElementById("cards");
   const cards = [...document.querySelectorAll("#cards > article, script.card")].map((source, place) => ({
     place,
@@ -109,7 +109,7 @@
     name: (a, b) => byName.compare(a.name, b.name) || a.place - b.place,
     high,
     low,
-    // The confident mistakes come first, then the hesitant right answers.
+    // Mistakes come first, the most confident on top. Then come right answers, least confident first.
     wrong: (a, b) => (RANKS[a.truth] ?? 2) - (RANKS[b.truth] ?? 2) || (a.truth === "right" ? low : high)(a, b),
   };
 
@@ -154,7 +154,7 @@
   function turnTo(number, pager) {
     page = number;
     showPage();
-    // The lower pager leads back to the top of the new page.
+    // After a click on the lower pager, scroll to the top of the new page.
     if (pager !== pagers[0]) main.focus({ preventScroll: true });
     main.scrollIntoView();
   }
@@ -171,5 +171,5 @@
   };
   search?.addEventListener("input", restart);
   order?.addEventListener("change", restart);
-  showPage(); // Browsers keep what was chosen and typed across a reload.
+  showPage(); // Browsers keep form values across a reload.
 })();

@@ -20,10 +20,10 @@ from tfviz.render.strength import SCALES, meaning_of
 PAGE = "index.html"
 PER_PAGE = 50
 STRENGTHS = (
-    "Below each map is its peak relative to that of the image's top class or, for excitation backprop, its sum: the share of "
-    "the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
+    "The number below each map is its peak relative to the top class's map. For excitation backprop, it is the map's sum, the "
+    "share of the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
 )
-TRUTHS = "compare the top class with the true class, the name of the image's folder"
+TRUTHS = "compare the top class with the true class (the image's folder name)"
 
 
 def write_gallery(
@@ -40,11 +40,11 @@ def write_gallery(
     preface: str = "",
     captions: str = STRENGTHS,
 ) -> Path:
-    """Write a page, replacing an older one. It appears complete or not at all.
+    """Write a gallery page atomically, replacing an older one.
 
     Args:
-        folder: the folder of the image files. It is created if necessary.
-        entries: the images, in the order of the page.
+        folder: the folder that holds the image files. It is created if necessary.
+        entries: the images, in page order.
         title: the heading, such as the model.
         subtitle: the line below the heading, such as the layer.
         failures: images that could not be explained, to list at the end.
@@ -52,12 +52,12 @@ def write_gallery(
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
-        page: the name of the page.
+        page: the page's file name.
         preface: HTML to show above the images.
-        captions: what the strengths below the maps mean.
+        captions: the text that explains the strengths below the maps.
 
     Returns:
-        The path of the page.
+        The page's path.
 
     Raises:
         OutputError: the page cannot be written.
@@ -85,14 +85,14 @@ def write_gallery(
         others=_others(entries),
         failures=_failures(failures),
     )
-    # In a file name that is not valid Unicode, the text shows "?"; the link stays correct.
+    # Invalid Unicode in a file name is shown as "?". The link stays correct.
     return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))
 
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
     parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
     if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
-        known = " whose class is known" if len(judged) < len(entries) else ""
+        known = " with a known class" if len(judged) < len(entries) else ""
         parts.append(f"top class right for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
     if failures:
         parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
@@ -104,7 +104,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _search(entries: Sequence[GalleryEntry]) -> str:
-    """Return the search field and the orders that make sense for these images."""
+    """Return the search field and the sort orders that apply to these images."""
     if len(entries) < 2:
         return ""
     orders = {"given": "As listed", "name": "File name"}
@@ -127,9 +127,9 @@ def _pager(label: str) -> str:
 
 
 def _others(entries: Sequence[GalleryEntry]) -> str:
-    """Return the cards of the later pages."""
+    """Return the cards on all pages after the first."""
     waiting = "\n".join(waiting_card(entry) for entry in entries[PER_PAGE:])
-    note = f"<noscript><p>Only the first {PER_PAGE} of {len(entries)} images. JavaScript shows the others.</p></noscript>\n{{}}"
+    note = f"<noscript><p>Showing {PER_PAGE} of {len(entries)} images. Enable JavaScript to see all.</p></noscript>\n{{}}"
     return optional(note, waiting)
 
 
@@ -154,7 +154,7 @@ def _has_strengths(entries: Sequence[GalleryEntry]) -> bool:
 
 
 def _scale_switch(chosen: str) -> str:
-    words = {"map": "Each map on its own", "image": "All classes of an image together, per method"}
+    words = {"map": "One scale per map", "image": "One scale per image and method"}
     boxes = "".join(
         f'<label><input type="radio" name="scale" value="{scale}"{" checked" * (scale == chosen)}>{words[scale]}</label>'
         for scale in SCALES
@@ -176,7 +176,7 @@ def _questions(questions: Mapping[str, str], methods: Sequence[str]) -> str:
     rows = "".join(
         f"<dt>{html.escape(method)}</dt><dd>{html.escape(questions[method])}</dd>" for method in methods if method in questions
     )
-    return optional("<details><summary>The question that each method answers</summary><dl>{}</dl></details>", rows)
+    return optional("<details><summary>The question each method answers</summary><dl>{}</dl></details>", rows)
 
 
 def _part(kind: str) -> str:
@@ -189,14 +189,14 @@ def _failures(failures: Sequence[GalleryFailure]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> Path:
-    """Write a temporary file and rename it, so that the page is never incomplete."""
+    """Write a temporary file and rename it, so that the page is always complete."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gallery-", suffix=".html")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o644)  # With mkstemp's 0600, a web server could not read the page.
+        Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
         Path(temporary).replace(path)
     except OSError as error:
         raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error

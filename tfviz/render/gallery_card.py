@@ -1,4 +1,4 @@
-"""The HTML of one image in the gallery: its predictions beside its maps."""
+"""Generate the HTML card for one gallery image, with its predictions beside its maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIGHT, WRONG = "✓", "✗"
 
 
 def card(entry: GalleryEntry) -> str:
-    """Return an image with its predictions and maps, an <article>."""
+    """Return the <article> that shows an image with its predictions and maps."""
     groups: dict[str, list[GalleryMap]] = {}
     # Maps without a target come last.
     for one in sorted(entry.maps, key=lambda one: not one.target):
@@ -30,7 +30,7 @@ def card(entry: GalleryEntry) -> str:
 
 
 def waiting_card(entry: GalleryEntry) -> str:
-    """Return a card as text inside a <script>, which a browser neither parses nor lays out."""
+    """Return a card as text inside a <script>, which browsers don't parse or lay out."""
     return f'<script type="text/plain" class="card"{_search_data(entry)}>{card(entry)}</script>'
 
 
@@ -59,7 +59,7 @@ def _truth(entry: GalleryEntry) -> str:
 
 
 def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
-    # If so, a bar behind each score shows its size.
+    # Only scores in [0, 1] have a bar in the background.
     are_shares = all(0 <= score <= 1 for _, score in predictions)
     rows = "".join(
         f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
@@ -89,7 +89,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file. `other` is the map on the other scale."""
+    """Return a thumbnail that links to its file. `other` is the same map on the other scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
@@ -100,10 +100,10 @@ def _link(
 
 
 def _address(path: str | PurePath) -> str:
-    """Convert a relative path to a URL. Quoting bytes also works for names that are not Unicode."""
+    """Convert a relative path to a URL. Quoting bytes also supports names that are not Unicode."""
     return quote(os.fsencode(PurePath(path).as_posix()))
 
 
 def optional(around: str, content: str) -> str:
-    """Return the content inside a frame such as "<p>{}</p>", or nothing if it is empty."""
+    """Insert content into a template such as "<p>{}</p>", or return "" if there is none."""
     return around.format(content) if content else ""

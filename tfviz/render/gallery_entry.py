@@ -1,4 +1,4 @@
-"""What the gallery shows: explained images with their maps, and images that failed."""
+"""The gallery's entries: explained images with their maps, and images that failed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class GalleryMap:
 
     Attributes:
         method: the method's name.
-        target: the name of the target, or "" if the method takes none.
+        target: the target's name, or "" if the method has no target.
         path: the file, relative to the gallery's folder.
-        style: the style of the map, for the legend.
-        score: the score of the target, for the heading.
-        strength: the strength of the map, for its caption.
-        other_path: the file of the same map on the other scale (see `plot`), if there is one.
+        style: the map's style, for the legend.
+        score: the target's score, for the heading.
+        strength: the map's strength, for its caption.
+        other_path: the file with the same map on the other scale (see `plot`), or None.
     """
 
     method: str
@@ -35,16 +35,16 @@ class GalleryEntry:
     """An explained image.
 
     Attributes:
-        name: the name to show.
+        name: the displayed name.
         path: the image file, relative to the gallery's folder.
-        predictions: pairs of a label and its score, best first.
+        predictions: (label, score) pairs, best first.
         maps: the maps.
-        size: (height, width) of the image and its maps in pixels. It keeps the page from shifting
+        size: (height, width) of the image and its maps in pixels. With it, the page does not shift
             while it loads.
-        score_kind: the kind of the scores, "probability" or "output".
-        truth: the name of the true class, or "" if it is unknown.
-        is_right: whether the top class is the true class, or None if either is unknown. Names don't
-            decide this, because two classes may share one.
+        score_kind: the kind of score, "probability" or "output".
+        truth: the true class's name, or "" if it is unknown.
+        is_right: whether the top class is the true class, or None if either is unknown. It is
+            stored separately because two classes may have the same name.
     """
 
     name: str

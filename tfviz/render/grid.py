@@ -1,4 +1,4 @@
-"""The grid of `plot` and `contact_sheet`, with one row per image and one column per map."""
+"""Build the grid of `plot` and `contact_sheet`, with one row per image and one column per map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.render.titles import title_of
 
-NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are drawn less high
+NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are scaled down
 
 # method -> its maps, or method -> target -> its maps
 Attributions: TypeAlias = "Mapping[str, Arrays | Mapping[str, Arrays]]"
@@ -27,12 +27,12 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Column:
-    """The maps of one method for one target.
+    """One method's maps for one target.
 
     Attributes:
-        method: the key of the method.
-        target: the name of the target, or "" if the method has only one.
-        style: the style of the maps.
+        method: the method's key.
+        target: the target's name, or "" if the method has only one.
+        style: the maps' style.
         maps: one map per image.
         limits: for each map, the value of the strongest color.
         notes: for each map, the text below it.
@@ -47,12 +47,12 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The method's name, with the target below it."""
+        """The method's name with the target below it."""
         return "\n".join(filter(None, (title_of(self.method), self.target)))
 
     @property
     def has_own_title(self) -> bool:
-        """Whether part of the title comes from the user."""
+        """True if part of the title comes from the caller."""
         return self.title != title_of(self.method) or self.title == self.method
 
 
@@ -68,16 +68,16 @@ class Grid:
 
     @property
     def used_styles(self) -> list[str]:
-        """Each style once, in the order of the columns."""
+        """The distinct styles, in column order."""
         return list(dict.fromkeys(column.style for column in self.columns))
 
     @property
     def column_width(self) -> float:
-        """The width of a column divided by the height of a row."""
+        """The ratio of column width to row height."""
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """Draw an image and its maps to fit within (height, width), keeping the aspect ratio."""
+        """Draw an image and its maps within (height, width), and keep the aspect ratio."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -101,7 +101,7 @@ def grid_of(
     scale: str,
     preprocessing: Preprocessing | str | None,
 ) -> Grid:
-    """Check the arguments of `plot` and build the grid.
+    """Check `plot`'s arguments and build the grid.
 
     Args:
         images: see `plot`.
@@ -134,11 +134,11 @@ def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
     """Return the attributions as method -> target -> maps; the target is "" if there is only one.
 
     Raises:
-        OptionError: they are no such dict, or an empty one.
+        OptionError: `attributions` is not such a dict, or it is empty.
     """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
-            '`attributions` must be a dict with the maps of each method, such as {"grad_cam": maps}. '
+            '`attributions` must be a dict with each method\'s maps, such as {"grad_cam": maps}. '
             f"Received: {'an empty dict' if isinstance(attributions, Mapping) else type(attributions).__name__}."
         )
     return {method: _targets(given) for method, given in attributions.items()}
@@ -152,7 +152,7 @@ def columns_of(
     styles: Mapping[str, str] | None,
     scale: str,
 ) -> list[Column]:
-    """Build a column per method and target.
+    """Build one column per method and target.
 
     Args:
         maps: method -> target -> one map per image.
@@ -162,7 +162,7 @@ def columns_of(
         scale: see `plot`.
 
     Returns:
-        The columns, in the order of the maps.
+        The columns, in the order of `maps`.
 
     Raises:
         ImageError: see `plot`.
@@ -187,14 +187,14 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
 
 
 def own_style(key: str) -> str | None:
-    """Return the style of a method; None for a key that is no method."""
+    """Return a method's default style, or None if the key is not a method."""
     return METHOD_STYLES.get(key) or (LOOKS[key].style if key in LOOKS else None)
 
 
 def _columns(
     method: str, targets: Mapping[str, list[Map]], scores: Mapping[str, list[float]], style: str | None, scale: str
 ) -> list[Column]:
-    """Build one column per target of a method."""
+    """Build a method's columns, one per target."""
     style = style_of(next(iter(targets.values())), style or own_style(method.replace("-", "_")))
     names = list(targets)
     own_scores = [scores.get(target or method) for target in names]
@@ -217,7 +217,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with the highest-scoring one or, if a score is missing, the strongest."""
+    """Compare the maps with the highest-scoring one, or the strongest if a score is missing."""
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]
@@ -245,10 +245,10 @@ def _scores(scores: Scores, maps: Mapping[str, Mapping[str, list[Map]]], count: 
 
 
 def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
-    """Return one caption per image, "" where there is none.
+    """Return one caption per image, or "" for an image without a caption.
 
     Raises:
-        ImageError: their number differs from that of the images.
+        ImageError: the numbers of captions and images differ.
     """
     if captions is None:
         return [""] * count

@@ -1,4 +1,4 @@
-"""A Matplotlib figure that notebooks display, and that grows to make room for a title."""
+"""A Matplotlib figure that notebooks display and that grows to fit a title."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MARGIN = 0.12  # inches around a title
 
 
 class NotebookFigure(Figure):
-    """A figure that is not registered with pyplot, and whose axes leave no margin.
+    """A figure that is not registered with pyplot and whose axes leave no margin.
 
-    A notebook shows it as the result of a cell, with and without `%matplotlib inline`: IPython only
-    calls `_repr_png_` if no backend has registered another formatter for figures.
+    A notebook displays it as a cell's result, with or without `%matplotlib inline`. IPython calls
+    `_repr_png_` only if no backend has registered another formatter for figures.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -32,10 +32,10 @@ class NotebookFigure(Figure):
         return file.getvalue()
 
     def show(self, warn: bool = True) -> None:
-        """Show the figure in a notebook, also from within a loop or a function.
+        """Show the figure in a notebook, even from within a loop or a function.
 
         Args:
-            warn: see Matplotlib's `Figure.show`, which is called outside of notebooks.
+            warn: passed to Matplotlib's `Figure.show`, which is called outside of notebooks.
         """
         if is_notebook():
             displayed(self)
@@ -43,11 +43,11 @@ class NotebookFigure(Figure):
             super().show(warn)
 
     def suptitle(self, t: str, **options: Any) -> Text:
-        """Add a title above the axes, and enlarge the figure so that the title fits.
+        """Add a title above the axes and enlarge the figure to fit it.
 
         Args:
             t: the text.
-            **options: options of Matplotlib's `suptitle`. With "x" or "y", the size is kept.
+            **options: options of Matplotlib's `suptitle`. With "x" or "y", the figure size is kept.
 
         Returns:
             The title.

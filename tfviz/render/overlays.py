@@ -17,18 +17,18 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 
 Underlay = Literal["color", "gray"]
 UNDERLAYS = ("color", "gray")
-# Over a gray image, the colors have the weight alpha**power, with these powers for zero and for the
-# strongest value: zeros leave the image visible, and peaks have the colors of the color bar.
+# Over a gray image, a color's weight is alpha**power, with these powers for zero and for the
+# strongest value. Zeros leave the image visible, and peaks match the color bar.
 _POWERS = (1.4, 0.3)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How maps are blended with images (see `overlay`).
+    """Settings that control how maps are blended with images (see `overlay`).
 
     Attributes:
-        alpha: the strength of the colors.
-        underlay: whether the image is in color or gray.
+        alpha: the color strength.
+        underlay: "color" or "gray", the image's appearance under the map.
         cmap: a Matplotlib color map to use instead of the default.
 
     Raises:
@@ -47,7 +47,7 @@ class Look:
         ramp("heatmap", self.cmap)
 
     def powers(self, style: str) -> npt.NDArray[np.float32]:
-        """Return the power of `alpha` that is the weight of each of the 256 colors of a style."""
+        """Return, for each of a style's 256 colors, the power of `alpha` that is its weight."""
         if self.underlay == "color":
             return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
@@ -55,17 +55,17 @@ class Look:
         return (low + (high - low) * distances).astype(np.float32)
 
     def weights(self, style: str) -> npt.NDArray[np.float32]:
-        """Return the weight of each of the 256 colors of a style over an image, from 0 to 1."""
+        """Return the weight of each of a style's 256 colors over an image, from 0 to 1."""
         return np.float32(self.alpha) ** self.powers(style)
 
     def below(self, picture: Picture) -> Picture:
-        """Return the picture as it lies below a map, in color or in gray."""
+        """Return the picture to draw below a map, in color or in gray."""
         if self.underlay == "color":
             return picture
         return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return the 256 colors (256, 3) of a style, over mid gray if the images are gray."""
+        """Return a style's 256 colors (256, 3), blended with mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -89,28 +89,28 @@ def overlay(
         images: (N, H, W, 3) or (N, H, W, 1), one image without the batch axis, or a list of images
             of different sizes. Images from `load_images` are drawn in their original colors. Other
             images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with
-            negative values or values above 255 need `preprocessing`; without it their colors are
-            unknown, and a warning is issued.
+            negative values or values above 255 need `preprocessing`. Without it, their colors are
+            unknown and a warning is issued.
         attribution: raw maps of any height and width, one per image: (N, h, w) or (N, h, w, C).
         style: "heatmap" (|value|, the maximum over channels), "signed" (diverging colors around
             zero, the sum over channels) or "grey" (channels as RGB, zero is gray, drawn instead of
             the image). None selects "grey" for maps with channels, "signed" for maps with a
             negative value, and "heatmap" for all others.
-        alpha: strength of the colors, from 0 (image only) to 1 (colors only). It does not apply to
+        alpha: the color strength, from 0 (image only) to 1 (colors only). It does not apply to
             "grey".
         underlay: "color", or "gray" to show the image in gray, so that its colors don't mix with
-            those of the map. The colors are then stronger where the map is stronger.
+            the map's colors. The colors are then stronger where the map is stronger.
         cmap: a Matplotlib color map to use instead of the default. It does not apply to "grey".
-        preprocessing: how `images` were preprocessed: a Preprocessing, or "tf", "torch", "caffe",
-            "unit" or "none". It is undone before drawing.
+        preprocessing: the preprocessing that was applied to `images`: a Preprocessing, or "tf",
+            "torch", "caffe", "unit" or "none". It is undone before drawing.
 
     Returns:
-        uint8 RGB pictures, as large as the images: (N, H, W, 3), (H, W, 3) for a single image, or a
+        uint8 RGB pictures with the images' sizes: (N, H, W, 3), (H, W, 3) for a single image, or a
         list if `images` is a list.
 
     Raises:
         ImageError: images and maps differ in number, have the wrong shape or are not finite, or the
-            images do not fit the preprocessing.
+            images do not match the preprocessing.
         OptionError: the style, underlay, color map or preprocessing is unknown, or alpha is outside
             [0, 1].
     """
@@ -125,14 +125,14 @@ def overlay(
 
 
 def blended(picture: Picture, values: Map, style: str, look: Look, limit: float | None = None) -> Picture:
-    """Draw one map over one image (H, W, 3). A map in the style "grey" replaces the image.
+    """Draw one map over one image (H, W, 3). A map in the "grey" style replaces the image.
 
     Args:
         picture: the image.
         values: the map.
-        style: the style of the map.
+        style: the map's style.
         look: how to blend it with the image.
-        limit: the value of the strongest color. None scales the map on its own.
+        limit: the value of the strongest color. None scales the map separately.
 
     Returns:
         The picture, uint8 RGB (H, W, 3).

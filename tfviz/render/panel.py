@@ -1,9 +1,9 @@
-"""Show images and maps in a notebook or on a page, with tabs and a slider, as one piece of HTML.
+"""Show images and maps in a notebook or on a page, as self-contained HTML with tabs and a slider.
 
 The HTML needs no other files, no server and no widgets. Without JavaScript, it is a plain table of
-all images and maps. Each map is a picture with transparency over the image, so that the slider only
-changes one filter: a pixel of the map has the opacity exp(−p), and the filter raises it to the
-power −log(alpha), which gives alpha**p (see `overlays`).
+all images and maps. Each map is a transparent picture over the image, so the slider changes only
+one filter. A map pixel has opacity exp(−p), and the filter raises it to the power −log(alpha). The
+result is alpha**p (see `overlays`).
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from tfviz.render.titles import title_of
 EVERYTHING = "All"  # the tab that shows all methods or targets
 TEMPLATE = Path(__file__).with_name("panel.html")
 MOST_IMAGES = 64
-# Eight images with four methods stay below 1 MB. Base64 takes a third more.
+# These limits keep eight images with four methods below 1 MB. Base64 adds a third.
 IMAGE_BYTES, UNDERLAY_BYTES = 12_000, 8_000
 MAP_BYTES, LEAST_MAP_BYTES, ALL_MAP_BYTES = 16_000, 4_000, 32 * 16_000
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Images beside their maps, which a notebook displays as the result of a cell.
+    """Images beside their maps, displayed by a notebook as a cell's result.
 
     Attributes:
         canvas: the pictures to draw maps over.
         columns: one column per method and target.
         values: for each column, one map per picture.
         captions: the text below each image, or "".
-        classes: target -> the class's name for each image, where it differs from the target.
+        classes: target -> each image's class name, where it differs from the target.
         look: how to blend maps with images.
-        scale: the scale of the colors (see `plot`).
+        scale: the color scale (see `plot`).
         heading: the text above the images, or "". With a heading, the pictures are small.
     """
 
@@ -66,10 +66,10 @@ class Panel:
     heading: str = ""
 
     def save(self, path: str | Path) -> Path:
-        """Write the panel as a page of its own.
+        """Write the panel as a standalone page.
 
         Args:
-            path: the file, such as "maps.html". It replaces an older one.
+            path: the file, such as "maps.html". An existing file is replaced.
 
         Returns:
             The path.
@@ -82,7 +82,7 @@ class Panel:
         )
 
     def _repr_html_(self) -> str:
-        """Return the HTML. Each call has new ids, so that a page can show a panel twice."""
+        """Return the HTML. Each call uses new ids, so a page can show a panel twice."""
         name = f"tfviz-{secrets.token_hex(6)}"
         text = Template(TEMPLATE.read_text("utf-8")).substitute(
             id=name,
@@ -114,7 +114,7 @@ class Panel:
 
     @property
     def _enlargement(self) -> int:
-        """How many times as many bytes pictures have that take the full width of the page."""
+        """The factor by which the byte limits grow for pictures as wide as the page."""
         return 3 if self.canvas.is_wide else 1
 
     @property
@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def _targets(self) -> dict[str, str]:
-        """The names of the targets, if there are several for a method."""
+        """The target names, if a method has several targets."""
         names = {column.target: column.target for column in self.columns if column.target}
         return names if len(names) > 1 else {}
 
@@ -149,7 +149,7 @@ class Panel:
         )
 
     def _cell(self, number: int, index: int) -> str:
-        """Return the map of a column over an image, with its color bar and texts."""
+        """Return a column's map over an image, with its color bar and texts."""
         column = self.columns[number]
         explained = self._explained(column, index)
         about = f"{title_of(column.method)}{f' for {explained}' if explained else ''}, {self._name(index).lower()}"
@@ -181,7 +181,7 @@ class Panel:
         return encoded_map(values, column.style, self._colors(column.style), limit, covered, most)
 
     def _colors(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return the 256 colors of a style as RGBA, with the opacity exp(−p)."""
+        """Return a style's 256 colors as RGBA, with opacity exp(−p)."""
         opacity = np.ones(256) if style == "grey" else np.exp(-self.look.powers(style))
         return np.concatenate(
             [ramp(style, self.canvas.color_map(style, self.look.cmap)), np.rint(255 * opacity[:, None]).astype(np.uint8)],
@@ -189,7 +189,7 @@ class Panel:
         )
 
     def _explained(self, column: Column, index: int) -> str:
-        """Return the explained class, such as "top2: tabby"; "" if it is not known."""
+        """Return the explained class, such as "top2: tabby", or "" if it is unknown."""
         if not column.target and self._targets:
             return ""
         name = self.classes.get(column.target, [""] * len(self.captions))[index]
@@ -202,7 +202,7 @@ class Panel:
         return str(1 + list(self._targets).index(column.target)) if column.target and self._targets else ""
 
     def _place(self, column: Column) -> tuple[int, int]:
-        """Return the row and column of the grid if all maps are shown."""
+        """Return the grid row and column for the view that shows all maps."""
         if len(self._methods) == 1:
             return 1, 2 + list(self.columns).index(column)
         return int(self._target_number(column) or 1), 2 + self._methods.index(column.method)
@@ -229,8 +229,8 @@ def show(
 ) -> Panel:
     """Show images beside their maps in a notebook, with tabs for methods and classes.
 
-    A slider sets the opacity of the maps. The result is HTML without other files, at most 1 MB for
-    eight images and four methods. For papers and PDF files, use `plot`.
+    A slider sets the map opacity. The result is self-contained HTML of at most 1 MB for eight
+    images and four methods. For papers and PDF files, use `plot`.
 
     Args:
         images: as for `plot`, at most 64.
@@ -238,20 +238,19 @@ def show(
         kind: as for `plot`.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
         scores: as for `plot`.
-        classes: target -> the name of the class for each image, such as {"top1": ["tabby",
-            "goldfish"]}.
+        classes: target -> each image's class name, such as {"top1": ["tabby", "goldfish"]}.
         styles: as for `plot`.
-        alpha: as for `plot`; where the slider starts. For signals, it starts at 1.
+        alpha: the slider's initial value, as for `plot`. For signals, the slider starts at 1.
         underlay: as for `plot`.
         scale: as for `plot`.
         cmap: as for `plot`.
         preprocessing: as for `plot`.
 
     Returns:
-        The panel. A notebook displays it as the result of a cell, and `save` writes it as a page.
+        The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
 
     Raises:
-        ImageError: as for `plot`, or there are more than 64 images.
+        ImageError: as for `plot`, or `images` has more than 64 images.
         OptionError: as for `plot`.
 
     Example:
@@ -282,7 +281,7 @@ def panel_on(
     scale: str,
     heading: str = "",
 ) -> Panel:
-    """Show maps over the pictures of a canvas.
+    """Build a panel of maps over a canvas's pictures.
 
     Args:
         canvas: the canvas.
@@ -304,7 +303,7 @@ def panel_on(
     """
     count = len(canvas.pictures)
     if count > MOST_IMAGES:
-        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {count}. Pass a part, such as images[:16].")
+        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {count}. Pass fewer, such as images[:16].")
     maps = {method: {target: canvas.maps(one) for target, one in given.items()} for method, given in values.items()}
     given = {**{method: own_style(method.replace("-", "_")) for method in maps}, **dict(styles or {})}
     drawn = {method: canvas.style(style) for method, style in given.items() if style}
@@ -315,7 +314,7 @@ def panel_on(
 
 
 def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np.float64]]:
-    """Return the maps of all images, of one without a batch axis, too."""
+    """Return a list of maps, one per image. A single image may have no batch axis."""
     if kind == "image" and is_single(images):
         return maps_of(attribution, count=1, single=True)
     given: Any = attribution
@@ -339,7 +338,7 @@ def _checked_classes(
 
 
 def _tabs(name: str, legend: str, names: Mapping[str, str], first: bool = False) -> str:
-    """Return radio buttons that look like tabs, of which "All" or the first is chosen."""
+    """Return radio buttons that look like tabs, with "All" or the first one selected."""
     if len(names) < 2:
         return ""
     texts = [EVERYTHING, *names.values()]

@@ -1,9 +1,9 @@
 """Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Arrays from `load_images` carry their RGB images, which are drawn. Other images are drawn unchanged
-if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above 255 were
-preprocessed. If the caller names the preprocessing, it is undone. Otherwise the colors are unknown
-(they may be BGR): the images are stretched to their own range, with a warning.
+Arrays from `load_images` carry their RGB images, and those are drawn. Other images are drawn
+unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
+255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise the colors
+are unknown (the order may be BGR), and each image is stretched to its range with a warning.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tfviz.images.preprocessing import Preprocessing, named
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 # one array, or a list of arrays of different sizes
 Arrays: TypeAlias = "npt.ArrayLike | Sequence[npt.ArrayLike]"
-Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, as the method returned it
+Map = npt.NDArray[np.float64]  # (h, w) or (h, w, C), finite, unscaled
 
-MAX_DRAWN_SIDE_PX = 1600  # Larger image files are reduced before maps are drawn on them.
+MAX_DRAWN_SIDE_PX = 1600  # Larger image files are downscaled before maps are drawn on them.
 
 
 def is_single(images: Arrays) -> bool:
@@ -37,15 +37,15 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
     Args:
         images: (N, H, W, C), (H, W, C), or a list of (H, W, C) of any sizes.
-        preprocessing: as for `overlay`. It does not apply to uint8 images and to those from
+        preprocessing: as for `overlay`. It does not apply to uint8 images or to images from
             `load_images`.
 
     Returns:
         The images, uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: there are no images, they have the wrong shape, a number of channels other than
-            1 or 3, or NaN values, or the preprocessing cannot have produced their values.
+        ImageError: there are no images; they have the wrong shape, a number of channels other than
+            1 or 3, or NaN values; or the preprocessing cannot have produced their values.
     """
     if isinstance(images, list | tuple):
         arrays = [_with_loaded_colors(image) for image in images]
@@ -68,7 +68,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return the RGB images of an array from `load_images`, and any other array unchanged."""
+    """Return the RGB images in an array from `load_images`, or any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
         return images.pictures
     return np.asarray(images)
@@ -87,20 +87,20 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
     pixels = preprocessing.rgb(array)
     if not -_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE:
         raise ImageError(
-            f"Undoing `preprocessing` gives pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
+            f"Undoing `preprocessing` produces pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
             f"images, with values from {array.min():.4g} to {array.max():.4g}, were not preprocessed this way. Pass the "
             "preprocessing that was applied to the images."
         )
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-_TOLERANCE = 26.0  # of 255; leaves room for images that were augmented after preprocessing
+_TOLERANCE = 26.0  # out of 255, for images that were augmented after preprocessing
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
     """Return the value of white in float images, 1 or 255. If it is unknown, warn and return None.
 
-    All images of a batch share one scale, because a dark image in 0–255 may have no value above 1.
+    All images in a batch share one scale, because a dark image in 0–255 may have no value above 1.
     """
     floats = [array for array in arrays if array.dtype != np.uint8]
     if not floats:
@@ -110,8 +110,8 @@ def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
     if 0 <= lowest <= highest <= 255:
         return 1.0 if highest <= 1 else 255.0
     warn(
-        f"The images have values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are not "
-        "known, and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or "
+        f"The images have values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are "
+        "unknown, and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or "
         "in 0-1 (to SnapshotCallback as pictures=...), or name the preprocessing: "
         'preprocessing="tf", "torch", "caffe" or a tfviz.Preprocessing.'
     )
@@ -124,7 +124,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis, in which case the map may have none, either.
+        single: whether the image has no batch axis. The map may then have none either.
 
     Returns:
         The maps, float64.
@@ -145,14 +145,14 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
 
 
 def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """Resize an image or a map, (h, w[, C]) uint8 or float32, to (height, width)."""
+    """Resize an image or map, (h, w[, C]) uint8 or float32, to (height, width)."""
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = height <= picture.shape[0] and width <= picture.shape[1]
-    # Linear interpolation of a 7×7 map would show a diamond around each cell. OpenCV takes the
+    # Linear interpolation of a 7×7 map would show a diamond around each cell. OpenCV expects the
     # width first.
     resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a channel axis of one
+    return resized.reshape(height, width, *picture.shape[2:])  # OpenCV drops a one-channel axis
 
 
 def _check_picture(array: npt.NDArray[Any]) -> None:
@@ -173,7 +173,7 @@ def _picture(array: npt.NDArray[Any], white: float | None) -> Picture:
 
 
 def _stretched(values: npt.NDArray[np.float64]) -> Picture:
-    # Dividing first keeps the range below from overflowing.
+    # Dividing first prevents overflow when the range is computed.
     values = values / max(np.abs(values).max(), np.finfo(np.float64).tiny)
     span = values.max() - values.min()
     return np.rint((values - values.min()) / (span if span > 0 else 1.0) * 255).astype(np.uint8)
@@ -187,9 +187,7 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Return whether an array is (h, w) or (h, w, C), rather than the (1, h, w) of a
-    batch of one.
-    """
+    """Return whether a shape is (h, w) or (h, w, C) and not a batch of one, (1, h, w)."""
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 
@@ -197,7 +195,7 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
     if values.ndim not in (2, 3) or values.size == 0:
         raise ImageError(
             f"Expected one map per image, of shape (height, width) or (height, width, channels). Received: shape "
-            f"{values.shape}. An attribution without height and width, as at a Dense layer, cannot be drawn over an image."
+            f"{values.shape}. An attribution without height and width, such as a Dense layer's, cannot be drawn over an image."
         )
     if not np.isfinite(values).all():
         raise ImageError(

@@ -21,8 +21,8 @@ from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
 # Pixels.
 GAP = 6  # between columns
-ABOVE_TEXT, BELOW_TEXT = 3, 11  # A caption is closer to its own image than to the next.
-# The longest word of a built-in title must fit; a title of the user gets room for all of it.
+ABOVE_TEXT, BELOW_TEXT = 3, 11  # A caption is closer to its image than to the next one.
+# The longest word of a built-in title must fit. A custom title gets room for all of its text.
 NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420
 TEXT_SIZE = 11  # points, which are pixels at 72 dpi
 LINE = 14
@@ -44,13 +44,13 @@ def contact_sheet(
     preprocessing: Preprocessing | str | None = None,
     row_height: int = 144,
 ) -> Picture:
-    """Draw one row per image, with the image first and then one map per method, as one picture.
+    """Draw a picture with one row per image, with the image first and then one map per method.
 
     Args:
         images, attributions, captions, scores, styles: as for `plot`.
         alpha, underlay, scale, cmap, preprocessing: as for `plot`.
-        row_height: the height of the images on the sheet in pixels, at least 16. An image wider
-            than 1.5 times its height is drawn at a smaller height.
+        row_height: the image height on the sheet in pixels, at least 16. An image wider than 1.5
+            times its height is drawn at a smaller height.
 
     Returns:
         The picture, uint8 RGB (height, width, 3).
@@ -87,7 +87,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of the sheet, each `width` pixels wide. Its methods draw horizontal strips."""
+    """The sheet's columns, each `width` pixels wide. The methods draw horizontal strips."""
 
     width: int
     count: int
@@ -110,7 +110,7 @@ class _Columns:
         return strip
 
     def titles(self, titles: Sequence[str]) -> Picture:
-        """Write one title above each column of maps, with a common baseline for the last lines."""
+        """Write a title above each map column, with the last lines on a common baseline."""
         fitting = [self.fitting(title) for title in titles]
         strip = self.blank(GAP + most_lines_of(fitting) * LINE + ABOVE_TEXT)
         placed = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
@@ -134,7 +134,7 @@ class _Columns:
 
 
 def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """Write texts with Matplotlib, `y` pixels from the top. OpenCV can write only Latin letters."""
+    """Write texts `y` pixels from the top with Matplotlib, because OpenCV draws only ASCII."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -1,7 +1,8 @@
-"""Draw maps behind signals: one panel per signal, method and target.
+"""Draw maps behind signals, with one panel per signal, method and target.
 
-The background shows the map at its own resolution, and the signal is a line over it. Several
-channels are drawn as bands on one scale, each with its own map if the method has one per channel.
+The background shows the map at its original resolution, and the signal is a line over it. Several
+channels are drawn as bands on one scale. If the method has a map per channel, each band shows its
+channel's map.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tfviz.render.titles import font
 
 Signal = npt.NDArray[np.float64]  # (T, C)
 
-# Without the dark ends, so that a black line stays visible.
+# These color maps have no dark ends, so a black line stays visible.
 LIGHT_MAPS = {"heatmap": "YlOrRd", "signed": "RdBu_r"}
 LIGHT_PARTS = {"heatmap": slice(0, 200), "signed": slice(28, 228)}
 # inches
@@ -46,7 +47,7 @@ def signals_of(signals: Arrays) -> list[Signal]:
         The signals.
 
     Raises:
-        ImageError: there are none, they have another shape, or they contain NaN.
+        ImageError: there are no signals, they have the wrong shape, or they contain NaN.
     """
     if isinstance(signals, list | tuple):
         arrays = [np.asarray(one, np.float64) for one in signals]
@@ -105,14 +106,14 @@ def plot_signals(
     scale: str,
     cmap: str | Colormap | None,
 ) -> Figure:
-    """Draw signals with their maps; see `plot` for the arguments.
+    """Draw signals over their maps (see `plot`).
 
     Args:
         signals: see `signals_of`.
         attributions: see `plot`.
         captions: see `plot`.
         scores: see `plot`.
-        styles: see `plot`; "grey" counts as "signed".
+        styles: see `plot`. "grey" counts as "signed".
         scale: see `plot`.
         cmap: see `plot`.
 
@@ -164,7 +165,7 @@ def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> l
 
 
 def signal_meaning(style: str, scale: str) -> str:
-    """Explain the colors of a style behind black lines."""
+    """Return the legend text for a style behind black lines."""
     return meaning_of(style, scale).replace("dark is zero", "white is zero")
 
 
@@ -197,7 +198,7 @@ def _draw_panel(axes: Axes, line: Signal, column: Column, index: int, cmap: str 
 
 
 def _draw_lines(axes: Axes, line: Signal) -> tuple[float, float]:
-    """Draw the channels, and return the ends of the vertical axis."""
+    """Draw the channels and return the limits of the vertical axis."""
     steps, channels = line.shape
     low, high = line.min(axis=0), line.max(axis=0)
     span = float((high - low).max()) or 1.0
@@ -205,7 +206,7 @@ def _draw_lines(axes: Axes, line: Signal) -> tuple[float, float]:
         axes.plot(np.arange(steps), line[:, 0], color="black", linewidth=0.8)
         return float(low[0]) - 0.05 * span, float(high[0]) + 0.05 * span
     for channel in range(channels):
-        band = channels - 1 - channel  # the first at the top, like the first row of the map
+        band = channels - 1 - channel  # The first channel is at the top, like the map's first row.
         shifted = band + 0.5 + 0.9 * (line[:, channel] - (low + high)[channel] / 2) / span
         axes.plot(np.arange(steps), shifted, color="black", linewidth=0.7)
     labeled = range(0, channels, -(-channels // MOST_LABELED))
@@ -227,12 +228,12 @@ def _draw_bar(axes: Axes, column: Column, index: int, cmap: str | Colormap | Non
 
 
 def _ends(column: Column, index: int) -> tuple[float, float]:
-    limit = column.limits[index] or 1.0  # a map that is zero everywhere has the color of zero
+    limit = column.limits[index] or 1.0  # An all-zero map has the color of zero.
     return (-limit if column.style == "signed" else 0.0), limit
 
 
 def signal_colors(style: str, cmap: str | Colormap | None) -> Colormap:
-    """Return the color map of a style behind black lines.
+    """Return a style's color map behind black lines.
 
     Args:
         style: "heatmap" or "signed".

@@ -1,8 +1,8 @@
-"""Describe the strength of a map in words, because maps that are scaled on their own look alike.
+"""Describe a map's strength in words, because separately scaled maps look alike.
 
-excitation backprop   the sum of the map, which is the share of the probability that reaches it
-other methods         the peak of the map relative to the peak of a reference, the map of the top
-                      class if it is drawn
+excitation backprop   the map's sum, which is the share of the probability that reaches it
+other methods         the map's peak relative to the peak of a reference, the top class's map if
+                      it is drawn
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from tfviz.render.colors import MEANINGS, limit_of
 from tfviz.render.pictures import Map
 
-NEARLY_EMPTY = 0.02  # of the probability, or of the peak of the reference
+NEARLY_EMPTY = 0.02  # a fraction of the probability, or of the reference's peak
 DIMMING = 4.0  # A nearly empty map uses only a quarter of its colors.
 _SUMS_TO_ONE = "excitation_backprop"
 SCALES = ("map", "image")
@@ -23,12 +23,12 @@ SCALES = ("map", "image")
 
 @dataclass(frozen=True)
 class Strength:
-    """The strength of one map.
+    """One map's strength.
 
     Attributes:
-        words: the text for a caption, or "" if there is nothing to compare with.
-        value: the sum of an excitation backprop map, or the largest absolute value of another map.
-        own_limit: the value of the strongest color if the map is scaled on its own.
+        words: the caption text, or "" if there is no reference.
+        value: an excitation backprop map's sum, or another map's largest absolute value.
+        own_limit: the value of the strongest color if the map is scaled separately.
         is_nearly_empty: whether to draw the map dimmed.
     """
 
@@ -39,20 +39,20 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color. It is higher for a nearly empty map, which dims it."""
+        """The value of the strongest color. A nearly empty map has a higher one, to dim it."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
 def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: str, reference: int | None) -> list[Strength]:
-    """Describe the strength of one method's maps of one image.
+    """Return the strengths of one method's maps for one image.
 
     Args:
-        method: the key of the method.
+        method: the method's key.
         maps: one map per target.
-        names: the names of the targets, for captions.
-        style: the style of the maps.
-        reference: the index of the map to compare the others with, or None if the map of the top
-            class is not among them.
+        names: the target names, for captions.
+        style: the maps' style.
+        reference: the index of the map to compare the others with, or None if the top class's map
+            is not among them.
 
     Returns:
         One strength per map.
@@ -74,13 +74,13 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
 
 
 def meaning_of(style: str, scale: str) -> str:
-    """Explain the colors of a style on a scale, for legends."""
+    """Return the legend text for a style on a scale."""
     meaning = MEANINGS[style]
     return meaning if scale == "map" else meaning.replace("of each map", "of all targets of an image and method")
 
 
 def common_limit(strengths: Sequence[Strength]) -> float:
-    """Return the value of the strongest color on a scale that several targets share."""
+    """Return the value of the strongest color on a scale shared by several targets."""
     return max(strengths, key=lambda one: one.own_limit).limit
 
 

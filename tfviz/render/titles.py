@@ -1,4 +1,4 @@
-"""Name methods in titles, and wrap text to a width."""
+"""Look up method titles and wrap text to a width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 
 from tfviz.method_looks import LOOKS
 
-# For these, the title is not the name of the method's class.
+# Methods whose title differs from their class name.
 TITLES = {
     "saliency": "Saliency",
     "guided_backprop": "Guided backprop",
@@ -35,7 +35,7 @@ TITLES = {
     "attention_rollout": "Attention rollout",
     "gradient_attention": "Gradient attention",
 }
-# Fonts for scripts that Matplotlib's default font does not cover, used if installed.
+# Fonts, if installed, for scripts that Matplotlib's default font does not cover.
 FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -54,9 +54,7 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """Return the title of a method key, such as "Grad-CAM" for "grad_cam", or other text
-    unchanged.
-    """
+    """Return a method key's title, such as "Grad-CAM" for "grad_cam", or other text unchanged."""
     name = key.replace("-", "_")
     look = LOOKS.get(name)
     return TITLES.get(name) or (look.title if look else key)
@@ -64,20 +62,20 @@ def title_of(key: str) -> str:
 
 @functools.cache
 def font(size: float) -> FontProperties:
-    """Return the font of all text in pictures. `size` is in points."""
+    """Return the font for text in pictures. `size` is in points."""
     return FontProperties(family=_families(), size=size)
 
 
 def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: int) -> list[str]:
-    """Wrap text.
+    """Wrap text to a width.
 
     Lines that fit are unchanged. Words that are too long for a line, such as file names, are
-    broken. A letter that no installed font contains becomes "□", as in Matplotlib, but without its
+    broken. A letter that no installed font contains becomes "□", as in Matplotlib, but without a
     warning.
 
     Args:
         text: the text.
-        width: the largest width of a line in points.
+        width: the largest line width in points.
         properties: the font.
         most_lines: the largest number of lines. Longer text ends in "…".
 
@@ -95,12 +93,12 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the largest number of lines of wrapped texts, or 0 if all are empty."""
+    """Return the largest number of lines in wrapped texts, or 0 if all are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def widest(text: str, properties: FontProperties) -> float:
-    """Return the width of the longest line of `text` in points."""
+    """Return the width of the widest line in `text`, in points."""
     return max(_width(line, properties) for line in text.split("\n"))
 
 
@@ -121,7 +119,7 @@ def _lines(text: str, width: float, properties: FontProperties) -> list[str]:
 
 
 def _pieces(word: str, width: float, properties: FontProperties) -> list[str]:
-    """Break a word into pieces that fit, preferably after a separator of file names."""
+    """Break a word into pieces that fit, preferably after a file-name separator."""
     pieces = [""]
     for letter in word:
         piece = pieces[-1]
@@ -133,7 +131,7 @@ def _pieces(word: str, width: float, properties: FontProperties) -> list[str]:
 
 
 def _width(text: str, properties: FontProperties) -> float:
-    """Return the width in points, which are pixels at 72 dpi."""
+    """Return the text width in points (pixels at 72 dpi)."""
     return _RENDERER.get_text_width_height_descent(text, properties, False)[0]
 
 
@@ -145,7 +143,7 @@ def _families() -> list[str]:
 
 @functools.cache
 def _letters() -> frozenset[int]:
-    """Return every code point that one of the fonts can draw."""
+    """Return all code points that at least one of the fonts can draw."""
     paths = [font_manager.findfont(FontProperties(family=family)) for family in _families()]
     return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
 

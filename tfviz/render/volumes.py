@@ -1,4 +1,4 @@
-"""Draw maps over volumes and videos: a row of slices, and one such row per method and target."""
+"""Draw volumes and videos as a row of slices, followed by a row of maps per method and target."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
     """Convert volumes to uint8 RGB slices.
 
     Args:
-        volumes: (N, D, H, W, C), one volume (D, H, W, C) in a list, or several. Gray volumes whose
+        volumes: (N, D, H, W, C), or a list of one or more volumes (D, H, W, C). Gray volumes whose
             values are neither in 0–1 nor in 0–255, such as Hounsfield units, are stretched to their
-            own range.
+            range.
         preprocessing: as for `plot`.
 
     Returns:
         The volumes.
 
     Raises:
-        ImageError: there are none, or they have the wrong shape, or NaN.
+        ImageError: there are no volumes, they have the wrong shape, or they contain NaN.
     """
     given: Any = volumes
     arrays = [np.asarray(one) for one in given]
     for array in arrays:
         if array.ndim != 4 or array.size == 0:
             raise ImageError(f"Expected a volume of shape (depth, height, width, channels). Received: shape {array.shape}.")
-    # A volume is drawn as one tall image, so that its slices have one scale.
+    # A volume is drawn as one tall image, so that its slices share one scale.
     tall = [_in_range(array.reshape(-1, *array.shape[2:])) if preprocessing is None else array for array in arrays]
     tall = [array.reshape(-1, *array.shape[-2:]) for array in tall]
     pictures = pictures_of(tall, preprocessing)
@@ -57,7 +57,7 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stretch gray values beyond 0–255 to 0–1; colors stay, because stretching changes them."""
+    """Stretch gray values outside 0–255 to 0–1. Colors are kept, because stretching alters them."""
     if array.dtype == np.uint8 or array.shape[-1] != 1 or not np.isfinite(array).all():
         return array
     low, high = float(array.min()), float(array.max())
@@ -70,8 +70,8 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
     """Convert an attribution to one map per volume.
 
     Args:
-        attribution: an array with a leading axis for the volumes, or a list, of maps (d, h, w),
-            (D, H, W, C), or (h, w) for all slices.
+        attribution: an array or a list with one map per volume: (d, h, w), (D, H, W, C), or (h, w)
+            for all slices.
         count: the number of volumes.
 
     Returns:
@@ -99,17 +99,17 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
 
 
 def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
-    """Return up to six slices from the first to the last."""
+    """Return the indices of up to six evenly spaced slices, from the first to the last."""
     return np.unique(np.linspace(0, depth - 1, min(depth, MOST_SLICES)).round().astype(int))
 
 
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
-    """Return the part of a map over one slice of a volume: the nearest layer of a shallower map.
+    """Return the part of a map that lies over one slice. A shallower map uses its nearest layer.
 
     Args:
         values: the map.
         index: the slice.
-        depth: the number of slices of the volume.
+        depth: the volume's number of slices.
 
     Returns:
         (h, w) or (h, w, C).
@@ -131,13 +131,13 @@ def plot_volumes(
     scale: str,
     preprocessing: Preprocessing | str | None,
 ) -> Figure:
-    """Draw volumes or videos with their maps; see `plot` for the arguments.
+    """Draw maps over volumes or videos (see `plot`).
 
     Args:
         volumes: see `volumes_of`.
         attributions: see `plot`.
-        slices: the slices to draw. None means up to six: evenly spaced ones, and that with the
-            strongest value of the first map.
+        slices: the slices to draw. None means up to six: evenly spaced slices and the slice with
+            the strongest value of the first map.
         captions: see `plot`.
         scores: see `plot`.
         styles: see `plot`.
@@ -215,7 +215,7 @@ def _draw_row(
     index: int,
     look: Look,
 ) -> None:
-    """Draw slices of a volume, or the maps over them, between a label and a color bar."""
+    """Draw a volume's slices, or the maps over them, between a label and a color bar."""
     label = "Slices" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
         label += "\none map for all slices"

@@ -1,14 +1,14 @@
-"""The run folder, which SnapshotCallback writes and the viewer, films and uploads read.
+"""The run folder that SnapshotCallback writes and that the viewer, films and uploads read.
 
-schema         all fields with their types and limits
+schema         defines all fields with their types and limits
 validation     checks values against the schema
-layout         where each file is
+layout         defines the path of each file
 regular_files  opens regular files, never pipes or devices
 run_reader     reads a run, even while it grows
 index          appends to the index
-folder_lock    one writer at a time
+folder_lock    allows one writer at a time
 run_folder     writes a run
-snapshot       a snapshot as stored in the folder
+snapshot       defines a snapshot as stored in the folder
 
 Reading needs neither TensorFlow nor NumPy.
 """

@@ -14,7 +14,7 @@ if sys.platform != "win32":
 
 
 def _open_nonblocking(path: Path) -> int:
-    """Open the file without blocking, in case it is a named pipe, which waits for a reader."""
+    """Open a file without blocking, because opening a named pipe would wait for a reader."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
@@ -23,19 +23,19 @@ class FolderInUseError(OutputError):
 
 
 class FolderLock:
-    """Keeps other processes from writing to a folder until it is released or the process ends.
+    """A lock that blocks other writers from a folder until it is released or the process ends.
 
-    On Windows, and on file systems without locks, it does nothing.
+    It does nothing on Windows and on file systems without locks.
     """
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
 
     def take(self, folder: Path) -> None:
-        """Take the lock.
+        """Acquire the lock.
 
         Raises:
-            FolderInUseError: another process holds it.
+            FolderInUseError: another process holds the lock.
             OSError: the lock file cannot be created.
         """
         self.release()
@@ -49,7 +49,7 @@ class FolderLock:
             raise FolderInUseError(
                 f"Another training run is writing to log_dir {shown(folder)}. Wait until it ends, or pass a different folder."
             ) from error
-        except OSError:  # the file system has no locks
+        except OSError:  # The file system has no locks.
             file.close()
             return
         self._file = file
@@ -57,7 +57,7 @@ class FolderLock:
     def release(self) -> None:
         if self._file is not None:
             if sys.platform != "win32":
-                # Closing is not enough: forked children hold the file too.
+                # Closing the file is not enough, because forked children also hold it.
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

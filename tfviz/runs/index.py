@@ -1,4 +1,4 @@
-"""The append-only index of a run: one line of strict JSON per snapshot."""
+"""Write a run's append-only index, which has one line of strict JSON per snapshot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append a record in one write. If that fails, the file is unchanged.
 
     Raises:
-        FileNotFoundError: there is no index. A later line must never start one.
+        FileNotFoundError: there is no index. Appending never creates one.
         OSError: the record cannot be written.
     """
     line = line_of(record) + b"\n"
@@ -26,7 +26,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
-            if file.write(line) != len(line):  # a disk that fills up accepts only part of it
+            if file.write(line) != len(line):  # a full disk accepts only part of the line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             file.truncate(size)
@@ -34,7 +34,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def cut_partial_line(path: Path) -> None:
-    """Remove what a killed writer left after the last complete line. Raise OSError on failure."""
+    """Remove a partial line that a killed writer left at the end. Raise OSError on failure."""
     require_regular(path.stat(), path)
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)

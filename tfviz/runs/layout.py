@@ -1,12 +1,12 @@
-"""Where each file of a run is.
+"""Define the paths of a run's files.
 
 run.json                               written atomically at the start
-snapshots.jsonl                        the index: one line per snapshot, appended once all files of
-                                       the snapshot are in place
+snapshots.jsonl                        the index: one line per snapshot, appended once all of the
+                                       snapshot's files are in place
 images/0.png                           the images
 pictures/00000017/grad_cam/0.png       snapshot 17, method grad_cam, image 0: the map, drawn over
                                        the image
-pictures/00000017/_images/0.png        image 0 of snapshot 17, in a run that re-chooses its images
+pictures/00000017/_images/0.png        image 0 of snapshot 17, in a run whose images change
 maps/00000017.npz                      the raw maps
 """
 
@@ -19,8 +19,8 @@ from tfviz.runs.schema import Record
 
 RUN_FILE = "run.json"
 INDEX_FILE = "snapshots.jsonl"
-OWN_IMAGES = "_images"  # takes the place of a method; no method has this name
-MAX_DEPTH = 3  # levels below the folder of runs
+OWN_IMAGES = "_images"  # replaces a method name in the path; no method has this name
+MAX_DEPTH = 3  # folder levels that are searched for runs
 _OWN_FOLDERS = ("images", "pictures", "maps")
 
 
@@ -30,24 +30,24 @@ def image_path(folder: str | Path, image: int) -> Path:
 
 
 def picture_path(folder: str | Path, number: int, method: str, image: int) -> Path:
-    """Return the path of a method's picture of an image in snapshot `number`."""
+    """Return the path of a method's picture for an image in snapshot `number`."""
     return Path(folder) / "pictures" / f"{number:08d}" / method / f"{image}.png"
 
 
 def shown_image_path(folder: str | Path, record: Record, image: int) -> Path:
-    """Return the path of an image as it was in a snapshot."""
+    """Return the path of the input image that a snapshot shows."""
     if "images" in record:
         return picture_path(folder, record["number"], OWN_IMAGES, image)
     return image_path(folder, image)
 
 
 def maps_folder(folder: str | Path) -> Path:
-    """Return the path of the folder with the maps of all snapshots."""
+    """Return the path of the folder that holds all snapshots' maps."""
     return Path(folder) / "maps"
 
 
 def maps_path(folder: str | Path, number: int) -> Path:
-    """Return the path of the maps of snapshot `number`, an .npz file with one array per method."""
+    """Return the path of snapshot `number`'s maps, an .npz file with one array per method."""
     return maps_folder(folder) / f"{number:08d}.npz"
 
 
@@ -60,7 +60,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
-    """Return the folders of runs: `folder` and those at most `depth` levels below it, sorted.
+    """Return the sorted run folders in `folder`, including itself, up to `depth` levels deep.
 
     Symbolic links are not followed.
     """
@@ -70,10 +70,10 @@ def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
 
 
 def _folders_in(folder: str | Path, is_one: bool) -> list[str]:
-    """Return the subfolders that may contain runs, except those for a run's own files."""
+    """Return the subfolders that may contain runs. If `is_one`, skip the run's file folders."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)]
-    except OSError:  # not created yet, or removed in the meantime
+    except OSError:  # The folder does not exist yet or was just removed.
         return []
     return sorted(entry.path for entry in found if not (is_one and entry.name in _OWN_FOLDERS))

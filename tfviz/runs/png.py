@@ -1,4 +1,4 @@
-"""Check that bytes are a decodable PNG image of the right size, before they are decoded."""
+"""Check PNG images from uploads, including their size before decoding."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tfviz.runs.schema import ImageSize
 
 _BIT_DEPTH_AT = 24  # offset in a PNG header
 _METADATA_BYTES = 1 << 16
-# A decoded image may take 64 MiB, many times the size of the upload.
+# A decoded image may need 64 MiB, many times the upload size.
 _decoders = threading.BoundedSemaphore(2)
 
 
 def largest_png_bytes(size: ImageSize) -> int:
-    """Return the largest size of a PNG: four bytes per pixel, one per row, and some metadata."""
+    """Return the largest PNG size: four bytes per pixel, one per row, and some metadata."""
     return size["height"] * (4 * size["width"] + 1) * 101 // 100 + _METADATA_BYTES
 
 
 def fault_of(data: bytes, size: ImageSize) -> str | None:
-    """Return why the bytes are not an image of this size, or None.
+    """Return the reason why the bytes are not an image of this size, or None if they are.
 
     The size is checked before decoding.
     """
@@ -31,7 +31,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
 
 def header_fault(data: bytes, size: ImageSize) -> str | None:
-    """Return why the bytes cannot be an image of this size, or None, without decoding them."""
+    """Return the reason why a PNG header does not match this size, or None if it does."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."

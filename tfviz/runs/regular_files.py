@@ -1,7 +1,7 @@
-"""Open regular files only, and only inside the folder.
+"""Open only regular files, and only inside a folder.
 
-A run folder may contain anything. Opening a named pipe blocks until someone writes to it, reading a
-device may never end, and a link may lead to a file that the folder's owner may not read.
+A run folder may contain anything. Opening a named pipe blocks until another process writes to it,
+reading a device may never end, and a link may lead to a file that the folder's owner may not read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a file for reading. Raise OSError if that fails or it is not a regular file."""
-    # Check before opening: opening a device may have side effects.
+    # Check the type before opening, because opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
-        require_regular(os.fstat(descriptor), path)  # it may have been replaced in the meantime
+        require_regular(os.fstat(descriptor), path)  # The file may have been replaced meanwhile.
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -29,7 +29,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """Return the content of a file. Raise OSError if that fails or it exceeds `most` bytes."""
+    """Return a file's content. Raise OSError if reading fails or it exceeds `most` bytes."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
@@ -47,6 +47,6 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def require_regular(found: os.stat_result, path: str | Path) -> None:
-    """Raise OSError unless the stat result is that of a regular file."""
+    """Raise OSError unless the stat result describes a regular file."""
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -1,7 +1,7 @@
-"""Write the folder of a run.
+"""Write a run folder.
 
-A snapshot counts once its line is in the index, which is written last. A snapshot that fails leaves
-nothing behind.
+A snapshot is valid once its line is in the index, which is written last. A failed snapshot leaves
+no files.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ACCURACY = 1e-3  # relative to a map's largest value
 
 
 class RunFolder:
-    """Starts a run in a folder, or continues the run that is there.
+    """A writer that starts a run in a folder, or continues an existing one.
 
     Attributes:
         path: the log_dir.
         run: the content of run.json, or None before the run is opened.
-        step: the step of the last snapshot.
+        step: the last snapshot's step.
     """
 
     def __init__(self, path: Path, images: Sequence[Picture], about: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Continue the run in the folder, or start one. If it is already open, do nothing.
+        """Continue the run in the folder, or start one. Do nothing if it is already open.
 
         Raises:
             OSError, OutputError: the folder cannot be written to.
@@ -60,7 +60,7 @@ class RunFolder:
         """
         has_index = self._index.exists()
         if self.run is not None and has_index:
-            if not is_run(self.path):  # only run.json was removed
+            if not is_run(self.path):  # Only run.json was removed.
                 self._write_run(self.run)
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -114,17 +114,17 @@ class RunFolder:
         self.run = run
 
     def add(self, snapshot: Snapshot) -> Snapshot:
-        """Write a snapshot, and return it with its number.
+        """Write a snapshot and return it with its number.
 
         Raises:
-            OSError, OutputError: it cannot be written, or its record does not conform to the
-                schema. Nothing of it remains in the folder.
+            OSError, OutputError: the snapshot cannot be written, or its record violates the schema.
+                None of its files remain in the folder.
         """
         number = self._next
         numbered = replace(snapshot, record={"number": number, **snapshot.record, **self._continuation(snapshot)})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
-        shutil.rmtree(folder, ignore_errors=True)  # left over from a killed writer
+        shutil.rmtree(folder, ignore_errors=True)  # remove what a killed writer left
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
@@ -137,7 +137,7 @@ class RunFolder:
         return numbered
 
     def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
-        """Return whether other weights continue the run, if only the maps can tell."""
+        """Return `has_new_weights` for the first snapshot of a continued run, or {} otherwise."""
         record = snapshot.record
         if record.get("when") != "start" or not self._next or any(record.get("predictions", [])):
             return {}
@@ -168,9 +168,9 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
 
     Args:
         path: the log_dir.
-        images: the images of the run.
-        is_rechosen: whether the images change while the model trains. Then only their sizes must be
-            those in the folder.
+        images: the run's images.
+        is_rechosen: whether the images change during training. If so, only their sizes must match
+            the images in the folder.
 
     Raises:
         OutputError: the folder cannot be created, or contains a run with different images or an
@@ -184,7 +184,7 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir {shown(path)} contains the snapshots ({INDEX_FILE}) of a run whose {RUN_FILE} is missing. Restore "
+                f"log_dir {shown(path)} contains a run's snapshots ({INDEX_FILE}), but its {RUN_FILE} is missing. Restore "
                 "that file, or pass a new folder."
             )
         return
@@ -196,15 +196,15 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
     ):
         raise OutputError(
             f"log_dir {shown(path)} contains a run with different images. To continue it, pass the same images (a shuffled "
-            "dataset yields different ones each time: load them once and store them). Otherwise pass a new folder."
+            "dataset yields different images each time, so load them once and store them). Otherwise pass a new folder."
         )
 
 
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
-    """Return the maps as an .npz file.
+    """Return the bytes of an .npz file with the maps.
 
-    Maps are stored as float16 if the error stays below a thousandth of their largest value, and
-    as float32 otherwise.
+    Maps are stored as float16 if the error stays below a thousandth of their largest value, and as
+    float32 otherwise.
     """
     file = io.BytesIO()
     np.savez_compressed(file, **{name: _compact(array) for name, array in maps.items()})  # type: ignore[arg-type]
@@ -222,12 +222,12 @@ def _compact(maps: np.ndarray) -> np.ndarray:
 
 
 def _require(what: str, fault: str | None) -> None:
-    """Raise OutputError for data that the viewer would not show."""
+    """Raise OutputError for data that the viewer would reject."""
     if fault is not None:
-        raise OutputError(f"{what} does not conform to the schema of run folders: {fault}.")
+        raise OutputError(f"{what} does not conform to the run folder's schema: {fault}.")
 
 
 def _merged(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
-    """Return the methods of a continued run: the current ones, and earlier ones with pictures."""
+    """Merge a continued run's methods: the current ones and earlier ones with pictures."""
     names = {method["name"] for method in now}
     return [*now, *(method for method in before if method["name"] not in names)]

@@ -20,7 +20,7 @@ from tfviz.runs.regular_files import open_regular, read_regular
 from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
-_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json, which has white space for readability
+_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json contains white space for readability
 _LARGEST_READ_BYTES = 1 << 24  # one read of the index
 
 
@@ -28,7 +28,7 @@ def read_run(folder: str | Path) -> Run:
     """Return the content of run.json.
 
     Raises:
-        SnapshotsError: it is missing, unreadable, damaged or has a different format.
+        SnapshotsError: the file is missing, unreadable, damaged or has a different format.
     """
     path = Path(folder) / RUN_FILE
     try:
@@ -49,20 +49,20 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Return the records of all complete snapshots in order, or none if there is no run yet."""
+    """Return the records of all complete snapshots in order, or [] if there is no run yet."""
     return IndexReader(folder).poll()
 
 
 class IndexReader:
-    """Reads a run's index as it grows.
+    """A reader that follows a run's index as it grows.
 
-    The folder may appear later, vanish and come back. A line counts once it is complete. A damaged
-    line, or one whose number is out of order, is skipped.
+    The folder may appear later, or disappear and reappear. Incomplete lines are read once they are
+    complete. Damaged lines, and lines whose number is out of order, are skipped.
 
     Attributes:
         last: the number of the last record that `poll` returned.
-        restarts: how many times the index was replaced or truncated. After each, the records
-            start over from the beginning.
+        restarts: how many times the index was replaced or truncated. After each restart, `poll`
+            returns the records from the beginning.
         fault: the first fault found in the current index.
     """
 
@@ -73,7 +73,7 @@ class IndexReader:
         self.fault: str | None = None
         self._fault_of = fault_of or (lambda value: record_fault(value, is_strict=False))
         self._offset = 0
-        self._is_inside_line = False  # of a line longer than one read, which is skipped as damaged
+        self._is_inside_line = False  # A line longer than one read is skipped as damaged.
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[Record]:
@@ -81,14 +81,14 @@ class IndexReader:
         found: list[Record] = []
         restarts = self.restarts
         while data := self._next_lines():
-            if restarts != self.restarts:  # the records so far are from the old file
+            if restarts != self.restarts:  # The records read so far belong to the old file.
                 restarts, found = self.restarts, []
             found += [record for line in data.split(b"\n") if line and (record := self._conforming(line)) is not None]
         following = [record["number"] for record in found[1:]]
         return [record for record, after in zip_longest(found, following) if self._is_in_order(record["number"], after)]
 
     def _next_lines(self) -> bytes:
-        """Return the next complete lines, and advance the offset past them."""
+        """Return the next complete lines and advance the offset past them."""
         try:
             with open_regular(self.folder / INDEX_FILE) as index:
                 self._notice_another_file(os.fstat(index.fileno()))
@@ -116,7 +116,7 @@ class IndexReader:
         self._file = file
 
     def _conforming(self, line: bytes) -> Record | None:
-        """Return the record, or None if it has a fault."""
+        """Parse a line. Return the record, or None if it has a fault."""
         record = parsed(line)
         fault = self._fault_of(record)
         self.fault = self.fault or fault

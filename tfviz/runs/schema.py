@@ -1,7 +1,6 @@
-"""The schema of a run folder: fields, types and limits of run.json and of an index line.
+"""The run folder's schema: fields, types and limits of run.json and index lines.
 
-The callback checks these limits before it writes, so the viewer can show every run that the
-callback accepts.
+The callback checks these limits before it writes, so the viewer can show every run that it writes.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ MAX_LOGS = 200  # metrics per snapshot
 MAX_TEXT = 500  # characters in a name
 MAX_ERROR_TEXT = 20_000  # characters
 MAX_RUN_BYTES = 8 << 20  # run.json
-MAX_LABELS_BYTES = 7 << 20  # the labels in it
-MAX_RECORD_BYTES = 1 << 20  # one line of the index
-MAX_COUNT = 2**53  # JavaScript represents every integer up to here exactly
+MAX_LABELS_BYTES = 7 << 20  # the labels in run.json
+MAX_RECORD_BYTES = 1 << 20  # one index line
+MAX_COUNT = 2**53  # JavaScript represents all integers up to this one exactly
 
 ID_PATTERN = r"^[0-9a-f]{32}$"
 METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
@@ -31,7 +30,7 @@ METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and the largest number."""
+    """The smallest and the largest allowed number."""
 
     least: float
     most: float | None = None
@@ -39,7 +38,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Length:
-    """The smallest and the largest number of characters or items."""
+    """The smallest and the largest allowed number of characters or items."""
 
     least: int
     most: int
@@ -47,7 +46,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A regular expression that must match the whole text."""
+    """A regular expression that must match the entire text."""
 
     expression: str
 
@@ -61,7 +60,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """One method in a run. `name` is unique in the run; `key` is the key in tfviz.METHODS."""
+    """One method in a run. `name` is unique in the run, and `key` is its key in tfviz.METHODS."""
 
     name: MethodName
     key: MethodName
@@ -71,7 +70,7 @@ class Method(TypedDict):
 
 
 class ImageSize(TypedDict):
-    """The size of an image in pixels."""
+    """An image size in pixels."""
 
     height: Side
     width: Side
@@ -81,7 +80,7 @@ class RunExtras(TypedDict, total=False):
     """Optional fields of run.json.
 
     Attributes:
-        true_classes: the true class of each image, or None if it is unknown.
+        true_classes: each image's true class, or None if it is unknown.
     """
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
@@ -100,8 +99,8 @@ class Run(RunExtras):
     images: Annotated[list[ImageSize], Length(1, MAX_IMAGES)]
 
 
-# The top class of an image and the model's output for it. Only the functional form of TypedDict
-# allows the key "class".
+# An image's top class and the model's output for it. Only the functional form of TypedDict allows
+# the key "class".
 Prediction = TypedDict("Prediction", {"class": Count, "score": float})
 
 
@@ -112,11 +111,11 @@ class RecordExtras(TypedDict, total=False):
         explained: for each image, the explained class and the model's output for it, if it is not
             the top class.
         strengths: for each method, a description of the strength of each image's map.
-        images: the positions of this snapshot's images in the data set, if the run re-chooses its
-            images. The snapshot then has its own image files.
-        true_classes: the true classes of these images.
+        images: the positions of this snapshot's images in the data set, if the run's images change.
+            The snapshot then has separate image files.
+        true_classes: these images' true classes.
         has_new_weights: in the first snapshot of a continued run whose model predicts no classes,
-            whether its maps differ from those of the snapshot before.
+            whether its maps differ from the previous snapshot's.
     """
 
     explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
@@ -127,17 +126,17 @@ class RecordExtras(TypedDict, total=False):
 
 
 class Record(RecordExtras):
-    """A line of the index: one snapshot.
+    """An index line, which describes one snapshot.
 
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch, or None if the snapshot was not taken
             after a batch.
-        step: the number of batches trained in the whole run.
+        step: the number of batches trained in the run so far.
         logs: the metrics, with None for NaN and infinity.
         predictions: one prediction per image.
         methods: the methods that drew pictures.
-        errors: the error messages of the other methods.
+        errors: the other methods' error messages.
     """
 
     number: Annotated[int, Range(0, MAX_SNAPSHOTS - 1)]
@@ -153,16 +152,16 @@ class Record(RecordExtras):
 
 
 def names_of(run: Run) -> list[str]:
-    """Return the names of a run's methods."""
+    """Return a run's method names."""
     return [method["name"] for method in run["methods"]]
 
 
 def line_of(value: Mapping[str, Any]) -> bytes:
-    """Return a run or record as strict, compact JSON on one line, without the line break."""
+    """Serialize a run or record as one line of strict, compact JSON without the line break."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:
-    """Truncate a text. Characters that UTF-8 cannot encode become question marks."""
+    """Truncate text. Characters that UTF-8 cannot encode become question marks."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -16,8 +16,8 @@ class Snapshot:
     """One snapshot.
 
     Attributes:
-        record: its line in snapshots.jsonl (see `tfviz.runs.schema.Record`). It has no number
-            until it is in the folder.
+        record: the snapshot's line in snapshots.jsonl (see `tfviz.runs.schema.Record`). The number
+            is assigned when the snapshot is written.
         images: the fixed images, uint8 RGB (H, W, 3).
         pictures: the maps drawn over the images, keyed by method name.
         maps: the raw maps, float32 (N, …), keyed by method name.

@@ -1,10 +1,10 @@
 """Check values read from JSON against the schema.
 
-A strict check rejects unknown fields: the viewer applies it to the data it shows, and the callback
+A strict check rejects unknown fields. The viewer applies it to the data it shows, and the callback
 to the data it writes. A lenient check ignores unknown fields and allows longer texts, lists and
-objects, which keeps runs readable that have more images than the viewer shows or fields of a newer
-version. The limits of numbers, and the characters allowed in names, which become parts of paths,
-always apply: a folder may come from an untrusted source.
+objects. It accepts runs that have more images than the viewer shows, or fields from a newer
+version. Both checks enforce number limits and the characters allowed in names, because names become
+parts of paths and a folder may come from an untrusted source.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
 
-_LENIENCE = 16  # factor on the largest length in a lenient check
+_LENIENCE = 16  # A lenient check multiplies the largest length by this factor.
 
 Check = Callable[[Any], None]  # raises _SchemaError
 
 
 class _SchemaError(Exception):
-    """A value does not conform to the schema. `path` leads to it, from the outside in."""
+    """A value violates the schema. `path` locates it, from the outermost level inward."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class _SchemaError(Exception):
         return ": ".join(filter(None, [".".join(self.path), self.args[0]]))
 
     def within(self, place: str) -> _SchemaError:
-        """Prepend one level to the path, and return the error."""
+        """Prepend one level to the path and return the error."""
         self.path.insert(0, place)
         return self
 
@@ -45,14 +45,14 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
     if fault is not None or not is_strict:
         return fault
     if len(set(names_of(value))) < len(value["methods"]):
-        return f"the names of the methods are not unique: {', '.join(names_of(value))}"
+        return f"the method names are not unique: {', '.join(names_of(value))}"
     if (count := len(value.get("true_classes", value["images"]))) != len(value["images"]):
         return f"expected {len(value['images'])} true classes, one for each image, got {count}"
     return None
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """Return the fault in a record, also as part of `run` if that is given, or None."""
+    """Return the fault in a record, or None. Also check it against `run` if that is given."""
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
@@ -67,12 +67,12 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
 
 
 def size_fault(content: bytes, most: int) -> str | None:
-    """Return the fault in the size of a run.json or of an index line, or None."""
+    """Return the fault if the content exceeds `most` bytes, or None."""
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 
 def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
-    """Return how a value violates a type of the schema, or None if it conforms."""
+    """Return the fault if a value violates a schema type, or None if it conforms."""
     try:
         _check_of(kind, is_strict)(value)
     except _SchemaError as error:
@@ -82,7 +82,7 @@ def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
 
 @cache
 def _check_of(kind: Any, is_strict: bool) -> Check:
-    """Return the check for a type of the schema."""
+    """Return the check for a schema type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         checks = [_check_of(arguments[0], is_strict), *(_limit(limit, is_strict) for limit in arguments[1:])]
@@ -114,13 +114,13 @@ def _boolean(value: Any) -> None:
 
 def _integer(value: Any) -> None:
     if type(value) is not int:
-        raise _SchemaError("expected a whole number")
+        raise _SchemaError("expected an integer")
 
 
 def _number(value: Any) -> None:
     try:
         is_finite = type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # an integer larger than any float
+    except OverflowError:  # The integer is larger than any float.
         is_finite = False
     if not is_finite:
         raise _SchemaError("expected a finite number")

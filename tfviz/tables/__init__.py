@@ -1,4 +1,4 @@
-"""Tables of predictions for programs. A format is one file and one row of `TABLES`."""
+"""Machine-readable prediction tables. A format is one file and one entry in `TABLES`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from tfviz.row_columns import Row
 from tfviz.tables import csv_lines, json_lines, parquet
 
-# The file extension of each format, and the function from rows to the content of the file.
+# Each format's file extension, and the function that converts rows to the file's bytes.
 TABLES: dict[str, Callable[[Iterable[Row]], bytes]] = {
     "csv": csv_lines.content_of,
     "jsonl": json_lines.content_of,

@@ -1,4 +1,4 @@
-"""Tables as CSV: UTF-8, with a header. Cells with several values contain JSON lists."""
+"""Write tables as UTF-8 CSV with a header. Cells with several values contain JSON lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfviz.row_columns import PREDICTION_COLUMNS, Row
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the content of the file."""
+    """Return the CSV file's bytes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, PREDICTION_COLUMNS, lineterminator="\n")
     writer.writeheader()

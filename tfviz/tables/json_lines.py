@@ -1,4 +1,4 @@
-"""Tables as JSON lines: one object per row."""
+"""Write tables as JSON lines, with one object per row."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tfviz.row_columns import Row
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the content of the file."""
+    """Return the JSON lines file's bytes."""
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()

@@ -1,4 +1,4 @@
-"""Tables as Parquet, with the types of all columns stated."""
+"""Write tables as Parquet with an explicit type for each column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROWS_AT_ONCE = 1000
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the content of the file.
+    """Return the Parquet file's bytes.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
@@ -24,6 +24,6 @@ def content_of(rows: Iterable[Row]) -> bytes:
 
 
 def _valid(row: Row) -> Row:
-    """Replace the parts of a file name that are not valid Unicode."""
+    """Replace invalid Unicode in the row's file names."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     return row | {name: value.encode("utf-8", "replace").decode() for name, value in texts.items()}

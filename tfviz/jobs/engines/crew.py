@@ -1,4 +1,4 @@
-"""What an engine works with."""
+"""The settings that every engine needs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Crew:
-    """The processes of a job.
+    """A job's workers.
 
     Attributes:
-        root: the folder of the job.
+        root: the job folder.
         workers: the largest number of processes or actors.
         is_retry: whether to explain the failed images of finished shards again.
     """

@@ -1,4 +1,4 @@
-"""Work on shards in processes of this machine. A process that dies is replaced."""
+"""Run shards in processes on this machine. A process that dies is replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_FAILED_STARTS = 3
 
 
 def run_locally(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
-    """Work on the shards, and yield the number of images of each one that is done.
+    """Run the shards and yield the number of images in each finished shard.
 
     Raises:
         JobError: the processes cannot start, or a shard cannot be written.
@@ -29,10 +29,10 @@ def run_locally(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
             for ready in wait([handle for one in processes for handle in one.handles]):
                 process = next(one for one in processes if ready in one.handles)
                 message = process.received()
-                if message is None:  # it died
+                if message is None:  # The process died.
                     failed_starts = 0 if process.is_ready else failed_starts + 1
                     if failed_starts == _MOST_FAILED_STARTS:
-                        raise JobError(f"The worker processes die at their start (exit code {process.exit_code}).")
+                        raise JobError(f"The worker processes end when they start (exit code {process.exit_code}).")
                     todo[:0] = [] if process.shard is None else [process.shard]
                     processes[processes.index(process)] = _Process(crew)
                     break
@@ -69,7 +69,7 @@ class _Process:
         return self._process.exitcode
 
     def received(self) -> Any:
-        """Return a message; None if the process died."""
+        """Return a message from the process, or None if the process died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -77,7 +77,7 @@ class _Process:
 
     def start_shard(self, number: int) -> None:
         self.shard = number
-        with contextlib.suppress(OSError):  # it died; the next wait reports it
+        with contextlib.suppress(OSError):  # The process died. The next wait reports it.
             self.connection.send(number)
 
     def stop(self) -> None:
@@ -88,8 +88,8 @@ class _Process:
 
 
 def _work(connection: Connection, crew: Crew) -> None:
-    """Work on the shards that the connection names, until it closes."""
-    # Ctrl-C reaches the command, which ends this process.
+    """Run the shards whose numbers arrive on the connection, until it closes."""
+    # The command handles Ctrl-C and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow
 

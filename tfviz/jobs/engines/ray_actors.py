@@ -1,4 +1,4 @@
-"""Work on shards in Ray actors, each with one GPU or an equal share of the CPUs."""
+"""Run shards in Ray actors, each with one GPU or an equal share of the CPUs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from tfviz.errors import MissingPackageError, install_command
 from tfviz.jobs.engines.crew import Crew
 
-_STORE_BYTES = 200_000_000  # only shard numbers pass through it
+_STORE_BYTES = 200_000_000  # The store holds only shard numbers.
 
 
 def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
-    """Work on the shards, and yield the number of images of each one that is done.
+    """Run the shards and yield the number of images in each finished shard.
 
-    Ray retries a shard whose actor died. The files of the job decide what is done, so Ray's own
+    Ray retries a shard whose actor died. The job's files record which shards are done, so Ray's
     checkpoints are not used.
 
     Raises:

@@ -161,7 +161,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --layer conv3", r"no layer 'conv3'. Did you mean 'conv\d'"),
         ("in --layer logits", r"grad_cam: Layer 'logits' has shape .* without the height and width that a map needs"),
         ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* without the height and width"),
-        ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods takes a layer.*grad_cam"),
+        ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods accepts a layer.*grad_cam"),
         ("in --layer logits --method all", r"without the height and width that a map needs"),
         ("in --target 4", r"4 classes: choose 0 to 3"),
         ("in --target tabby", r"No class is called 'tabby'"),

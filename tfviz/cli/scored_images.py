@@ -1,7 +1,7 @@
 """Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
 
-Unlike the overlays of `tfviz explain`, these show the numbers that are scored: channels are added
-up with their sign. The white outline is the annotated region of the class. The ring is the distance
+Unlike the overlays of `tfviz explain`, these show the scored values: channels are summed with
+their signs. The white outline is the annotated region of the class. The ring is the distance
 from the maximum within which the pointing game counts a hit.
 """
 
@@ -41,9 +41,9 @@ class ScoredImage:
         image: the part that the network sees, uint8 RGB, for drawing.
         tensor: the network's input.
         scores: the model's class scores.
-        classes: the explained classes, first the target.
-        regions: the annotated regions, at the size of the file; None if unknown.
-        seen: those in the part that the network sees.
+        classes: the explained classes, starting with the target.
+        regions: the annotated regions, in the file's pixels, or None without annotations.
+        seen: the regions, cropped to the part that the network sees.
     """
 
     job: Job
@@ -65,7 +65,7 @@ def draw_maps(
         folder: the output folder.
         images: images of the same tensor shape.
         explainers: the methods.
-        labels: the names of the classes, for file names.
+        labels: the class names, for file names.
         batch_size: the largest number of maps to compute at once.
 
     Returns:
@@ -103,7 +103,7 @@ def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: P
 
 
 def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
-    """Draw the outlines of regions, white with a black rim."""
+    """Draw region outlines in white with a black rim."""
     picture = np.ascontiguousarray(picture).copy()
     height, width = picture.shape[:2]
     unit = _line_width(picture)

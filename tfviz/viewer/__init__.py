@@ -4,7 +4,7 @@ limits       limits on sizes, counts and times
 png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
 store        all runs of a folder
-uploads      writes what training runs send to the folder
+uploads      stores the snapshots that training runs send
 polling      looks for new runs and snapshots
 events       notifies the pages
 bodies       reads request bodies within the limits
@@ -19,5 +19,5 @@ page_server  serves such an application
 app          the application of the live page
 server       the live page
 
-`tfviz.runs.schema` defines the form of runs and records.
+`tfviz.runs.schema` defines the format of runs and records.
 """

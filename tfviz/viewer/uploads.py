@@ -1,8 +1,8 @@
-"""Store what training runs send, in folders like those of a SnapshotCallback.
+"""Store uploaded runs in folders with the same layout as those of a SnapshotCallback.
 
-Runs that other processes write are never modified. Uploads of such runs are accepted anyway,
-because a training run may write to a folder that the server watches: whatever the folder already
-contains counts as received.
+Runs that other processes write are never modified. Uploads of such runs are still accepted, because
+a training run may write to a folder that the server watches. Files that the folder already contains
+count as received.
 """
 
 from __future__ import annotations

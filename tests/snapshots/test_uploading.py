@@ -232,7 +232,7 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
     [
         (
             (500, b"Internal Server Error"),
-            "cannot accept snapshots now (500: Internal Server Error). They are sent once it can",
+            "cannot accept snapshots now (500: Internal Server Error). They will be sent later",
         ),
         ((507, b'{"detail": "The disk\\n is full."}'), "cannot accept snapshots now (507: The disk is full)."),
         ((429, b'{"detail": "too many"}'), "cannot accept snapshots now (429: too many)"),

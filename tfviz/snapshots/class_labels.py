@@ -1,4 +1,4 @@
-"""Labels in any usual form, as class numbers."""
+"""Convert labels to class numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def classes_of(rows: np.ndarray, labels: Labels) -> list[int | None] | None:
 
     Args:
         rows: numbers or names (N,), or one-hot rows (N, classes).
-        labels: the names of the classes.
+        labels: the class names.
 
     Returns:
-        The classes, or None if the rows are not one class each.
+        The classes, or None if a row does not contain exactly one class.
     """
     rows = rows[:, 0] if rows.ndim == 2 and rows.shape[1] == 1 else rows
     if rows.dtype.kind in "US":

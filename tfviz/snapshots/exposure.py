@@ -1,4 +1,4 @@
-"""What the training thread hands over: the moment, and each explainer's result."""
+"""The data from the training thread: the moment, and each explainer's result."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ class Progress:
     def end_batch(self, batches: int, model: Any) -> None:
         """Set the number of batches trained in the epoch.
 
-        Keras counts in whole executions of `steps_per_execution`, but the last execution of an
-        epoch may have had fewer batches. The optimizer's iterations give their number, unless it
-        counts differently, as with accumulated gradients or two updates per `train_step`.
+        Keras counts full executions of `steps_per_execution`, but the last execution of an epoch
+        may have had fewer batches. The exact number comes from the optimizer's iterations, unless
+        they don't match, as with accumulated gradients or two updates per `train_step`.
 
         Args:
             batches: the number of batches that Keras reports.

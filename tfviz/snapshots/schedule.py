@@ -1,4 +1,4 @@
-"""When a snapshot is due."""
+"""Decide when a snapshot is due."""
 
 from __future__ import annotations
 

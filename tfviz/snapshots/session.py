@@ -1,4 +1,4 @@
-"""The queue of snapshots of one call of `fit`. One thread writes them in order."""
+"""The snapshot queue of one `fit` call. One thread writes the snapshots in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _open_sessions: dict[Path, tuple[weakref.finalize, _Background]] = {}
 
 
 class Session:
-    """A writer and its thread, from the start of a `fit` to its end.
+    """A writer and its thread during one `fit` call.
 
     If `close` is never called because training raised an exception, all queued snapshots are still
     written, and the sinks are closed once the session is garbage-collected or the program ends.

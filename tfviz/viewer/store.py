@@ -79,7 +79,7 @@ class Store:
             return News(run["id"], known.last, is_new=True)
 
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
-        """Read the run in a folder. An invalid run is logged once, and again if its file changes."""
+        """Read a folder's run. An invalid run is logged once, and again if its file changes."""
         try:
             # twice the limit, because the file is indented for readability
             run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))

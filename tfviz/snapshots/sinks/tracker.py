@@ -1,4 +1,4 @@
-"""What the sinks of all experiment trackers share: what they log, and how they handle failures."""
+"""The base class of all sinks for experiment trackers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class CaptionedImage:
 class Tracker(Sink):
     """Logs snapshots to an experiment tracker, in a run that the user starts and ends.
 
-    After a slow failure, the sink skips snapshots for ten times as long as the failure took. So a
-    server that does not respond cannot stop the training.
+    After a slow failure, the sink skips snapshots for ten times as long as the failure took. This
+    way, an unresponsive server cannot stop training.
     """
 
     product: ClassVar[str]  # the tracker's name in messages
@@ -120,7 +120,7 @@ class Tracker(Sink):
 
 
 def _caption(title: str, run: Run, record: Record, number: int) -> str:
-    """Return words such as "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class
+    """Return a caption such as "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class
     dog".
     """
     labels = Labels(tuple(run["labels"] or ()))

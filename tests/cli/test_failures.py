@@ -154,7 +154,7 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("missing.jpg", r"The file or folder missing\.jpg does not exist"),
         ("in missing.jpg", r"The file or folder missing\.jpg does not exist"),
         ("void", r"The folder void contains no image"),
-        ("in --output in", r"The output folder in is the folder of the images"),
+        ("in --output in", r"The output folder in is also the image folder"),
         ("in --output notes.txt", r"notes\.txt is not a folder"),
         ("in --output notes.txt/deep", r"notes\.txt is not a folder"),
         ("in --method grad_cma", r"no method 'grad_cma'. Did you mean 'grad_cam'"),

@@ -1,4 +1,4 @@
-"""Summarize what the scores of `tfviz evaluate` depend on, to store and to compare it."""
+"""Describe everything that the scores of `tfviz evaluate` depend on, in short strings."""
 
 from __future__ import annotations
 

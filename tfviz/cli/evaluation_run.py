@@ -161,7 +161,7 @@ class EvaluationRun:
         return ScoredImage(self.jobs[place], place, batch.images[row], batch.tensors[row], scores, list(classes), regions, seen)
 
     def _rows(self, images: Sequence[ScoredImage]) -> Iterator[list[ScoreRow]]:
-        """Yield the scores of each image."""
+        """Yield each image's scores."""
         if self._scorer is None:
             yield from ([] for _ in images)
             return

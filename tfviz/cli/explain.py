@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         arrow()
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
-        # Takes seconds, so everything that can be checked without TensorFlow comes first.
+        # Starting TensorFlow takes seconds, so all checks that do not need it come first.
         import_tensorflow()
         from tfviz.cli.explain_arguments import arguments_of
         from tfviz.cli.plan import plan_for
@@ -308,9 +308,8 @@ class _ExplainRun:
     ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
         """Yield each method with its target columns and its maps, one per target.
 
-        A method compiles on its first call, which takes about as long as preparing and running the
-        compiled function. Therefore, TensorFlow runs one method in another thread while the next
-        one compiles.
+        Compiling a method on its first call takes about as long as running it. Therefore, one
+        method runs in another thread while the next one compiles.
 
         Args:
             tensors: the batch.

@@ -1,4 +1,4 @@
-"""Summarize what the results of `tfviz explain` depend on, to store and to compare it."""
+"""Describe everything that the results of `tfviz explain` depend on, in short strings."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     root = _real(output)
     for path in map(Path, paths):
         if is_folder(path) and _real(path) == root:
-            raise OptionError(f"The output folder {shown(output)} is the folder of the images. Choose another --output.")
+            raise OptionError(f"The output folder {shown(output)} is also the image folder. Choose another --output.")
     is_within = any(root in _real(path).parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
     if not found:

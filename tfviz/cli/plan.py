@@ -41,7 +41,7 @@ class Plan:
         """Return each method with its targets for one batch.
 
         Args:
-            scores: the scores of the batch, or None if the model is not a classifier.
+            scores: the batch's scores, or None if the model is not a classifier.
 
         Returns:
             Pairs of an explainer and its targets, each (N,) classes, or None for a method without
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def is_top_only(self) -> bool:
-        """Whether only the top class is explained."""
+        """True if only the top class is explained."""
         return self.targets is None or self.targets.is_top_only
 
     @property

@@ -22,8 +22,8 @@ DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
 
 _ABOUT = """\
-Draw pictures from the tables of a job, without running the network again: the images and their
-maps, and index.html, a page that shows them.
+Draw pictures from a job's tables without running the network again: the images and their maps,
+and index.html, a page that shows them.
 
   tfviz render results --select "*/cat-*.jpg" --output cats
   tfviz render results --class tabby --limit 20 --output tabbies
@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return the look of the maps and of the legend."""
+    """Return the look that the maps and the legend share."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

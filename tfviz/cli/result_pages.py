@@ -24,7 +24,7 @@ class ResultPages:
 
     Args:
         results: the results.
-        table: the format of the table, a key of `TABLES`.
+        table: the table format, a key of `TABLES`.
     """
 
     def __init__(self, results: Results, table: str) -> None:

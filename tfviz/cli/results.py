@@ -54,8 +54,8 @@ class Results:
 
         Args:
             folder: the output folder.
-            plan: the plan of the run.
-            store: the records of the folder.
+            plan: the run's plan.
+            store: the output folder's records.
             jobs: the images of this run.
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
@@ -202,7 +202,7 @@ class Results:
                 write_image(self.folder / path, blended(image, values, explainer.style, self.look, limits[scale]))
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return the file of a map on each scale, relative to the output folder."""
+        """Return a map's file for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}

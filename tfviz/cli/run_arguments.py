@@ -1,4 +1,4 @@
-"""Summarize what a command's results depend on, to store and to compare it."""
+"""Describe everything that a command's results depend on, in short strings."""
 
 from __future__ import annotations
 

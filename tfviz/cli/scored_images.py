@@ -118,7 +118,7 @@ def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -
 
 
 def _draw_point(picture: np.ndarray, scored: PixelMap, size: tuple[int, int]) -> None:
-    """Draw a ring around the maximum of the map, which was scored at `size`."""
+    """Draw a ring around the map's maximum. The map was scored at `size`."""
     row, column = point(scored.resized(size))
     scale = picture.shape[0] / size[0], picture.shape[1] / size[1]
     center = round((column + 0.5) * scale[1]), round((row + 0.5) * scale[0])

@@ -1,7 +1,7 @@
 """The explorer: a page that explains images with one model, interactively.
 
 limits           limits on sizes and counts
-image_store      the images of a folder, and those that pages upload
+image_store      the images from a folder and from uploads
 network          the model: its classes, and the methods and layers that it supports
 explainer_cache  the most recently used explainers
 turns            runs one computation at a time, in a worker thread

@@ -8,7 +8,7 @@ GET  /api/image.png?image=             the region that the network sees
 GET  /api/classes?image=               the classes with the highest scores
 GET  /api/map?…                        a map: its class, layer, strength and Python code
 GET  /api/map.npy?…                    the values, as the method returned them
-GET  /api/map.png?…                    the position of each pixel on the color bar; in the style
+GET  /api/map.png?…                    each pixel's position on the color bar; in the style
                                        "grey", the picture
 GET  /api/overlay.png?…&alpha=&gray=   the map over its image
 GET  /, /{asset}                       the page
@@ -161,7 +161,7 @@ def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
 
 
 def _checked(work: Callable[[], T]) -> T:
-    """Turn the errors of a computation into error responses."""
+    """Convert a computation's errors to error responses."""
     try:
         return work()
     except HttpError:

@@ -14,7 +14,7 @@ class ExplainerCache:
     """A cache of the most recently used explainers. Use it from one thread only.
 
     Args:
-        build: builds the explainer of a method at a layer.
+        build: builds a method's explainer for a layer.
         most: the largest number of explainers.
     """
 

@@ -1,4 +1,4 @@
-"""The images of a folder, and those that pages upload."""
+"""Store the images from a folder and from uploads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ImageStore:
     recently is dropped.
 
     Args:
-        found: the images of a folder.
+        found: the images in a folder.
         preprocessing: converts images to tensors.
         limits: limits on sizes and counts.
     """

@@ -59,7 +59,7 @@ class Network:
         self._layers: dict[str, list[Layer]] = {}
 
     def name_of(self, index: int) -> str:
-        """Return the name of a class on one line."""
+        """Return a class name on one line."""
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
@@ -96,7 +96,7 @@ class Network:
         return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
-        """Build the explainer of a method.
+        """Build a method's explainer.
 
         Raises:
             TfvizError: there is no such method, or it does not support the model or the layer.

@@ -27,7 +27,7 @@ def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None
 
     Args:
         recipe: the request for the map.
-        path: the path of the image.
+        path: the image path.
         code: the expressions that load the model.
         classes: the number of the model's classes.
 

@@ -16,9 +16,9 @@ class Recipe:
     """The settings that determine a map.
 
     Attributes:
-        image: the id of the image.
-        method: the key of the method.
-        layer: the path of a layer; None means the method's default.
+        image: the image id.
+        method: the method key.
+        layer: the layer path; None means the method's default.
         target: the explained class; None for a method without a target.
         against: the class to contrast it with, or "rivals" for the classes most similar to it; None
             for the class alone.

@@ -1,4 +1,4 @@
-"""Serve the explorer of a model."""
+"""Serve a model's explorer."""
 
 from __future__ import annotations
 

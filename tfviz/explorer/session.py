@@ -25,7 +25,7 @@ class Session:
 
     Args:
         model: the model.
-        found: the images of a folder.
+        found: the images in a folder.
         name: the model's name on the page.
         code: expressions that load the model.
         backgrounds: the baseline images of `expected_gradients`.

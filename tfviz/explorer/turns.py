@@ -1,4 +1,7 @@
-"""Run computations one at a time in a worker thread. A page's newer one replaces older ones."""
+"""Run computations one at a time in a worker thread.
+
+A newer computation replaces older ones of the same page and side.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class Turn:
         self.future: Future[object] | None = None
 
     def require_wanted(self) -> None:
-        """Raise an error if the computation was replaced. Long ones call this between batches.
+        """Raise an error if the computation was replaced. Call this between batches.
 
         Raises:
             HttpError: the computation was replaced.

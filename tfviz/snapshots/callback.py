@@ -71,11 +71,11 @@ class SnapshotCallback(keras.callbacks.Callback):
             with images. The callback reads `max_images` of them once, in the constructor. Reading
             does not affect the order of a shuffled dataset. `tfviz.images_from` chooses images by
             their labels, and the callback uses all of them.
-        log_dir: the folder of the run. If it contains a run with the same images, that run is
+        log_dir: the run folder. If it contains a run with the same images, that run is
             continued, including its numbering and step count.
         target: what to explain, as in an explainer call: one target for all images or one per
             image, or the name of a class in `labels`. None means the top class at each snapshot.
-        every: "epoch", or a number of batches, counted over the whole run. With
+        every: "epoch", or a number of batches, counted over the entire run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
         max_images: the largest number of images. All of them run in one batch.
@@ -95,8 +95,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
             path writes them to that folder.
-        viewer: the address of a viewer ("http://host:1337") to send the run to.
-        token: the token of that viewer.
+        viewer: the address of the viewer that receives the run, such as "http://host:1337".
+        token: that viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
             of notebooks, this has no effect.
         sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
@@ -107,7 +107,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
-            argument is invalid, or exceeds the limits of a run (see `tfviz.runs.schema`).
+            argument is invalid, or exceeds a run's limits (see `tfviz.runs.schema`).
     """
 
     def __init__(
@@ -298,5 +298,5 @@ def _checked_labels(labels: Any) -> list[str] | None:
             )
     size = sum(len(name.encode("utf-8", "replace")) for name in names)
     if size > MAX_LABELS_BYTES:
-        raise LabelsError(f"`labels` may take at most {MAX_LABELS_BYTES} bytes. Received: {size} bytes. Shorten the names.")
+        raise LabelsError(f"`labels` may have at most {MAX_LABELS_BYTES} bytes. Received: {size} bytes. Shorten the names.")
     return [shortened(name) for name in names] or None

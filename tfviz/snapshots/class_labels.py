@@ -9,7 +9,7 @@ from tfviz.target_words import class_named
 
 
 def classes_of(rows: np.ndarray, labels: Labels) -> list[int | None] | None:
-    """Return the class of each row, with None for negative numbers.
+    """Return each row's class, with None for negative numbers.
 
     Args:
         rows: numbers or names (N,), or one-hot rows (N, classes).

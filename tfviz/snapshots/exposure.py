@@ -18,7 +18,7 @@ class Moment:
         epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in the epoch, or None if the snapshot was not taken
             after a batch.
-        step: the number of batches trained in the whole run.
+        step: the number of batches trained in the entire run.
         time: seconds since 1970.
         logs: the metrics that Keras reported.
     """

@@ -31,7 +31,7 @@ class Faults:
 
         Args:
             cause: what failed, such as a sink. Later faults with the same cause are not reported.
-            message: the text of the warning.
+            message: the warning text.
             error: the error.
         """
         with self._lock:

@@ -32,7 +32,7 @@ class FixedImages:
             Otherwise, the number selected.
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.
-        positions: the positions of the images in the data set, if the run re-chooses its images.
+        positions: the images' positions in the data set, if the run re-chooses its images.
     """
 
     inputs: Any
@@ -85,7 +85,7 @@ def fixed_images(
         The selected images.
 
     Raises:
-        ImageError: there are no images, a picture is missing, or they exceed the limits of a run.
+        ImageError: there are no images, a picture is missing, or they exceed a run's limits.
         OptionError: `most`, `choose` or `kind` is invalid.
     """
     if isinstance(images, ImageChoice):

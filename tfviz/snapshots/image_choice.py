@@ -1,4 +1,4 @@
-"""Choose the images of a run by their labels: balanced over the classes, or the current mistakes.
+"""Choose a run's images by their labels: balanced over the classes, or the current mistakes.
 
 chosen = tfviz.images_from(validation, n=8, worst=True)
 callback = tfviz.SnapshotCallback("grad_cam", chosen, log_dir="runs/1")
@@ -25,8 +25,8 @@ class ImageChoice:
 
     Attributes:
         images: the images, (N, H, W, C), or arrays nested like the model's inputs.
-        labels: the class of each image, (N,) ints.
-        numbers: the position of each image in the data set, (N,) ints.
+        labels: each image's class, (N,) ints.
+        numbers: each image's position in the data set, (N,) ints.
         pool: the images to choose the worst from, or None if the choice is fixed.
     """
 
@@ -40,7 +40,7 @@ class ImageChoice:
 
     @property
     def is_rechosen(self) -> bool:
-        """Whether the callback re-chooses the images while the model trains."""
+        """True if the callback re-chooses the images during training."""
         return self.pool is not None
 
     def rows(self, rows: np.ndarray) -> ImageChoice:
@@ -113,7 +113,7 @@ def images_from(
             score of the true class minus the highest score of another class. The callback
             re-chooses them at the start and the end of training, and once per epoch. Each time, it
             runs the model on all images read. The model must be a classifier with one input.
-        seed: the seed of the random choice.
+        seed: the random seed.
         max_read: the largest number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
         kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
@@ -188,7 +188,7 @@ def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) ->
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}
-    # the rank of each image within its class, so that all classes take turns
+    # each image's rank within its class; sorting by it alternates between the classes
     seen = dict.fromkeys(classes, 0)
     ranks = []
     for index in shuffled:

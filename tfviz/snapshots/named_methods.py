@@ -112,7 +112,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables. A plain function has none that are visible."""
+    """Return the ids of a model's variables, or an empty set for a plain function."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -13,7 +13,7 @@ class Progress:
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch.
-        step: the number of batches trained in the whole run.
+        step: the number of batches trained in the entire run.
     """
 
     def __init__(self) -> None:

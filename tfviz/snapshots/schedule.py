@@ -10,7 +10,7 @@ EPOCH = "epoch"
 
 
 class Schedule:
-    """When to take snapshots: every epoch, or every N batches of the whole run.
+    """When to take snapshots: every epoch, or every N batches of the entire run.
 
     Keras may train several batches in one execution (`steps_per_execution`) and runs callbacks only
     between executions. A snapshot that falls due inside one is taken after it.

@@ -13,10 +13,10 @@ guard        access control, and the headers of every response
 http_errors  error responses
 log          the server's log
 api          the routes
-assets       the files of the page, and their routes
-guarded_app  the routes of a page behind the guard
+assets       the page's files, and their routes
+guarded_app  a page's routes with access control
 page_server  serves such an application
-app          the application of the live page
+app          the live page's application
 server       the live page
 
 `tfviz.runs.schema` defines the format of runs and records.

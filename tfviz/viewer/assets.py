@@ -37,7 +37,7 @@ def read_assets(folder: Path | None = None) -> dict[str, Asset]:
     """Return the files of a page, keyed by name.
 
     Args:
-        folder: the folder of the page; None means the live page. The files that all pages use are
+        folder: the page's folder; None means the live page. The files that all pages use are
             added.
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)

@@ -138,7 +138,7 @@ def is_own_name(header: str, host: str) -> bool:
 
 
 def note(scope: Scope, reason: str) -> None:
-    """Set the reason of an error response for the log. "" keeps the response out of the log."""
+    """Set an error response's reason for the log. An empty reason prevents logging."""
     scope["tfviz.reason"] = reason
 
 

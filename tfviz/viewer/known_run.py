@@ -74,11 +74,11 @@ class KnownRun:
         return self.lines[start : start + most]
 
     def image(self, image: int) -> Path:
-        """Return the path of an image."""
+        """Return an image's path."""
         return image_path(self.folder, image)
 
     def picture(self, number: int, method: str, image: int) -> Path:
-        """Return the path of a picture."""
+        """Return a picture's path."""
         return picture_path(self.folder, number, method, image)
 
     def count_images(self) -> int:

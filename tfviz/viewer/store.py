@@ -24,7 +24,7 @@ class News:
     """News for the pages.
 
     Attributes:
-        run: the id of the run.
+        run: the run id.
         last: the number of its last snapshot.
         is_new: whether its run.json was added, changed or removed.
     """

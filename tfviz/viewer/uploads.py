@@ -29,7 +29,7 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
-_MAX_NAME_LENGTH = 60  # characters of the run's name in the name of its folder
+_MAX_NAME_LENGTH = 60  # characters of the run's name in the folder name
 _PREFIXES = (8, 32)  # characters of the id in it; the second is used if the first name is taken
 
 

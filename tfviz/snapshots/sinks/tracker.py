@@ -27,7 +27,7 @@ class CaptionedImage:
 
     Attributes:
         key: the method's name, or "images".
-        number: the number of the image, counted from 0.
+        number: the image number, counted from 0.
         path: the PNG file.
         caption: the method, the moment, the prediction and the true class.
     """
@@ -107,7 +107,7 @@ class Tracker(Sink):
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:
-        """Return the pictures of a snapshot. Fixed images are included only once."""
+        """Return a snapshot's pictures. Fixed images are included only once."""
         count, found = len(run["images"]), []
         if "images" in record or not self._has_images:
             paths = [shown_image_path(self._folder, record, number) for number in range(count)]

@@ -31,7 +31,7 @@ class ViewerSink(Sink):
     outage. When sending resumes, a line is printed to stderr.
 
     Args:
-        url: the address of the viewer.
+        url: the viewer's address.
         token: the token that the viewer was started with, if any.
         timeout_s: the time limit of each step of a request.
         drain_timeout_s: how long `close` waits, at most, for the rest to be sent.

@@ -202,7 +202,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
     boxes.write_text(json.dumps([*entries, {**entries[0], "file": "elsewhere.png"}]))
     evaluate("--metrics", "mass_in_region", "--boxes", boxes)
     notes = capsys.readouterr().err
-    assert "1 annotated images were not given as PATH, such as 'elsewhere.png'" in notes
+    assert "1 annotated images were not given as PATH, for example 'elsewhere.png'" in notes
     assert "1 of 3 images have no annotations" in notes
 
 

@@ -121,7 +121,7 @@ def test_a_viewer_that_starts_late_receives_everything(trainer: FakeTrainer, cap
     (trouble,) = training.raised  # one warning, immediately
     assert isinstance(trouble, ViewerUnavailableError)
     assert re.search(
-        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. It will receive what", str(trouble)
+        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. The missing snapshots", str(trouble)
     )
     viewer = FakeViewer(port=port)
     assert eventually(lambda: viewer.numbers == [0, 1, 2, 3])

@@ -78,7 +78,7 @@ class EvaluationRun:
         images = read_annotations(args.boxes, self.plan.labels, self.plan.classifier.classes or 0, say)
         found, missing = matched(images, [job.path for job in self.jobs])
         if missing:
-            say(f"Note: {len(missing)} annotated images were not given as PATH, such as '{shown(missing[0])}'.")
+            say(f"Note: {len(missing)} annotated images were not given as PATH, for example '{shown(missing[0])}'.")
         if others := len(self.jobs) - len(found):
             say(f"Note: {others} of {len(self.jobs)} images have no annotations. Metrics that need annotations skip them.")
         return found

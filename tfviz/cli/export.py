@@ -138,9 +138,7 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE. Values that are valid JSON are decoded, such as 8, true or [224,
-    224, 3].
-    """
+    """Parse NAME=VALUE. Decode JSON values, such as 8, true or [224, 224, 3]."""
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
         raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")

@@ -69,7 +69,7 @@ def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Jo
 
     Args:
         jobs: the images of this run.
-        known: the folder and name of each image in earlier results, by `Job.key`.
+        known: the folder and name of each image in earlier results, keyed by `Job.key`.
 
     Returns:
         The images, in order.

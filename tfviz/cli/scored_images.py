@@ -36,7 +36,7 @@ class ScoredImage:
     """One image of a batch.
 
     Attributes:
-        job: the file.
+        job: the image's job.
         place: its position among all images.
         image: the part that the network sees, uint8 RGB, for drawing.
         tensor: the network's input.

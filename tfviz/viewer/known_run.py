@@ -87,9 +87,7 @@ class KnownRun:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """Return a value that changes when run.json is rewritten, or None if it is missing
-    or a link.
-    """
+    """Return a value that changes with run.json, or None if the file is missing or a link."""
     path = folder / RUN_FILE
     try:
         found = path.stat()

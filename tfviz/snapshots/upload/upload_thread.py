@@ -112,7 +112,7 @@ class UploadThread:
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Return False if it would be too late or useless."""
+        """Wait before the next attempt. Return False if another one is too late or useless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
         # keeps many training runs from reconnecting at the same moment

@@ -29,7 +29,7 @@ _decoders = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True)
 class NetworkImage:
-    """An image as the network and the page see it.
+    """An image in the forms that the network and the page need.
 
     Attributes:
         tensor: the network's input, float32 (1, height, width, channels).
@@ -88,7 +88,7 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image.
+        """Return an image, and decode it if it is not cached.
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.

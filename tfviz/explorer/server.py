@@ -27,7 +27,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1338
 
 
 class Explorer(PageServer):
-    """A server of a page that explains images with one model.
+    """A server for a page that explains images with one model.
 
         with Explorer(tfviz.load_model("shapes"), port=0) as explorer:
             print(explorer.address)

@@ -22,7 +22,7 @@ from tfviz.snapshots.image_source import RANKS, batches_of, count_of, first_rows
 
 @dataclass(frozen=True)
 class FixedImages:
-    """The selected images.
+    """The selected images, and the pictures to draw maps over.
 
     Attributes:
         inputs: arrays nested like the model's inputs.

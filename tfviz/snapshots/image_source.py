@@ -62,7 +62,7 @@ def _images_of(element: Any) -> Any:
 
 
 def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
-    """Turn a single image into a batch of one."""
+    """Convert a single image to a batch of one."""
     element = as_arrays(element)
     if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label

@@ -53,9 +53,7 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iterations, or None if there is no optimizer or they are
-    not needed.
-    """
+    """Return the optimizer's iterations, or None if they are missing or not needed."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

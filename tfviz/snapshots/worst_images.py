@@ -14,7 +14,7 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Chooses from the pool of an ImageChoice.
+    """Re-chooses images from an ImageChoice's pool.
 
     Args:
         choice: the images chosen last, with their pool.

@@ -21,7 +21,7 @@ from tfviz.viewer.log import log
 
 @dataclass(frozen=True)
 class News:
-    """News for the pages.
+    """A change to a run, which the pages are told about.
 
     Attributes:
         run: the run id.

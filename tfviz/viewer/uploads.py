@@ -70,7 +70,7 @@ def _check_change(known: KnownRun, run: Run) -> None:
 
 
 def receive_image(known: KnownRun, image: int, data: bytes) -> None:
-    """Store an image."""
+    """Store an image of a run."""
     _receive_picture(known, known.image(image), image, data)
 
 

@@ -35,7 +35,7 @@ class ViewerRejectionError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer already has of a run.
+    """The parts of a run that the viewer already has.
 
     Attributes:
         last: the number of the last snapshot, or −1 if there is none.
@@ -176,7 +176,7 @@ def _checked_token(token: str) -> str:
 
 
 def _reason(response_body: bytes) -> str:
-    """Return the reason that the server gives, without its final period."""
+    """Return the reason in the server's response, without its final period."""
     try:
         return " ".join(str(json.loads(response_body)["detail"]).split()).removesuffix(".")
     except (ValueError, TypeError, KeyError):

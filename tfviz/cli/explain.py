@@ -273,7 +273,7 @@ class _ExplainRun:
             call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
             explanation = call.run()
         except Exception:
-            classifier.scores(tensors)  # raises ImageError if the model does not accept this image size
+            classifier.scores(tensors)  # raises ImageError for an unsuitable image size
             raise
         call.check(explanation)
         return classifier.scores_from(explanation.outputs, tensors), np.asarray(explanation.attribution)
@@ -314,7 +314,7 @@ class _ExplainRun:
         Args:
             tensors: the batch.
             steps: the methods with their target columns.
-            first: the first method's maps for its first target, or None if they are not computed yet.
+            first: the first method's maps for its first target, or None to compute them.
         """
         with Background(self.batch_size) as background:
             waiting: tuple[int, list[RunningCall]] | None = None

@@ -4,8 +4,8 @@
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
 The folder is named after the work, such as `.explanation`. A line is appended after everything that
-it describes has been written. If a killed run leaves an incomplete line, the line is dropped and its
-part is redone.
+it describes has been written. If a killed run leaves an incomplete line, the line is dropped and
+its part is redone.
 """
 
 from __future__ import annotations

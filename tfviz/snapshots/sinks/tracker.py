@@ -120,8 +120,9 @@ class Tracker(Sink):
 
 
 def _caption(title: str, run: Run, record: Record, number: int) -> str:
-    """Return a caption such as "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class
-    dog".
+    """Return a caption.
+
+    An example is "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
     """
     labels = Labels(tuple(run["labels"] or ()))
     moment = "before training" if record["when"] == "start" else f"epoch {record['epoch'] + 1}"

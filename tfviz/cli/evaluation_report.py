@@ -31,7 +31,7 @@ _CAPTIONS = (
     "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
     "don't mean equal values."
 )
-# For a single map, these equal another measure.
+# For a single map, these measures duplicate another one.
 _NOT_CAPTIONED = ("pointing_game_pairs", "pointing_game_difficult")
 
 

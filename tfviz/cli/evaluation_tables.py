@@ -22,8 +22,8 @@ _HOW_TO_READ = (
 _SANITY = (
     "Layers in a copy of the model are given random weights, and the copy's maps are compared with the original maps. “Kept” "
     "is the share of the similarity that remains, where 0 % is the similarity between maps of different images. Above 50 %, "
-    "the method hardly depends on these layers, so its maps cannot show what the layers have learned. Maps for a random "
-    "other class are compared in the same way. A blank map has a similarity of 0. A map that depends on the weights is not "
+    "the method hardly depends on these layers, so its maps cannot show what the layers have learned. Maps for another "
+    "random class are compared in the same way. A blank map has a similarity of 0. A map that depends on the weights is not "
     "necessarily correct."
 )
 

@@ -93,7 +93,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
-    parser.add_argument("--engine", default="local", metavar="E", help="local (processes) or ray; default: local")
+    parser.add_argument(
+        "--engine", default="local", metavar="E", help="engine that runs the workers: local (processes) or ray; default: local"
+    )
     parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
     parser.add_argument(
         "--shards",

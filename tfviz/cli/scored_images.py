@@ -1,7 +1,7 @@
 """Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
 
 Unlike the overlays of `tfviz explain`, these show the scored values: channels are summed with
-their signs. The white outline is the annotated region of the class. The ring is the distance
+their signs. The white outline is the annotated region of the class. The ring shows the distance
 from the maximum within which the pointing game counts a hit.
 """
 

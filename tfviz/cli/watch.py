@@ -22,7 +22,7 @@ examples:
   TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; enter SECRET on the page
 
 Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
-the process list. Enter the token on the page: a link that ends in ?token=SECRET also works, but
+the process list. Enter the token on the page. A link that ends in ?token=SECRET also works, but
 it stays in the browser's history and wherever you paste it.
 """
 

@@ -202,7 +202,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
     boxes.write_text(json.dumps([*entries, {**entries[0], "file": "elsewhere.png"}]))
     evaluate("--metrics", "mass_in_region", "--boxes", boxes)
     notes = capsys.readouterr().err
-    assert "1 annotated images are not among the given ones, such as 'elsewhere.png'" in notes
+    assert "1 annotated images were not given as PATH, for example 'elsewhere.png'" in notes
     assert "1 of 3 images have no annotations" in notes
 
 
@@ -243,7 +243,7 @@ def test_a_model_that_cannot_be_copied_is_noted_in_the_report(evaluate, monkeypa
 
     monkeypatch.setattr("tfviz.cli.evaluation_run.scores_by_method", refuse)
     folder = evaluate("--metrics", "single_deletion,sanity")
-    assert "There is no sanity check." in page(folder) and "cannot be copied" in (folder / "report.md").read_text()
+    assert "The sanity checks were skipped." in page(folder) and "cannot be copied" in (folder / "report.md").read_text()
     assert "cannot be copied" in capsys.readouterr().err
 
 

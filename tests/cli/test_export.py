@@ -110,7 +110,7 @@ WRONG = {
     "two methods": (["--method", "grad_cam,saliency"], "a single method. Received: --method grad_cam,saliency."),
     "all methods": (["--method", "all"], "Each export contains a single method"),
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
-    "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods takes a layer"),
+    "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods accepts a layer"),
     "unknown format": (["--format", "pdf"], "There is no export format 'pdf'"),
     "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
     "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: target=1"),

@@ -76,7 +76,7 @@ def test_backgrounds_are_read_as_the_network_reads_images(model_file: Path, phot
         ),
         (
             ("--method", "rise", "--backgrounds", "{photos}"),
-            "None of the chosen methods takes backgrounds. .*expected_gradients",
+            "None of the chosen methods accepts backgrounds. .*expected_gradients",
         ),
         (("--method", "expected_gradients", "--backgrounds", "{photos}/a.png"), "at least 8 background images"),
     ],

@@ -84,7 +84,7 @@ def test_it_serves_without_tensorflow_until_stopped(tmp_path: Path, stop: signal
     serving = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = serving.stdout.readline()
-        (address,) = re.search(r"(http://127\.0\.0\.1:\d+/) .*the page asks for the token", line).groups()
+        (address,) = re.search(r"(http://127\.0\.0\.1:\d+/) .*enter the token on the page", line).groups()
         assert "a+b" not in line and "a%2Bb" not in line
         request = urllib.request.Request(f"{address}api/runs", headers={"Authorization": "Bearer a+b&c"})
         with urllib.request.urlopen(request, timeout=20) as response:

@@ -141,7 +141,7 @@ def test_an_upload_is_found_by_its_digest_until_newer_ones_replace_it(client: ht
         ({"method": "grad-kam"}, 422, "no method"),
         ({"method": "legrad"}, 422, "vision transformers"),
         ({"layer": "nowhere"}, 422, "has no layer 'nowhere'"),
-        ({"method": "saliency", "layer": "block1_pool"}, 422, "takes no layer"),
+        ({"method": "saliency", "layer": "block1_pool"}, 422, "does not accept a layer"),
         ({"target": 10}, 422, "The model has 10 classes, 0 to 9. Received: 10."),
         ({"target": 1, "against": 10}, 422, "Received: 10."),
         ({"target": -1}, 422, "Invalid target"),
@@ -191,7 +191,7 @@ def test_an_image_of_any_size_is_bounded_by_the_network_that_takes_it() -> None:
 
     data = cv2.imencode(".png", np.zeros((40, 50, 3), np.uint8))[1].tobytes()
     ImageStore([], Preprocessing((8, 8)), ExplorerLimits(network_pixels=1999)).add(data, "a.png")
-    with pytest.raises(ImageError, match=r"runs it on at most 1999 pixels\. Restart with a size: --image-size"):
+    with pytest.raises(ImageError, match=r"runs it on at most 1999 pixels\. Restart with a fixed size, such as --image-size"):
         ImageStore([], Preprocessing(), ExplorerLimits(network_pixels=1999)).add(data, "a.png")
 
 
@@ -260,7 +260,7 @@ def test_too_many_waiting_computations_are_refused(monkeypatch: pytest.MonkeyPat
         turns, go = Turns(most=1), threading.Event()
         running = [asyncio.ensure_future(turns.run(lambda _: go.wait(60))) for _ in range(2)]
         await asyncio.sleep(0.05)
-        with pytest.raises(HttpError, match=r"2 computations already wait\. Try again later\."):
+        with pytest.raises(HttpError, match=r"2 computations are already waiting\. Try again later\."):
             await turns.run(lambda _: None)
         go.set()
         assert await asyncio.gather(*running) == [True, True]

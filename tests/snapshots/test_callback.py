@@ -458,7 +458,7 @@ def test_no_snapshot_is_taken_without_training(tmp_path: Path, eager: Eager) -> 
         ({"max_queued": 0}, tfviz.OptionError, "`max_queued` must be a positive integer"),
         ({"max_images": 0}, tfviz.OptionError, "`max_images` must be a positive integer"),
         ({"token": "secret"}, tfviz.OptionError, "Pass the viewer's address too"),
-        ({"sinks": [print]}, tfviz.OptionError, "instances of subclasses of tfviz.Sink"),
+        ({"sinks": [print]}, tfviz.OptionError, "instances of tfviz.Sink subclasses"),
         ({"sinks": None}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]. Received: None"),
         ({"sinks": tfviz.Sink()}, tfviz.OptionError, r"`sinks` must be a list, such as sinks=\[sink\]"),
         ({"viewer": "http://host:1337", "token": 5}, tfviz.OptionError, "`token` must be a string of printable ASCII"),

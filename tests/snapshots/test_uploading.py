@@ -121,7 +121,7 @@ def test_a_viewer_that_starts_late_receives_everything(trainer: FakeTrainer, cap
     (trouble,) = training.raised  # one warning, immediately
     assert isinstance(trouble, ViewerUnavailableError)
     assert re.search(
-        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. It will receive what", str(trouble)
+        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. The missing snapshots", str(trouble)
     )
     viewer = FakeViewer(port=port)
     assert eventually(lambda: viewer.numbers == [0, 1, 2, 3])
@@ -232,7 +232,7 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
     [
         (
             (500, b"Internal Server Error"),
-            "cannot accept snapshots now (500: Internal Server Error). They are sent once it can",
+            "cannot accept snapshots now (500: Internal Server Error). They will be sent later",
         ),
         ((507, b'{"detail": "The disk\\n is full."}'), "cannot accept snapshots now (507: The disk is full)."),
         ((429, b'{"detail": "too many"}'), "cannot accept snapshots now (429: too many)"),

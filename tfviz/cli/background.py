@@ -1,4 +1,4 @@
-"""Run prepared calls and other tasks in threads of their own, and stop them cleanly."""
+"""Run prepared calls and other tasks in background threads, and stop them cleanly."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _REFRESH_S = 0.2
 
 
 class RunningCall:
-    """A call that runs, or waits to run.
+    """A call that is running or queued.
 
     Attributes:
         call: the call.
-        rows: the number of rows of perturbed copies that were run.
+        rows: the number of perturbed copies that were run so far.
     """
 
     def __init__(self, call: PreparedCall) -> None:
@@ -30,10 +30,10 @@ class RunningCall:
         self.future: Future[tf.Tensor]
 
     def result(self, show: Callable[[], None]) -> tf.Tensor:
-        """Wait for the attribution, and check its maps.
+        """Wait for the attribution, check its maps and return it.
 
         Args:
-            show: shows the progress; called while waiting.
+            show: shows the progress. It is called repeatedly while waiting.
         """
         while True:
             show()
@@ -46,13 +46,13 @@ class RunningCall:
 
 
 class Background:
-    """A thread that runs one call after the other.
+    """A background thread that runs calls one after another.
 
     If the `with` block raises an exception, such as KeyboardInterrupt, the running call stops after
-    its current batch of rows, and the waiting ones are dropped.
+    its current batch, and queued calls are dropped.
 
     Args:
-        batch_size: the largest number of rows of perturbed copies to run at once.
+        batch_size: the largest number of perturbed copies to run at once.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -68,7 +68,7 @@ class Background:
         self._thread.shutdown(wait=True, cancel_futures=self._is_stopped)
 
     def start(self, call: PreparedCall) -> RunningCall:
-        """Run a call once all earlier ones are finished."""
+        """Queue a call, which runs once all earlier calls have finished."""
         running = RunningCall(call)
 
         def advance(rows: int) -> None:
@@ -81,11 +81,11 @@ class Background:
 
 
 class Backlog:
-    """A thread that runs tasks in order while the caller goes on, with a bounded number waiting.
+    """A background thread that runs tasks in order and limits how many wait.
 
-    The first exception ends the work: later tasks are dropped, and the caller receives it at the
-    next call or at the end of the `with` block. If the block itself raises an exception, the
-    running task ends, and the waiting ones are dropped.
+    If a task raises an exception, later tasks are dropped. The next call of `add` or the end of the
+    `with` block raises the exception again. If the block itself raises an exception, the running
+    task finishes, and waiting tasks are dropped.
 
     Args:
         most: the largest number of waiting tasks.
@@ -107,7 +107,7 @@ class Backlog:
             self._require_success(0)
 
     def add(self, task: Callable[[], None]) -> None:
-        """Run a task once all earlier ones are finished; wait while too many are waiting."""
+        """Queue a task. Block while too many tasks are waiting."""
         self._require_success(self._most)
         self._waiting.append(self._thread.submit(self._run, task))
 

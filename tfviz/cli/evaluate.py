@@ -1,4 +1,4 @@
-"""`tfviz evaluate`: score the maps of methods on images, and write a report."""
+"""`tfviz evaluate`: score each method's maps on images, and write a report."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ EVALUATED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-report"
 
 _ABOUT = """\
-Measure how well the maps of methods agree with the model and, with --boxes, with annotated objects,
+Measure how well each method's maps agree with the model and, with --boxes, with annotated objects,
 and write a report:
 
-  OUTPUT/report.html   the scores with their intervals beside the controls, the curves, the sanity
-                       checks, and all maps with their own scores; opens without a server
+  OUTPUT/report.html   the scores and their intervals next to the controls, the curves, the sanity
+                       checks, and every map with its scores; opens without a server
   OUTPUT/report.md     the same tables as Markdown
-  OUTPUT/report.csv    the same rows; sanity.csv: those of the sanity checks
+  OUTPUT/report.csv    the same rows; sanity.csv has the sanity checks
   OUTPUT/scores.csv    one row per image, class, method and measure
-  OUTPUT/maps/IMAGE/   the image with its regions, and the maps as they are scored
+  OUTPUT/maps/IMAGE/   the image with its annotated regions, and the scored maps
 
-A run that was stopped goes on where it stopped if you start it again with the same arguments.
+To resume a run that was stopped, start it again with the same arguments.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
+metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (both need
          --boxes), sanity; mu_fidelity, max_sensitivity and average_drop are optional.
-         "default" means all that are not optional, "all" all of them
+         "default" selects those that are not optional; "all" selects every metric
 
 boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them,
          or a folder of masks with one subfolder per class
@@ -58,10 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="A,B,...",
         help='methods (see `tfviz methods`), or "all" for every method that supports the model; default: all',
     )
-    parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
     parser.add_argument(
-        "--boxes", type=Path, metavar="F", help="where the classes are in the images (see below); default: unknown"
+        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
     )
+    parser.add_argument("--boxes", type=Path, metavar="F", help="annotated objects in the images (see below); default: none")
     parser.add_argument(
         "--metrics", type=listed, default=["default"], metavar="A,B,...", help="metrics (see below); default: default"
     )
@@ -71,8 +71,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=listed,
         default=["top"],
         metavar="T",
-        help="class whose maps are scored, by number or name, or top: each image's top class. Metrics that need boxes score "
-        "every class with a box; default: top",
+        help="class whose maps are scored, by number or name; top: each image's top class. Metrics that need boxes score "
+        "every annotated class; default: top",
     )
     parser.add_argument(
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
@@ -87,9 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HxW",
         help="input size, for networks that accept any size; default: the network's own",
     )
-    parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="seed of everything random; default: %(default)s"
-    )
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
         "--overwrite", action="store_true", help="discard the evaluation in the output folder if it has other arguments"
     )

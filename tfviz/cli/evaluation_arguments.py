@@ -1,4 +1,4 @@
-"""What the scores of `tfviz evaluate` depend on, as short texts to store and to compare."""
+"""Describe everything that the scores of `tfviz evaluate` depend on, in short strings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tfviz.errors import shown
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> dict[str, str]:
-    """Return what the scores depend on, by the name of the argument.
+    """Return everything that the scores depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.
-        plan: what they mean for the model.
+        plan: the plan for these arguments.
         jobs: the images.
 
     Returns:
-        The texts. Files are represented by their name and a digest of their content.
+        Short strings. A file is represented by its name and a digest of its content.
     """
     names = sorted(str(job.path.absolute()) for job in jobs)
     return {
@@ -36,7 +36,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> d
 
 
 def _boxes(path: Path, plan: Plan) -> Iterable[bytes]:
-    """Yield the annotations, and the names of the classes, to which they are matched."""
+    """Yield the annotations and the class names that they are matched to."""
     yield json.dumps(plan.labels.names).encode()
     for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
         yield file.name.encode("utf-8", "surrogateescape")

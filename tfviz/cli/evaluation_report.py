@@ -1,4 +1,4 @@
-"""Write the report of `tfviz evaluate` from what is finished."""
+"""Write the report of `tfviz evaluate` on the finished images."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ PAGE = "report.html"
 _CURVES, _SANITY_PLOT = Path("figures/curves.png"), Path("figures/sanity.png")
 _DPI = 150
 _CAPTIONS = (
-    "Below each map are its own scores. A map is drawn as it is scored, with its channels added up. The white outline is the "
-    "annotated region of the class, and the ring shows the maximum of the map and the distance within which the pointing game "
-    "counts a hit. Each map has its own color scale, so equal colors in two maps don't mean equal values."
+    "The scores below each map are for that map alone. Maps are drawn as they are scored, with their channels summed. The "
+    "white outline is the annotated region of the class. The ring is centered on the map's maximum, and its radius is the "
+    "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
+    "don't mean equal values."
 )
-# Twins of another measure for a single map.
+# For a single map, these measures duplicate another one.
 _NOT_CAPTIONED = ("pointing_game_pairs", "pointing_game_difficult")
 
 
 def write_report(run: EvaluationRun) -> Path | None:
-    """Write the report and return the path of the page; None if nothing is finished."""
+    """Write the report and return the page's path, or None if nothing is finished."""
     places = {str(job.folder): place for place, job in enumerate(run.jobs)}
     records = sorted((one for one in _latest(run) if one["name"] in places), key=lambda one: places[one["name"]])
     if not records and not run.failures:
@@ -66,7 +67,7 @@ def write_report(run: EvaluationRun) -> Path | None:
 
 
 def _latest(run: EvaluationRun) -> list[Record]:
-    """Return the images that are finished, each once: a file that changed was scored again."""
+    """Return the latest record of each image. A file that changed is scored more than once."""
     return list({record["name"]: record for record in run.store.of_kind("image")}.values())
 
 
@@ -122,7 +123,7 @@ def _entries(run: EvaluationRun, records: Sequence[Record]) -> Iterator[GalleryE
 
 
 def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
-    """Return the scores of one map in words."""
+    """Return a caption with the scores of one map."""
     own = [score for score in scores if (score["method"], score["target"]) == (method, target)]
     words = ["blank map"] if any(score["blank"] for score in own) else []
     for score in own:
@@ -138,6 +139,6 @@ def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> li
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:
-        return [f"Stopped after {count} of {total} images; start again with the same arguments to go on{where}"]
+        return [f"Stopped after {count} of {total} images; start again with the same arguments to resume{where}"]
     lines = [f"Evaluated {count} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     return lines + [f"Not evaluated: {shown(job.path)}: {reason}" for job, reason in run.failures.items()]

@@ -1,4 +1,4 @@
-"""Score the images of `tfviz evaluate` one by one, and draw the maps that are scored."""
+"""Score the images of `tfviz evaluate`, and draw the scored maps."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _GROUPS = ("default", "all")
 
 
 class EvaluationRun:
-    """One run of the command.
+    """One run of `tfviz evaluate`.
 
     Attributes:
-        plan: the model, its methods and labels.
-        jobs: the images.
+        plan: the model's methods, labels and target classes.
+        jobs: the images to score.
         store: the finished parts.
         failures: the images that could not be evaluated, with the reason.
     """
@@ -78,9 +78,9 @@ class EvaluationRun:
         images = read_annotations(args.boxes, self.plan.labels, self.plan.classifier.classes or 0, say)
         found, missing = matched(images, [job.path for job in self.jobs])
         if missing:
-            say(f"Note: {len(missing)} annotated images are not among the given ones, such as '{shown(missing[0])}'.")
+            say(f"Note: {len(missing)} annotated images were not given as PATH, for example '{shown(missing[0])}'.")
         if others := len(self.jobs) - len(found):
-            say(f"Note: {others} of {len(self.jobs)} images have no annotations, and no scores by metrics that need them.")
+            say(f"Note: {others} of {len(self.jobs)} images have no annotations. Metrics that need annotations skip them.")
         return found
 
     # --- images -----------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class EvaluationRun:
             places = [pending[number] for number in batch.numbers]
             try:
                 self._score(batch, places)
-            except ImageError as error:  # The model cannot take images of this size.
+            except ImageError as error:  # The model does not accept this image size.
                 for place in places:
                     self._fail(place, error)
         if self._has_sanity:
@@ -115,7 +115,7 @@ class EvaluationRun:
     def _is_finished(job: Job, finished: dict[str, list[int]]) -> bool:
         try:
             return finished.get(str(job.folder)) == stamp_of(job.path)
-        except OSError:  # reading it reports the reason
+        except OSError:  # the batch reader reports the error
             return False
 
     def _fail(self, place: int, error: TfvizError) -> None:
@@ -148,7 +148,7 @@ class EvaluationRun:
         return columns[0]
 
     def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
-        """Return an image with its regions, or None if they don't fit it."""
+        """Return an image with its annotated regions, or None if they don't fit the image."""
         regions = None
         if place in self._annotated:
             try:
@@ -161,7 +161,7 @@ class EvaluationRun:
         return ScoredImage(self.jobs[place], place, batch.images[row], batch.tensors[row], scores, list(classes), regions, seen)
 
     def _rows(self, images: Sequence[ScoredImage]) -> Iterator[list[ScoreRow]]:
-        """Yield the scores of each image."""
+        """Yield each image's scores."""
         if self._scorer is None:
             yield from ([] for _ in images)
             return
@@ -197,7 +197,7 @@ class EvaluationRun:
     # --- sanity checks ----------------------------------------------------------------------------
 
     def _check_sanity(self) -> None:
-        """Run the sanity checks that are not finished, on the first images of one size."""
+        """Run the unfinished sanity checks on the first batch of images."""
         finished = {record["method"] for record in self.store.of_kind(SANITY)}
         explainers = [one for one in self.plan.explainers if one.key not in finished]
         paths = [job.path for job in self.jobs if job not in self.failures][:SANITY_IMAGES]
@@ -213,5 +213,5 @@ class EvaluationRun:
                 self.store.add({"kind": SANITY, "method": explainers[number].key, "scores": [asdict(one) for one in found]})
                 self._progress.show(self._done, f"sanity check of {explainers[min(number + 1, len(explainers) - 1)].key}")
         except UnsupportedModelError as error:
-            self._note(f"There is no sanity check. {error}")
-            self._progress.say(f"Note: There is no sanity check. {error}")
+            self._note(f"The sanity checks were skipped. {error}")
+            self._progress.say(f"Note: The sanity checks were skipped. {error}")

@@ -1,4 +1,4 @@
-"""The tables and figures at the top of the report of `tfviz evaluate`, as HTML."""
+"""Build the tables and figures at the top of the `tfviz evaluate` report as HTML."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from tfviz.metrics.sanity_score import HARDLY_DEPENDS
 from tfviz.render import title_of
 
 _HOW_TO_READ = (
-    "Metrics of faithfulness contradict each other, and none is agreed on. Each is shown beside controls in italics, which "
-    "know nothing about the network. The line is the 95 % interval over the images, and the mark is the value. “Does not "
-    "decide here” means that the random control is not significantly worse than the method. Methods keep their order; this "
-    "is no ranking."
+    "Faithfulness metrics often contradict each other, and there is no agreed standard. Controls, in italics, are maps that "
+    "don't depend on the network. The line is the 95 % interval over the images, and the mark is the value. “Does not decide "
+    "here” means that the random control is not significantly worse than the method. Methods are listed in a fixed order, "
+    "not ranked."
 )
 _SANITY = (
-    "Layers of a copy of the model get random weights, and its maps are compared with the original ones. “Kept” is the share "
-    "of the similarity that remains, beyond that of the maps of two different images; above 50 %, the method hardly depends "
-    "on these layers, so its maps cannot show what they have learned. The same holds for the map of a random other class. "
-    "A map that becomes blank has the similarity 0. Dependence alone does not make a map right."
+    "Layers in a copy of the model are given random weights, and the copy's maps are compared with the original maps. “Kept” "
+    "is the share of the similarity that remains, where 0 % is the similarity between maps of different images. Above 50 %, "
+    "the method hardly depends on these layers, so its maps cannot show what the layers have learned. Maps for another "
+    "random class are compared in the same way. A blank map has a similarity of 0. A map that depends on the weights is not "
+    "necessarily correct."
 )
 
 
 def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str]) -> str:
-    """Return the HTML above the images.
+    """Return the HTML that precedes the images on the page.
 
     Args:
         evaluation: the scores.
         sanity: the sanity checks.
-        figures: the paths of the figures, relative to the page.
+        figures: the figure paths, relative to the page.
     """
     measures = list(dict.fromkeys(row["metric"] for row in evaluation.rows))
     cards = [_measure_card([row for row in evaluation.rows if row["metric"] == key]) for key in measures]
@@ -96,7 +97,7 @@ def _line(row: dict[str, Any], low: float, high: float) -> str:
 
 
 def _range(row: dict[str, Any], low: float, high: float) -> str:
-    """Return the interval as a line and the value as a mark on it."""
+    """Return HTML that draws the interval as a line and the value as a mark on it."""
     if math.isnan(row["value"]):
         return ""
     place = lambda value: 100 * (value - low) / (high - low)  # noqa: E731

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-_MOST_WAITING = 2  # steps whose maps wait to be drawn
+_MOST_WAITING = 2  # drawing and writing tasks that may wait
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
@@ -59,9 +59,9 @@ that shows them next to the predicted classes and opens without a server:
 IMAGE is the file's path inside the given folder without its extension. The extension is kept if
 two images would otherwise share a name.
 
-A run that was stopped or killed goes on where it was when the same command is run again: finished
-images are not explained again. Other images are added to the page and the table. A run with other
-options needs another --output, or --overwrite.
+To resume a run that was stopped or killed, run the same command again. Finished images are not
+explained again, and new images are added to the page and the table. A run with other options needs
+another --output, or --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
@@ -87,7 +87,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         f"{MOST_ROWS_OF_ALL} times per image; add others after a comma: all,rise; default: grad_cam,guided_backprop",
     )
     add_backgrounds(parser)
-    parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
+    )
     parser.add_argument(
         "--target",
         type=listed,
@@ -106,7 +108,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=count,
         default=16,
         metavar="N",
-        help="images per batch, and copies of images for methods that perturb them; default: %(default)s",
+        help="images per batch, or perturbed copies for methods that perturb images; default: %(default)s",
     )
     parser.add_argument(
         "--image-size",
@@ -150,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         arrow()
     with Progress(len(jobs)) as progress:
         progress.show(0, "starting TensorFlow")
-        # Takes seconds, so everything that can be checked without TensorFlow comes first.
+        # Starting TensorFlow takes seconds, so all checks that do not need it come first.
         import_tensorflow()
         from tfviz.cli.explain_arguments import arguments_of
         from tfviz.cli.plan import plan_for
@@ -183,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explained(run: _ExplainRun) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Explain the images, and write the page. Return its path, and the interrupt that came."""
+    """Explain the images and write the page. Return its path and the interrupt, if any."""
     stop: KeyboardInterrupt | None = None
     try:
         run.explain_all()
@@ -201,9 +203,9 @@ def _explained(run: _ExplainRun) -> tuple[Path | None, KeyboardInterrupt | None]
 
 @dataclass
 class _ExplainRun:
-    """One run: what it explains, and where the results go.
+    """One run of `tfviz explain`.
 
-    Threads read the next images and draw the last ones while the model runs.
+    While the model runs, other threads read the next images and draw the previous maps.
     """
 
     plan: Plan
@@ -231,7 +233,7 @@ class _ExplainRun:
                 jobs = [pending[number] for number in batch.numbers]
                 try:
                     self._explain(batch, jobs)
-                except ImageError as error:  # The model cannot take images of this size.
+                except ImageError as error:  # The model does not accept this image size.
                     for job in jobs:
                         self._fail(job, error)
                 self._backlog.add(partial(self._finish, jobs[-1]))
@@ -239,7 +241,7 @@ class _ExplainRun:
         self.results.finish()
 
     def write_pages(self) -> Path | None:
-        """Write the page and the table of what is there, and return the path of the page."""
+        """Write the page and the table for the explained images, and return the page's path."""
         if not self.results.store.is_present():
             return None
         self.results.keep_unfinished()
@@ -253,14 +255,14 @@ class _ExplainRun:
         self.pages.refresh()
 
     def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
-        """Explain one batch, keeping the maps of a few methods in memory."""
+        """Explain one batch. Only a few methods' maps are in memory at a time."""
         scores, first = self._first_maps(batch.tensors)
         self._backlog.add(partial(self._add_images, jobs, batch.images, scores))
         for explainer, columns, attributions in self._attributions(batch.tensors, self.plan.steps(scores), first):
             self._backlog.add(partial(self._add_maps, jobs, batch.images, explainer, columns, attributions))
 
     def _first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
-        """Return the class scores, and the first map of the first method if one pass gives both."""
+        """Return the class scores and, if one pass computes both, the first method's first maps."""
         import numpy as np
 
         explainer, classifier, targets = self.plan.explainers[0], self.plan.classifier, self.plan.targets
@@ -271,7 +273,7 @@ class _ExplainRun:
             call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
             explanation = call.run()
         except Exception:
-            classifier.scores(tensors)  # says so if the model cannot take images of this size
+            classifier.scores(tensors)  # raises ImageError for an unsuitable image size
             raise
         call.check(explanation)
         return classifier.scores_from(explanation.outputs, tensors), np.asarray(explanation.attribution)
@@ -306,14 +308,13 @@ class _ExplainRun:
     ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
         """Yield each method with its target columns and its maps, one per target.
 
-        A method compiles on its first call, which takes about as long as preparing and running the
-        compiled function. Therefore, TensorFlow runs one method in another thread while the next
-        one compiles.
+        Compiling a method on its first call takes about as long as running it. Therefore, one
+        method runs in another thread while the next one compiles.
 
         Args:
             tensors: the batch.
             steps: the methods with their target columns.
-            first: the maps of the first method for its first target, if they are known.
+            first: the first method's maps for its first target, or None to compute them.
         """
         with Background(self.batch_size) as background:
             waiting: tuple[int, list[RunningCall]] | None = None
@@ -332,7 +333,7 @@ class _ExplainRun:
                 waiting = started
 
     def _results_of(self, running: Sequence[RunningCall], steps: Sequence[Step], number: int, length: int) -> list[np.ndarray]:
-        """Wait for the maps of one method, and show how many rows it has run."""
+        """Wait for one method's maps, and show how many perturbed copies it has run."""
         import numpy as np
 
         total = sum(one.call.rows for one in running)

@@ -1,4 +1,4 @@
-"""What the results of `tfviz explain` depend on, as short texts to store and to compare."""
+"""Describe everything that the results of `tfviz explain` depend on, in short strings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tfviz.cli.run_arguments import shared_arguments
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return what the results depend on, by the name of the argument.
+    """Return everything that the results depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.
-        plan: what they mean for the model.
+        plan: the plan for these arguments.
     """
     return {
         **shared_arguments(args, plan),

@@ -1,4 +1,4 @@
-"""Choose the methods to run, and create their explainers for the model."""
+"""Choose the methods to run, and build their explainers for the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
     """Return the methods that `--method` names, without duplicates.
 
     Args:
-        names: keys of methods, or "all". None selects the default methods.
+        names: method keys, or "all". None selects the default methods.
 
     Returns:
         The method classes.
@@ -34,7 +34,7 @@ def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
 
 
 def _named(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """Return the methods that are named one by one."""
+    """Return the methods that are named individually, ignoring "all"."""
     keys = DEFAULT_METHODS if names is None else [name for name in names if name.lower() != "all"]
     return list(dict.fromkeys(map(method_named, keys)))
 
@@ -52,15 +52,15 @@ def explainers_for(
 ) -> list[Explainer]:
     """Build the chosen methods on the model.
 
-    A method named explicitly must support the model. Unsupported ones among "all" or the defaults
-    are skipped with a note, as long as at least one method remains (with a layer, one that takes a
-    layer). So are those among "all" that run the model too often.
+    A method named explicitly must support the model. Methods selected by "all" or by default are
+    skipped with a note if they do not support it, or if they run it too often. At least one method
+    must remain. If a layer is given, one of the remaining methods must accept a layer.
 
     Args:
         model: the model.
-        names: keys of methods, or "all". None selects the default methods.
+        names: method keys, or "all". None selects the default methods.
         options: "layer", the value of `--layer`, and "backgrounds", the images of `--backgrounds`,
-            if they were given. Each method gets the options that it takes.
+            if they were given. Each method gets the options that it accepts.
         classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 
@@ -68,7 +68,7 @@ def explainers_for(
         The explainers.
 
     Raises:
-        OptionError: none of the chosen methods takes one of the options, or a method needs
+        OptionError: none of the chosen methods accepts a given option, or a method needs
             backgrounds.
         UnsupportedModelError: a method cannot explain the model.
         UnknownLayerError: a method cannot use this layer.
@@ -101,8 +101,8 @@ def explainers_for(
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"It runs the network {rows} times per image, and --method all leaves out methods above {MOST_ROWS_OF_ALL}. To "
-            f"include it, name it: --method all,{explainer.key}."
+            f"It runs the network {rows} times per image, and --method all skips methods that need more than "
+            f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
         )
 
 
@@ -112,7 +112,8 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods takes {what}. Received: --{option} {received}. Methods that take {what}: {takers}."
+                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Methods that accept {what}: "
+                f"{takers}."
             )
 
 

@@ -25,7 +25,7 @@ _EXAMPLES = """\
 examples:
   tfviz explore photos --model resnet50              this machine only, at http://127.0.0.1:1338/
   tfviz explore --model my.keras --preprocess unit   your own network; drop images on the page
-  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    other machines too; the page asks for SECRET
+  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    other machines too; enter SECRET on the page
 """
 
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     Explorer.require_usable(token, args.host)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     explorer = _explorer(args, found, token)
-    remark = "the page asks for the token; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
+    remark = "enter the token on the page; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Exploring {explorer.session.name}: {explorer.address}   ({remark})")
     explorer.run()
     return 0
@@ -91,7 +91,7 @@ def _explorer(args: argparse.Namespace, found: Sequence[FoundImage], token: str 
 
 
 def _load_code(args: argparse.Namespace) -> str:
-    """Return the expression that loads the model as the command does."""
+    """Return a Python expression that loads the same model as the command."""
     weights = None if args.weights.lower() == "none" else args.weights
     given = {
         "weights": weights if weights != "imagenet" else ...,

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Write a folder that can explain images without tfviz. The exported explainer takes arrays in the
-network's format and returns the outputs, the class and the map. With --include image it also takes
-JPEG and PNG files; with --overlay it also returns finished overlays.
+Write a folder that can explain images without tfviz. The exported explainer accepts arrays in the
+network's format and returns the outputs, the class and the map. With --include image it also
+accepts JPEG and PNG files; with --overlay it also returns overlays.
 """
 _EPILOG = """\
 formats:
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method", default="grad_cam", metavar="K", help="method to export (see `tfviz methods`); default: %(default)s"
     )
     parser.add_argument(
-        "--layer", metavar="L", help="layer for a method that takes one (see `tfviz layers`); default: automatic"
+        "--layer", metavar="L", help="layer for a method that accepts one (see `tfviz layers`); default: automatic"
     )
     add_backgrounds(parser)
     parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
@@ -67,7 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--format", default="saved_model", metavar="F", help="export format (see below); default: %(default)s")
     parser.add_argument(
-        "--include", choices=["image"], help="image: also take JPEG and PNG files (saved_model only); default: arrays only"
+        "--include", choices=["image"], help="image: also accept JPEG and PNG files (saved_model only); default: arrays only"
     )
     parser.add_argument("--overlay", action="store_true", help="with --include image: also return the overlay as a PNG")
     parser.add_argument(
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     format_named(args.format)
     _require_of_format(args.option)
-    # Fails now rather than after seconds of loading TensorFlow.
+    # Fail now, before TensorFlow takes seconds to load.
     folders.destination(args.output, overwrite=args.overwrite)
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
@@ -122,8 +122,8 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
 
 def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
-    """Return the options for the format. The caller drops those that are None, because a format
-    raises an error for an option that it does not take.
+    """Return the options for the format. The caller drops options that are None, because a format
+    raises an error for an option that it does not support.
     """
     from tfviz.models import labels_of, preprocessing_of
 
@@ -138,9 +138,7 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE. Values that are valid JSON are decoded, such as 8, true or [224,
-    224, 3].
-    """
+    """Parse NAME=VALUE. Decode JSON values, such as 8, true or [224, 224, 3]."""
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
         raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")
@@ -151,7 +149,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raise OptionError for a name that belongs to `export` itself, such as overwrite."""
+    """Raise OptionError for a parameter of `tfviz.export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
             raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")

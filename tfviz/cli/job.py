@@ -25,12 +25,12 @@ Explain any number of images, and write tables for programs: one row per image, 
 with the top classes and the map at its own resolution.
 
   OUTPUT/shards/part-000123.parquet   the results of one shard of images
-  OUTPUT/report.json                  what is done, and the first errors
+  OUTPUT/report.json                  the progress, and the first errors
   OUTPUT/_SUCCESS                     appears when all shards are done
 
-A job that was stopped or killed goes on where it was when the same command is run again; finished
-shards are not read again. Several commands can work on one OUTPUT at once: give each a part of the
-shards with --shards, or start workers on several machines that share a file system.
+To resume a job that was stopped or killed, run the same command again. Finished shards are not read
+again. Several commands can work on one OUTPUT at once: give each a part of the shards with --shards,
+or start workers on several machines that share a file system.
 
   tfviz job photos --model resnet50 --output results
   tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines
@@ -45,7 +45,7 @@ _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
            1 some images could not be explained; report.json lists them with the reason
            2 a usage error, a missing path, another job in OUTPUT, or an unsuitable model
-           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to go on
+           130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to resume
 """
 # The options that a worker needs to load the model and build the explainers.
 _RUN = (
@@ -78,7 +78,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=["grad_cam"],
         help="methods (see `tfviz methods`); default: grad_cam",
     )
-    parser.add_argument("--layer", metavar="L", help="layer for methods that take one (see `tfviz layers`); default: automatic")
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
+    )
     parser.add_argument(
         "--target",
         type=listed,
@@ -91,7 +93,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
-    parser.add_argument("--engine", default="local", metavar="E", help="who works: local (processes) or ray; default: local")
+    parser.add_argument(
+        "--engine", default="local", metavar="E", help="engine that runs the workers: local (processes) or ray; default: local"
+    )
     parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
     parser.add_argument(
         "--shards",
@@ -140,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]) -> JobPlan:
-    """Return the plan in OUTPUT, after checking that it is this job, or write a new one."""
+    """Return the plan in OUTPUT if it matches the arguments, or write a new plan."""
     from tfviz.jobs.inputs import find_inputs
     from tfviz.jobs.plan import JobPlan, read_plan, require_same
 
@@ -183,7 +187,7 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
 
 
 def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Build the explainers, which checks the options, and return what determines the results."""
+    """Build the explainers to check the options. Return everything that determines the results."""
     import_tensorflow()
     from dataclasses import asdict
 
@@ -208,7 +212,7 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return the shards of this command that are not done, or that contain failed images."""
+    """Return this command's shards that are unfinished or, if requested, have failed images."""
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
 
@@ -233,7 +237,7 @@ def _engine(name: str) -> Any:
 
 
 def _absolute(model: str) -> str:
-    """Return the path of a model file so that workers elsewhere in the file system find it."""
+    """Return a model file's absolute path, which is valid in all workers. Keep other names."""
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 
@@ -253,7 +257,7 @@ def _print_status(folder: str) -> int:
 def _summary(status: Status, root: str) -> str:
     lines = [f"{status.shards_done} of {status.shards} shards done, {status.rows} rows: {root}"]
     if status.attempts and not status.is_done:
-        lines.append(f"{status.attempts} attempts at shards have started and not ended")
+        lines.append(f"{status.attempts} attempts to process shards have not finished")
     if status.failed:
         lines.append(f"{status.failed} of {status.images} images could not be explained:")
         lines += [f"  {path}: {error}" for path, error in status.errors[:5]]

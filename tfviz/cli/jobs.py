@@ -1,4 +1,4 @@
-"""Find the images to explain, and the folder for the results of each one."""
+"""Find the images to explain, and choose a results folder for each."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The absolute path, which tells images of different runs apart."""
-        return os.path.abspath(self.path)  # noqa: PTH100 - does not follow links
+        """The absolute path, which identifies the image in all runs."""
+        return os.path.abspath(self.path)  # noqa: PTH100 - must not follow links
 
 
 def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
-    """Return one job per image, in the order of the page.
+    """Return one job per image, in page order.
 
     Images in the output folder come from an earlier run and are skipped, unless one of `paths`
     lies in that folder.
@@ -55,7 +55,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     root = _real(output)
     for path in map(Path, paths):
         if is_folder(path) and _real(path) == root:
-            raise OptionError(f"The output folder {shown(output)} is the folder of the images. Choose another --output.")
+            raise OptionError(f"The output folder {shown(output)} is also the image folder. Choose another --output.")
     is_within = any(root in _real(path).parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
     if not found:
@@ -65,11 +65,11 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    """Give each image the folder and name that it has in earlier results, or free ones.
+    """Assign each image its folder and name from earlier results, or unused ones.
 
     Args:
         jobs: the images of this run.
-        known: the folder and name of each image in earlier results, by `Job.key`.
+        known: the folder and name of each image in earlier results, keyed by `Job.key`.
 
     Returns:
         The images, in order.
@@ -97,7 +97,7 @@ def _real(path: str | Path) -> Path:
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """Return one folder per image: its path without the extension, or with it if that is taken."""
+    """Return one folder per image: its path without the extension, or with it if names collide."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -124,7 +124,7 @@ def _name(found: FoundImage) -> str:
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder can be neither written nor created. This creates nothing."""
+    """Raise OutputError if the folder can be neither written nor created. Nothing is created."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

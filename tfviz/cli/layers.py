@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _grids(graph: Graph) -> dict[Value, TokenGrid]:
-    """Return the grid of each token map of a vision transformer with a fixed image size."""
+    """Return each token map's grid, for a vision transformer with a fixed image size."""
     from tfviz.graph.layer_search import may_be_tokens
     from tfviz.graph.token_grid import known_sizes, token_grids
 
@@ -54,7 +54,7 @@ def _grids(graph: Graph) -> dict[Value, TokenGrid]:
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
-    """Return the path of the default layer for class activation maps, and a remark about it."""
+    """Return the default layer's path for class activation maps, and a remark about it."""
     from tfviz.graph.layer_search import automatic_layer
 
     try:

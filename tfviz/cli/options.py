@@ -13,7 +13,7 @@ from tfviz.errors import escaped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters in messages, which quote the user's arguments."""
+    """A parser that escapes control characters in messages, because they quote user input."""
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit. argparse calls this."""
@@ -55,7 +55,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if tfviz knows it by name",
+        "(0..255), or a JSON file; default: the network's own, if tfviz recognizes its name",
     )
 
 
@@ -65,7 +65,7 @@ def add_backgrounds(parser: argparse.ArgumentParser) -> None:
         "--backgrounds",
         type=Path,
         metavar="PATH",
-        help="folder of at least 8 typical images, which expected_gradients compares with; default: none",
+        help="folder of at least 8 typical images that expected_gradients uses as baselines; default: none",
     )
 
 
@@ -75,7 +75,7 @@ def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None
     Args:
         parser: the command's parser.
         port: the default port.
-        clients: what sends the token, for the help text.
+        clients: the clients that send the token, for the help text.
     """
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument(
@@ -125,7 +125,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def whole_number(text: str) -> int:
-    """Parse an integer of at least 0."""
+    """Parse a nonnegative integer."""
     if not re.fullmatch(r"\d+", text):
         raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""What all images share: the model, its preprocessing and labels, the methods, and the classes."""
+"""Plan a run: the model, its preprocessing and labels, the methods, and the target classes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tfviz.methods.explainer import Explainer
 from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 from tfviz.models.labels import Labels
 
-MOST_BACKGROUNDS = 64  # as many as expected_gradients has samples
+MOST_BACKGROUNDS = 64  # the number of samples in expected_gradients
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `tfviz explain` runs on every image."""
+    """The model, methods and target classes that apply to every image of a run."""
 
     model_name: str
     preprocessing: Preprocessing
@@ -41,7 +41,7 @@ class Plan:
         """Return each method with its targets for one batch.
 
         Args:
-            scores: the scores of the batch, or None if the model is not a classifier.
+            scores: the batch's scores, or None if the model is not a classifier.
 
         Returns:
             Pairs of an explainer and its targets, each (N,) classes, or None for a method without
@@ -52,12 +52,12 @@ class Plan:
 
     @property
     def is_top_only(self) -> bool:
-        """Whether only the top class is explained."""
+        """True if only the top class is explained."""
         return self.targets is None or self.targets.is_top_only
 
     @property
     def layers(self) -> list[str]:
-        """The paths of the layers that the methods explain."""
+        """The paths of the layers that the methods use."""
         paths = (getattr(explainer, "layer_path", "image") for explainer in self.explainers)
         return [path for path in dict.fromkeys(paths) if path != "image"]
 
@@ -67,7 +67,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
 
     Args:
         args: the parsed arguments.
-        say: prints a line, which may be a note.
+        say: prints a line.
 
     Returns:
         The plan.
@@ -106,7 +106,7 @@ def load(name: str, weights: str, **options: Any) -> keras.Model:
 
 
 def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, object]:
-    """Return the values of `--layer` and `--backgrounds`, those that were given."""
+    """Return the values of `--layer` and `--backgrounds` that were given."""
     options: dict[str, object] = {} if args.layer is None else {"layer": args.layer}
     if args.backgrounds is not None:
         options["backgrounds"] = load_backgrounds(Path(args.backgrounds), preprocessing_of(model))

@@ -22,8 +22,8 @@ DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
 
 _ABOUT = """\
-Draw pictures from the tables of a job, without running the network again: the images and their
-maps, and index.html, a page that shows them.
+Draw pictures from a job's tables without running the network again: the images and their maps,
+and index.html, a page that shows them.
 
   tfviz render results --select "*/cat-*.jpg" --output cats
   tfviz render results --class tabby --limit 20 --output tabbies
@@ -37,17 +37,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("job", metavar="FOLDER", help="folder of a job (see `tfviz job`)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--select", default="*", metavar="GLOB", help="images to draw, by path; default: all")
-    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all of the job")
+    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all methods of the job")
     parser.add_argument(
         "--class", dest="target", metavar="NAME", help="only maps for this class, by number or name; default: all classes"
     )
-    parser.add_argument("--limit", type=count, default=100, metavar="N", help="most images to draw; default: %(default)s")
+    parser.add_argument("--limit", type=count, default=100, metavar="N", help="maximum number of images; default: %(default)s")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw the pictures and return the exit code."""
-    import_tensorflow()  # the methods know their titles and styles
+    import_tensorflow()  # rendering needs the methods' titles and styles
     import tfviz.methods  # noqa: F401
     from tfviz.jobs.plan import read_plan
     from tfviz.jobs.storage import Storage
@@ -101,7 +101,7 @@ def _is_chosen(args: argparse.Namespace, row: Row) -> bool:
 
 
 def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan) -> Any:
-    """Write the pictures of one image, and return its entry in the gallery."""
+    """Write the pictures of one image, and return its gallery entry."""
     import numpy as np
 
     from tfviz.images import write_image
@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return how maps are drawn, which the legend shows as well."""
+    """Return the look that the maps and the legend share."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

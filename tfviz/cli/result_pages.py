@@ -1,4 +1,4 @@
-"""The page, the table and the summary of `tfviz explain`, from the records of its output folder."""
+"""Write the page, the table and the summary of `tfviz explain` from the stored records."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_TIME_SHARE = 0.05
 
 
 class ResultPages:
-    """Writes the page and the table now and then, so that they cover what is finished.
+    """Writes the page and the table from time to time, so that they cover the finished images.
 
     Args:
         results: the results.
-        table: the format of the table, a key of `TABLES`.
+        table: the table format, a key of `TABLES`.
     """
 
     def __init__(self, results: Results, table: str) -> None:
@@ -32,7 +32,7 @@ class ResultPages:
         self._next_s = 0.0
 
     def refresh(self) -> None:
-        """Write the page and the table, unless that would take more than 5 % of the time."""
+        """Write the page and the table, unless that would take more than 5 % of the run time."""
         if (start := time.monotonic()) >= self._next_s:
             self.write()
             now = time.monotonic()
@@ -42,15 +42,15 @@ class ResultPages:
         """Write the page and the table.
 
         Returns:
-            The path of the page or, without pictures, that of the table; None if there is nothing
-            to show, in which case an older page is kept.
+            The path of the page, or of the table if no pictures are drawn. None if there is nothing
+            to show; an older page is then kept.
         """
         results = self._results
         if next(results.records(), None) is None:
             return None
         table = results.folder / f"{TABLE}.{self._table}"
         for name, content_of in TABLES.items():
-            # A table of an earlier run in another format must not become outdated.
+            # Also update tables that earlier runs wrote in other formats.
             if name == self._table or table.with_suffix(f".{name}").exists():
                 write_atomically(table.with_suffix(f".{name}"), content_of(self._rows()))
         return self._write_page() if results.has_pictures else table

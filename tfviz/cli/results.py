@@ -1,4 +1,4 @@
-"""Write the results of `tfviz explain`: the maps of each image, and a record of the image."""
+"""Write the results of `tfviz explain`: maps, and a record of each image."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _IMAGES = "images"
 
 
 class Results:
-    """The output folder and a record of its content. Each file appears complete or not at all.
+    """The output folder and a record of its content. Files are written atomically.
 
     Attributes:
-        jobs: the images of this run, each with the folder of its results.
-        pending: those that are not finished.
-        failures: those that could not be explained in this run, with the reason.
+        jobs: the images of this run, each with its results folder.
+        pending: the images that are not finished.
+        failures: the images that could not be explained in this run, with the reason.
         failure_lines: one line per failure, for the user.
     """
 
@@ -50,12 +50,12 @@ class Results:
         is_raw: bool = False,
         has_pictures: bool = True,
     ) -> None:
-        """Find out what earlier runs have finished.
+        """Read which images earlier runs have finished, and remove their temporary files.
 
         Args:
             folder: the output folder.
-            plan: the plan of the run.
-            store: the records of the folder.
+            plan: the run's plan.
+            store: the output folder's records.
             jobs: the images of this run.
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
@@ -68,7 +68,7 @@ class Results:
         self.is_raw, self.has_pictures = is_raw, has_pictures
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
-        self._open: dict[Job, Record] = {}  # images that are not stored yet
+        self._open: dict[Job, Record] = {}  # records that are not stored yet
         self._scores: dict[Job, ClassScores | None] = {}
         self._lock = threading.Lock()
         finished, self._errors, known = self._earlier(jobs)
@@ -80,7 +80,7 @@ class Results:
     # --- earlier runs -----------------------------------------------------------------------------
 
     def _earlier(self, jobs: Sequence[Job]) -> tuple[set[str], dict[str, str], dict[str, tuple[str, str]]]:
-        """Return the finished images of this run, the errors of others, and the known folders."""
+        """Return the finished images' keys, earlier errors, and the stored folders and names."""
         own = {job.key: job for job in jobs}
         finished: set[str] = set()
         errors: dict[str, str] = {}
@@ -88,17 +88,17 @@ class Results:
         for record in self.records():
             key = record["key"]
             known[key] = record["folder"], record["name"]
-            if record["image"].get("error"):  # tried again, for example after the file was repaired
+            if record["image"].get("error"):  # retried, because the file may have been repaired
                 errors[key] = record["image"]["error"]
             elif key in own and record["is_whole"] and self._is_current(own[key], record):
                 finished.add(key)
         return finished, errors, known
 
     def _is_current(self, job: Job, record: Record) -> bool:
-        """Return whether the image has not changed since, and its results are still there."""
+        """Return whether the image is unchanged and its results still exist."""
         try:
             is_same = stamp_of(job.path) == record["stamp"]
-        except OSError:  # reading it reports the reason
+        except OSError:  # the batch reader reports the error
             return False
         return is_same and all((self.folder / file).is_file() for file in files_of(record))
 
@@ -145,7 +145,7 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Write one method's maps over the image, and the arrays with `is_raw`.
+        """Write one method's maps over the image and, with `is_raw`, the arrays.
 
         Args:
             job: an image that was added.
@@ -159,7 +159,7 @@ class Results:
         """
         if job in self.failures:
             return
-        # The dict drops a class that was given both by name and by rank.
+        # The dict removes duplicates, because a class may be given both by name and by rank.
         found = dict(zip(targets, attributions, strict=True))
         maps = maps_of(list(found.values()), count=len(found))
         names = ["" if target is None else self.plan.labels.name(target) for target in found]
@@ -202,7 +202,7 @@ class Results:
                 write_image(self.folder / path, blended(image, values, explainer.style, self.look, limits[scale]))
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return the file of a map on each scale, relative to the output folder."""
+        """Return a map's file for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
@@ -242,7 +242,10 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store all images up to `last`, whose results are written; None means all images.
+        """Store the records of all images up to `last`. Their results must be written already.
+
+        Args:
+            last: the last image. None means all images.
 
         Raises:
             OutputError: the record cannot be written, or the folder is gone.
@@ -250,7 +253,7 @@ class Results:
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the images that the run has started, for the page. A later run redoes them."""
+        """Store the records of unfinished images for the page. A later run redoes these images."""
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:
@@ -271,6 +274,6 @@ class Results:
 
 
 def files_of(record: Record) -> list[str]:
-    """Return the files of an image's results, relative to the output folder."""
+    """Return an image's result files, as paths relative to the output folder."""
     pictures = [os.fspath(Path(record["folder"], "image.png"))] if record["has_picture"] else []
     return pictures + [one[kind] for one in record["maps"] for kind in ("file", "other_file", "array") if one[kind]]

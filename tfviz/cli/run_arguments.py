@@ -1,4 +1,4 @@
-"""What the results of a command depend on, as short texts to store and to compare."""
+"""Describe everything that a command's results depend on, in short strings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DIGITS = 12
 
 
 def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return what the results of every command depend on, by the name of the argument.
+    """Return what the results of every command depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.
-        plan: what they mean for the model.
+        plan: the plan for these arguments.
 
     Returns:
-        The texts. Content is represented by a digest.
+        Short strings. Content is represented by a digest.
     """
     layers = {explainer.key: getattr(explainer, "layer_path", "") for explainer in plan.explainers}
     return {
@@ -44,13 +44,13 @@ def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
 
 
 def stamp_of(path: Path) -> list[int]:
-    """Return size and modification time of a file, which tell whether it has changed."""
+    """Return a file's size and modification time, which are compared to detect changes."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def short_digest(parts: Iterable[bytes]) -> str:
-    """Return the first digits of a digest of some content."""
+    """Return the first digits of the content's digest."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))

@@ -1,10 +1,11 @@
-"""What a command has finished in its output folder, so that a stopped run can be resumed.
+"""Record the finished parts of a run in its output folder, so that the run can be resumed.
 
     OUTPUT/.evaluation/arguments.json   what the results depend on
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
-The folder has the name of the work, such as `.explanation`. A line is appended once everything it
-describes is written. A line that a kill has cut off is dropped, and its part is done again.
+The folder is named after the work, such as `.explanation`. A line is appended after everything that
+it describes has been written. If a killed run leaves an incomplete line, the line is dropped and
+its part is redone.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ Record = dict[str, Any]
 
 
 class RunStore:
-    """The finished parts of one run, which other processes cannot write to meanwhile."""
+    """The finished parts of one run. A lock keeps other processes from writing to the folder."""
 
     def __init__(self, output: Path, work: str, arguments: Mapping[str, str], *, overwrite: bool) -> None:
         """Open the folder, or create it.
 
         Args:
             output: the output folder.
-            work: what the command does, "evaluation" or "explanation".
-            arguments: what the results depend on, by name.
+            work: the kind of work, "evaluation" or "explanation".
+            arguments: the arguments that the results depend on, keyed by name.
             overwrite: whether to discard a run with other arguments.
 
         Raises:
@@ -92,7 +93,8 @@ class RunStore:
         """Raise OutputError if the output folder was removed or replaced during the run."""
         if not self.is_present():
             raise OutputError(
-                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and leave the folder."
+                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and keep the "
+                "folder until it ends."
             )
 
     def is_present(self) -> bool:
@@ -112,7 +114,7 @@ class RunStore:
                         yield record
 
     def close(self) -> None:
-        """Close the file, and let other processes write."""
+        """Close the file and release the lock."""
         if hasattr(self, "_file"):
             with suppress(OSError):  # the disk may be full
                 self._file.close()
@@ -120,7 +122,7 @@ class RunStore:
 
 
 def _drop_cut_line(path: Path) -> None:
-    """Remove a last line without an end, so that the next one starts at the beginning of a line."""
+    """Remove an incomplete last line, so that the next record starts on a new line."""
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         while end:
@@ -134,7 +136,7 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def _stored(path: Path) -> dict[str, str] | None:
-    """Return the arguments of the run in the folder; None if there is none."""
+    """Return the arguments of the run in the folder, or None if there is no run."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

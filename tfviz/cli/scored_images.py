@@ -1,7 +1,7 @@
 """Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
 
-Unlike the overlays of `tfviz explain`, these show the numbers that are scored: channels are added
-up with their sign. The white outline is the annotated region of the class. The ring is the distance
+Unlike the overlays of `tfviz explain`, these show the scored values: channels are summed with
+their signs. The white outline is the annotated region of the class. The ring shows the distance
 from the maximum within which the pointing game counts a hit.
 """
 
@@ -36,14 +36,14 @@ class ScoredImage:
     """One image of a batch.
 
     Attributes:
-        job: the file.
+        job: the image's job.
         place: its position among all images.
         image: the part that the network sees, uint8 RGB, for drawing.
         tensor: the network's input.
         scores: the model's class scores.
-        classes: the explained classes, first the target.
-        regions: the annotated regions, at the size of the file; None if unknown.
-        seen: those in the part that the network sees.
+        classes: the explained classes, starting with the target.
+        regions: the annotated regions, in the file's pixels, or None without annotations.
+        seen: the regions, cropped to the part that the network sees.
     """
 
     job: Job
@@ -65,7 +65,7 @@ def draw_maps(
         folder: the output folder.
         images: images of the same tensor shape.
         explainers: the methods.
-        labels: the names of the classes, for file names.
+        labels: the class names, for file names.
         batch_size: the largest number of maps to compute at once.
 
     Returns:
@@ -103,7 +103,7 @@ def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: P
 
 
 def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
-    """Draw the outlines of regions, white with a black rim."""
+    """Draw region outlines in white with a black rim."""
     picture = np.ascontiguousarray(picture).copy()
     height, width = picture.shape[:2]
     unit = _line_width(picture)
@@ -118,7 +118,7 @@ def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -
 
 
 def _draw_point(picture: np.ndarray, scored: PixelMap, size: tuple[int, int]) -> None:
-    """Draw a ring around the maximum of the map, which was scored at `size`."""
+    """Draw a ring around the map's maximum. The map was scored at `size`."""
     row, column = point(scored.resized(size))
     scale = picture.shape[0] / size[0], picture.shape[1] / size[1]
     center = round((column + 0.5) * scale[1]), round((row + 0.5) * scale[0])

@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return 128 plus the number of the signal, as shells do."""
+    """Return 128 plus the signal number, as shells do."""
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
@@ -29,7 +29,7 @@ def stopping_on_signals() -> Iterator[None]:
     """Raise Stopped on the first signal that would kill the process, and ignore later ones.
 
     A signal that is already ignored, such as SIGHUP under nohup, stays ignored. Python can only
-    install handlers in the main thread; in other threads nothing happens.
+    install handlers in the main thread, so this has no effect in other threads.
     """
     handled = [one for one in _TERMINATING if signal.getsignal(one) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():

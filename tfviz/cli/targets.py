@@ -20,7 +20,7 @@ class ClassTargets:
 
         Args:
             words: the values of `--target`.
-            labels: the names of the classes.
+            labels: the class names.
             classes: the number of classes.
 
         Raises:

@@ -26,9 +26,10 @@ def print_line(line: str, stream: TextIO | None = None) -> None:
 
 @contextmanager
 def ignored_write_errors(stream: TextIO) -> Iterator[None]:
-    """Let the command continue if its output can't be written.
+    """Ignore errors in writing to the stream, so that the command continues.
 
-    The reader has exited, as with `| head`, the disk is full, or the terminal was closed.
+    Writing fails if the reader has exited (as with `| head`), the disk is full or the terminal is
+    closed.
     """
     try:
         yield
@@ -146,7 +147,7 @@ def import_tensorflow() -> None:
 
 
 def let_memory_grow() -> None:
-    """Let TensorFlow take GPU memory as it needs it, so that processes can run side by side.
+    """Let TensorFlow allocate GPU memory on demand, so that processes can run side by side.
 
     Only commands and their worker processes do this, before the first tensor. The library leaves
     the choice to the program that uses it.

@@ -13,16 +13,16 @@ from tfviz.errors import shown
 _ABOUT = """\
 Show the snapshots of the runs in LOG_DIR, during training and afterwards: maps, a time slider, and
 loss and metric curves. SnapshotCallback may write its folders anywhere inside LOG_DIR. Training
-runs on other machines send their snapshots with viewer="http://THIS_MACHINE:PORT", and LOG_DIR
-keeps those too.
+runs on other machines send their snapshots with viewer="http://THIS_MACHINE:PORT". They are stored
+in LOG_DIR too.
 """
 _EXAMPLES = """\
 examples:
   tfviz watch runs                                     this machine only, at http://127.0.0.1:1337/
-  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; the page asks for SECRET
+  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; enter SECRET on the page
 
 Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
-the process list. Let the page ask for the token: a link that ends in ?token=SECRET also works, but
+the process list. Enter the token on the page. A link that ends in ?token=SECRET also works, but
 it stays in the browser's history and wherever you paste it.
 """
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("tfviz.viewer").setLevel(logging.INFO)
     token = token_of(args)
     viewer = Viewer(args.log_dir, host=args.host, port=args.port, token=token)
-    remark = "the page asks for the token; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
+    remark = "enter the token on the page; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Watching {shown(args.log_dir)}: {viewer.address}   ({remark})")
     viewer.run()
     return 0

@@ -1,17 +1,17 @@
 """The explorer: a page that explains images with one model, interactively.
 
 limits           limits on sizes and counts
-image_store      the images of a folder, and those that pages upload
-network          the model: its classes, and the methods and layers that work on it
-explainer_cache  the explainers used last
+image_store      the images from a folder and from uploads
+network          the model: its classes, and the methods and layers that it supports
+explainer_cache  the most recently used explainers
 turns            runs one computation at a time, in a worker thread
-recipe           what a page asks for: an image, a method, a layer and a target
-map_cache        computes maps, and keeps those used last
+recipe           the request for a map: an image, a method, a layer and a target
+map_cache        computes maps, and keeps the most recently used ones
 python_lines     the Python code that makes a map
-session          all of these, for one server
+session          the state of one server
 api              the routes
 app              the ASGI application
 server           runs the application
 
-The server, the guard and the style of the page are those of `tfviz.viewer`.
+The explorer uses the server, the guard and the style sheet of `tfviz.viewer`.
 """

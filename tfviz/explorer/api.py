@@ -1,20 +1,20 @@
 """The routes of the explorer.
 
 GET  /api/model                        name, number of classes, methods, images, colors
-GET  /api/layers?method=               the layers at which a method works
+GET  /api/layers?method=               the layers that a method supports
 POST /api/images?name=                 an image file; returns its id
 GET  /api/thumbnail.png?image=         a small copy
 GET  /api/image.png?image=             the region that the network sees
 GET  /api/classes?image=               the classes with the highest scores
 GET  /api/map?…                        a map: its class, layer, strength and Python code
 GET  /api/map.npy?…                    the values, as the method returned them
-GET  /api/map.png?…                    the position of each pixel on the color bar; in the style
+GET  /api/map.png?…                    each pixel's position on the color bar; in the style
                                        "grey", the picture
 GET  /api/overlay.png?…&alpha=&gray=   the map over its image
 GET  /, /{asset}                       the page
 
-… is image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). With page=
-and side=, a newer request of the same page and side replaces those that wait.
+… stands for image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). With
+page= and side=, a newer request from the same page and side replaces waiting ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def recipe_of(
     target: Annotated[int | None, Query(ge=0, lt=1 << 31)] = None,
     against: Annotated[str | None, Query(pattern=rf"^({RIVALS}|[0-9]{{1,9}})$")] = None,
 ) -> Recipe:
-    """Read a recipe from the address. FastAPI calls this."""
+    """Build a recipe from the query parameters. FastAPI calls this."""
     key = method.strip().lower().replace("-", "_")
     return Recipe(image, key, layer or None, target, int(against) if against and against != RIVALS else against)
 
@@ -67,7 +67,7 @@ def key_of(
     page: Annotated[str | None, Query(pattern="^[0-9a-f]{1,32}$")] = None,
     side: Annotated[str, Query(pattern="^[ab]$")] = "a",
 ) -> Key | None:
-    """Read who asks from the address. FastAPI calls this."""
+    """Return the page and side that sent the request, if given. FastAPI calls this."""
     return None if page is None else (page, side)
 
 
@@ -153,7 +153,7 @@ async def _in_turn(session: Session, work: Callable[[Turn], T], key: Key | None 
 
 
 def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
-    """Return what the page colors and blends."""
+    """Return the pixels that the page colors and blends with the image."""
     height, width = picture.shape[:2]
     if one.style == "grey":
         return gray_map(one.drawn, height, width, one.strength.limit)
@@ -161,16 +161,16 @@ def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
 
 
 def _checked(work: Callable[[], T]) -> T:
-    """Turn the errors of a computation into error responses."""
+    """Convert a computation's errors to error responses."""
     try:
         return work()
     except HttpError:
         raise
     except TfvizError as error:
         raise HttpError(http_errors.UNPROCESSABLE, str(error), is_ordinary=True) from error
-    except Exception as error:  # the model's own code, or too little memory
+    except Exception as error:  # an error in the model's code, or too little memory
         log.exception("A map cannot be computed.")
-        reason = f"The model cannot be explained like this ({type(error).__name__}: {first_line(error)}). Try another setting."
+        reason = f"The map could not be computed ({type(error).__name__}: {first_line(error)}). Try other settings."
         raise HttpError(http_errors.UNPROCESSABLE, reason) from error
 
 

@@ -34,7 +34,7 @@ def make_app(session: Session, *, token: str | None, host: str) -> FastAPI:
         yield
         session.turns.close()
         warming_up.cancel()
-        # If it failed, the first image fails in the same way and reports why.
+        # If warming up failed, the first image fails in the same way and reports the error.
         await asyncio.gather(warming_up, return_exceptions=True)
 
     return guarded_app(make_router(session, assets), assets, token=token, host=host, lifespan=lifespan, posts=(UPLOADS,))

@@ -1,4 +1,4 @@
-"""The explainers used last, which are compiled."""
+"""Keep the most recently used explainers, because compiling takes time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Key = tuple[str, str | None]  # the method and its layer
 
 
 class ExplainerCache:
-    """The explainers used last. Use it from one thread only.
+    """A cache of the most recently used explainers. Use it from one thread only.
 
     Args:
-        build: builds the explainer of a method at a layer.
+        build: builds a method's explainer for a layer.
         most: the largest number of explainers.
     """
 
@@ -29,10 +29,10 @@ class ExplainerCache:
         return key in self._explainers
 
     def get(self, method: str, layer: str | None) -> Explainer:
-        """Return an explainer, and build it if it is not there.
+        """Return an explainer, and build it if it is not cached.
 
         Raises:
-            TfvizError: the method cannot work on the model, or not at this layer.
+            TfvizError: the method does not support the model or the layer.
         """
         key = method, layer
         if key not in self._explainers:

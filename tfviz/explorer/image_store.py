@@ -1,4 +1,4 @@
-"""The images of a folder, and those that pages upload."""
+"""Store the images from a folder and from uploads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tfviz.viewer.http_errors import HttpError
 
 THUMBNAIL_PX = 96
 _KEPT_TENSORS = 8
-# A decoded image may take 150 MB, many times the size of its file.
+# A decoded image may need 150 MB, many times the size of its file.
 _decoders = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
 class NetworkImage:
-    """An image as the network and the page see it.
+    """An image in the forms that the network and the page need.
 
     Attributes:
         tensor: the network's input, float32 (1, height, width, channels).
@@ -47,13 +47,13 @@ class _Upload:
 
 
 class ImageStore:
-    """Images by id: "file/NAME" for the images of a folder, "upload/DIGEST" for uploads.
+    """Images, keyed by id: "file/NAME" for the images of a folder, "upload/DIGEST" for uploads.
 
     All methods are thread-safe. When there are too many uploads, the one that was used least
     recently is dropped.
 
     Args:
-        found: the images of a folder.
+        found: the images in a folder.
         preprocessing: converts images to tensors.
         limits: limits on sizes and counts.
     """
@@ -71,7 +71,7 @@ class ImageStore:
         return [{"id": one, "name": one.removeprefix("file/")} for one in self._files]
 
     def add(self, data: bytes, name: str) -> str:
-        """Keep an uploaded image file, and return its id.
+        """Store an uploaded image file, and return its id.
 
         Raises:
             ImageError: the file is not an image that the network can explain.
@@ -88,10 +88,10 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image.
+        """Return an image, and decode it if it is not cached.
 
         Raises:
-            HttpError: there is no such image, or no longer.
+            HttpError: the image does not exist, or is no longer stored.
             ImageError: its file cannot be read or is too large.
         """
         upload = self._upload(id)
@@ -115,7 +115,7 @@ class ImageStore:
             return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
 
     def path_of(self, id: str) -> str:
-        """Return the path of an image for Python code: for an upload, the name of its file."""
+        """Return an image's path, or an upload's file name, to use in Python code."""
         upload = self._upload(id)
         return str(self._files[id]) if upload is None else upload.name
 
@@ -130,7 +130,7 @@ class ImageStore:
         if id.startswith("upload/"):
             reason = "The server no longer has this image. Drop its file on the page again."
             raise HttpError(http_errors.NOT_FOUND, reason, is_ordinary=True)
-        raise HttpError(http_errors.NOT_FOUND, f"There is no image {shown(id[:100])!r}. Choose one of the page.")
+        raise HttpError(http_errors.NOT_FOUND, f"There is no image {shown(id[:100])!r}. Choose an image on the page.")
 
     def _read(self, id: str, upload: _Upload | None) -> np.ndarray:
         if upload is not None:
@@ -140,7 +140,7 @@ class ImageStore:
         return rgb
 
     def _decoded(self, data: bytes, name: str) -> np.ndarray:
-        """Decode a file. Its size is checked first, as far as the file declares it."""
+        """Decode a file. If the file declares its size, check the size before decoding."""
         container = describe(data)
         if container is not None and container.size is not None:
             self._require_few_pixels(container.size, name)
@@ -162,7 +162,7 @@ class ImageStore:
         if self._preprocessing.output_size is None and height * width > self._limits.network_pixels:
             raise ImageError(
                 f"{name} is {width} pixels wide and {height} high. The network accepts any size, but the explorer runs it on "
-                f"at most {self._limits.network_pixels} pixels. Restart with a size: --image-size 512x512."
+                f"at most {self._limits.network_pixels} pixels. Restart with a fixed size, such as --image-size 512x512."
             )
         tensor = self._preprocessing.tensor(rgb)[None]
         return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)))

@@ -1,4 +1,4 @@
-"""Compute maps, and keep those used last."""
+"""Compute maps, and keep the most recently used ones."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _BATCH_SIZE = 32  # of perturbed copies, as in a call
 
 @dataclass(frozen=True)
 class ComputedMap:
-    """A map, and what the page shows of it.
+    """A map, and the facts about it that the page shows.
 
     Attributes:
-        recipe: how it was made, with the class that was explained.
+        recipe: the request for the map, with the explained class.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
         drawn: the same values, checked for drawing.
         style: the style in which it is drawn.
         layer: the path of its layer, "image", or None.
         strength: its strength, for the caption and the colors.
         scores: the class scores of the image, or None.
-        note: what the method warned about, or "".
-        compute_s: the time for this map, with compilation.
+        note: the method's warnings, or "".
+        compute_s: the computation time in seconds, including compilation.
     """
 
     recipe: Recipe
@@ -77,7 +77,7 @@ class MapCache:
         """Return an image and its class scores (see `Network.scores`).
 
         Raises:
-            TfvizError: the image cannot be read, or the model cannot take it.
+            TfvizError: the image cannot be read, or the model does not accept it.
             HttpError: there is no such image.
         """
         image = self._images.image(id)
@@ -90,15 +90,15 @@ class MapCache:
         return known
 
     def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
-        """Return a map.
+        """Return a map, and compute it if it is not cached.
 
         Args:
-            recipe: how to make it. Without a target, the top class is explained.
-            turn: the turn to compute it in.
+            recipe: the request for the map. Without a target, the top class is explained.
+            turn: the turn in which to compute it.
 
         Raises:
-            TfvizError: the method cannot make it.
-            HttpError: there is no such image, or the turn is no longer wanted.
+            TfvizError: the map cannot be computed.
+            HttpError: the image does not exist, or a newer computation replaced this one.
         """
         image, scores = self.scored(recipe.image)
         recipe = self._completed(recipe, scores)
@@ -111,7 +111,7 @@ class MapCache:
         return self._maps[recipe]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
-        """Set the explained class, and drop what does not apply to the method."""
+        """Set the explained class, and drop settings that do not apply to the method."""
         if not method_named(recipe.method).takes_target or scores is None:
             return replace(recipe, target=None, against=None)
         target = int(scores.ranked[0]) if recipe.target is None else recipe.target
@@ -123,7 +123,7 @@ class MapCache:
     def _computed(self, recipe: Recipe, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
         explainer = self.explainers.get(recipe.method, recipe.layer)
         start_s = time.perf_counter()
-        # The page shows what the method warns about. Other threads do not warn meanwhile.
+        # The page shows the method's warnings. No other thread issues any at the same time.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             call = explainer.prepare(image.tensor, recipe.target_for(self._network.classes))
@@ -136,7 +136,7 @@ class MapCache:
         return ComputedMap(recipe, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
     def _strength(self, recipe: Recipe, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
-        """Compare a map with that of the top class, which is usually there already."""
+        """Compare a map with the top class's map, which is usually cached."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
@@ -151,7 +151,7 @@ class MapCache:
 
 
 def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
-    """Run a call on one image, in parts that may be the last."""
+    """Run a call on one image in batches, and stop between them if it was replaced."""
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):

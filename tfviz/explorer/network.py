@@ -1,4 +1,4 @@
-"""The model of an explorer: its classes, and the methods and layers that work on it."""
+"""An explorer's model: its classes, and the methods and layers that it supports."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MOST_CLASSES = 10  # that the page lists
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer at which a method works.
+    """A layer that a method supports.
 
     Attributes:
-        path: the name of the layer, with the names of the models around it.
+        path: the layer name, preceded by the names of the enclosing models.
         shape: height, width and channels as text.
-        kind: the class of the layer.
+        kind: the layer's class name.
     """
 
     path: str
@@ -40,11 +40,11 @@ class Layer:
 
 
 class Network:
-    """A model, with what the page shows of it. Use it from one thread only.
+    """A model, and its description for the page. Use it from one thread only.
 
     Args:
         model: the model, with one image input.
-        backgrounds: the images that `expected_gradients` compares with.
+        backgrounds: the baseline images of `expected_gradients`.
     """
 
     def __init__(self, model: keras.Model, backgrounds: np.ndarray | None = None) -> None:
@@ -59,24 +59,24 @@ class Network:
         self._layers: dict[str, list[Layer]] = {}
 
     def name_of(self, index: int) -> str:
-        """Return the name of a class on one line."""
+        """Return a class name on one line."""
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
         """Check that the model has a class.
 
         Raises:
-            OptionError: it does not.
+            OptionError: the model has no class with this index.
         """
         if index is not None and (self.classes is None or not 0 <= index < self.classes):
             most = "no classes" if self.classes is None else f"{self.classes} classes, 0 to {self.classes - 1}"
-            raise OptionError(f"The model has {most}. Received: {index}. Choose a class of the page.")
+            raise OptionError(f"The model has {most}. Received: {index}. Choose a class on the page.")
 
     def scores(self, tensor: np.ndarray) -> ClassScores | None:
-        """Return the finite class scores of one image, or None if there are no classes.
+        """Return the class scores of one image, or None if the model is not a classifier.
 
         Raises:
-            ImageError: the model cannot take the image, or a score is not finite.
+            ImageError: the model does not accept the image, or a score is not finite.
         """
         scores = self._classifier.scores(tensor)
         if scores is None:
@@ -86,29 +86,29 @@ class Network:
         return scores[0]
 
     def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:
-        """Return number, name and score of the classes with the highest scores."""
+        """Return the number, name and score of each of the highest-scoring classes."""
         if scores is None:
             return []
         return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
 
     def described(self, index: int, scores: ClassScores | None) -> dict[str, Any]:
-        """Return number, name and score of a class."""
+        """Return the number, name and score of a class."""
         return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
-        """Build the explainer of a method.
+        """Build a method's explainer.
 
         Raises:
-            TfvizError: there is no such method, or it cannot work on the model or at this layer.
+            TfvizError: there is no such method, or it does not support the model or the layer.
         """
         method = method_named(key)
         if layer is not None and not takes(method, "layer"):
-            raise OptionError(f"{method.key} takes no layer. Received: {layer!r}. Leave it out.")
+            raise OptionError(f"{method.key} does not accept a layer. Received: {layer!r}. Omit the layer.")
         options = self._options if layer is None else {**self._options, "layer": layer}
         return map_explainer(method, self._model, options, self.classes)
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods. `reason` is why a method cannot work on the model, or None."""
+        """Describe all methods. `reason` says why the model is unsupported, or is None."""
         return [self._described_method(key, method) for key, method in METHODS.items()]
 
     def _described_method(self, key: str, method: type[Explainer]) -> dict[str, Any]:
@@ -123,12 +123,12 @@ class Network:
         try:
             return {**described, "reason": None, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # without a default layer, it may work at others
+            # a method without a default layer may support other layers
             reason = None if self.layers(key) else str(error)
             return {**described, "reason": reason, "rows": 1}
 
     def layers(self, key: str) -> list[Layer]:
-        """Return the layers at which a method works, in the order of the model.
+        """Return the layers that a method supports, in model order.
 
         Raises:
             UnknownMethodError: there is no such method.
@@ -139,7 +139,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return the path of the layer that a method chooses, "image", or None if it takes none."""
+        """Return a method's default layer, "image", or None if it has no default layer."""
         if not takes(method_named(key), "layer"):
             return None
         try:

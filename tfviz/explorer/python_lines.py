@@ -10,12 +10,12 @@ from tfviz.methods.lookup import method_named, takes
 
 @dataclass(frozen=True)
 class ModelCode:
-    """How Python code gets the model.
+    """Expressions that load the model and the backgrounds.
 
     Attributes:
         model: an expression for the model.
-        backgrounds: an expression for the images that `expected_gradients` compares with; it may
-            use `model`.
+        backgrounds: an expression for the baseline images of `expected_gradients`; it may use
+            `model`.
     """
 
     model: str
@@ -26,9 +26,9 @@ def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None
     """Return the code that makes a map.
 
     Args:
-        recipe: how to make the map.
-        path: the path of the image.
-        code: how the code gets the model.
+        recipe: the request for the map.
+        path: the image path.
+        code: the expressions that load the model.
         classes: the number of the model's classes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a page asks for: an image, a method, a layer and a target."""
+"""The request for a map: an image, a method, a layer and a target."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 from tfviz.against import Against
 
-RIVALS = "rivals"  # in place of a class: those most similar to the target
+RIVALS = "rivals"  # stands for the classes most similar to the target
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a map.
+    """The settings that determine a map.
 
     Attributes:
-        image: the id of the image.
-        method: the key of the method.
-        layer: the path of a layer; None means the method's own choice.
+        image: the image id.
+        method: the method key.
+        layer: the layer path; None means the method's default.
         target: the explained class; None for a method without a target.
         against: the class to contrast it with, or "rivals" for the classes most similar to it; None
             for the class alone.
@@ -31,10 +31,10 @@ class Recipe:
     against: int | str | None = None
 
     def target_for(self, classes: int | None) -> int | np.ndarray | Against | None:
-        """Return the target as an explainer takes it.
+        """Return the target in a form that explainers accept.
 
-        A difference of two classes is a row of weights, and those are an input of the compiled
-        explainer: all pairs of classes share one compilation.
+        A difference of two classes is a row of weights. The weights are an input of the compiled
+        explainer, so all pairs of classes share one compilation.
 
         Args:
             classes: the number of the model's classes.

@@ -1,4 +1,4 @@
-"""Serve the explorer of a model."""
+"""Serve a model's explorer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1338
 
 
 class Explorer(PageServer):
-    """A server of a page that explains images with one model.
+    """A server for a page that explains images with one model.
 
         with Explorer(tfviz.load_model("shapes"), port=0) as explorer:
             print(explorer.address)
@@ -35,9 +35,9 @@ class Explorer(PageServer):
     Args:
         model: a keras.Model with one image input.
         found: images that the page offers, from `tfviz.images.find_images`.
-        name: what the page calls the model. None means the model's own name.
-        code: how Python code gets the model, for the code that the page shows.
-        backgrounds: the images that `expected_gradients` compares with, (B, H, W, C).
+        name: the model's name on the page. None means `model.name`.
+        code: expressions that load the model, for the Python code that the page shows.
+        backgrounds: the baseline images of `expected_gradients`, (B, H, W, C).
         host: the address to listen on.
         port: the port to listen on. 0 selects a free one.
         token: the token that pages must send. If other machines can reach the host, a token of at
@@ -47,7 +47,7 @@ class Explorer(PageServer):
     Raises:
         OptionError: the token is missing, too short or cannot be sent, or the server cannot listen
             on the address.
-        UnsupportedModelError: the model does not take exactly one image.
+        UnsupportedModelError: the model does not have exactly one image input.
     """
 
     what: ClassVar[str] = "explorer"

@@ -1,4 +1,4 @@
-"""What an explorer holds: a model, images, and the maps computed so far."""
+"""The state of an explorer: a model, images, and the maps computed so far."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Session:
 
     Args:
         model: the model.
-        found: the images of a folder.
-        name: what the page calls the model.
-        code: how Python code gets the model.
-        backgrounds: the images that `expected_gradients` compares with.
+        found: the images in a folder.
+        name: the model's name on the page.
+        code: expressions that load the model.
+        backgrounds: the baseline images of `expected_gradients`.
         limits: limits on sizes and counts.
 
     Attributes:
         limits: the limits.
         images: the images.
-        maps: computes maps, in a turn.
+        maps: computes and keeps maps.
         turns: the worker thread. `network` and `maps` are used only in its turns.
     """
 
@@ -58,7 +58,7 @@ class Session:
         self.turns = Turns(limits.waiting)
 
     def described(self) -> dict[str, Any]:
-        """Return what the page shows of the model and the folder."""
+        """Return a description of the model and the folder for the page."""
         size = self._preprocessing.output_size
         return {
             "name": shown(self.name),
@@ -72,29 +72,29 @@ class Session:
         }
 
     def warm_up(self) -> None:
-        """Compile the forward pass before the first image arrives, in a turn."""
+        """Compile the forward pass before the first image arrives. Call this in a turn."""
         self.methods()
         size = self._preprocessing.output_size
         if size is not None:
             self._network.scores(self._preprocessing.tensor(np.zeros((*size, 3), np.uint8))[None])
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods (see `Network.methods`), in a turn."""
+        """Describe all methods (see `Network.methods`). Call this in a turn."""
         if self._methods is None:
             self._methods = self._network.methods()
         return self._methods
 
     def layers(self, method: str) -> dict[str, Any]:
-        """Return the layers at which a method works and its default, in a turn."""
+        """Return the layers that a method supports, and its default. Call this in a turn."""
         layers = [asdict(layer) for layer in self._network.layers(method)]
         return {"default": self._network.default_layer(method), "layers": layers}
 
     def classes(self, image: str) -> dict[str, Any]:
-        """Return the classes of an image with the highest scores, in a turn."""
+        """Return an image's highest-scoring classes. Call this in a turn."""
         return {"classes": self._network.best(self.maps.scored(image)[1])}
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:
-        """Return what the page shows of a map."""
+        """Return a description of a map for the page."""
         recipe, classes = computed.recipe, self._network.classes
         turn.require_wanted()
 

@@ -1,4 +1,7 @@
-"""Run computations one at a time in a worker thread. A newer one of a page replaces older ones."""
+"""Run computations one at a time in a worker thread.
+
+A newer computation replaces older ones of the same page and side.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from tfviz.viewer import http_errors
 from tfviz.viewer.http_errors import HttpError
 
 T = TypeVar("T")
-Key = tuple[str, str]  # a page, and what it asks for
+Key = tuple[str, str]  # a page, and one of its two sides
 
 
 class Turn:
     """One computation, which a newer one may replace.
 
     Attributes:
-        is_wanted: whether somebody still waits for the result.
+        is_wanted: whether a client still waits for the result.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,7 @@ class Turn:
         self.future: Future[object] | None = None
 
     def require_wanted(self) -> None:
-        """Stop a computation that was replaced. Long ones call this between their parts.
+        """Raise an error if the computation was replaced. Call this between batches.
 
         Raises:
             HttpError: the computation was replaced.
@@ -35,17 +38,17 @@ class Turn:
             raise _replaced()
 
     def drop(self) -> None:
-        """Let the computation end without a result, at once if it still waits."""
+        """Cancel the computation. If it is running, it stops at its next check."""
         self.is_wanted = False
         if self.future is not None:
             self.future.cancel()
 
 
 class Turns:
-    """A worker thread, and what waits for it. Use it from one event loop only.
+    """A worker thread and its queue. Use it from one event loop only.
 
     Args:
-        most: the largest number of computations that wait.
+        most: the largest number of waiting computations.
     """
 
     def __init__(self, most: int) -> None:
@@ -55,19 +58,19 @@ class Turns:
         self._newest: dict[Key, Turn] = {}
 
     async def run(self, work: Callable[[Turn], T], key: Key | None = None) -> T:
-        """Wait for a turn, and return the result.
+        """Run a computation when its turn comes, and return the result.
 
         Args:
             work: the computation.
             key: an older computation with the same key is dropped.
 
         Raises:
-            HttpError: a newer computation replaced this one, or too many wait.
+            HttpError: a newer computation replaced this one, or too many are waiting.
         """
         if key is not None and key in self._newest:
             self._newest[key].drop()
         if len(self._turns) > self._most:
-            raise HttpError(http_errors.TOO_MANY, f"{len(self._turns)} computations already wait. Try again later.")
+            raise HttpError(http_errors.TOO_MANY, f"{len(self._turns)} computations are already waiting. Try again later.")
         turn = Turn()
         self._turns.add(turn)
         if key is not None:
@@ -86,7 +89,7 @@ class Turns:
                 del self._newest[key]
 
     def close(self) -> None:
-        """Drop all computations, to let the server stop."""
+        """Drop all computations, so that the server can stop."""
         for turn in list(self._turns):
             turn.drop()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -98,4 +101,4 @@ def _wanted(turn: Turn, work: Callable[[Turn], T]) -> T:
 
 
 def _replaced() -> HttpError:
-    return HttpError(http_errors.CONFLICT, "A newer request of this page replaced this one.", is_ordinary=True)
+    return HttpError(http_errors.CONFLICT, "A newer request from this page replaced this one.", is_ordinary=True)

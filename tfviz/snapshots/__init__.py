@@ -1,1 +1,1 @@
-"""Snapshots of what a network looks at while it trains: take, store and send them."""
+"""Take, store and send snapshots of what a network looks at during training."""

@@ -66,21 +66,21 @@ class SnapshotCallback(keras.callbacks.Callback):
         explainers: one or more explainers (`tfviz.GradCAM(model, layer=...)`, for the trained model
             or one that shares its layers) or keys of `tfviz.METHODS` for the trained model. Weights
             are read live.
-        images: an array (N, H, W, C) as the model takes it, arrays nested like its inputs, or a
+        images: an array (N, H, W, C) in the model's format, arrays nested like its inputs, or a
             tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that start
             with images. The callback reads `max_images` of them once, in the constructor. Reading
             does not affect the order of a shuffled dataset. `tfviz.images_from` chooses images by
-            their labels; all that it returns are used.
-        log_dir: the folder of the run. If it contains a run with the same images, that run is
-            continued: numbering and step counts carry on from there.
-        target: what to explain, as in a call of an explainer: one target for all images or one per
+            their labels, and the callback uses all of them.
+        log_dir: the run folder. If it contains a run with the same images, that run is
+            continued, including its numbering and step count.
+        target: what to explain, as in an explainer call: one target for all images or one per
             image, or the name of a class in `labels`. None means the top class at each snapshot.
-        every: "epoch", or a number of batches, counted over the whole run. With
+        every: "epoch", or a number of batches, counted over the entire run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
         max_images: the largest number of images. All of them run in one batch.
-        choose: "first" takes the first images, and "spread" takes evenly spaced ones from an array,
-            which suits arrays sorted by class.
+        choose: "first" selects the first images. "spread" selects evenly spaced images from an
+            array, which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
             of a dataset, if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
@@ -91,12 +91,12 @@ class SnapshotCallback(keras.callbacks.Callback):
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing.
         underlay: whether to draw the image under the maps in "gray" or in "color".
-        labels: the names of the classes: a sequence in order, a mapping from numbers, a data
+        labels: the class names: a sequence in order, a mapping from numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
             path writes them to that folder.
-        viewer: the address of a viewer ("http://host:1337") to send the run to.
-        token: the token of that viewer.
+        viewer: the address of the viewer that receives the run, such as "http://host:1337".
+        token: that viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
             of notebooks, this has no effect.
         sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
@@ -107,7 +107,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
-            argument is invalid, or exceeds the limits of a run (see `tfviz.runs.schema`).
+            argument is invalid, or exceeds a run's limits (see `tfviz.runs.schema`).
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        # Not in on_train_begin, where a callback that comes later may still restore the weights.
+        # Not in on_train_begin, because a later callback may still restore the weights there.
         if not self._has_started:
             self._has_started = True
             self._take("start", {})
@@ -229,7 +229,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             folder.open()
         except FolderInUseError:
             raise
-        except Exception as error:  # A full disk, say. Each snapshot tries again.
+        except Exception as error:  # For example, the disk is full. The next snapshot tries again.
             words = f"The run in {shown(self.log_dir)} could not be started: {reason(error).removesuffix('.')}."
             self._faults.add("folder", words, error)
         return folder
@@ -237,7 +237,7 @@ class SnapshotCallback(keras.callbacks.Callback):
     def _take(self, when: str, logs: Logs | None, batch: int | None = None) -> None:
         if self._session is None:
             raise OptionError("The SnapshotCallback was closed while fit() was running. Close it after fit() returns.")
-        # All callbacks share Keras' dict, and later ones add to it.
+        # Copy the logs, because all callbacks share the dict, and later ones add to it.
         known = {**(logs or {}), **{name: value for name, value in self._validation.items() if name not in (logs or {})}}
         self._validation = {}
         moment = Moment(when, self._progress.epoch, batch, self._progress.step, time.time(), known)
@@ -286,7 +286,7 @@ def _require_no_rows(**arguments: object) -> None:
 
 
 def _checked_labels(labels: Any) -> list[str] | None:
-    """Return the class names. Raise LabelsError if they exceed the limits of a run."""
+    """Return the class names. Raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
         raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)}.")
@@ -298,5 +298,5 @@ def _checked_labels(labels: Any) -> list[str] | None:
             )
     size = sum(len(name.encode("utf-8", "replace")) for name in names)
     if size > MAX_LABELS_BYTES:
-        raise LabelsError(f"`labels` may take at most {MAX_LABELS_BYTES} bytes. Received: {size} bytes. Shorten the names.")
+        raise LabelsError(f"`labels` may have at most {MAX_LABELS_BYTES} bytes. Received: {size} bytes. Shorten the names.")
     return [shortened(name) for name in names] or None

@@ -1,4 +1,4 @@
-"""What happens on the training thread: run the compiled explainers, and copy their results."""
+"""Run the compiled explainers on the training thread, and copy their results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Camera:
         self._is_first = True
 
     def rechoose(self, choose: Callable[[keras.Model], FixedImages]) -> None:
-        """Replace the images by those that `choose` returns for the model.
+        """Replace the images with those that `choose` returns for the model.
 
         Raises:
             TfvizError: as for `exposures`.
@@ -61,7 +61,7 @@ class Camera:
             maps = np.asarray(_of_shown_input(explanation.attribution, self.images.shown_input))
             explained = None if target is None or explanation.target is None else np.asarray(explanation.target)
             return Exposure(tree.map_structure(np.asarray, explanation.outputs), maps, target=explained)
-        except Exception as error:  # training must go on, whatever it is
+        except Exception as error:  # training must continue after any error
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
             words = f"{type(error).__name__}: {reason(error)}"
@@ -78,7 +78,7 @@ def _of_shown_input(attribution: Any, shown: int) -> Any:
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """Return the target, reduced to the selected images if it has a row for each given image.
+    """Return the target. If it has a row for each given image, select the chosen images' rows.
 
     Raises:
         TargetError: it has the wrong number of rows, or names several targets.

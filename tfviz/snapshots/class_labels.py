@@ -1,4 +1,4 @@
-"""Labels in any usual form, as class numbers."""
+"""Convert labels to class numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tfviz.target_words import class_named
 
 
 def classes_of(rows: np.ndarray, labels: Labels) -> list[int | None] | None:
-    """Return the class of each row, with None for negative numbers.
+    """Return each row's class, with None for negative numbers.
 
     Args:
         rows: numbers or names (N,), or one-hot rows (N, classes).
-        labels: the names of the classes.
+        labels: the class names.
 
     Returns:
-        The classes, or None if the rows are not one class each.
+        The classes, or None if a row does not contain exactly one class.
     """
     rows = rows[:, 0] if rows.ndim == 2 and rows.shape[1] == 1 else rows
     if rows.dtype.kind in "US":

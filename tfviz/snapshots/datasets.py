@@ -10,16 +10,16 @@ import tensorflow as tf
 # The index of the seed generator among the operation's inputs.
 _SEED_GENERATOR = {"ShuffleDatasetV3": 4, "ShuffleAndRepeatDatasetV2": 5, "RandomDatasetV2": 2}
 _OWN_SEEDS = "tfviz_own_seeds"
-_IGNORE_STATE = 1  # TensorFlow's policy of dropping state that a copy cannot hold
+_IGNORE_STATE = 1  # TensorFlow's policy: drop state that cannot be copied
 
 
 def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Return a copy of a dataset that has its own random generators.
 
     A shuffled dataset holds a generator that each iteration advances, which gives every epoch its
-    own order. A layer that augments inside `map` holds one too. Reading a few images would
+    own order. An augmentation layer inside `map` holds one too. Reading a few images would
     therefore change all later epochs. The copy has the order of the dataset's first epoch. It is
-    made from the dataset's graph; a dataset that cannot be serialized (because of an operation, or
+    made from the dataset's graph. A dataset that cannot be serialized (because of an operation, or
     because it exceeds 2 GB) is returned unchanged.
     """
     try:

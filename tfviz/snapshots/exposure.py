@@ -1,4 +1,4 @@
-"""What the training thread hands over: the moment, and each explainer's result."""
+"""The data from the training thread: the moment, and each explainer's result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Moment:
         epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in the epoch, or None if the snapshot was not taken
             after a batch.
-        step: the number of batches trained in the whole run.
+        step: the number of batches trained in the entire run.
         time: seconds since 1970.
         logs: the metrics that Keras reported.
     """

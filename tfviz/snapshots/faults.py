@@ -1,4 +1,4 @@
-"""Failures of snapshots: reported once, on the training thread, without stopping training."""
+"""Report snapshot failures once, on the training thread, without stopping training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Faults:
 
         Args:
             cause: what failed, such as a sink. Later faults with the same cause are not reported.
-            message: the text of the warning.
+            message: the warning text.
             error: the error.
         """
         with self._lock:
@@ -45,7 +45,7 @@ class Faults:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
-            # With its own registry, because Python would suppress the same text in the next
+            # Use a separate registry, because Python would suppress the same text in the next
             # training run.
             warning = SnapshotWarning(escaped(f"{message} Training continues."))
             warning.__cause__ = error

@@ -1,4 +1,4 @@
-"""The images that all snapshots of a run show: read once, then fixed."""
+"""The images that all snapshots of a run show. They are read once."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tfviz.snapshots.image_source import RANKS, batches_of, count_of, first_rows
 
 @dataclass(frozen=True)
 class FixedImages:
-    """The selected images.
+    """The selected images, and the pictures to draw maps over.
 
     Attributes:
         inputs: arrays nested like the model's inputs.
         canvas: the pictures to draw maps over.
-        shown_input: the index of the drawn input among the flat inputs.
-        given: the number of images given, if known without reading them all. Otherwise, the number
-            selected.
+        shown_input: the index of the drawn input among the flattened inputs.
+        given: the number of images given, if it can be determined without reading them all.
+            Otherwise, the number selected.
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.
-        positions: the positions of the images in the data set, if the run re-chooses its images.
+        positions: the images' positions in the data set, if the run re-chooses its images.
     """
 
     inputs: Any
@@ -71,12 +71,12 @@ def fixed_images(
 
     Args:
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
-            or PyDataset whose elements are images or tuples that start with images, batched or not,
-            or the images that `images_from` chose, which are all selected.
+            or PyDataset (batched or not) whose elements are images or tuples that start with
+            images. If `images_from` chose the images, all of them are selected.
         most: the largest number of images to select.
         pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
             `images`.
-        choose: "first" or "spread", the latter for arrays only.
+        choose: "first" or, for arrays only, "spread".
         preprocessing: how the images were preprocessed. It is undone before they are drawn.
         kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None tells images
             from volumes by their axes.
@@ -85,7 +85,7 @@ def fixed_images(
         The selected images.
 
     Raises:
-        ImageError: there are no images, a picture is missing, or they exceed the limits of a run.
+        ImageError: there are no images, a picture is missing, or they exceed a run's limits.
         OptionError: `most`, `choose` or `kind` is invalid.
     """
     if isinstance(images, ImageChoice):

@@ -16,7 +16,7 @@ def preserve_global_generators() -> Iterator[None]:
     """Restore the global generators of Python, NumPy, TensorFlow and Keras after a block.
 
     TensorFlow and Keras have no public way to read theirs. `tests/snapshots/test_fixed_images.py`
-    fails if one is relocated.
+    fails if one of them moves.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):

@@ -1,4 +1,4 @@
-"""Choose the images of a run by their labels: balanced over the classes, or the current mistakes.
+"""Choose a run's images by their labels: balanced over the classes, or the current mistakes.
 
 chosen = tfviz.images_from(validation, n=8, worst=True)
 callback = tfviz.SnapshotCallback("grad_cam", chosen, log_dir="runs/1")
@@ -25,8 +25,8 @@ class ImageChoice:
 
     Attributes:
         images: the images, (N, H, W, C), or arrays nested like the model's inputs.
-        labels: the class of each image, (N,) ints.
-        numbers: the position of each image in the data set, (N,) ints.
+        labels: each image's class, (N,) ints.
+        numbers: each image's position in the data set, (N,) ints.
         pool: the images to choose the worst from, or None if the choice is fixed.
     """
 
@@ -40,7 +40,7 @@ class ImageChoice:
 
     @property
     def is_rechosen(self) -> bool:
-        """Whether the callback re-chooses the images while the model trains."""
+        """True if the callback re-chooses the images during training."""
         return self.pool is not None
 
     def rows(self, rows: np.ndarray) -> ImageChoice:
@@ -55,10 +55,10 @@ class ImageChoice:
         return ImageChoice(rows_of(self.images, rows), self.labels[rows], self.numbers[rows])
 
     def worst(self, scores: np.ndarray) -> ImageChoice:
-        """Return as many images of the pool, those with the worst scores first.
+        """Return the same number of images from the pool: those with the lowest margins.
 
         An image's margin is the score of its class minus the highest score of another class. It is
-        negative for mistakes. The images with the lowest margins are chosen.
+        negative for mistakes. The image with the lowest margin comes first.
 
         Args:
             scores: the class scores of the pool, (M, classes).
@@ -67,7 +67,7 @@ class ImageChoice:
             The chosen images, or the same as before if a score is NaN.
 
         Raises:
-            LabelsError: a label is no class of the model.
+            LabelsError: a label is not one of the model's classes.
         """
         if self.pool is None or not np.isfinite(scores).all():
             return self
@@ -113,7 +113,7 @@ def images_from(
             score of the true class minus the highest score of another class. The callback
             re-chooses them at the start and the end of training, and once per epoch. Each time, it
             runs the model on all images read. The model must be a classifier with one input.
-        seed: the seed of the random choice.
+        seed: the random seed.
         max_read: the largest number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
         kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
@@ -161,12 +161,12 @@ def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
     classes = np.array([-1 if label is None else label for label in labels])
     if is_dataset(dataset) and len(classes) >= most and len(set(classes)) == 1:
         warn(
-            f"The first {most} images of the dataset all have class {classes[0]}, and images_from reads no more. Shuffle the "
-            "dataset, or raise max_read."
+            f"The first {most} images of the dataset all have class {classes[0]}, and no further images are read. Shuffle the "
+            "dataset, or increase max_read."
         )
     known = np.flatnonzero(classes >= 0)
     if not len(known):
-        raise ImageError("images_from found no image with a label. Pass a data set that has some.")
+        raise ImageError("The data set contains no image with a label. Pass a data set with labeled images.")
     return ImageChoice(images, classes, np.arange(len(classes))).rows(known)
 
 
@@ -179,7 +179,7 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
     images, labels = as_arrays(dataset[0]), np.asarray(dataset[1])
     counts = {len(array) if array.ndim else 0 for array in (*tree.flatten(images), labels)}
     if len(counts) > 1:
-        raise LabelsError(f"The images and labels must have the same number. Received: {sorted(counts)}.")
+        raise LabelsError(f"There must be one label for each image. Received: {sorted(counts)} rows.")
     return images, labels
 
 
@@ -188,7 +188,7 @@ def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) ->
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}
-    # the rank of each image in its class: all firsts come before all seconds
+    # each image's rank within its class; sorting by it alternates between the classes
     seen = dict.fromkeys(classes, 0)
     ranks = []
     for index in shuffled:

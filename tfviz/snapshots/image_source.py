@@ -1,4 +1,4 @@
-"""Read images, and the labels beside them, from arrays and datasets."""
+"""Read images and their labels from arrays and datasets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.
 
 
 def is_dataset(images: Any) -> bool:
-    """Return whether the images are read from a dataset, not from arrays."""
+    """Return whether the images are read from a dataset instead of arrays."""
     return isinstance(images, (tf.data.Dataset, keras.utils.PyDataset))
 
 
@@ -31,14 +31,14 @@ def count_of(images: Any) -> int | None:
 
 
 def rows_of(images: Any, numbers: np.ndarray) -> Any:
-    """Return the images with these numbers, nested as before."""
+    """Return the images at these indices, with the same nesting."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         return [images[number] for number in numbers]
     return tree.map_structure(lambda array: (array if isinstance(array, np.ndarray) else np.asarray(array))[numbers], images)
 
 
 def batches_of(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Yield batches of images with a dataset's labels."""
+    """Yield batches of images, and their labels if a dataset has them."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
             yield _as_batch(_images_of(element), _labels_of(element), rank)
@@ -62,7 +62,7 @@ def _images_of(element: Any) -> Any:
 
 
 def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
-    """Turn a single image into a batch of one."""
+    """Convert a single image to a batch of one."""
     element = as_arrays(element)
     if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label
@@ -102,7 +102,7 @@ def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank
     try:
         together = tree.map_structure(lambda *parts: np.concatenate(parts), *kept)
     except ValueError as error:
-        raise ImageError(f"All images must have the size that the model takes ({error}). Resize them first.") from error
+        raise ImageError(f"All images must have the model's input size ({error}). Resize them first.") from error
     return together, None if any(one is None for one in labels) else np.concatenate(labels)  # type: ignore[arg-type]
 
 

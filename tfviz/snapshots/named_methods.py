@@ -24,7 +24,7 @@ from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, S
 class NamedMethod:
     """An explainer with its name and title.
 
-    The name is that of its folder: "grad_cam", or "grad_cam-2" for a second explainer with that
+    The name is also the folder name: "grad_cam", or "grad_cam-2" for a second explainer with that
     key.
     """
 
@@ -44,13 +44,11 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return the top class of each image and the output for it, or None if there is
-        no class.
-        """
+        """Return each image's top class and its score, or None if there is no class."""
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return the given class (N,) of each image and the output for it."""
+        """Return each image's given class (N,) and its score."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
@@ -96,7 +94,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the title of the method, with that of the method whose maps it combines."""
+    """Return the method's title. If it combines another method's maps, add that title."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 
@@ -114,7 +112,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables, or none for a plain function, which hides them."""
+    """Return the ids of a model's variables, or an empty set for a plain function."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -13,7 +13,7 @@ class Progress:
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
         batch: the number of batches trained in this epoch.
-        step: the number of batches trained in the whole run.
+        step: the number of batches trained in the entire run.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class Progress:
     def end_batch(self, batches: int, model: Any) -> None:
         """Set the number of batches trained in the epoch.
 
-        Keras counts in whole executions of `steps_per_execution`, but the last execution of an
-        epoch may have had fewer batches. The optimizer's iterations give their number, unless it
-        counts differently, as with accumulated gradients or two updates per `train_step`.
+        Keras counts full executions of `steps_per_execution`, but the last execution of an epoch
+        may have had fewer batches. The exact number comes from the optimizer's iterations, unless
+        they don't match, as with accumulated gradients or two updates per `train_step`.
 
         Args:
             batches: the number of batches that Keras reports.
@@ -53,9 +53,7 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iterations, or None if there is no optimizer or they are
-    not needed.
-    """
+    """Return the optimizer's iterations, or None if they are missing or not needed."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

@@ -1,4 +1,4 @@
-"""When a snapshot is due."""
+"""Decide when a snapshot is due."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPOCH = "epoch"
 
 
 class Schedule:
-    """When to take snapshots: every epoch, or every N batches of the whole run.
+    """Decides when to take snapshots: every epoch, or every N batches of the entire run.
 
     Keras may train several batches in one execution (`steps_per_execution`) and runs callbacks only
     between executions. A snapshot that falls due inside one is taken after it.
@@ -28,7 +28,7 @@ class Schedule:
         self._last = 0
 
     def begin(self, step: int) -> None:
-        """Start at `step`, the number of batches trained before."""
+        """Start at `step`, the number of batches trained so far."""
         self._last = step
 
     def is_due(self, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""The queue of snapshots of one call of `fit`. One thread writes them in order."""
+"""The snapshot queue of one `fit` call. One thread writes the snapshots in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _open_sessions: dict[Path, tuple[weakref.finalize, _Background]] = {}
 
 
 class Session:
-    """A writer and its thread, from the start of a `fit` to its end.
+    """A writer and its thread during one `fit` call.
 
     If `close` is never called because training raised an exception, all queued snapshots are still
     written, and the sinks are closed once the session is garbage-collected or the program ends.
@@ -39,7 +39,7 @@ class Session:
         """
         if not self._finish.alive:
             raise OptionError(
-                f"Two callbacks cannot both write to log_dir {shown(self.writer.folder.path)}. Pass each its own folder."
+                f"Two callbacks cannot both write to log_dir {shown(self.writer.folder.path)}. Pass a different folder to each."
             )
         self._background.do(self.writer.write, moment, exposures, images)
 
@@ -67,7 +67,7 @@ def _finish(path: Path, background: _Background, writer: Writer) -> None:
 
 
 class _Background:
-    """A thread that runs jobs one after the other.
+    """A thread that runs jobs one after another.
 
     No job is dropped: if `most_waiting` jobs are waiting, `do` blocks. Queued jobs always run, even
     after an exception in training, after this object is garbage-collected, and when the program

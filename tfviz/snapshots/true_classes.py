@@ -19,7 +19,7 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     Args:
         given: for each image, a number, a name or a one-hot row. None means the dataset's labels.
         images: the images, with the dataset's labels.
-        labels: the names of the classes.
+        labels: the class names.
 
     Returns:
         The classes, with None for each negative number in `given`.

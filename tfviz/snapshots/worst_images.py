@@ -1,4 +1,4 @@
-"""Re-choose the images of a run: those that the model gets most wrong now."""
+"""Re-choose a run's images: those that the model currently gets most wrong."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Chooses from the pool of an ImageChoice.
+    """Re-chooses images from an ImageChoice's pool.
 
     Args:
         choice: the images chosen last, with their pool.
-        fixed: makes the images of a snapshot from a choice.
+        fixed: converts a choice to the images of a snapshot.
     """
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
@@ -27,11 +27,11 @@ class WorstImages:
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
-        """Return the images that the model gets most wrong. It is compiled once.
+        """Return the images that the model gets most wrong. The forward pass is compiled once.
 
         Raises:
             OptionError: the model is not a classifier with one input.
-            LabelsError: a label is no class of the model.
+            LabelsError: a label is not one of the model's classes.
         """
         try:
             if self._model is not model:

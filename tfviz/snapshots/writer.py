@@ -46,7 +46,7 @@ class Writer:
         """Draw and write one snapshot. It never raises; failures are added to the faults."""
         try:
             snapshot = self._stored(self._draw(moment, exposures, images))
-        except Exception as error:  # training must go on, whatever it is
+        except Exception as error:  # training must continue after any error
             words = f"The snapshot at step {moment.step} could not be written to {shown(self.folder.path)}: {reason(error)}"
             self.faults.add("folder", f"{words.removesuffix('.')}. Snapshots are skipped until writing succeeds again.", error)
             return
@@ -156,7 +156,7 @@ class Writer:
     def _guarded(self, sink: Sink, what: str, work: Callable[[], Any]) -> None:
         try:
             work()
-        except Exception as error:  # a user's sink may raise anything
+        except Exception as error:  # a user's sink may raise any exception
             said = reason(error)
             words = said if isinstance(error, TfvizError) else f"{type(error).__name__}: {said}"
             words = f"{type(sink).__name__} could not be {what}: {words.removesuffix('.')}."

@@ -4,7 +4,7 @@ limits       limits on sizes, counts and times
 png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
 store        all runs of a folder
-uploads      writes what training runs send to the folder
+uploads      stores the snapshots that training runs send
 polling      looks for new runs and snapshots
 events       notifies the pages
 bodies       reads request bodies within the limits
@@ -13,11 +13,11 @@ guard        access control, and the headers of every response
 http_errors  error responses
 log          the server's log
 api          the routes
-assets       the files of the page, and their routes
-guarded_app  the routes of a page behind the guard
+assets       the page's files, and their routes
+guarded_app  a page's routes with access control
 page_server  serves such an application
-app          the application of the live page
+app          the live page's application
 server       the live page
 
-`tfviz.runs.schema` defines the form of runs and records.
+`tfviz.runs.schema` defines the format of runs and records.
 """

@@ -48,7 +48,7 @@ Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _MIN_GZIP_BYTES = 2000
-# Parsed, empty lists take twenty times the memory of their JSON.
+# Once parsed, empty lists need twenty times the memory of their JSON.
 _parsers = threading.BoundedSemaphore(2)
 
 
@@ -154,10 +154,10 @@ def _summary(known: KnownRun) -> bytes:
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
-    """Join JSON items to a list, compressed if the client accepts that."""
+    """Join JSON items into a list, and compress it if the client accepts that."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    # Locally, compression takes longer than sending.
+    # On the same machine, compressing takes longer than sending.
     is_local = request.client is not None and is_loopback(request.client.host)
     if not is_local and len(content) > _MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"

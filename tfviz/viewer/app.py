@@ -1,4 +1,4 @@
-"""The application of the live page: its routes, and the polling in the background."""
+"""Build the live page's application: its routes, and polling in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a page, read once, and their routes. The server serves no other files by name."""
+"""Read a page's files once, and serve them. The server serves no other files by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.viewer.http_errors import HttpError
 REVALIDATE = "no-cache"  # cached, but revalidated each time
 
 _FOLDER = Path(__file__).with_name("page")
-# The sign-in page, the style, and what creates elements and words, which all pages use.
+# The files that all pages use.
 _OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -26,7 +26,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page. `tag` changes with its content."""
+    """A file of a page. Its `tag` changes with its content."""
 
     content: bytes
     media_type: str
@@ -37,7 +37,7 @@ def read_assets(folder: Path | None = None) -> dict[str, Asset]:
     """Return the files of a page, keyed by name.
 
     Args:
-        folder: the folder of the page; None means the live page. The files that all pages use are
+        folder: the page's folder; None means the live page. The files that all pages use are
             added.
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
@@ -46,7 +46,7 @@ def read_assets(folder: Path | None = None) -> dict[str, Asset]:
 
 
 def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
-    """Add the routes of a page. They come last, because one of them matches any name."""
+    """Add a page's routes. Call this last, because one of them matches any name."""
 
     @router.get("/")
     async def get_page(request: Request) -> Response:

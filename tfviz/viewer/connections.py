@@ -21,7 +21,7 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the allowed numbers of connections, and of connections accepted at once.
+    """Return the largest numbers of open connections, and of connections accepted at once.
 
     Both leave enough file descriptors for files.
     """

@@ -13,7 +13,7 @@ _RETRY_MS = 1000  # how long a page waits before it reconnects
 
 
 class Events:
-    """News for any number of readers. Use it from one event loop only."""
+    """Sends news to any number of readers. Use it from one event loop only."""
 
     def __init__(self) -> None:
         self._readers: set[_Reader] = set()
@@ -31,7 +31,7 @@ class Events:
             reader.add(news)
 
     def close(self) -> None:
-        """End all streams to let the server stop."""
+        """End all streams, so that the server can stop."""
         self.is_closed = True
         for reader in self._readers:
             reader.is_awake.set()

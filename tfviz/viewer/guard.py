@@ -1,10 +1,10 @@
 """Access control, and the headers of every response.
 
-Without a token, the server is for this machine only. A foreign web page could still reach it
-through the browser, by a DNS name that resolves to 127.0.0.1 (DNS rebinding), so the Host header
+Without a token, the server is for this machine only. Another website could still reach it through
+the browser with a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore, the Host header
 must name this machine. With a token, training runs send it as `Authorization: Bearer TOKEN`. A
 browser gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie
-allows reading, and posting to the paths that the application lists, but no other upload. A link
+allows reading, and posting to the paths that the application lists, but no other uploads. A link
 with `?token=TOKEN` sets the same cookie, but browsers, proxies and chats store links.
 """
 
@@ -116,7 +116,7 @@ async def _posted_token(receive: Receive) -> str:
     return "" if is_more else parse_qs(body.decode("latin-1")).get("token", [""])[0]
 
 
-_UNKNOWN_HOST = "Without a token, this page is only for this machine. Use an address such as http://127.0.0.1:1337."
+_UNKNOWN_HOST = "Without a token, this page is available only on this machine. Use an address such as http://127.0.0.1:1337."
 
 
 def is_loopback(host: str) -> bool:
@@ -138,7 +138,7 @@ def is_own_name(header: str, host: str) -> bool:
 
 
 def note(scope: Scope, reason: str) -> None:
-    """Set the reason of an error response for the log. "" keeps the response out of the log."""
+    """Set an error response's reason for the log. An empty reason prevents logging."""
     scope["tfviz.reason"] = reason
 
 

@@ -1,4 +1,4 @@
-"""Build an application from the routes of a page: behind its guard, with errors as JSON."""
+"""Build an application from a page's routes, with access control and errors as JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def guarded_app(
 
     Args:
         router: the routes.
-        assets: the files of the page, among them the sign-in page.
+        assets: the page's files, including the sign-in page.
         token: the token that clients must send. None allows only this machine.
         host: the address the server listens on. Without a token, the Host header must name it or
             this machine.
-        lifespan: what runs beside the application.
-        posts: the paths to which a signed-in page may post. All others it can only read.
+        lifespan: a context manager that is active while the application runs.
+        posts: the paths to which a signed-in page may post. It can only read all others.
 
     Returns:
         The application.

@@ -1,4 +1,4 @@
-"""The error responses of the server."""
+"""The server's error responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run as the server sees it: its folder on disk, and the lines of its index in memory."""
+"""One run: its folder on disk, and the lines of its index in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KnownRun:
 
     Attributes:
         folder: a real path, without symbolic links.
-        numbers: the numbers of the snapshots, ascending, without damaged ones.
+        numbers: the snapshot numbers in ascending order, without damaged snapshots.
         lines: the snapshots as compact JSON.
     """
 
@@ -51,7 +51,7 @@ class KnownRun:
         return names_of(self.run)
 
     def poll(self) -> bool:
-        """Read what was added to the folder since the last poll. Return whether there was any."""
+        """Read new snapshots from the folder. Return whether anything has changed."""
         with self.lock:
             if not is_inside(self.folder / INDEX_FILE, self.folder):
                 return False
@@ -69,27 +69,25 @@ class KnownRun:
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:
-        """Return the lines of at most `most` snapshots after a number."""
+        """Return the lines of at most `most` snapshots with numbers above `number`."""
         start = bisect_right(self.numbers, number)
         return self.lines[start : start + most]
 
     def image(self, image: int) -> Path:
-        """Return the path of an image."""
+        """Return an image's path."""
         return image_path(self.folder, image)
 
     def picture(self, number: int, method: str, image: int) -> Path:
-        """Return the path of a picture."""
+        """Return a picture's path."""
         return picture_path(self.folder, number, method, image)
 
     def count_images(self) -> int:
-        """Return how many of the images exist."""
+        """Return how many of the run's image files exist."""
         return sum(self.image(number).is_file() for number in range(len(self.run["images"])))
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """Return a value that changes when run.json is rewritten, or None if it is missing
-    or a link.
-    """
+    """Return a value that changes with run.json, or None if the file is missing or a link."""
     path = folder / RUN_FILE
     try:
         found = path.stat()

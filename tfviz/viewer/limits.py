@@ -12,10 +12,10 @@ class ServerLimits:
     """The limits of every page's server.
 
     Attributes:
-        body_timeout_s: the time for a whole request body.
-        upload_bytes: the total size of the bodies of all requests in progress.
+        body_timeout_s: the time limit for a request body.
+        upload_bytes: the total body size of all requests in progress.
         connections: the number of open connections.
-        header_timeout_s: the time for the first line and headers of a request.
+        header_timeout_s: the time limit for a request's first line and headers.
     """
 
     body_timeout_s: float = 60.0
@@ -26,7 +26,7 @@ class ServerLimits:
 
 @dataclass(frozen=True)
 class Limits(ServerLimits):
-    """The largest values that the live page allows, in addition to the limits of the schema.
+    """The largest values that the live page allows, in addition to the schema's limits.
 
     Attributes:
         run_bytes: the size of a run's JSON.

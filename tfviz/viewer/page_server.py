@@ -17,7 +17,7 @@ from tfviz.viewer.connections import allowed, protocol_for
 from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import ServerLimits
 
-_MIN_TOKEN_LENGTH = 16  # if other machines can guess it
+_MIN_TOKEN_LENGTH = 16  # if other machines can reach the server
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
@@ -27,7 +27,7 @@ Self = TypeVar("Self", bound="PageServer")
 
 
 class PageServer:
-    """A server for an application behind its guard.
+    """A server for an application with access control.
 
     Args:
         app: the application.
@@ -35,10 +35,10 @@ class PageServer:
         port: the port to listen on. 0 selects a free one.
         token: the token that pages must send.
         limits: limits on connections and times.
-        close_streams: ends the open event streams when the server stops.
+        close_streams: a function that ends the open event streams when the server stops.
 
     Attributes:
-        what: what messages call the server.
+        what: the server's name in messages.
 
     Raises:
         OptionError: the token is too short, or the server cannot listen on the address.
@@ -139,7 +139,7 @@ class PageServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._require_long(token, host)
             return _bound_socket(family, host, port)
-        # UnicodeError: an impossible host name
+        # UnicodeError: an invalid host name
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OptionError(

@@ -10,15 +10,15 @@ from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
-# The pause between searches for runs is this many times the duration of the last one, because a
-# search takes long in a large tree of folders.
+# The pause between searches for runs is this many times the duration of the last search, because
+# searching a large folder tree takes long.
 _FIND_TIME_FACTOR = 10
 
 
 async def poll(store: Store, events: Events) -> None:
-    """Poll forever, and send the news.
+    """Poll forever, and notify the pages.
 
-    It looks for snapshots every PAUSE_S seconds, and less often for runs if that takes long.
+    Snapshots are polled every PAUSE_S seconds. Runs are searched less often if the search is slow.
     """
     next_find_s = 0.0
     while True:
@@ -31,6 +31,6 @@ async def poll(store: Store, events: Events) -> None:
                 next_find_s = end_s + max(PAUSE_S, _FIND_TIME_FACTOR * (end_s - start_s))
             news += await asyncio.to_thread(store.poll)
         except Exception:  # a temporary file system error must not end the polling
-            log.exception("Looking for snapshots failed. The viewer tries again.")
+            log.exception("Polling the folder failed. The viewer will try again.")
         events.tell(news)
         await asyncio.sleep(PAUSE_S)

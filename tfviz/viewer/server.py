@@ -1,4 +1,4 @@
-"""Serve the live page of a folder of runs."""
+"""Serve the live page for a folder of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1337
 
 
 class Viewer(PageServer):
-    """A server that shows the runs in a folder, and stores there what training runs send.
+    """A server that shows the runs in a folder, and stores the runs that are sent to it.
 
         with Viewer("runs", port=0) as viewer:
             print(viewer.address)

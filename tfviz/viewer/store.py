@@ -1,4 +1,4 @@
-"""All runs of a folder: those that other processes write to it, and those that are uploaded."""
+"""All runs in a folder, both written by other processes and uploaded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tfviz.viewer.log import log
 
 @dataclass(frozen=True)
 class News:
-    """News for the pages.
+    """A change to a run that is sent to the pages.
 
     Attributes:
-        run: the id of the run.
+        run: the run id.
         last: the number of its last snapshot.
         is_new: whether its run.json was added, changed or removed.
     """
@@ -55,11 +55,11 @@ class Store:
             return news + [found for folder in folders if (found := self.learn(folder)) is not None]
 
     def poll(self) -> list[News]:
-        """Look for new snapshots of the known runs."""
+        """Look for new snapshots in all runs."""
         return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
-        """Read run.json if it was added or has changed."""
+        """Read run.json if it is new or has changed. Return the news, if any."""
         stamp = stamp_of(folder)
         with self.lock:
             old = next((known for known in self.runs.values() if known.folder == folder), None)
@@ -79,9 +79,9 @@ class Store:
             return News(run["id"], known.last, is_new=True)
 
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
-        """Read the run in a folder. An unusable one is logged once, until its file changes."""
+        """Read a folder's run. An invalid run is logged once, and again if its file changes."""
         try:
-            # twice the limit, because of white space for readability
+            # twice the limit, because the file is indented for readability
             run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))
             fault = run_fault(run)
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """Read a picture of an image. Return None if it is missing, too large or behind a link."""
+        """Read a picture of an image. Return None if it is missing, too large or a link."""
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

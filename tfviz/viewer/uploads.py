@@ -1,8 +1,8 @@
-"""Store what training runs send, in folders like those of a SnapshotCallback.
+"""Store uploaded runs in folders with the same layout as those of a SnapshotCallback.
 
-Runs that other processes write are never modified. Uploads of such runs are accepted anyway,
-because a training run may write to a folder that the server watches: whatever the folder already
-contains counts as received.
+Runs that other processes write are never modified. Uploads of such runs are still accepted, because
+a training run may write to a folder that the server watches. Files that the folder already contains
+count as received.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
-_MAX_NAME_LENGTH = 60  # characters of the run's name in the name of its folder
+_MAX_NAME_LENGTH = 60  # characters of the run's name in the folder name
 _PREFIXES = (8, 32)  # characters of the id in it; the second is used if the first name is taken
 
 
@@ -70,7 +70,7 @@ def _check_change(known: KnownRun, run: Run) -> None:
 
 
 def receive_image(known: KnownRun, image: int, data: bytes) -> None:
-    """Store an image."""
+    """Store an image of a run."""
     _receive_picture(known, known.image(image), image, data)
 
 

@@ -6,7 +6,7 @@ import { address, askJson, say } from "./requests.js";
 import { active, changed, choose, onChange, set, state, toggleCompare } from "./settings.js";
 import { value } from "./words.js";
 
-const layersOf = new Map(); // per method: { default, layers }, or null while it is loaded
+const layersOf = new Map(); // per method: { default, layers }, or null while it loads
 let model = { methods: [], classes: 0, kind: "output" };
 
 export function startChoices(given) {
@@ -49,7 +49,7 @@ export function openMethod(key) {
   const method = methodOf(key);
   explain(method);
   if (method.reason) return;
-  // A layer stays if the new method works there.
+  // Keep the layer if the new method supports it.
   const known = layersOf.get(key);
   const keeps = method.takes_layer && (!known || known.layers.some((one) => one.path === active().layer));
   choose({ method: key, layer: keeps ? active().layer : "" });
@@ -114,7 +114,7 @@ export function openRank(place) {
   if (one && methodOf(active().method)?.takes_target) openClass(one.class);
 }
 
-// A class of a link may not be among the ten highest.
+// A link may name a class that is not among the ten highest.
 function listedClasses() {
   const info = maps[state.active].image === state.image ? maps[state.active].info : null;
   const others = [info?.class, info?.against].filter((one) => one?.name && !ranking.classes.some((known) => known.class === one.class));
@@ -136,7 +136,7 @@ function drawClasses() {
   }
   byId("rivals").disabled = !takesTarget;
   byId("rivals").setAttribute("aria-pressed", String(active().against === "rivals"));
-  setText(byId("class-hint"), takesTarget ? "A class is explained. “vs” subtracts another one from it." : "This method does not depend on the class.");
+  setText(byId("class-hint"), takesTarget ? "Choose the class to explain. “vs” subtracts another class from it." : "This method does not depend on the class.");
 }
 
 byId("rivals").addEventListener("click", () => choose({ against: active().against === "rivals" ? null : "rivals" }));

@@ -36,7 +36,7 @@ function drawExports() {
   byId("code-box").hidden = !isReady;
 }
 
-// Without TLS, browsers offer the clipboard only on this machine.
+// Without TLS, browsers allow clipboard access only on localhost.
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
   const area = document.createElement("textarea");

@@ -15,7 +15,7 @@ export function fillImages(model) {
     else say(`There is no image “${state.image.replace(/^file\//, "")}” here.`);
   }
   if (!images.some((one) => one.id === state.image)) state.image = images[0]?.id ?? null;
-  if (model.left_out) byId("images").dataset.more = `and ${model.left_out} more, which are not listed`;
+  if (model.left_out) byId("images").dataset.more = `and ${model.left_out} more that are not listed`;
   draw();
 }
 
@@ -35,7 +35,7 @@ export function openImage(id) {
   set({ image: id });
 }
 
-// An image that the server no longer has leaves the strip.
+// Remove an image from the strip if the server no longer has it.
 export function forget(id) {
   const place = images.findIndex((one) => one.id === id);
   if (place < 0 || !id.startsWith("upload/")) return;

@@ -1,4 +1,4 @@
-// Keyboard shortcuts. A key that the focused element handles itself keeps its meaning there.
+// Keyboard shortcuts. They don't apply to keys that the focused element handles itself.
 
 import { openRank, stepLayer, stepMethod, swap } from "./choices.js";
 import { byId } from "./elements.js";

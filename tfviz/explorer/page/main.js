@@ -1,4 +1,4 @@
-// The entry point: restores the view from the address, then asks the server for the model.
+// The entry point: restores the view from the address, then loads the model's description.
 
 import { startChoices } from "./choices.js";
 import "./exports.js";

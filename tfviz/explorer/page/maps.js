@@ -7,8 +7,8 @@ import { changed, sides, state } from "./settings.js";
 
 export const picture = { id: null, pixels: null }; // the image, as ImageData
 export const ranking = { id: null, classes: [] };
-// Per side: the key of the wanted map, and whether it is loading or failed; and of the map that is there,
-// its key (`done`), image, info, values and positions.
+// Per side: the requested map's key, and whether it is loading or has failed; and the loaded map's key
+// (`done`), image, info, values and positions.
 export const maps = { a: {}, b: {} };
 
 async function pixelsAt(url, signal) {

@@ -16,7 +16,7 @@ export function cellAt(array, x, y) {
   return { row, column, values: [...array.values.subarray(start, start + channels)] };
 }
 
-// The number that is drawn, as in the styles of tfviz.
+// The value that is drawn, as in tfviz's styles.
 export function drawnValue(values, style) {
   if (style === "signed") return values.reduce((sum, one) => sum + one, 0);
   if (style === "heatmap") return Math.max(...values.map(Math.abs));

@@ -2,7 +2,7 @@
 
 import { byId } from "./elements.js";
 
-// Distinguishes this page from others, so that the server drops its older requests only.
+// Identifies this page, so that the server drops only this page's older requests.
 const PAGE = [...crypto.getRandomValues(new Uint8Array(8))].map((one) => one.toString(16).padStart(2, "0")).join("");
 
 export class Failure extends Error {

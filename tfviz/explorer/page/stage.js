@@ -89,7 +89,7 @@ const drawCaptions = Object.fromEntries(
       const target = targetWords(info);
       const score = info.class && !info.against ? `score ${value(info.class.score)}` : "";
       const about = [target, score, info.layer && info.layer !== "image" ? `at ${info.layer}` : ""].filter(Boolean).join(" · ");
-      const parts = [make("span", { class: "what" }, about || "no class: the method shows what is read")];
+      const parts = [make("span", { class: "what" }, about || "no target class")];
       if (info.words) parts.push(make("strong", { class: info.is_empty || info.is_nearly_empty ? "weak" : "" }, info.words));
       if (!info.is_empty) parts.push(scale(info));
       parts.push(make("span", { class: "value" }));

@@ -1,4 +1,4 @@
-"""Where snapshots go besides the run folder.
+"""Destinations for snapshots, in addition to the run folder.
 
 To add a sink, add its file to this folder, and its import and row here. The public names such as
 `tfviz.WandbSink` follow the rows. The run folder itself is not a sink. It numbers the snapshots,

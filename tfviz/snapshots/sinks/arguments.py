@@ -1,4 +1,4 @@
-"""The sinks that the callback's arguments ask for."""
+"""Create the sinks that the callback's arguments specify."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sinks_for(
     others = list(sinks)
     for sink in others:
         if not isinstance(sink, Sink):
-            raise OptionError(f"`sinks` must contain instances of subclasses of tfviz.Sink. Received: {sink!r}.")
+            raise OptionError(f"`sinks` must contain instances of tfviz.Sink subclasses. Received: {sink!r}.")
     if not isinstance(tensorboard, (bool, str, os.PathLike, type(None))) or tensorboard == "":
         raise OptionError(f"`tensorboard` must be True, False or a folder path. Received: {tensorboard!r}.")
     if token is not None and viewer is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class MlflowSink(Tracker):
     """Logs images, metrics and the raw maps to a run of MLflow.
 
-    MLflow stores no captions. The sink logs those of each snapshot as a JSON artifact,
+    MLflow doesn't store captions, so the sink logs each snapshot's captions as a JSON artifact,
     "tfviz/captions/00000017.json", keyed like the images.
 
     Args:

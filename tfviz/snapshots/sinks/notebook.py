@@ -1,4 +1,4 @@
-"""The newest snapshot below the running cell of a notebook."""
+"""Show the newest snapshot below the running notebook cell."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing takes at most a tenth of the time.
 
 
 class NotebookSink(Sink):
-    """Shows the newest snapshot as a panel, in place of the one before.
+    """Shows the newest snapshot as a panel that replaces the previous one.
 
     Args:
         canvas: the pictures to draw maps over.
         look: how to blend maps with images.
-        viewer: the address of the live page to name above the maps, or None.
+        viewer: the live page's address, which is shown above the maps, or None.
     """
 
     def __init__(self, canvas: Canvas, look: Look, viewer: str | None = None) -> None:
@@ -86,7 +86,7 @@ class NotebookSink(Sink):
         )
 
     def _words(self, snapshot: Snapshot) -> Iterator[str]:
-        """Yield the moment, the metrics, and what the panel leaves out."""
+        """Yield the parts of the heading: the moment, the metrics, and what is missing."""
         record = snapshot.record
         yield _MOMENTS.get(record["when"], f"epoch {record['epoch'] + 1}") + f", step {record['step']}"
         yield from (f"{name} {value:.4g}" for name, value in record["logs"].items() if value is not None)
@@ -99,7 +99,7 @@ class NotebookSink(Sink):
 
 
 def _captions(run: Run, snapshot: Snapshot) -> list[str]:
-    """Return the true class of each image, and the predicted one with its score."""
+    """Return each image's caption: its true class, and its predicted class with the score."""
     labels = Labels(tuple(run["labels"] or ()))
     predicted = snapshot.record["predictions"]
     true = run.get("true_classes") or [None] * len(predicted)

@@ -27,8 +27,7 @@ class Sink:
     """
 
     def open(self, run: Run, folder: Path) -> None:
-        """Prepare for the first snapshot of a call of `fit`. This is called again for the next
-        `fit`.
+        """Prepare for the first snapshot of a `fit` call. This is called again for the next `fit`.
 
         Args:
             run: the content of run.json (id, name, methods, images …).
@@ -47,4 +46,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Finish after training has ended or was aborted, and all snapshots were handled."""
+        """Finish. This is called after training ends or is aborted, and after the last `write`."""

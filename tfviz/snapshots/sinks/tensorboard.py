@@ -67,7 +67,7 @@ def _write_scalar(tag: str, value: float) -> None:
 
 
 def _write_image(tag: str, png: bytes, size: tuple[int, int]) -> None:
-    """Write an encoded image as TensorBoard stores it: width, height and PNG bytes."""
+    """Write an encoded image in TensorBoard's format: width, height and PNG bytes."""
     height, width = size
     tf.summary.write(tag, tf.constant([str(width), str(height), png]), metadata=_metadata("images", _IMAGES))
 

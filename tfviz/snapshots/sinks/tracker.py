@@ -1,4 +1,4 @@
-"""What the sinks of all experiment trackers share: what they log, and how they handle failures."""
+"""The base class of all sinks for experiment trackers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CaptionedImage:
 
     Attributes:
         key: the method's name, or "images".
-        number: the number of the image, counted from 0.
+        number: the image number, counted from 0.
         path: the PNG file.
         caption: the method, the moment, the prediction and the true class.
     """
@@ -41,8 +41,8 @@ class CaptionedImage:
 class Tracker(Sink):
     """Logs snapshots to an experiment tracker, in a run that the user starts and ends.
 
-    After a slow failure, the sink skips snapshots for ten times as long as the failure took. So a
-    server that does not respond cannot stop the training.
+    After a slow failure, the sink skips snapshots for ten times as long as the failure took. This
+    way, an unresponsive server cannot stop training.
     """
 
     product: ClassVar[str]  # the tracker's name in messages
@@ -107,7 +107,7 @@ class Tracker(Sink):
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:
-        """Return the pictures of a snapshot. Fixed images are included only once."""
+        """Return a snapshot's pictures. Fixed images are included only once."""
         count, found = len(run["images"]), []
         if "images" in record or not self._has_images:
             paths = [shown_image_path(self._folder, record, number) for number in range(count)]
@@ -120,8 +120,9 @@ class Tracker(Sink):
 
 
 def _caption(title: str, run: Run, record: Record, number: int) -> str:
-    """Return words such as "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class
-    dog".
+    """Return a caption.
+
+    An example is "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
     """
     labels = Labels(tuple(run["labels"] or ()))
     moment = "before training" if record["when"] == "start" else f"epoch {record['epoch'] + 1}"

@@ -4,9 +4,9 @@
         "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
     )
 
-A separate thread reads them from the folder, asks the viewer which ones it has, and sends the
-missing ones in order. Training never waits for it. A viewer that was unavailable receives what it
-missed once it is back.
+A separate thread reads the snapshots from the folder, queries which ones the viewer has, and sends
+the missing ones in order. Training never waits for this thread. After an outage, the viewer
+receives the snapshots that it missed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ViewerSink(Sink):
     outage. When sending resumes, a line is printed to stderr.
 
     Args:
-        url: the address of the viewer.
+        url: the viewer's address.
         token: the token that the viewer was started with, if any.
         timeout_s: the time limit of each step of a request.
         drain_timeout_s: how long `close` waits, at most, for the rest to be sent.

@@ -23,9 +23,9 @@ _STEP = f"{PREFIX}step"
 class WandbSink(Tracker):
     """Logs images with captions, metrics and the raw maps to a run of Weights & Biases.
 
-    W&B accepts only steps that increase, and it stores one row per step. If the step of a snapshot
-    is already taken, the snapshot goes into the next row. "tfviz/step" always holds the number of
-    batches trained, and is the x-axis of all values of this sink.
+    W&B accepts only steps that increase, and it stores one row per step. If a snapshot's step is
+    already used, the snapshot goes into the next row. "tfviz/step" always holds the number of
+    batches trained, and is the x-axis for all of this sink's values.
 
     Args:
         run: the run that `wandb.init` returned. Finish it after `fit` returns.

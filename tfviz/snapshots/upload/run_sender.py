@@ -41,8 +41,8 @@ class RunSender:
             is_over: called before each snapshot. Once it returns True, the rest is left unsent.
 
         Raises:
-            ViewerError: the viewer rejected something. The next call asks the viewer again what it
-                has.
+            ViewerError: the viewer is unavailable, or rejected a request. The next call reads the
+                viewer's state again.
         """
         for _ in range(_MAX_CONFLICTS):
             try:
@@ -61,7 +61,7 @@ class RunSender:
     def _send(self, is_over: Callable[[], bool]) -> int:
         try:
             run = self._run or self._register()
-        except SnapshotsError:  # the folder is gone, which the writer reports: nothing to send
+        except SnapshotsError:  # the folder is gone, and the writer reports that
             return 0
         count = 0
         for record in self._index.poll():

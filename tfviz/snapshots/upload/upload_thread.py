@@ -13,12 +13,12 @@ from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # the delay doubles in between
-# a wrong token stays wrong, unless the viewer is restarted with this one
+# a rejected token works only if the viewer is restarted with it
 REJECTION_RETRY_S = 30.0
 
 
 class UploadThread:
-    """Sends whenever it is woken, retries failures, and ends when told to finish.
+    """Sends new snapshots when woken, retries after failures, and ends after `finish`.
 
     Attributes:
         has_attempted: set after the first attempt.
@@ -54,7 +54,7 @@ class UploadThread:
         self._thread.join(timeout_s)
 
     def count_left(self) -> int:
-        """Return how many snapshots in the folder the viewer doesn't have."""
+        """Return the number of snapshots that the viewer doesn't have."""
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
@@ -77,7 +77,7 @@ class UploadThread:
             count = self.sender.send_all(self._is_over)
         except ViewerError as error:
             self._record_trouble(error)
-        except Exception as error:  # our own bug must not silently end the sending
+        except Exception as error:  # a bug must not end the thread silently
             failure = ViewerError(f"Sending to the viewer failed ({type(error).__name__}: {error}).")
             failure.__cause__ = error
             self._record_trouble(failure)
@@ -93,7 +93,7 @@ class UploadThread:
 
     def _record_success(self, count: int) -> None:
         if self.trouble is not None:
-            # Report that it is back only if its absence was reported.
+            # Report that the viewer is back only if its outage was reported.
             if self._unreported is None:
                 print(f"The viewer at {self.sender.client.url} is back. {_sent_words(count)}", file=sys.stderr, flush=True)
             self.trouble = self._unreported = None
@@ -112,7 +112,7 @@ class UploadThread:
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Return False if it would be too late or useless."""
+        """Wait before the next attempt. Return False if another one is too late or useless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
         # keeps many training runs from reconnecting at the same moment

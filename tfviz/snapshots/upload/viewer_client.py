@@ -1,4 +1,4 @@
-"""A client of the viewer's HTTP protocol, on one connection of the standard library."""
+"""A client for the viewer's HTTP protocol, based on the standard library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ViewerError(TfvizError):
 
 
 class ViewerUnavailableError(ViewerError):
-    """The viewer does not respond, or does not respond as a viewer would. It may recover."""
+    """The viewer does not respond, or the response is unexpected. It may recover."""
 
 
 class ViewerRejectionError(ViewerError):
@@ -35,7 +35,7 @@ class ViewerRejectionError(ViewerError):
 
 @dataclass(frozen=True)
 class ViewerState:
-    """What the viewer already has of a run.
+    """The parts of a run that the viewer already has.
 
     Attributes:
         last: the number of the last snapshot, or −1 if there is none.
@@ -72,7 +72,7 @@ class ViewerClient:
         self._put(f"/api/runs/{run_id}", content, _JSON)
 
     def state(self, run_id: str) -> ViewerState:
-        """Return what the viewer has of a registered run."""
+        """Return which parts of a registered run the viewer has."""
         response_body = self._request("GET", f"/api/runs/{run_id}/state", None, {})
         try:
             state = json.loads(response_body)
@@ -116,7 +116,7 @@ class ViewerClient:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} does not respond ({reason}). It will receive what it missed once it is back."
+                f"The viewer at {self.url} does not respond ({reason}). The missing snapshots will be sent later."
             ) from error
         self._check(method, status, response_body)
         return response_body
@@ -127,7 +127,7 @@ class ViewerClient:
         self._connection.request(method, self._base + path, content, {**self._headers, **headers})
         response = self._connection.getresponse()
         response_body = response.read(_MAX_RESPONSE_BYTES)
-        if not response.isclosed():  # longer than any response of a viewer
+        if not response.isclosed():  # longer than any viewer response
             self.close()
         return response.status, response_body
 
@@ -140,7 +140,7 @@ class ViewerClient:
             raise ViewerRejectionError(f"The viewer at {self.url} rejected a request ({status}: {reason}).{advice}", status)
         if status >= 400:
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} cannot accept snapshots now ({status}: {reason}). They are sent once it can."
+                f"The viewer at {self.url} cannot accept snapshots now ({status}: {reason}). They will be sent later."
             )
         raise ViewerUnavailableError(self._not_a_viewer(f"{status} {reason}".rstrip()))
 
@@ -150,7 +150,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return a query that skips missing numbers, whose records are damaged in the folder."""
+    """Return a query string that skips snapshots whose records are damaged in the folder."""
     return "" if last == number - 1 else f"?after={last}"
 
 
@@ -176,7 +176,7 @@ def _checked_token(token: str) -> str:
 
 
 def _reason(response_body: bytes) -> str:
-    """Return the reason that the server gives, without its final period."""
+    """Return the reason in the server's response, without its final period."""
     try:
         return " ".join(str(json.loads(response_body)["detail"]).split()).removesuffix(".")
     except (ValueError, TypeError, KeyError):

@@ -13,7 +13,7 @@ export function chosenMethods(run) {
   return run.methods.filter((method) => !state.methods || state.methods.includes(method.name));
 }
 
-// Whether one image is enlarged. An address may name one that the run does not have.
+// Returns whether an image is enlarged. The address may name an image that the run does not have.
 export const isFocused = (run) => state.focus !== null && state.focus < run.images.length;
 
 export function chosenImages(run) {
@@ -122,7 +122,7 @@ function makeCard(run, other, image, methods) {
       otherPrediction?.show(beside?.predictions[image] ?? null);
       truth.show(record, record.predictions[image]);
       explained.show(record.explained?.[image]);
-      history.element.hidden = Boolean(record.images); // it would join different images
+      history.element.hidden = Boolean(record.images); // the history would mix different images
       if (drawn !== records.length && (isDue || drawn < 0)) {
         history.draw(records, image);
         drawn = records.length;
@@ -132,7 +132,7 @@ function makeCard(run, other, image, methods) {
   };
 }
 
-// The true class of the image, if it is known, and whether the network predicts it.
+// Shows the true class of the image, if it is known, and whether the network predicts it.
 function makeTruth(run, image) {
   const name = make("span");
   const verdict = make("span", { class: "verdict" });
@@ -151,7 +151,7 @@ function makeTruth(run, image) {
   };
 }
 
-// The explained class, if it is not the top class.
+// Shows the explained class if it is not the top class.
 function makeExplained(run) {
   const element = make("p", { class: "explained", hidden: true });
   return {

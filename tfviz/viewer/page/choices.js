@@ -188,7 +188,7 @@ export function drawFocusBar() {
   if (run && !byId("shown").hidden) drawFocus(run);
 }
 
-// A menu closes on a press outside it, and on Escape.
+// A click outside a menu or the Escape key closes the menu.
 document.addEventListener("pointerdown", (event) => {
   for (const menu of document.querySelectorAll("details[open]")) if (!menu.contains(event.target)) menu.open = false;
 });

@@ -1,4 +1,4 @@
-// The stream of news from the server: reopened when it breaks, closed while the page is hidden.
+// The server's event stream. It is reopened when it breaks, and closed while the page is hidden.
 
 import { changed } from "./state.js";
 import { onNews, loadRuns, runs } from "./runs.js";

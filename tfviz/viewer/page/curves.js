@@ -9,7 +9,7 @@ const EDGES = { wide: [56, 216], narrow: [44, 10] }; // margins of the plot on t
 const SHOWN_AT_FIRST = { wide: 2, narrow: 1 };
 export const MOST_STRIPS = 6;
 const TWIN = "val_";
-const LABEL_PX = 70; // room for the words at a mark
+const LABEL_PX = 70; // room for a mark's label
 const FEW_POINTS = 40; // up to this number, each point is marked
 
 const series = new Map(); // run id -> { records, count, metrics: Map(name -> { at, of, least, greatest }) }
@@ -113,7 +113,7 @@ function path({ at, of }, x, y, gaps) {
 }
 
 const container = byId("curves");
-let strips = []; // those that follow the current moment
+let strips = []; // the strips that mark the current moment
 let width = 0;
 new ResizeObserver((entries) => {
   const now = Math.round(entries[0].contentRect.width);

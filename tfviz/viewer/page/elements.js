@@ -1,4 +1,4 @@
-// Helpers that create elements of the page.
+// Functions that create elements of the page.
 
 export const byId = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-// The predictions of an image over time: the score as a line, and below it a ribbon in the colors of the classes.
+// An image's predictions over time: the score as a line, and below it a ribbon in class colors.
 
 import { make, makeSvg } from "./elements.js";
 

@@ -1,4 +1,4 @@
-// Keyboard shortcuts. A key that the focused element handles itself keeps its meaning there.
+// Keyboard shortcuts. They don't apply to keys that the focused element handles itself.
 
 import { focusOn, toggleMethod } from "./choices.js";
 import { byId } from "./elements.js";
@@ -42,7 +42,7 @@ const KEYS = {
   Escape: back,
 };
 
-// Whether the focused element handles the key itself.
+// Returns whether the focused element handles the key itself.
 function isHandledByFocus(event) {
   const element = event.target;
   if (element.closest("dialog, select, input[type=password]")) return true;

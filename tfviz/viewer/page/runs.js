@@ -13,8 +13,9 @@ export function recordsOf(id) {
   return records.get(id) ?? [];
 }
 
-// Where training continued after a stop: the indices of the records, and whether the weights differed from those of the
-// previous snapshot. That is only known if no step lies in between. Predictions tell, or the maps if there are none.
+// Returns the indices of the records at which training continued after a stop, and whether the weights differed from those
+// of the previous snapshot. A difference can only be detected if no step lies in between. The predictions are compared or,
+// without predictions, the maps.
 export function continuations(id) {
   const all = recordsOf(id);
   const starts = all.map((_, index) => index).filter((index) => index > 0 && all[index].when === "start");
@@ -26,7 +27,7 @@ const SAME = 1e-3; // relative difference of scores
 function areOther(before, after) {
   if (before.step !== after.step) return false;
   if (after.has_new_weights !== undefined) return after.has_new_weights;
-  if (String(before.images) !== String(after.images)) return true; // other weights make other mistakes
+  if (String(before.images) !== String(after.images)) return true; // different weights make different mistakes
   return after.predictions.some((now, image) => {
     const old = before.predictions[image];
     return now && old && (now.class !== old.class || Math.abs(now.score - old.score) > SAME * Math.max(1, Math.abs(old.score)));

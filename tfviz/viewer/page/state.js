@@ -18,7 +18,7 @@ export const state = {
 const listeners = [];
 let isDue = false;
 
-// Redraws all parts once at the next frame, however many changes happen before it.
+// Redraws all parts at the next frame, once for all changes until then.
 export function changed() {
   if (isDue) return;
   isDue = true;

@@ -1,4 +1,4 @@
-// The texts of the page.
+// The page's texts.
 
 export const MEANINGS = {
   heatmap: "zero to the strongest of each map",

@@ -198,14 +198,14 @@ def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--output", "out"], "out holds no job to resume"),
+        (["--output", "out"], "out contains no job to resume"),
         (["photos"], "No job folder was given. Pass --output DIR"),
         (["photos", "--output", "out", "--shards", "3/2"], "Expected a share such as 2/8"),
         (["photos", "--output", "out", "--shards", "0/2"], "Expected a share such as 2/8"),
         (["photos", "--output", "out", "--engine", "spark"], "Unknown engine 'spark'. Available: 'local', 'ray'"),
         (["nothing", "--output", "out"], "does not exist"),
         (["photos", "--output", "out", "--method", "grad_cma"], "Did you mean 'grad_cam'"),
-        (["status", "nothing"], "nothing holds no job"),
+        (["status", "nothing"], "nothing contains no job"),
     ],
 )
 def test_bad_use_is_one_clear_line(

@@ -151,7 +151,7 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
     known = read_plan(storage)
     if not args.paths:
         if known is None:
-            raise JobError(f"{args.output} holds no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
+            raise JobError(f"{args.output} contains no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
         return known
     inputs = find_inputs(args.paths)
     backgrounds = None if args.backgrounds is None else str(args.backgrounds.absolute())
@@ -249,7 +249,7 @@ def _print_status(folder: str) -> int:
     storage = Storage(folder)
     plan = read_plan(storage)
     if plan is None:
-        raise JobError(f"{folder} holds no job. Start one with `tfviz job PATH --output {folder}`.")
+        raise JobError(f"{folder} contains no job. Start one with `tfviz job PATH --output {folder}`.")
     print_line(_summary(status_of(storage, plan), storage.root))
     return DONE
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     storage = Storage(args.job)
     plan = read_plan(storage)
     if plan is None:
-        raise JobError(f"{shown(args.job)} holds no job. Start one with `tfviz job`.")
+        raise JobError(f"{shown(args.job)} contains no job. Start one with `tfviz job`.")
     entries: list[GalleryEntry] = []
     failures: list[GalleryFailure] = []
     with Progress(args.limit) as progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tfviz.cli.plan import Plan
-from tfviz.cli.run_arguments import shared_arguments
+from tfviz.cli.run_arguments import shared_arguments, short_digest
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
@@ -17,6 +17,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
     """
     return {
         **shared_arguments(args, plan),
+        "class names": short_digest(name.encode("utf-8", "surrogatepass") for name in plan.labels.names),
         "--target": ", ".join(args.target),
         "--scale": args.scale,
         "--underlay": args.underlay,

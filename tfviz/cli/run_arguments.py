@@ -33,7 +33,6 @@ def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
         "model": f"{shown(Path(args.model).name)} {digest_of(plan.explainers[0].model)[:_DIGITS]}",
         "preprocessing": repr(plan.preprocessing),
         "methods": ", ".join(f"{key} ({layer})" if layer else key for key, layer in layers.items()),
-        "class names": short_digest(name.encode("utf-8", "surrogatepass") for name in plan.labels.names),
         "--backgrounds": "none" if args.backgrounds is None else shown(args.backgrounds.absolute()),
         "images in --backgrounds": short_digest(
             np.ascontiguousarray(one.options["backgrounds"]).tobytes()

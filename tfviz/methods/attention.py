@@ -181,5 +181,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the distinct key counts of the blocks, as far as they are known."""
+    """Return the known numbers of keys, without duplicates."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

@@ -260,7 +260,9 @@ def test_the_export_is_silent_and_restores_the_loggers(
     before = [logger.level for logger in loggers]
     explainer.export(tmp_path / "explainer", format="onnx")
     assert [logger.level for logger in loggers] == before
-    assert capfd.readouterr() == ("", "")
+    printed = capfd.readouterr()
+    # TensorFlow 2.20 logs to stderr regardless of the level.
+    assert [printed.out, *(line for line in printed.err.splitlines() if not line.startswith("I0000 "))] == [""]
 
 
 class Mixed(keras.layers.Layer):

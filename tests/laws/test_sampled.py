@@ -183,7 +183,7 @@ def test_the_target_of_the_unperturbed_image_is_explained_on_every_copy(method: 
 def test_integrated_gradients_of_scenes_are_complete() -> None:
     """Half of the maps miss the difference of the scores by less than 1.2 %."""
     model = tfviz.load_model("shapes")
-    scenes = [draw_scene(np.random.default_rng(seed)).image for seed in range(12)]
+    scenes = [draw_scene(np.random.default_rng(seed)).image for seed in range(36)]
     images = np.stack([tfviz.models.preprocessing_of(model).tensor(scene) for scene in scenes])
     explainer = tfviz.IntegratedGradients(model)
     errors = explainer.completeness_error(images, explainer(images))

@@ -77,7 +77,9 @@ def test_mypy_accepts_a_script_and_finds_wrong_use(tmp_path: Path, wrong: str, s
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT.parent / "setup.cfg"), str(script)]
     environment = os.environ | {"MYPYPATH": str(ROOT.parent)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert (done.returncode != 0) == bool(wrong), done.stdout
+    # With an old NumPy, mypy also reports errors in tfviz itself.
+    errors = [line for line in done.stdout.splitlines() if line.startswith(script.name) and ": error:" in line]
+    assert bool(errors) == bool(wrong), done.stdout
     assert said in done.stdout
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit. argparse calls this."""
         super().error(escaped(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # Before Python 3.12, argparse raises an error if the output is full or closed.
+        with suppress(OSError):
+            super()._print_message(message, file)
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:

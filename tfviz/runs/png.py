@@ -10,7 +10,7 @@ import numpy as np
 from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
-_BIT_DEPTH_AT = 24  # offset in a PNG header
+_BIT_DEPTH_AT = 24  # offset in a PNG header, which may end before it
 _METADATA_BYTES = 1 << 16
 # A decoded image may need 64 MiB, many times the upload size.
 _decoders = threading.BoundedSemaphore(2)
@@ -38,7 +38,7 @@ def header_fault(data: bytes, size: ImageSize) -> str | None:
     if found.size != (size["height"], size["width"]):
         height, width = found.size or (0, 0)
         return f"Expected an image {size['width']} pixels wide and {size['height']} high. Received: {width} by {height}."
-    if data[_BIT_DEPTH_AT] > 8:
+    if len(data) > _BIT_DEPTH_AT and data[_BIT_DEPTH_AT] > 8:
         return f"Expected an image with 8 bits per channel. Received: {data[_BIT_DEPTH_AT]} bits."
     if not found.is_whole:
         return "The PNG image is truncated or damaged."

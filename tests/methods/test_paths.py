@@ -290,5 +290,5 @@ def test_backgrounds_of_another_size_are_rejected(model: keras.Model, images: np
 
 def test_expected_gradients_need_a_model_with_one_input() -> None:
     model = ZOO["two images"].model()
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"expected_gradients explains models with one input\. .* has 2\."):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"expected_gradients explains models with one input, but .* has 2\."):
         tfviz.ExpectedGradients(model, np.zeros((8, 12, 10, 3)))

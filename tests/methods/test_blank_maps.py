@@ -41,7 +41,7 @@ def test_dead_activations_are_named(method: str, model: keras.Model) -> None:
     model.get_layer("last").bias.assign([0] * 6)
     said = warning_of(tfviz.METHODS[method](model), IMAGES, 1)
     assert re.match(
-        rf"3 of 3 maps of {method}.* are zero everywhere\. All activations of 'c1' are 0 .* every path goes through it", said
+        rf"3 of 3 maps of {method}.* are zero everywhere\. All activations of 'c1' are 0 .* every path goes through this", said
     )
 
 

@@ -167,5 +167,5 @@ def test_batch_norms_are_merged_inside_a_time_distributed_or_reported() -> None:
     x = keras.Input(SIZE)
     mixed = layers.EinsumDense("abcd,ed->abce", (10, 9, 3), name="mixed")(x)
     einsum = keras.Model(x, head_of(layers.BatchNormalization()(mixed), None))
-    with pytest.warns(UserWarning, match="merge_batch_norm=True leaves"):
+    with pytest.warns(UserWarning, match="merge_batch_norm=True does not merge"):
         tfviz.ExcitationBackprop(einsum, merge_batch_norm=True)

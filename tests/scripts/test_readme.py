@@ -133,7 +133,7 @@ def test_every_relative_link_leads_to_a_file() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
 def test_every_method_has_a_row_with_its_question(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    rows = {key: row for key, row in re.findall(r"^\| `(\w+)` \|(.*\?.*)$", text, re.MULTILINE)}
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*\?.*)$", text, re.MULTILINE))
     assert set(METHODS) <= set(rows)
     assert [key for key, method in METHODS.items() if f" {method.question} |" not in rows[key]] == []
 

@@ -398,5 +398,5 @@ def test_two_runs_do_not_write_to_one_folder(evaluate, capsys):
         evaluate(*FAST, code=2)
     finally:
         lock.release()
-    assert "Another evaluation is writing to" in capsys.readouterr().err
+    assert "Another evaluation run is writing to" in capsys.readouterr().err
     evaluate(*FAST)

@@ -221,4 +221,4 @@ def test_two_runs_do_not_write_to_one_folder(
         assert explain(photos) == 2
     finally:
         lock.release()
-    assert "Another explanation is writing to" in capsys.readouterr().err
+    assert "Another explanation run is writing to" in capsys.readouterr().err

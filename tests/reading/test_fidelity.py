@@ -503,7 +503,7 @@ def test_an_operation_without_a_gradient_is_named() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Lambda(lambda x: tf.image.adjust_contrast(x, 2.0), output_shape=SIZE)(inputs)
     model = alive(keras.Model(inputs, head(conv(name="c1")(x))))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot differentiate an operation between .*Choose a layer above"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot differentiate an operation between .*Choose a layer after"):
         tfviz.Saliency(model)(noise(*SIZE), 1)
     assert tfviz.LayerCAM(model, "c1")(noise(*SIZE), 1).shape == (2, 10, 9)
 

@@ -101,7 +101,7 @@ def explainers_for(
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"It runs the network {rows} times per image, and --method all skips methods that need more than "
+            f"This method runs the network {rows} times per image, and --method all skips methods that need more than "
             f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
         )
 

@@ -49,7 +49,7 @@ class RunStore:
             self._open(dict(arguments), overwrite)
         except FolderInUseError as error:
             raise OutputError(
-                f"Another {work} is writing to {shown(output)}. Wait until it ends, or choose another --output."
+                f"Another {work} run is writing to {shown(output)}. Wait for it to finish, or choose another --output."
             ) from error
         except OSError as error:
             self.close()

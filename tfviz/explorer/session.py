@@ -72,25 +72,25 @@ class Session:
         }
 
     def warm_up(self) -> None:
-        """Compile the forward pass before the first image arrives. Call this in a turn."""
+        """Compile the forward pass before the first image arrives. Call this through `turns` only."""
         self.methods()
         size = self._preprocessing.output_size
         if size is not None:
             self._network.scores(self._preprocessing.tensor(np.zeros((*size, 3), np.uint8))[None])
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods (see `Network.methods`). Call this in a turn."""
+        """Describe all methods (see `Network.methods`). Call this through `turns` only."""
         if self._methods is None:
             self._methods = self._network.methods()
         return self._methods
 
     def layers(self, method: str) -> dict[str, Any]:
-        """Return the layers that a method supports, and its default. Call this in a turn."""
+        """Return the layers that a method supports, and its default. Call this through `turns` only."""
         layers = [asdict(layer) for layer in self._network.layers(method)]
         return {"default": self._network.default_layer(method), "layers": layers}
 
     def classes(self, image: str) -> dict[str, Any]:
-        """Return an image's highest-scoring classes. Call this in a turn."""
+        """Return an image's highest-scoring classes. Call this through `turns` only."""
         return {"classes": self._network.best(self.maps.scored(image)[1])}
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:

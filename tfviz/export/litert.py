@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as one graph with fixed input shapes "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 

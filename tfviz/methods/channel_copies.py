@@ -110,7 +110,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         Args:
             images: one tensor per input, N rows.
             context: the context; "maps" contains each layer's channels, (N, channels, h, w).
-            numbers: the channel numbers, counted over all layers, int32 (copies,).
+            numbers: the channel numbers, counted across all layers, int32 (copies,).
             fixed: the score for the rows.
 
         Returns:
@@ -135,10 +135,10 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Convert channel numbers over all layers to channel numbers within one layer.
+        """Convert channel numbers that count across all layers to numbers within one layer.
 
         Args:
-            numbers: channel numbers, counted over all layers, int32 (copies,).
+            numbers: channel numbers, counted across all layers, int32 (copies,).
             number: the index of the layer.
 
         Returns:

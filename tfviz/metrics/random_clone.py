@@ -24,7 +24,7 @@ _TOLERANCE = 1e-3  # relative to the largest output; allows for rounding differe
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the layers after it that have none, such as normalizations.
+    """A layer with a kernel and the layers after it that have no kernel, such as normalizations.
 
     Attributes:
         path: the path of the layer with the kernel.

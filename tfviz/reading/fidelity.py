@@ -96,7 +96,7 @@ def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelEr
     return UnsupportedModelError(
         f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
         f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on unknown sizes, or on other values that "
-        "are only known at run time. Build the model with a fixed image size, keras.Input((224, 224, 3)), or use "
+        "are only known at run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use "
         "keras.ops.shape(x) in that layer."
     )
 

@@ -1,4 +1,4 @@
-"""Build the grid of `plot` and `contact_sheet`, with one row per image and one column per map."""
+"""Build the grid for `plot` and `contact_sheet`, with one row per image and one column per map."""
 
 from __future__ import annotations
 

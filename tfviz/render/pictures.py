@@ -53,7 +53,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
         array = _with_loaded_colors(cast(npt.ArrayLike, images))
         if array.ndim not in (3, 4):
             raise ImageError(
-                "Expected images of shape (N, height, width, channels), or one of shape (height, width, channels). "
+                "Expected images of shape (N, height, width, channels), or one image of shape (height, width, channels). "
                 f"Received: shape {array.shape}."
             )
         arrays = [array] if array.ndim == 3 else list(array)

@@ -8,7 +8,7 @@ import keras
 
 
 class Progress:
-    """Counts batches across epochs, calls of `fit` and restarts.
+    """Counts batches across epochs, calls to `fit` and restarts.
 
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.

@@ -139,7 +139,7 @@ def _append(path: Path, record: Record, folder: Path) -> None:
 
 def _require_regular_place(path: Path, folder: Path) -> None:
     if not is_inside(path, folder) or (path.exists() and not path.is_file()):
-        raise HttpError(http_errors.CONFLICT, "The target is a link or not a regular file. Remove it.")
+        raise HttpError(http_errors.CONFLICT, "The destination is a link or not a regular file. Remove it.")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Unroll the loops and conditions of a traced graph.
+"""Unroll the loops and inline the conditionals in a traced graph.
 
 Neither LiteRT nor ONNX supports the operations in a loop's gradient. If a loop's length depends
 only on input sizes, as in recurrent layers, the loop is replaced with copies of its body.

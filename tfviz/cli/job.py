@@ -28,9 +28,9 @@ with the top classes and the map at its own resolution.
   OUTPUT/report.json                  the progress, and the first errors
   OUTPUT/_SUCCESS                     appears when all shards are done
 
-To resume a job that was stopped or killed, run the same command again. Finished shards are not read
-again. Several commands can work on one OUTPUT at once: give each a part of the shards with --shards,
-or start workers on several machines that share a file system.
+To resume a job that was stopped or killed, run the same command again. Finished shards are not
+read again. Several commands can work on one OUTPUT at once: give each a part of the shards with
+--shards, or start workers on several machines that share a file system.
 
   tfviz job photos --model resnet50 --output results
   tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines

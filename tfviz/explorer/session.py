@@ -72,7 +72,7 @@ class Session:
         }
 
     def warm_up(self) -> None:
-        """Compile the forward pass before the first image arrives. Call this through `turns` only."""
+        """Compile the forward pass before the first image arrives. Call this through `turns`."""
         self.methods()
         size = self._preprocessing.output_size
         if size is not None:
@@ -85,7 +85,7 @@ class Session:
         return self._methods
 
     def layers(self, method: str) -> dict[str, Any]:
-        """Return the layers that a method supports, and its default. Call this through `turns` only."""
+        """Return a method's layers and its default layer. Call this through `turns` only."""
         layers = [asdict(layer) for layer in self._network.layers(method)]
         return {"default": self._network.default_layer(method), "layers": layers}
 

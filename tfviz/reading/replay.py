@@ -85,7 +85,8 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     Args:
         operations: operations in the traced graph.
         known: maps tensor names in the graph to the new tensors.
-        run_one: a function that runs one operation on its new inputs. None runs the operation itself (see `run`).
+        run_one: a function that runs one operation on its new inputs. None runs the operation
+            itself (see `run`).
     """
     for operation in operations:
         outputs = (run_one or run)(operation, [known[x.name] for x in operation.inputs])

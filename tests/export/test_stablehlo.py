@@ -180,7 +180,7 @@ def test_the_program_reads_all_its_weights_from_the_file(exported: Path, model: 
 
 def test_equally_shaped_weights_are_passed_in_the_order_of_the_manifest(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(networks.build("residual"))
-    folder = explainer.export(tmp_path / "explainer", format="stablehlo", freeze=False)
+    folder = explainer.export(tmp_path / "explainer", format="stablehlo")
     images = images_for(explainer, 1)
     drop_digests(folder)
     stored, manifest = dict(np.load(folder / WEIGHTS)), json.loads((folder / "tfviz.json").read_text())

@@ -87,6 +87,7 @@ def test_every_public_name_is_in_the_reference(extensions: None) -> None:
 
 
 def test_formulas_of_docstrings_are_no_markup(extensions: None) -> None:
+    pytest.importorskip("sphinx", reason="pip install '.[docs]'")
     from docstring_markup import escaped
 
     assert escaped("Σ p(x ⊙ H_k)|S|, a * b, `a * b`") == r"Σ p(x ⊙ H_k)\|S\|, a \* b, `a * b`"

@@ -43,11 +43,14 @@ class Format:
         module: the module with `check`, `write` and `read`.
         description: one line for tables.
         extra: the setup.cfg extra that the format needs.
+        names_weights: whether the folder stores the model's own weights by name, so that a frozen
+            explainer, which has other weights, is not the default.
     """
 
     module: str
     description: str
     extra: str | None = None
+    names_weights: bool = False
 
     def load(self) -> ModuleType:
         """Import the module."""
@@ -57,7 +60,10 @@ class Format:
 FORMATS: dict[str, Format] = {
     "saved_model": Format("tfviz.export.saved_model", "TensorFlow SavedModel, for tf.saved_model.load and TensorFlow Serving"),
     "stablehlo": Format(
-        "tfviz.export.stablehlo", "portable StableHLO and its weights, for JAX and other compilers", "stablehlo"
+        "tfviz.export.stablehlo",
+        "portable StableHLO and its weights, for JAX and other compilers",
+        "stablehlo",
+        names_weights=True,
     ),
     "litert": Format("tfviz.export.litert", "a .tflite file for LiteRT, on phones and small devices", "litert"),
     "onnx": Format("tfviz.export.onnx", "an .onnx file for onnxruntime", "onnx"),
@@ -88,7 +94,7 @@ def export(
     overwrite: bool = False,
     preprocessing: str | Path | Preprocessing | None = None,
     labels: LabelSource = None,
-    freeze: bool = True,
+    freeze: bool | None = None,
     **options: Any,
 ) -> Path:
     """Export an explainer atomically to a folder that can be used without tfviz.
@@ -102,8 +108,9 @@ def export(
         preprocessing: the preprocessing, as for `load_model`. None uses that of the model, if any.
         labels: the class names, as for `load_model`. None uses those of the model, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
-            `Explainer.freeze`). Excitation backprop also needs the unfolded kernels, so it is
-            exported without freezing, which stores each weight once.
+            `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
+            own weights by name. Excitation backprop also needs the unfolded kernels, so it is
+            never frozen, which stores each weight once.
         **options: the format's options (see `write` in its module).
 
     Returns:
@@ -122,6 +129,8 @@ def export(
     module = format_named(format).load()
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
+    if freeze is None:
+        freeze = not FORMATS[key].names_weights
     if freeze and is_model(explainer.model) and not explainer.reads_kernels:
         explainer = explainer.freeze()
     with _LOCK:

@@ -109,8 +109,9 @@ def export(
         labels: the class names, as for `load_model`. None uses those of the model, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
             `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
-            own weights by name. Excitation backprop also needs the unfolded kernels, so it is
-            never frozen, which stores each weight once.
+            own weights by name, and for models in half precision, whose constants would be rounded.
+            Excitation backprop also needs the unfolded kernels, so it is never frozen, which stores
+            each weight once.
         **options: the format's options (see `write` in its module).
 
     Returns:
@@ -130,7 +131,7 @@ def export(
     key = next(key for key, value in FORMATS.items() if value is format_named(format))
     _check_options(key, module, options)
     if freeze is None:
-        freeze = not FORMATS[key].names_weights
+        freeze = not FORMATS[key].names_weights and _computes_in_float32(explainer)
     if freeze and is_model(explainer.model) and not explainer.reads_kernels:
         explainer = explainer.freeze()
     with _LOCK:
@@ -142,6 +143,12 @@ def export(
             manifest.note_files(unfinished)
             manifest.write(unfinished)
     return folder
+
+
+def _computes_in_float32(explainer: Explainer) -> bool:
+    from tfviz import keras_internals
+
+    return all(layer.compute_dtype == "float32" for layer in keras_internals.layers_of(explainer.model))
 
 
 def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplainer:

@@ -36,13 +36,15 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
     assert not {f"tfviz.{name}" for name in tfviz.__all__} & set(MODULES)
 
 
-@pytest.mark.parametrize("name", [name for name in tfviz.__all__ if name.islower() and not name.startswith("_")])
-def test_a_public_function_stays_callable_after_any_import(name: str) -> None:
+def test_public_functions_stay_callable_after_any_import() -> None:
+    names = [name for name in tfviz.__all__ if name.islower() and not name.startswith("_")]
     modules = [module for module in MODULES if module != "tfviz.__main__"]
-    code = "import importlib, sys, tfviz\nfor module in sys.argv[2:]: importlib.import_module(module)\n"
-    code += "before = getattr(tfviz, sys.argv[1])\nassert callable(before)\n"
-    code += "importlib.import_module(before.__module__)\nassert getattr(tfviz, sys.argv[1]) is before"
-    subprocess.run([sys.executable, "-c", code, name, *modules], check=True, cwd=ROOT.parent)
+    code = "import importlib, sys, tfviz\nnames = sys.argv[1].split()\n"
+    code += "for module in sys.argv[2:]: importlib.import_module(module)\n"
+    code += "before = {name: getattr(tfviz, name) for name in names}\nassert all(map(callable, before.values()))\n"
+    code += "for one in before.values(): importlib.import_module(one.__module__)\n"
+    code += "assert all(getattr(tfviz, name) is one for name, one in before.items())"
+    subprocess.run([sys.executable, "-c", code, " ".join(names), *modules], check=True, cwd=ROOT.parent)
 
 
 def test_all_documented_names_are_public() -> None:

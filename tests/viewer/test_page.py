@@ -274,7 +274,7 @@ def test_the_true_class_is_shown_with_whether_it_is_predicted(tmp_path: Path, op
         playwright.expect(first.locator(".truth")).to_have_text("True class: disc✗ not predicted")
         playwright.expect(page.locator(".truth").nth(1)).to_be_hidden()
         page.get_by_role("button", name="Enlarge image 1").click()
-        playwright.expect(page.locator(".truth")).to_be_visible()
+        playwright.expect(page.locator(".truth:visible")).to_be_visible()
 
 
 def test_re_chosen_images_change_with_their_true_classes(tmp_path: Path, open_page: Callable[..., Any]) -> None:

@@ -100,7 +100,11 @@ def load_model(
         MissingPackageError: the weights need PyTorch, which is not installed.
         OptionError: the size or the preprocessing does not fit the model.
         LabelsError: the labels do not fit the model.
+        UnsupportedModelError: Keras uses another backend than TensorFlow, or eager execution is off.
     """
+    from tfviz.reading.requirements import require_tensorflow
+
+    require_tensorflow()
     architecture = find_architecture(str(name_or_path))
     if architecture:
         model, own = _build(architecture, weights, size)

@@ -28,6 +28,7 @@ from tfviz.reading import keras_layers, keras_ops
 from tfviz.reading.calls import calls_of, declares_wrong_tokens, step_of, symbolic_images, takes_training, with_free_tokens
 from tfviz.reading.opaque_contents import TracedContents
 from tfviz.reading.relu_patterns import Expression, ReluPattern, relu_of
+from tfviz.reading.requirements import require_tensorflow
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.tensorflow_ops import Piece
 from tfviz.reading.time_distributed import time_distributed, time_distributed_shape
@@ -49,6 +50,7 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
         UnsupportedModelError: the layers cannot be traced, the model is not built, or it uses
             channels_first.
     """
+    require_tensorflow(model)
     trace = calls_of(model)
     if isinstance(trace, NotReadable):
         raise _not_readable(model, trace) from trace.cause

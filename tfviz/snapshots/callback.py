@@ -24,6 +24,7 @@ from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.models.labels import labels_from
 from tfviz.notebooks import is_notebook
+from tfviz.reading.requirements import require_tensorflow
 from tfviz.render.overlays import Look, Underlay
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder
@@ -135,6 +136,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         strict: bool = False,
     ) -> None:
         super().__init__()
+        require_tensorflow()
         if not isinstance(max_queued, int) or max_queued < 1:
             raise OptionError(f"`max_queued` must be a positive integer. Received: {max_queued!r}.")
         if not isinstance(log_dir, (str, os.PathLike)):

@@ -30,7 +30,7 @@ class LoadedImages(np.ndarray):
 
     @property
     def pictures(self) -> np.ndarray | None:
-        # A view, such as rng.shuffle's, may have changed these images without any call on this array.
+        # Views, such as rng.shuffle's, can change the images without any call on this array.
         if self._checksums is None or not np.array_equal(self._checksums, _checksums(self)):
             return None
         return self._pictures

@@ -100,9 +100,9 @@ def load_model(
         MissingPackageError: the weights need PyTorch, which is not installed.
         OptionError: the size or the preprocessing does not fit the model.
         LabelsError: the labels do not fit the model.
-        UnsupportedModelError: Keras uses another backend than TensorFlow, or eager execution is off.
+        UnsupportedModelError: Keras' backend is not TensorFlow, or eager execution is disabled.
     """
-    from tfviz.reading.requirements import require_tensorflow
+    from tfviz.keras_internals import require_tensorflow
 
     require_tensorflow()
     architecture = find_architecture(str(name_or_path))

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tfviz import keras_internals
 from tfviz.graph.graph import Graph
 from tfviz.graph.logits import scored, with_output
+from tfviz.keras_internals import require_tensorflow
 from tfviz.reading.fidelity import noise_for, require_faithful
 from tfviz.reading.reader import graph_of, graph_of_anything
-from tfviz.reading.requirements import require_tensorflow
 
 Model: TypeAlias = keras.Model | Callable[[tf.Tensor], tf.Tensor]
 Sizes = tuple[tuple[int | None, ...], ...]  # each input's size without the batch axis

@@ -23,12 +23,12 @@ from tfviz.graph.attention import with_attention
 from tfviz.graph.gates import with_carriers
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
+from tfviz.keras_internals import require_tensorflow
 from tfviz.nesting import Nested
 from tfviz.reading import keras_layers, keras_ops
 from tfviz.reading.calls import calls_of, declares_wrong_tokens, step_of, symbolic_images, takes_training, with_free_tokens
 from tfviz.reading.opaque_contents import TracedContents
 from tfviz.reading.relu_patterns import Expression, ReluPattern, relu_of
-from tfviz.reading.requirements import require_tensorflow
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.tensorflow_ops import Piece
 from tfviz.reading.time_distributed import time_distributed, time_distributed_shape

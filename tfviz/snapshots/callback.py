@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.keras_internals import require_tensorflow
 from tfviz.models.labels import labels_from
 from tfviz.notebooks import is_notebook
-from tfviz.reading.requirements import require_tensorflow
 from tfviz.render.overlays import Look, Underlay
 from tfviz.runs.folder_lock import FolderInUseError
 from tfviz.runs.run_folder import RunFolder, check_folder

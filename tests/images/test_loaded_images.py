@@ -120,6 +120,27 @@ def test_an_in_place_change_drops_the_pictures(images: LoadedImages) -> None:
     np.testing.assert_array_equal(first, np.asarray(images) + 1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: np.random.default_rng(3).shuffle(x),
+        lambda x: x[0].fill(0),
+        lambda x: x[0].__setitem__(slice(None), 0),
+        lambda x: np.multiply(x[1], 0, out=x[1]),
+        lambda x: np.asarray(x).fill(0),
+        lambda x: np.copyto(x, 0),
+        lambda x: np.put(x, [0], 9.0),
+        lambda x: x.sort(0),
+    ],
+)
+def test_a_change_through_a_view_drops_the_pictures(images: LoadedImages, change: Any) -> None:
+    changed = images.copy()
+    change(changed)
+    assert not np.array_equal(changed, images), "the test changes nothing"
+    assert changed.pictures is None and changed[:2].pictures is None
+    assert colors(images.pictures) == COLORS
+
+
 def test_keras_and_tensorflow_accept_loaded_images(images: LoadedImages) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     flat = np.asarray(images).reshape(3, -1)

@@ -445,3 +445,16 @@ def test_a_custom_layer_that_is_not_registered_is_named(tmp_path: Path) -> None:
             archive.writestr(name, content)
     with pytest.raises(WeightsError, match=r"Could not locate class 'Gone'.* open it with keras.models.load_model"):
         load_model(tmp_path / "own.keras")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2", "resnet50", "vgg16_bn"])
+def test_networks_by_name_load_under_channels_first_in_keras_json(name: str) -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = load_model(name, weights=None, size=(64, 64))
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model.input_shape == (None, 64, 64, 3)
+    assert all(getattr(layer, "data_format", "channels_last") == "channels_last" for layer in model.layers)
+    assert model(np.zeros((1, 64, 64, 3), "float32")).shape == (1, 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,15 +22,28 @@ class LoadedImages(np.ndarray):
             the channel order of the preprocessed images is unknown.
     """
 
-    pictures: np.ndarray | None
+    _pictures: np.ndarray | None
+    _checksums: np.ndarray | None  # one per picture, of the image it shows
 
     def __array_finalize__(self, source: np.ndarray | None) -> None:
         self.pictures = None
 
+    @property
+    def pictures(self) -> np.ndarray | None:
+        # Views, such as rng.shuffle's, can change the images without any call on this array.
+        if self._checksums is None or not np.array_equal(self._checksums, _checksums(self)):
+            return None
+        return self._pictures
+
+    @pictures.setter
+    def pictures(self, pictures: np.ndarray | None) -> None:
+        self._pictures = pictures
+        self._checksums = None if pictures is None else _checksums(self)
+
     def __getitem__(self, key: Any) -> Any:
         chosen = super().__getitem__(key)
-        if isinstance(chosen, LoadedImages) and self.pictures is not None and _is_along_batch(key, self.ndim):
-            chosen.pictures = self.pictures[key]
+        if isinstance(chosen, LoadedImages) and self._pictures is not None and _is_along_batch(key, self.ndim):
+            chosen._pictures, chosen._checksums = self._pictures[key], np.asarray(self._checksums)[key]
         return chosen
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -66,6 +80,14 @@ def loaded(tensors: np.ndarray, pictures: np.ndarray | None) -> LoadedImages:
     images = np.asarray(tensors).view(LoadedImages)
     images.pictures = pictures
     return images
+
+
+def _checksums(images: np.ndarray) -> np.ndarray:
+    """Return a checksum for each image, or a scalar for a single image."""
+    values = np.asarray(images)
+    if values.ndim < 4:
+        return np.asarray(zlib.crc32(np.ascontiguousarray(values).data), np.uint32)
+    return np.array([_checksums(one) for one in values], np.uint32)
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ compare every row with Keras.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,19 @@ OWN_ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(name, "", "torch", (224, 224)) for name in ("VGG16_BN", "VGG19_BN")
 }
 _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.values(), *OWN_ARCHITECTURES.values())}
+
+
+@contextmanager
+def channels_last() -> Iterator[None]:
+    """Build networks for (height, width, channels) within the block, whatever keras.json says."""
+    import keras
+
+    given = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(given)
 
 
 def find_architecture(name: str) -> Architecture | None:

@@ -30,7 +30,7 @@ from tfviz.images.files import read_image, shown
 from tfviz.images.folders import find_images
 from tfviz.images.image_array import LoadedImages, loaded
 from tfviz.images.preprocessing import Preprocessing, Size, named, preprocessing_from
-from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, find_architecture
+from tfviz.models.architectures import ARCHITECTURES, OWN_ARCHITECTURES, Architecture, channels_last, find_architecture
 from tfviz.models.labels import Labels, imagenet_labels, labels_from
 from tfviz.models.weights import (
     FOREIGN_EXTENSIONS,
@@ -100,10 +100,15 @@ def load_model(
         MissingPackageError: the weights need PyTorch, which is not installed.
         OptionError: the size or the preprocessing does not fit the model.
         LabelsError: the labels do not fit the model.
+        UnsupportedModelError: Keras' backend is not TensorFlow, or eager execution is disabled.
     """
+    from tfviz.keras_internals import require_tensorflow
+
+    require_tensorflow()
     architecture = find_architecture(str(name_or_path))
     if architecture:
-        model, own = _build(architecture, weights, size)
+        with channels_last():
+            model, own = _build(architecture, weights, size)
         preprocessing = preprocessing or own
     else:
         path = _model_file(name_or_path)

@@ -12,9 +12,9 @@ import keras
 import tensorflow as tf
 
 from tfviz import keras_internals
-from tfviz.errors import UnsupportedModelError
 from tfviz.graph.graph import Graph
 from tfviz.graph.logits import scored, with_output
+from tfviz.keras_internals import require_tensorflow
 from tfviz.reading.fidelity import noise_for, require_faithful
 from tfviz.reading.reader import graph_of, graph_of_anything
 
@@ -114,7 +114,7 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     Raises:
         UnsupportedModelError: the model cannot be read.
     """
-    _require_tensorflow(model)
+    require_tensorflow(model)
     given = _in_place.get()
     if given is not None and given.model is model:
         return given
@@ -125,23 +125,3 @@ def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     if not accept_opaque and known.is_opaque:
         graph_of(model)  # raises an error with the reason
     return known
-
-
-def _require_tensorflow(model: Model) -> None:
-    """Raise for another Keras backend, disabled eager execution, or a Keras 2 model."""
-    if keras.backend.backend() != "tensorflow":
-        raise UnsupportedModelError(
-            f"tfviz needs Keras with the TensorFlow backend, but the backend is {keras.backend.backend()}. Set the environment "
-            "variable KERAS_BACKEND=tensorflow before importing keras, and load the model again. The model file needs no "
-            "conversion."
-        )
-    if not tf.compat.v1.executing_eagerly_outside_functions():
-        raise UnsupportedModelError(
-            "tfviz needs TensorFlow's eager execution, but it is disabled. Remove tf.compat.v1.disable_eager_execution() or "
-            "tf.compat.v1.disable_v2_behavior()."
-        )
-    if not isinstance(model, keras.Layer) and any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__):
-        raise UnsupportedModelError(
-            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), but tfviz reads Keras 3 models. Save it with "
-            "model.save('model.h5') and load it with tfviz.load_model('model.h5')."
-        )

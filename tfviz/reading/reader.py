@@ -23,6 +23,7 @@ from tfviz.graph.attention import with_attention
 from tfviz.graph.gates import with_carriers
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
+from tfviz.keras_internals import require_tensorflow
 from tfviz.nesting import Nested
 from tfviz.reading import keras_layers, keras_ops
 from tfviz.reading.calls import calls_of, declares_wrong_tokens, step_of, symbolic_images, takes_training, with_free_tokens
@@ -49,6 +50,7 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
         UnsupportedModelError: the layers cannot be traced, the model is not built, or it uses
             channels_first.
     """
+    require_tensorflow(model)
     trace = calls_of(model)
     if isinstance(trace, NotReadable):
         raise _not_readable(model, trace) from trace.cause

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.keras_internals import require_tensorflow
 from tfviz.models.labels import labels_from
 from tfviz.notebooks import is_notebook
 from tfviz.render.overlays import Look, Underlay
@@ -135,6 +136,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         strict: bool = False,
     ) -> None:
         super().__init__()
+        require_tensorflow()
         if not isinstance(max_queued, int) or max_queued < 1:
             raise OptionError(f"`max_queued` must be a positive integer. Received: {max_queued!r}.")
         if not isinstance(log_dir, (str, os.PathLike)):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from support.browser import NARROW
 
 from tfviz.errors import OutputError
 from tfviz.render import GalleryEntry, GalleryFailure, GalleryMap, gallery, write_gallery
@@ -214,11 +214,7 @@ def test_cards_beyond_the_first_page_wait_as_text(tmp_path):
     assert [one["data-name"] for one in waiting] == [f"{number} $x.jpg" for number in range(gallery.PER_PAGE, count)]
 
 
-def test_images_can_be_searched_sorted_and_paged(tmp_path, monkeypatch):
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("Chromium is not installed")
+def test_images_can_be_searched_sorted_and_paged(tmp_path, open_page, monkeypatch):
     monkeypatch.setattr(gallery, "PER_PAGE", 2)
     scores = {"img10": (0.5, True), "img9": (0.9, False), "Zoë": (0.2, False), "a_b": (0.7, None), "nan": (float("nan"), None)}
     entries = [
@@ -226,35 +222,31 @@ def test_images_can_be_searched_sorted_and_paged(tmp_path, monkeypatch):
         for name, (score, right) in scores.items()
     ]
     address = write_gallery(tmp_path, entries, title="Shapes").as_uri()
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 360, "height": 740})
-        page.goto(address)
+    page = open_page(address, NARROW)
 
-        def shown():
-            return page.locator("article h2").all_text_contents()
+    def shown():
+        return page.locator("article h2").all_text_contents()
 
-        def all_pages(order):
-            page.select_option("#order", order)
-            found = shown()
-            for _ in range(2):
-                page.locator(".pager").first.get_by_text("Next").click()
-                found += shown()
-            return found
+    def all_pages(order):
+        page.select_option("#order", order)
+        found = shown()
+        for _ in range(2):
+            page.locator(".pager").first.get_by_text("Next").click()
+            found += shown()
+        return found
 
-        assert shown() == ["img10", "img9"] and page.inner_text("#count") == "1–2 of 5 images"
-        assert all_pages("name") == ["a_b", "img9", "img10", "nan", "Zoë"]
-        assert all_pages("high") == ["img9", "a_b", "img10", "Zoë", "nan"]
-        assert all_pages("low") == ["Zoë", "img10", "a_b", "img9", "nan"]
-        assert all_pages("wrong") == ["img9", "Zoë", "img10", "a_b", "nan"]
-        page.locator(".pager").last.get_by_text("Previous").click()
-        assert shown() == ["img10", "a_b"] and page.evaluate("document.activeElement.localName") == "main"
-        page.fill("#search", "zoe DOG")
-        assert shown() == ["Zoë"] and page.inner_text("#count") == "1 found among 5 images"
-        page.fill("#search", "nothing")
-        assert shown() == [] and page.inner_text("#count") == "No image matches."
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        browser.close()
+    assert shown() == ["img10", "img9"] and page.inner_text("#count") == "1–2 of 5 images"
+    assert all_pages("name") == ["a_b", "img9", "img10", "nan", "Zoë"]
+    assert all_pages("high") == ["img9", "a_b", "img10", "Zoë", "nan"]
+    assert all_pages("low") == ["Zoë", "img10", "a_b", "img9", "nan"]
+    assert all_pages("wrong") == ["img9", "Zoë", "img10", "a_b", "nan"]
+    page.locator(".pager").last.get_by_text("Previous").click()
+    assert shown() == ["img10", "a_b"] and page.evaluate("document.activeElement.localName") == "main"
+    page.fill("#search", "zoe DOG")
+    assert shown() == ["Zoë"] and page.inner_text("#count") == "1 found among 5 images"
+    page.fill("#search", "nothing")
+    assert shown() == [] and page.inner_text("#count") == "No image matches."
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 def test_an_interrupt_keeps_the_old_page(tmp_path, monkeypatch):

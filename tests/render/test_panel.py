@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.chromium import chromium
 
 import tfviz
 from tfviz.errors import ImageError, OptionError
@@ -159,12 +157,6 @@ def test_an_explainer_shows_classes_scores_and_original_colors() -> None:
     assert free.classes == {} and "score" not in "".join(free.columns[0].notes)
     with pytest.raises(ImageError, match="needs batches"):
         explainer.show(images[0])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 def opened(browser: Any, path: Path, **options: Any) -> Any:

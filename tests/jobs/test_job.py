@@ -238,4 +238,4 @@ def test_pictures_of_chosen_rows_are_drawn_later(
     values = np.frombuffer(row["map"], np.float16).reshape(row["map_shape"]).astype(np.float32)
     np.testing.assert_array_equal(drawn, tfviz.overlay(image, values, underlay="gray", style="heatmap"))
     assert main(["render", str(finished), "--select", "nothing", "--output", str(tmp_path)]) == 2
-    assert "No finished row" in capsys.readouterr().err
+    assert "No finished maps in" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def text(name: str) -> str:
 @pytest.mark.parametrize("folder", [FOLDER, EXPLORER], ids=["viewer", "explorer"])
 def test_all_files_are_served_with_distinct_tags(folder: Path) -> None:
     assets = read_assets(folder)
-    shared = {"sign_in.html", "style.css", "icon.svg", "elements.js", "words.js"}
+    shared = {"sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js"}
     assert set(assets) == {path.name for path in folder.iterdir()} | shared
     assert set(read_assets()) == {path.name for path in FOLDER.iterdir()}
     assert len({asset.tag for asset in assets.values()}) == len(assets)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             except ImageError as error:
                 failures.append(GalleryFailure(one.path, str(error)))
     if not entries and not failures:
-        raise ImageError(f"No finished row of {shown(args.job)} matches. Check --select, --method and --class.")
+        raise ImageError(f"No finished maps in {shown(args.job)} match the filters. Check --select, --method and --class.")
     page = write_gallery(args.output, entries, title=f"Pictures from {shown(args.job)}", failures=failures, look=_look())
     print_line(f"Drew {len(entries)} images: {shown(page)}")
     return SOME_FAILED if failures else DONE

@@ -56,7 +56,7 @@ def sanity_check(
     batch_size: int = 32,
     seed: int = 0,
 ) -> SanityCheck:
-    """Check whether methods' maps depend on the model's learned weights and on the class.
+    """Check whether the methods' maps depend on the model's learned weights and on the class.
 
     Args:
         model: a classifier, or any model whose maps need no target. The check works on a copy and
@@ -64,10 +64,10 @@ def sanity_check(
         images: preprocessed images, (N, H, W, C); 8 to 32 images are enough.
         methods: keys of `METHODS`, or explainers of this model.
         targets: one class per image, or one for all images; None selects the model's top class.
-            The randomized copies explain the same classes.
+            The maps of the randomized copies are for the same classes.
         layer: the layer for methods with a `layer` option; None selects each method's default.
-        orders: "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The verdict
-            needs "top_down".
+        orders: some of "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The
+            verdict needs "top_down".
         randomization: "permute" shuffles each layer's weights; "initializer" draws new ones.
         steps: the number of depths at which maps are compared, evenly spaced over the layers.
         batch_size: the maximum number of images to run at once.

@@ -15,7 +15,7 @@ REVALIDATE = "no-cache"  # cached, but revalidated each time
 
 _FOLDER = Path(__file__).with_name("page")
 # The files that all pages use.
-_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "words.js")
+_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

@@ -10,10 +10,10 @@ class HttpError(Exception):
 
     Args:
         status: the HTTP status.
-        reason: the reason in one line.
-        is_ordinary: whether correct clients cause it too, for instance by asking for a run that
-            does not exist yet. Such responses are not logged.
-        **facts: values for the sender's program.
+        reason: a one-line explanation.
+        is_ordinary: whether a well-behaved client can also cause it, for instance by asking for a
+            run that does not exist yet. Such responses are not logged.
+        **facts: integers to add to the JSON body for the client.
     """
 
     def __init__(self, status: int, reason: str, *, is_ordinary: bool = False, **facts: int) -> None:

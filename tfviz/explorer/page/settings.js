@@ -1,5 +1,7 @@
 // The user's choices, shared by all parts. They are kept in the address after "#", so a link restores the view.
 
+import { redraws } from "./redraws.js";
+
 const plain = () => ({ method: "grad_cam", layer: "", target: null, against: null });
 
 export const state = {
@@ -15,30 +17,7 @@ export const state = {
 export const sides = () => (state.compare ? ["a", "b"] : ["a"]);
 export const active = () => state[state.active];
 
-const listeners = [];
-let isDue = false;
-
-// Redraws all parts at the next frame, once for all changes until then.
-export function changed() {
-  if (isDue) return;
-  isDue = true;
-  const redraw = () => {
-    isDue = false;
-    for (const listener of listeners) listener();
-    writeHash();
-  };
-  if (document.hidden) setTimeout(redraw, 50);
-  else requestAnimationFrame(redraw);
-}
-
-export function onChange(listener) {
-  listeners.push(listener);
-}
-
-export function set(changes) {
-  Object.assign(state, changes);
-  changed();
-}
+export const { changed, onChange, set } = redraws(state, () => writeHash());
 
 // Changes the active map.
 export function choose(changes) {

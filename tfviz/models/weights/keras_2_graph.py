@@ -90,6 +90,6 @@ def with_inputs(value: Any, inputs: list[Any]) -> Any:
 
 
 def tensors(values: list[Any]) -> Config:
-    """Create a call with these references as its arguments."""
+    """Create a Keras 3 call whose first argument is the given references."""
     given = [_tensors(value) for value in values]
     return {"args": [given[0] if len(given) == 1 else given], "kwargs": {}}

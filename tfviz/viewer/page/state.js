@@ -1,5 +1,7 @@
 // The user's choices, shared by all parts. They are kept in the address after "#", so a link restores the view.
 
+import { redraws } from "./redraws.js";
+
 export const state = {
   run: null, // ids
   compare: null,
@@ -15,30 +17,7 @@ export const state = {
   metrics: null, // null: the first few
 };
 
-const listeners = [];
-let isDue = false;
-
-// Redraws all parts at the next frame, once for all changes until then.
-export function changed() {
-  if (isDue) return;
-  isDue = true;
-  const redraw = () => {
-    isDue = false;
-    for (const listener of listeners) listener();
-    writeHash();
-  };
-  if (document.hidden) setTimeout(redraw, 200);
-  else requestAnimationFrame(redraw);
-}
-
-export function onChange(listener) {
-  listeners.push(listener);
-}
-
-export function set(changes) {
-  Object.assign(state, changes);
-  changed();
-}
+export const { changed, onChange, set } = redraws(state, () => writeHash());
 
 const names = (text) => (text === null ? null : text.split(",").filter(Boolean));
 const numbers = (text) => (text === null ? null : names(text).map(Number).filter(Number.isInteger));

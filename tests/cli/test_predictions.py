@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from support.cli_material import save_network, save_pictures
 
 import tfviz
 from tfviz.cli.main import main
+from tfviz.cli.results import Results
+from tfviz.images import write_image
 from tfviz.row_columns import PREDICTION_COLUMNS
 from tfviz.tables import TABLES
 
@@ -120,3 +124,29 @@ def test_a_method_without_a_target_and_bad_targets(material: tuple[Path, Path, P
         tfviz.GradCAM(network).explain_files(photos, np.array([1, 2]))
     with pytest.raises(tfviz.ImageError, match="does not exist"):
         tfviz.GradCAM(network).explain_files("nowhere")
+
+
+def test_an_image_that_a_late_method_rejects_has_one_failed_row(tmp_path, monkeypatch):
+    """Its earlier maps are drawn by another thread, which must not replace the failure."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "net.keras")
+    for folder, height, count in (("in", 30, 2), ("backgrounds", 24, 8)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            picture = np.random.default_rng(number).integers(0, 255, (height, 24, 3), dtype=np.uint8)
+            write_image(tmp_path / folder / f"{number}.png", picture)
+    add_image = Results.add_image
+
+    def late(results, *arguments):
+        time.sleep(0.5)
+        return add_image(results, *arguments)
+
+    monkeypatch.setattr(Results, "add_image", late)
+    words = ["explain", "in", "--model", "net.keras", "--preprocess", "unit", "--output", "out", "--backgrounds", "backgrounds"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--method", "grad_cam,guided_backprop,expected_gradients"]) == 1
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert all("backgrounds" in row["error"] for row in rows)

@@ -15,6 +15,7 @@ from support import networks, reference, rewritten
 from support.reference.windows import Window
 
 import tfviz
+from tfviz.rules import resize
 
 SIZE = (12, 10)
 Array = np.ndarray
@@ -145,6 +146,14 @@ RESIZES = {
     # the image-level branch of DeepLab
     "a global mean": lambda x: x + layers.Resizing(*SIZE)(layers.GlobalAveragePooling2D(keepdims=True)(x)),
 }
+
+
+def test_a_large_resize_runs_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(RESIZES["larger"])
+    images = networks.pictures(model)
+    want = tfviz.VisualBackProp(model)(images)
+    monkeypatch.setattr(resize, "_MOST_BYTES", 1)
+    np.testing.assert_array_equal(tfviz.VisualBackProp(model)(images), want)
 
 
 @pytest.mark.parametrize("name", RESIZES)

@@ -227,3 +227,17 @@ def test_a_label_beyond_the_classes_of_the_model_is_an_error(tmp_path: Path, eag
     chosen = tfviz.images_from((IMAGES, LABELS + 1), n=2, worst=True)
     with pytest.raises(tfviz.LabelsError, match="4 classes, but the labels contain class 4"):
         eager.fit(eager.callback(tmp_path, images=chosen))
+
+
+def test_the_original_colors_of_load_images_are_kept() -> None:
+    model = tfviz.load_model("shapes")
+    images = tfviz.load_images("tfviz/shapes/samples", model)
+    chosen = tfviz.images_from((images, np.arange(12) % 3), n=6)
+    np.testing.assert_array_equal(chosen.images.pictures, images.pictures[chosen.numbers])
+
+
+def test_ragged_pictures_of_rechosen_images_are_rejected(tmp_path: Path) -> None:
+    images = tfviz.images_from((IMAGES, LABELS), n=4, worst=True)
+    pictures = [np.zeros((side, 4, 3), np.uint8) for side in (4, 5, 4, 5)]
+    with pytest.raises(tfviz.OptionError, match="`pictures` has a value for each image"):
+        tfviz.SnapshotCallback("grad_cam", images, pictures=pictures, log_dir=tmp_path)

@@ -96,3 +96,22 @@ def test_nothing_is_shown_outside_of_a_notebook_or_if_not_asked_for(
     monkeypatch.setattr(callback, "is_notebook", lambda: is_there)
     eager.fit(eager.callback(tmp_path, notebook=asked))
     assert output.panels == []
+
+
+def test_re_chosen_images_are_drawn_with_their_true_classes(
+    tmp_path: Path, eager: Eager, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook, "_LEAST_PAUSE_S", 0.0)
+    monkeypatch.setattr(notebook, "_SHARE", 1e9)
+    images = tfviz.images_from((eager.images, eager.labels), n=2, worst=True)
+    snapshots: list[Any] = []
+    show = notebook.NotebookSink.write
+    monkeypatch.setattr(notebook.NotebookSink, "write", lambda sink, one: (snapshots.append(one), show(sink, one))[1])
+    watching = eager.callback(tmp_path, images=images)
+    first = np.array(watching._images.canvas.pictures)
+    eager.fit(watching)
+    assert not np.array_equal(first, snapshots[0].images), "no other images were chosen"
+    for panel, snapshot in zip(output.panels, snapshots, strict=True):
+        np.testing.assert_array_equal(panel.canvas.pictures, snapshot.images)
+        true = snapshot.record["true_classes"]
+        assert [caption.partition(",")[0] for caption in panel.captions] == [f"true: class {one}" for one in true]

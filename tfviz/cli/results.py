@@ -262,9 +262,7 @@ class Results:
             records = [self._open.pop(job) | {"is_whole": is_whole} for job in done]
             for job in done:
                 self._scores.pop(job, None)
-        new = [
-            one for one in records if one["image"].get("error") is None or self._errors.get(one["key"]) != one["image"]["error"]
-        ]
+        new = [one for one in records if not self._is_known_failure(one)]
         if new:
             self.store.add({"kind": _IMAGES, _IMAGES: new})
 

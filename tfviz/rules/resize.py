@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,8 @@ from keras import ops
 
 from tfviz.graph.graph import Step
 from tfviz.rules.pixel_permutation import Size, Tensor
+
+_MOST_BYTES = 1 << 27  # of images to resize at a time
 
 
 def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
@@ -34,15 +38,24 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
     """Return the weights of output rows (or columns) for each input row. They sum to 1 or 0.
 
-    Interpolation treats rows and columns separately. The resize therefore runs on a batch with one
-    image per input row, which is 1 in that row and 0 elsewhere.
+    Interpolation treats rows, columns and channels separately. The resize therefore runs on images
+    of which each channel is 1 in one input row and 0 elsewhere, a few at a time.
     """
-    channels, dtype = step.inputs[0].shape[-1] or 1, step.inputs[0].dtype or "float32"
-    units = np.expand_dims(np.eye(size[axis], dtype=np.float32), 2 - axis)  # (n, n, 1) or (n, 1, n)
-    images = np.broadcast_to(units[..., None], (size[axis], *size, channels))
-    with tf.init_scope(), tf.device("CPU"):
-        (found,) = step.compute([tf.constant(images, dtype)])
-        found = tf.cast(found, tf.float32).numpy()[..., 0]
-    weights = np.maximum(found.max(axis=2 - axis), 0)  # (input rows, output rows)
+    n, channels = size[axis], step.inputs[0].shape[-1] or 1
+    count = -(-n // channels)  # images, each with one input row per channel
+    rows = np.eye(count * channels, n, dtype=np.float32).reshape(count, channels, n).transpose(0, 2, 1)
+    units = np.expand_dims(rows, 2 - axis)  # (images, n, 1, channels) or (images, 1, n, channels)
+    most = max(1, _MOST_BYTES // (4 * math.prod(size) * channels))
+    found = np.concatenate([_resized(step, units[k : k + most], size).max(axis=2 - axis) for k in range(0, count, most)])
+    # (input rows, output rows)
+    weights = np.maximum(found.transpose(0, 2, 1).reshape(count * channels, -1)[:n], 0)
     totals = weights.sum(axis=1, keepdims=True)
     return np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
+
+
+def _resized(step: Step, units: np.ndarray, size: Size) -> np.ndarray:
+    """Run a resize on (images, height or 1, width or 1, channels), repeated to the input size."""
+    images = np.broadcast_to(units, (len(units), *size, units.shape[-1]))
+    with tf.init_scope(), tf.device("CPU"):
+        (found,) = step.compute([tf.constant(images, step.inputs[0].dtype or "float32")])
+        return tf.cast(found, tf.float32).numpy()

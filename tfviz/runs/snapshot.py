@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfviz.render.canvas import Canvas
 from tfviz.render.pictures import Picture
 
 
@@ -21,9 +22,11 @@ class Snapshot:
         images: the fixed images, uint8 RGB (H, W, 3).
         pictures: the maps drawn over the images, keyed by method name.
         maps: the raw maps, float32 (N, …), keyed by method name.
+        canvas: the pictures to draw maps over. None means those of the run.
     """
 
     record: Mapping[str, Any]
     images: list[Picture]
     pictures: Mapping[str, list[Picture]]
     maps: Mapping[str, np.ndarray]
+    canvas: Canvas | None = None

@@ -278,13 +278,17 @@ class SnapshotCallback(keras.callbacks.Callback):
 def _require_no_rows(**arguments: object) -> None:
     """Raise OptionError for an argument with a row per image, if the images are re-chosen."""
     for name, value in arguments.items():
-        is_one = callable(value) or isinstance(value, (At, str)) or np.ndim(value) == 0  # type: ignore[arg-type]
-        is_one = is_one and getattr(value, "rows", None) is None
-        if value is not None and (name != "target" or not is_one):
+        if value is not None and (name != "target" or not _is_one_target(value)):
             raise OptionError(
                 f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Leave it out, or use "
                 "images_from(per_class=True)."
             )
+
+
+def _is_one_target(value: object) -> bool:
+    """Return whether a target is the same for all images."""
+    is_one = callable(value) or isinstance(value, (At, str)) or np.ndim(value) == 0  # type: ignore[arg-type]
+    return is_one and getattr(value, "rows", None) is None
 
 
 def _checked_labels(labels: Any) -> list[str] | None:

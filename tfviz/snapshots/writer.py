@@ -84,7 +84,7 @@ class Writer:
             record |= {"images": images.positions, "true_classes": [int(label) for label in images.labels]}
         if known := {name: words for name, words in strengths.items() if any(words)}:
             record["strengths"] = known
-        return Snapshot(record, images.pictures, pictures, maps)
+        return Snapshot(record, images.pictures, pictures, maps, images.canvas)
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray, canvas: Canvas) -> tuple[list[Picture], list[str]]:
         """Return a method's maps drawn over the images, and descriptions of their strength."""

@@ -74,7 +74,7 @@ class NotebookSink(Sink):
             for one in methods
         }
         return panel_on(
-            self._canvas,
+            self._canvas if snapshot.canvas is None else snapshot.canvas.first(_MOST_IMAGES),
             maps,
             captions=_captions(run, snapshot)[: self._count],
             scores=None,
@@ -102,7 +102,7 @@ def _captions(run: Run, snapshot: Snapshot) -> list[str]:
     """Return each image's caption: its true class, and its predicted class with the score."""
     labels = Labels(tuple(run["labels"] or ()))
     predicted = snapshot.record["predictions"]
-    true = run.get("true_classes") or [None] * len(predicted)
+    true = snapshot.record.get("true_classes") or run.get("true_classes") or [None] * len(predicted)
     return [_caption(labels, *pair) for pair in zip(true, predicted, strict=True)]
 
 

@@ -78,7 +78,8 @@ def as_arrays(images: Any) -> Any:
     is_array = [hasattr(array, "shape") and hasattr(array, "dtype") for array in tree.flatten(images)]
     if not is_array or not all(is_array):
         raise ImageError(f"Expected images as {EXPECTED}. Received: {type(images).__name__} {str(images)[:60]!r}.")
-    return tree.map_structure(np.asanyarray, images)  # load_images returns a subclass with the pictures
+    # np.asarray would drop the pictures that load_images attaches through a subclass.
+    return tree.map_structure(np.asanyarray, images)
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:

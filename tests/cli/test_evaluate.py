@@ -84,7 +84,7 @@ def test_the_report_has_tables_scores_curves_sanity_checks_and_maps(evaluate, ca
     assert names <= files
     assert capsys.readouterr().out == f"Evaluated 3 of 3 images with 2 methods: {folder / 'report.html'}\n"
     text = page(folder)
-    assert "How faithful are the maps of tiny net.keras?" in text and "does not decide here" in text
+    assert "How faithful are the maps for tiny net.keras?" in text and "does not decide here" in text
     assert all(f"<h2>{title}</h2>" in text for title in ("single deletion", "insertion minus deletion", "Curves"))
     assert "on the upper half of the layers" in text and "kept)" in text
     for source in re.findall(r'src="([^"]+)"', text):
@@ -202,7 +202,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
     boxes.write_text(json.dumps([*entries, {**entries[0], "file": "elsewhere.png"}]))
     evaluate("--metrics", "mass_in_region", "--boxes", boxes)
     notes = capsys.readouterr().err
-    assert "1 annotated images were not given as PATH, for example 'elsewhere.png'" in notes
+    assert "1 annotated images are not among the given images, for example 'elsewhere.png'" in notes
     assert "1 of 3 images have no annotations" in notes
 
 
@@ -212,7 +212,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
         (("--metrics", "deletoin"), "no metric 'deletoin'"),
         (("--metrics", "pointing_game"), "boxes"),
         (("--methods", "grad_kam"), "grad_kam"),
-        (("--targets", "top2"), "Pass one class to --targets, or top. Received: 2 classes."),
+        (("--targets", "top2"), '--targets must be one class or "top". Received: 2 classes.'),
         (("--targets", "zebra"), "zebra"),
         (("--layer", "conv9"), "conv9"),
         (("--boxes", "missing.json"), "missing.json do not exist"),

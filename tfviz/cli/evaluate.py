@@ -26,7 +26,7 @@ and write a report:
 To resume a run that was stopped, start it again with the same arguments.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (both need
+metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
          --boxes), sanity; mu_fidelity, max_sensitivity and average_drop are optional.
          "default" selects those that are not optional; "all" selects every metric
 
@@ -43,7 +43,7 @@ exit code: 0 all images evaluated
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Register the command."""
     parser = new_parser(
-        subparsers.add_parser, "evaluate", help="measure how faithful maps are", description=_ABOUT, epilog=_EXIT_CODES
+        subparsers.add_parser, "evaluate", help="measure how faithful the maps are", description=_ABOUT, epilog=_EXIT_CODES
     )
     parser.set_defaults(module="tfviz.cli.evaluate")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")

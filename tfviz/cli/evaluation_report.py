@@ -26,7 +26,7 @@ PAGE = "report.html"
 _CURVES, _SANITY_PLOT = Path("figures/curves.png"), Path("figures/sanity.png")
 _DPI = 150
 _CAPTIONS = (
-    "The scores below each map are for that map alone. Maps are drawn as they are scored, with their channels summed. The "
+    "The scores below each map apply only to that map. Maps are drawn as they are scored, with their channels summed. The "
     "white outline is the annotated region of the class. The ring is centered on the map's maximum, and its radius is the "
     "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
     "don't mean equal values."
@@ -72,7 +72,7 @@ def _latest(run: EvaluationRun) -> list[Record]:
 
 
 def _write_tables(run: EvaluationRun, evaluation: Evaluation, sanity: SanityCheck) -> None:
-    parts = [f"# How faithful are the maps of {run.plan.model_name}?\n"]
+    parts = [f"# How faithful are the maps for {run.plan.model_name}?\n"]
     if evaluation.rows:
         parts.append(evaluation.to_markdown())
         evaluation.to_csv(run.folder / "report.csv")

@@ -120,7 +120,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--scale",
         choices=SCALES,
         default="map",
-        help="map: scale each map on its own; image: all classes of an image share one scale per method; default: %(default)s",
+        help="map: scale each map separately; image: scale all classes of an image together, for each method; default: "
+        "%(default)s",
     )
     parser.add_argument(
         "--underlay",
@@ -134,7 +135,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--table", choices=tuple(TABLES), default="csv", help="format of the table of predictions; default: %(default)s"
     )
     parser.add_argument(
-        "--no-pictures", dest="pictures", action="store_false", help="write the table only, and the arrays with --raw"
+        "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the output folder if it has other options")
     return parser

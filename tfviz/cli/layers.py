@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tfviz.graph.graph import Graph, Value
     from tfviz.graph.token_grid import TokenGrid
 
-_ABOUT = "List the layers of a network. An asterisk marks the default layer for class activation maps."
+_ABOUT = "List a network's layers. An asterisk marks the default layer for class activation maps."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

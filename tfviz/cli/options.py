@@ -60,8 +60,8 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
-        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if tfviz recognizes its name",
+        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
+        "JSON file; default: the network's own, if tfviz knows it",
     )
 
 
@@ -103,7 +103,7 @@ def token_of(args: argparse.Namespace) -> str | None:
 def port_number(text: str) -> int:
     """Parse a port."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"Expected a port, 0 to 65535. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a port number from 0 to 65535. Received: {text!r}.")
     return int(text)
 
 
@@ -111,7 +111,7 @@ def listed(text: str) -> list[str]:
     """Parse names separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError(f"Expected names separated by commas. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected comma-separated names. Received: {text!r}.")
     return names
 
 
@@ -126,12 +126,12 @@ def size(text: str) -> tuple[int, int]:
     """Parse a height and width in pixels, such as 224x224."""
     sides = re.fullmatch(r"(\d+)[xX×](\d+)", text)
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
-        raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected HEIGHTxWIDTH in pixels, such as 224x224. Received: {text!r}.")
     return size
 
 
 def whole_number(text: str) -> int:
     """Parse a nonnegative integer."""
     if not re.fullmatch(r"\d+", text):
-        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a non-negative integer. Received: {text!r}.")
     return int(text)

@@ -115,7 +115,7 @@ def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     output = capsys.readouterr()
     assert "a.png: The attribution contains 3072 NaN" in output.out.splitlines()[-1]
-    assert "They originate in the output of 'conv1' and reach the network's output" in output.out + output.err
+    assert "These values originate in the output of 'conv1' and reach the network's output" in output.out + output.err
 
 
 def test_an_image_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):

@@ -180,7 +180,7 @@ def test_an_image_that_kills_its_process_is_found(photos: Path, tmp_path: Path) 
     found = rows(tmp_path / "job")
     assert [Path(row["path"]).name for row in found] == ["00.png", "01.png", "011.png", "02.png"]
     assert [row["status"] for row in found] == ["explained", "explained", "failed", "explained"]
-    assert "ended the process (signal 9)" in found[2]["error"]
+    assert "died while it explained this image (signal 9)" in found[2]["error"]
     assert not list((tmp_path / "job" / "attempts").iterdir())
 
 

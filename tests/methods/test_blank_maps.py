@@ -148,7 +148,7 @@ def test_infinity_within_a_finite_network_is_named() -> None:
     x = keras.ops.exp(0.5 * keras.ops.log(keras.ops.relu(x - 1e9)))
     model = keras.Model(inputs, layers.Dense(2, name="out")(x))
     with pytest.warns(
-        UserWarning, match=r"NaN or infinity\. They originate in the output of 'log.*'\. Check the layer's weights"
+        UserWarning, match=r"NaN or infinity\. These values originate in the output of 'log.*'\. Check the layer's weights"
     ):
         tfviz.Saliency(model)(noise(8, 8, 3), 1)
 
@@ -162,7 +162,7 @@ def test_a_step_without_a_finite_derivative_is_named(name: str) -> None:
     model = keras.Model(inputs, layers.Dense(2, name="out")(layers.Dense(3, activation="tanh", name="above")(x)))
     before = snapshot(model)
     with pytest.warns(
-        UserWarning, match=rf"contain NaN or infinity\. The derivative of '{name}.* infinite or undefined for this image"
+        UserWarning, match=rf"contain NaN or infinity\. The derivative of '{name}.* infinite or undefined for these images"
     ):
         assert not np.isfinite(tfviz.Saliency(model)(noise(8, 8, 3), 1)).all()
     assert_untouched(model, before)

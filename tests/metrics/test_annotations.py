@@ -204,7 +204,7 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", [entry(classes=[True, None])], OptionError, "must have class numbers or names"),
         ("a.json", [entry(width="10")], OptionError, r"needs 'width' \(int\)"),
         ("a.json", [entry(classes=["tabbby"])], LabelsError, "a class that the model does not have.*Did you mean 'tabby'"),
-        ("a.json", [entry(classes=[4])], LabelsError, r"has the class 4, but the model has 4 classes, 0 to 3"),
+        ("a.json", [entry(classes=[4])], LabelsError, r"has the class 4, but the model has 4 classes \(0 to 3\)"),
         ("a.json", [entry(classes=[-1])], LabelsError, "has the class -1"),
         ("a.json", coco(bbox=[1, 2, 3]), OptionError, r"not \[x, y, width, height\]"),
         ("a.json", coco(image_id=8), OptionError, "unknown image or category"),

@@ -465,7 +465,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"targets": np.ones((COUNT, 4))}, TargetError, "one class per image"),
         ({"reduce": "mean"}, OptionError, "reduce='mean'"),
         ({"mean_color": [1, 2]}, OptionError, r"one per channel \(3\)"),
-        ({"batch_size": 0}, OptionError, "`batch_size` must be an integer of at least 1"),
+        ({"batch_size": 0}, OptionError, "`batch_size` must be a positive integer"),
     ],
 )
 def test_bad_input_is_reported(model, images, options: dict[str, Any], error: type, message: str) -> None:

@@ -64,8 +64,8 @@ def test_without_labels_classes_are_the_folders_in_sorted_order() -> None:
     ("folders", "labels", "message"),
     [
         (["cat", "dog"], Labels(), "The folder names do not match the network's 3 classes"),
-        (["cat", "dog", "tench"], Labels(("tench", "tabby", "dog")), "No class is called 'cat'"),
-        (["7"], Labels(), "The folder '7' matches none of the network's 3 classes, 0 to 2"),
+        (["cat", "dog", "tench"], Labels(("tench", "tabby", "dog")), "No class is named 'cat'"),
+        (["7"], Labels(), r"The folder '7' matches none of the network's 3 classes \(0 to 2\)"),
     ],
 )
 def test_a_folder_that_matches_no_class_is_an_error(folders: list[str], labels: Labels, message: str) -> None:

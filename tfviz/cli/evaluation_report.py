@@ -55,7 +55,7 @@ def write_report(run: EvaluationRun) -> Path | None:
     return write_gallery(
         run.folder,
         list(_entries(run, records)),
-        title=f"How faithful are the maps of {run.plan.model_name}?",
+        title=f"How faithful are the maps for {run.plan.model_name}?",
         subtitle=f"Layer: {', '.join(run.plan.layers)}" if run.plan.layers else "",
         failures=[GalleryFailure(job.name, reason) for job, reason in run.failures.items()],
         questions={title_of(explainer.key): explainer.question for explainer in run.plan.explainers},

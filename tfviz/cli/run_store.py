@@ -88,7 +88,7 @@ class RunStore:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(
-                f"{shown(self._folder)} cannot be written ({error.strerror}). Check its permissions and free disk space."
+                f"{shown(self._folder)} cannot be written ({error.strerror}). Free some disk space, or choose another --output."
             ) from error
 
     def require_present(self) -> None:

@@ -225,7 +225,7 @@ class Transformer:
         if not found:
             raise UnsupportedModelError(
                 f"The outputs of '{graph.model_name}' do not depend only on the tokens of its last attention block "
-                f"('{last.step.path}'), so tfviz cannot separate its head from its blocks. Use saliency or grad_cam."
+                f"('{last.step.path}'), so tfviz cannot separate the head from the blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
         readers = graph.consumers(value)
